@@ -1,0 +1,79 @@
+"""A client as a Flower ``ClientApp``: messages in, the same functions as in a simulation, messages out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from fedcore.plan import RunPlan
+from fedcore.task import Task
+from fedcore.wire import (
+    pack_name,
+    pack_report,
+    pack_update,
+    unpack_evaluate_request,
+    unpack_plan,
+    unpack_train_request,
+)
+from fedcore_clients.device import resolve_device
+from fedcore_clients.evaluation import evaluate_locally
+from fedcore_clients.local_model import Client, LocalModel
+from fedcore_clients.training import train_locally
+
+LoadClient = Callable[[Context, RunPlan], Client]
+NameClient = Callable[[Context], str]
+
+
+def build_client_app(task: Task, *, name: NameClient, load: LoadClient) -> ClientApp:
+    """A ClientApp that trains and evaluates `task` on one client's data.
+
+    Code never travels: the task is the one that is installed here, whatever the request names.
+
+    Args:
+        name: The client's name, from Flower's context.
+        load: Opens the client's data, split into training and held-out rows, for a plan.
+    """
+    app = ClientApp()
+    desk = _Desk(task, load)
+
+    @app.query()
+    def who(message: Message, context: Context) -> Message:
+        return Message(pack_name(name(context)), reply_to=message)
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        local, client = desk.ready(message, context)
+        request = unpack_train_request(message.content, local.parameters.layout)
+        return Message(pack_update(train_locally(local, client, request)), reply_to=message)
+
+    @app.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        local, client = desk.ready(message, context)
+        request = unpack_evaluate_request(message.content, local.parameters.layout)
+        return Message(pack_report(evaluate_locally(local, client, request)), reply_to=message)
+
+    return app
+
+
+class _Desk:
+    """Keeps model and data warm between messages of one plan."""
+
+    def __init__(self, task: Task, load: LoadClient) -> None:
+        self._task = task
+        self._load = load
+        self._local: LocalModel | None = None
+        self._clients: dict[int, Client] = {}
+
+    def ready(self, message: Message, context: Context) -> tuple[LocalModel, Client]:
+        """The model and the client's data for the plan of `message`."""
+        plan = unpack_plan(message.content)
+        if self._local is None or self._local.plan.sha256 != plan.sha256:
+            self._local, self._clients = LocalModel(self._task, plan, resolve_device(plan.training.device)), {}
+        if context.node_id not in self._clients:
+            dtype: torch.dtype = self._local.dtype
+            client = self._load(context, plan).to(dtype=dtype, device=self._local.device)
+            self._clients[context.node_id] = client
+        return self._local, self._clients[context.node_id]

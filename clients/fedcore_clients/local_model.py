@@ -1,0 +1,73 @@
+"""The one warm model of a process: every client that the process trains borrows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from fedcore.examples import Examples
+from fedcore.parameters import Parameters, bind, bind_gradients
+from fedcore.plan import RunPlan
+from fedcore.privacy.plan import PrivacyPlan
+from fedcore.seeding import derive_seed
+from fedcore.task import Task
+from fedcore.transforms import load_transforms
+from fedcore_clients.per_example import PerExampleGradients
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """A data owner: its name and its rows.
+
+    Attributes:
+        training: Rows to learn from.
+        held_out: Rows to evaluate on, never trained on; may be none.
+    """
+
+    name: str
+    training: Examples
+    held_out: Examples | None
+
+    def to(self, *, dtype: torch.dtype, device: torch.device) -> Client:
+        """The same client with its data on `device`."""
+        held_out = None if self.held_out is None else self.held_out.to(dtype=dtype, device=device)
+        return Client(name=self.name, training=self.training.to(dtype=dtype, device=device), held_out=held_out)
+
+
+class LocalModel:
+    """A model whose tensors are views of one buffer, and what is needed to train it again and again.
+
+    Attributes:
+        gradient: The buffer that the trainable parameters' gradients are views of.
+        per_example: Per-record gradients, where the plan promises record-level privacy.
+    """
+
+    def __init__(self, task: Task, plan: RunPlan, device: torch.device) -> None:
+        self.task = task
+        self.plan = plan
+        self.device = device
+        self.dtype: torch.dtype = getattr(torch, plan.training.precision)
+        with torch.random.fork_rng(devices=[]):
+            # Frozen parameters do not travel: every process must build the same ones.
+            torch.manual_seed(derive_seed(plan.federation.seed, "model"))
+            self.model = task.build_model()
+        self.parameters = bind(self.model, self.dtype, device)
+        self.gradient = bind_gradients(self.model, self.parameters)
+        self.trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.transforms = load_transforms(plan)
+        self.privacy = PrivacyPlan.from_run_plan(plan)
+        self.per_example = (
+            PerExampleGradients(task, self.model, max_physical_batch=plan.training.max_physical_batch)
+            if self.privacy
+            else None
+        )
+
+    def load(self, parameters: Parameters) -> None:
+        """Copy received parameters into the model.
+
+        Raises:
+            LayoutError: They are another model's.
+        """
+        received = Parameters(parameters.buffer, self.parameters.layout)
+        self.parameters.buffer.copy_(received.buffer)

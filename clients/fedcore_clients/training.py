@@ -1,0 +1,135 @@
+"""Local training: from received parameters to an update."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedcore.errors import PlanError
+from fedcore.messages import ClientUpdate, TrainRequest
+from fedcore.metrics import Metrics
+from fedcore.parameters import Parameters
+from fedcore.plan import RunPlan
+from fedcore.privacy.mechanisms import poisson_batch, release
+from fedcore.privacy.noise import Randomness, SecureRandomness, SeededRandomness
+from fedcore.privacy.plan import NoiseKind, PrivacyPlan, Relation
+from fedcore.seeding import derive_seed, torch_generator
+from fedcore.transforms import apply_on_client
+from fedcore_clients.local_model import Client, LocalModel
+
+
+def train_locally(local: LocalModel, client: Client, request: TrainRequest) -> ClientUpdate:
+    """Train the received model on a client's rows, and return the difference.
+
+    Without privacy the result depends on plan, request and data alone: equal ones give equal bits on one
+    machine. With privacy, noise and batches are fresh each time (``privacy.noise = "secure"``).
+    """
+    local.load(request.parameters)
+    local.model.train()
+    stream = ("train", request.round, request.attempt, client.name)
+    _seed_global_stream(local.device, derive_seed(local.plan.federation.seed, *stream))
+    optimizer = build_optimizer(local.plan, local.trained)
+    if local.privacy is None:
+        metrics = _train_epochs(local, client, optimizer, request)
+    else:
+        metrics = Metrics()
+        _train_privately(local, client, optimizer, _randomness(local, *stream))
+    difference = local.parameters.buffer.cpu() - request.parameters.buffer
+    return ClientUpdate(
+        client=client.name,
+        round=request.round,
+        difference=apply_on_client(local.transforms, Parameters(difference, request.parameters.layout)),
+        num_examples=_public_size(local.privacy, client),
+        metrics=metrics,
+        privacy_event=local.privacy.event(1) if local.privacy else None,
+    )
+
+
+def build_optimizer(plan: RunPlan, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    """The plan's optimizer from ``torch.optim``, new: clients keep no state between rounds.
+
+    Raises:
+        PlanError: There is no such optimizer, or it does not take the options.
+    """
+    training = plan.training
+    private = plan.privacy.learning_rate if plan.privacy.unit != "none" else None
+    kind = getattr(torch.optim, training.optimizer, None)
+    if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer) and kind is not torch.optim.Optimizer):
+        raise PlanError(f"training.optimizer: torch.optim has no optimizer {training.optimizer!r}")
+    if kind is torch.optim.LBFGS:
+        raise PlanError("training.optimizer: LBFGS evaluates the loss many times a step, which a round does not allow")
+    options: dict[str, Any] = {"lr": private or training.learning_rate, **training.optimizer_options}
+    try:
+        return kind(parameters, **options)
+    except (TypeError, ValueError) as error:
+        raise PlanError(f"training.optimizer-options: {training.optimizer} refuses them: {error}") from error
+
+
+def _train_epochs(
+    local: LocalModel, client: Client, optimizer: torch.optim.Optimizer, request: TrainRequest
+) -> Metrics:
+    """Mini-batch training without privacy; returns the sum of the losses met on the way."""
+    training, rows = local.plan.training, len(client.training)
+    order = torch_generator(local.plan.federation.seed, "order", request.round, request.attempt, client.name)
+    received = local.parameters.buffer.clone() if training.proximal_mu else None
+    total = torch.zeros((), dtype=torch.float64)
+    for _ in range(training.local_epochs):
+        shuffled = torch.randperm(rows, generator=order)
+        for start in range(0, rows, training.batch_size):
+            losses = local.task.loss(local.model, client.training.batch(shuffled[start : start + training.batch_size]))
+            local.gradient.zero_()
+            losses.mean().backward()  # type: ignore[no-untyped-call]
+            total += losses.detach().sum().cpu()
+            _step(local, optimizer, received)
+    seen = float(rows * training.local_epochs)
+    return Metrics(sums={"loss": float(total)}, counts={"loss": seen})
+
+
+def _train_privately(
+    local: LocalModel, client: Client, optimizer: torch.optim.Optimizer, randomness: Randomness
+) -> None:
+    """DP-SGD: Poisson batch, clipped sum, noise, public divisor; the optimizer only sees what is released.
+
+    Guarantee:
+        That of `PrivacyPlan`, whatever the optimizer does: it post-processes the released gradients.
+    """
+    privacy, per_example = local.privacy, local.per_example
+    if privacy is None or per_example is None:
+        raise PlanError("private training needs a plan with a privacy unit")
+    received = local.parameters.buffer.clone() if local.plan.training.proximal_mu else None
+    for _ in range(privacy.steps_per_round):
+        rows = poisson_batch(len(client.training), privacy, randomness)
+        clipped = per_example.clipped_sum(client.training.batch(rows), privacy.clip_norm)
+        local.gradient.copy_(release(clipped, privacy, randomness))
+        _step(local, optimizer, received)
+
+
+def _step(local: LocalModel, optimizer: torch.optim.Optimizer, received: Tensor | None) -> None:
+    """One optimizer step; FedProx adds the gradient of ``μ/2 ‖w - w_received‖²`` (arXiv 1812.06127, eq. 2)."""
+    if received is not None:
+        trained = slice(0, local.parameters.layout.num_trained)
+        pull = local.parameters.buffer[trained] - received[trained]
+        local.gradient.add_(pull, alpha=local.plan.training.proximal_mu)
+    optimizer.step()
+
+
+def _seed_global_stream(device: torch.device, seed: int) -> None:
+    """Seed what dropout draws from. ``torch.manual_seed`` also queues work for every absent accelerator."""
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
+
+
+def _randomness(local: LocalModel, *stream: str | int) -> Randomness:
+    if local.privacy is not None and local.privacy.noise is NoiseKind.TEST:
+        return SeededRandomness(torch_generator(local.plan.federation.seed, "test noise", *stream))
+    return SecureRandomness()
+
+
+def _public_size(privacy: PrivacyPlan | None, client: Client) -> int | None:
+    """The number of training rows, unless the privacy relation makes it secret."""
+    secret = privacy is not None and privacy.relation is Relation.ADD_REMOVE
+    return None if secret else len(client.training)

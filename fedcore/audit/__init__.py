@@ -1,0 +1,19 @@
+"""The bias audit: from additive counts to rates, gaps, verdicts and a report.
+
+Read in this order::
+
+    groups       what a client counts: group x label x score bin, closed under ``+``
+    crossing     two attributes as one: "sex*race"
+    intervals    how sure a rate, a difference and a ratio of rates are
+    rates        rates by group, with their intervals
+    gaps         the distance between the best and the worst served group
+    settings     what the plan declares before the run: threshold, confidence, limits
+    suppression  which small groups are kept out of what is shown
+    fairness     one table in, one ``AttributeAudit`` out
+    gate         limits against audits: PASS, FAIL or INCONCLUSIVE
+    hooks        the points of a run where an audit may object
+    report       the content of ``bias.json``
+    tables       the tables that a plan declares, and the codes to fill them with
+
+A module imports only from those above it.
+"""

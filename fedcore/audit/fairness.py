@@ -1,0 +1,166 @@
+"""One table in, one audit out; the estimate keeps every group, what is shown keeps small groups back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fedcore.audit.gaps import Gap, gap_between
+from fedcore.audit.groups import GroupTable
+from fedcore.audit.rates import METRICS, Rate, group_rates, overall_rates
+from fedcore.audit.settings import AuditSettings
+from fedcore.audit.suppression import suppressed_groups
+from fedcore.errors import DataError
+
+__all__ = [
+    "METRICS",
+    "AttributeAudit",
+    "Gap",
+    "Rate",
+    "audit_table",
+    "audit_tables",
+    "group_rates",
+    "overall_rates",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttributeAudit:
+    """The audit of one attribute.
+
+    ``groups`` and ``gaps`` are the estimate, over every group; they are for the gate and for hooks, which
+    must see small groups too. ``shown_gaps`` and ``to_json`` are for people: they leave out the suppressed
+    groups, for the size of a gap and the ends of its interval would give a hidden rate back.
+
+    Attributes:
+        attribute: Name of the attribute.
+        settings: How the table was read.
+        sizes: Rows of each group, "unknown" included.
+        overall: Rate of every metric over all rows.
+        groups: ``{metric: {group: rate}}``, "unknown" among the groups.
+        gaps: Gap of every metric over all groups but "unknown".
+        shown_gaps: Gap of every metric over the groups that are shown.
+        small: Groups of 1 to ``min_cell - 1`` rows.
+        suppressed: Groups that are not shown: the small ones, and those that would give them back.
+    """
+
+    attribute: str
+    settings: AuditSettings
+    sizes: Mapping[str, int]
+    overall: Mapping[str, Rate]
+    groups: Mapping[str, Mapping[str, Rate]]
+    gaps: Mapping[str, Gap]
+    shown_gaps: Mapping[str, Gap]
+    small: tuple[str, ...]
+    suppressed: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what may be shown.
+
+        ``{overall: {metric: rate}, groups: {group: {metric: rate}}, gaps: {metric: gap}, suppressed: []}``;
+        a rate is ``{value, low, high, n}``; undefined is null with n = 0, suppressed is null with n null and
+        ``suppressed: true``.
+        """
+        few = sum(self.sizes.values()) < self.settings.min_cell
+        return {
+            "overall": {metric: rate_json(rate, suppressed=few) for metric, rate in self.overall.items()},
+            "groups": {
+                group: {
+                    metric: rate_json(rates[group], suppressed=group in self.suppressed)
+                    for metric, rates in self.groups.items()
+                }
+                for group in self.sizes
+            },
+            "gaps": {metric: gap_json(gap) for metric, gap in self.shown_gaps.items()},
+            "suppressed": list(self.suppressed),
+        }
+
+
+def audit_tables(tables: Iterable[GroupTable], settings: AuditSettings) -> dict[str, AttributeAudit]:
+    """Audit tables that are shown together, so that small cells of a crossing stay hidden by its margins too.
+
+    Returns:
+        ``{attribute: audit}`` in the order of the tables.
+
+    Raises:
+        DataError: Two tables of one attribute; or a table cannot be read with these settings.
+    """
+    by_attribute: dict[str, GroupTable] = {}
+    for table in tables:
+        if table.attribute in by_attribute:
+            raise DataError(f"two tables of attribute {table.attribute!r}: add them up before the audit")
+        by_attribute[table.attribute] = table
+    sizes = {attribute: table.group_sizes for attribute, table in by_attribute.items()}
+    hidden = suppressed_groups(sizes, min_cell=settings.min_cell)
+    return {attribute: _audit(table, settings, hidden[attribute]) for attribute, table in by_attribute.items()}
+
+
+def audit_table(table: GroupTable, settings: AuditSettings) -> AttributeAudit:
+    """Audit one table that is shown alone; use ``audit_tables`` for several about the same rows.
+
+    Raises:
+        DataError: The threshold is on no bin edge of the table, or the favourable label is none of its
+            labels.
+    """
+    return audit_tables([table], settings)[table.attribute]
+
+
+def _audit(table: GroupTable, settings: AuditSettings, hidden: frozenset[str]) -> AttributeAudit:
+    reading: dict[str, Any] = {
+        "threshold": settings.threshold,
+        "favourable": settings.favourable,
+        "confidence": settings.confidence,
+    }
+    groups = group_rates(table, **reading)
+    sizes = table.group_sizes
+    gaps = _gaps(table.attribute, groups, frozenset(), settings.confidence)
+    return AttributeAudit(
+        attribute=table.attribute,
+        settings=settings,
+        sizes=sizes,
+        overall=overall_rates(table, **reading),
+        groups=groups,
+        gaps=gaps,
+        shown_gaps=_gaps(table.attribute, groups, hidden, settings.confidence) if hidden else gaps,
+        small=tuple(group for group, size in sizes.items() if 0 < size < settings.min_cell),
+        suppressed=tuple(group for group in table.groups if group in hidden),
+    )
+
+
+def _gaps(
+    attribute: str, groups: Mapping[str, Mapping[str, Rate]], left_out: frozenset[str], confidence: float
+) -> dict[str, Gap]:
+    return {
+        metric: gap_between(
+            attribute,
+            metric,
+            {group: rate for group, rate in rates.items() if group not in left_out},
+            confidence=confidence,
+        )
+        for metric, rates in groups.items()
+    }
+
+
+def rate_json(rate: Rate, *, suppressed: bool = False) -> dict[str, Any]:
+    """Return ``{value, low, high, n}``, or nulls and ``suppressed: true``."""
+    if suppressed:
+        return {"value": None, "low": None, "high": None, "n": None, "suppressed": True}
+    return {"value": rate.value, "low": rate.low, "high": rate.high, "n": rate.n}
+
+
+def gap_json(gap: Gap) -> dict[str, Any]:
+    """Return the gap with its direction in words; ``low`` and ``high`` are the ends of the difference."""
+    return {
+        "difference": gap.difference,
+        "low": gap.difference_low,
+        "high": gap.difference_high,
+        "ratio": gap.ratio,
+        "ratio_low": gap.ratio_low,
+        "ratio_high": gap.ratio_high,
+        "highest": gap.highest,
+        "lowest": gap.lowest,
+        "words": gap.words,
+        "undefined": list(gap.undefined),
+        "compared": list(gap.groups_compared),
+    }

@@ -1,0 +1,213 @@
+"""Limits against audits.
+
+A verdict needs evidence in either direction; too little of it is a result of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from fractions import Fraction
+from typing import Any, Protocol
+
+from fedcore.audit.fairness import AttributeAudit
+from fedcore.audit.gaps import Gap, pair_confidence
+from fedcore.audit.intervals import normal_quantile
+from fedcore.audit.rates import Rate
+from fedcore.audit.settings import Limit
+
+__all__ = ["Finding", "Limit", "Verdict", "detectable_difference", "judge", "judge_all", "overall"]
+
+
+class Verdict(StrEnum):
+    """What the evidence says about a limit."""
+
+    PASS = "PASS"  # noqa: S105  (a verdict, not a password)
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+class Judged(Protocol):
+    """Anything with a verdict; None has judged nothing."""
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One limit held against one attribute.
+
+    Attributes:
+        limit: The limit.
+        attribute: Name of the attribute judged.
+        verdict: PASS, FAIL or INCONCLUSIVE.
+        reason: Why, in one sentence; tells no number that a suppressed group could be read from.
+        estimate_meets: Whether the estimate alone is within the limit, in exact arithmetic; None if
+            undefined. For information: the verdict rests on the interval.
+    """
+
+    limit: Limit
+    attribute: str
+    verdict: Verdict
+    reason: str
+    estimate_meets: bool | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain strings, ``{limit, metric, attribute, verdict, reason}``."""
+        return {
+            "limit": self.limit.words,
+            "metric": self.limit.metric,
+            "attribute": self.attribute,
+            "verdict": self.verdict.value,
+            "reason": self.reason,
+        }
+
+
+def judge_all(limits: Iterable[Limit], audits: Mapping[str, AttributeAudit]) -> tuple[Finding, ...]:
+    """Hold every limit against every attribute it names; a limit that finds no audit is INCONCLUSIVE."""
+    findings: list[Finding] = []
+    for limit in limits:
+        wanted = list(audits) if limit.attribute == "*" else [limit.attribute]
+        findings += [
+            judge(limit, audits[name]) if name in audits else _unaudited(limit, name)
+            for name in wanted or [limit.attribute]
+        ]
+    return tuple(findings)
+
+
+def judge(limit: Limit, audit: AttributeAudit) -> Finding:
+    """Hold one limit against one attribute.
+
+    PASS only if the whole interval of the gap meets the limit and every declared group has a rate; FAIL only
+    if the whole interval breaks it (a group without a rate cannot make a gap smaller); else INCONCLUSIVE.
+    """
+    gap = audit.gaps.get(limit.metric)
+    if gap is None:
+        reason = f"{limit.metric} is not measured: more than two labels need a favourable label"
+        return _finding(limit, audit.attribute, Verdict.INCONCLUSIVE, reason, None)
+    meets, breaks = _interval_meets(limit, gap)
+    if breaks:
+        verdict = Verdict.FAIL
+    elif meets and not _missing(limit, gap):
+        verdict = Verdict.PASS
+    else:
+        verdict = Verdict.INCONCLUSIVE
+    reason = _reason(limit, audit, gap, verdict, meets=meets)
+    return _finding(limit, audit.attribute, verdict, reason, _estimate_meets(limit, gap))
+
+
+def overall(judged: Iterable[Judged]) -> Verdict | None:
+    """Return FAIL if any is, else INCONCLUSIVE if any is, else PASS; None if nothing was judged."""
+    verdicts = {one.verdict for one in judged}
+    for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS):
+        if verdict in verdicts:
+            return verdict
+    return None
+
+
+def detectable_difference(rates: Mapping[str, Rate], gap: Gap, *, confidence: float) -> float | None:
+    """Return the smallest true difference that the gap's interval would tell from none in 80 % of samples.
+
+    For the two compared groups of fewest rows n1 and n2: ``(z + z80) sqrt(p (1 - p) (1 / n1 + 1 / n2))`` with
+    z the two-sided quantile of the pair's confidence, z80 = 0.84 the 80 % quantile, and p the rate over all
+    groups compared with two successes and two failures added (Agresti and Coull 1998), so that it is never 0
+    or 1.
+    Source: Fleiss, Levin and Paik (2003), "Statistical Methods for Rates and Proportions", 3rd ed., sec. 4.2,
+    solved for the difference, without continuity correction.
+
+    Returns:
+        A share in (0, 1], 1 where not even that is detected; None if fewer than two groups are compared.
+    """
+    compared = [rates[group] for group in gap.groups_compared]
+    if len(compared) < 2:
+        return None
+    first, second = sorted(rate.n for rate in compared)[:2]
+    p = (sum(rate.successes for rate in compared) + 2) / (sum(rate.n for rate in compared) + 4)
+    quantiles = normal_quantile(pair_confidence(confidence, len(compared))) + normal_quantile(0.6)
+    return min(1.0, quantiles * math.sqrt(p * (1 - p) * (1 / first + 1 / second)))
+
+
+def _interval_meets(limit: Limit, gap: Gap) -> tuple[bool, bool]:
+    """Tell whether the whole interval meets the limit, and whether the whole interval breaks it."""
+    low, high = _ends(limit, gap)
+    if low is None or high is None:
+        return False, False
+    if limit.at_most is not None:
+        return high <= limit.at_most, low > limit.at_most
+    return low >= _bound(limit), high < _bound(limit)
+
+
+def _estimate_meets(limit: Limit, gap: Gap) -> bool | None:
+    estimate = gap.difference_fraction if limit.kind == "difference" else gap.ratio_fraction
+    if estimate is None:
+        return None
+    return estimate <= _bound(limit) if limit.at_most is not None else estimate >= _bound(limit)
+
+
+def _bound(limit: Limit) -> Fraction:
+    return limit.at_most or limit.at_least or Fraction(1)
+
+
+def _ends(limit: Limit, gap: Gap) -> tuple[float | None, float | None]:
+    if limit.kind == "difference":
+        return gap.difference_low, gap.difference_high
+    return gap.ratio_low, gap.ratio_high
+
+
+def _missing(limit: Limit, gap: Gap) -> bool:
+    """Tell whether something that the limit speaks of is undefined."""
+    return bool(gap.undefined) or _estimate_meets(limit, gap) is None
+
+
+def _reason(limit: Limit, audit: AttributeAudit, gap: Gap, verdict: Verdict, *, meets: bool) -> str:
+    hidden = sorted(set(audit.suppressed) & {*gap.undefined, *gap.groups_compared})
+    numbers = gap.words + _interval_words(limit, gap)
+    if hidden:
+        numbers = f"judged with groups too small to be shown ({', '.join(hidden)}), so without numbers here"
+    parts = [f"{replace(limit, attribute=audit.attribute).words}: {verdict}", numbers]
+    if verdict is Verdict.INCONCLUSIVE:
+        parts.append(_missing_words(limit, gap, hidden))
+    if verdict is Verdict.INCONCLUSIVE and not meets and not hidden:
+        parts.append(_power_words(limit, audit, gap))
+    return "; ".join(part for part in parts if part)
+
+
+def _missing_words(limit: Limit, gap: Gap, hidden: list[str]) -> str:
+    named = [group for group in gap.undefined if group not in hidden]
+    if named:
+        return f"the rate is undefined for {', '.join(named)}"
+    if limit.kind == "ratio" and gap.highest_rate == 0 and not hidden:
+        return "the ratio is undefined, for every rate is 0"
+    return ""
+
+
+def _interval_words(limit: Limit, gap: Gap) -> str:
+    low, high = _ends(limit, gap)
+    if low is None or high is None:
+        return ""
+    if limit.kind == "difference":
+        return f" ({100 * low:.1f} to {100 * high:.1f})"
+    ratio = "undefined" if gap.ratio is None else f"{gap.ratio:.2f}"
+    return f", ratio {ratio} ({low:.2f} to {high:.2f})"
+
+
+def _power_words(limit: Limit, audit: AttributeAudit, gap: Gap) -> str:
+    smallest = detectable_difference(audit.groups[limit.metric], gap, confidence=audit.settings.confidence)
+    if smallest is None:
+        return ""
+    if smallest >= 1:
+        return "so few examples can detect no gap at all"
+    return f"this many examples can detect a gap of {100 * smallest:.1f} points or more"
+
+
+def _unaudited(limit: Limit, attribute: str) -> Finding:
+    what = "no attribute is audited" if attribute == "*" else f"attribute {attribute!r} is not audited"
+    return _finding(limit, attribute, Verdict.INCONCLUSIVE, what, None)
+
+
+def _finding(limit: Limit, attribute: str, verdict: Verdict, reason: str, meets: bool | None) -> Finding:
+    return Finding(limit=limit, attribute=attribute, verdict=verdict, reason=reason, estimate_meets=meets)

@@ -1,0 +1,133 @@
+"""The named points of a run at which an audit may object.
+
+A hook is handed sums over many rows, never a row and never the model; it returns a decision and changes
+nothing. Hooks are called in the order they were registered in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Protocol, runtime_checkable
+
+from fedcore.audit.fairness import AttributeAudit
+from fedcore.audit.gate import Verdict, judge_all, overall
+from fedcore.audit.groups import GroupTable
+from fedcore.audit.settings import Limit
+
+
+class Point(StrEnum):
+    """Where in a run a hook is called, in the order a run passes them."""
+
+    PLAN = "plan"
+    DATA = "data"
+    ROUND_EVALUATED = "round-evaluated"
+    CANDIDATE = "candidate"
+    BEFORE_RELEASE = "before-release"
+    AFTER_RELEASE = "after-release"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditContext:
+    """What a hook may know: additive statistics over the cohort, which it cannot change.
+
+    Attributes:
+        point: Where the run stands.
+        round: Rounds closed so far.
+        tables: Pooled counts by attribute.
+        audits: Their audits by attribute; small groups are not suppressed here.
+        metrics: Further metrics of the evaluation, such as ``loss``.
+        plan_sha256: Hash of the plan, so that a decision can be tied to it.
+        epsilon: Privacy spent so far, or None without DP.
+    """
+
+    point: Point
+    round: int
+    tables: Mapping[str, GroupTable]
+    audits: Mapping[str, AttributeAudit]
+    metrics: Mapping[str, float]
+    plan_sha256: str
+    epsilon: float | None
+
+    def __post_init__(self) -> None:
+        for field in ("tables", "audits", "metrics"):
+            object.__setattr__(self, field, MappingProxyType(dict(getattr(self, field))))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a hook says.
+
+    Attributes:
+        verdict: Only PASS lets a release through; None if the hook observed and judged nothing.
+        findings: Sentences for the report. They are shown: nothing of a single row belongs in them.
+        hook: Name of the hook.
+    """
+
+    verdict: Verdict | None
+    findings: tuple[str, ...]
+    hook: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return ``{hook, verdict, findings}``."""
+        verdict = None if self.verdict is None else self.verdict.value
+        return {"hook": self.hook, "verdict": verdict, "findings": list(self.findings)}
+
+
+@runtime_checkable
+class AuditHook(Protocol):
+    """What a plug-in author writes; ``tests/audit/contract.py`` holds the tests it must pass.
+
+    Attributes:
+        name: Name in the report and in the journal.
+        points: Where it is called.
+    """
+
+    name: str
+    points: frozenset[Point]
+
+    def check(self, context: AuditContext) -> Decision:
+        """Look, and say what was found; the same context gives the same decision."""
+
+
+def run_hooks(hooks: Iterable[AuditHook], context: AuditContext) -> tuple[Decision, ...]:
+    """Call the hooks that have this point, in the order given.
+
+    A hook that raises, or returns anything but a ``Decision``, is INCONCLUSIVE and so blocks a PASS before
+    release; only the type of the exception is told, for its text may hold data.
+    """
+    return tuple(_decide(hook, context) for hook in hooks if context.point in hook.points)
+
+
+def _decide(hook: AuditHook, context: AuditContext) -> Decision:
+    try:
+        decision = hook.check(context)
+    except Exception as error:  # a plug-in's fault must not end the run
+        return _failed(hook.name, f"hook {hook.name} failed: {type(error).__name__}")
+    if not isinstance(decision, Decision) or not isinstance(decision.verdict, Verdict | None):
+        return _failed(hook.name, f"hook {hook.name} failed: it returned a {type(decision).__name__}, no Decision")
+    return replace(decision, hook=hook.name)
+
+
+def _failed(name: str, finding: str) -> Decision:
+    return Decision(verdict=Verdict.INCONCLUSIVE, findings=(finding,), hook=name)
+
+
+class GateHook:
+    """Holds the plan's limits against the audits, after every evaluation and before release.
+
+    Without limits its verdict is None: "nothing was promised" must not read as a PASS.
+    """
+
+    def __init__(self, limits: Iterable[Limit]) -> None:
+        self.name = "gate"
+        self.points = frozenset({Point.ROUND_EVALUATED, Point.BEFORE_RELEASE})
+        self.limits = tuple(limits)
+
+    def check(self, context: AuditContext) -> Decision:
+        """Judge every limit."""
+        findings = judge_all(self.limits, context.audits)
+        words = tuple(finding.reason for finding in findings) or ("no limits declared",)
+        return Decision(verdict=overall(findings), findings=words, hook=self.name)

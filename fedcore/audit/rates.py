@@ -1,0 +1,155 @@
+"""Rates by group: how often something happens to the rows of a group, and how sure that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcore.audit.groups import GroupTable
+from fedcore.audit.intervals import wilson_interval
+from fedcore.errors import DataError
+
+# For each metric the cells of the confusion table that are counted, and those they are counted among.
+# T and F: the prediction is true or false; P and N: it is the favourable label or not.
+_CELLS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "selection_rate": (("TP", "FP"), ("TP", "FP", "FN", "TN")),
+    "true_positive_rate": (("TP",), ("TP", "FN")),
+    "false_positive_rate": (("FP",), ("FP", "TN")),
+    "true_negative_rate": (("TN",), ("FP", "TN")),
+    "false_negative_rate": (("FN",), ("TP", "FN")),
+    "positive_predictive_value": (("TP",), ("TP", "FP")),
+    "negative_predictive_value": (("TN",), ("FN", "TN")),
+    "base_rate": (("TP", "FN"), ("TP", "FP", "FN", "TN")),
+}
+METRICS: tuple[str, ...] = ("accuracy", *_CELLS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """One rate of one group with its Wilson interval, all as shares in [0, 1].
+
+    Attributes:
+        value: successes / n; None if undefined, which is when n is 0. Undefined is never shown as 0.
+        low: Lower end of the interval, or None.
+        high: Upper end of the interval, or None.
+        successes: Rows counted.
+        n: Rows they are counted among; for a true positive rate, the group's rows of the favourable label.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    successes: int
+    n: int
+
+    @classmethod
+    def of(cls, successes: int, n: int, *, confidence: float) -> Rate:
+        """Return the rate of ``successes`` among ``n`` rows, undefined if n is 0."""
+        if n == 0:
+            return cls(value=None, low=None, high=None, successes=0, n=0)
+        interval = wilson_interval(successes, n, confidence=confidence)
+        return cls(value=successes / n, low=interval.low, high=interval.high, successes=successes, n=n)
+
+    @property
+    def fraction(self) -> Fraction | None:
+        """The exact rate: in floating point (4/6) / (5/6) is less than 0.8."""
+        return Fraction(self.successes, self.n) if self.n else None
+
+
+def group_rates(
+    table: GroupTable, *, threshold: float = 0.5, favourable: str | None = None, confidence: float = 0.95
+) -> dict[str, dict[str, Rate]]:
+    """Return every metric of every group, ``{metric: {group: rate}}``, "unknown" among the groups.
+
+    Args:
+        table: Pooled counts.
+        threshold: A row of a scored table is predicted positive if its score is at least this; on a bin edge.
+        favourable: The label that counts as positive; by default the second of two. With more than two labels
+            the metrics besides accuracy take it against all others, and are left out without it.
+        confidence: Of each rate's interval, taken alone.
+
+    Raises:
+        DataError: The threshold is on no inner bin edge, or the favourable label is none of the labels.
+    """
+    predicted = _predicted_counts(table, threshold)
+    return {
+        metric: {
+            group: Rate.of(int(k), int(n), confidence=confidence)
+            for group, k, n in zip(table.groups, successes, trials, strict=True)
+        }
+        for metric, (successes, trials) in _successes_and_trials(table, predicted, favourable).items()
+    }
+
+
+def overall_rates(
+    table: GroupTable, *, threshold: float = 0.5, favourable: str | None = None, confidence: float = 0.95
+) -> dict[str, Rate]:
+    """Return every metric over all rows, those of unknown group included; else as ``group_rates``."""
+    predicted = _predicted_counts(table, threshold).sum(axis=0, keepdims=True)
+    return {
+        metric: Rate.of(int(successes[0]), int(trials[0]), confidence=confidence)
+        for metric, (successes, trials) in _successes_and_trials(table, predicted, favourable).items()
+    }
+
+
+def _successes_and_trials(
+    table: GroupTable, predicted: NDArray[np.int64], favourable: str | None
+) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return for each metric two rows of counts with one entry a group; ``predicted`` as below."""
+    counts = {"accuracy": (np.trace(predicted, axis1=1, axis2=2), predicted.sum(axis=(1, 2)))}
+    index = _favourable_index(table, favourable)
+    if index is None:
+        return counts
+    cells = _confusion(predicted, index)
+    for metric, (counted, among) in _CELLS.items():
+        counts[metric] = (
+            np.sum([cells[name] for name in counted], axis=0),
+            np.sum([cells[name] for name in among], axis=0),
+        )
+    return counts
+
+
+def _predicted_counts(table: GroupTable, threshold: float) -> NDArray[np.int64]:
+    """Return counts of shape (groups, labels, predicted labels)."""
+    if not table.scored:
+        return table.counts
+    edge = _edge(table, threshold)
+    below, above = table.counts[:, :, :edge].sum(axis=2), table.counts[:, :, edge:].sum(axis=2)
+    return np.stack([below, above], axis=2)
+
+
+def _edge(table: GroupTable, threshold: float) -> int:
+    place = threshold * table.num_bins
+    if not 0 < threshold < 1:
+        raise DataError(f"attribute {table.attribute!r}: threshold {threshold!r} must lie between 0 and 1")
+    if abs(place - round(place)) < 1e-9 and 0 < round(place) < table.num_bins:
+        return round(place)
+    lower = min(max(int(place), 1), table.num_bins - 1)
+    nearest = sorted({lower, min(lower + 1, table.num_bins - 1)})
+    raise DataError(
+        f"attribute {table.attribute!r}: threshold {threshold!r} is on no edge of the {table.num_bins} "
+        f"score bins; the nearest are {' and '.join(f'{edge / table.num_bins:g}' for edge in nearest)}"
+    )
+
+
+def _favourable_index(table: GroupTable, favourable: str | None) -> int | None:
+    if favourable is None:
+        return 1 if len(table.labels) == 2 else None
+    if favourable not in table.labels:
+        raise DataError(f"the favourable label {favourable!r} is none of the labels {', '.join(table.labels)}")
+    return table.labels.index(favourable)
+
+
+def _confusion(predicted: NDArray[np.int64], index: int) -> dict[str, NDArray[np.int64]]:
+    """Return the four cells of label ``index`` against the rest, each of shape (groups,)."""
+    true_positive = predicted[:, index, index]
+    positive, selected = predicted[:, index, :].sum(axis=1), predicted[:, :, index].sum(axis=1)
+    return {
+        "TP": true_positive,
+        "FN": positive - true_positive,
+        "FP": selected - true_positive,
+        "TN": predicted.sum(axis=(1, 2)) - positive - selected + true_positive,
+    }

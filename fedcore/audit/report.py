@@ -1,0 +1,104 @@
+"""The content of ``bias.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fedcore.audit.fairness import AttributeAudit
+from fedcore.audit.gaps import Gap
+from fedcore.audit.gate import Finding, Verdict, judge_all, overall
+from fedcore.audit.hooks import Decision
+from fedcore.audit.settings import AuditSettings, Limit
+
+SCHEMA_VERSION = 1
+POPULATION = "The intervals treat the evaluation rows as a sample of future cases, drawn independently."
+METHODS = {
+    "rate": "Wilson score interval (Wilson 1927)",
+    "difference": "Newcombe hybrid score interval, method 10 (Newcombe 1998)",
+    "ratio": "Koopman score interval (Koopman 1984)",
+    "gap": "all pairs of groups at once, Bonferroni (Dunn 1961)",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BiasReport:
+    """The audit of a run at one point.
+
+    Attributes:
+        plan_sha256: Hash of the plan, in which the limits were declared.
+        round: Rounds closed.
+        settings: How the tables were read.
+        audits: Audits by attribute, as ``audit_tables`` returns them.
+        decisions: What the hooks said at this point.
+    """
+
+    plan_sha256: str
+    round: int
+    settings: AuditSettings
+    audits: Mapping[str, AttributeAudit]
+    decisions: tuple[Decision, ...] = ()
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Every limit held against every attribute it names."""
+        return judge_all(self.settings.limits, self.audits)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The worst of findings and decisions; None if nothing was judged, which is no PASS."""
+        return overall((*self.findings, *self.decisions))
+
+    def worst_gap(self) -> Gap | None:
+        """Return the gap for a one-line summary, over the groups that are shown.
+
+        With limits, the gap furthest beyond its limit, or else nearest to it; without, the largest difference
+        in accuracy. None if no gap is defined.
+        """
+        if self.settings.limits:
+            used = [_used(limit, audit) for limit in self.settings.limits for audit in self._named_by(limit)]
+        else:
+            used = [(gap.difference or 0.0, gap) for gap in self._accuracy_gaps()]
+        defined = [(share, gap) for share, gap in used if gap is not None and gap.difference is not None]
+        return max(defined, key=lambda pair: pair[0])[1] if defined else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain lists, strings and numbers; undefined and suppressed are null, never 0 or NaN."""
+        shown = {attribute: audit.to_json() for attribute, audit in self.audits.items()}
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "plan_sha256": self.plan_sha256,
+            "round": self.round,
+            "confidence": self.settings.confidence,
+            "methods": dict(METHODS),
+            "population": POPULATION,
+            "threshold": self.settings.threshold,
+            "favourable": self.settings.favourable,
+            "min_cell": self.settings.min_cell,
+            "overall": {attribute: audit["overall"] for attribute, audit in shown.items()},
+            "groups": {attribute: audit["groups"] for attribute, audit in shown.items()},
+            "gaps": {attribute: audit["gaps"] for attribute, audit in shown.items()},
+            "suppressed": {attribute: audit["suppressed"] for attribute, audit in shown.items()},
+            "findings": [finding.to_json() for finding in self.findings],
+            "decisions": [decision.to_json() for decision in self.decisions],
+            "verdict": None if self.verdict is None else self.verdict.value,
+        }
+
+    def _named_by(self, limit: Limit) -> list[AttributeAudit]:
+        return [audit for audit in self.audits.values() if limit.attribute in ("*", audit.attribute)]
+
+    def _accuracy_gaps(self) -> list[Gap]:
+        return [audit.shown_gaps["accuracy"] for audit in self.audits.values()]
+
+
+def _used(limit: Limit, audit: AttributeAudit) -> tuple[float, Gap | None]:
+    """Return the share of the limit that the gap uses up (over 1: beyond it), and the gap."""
+    gap = audit.shown_gaps.get(limit.metric)
+    if gap is None or gap.difference is None:
+        return 0.0, None
+    if limit.at_most is not None:
+        return gap.difference / float(limit.at_most), gap
+    if gap.ratio is None or limit.at_least is None:
+        return 0.0, gap
+    return (float(limit.at_least) / gap.ratio if gap.ratio else float("inf")), gap

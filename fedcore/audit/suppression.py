@@ -1,0 +1,125 @@
+"""Which groups are kept out of what is shown, so that nobody is found in a small cell.
+
+A group of fewer than ``min_cell`` rows is hidden. Alone that is no protection: the total minus the groups
+shown gives it back, and so do the margins of a crossing. So what is shown is read as a reader could, as a set
+of equations; while they determine a small group, the smallest group that they need for it is hidden too.
+Source: Willenborg, L. and de Waal, T. (2001), "Elements of Statistical Disclosure Control", ch. 4 (primary
+and secondary cell suppression; a cell is exposed if the additive relations determine it).
+
+What it does not do: hide a metric whose own denominator is small in a group that is shown (its other metrics
+would give that back); keep a reader from bounds that follow from counts being no less than zero; or protect
+against what a reader knows from elsewhere. Where that matters, noise is the remedy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcore.audit.crossing import ATTRIBUTE_MARK, parts
+from fedcore.audit.groups import UNKNOWN
+
+Cell = tuple[str, str]  # an attribute and one of its groups
+Sizes = Mapping[str, Mapping[str, int]]
+
+
+def suppressed_groups(sizes: Sizes, *, min_cell: int) -> dict[str, frozenset[str]]:
+    """Return for every attribute the groups to hide.
+
+    All attributes that are shown together must be given together: the sizes by ``sex`` and by ``race`` are
+    the margins of ``sex*race``. Groups without rows are not hidden; they hold nobody.
+
+    Args:
+        sizes: For each attribute, rows of each group, "unknown" included.
+        min_cell: Groups of 1 to min_cell - 1 rows are hidden.
+    """
+    hidden: set[Cell] = set()
+    for attributes in _linked(sizes):
+        hidden |= _hide({attribute: sizes[attribute] for attribute in attributes}, min_cell)
+    return {
+        attribute: frozenset(group for group in groups if (attribute, group) in hidden)
+        for attribute, groups in sizes.items()
+    }
+
+
+def _linked(attributes: Iterable[str]) -> list[list[str]]:
+    """Return the attributes in blocks that share no part, for these cannot tell of one another."""
+    blocks: list[set[str]] = []
+    for attribute in attributes:
+        names = set(attribute.split(ATTRIBUTE_MARK))
+        names.update(*(block for block in blocks if block & names))
+        blocks = [block for block in blocks if not block & names] + [names]
+    return [[a for a in attributes if set(a.split(ATTRIBUTE_MARK)) <= block] for block in blocks]
+
+
+def _hide(sizes: Sizes, min_cell: int) -> set[Cell]:
+    filled = {(a, group): size for a, groups in sizes.items() for group, size in groups.items() if size > 0}
+    small = sorted(cell for cell, size in filled.items() if size < min_cell)
+    hidden = set(small)
+    if small:
+        sums = _sums(sizes)
+        while (cell := _next_to_hide(filled, small, hidden, sums, min_cell)) is not None:
+            hidden.add(cell)
+        for cell in sorted(hidden.difference(small), key=filled.__getitem__, reverse=True):
+            if _next_to_hide(filled, small, hidden - {cell}, sums, min_cell) is None:
+                hidden.remove(cell)  # hidden on the way, and not needed in the end
+    return hidden
+
+
+def _next_to_hide(
+    filled: Mapping[Cell, int],
+    small: list[Cell],
+    hidden: set[Cell],
+    sums: Mapping[Cell, NDArray[np.float64]],
+    min_cell: int,
+) -> Cell | None:
+    """Return the smallest group that a small one is given back by, of the same attribute if there is one."""
+    shown = [cell for cell in filled if cell not in hidden]
+    for (attribute, _), needed in zip(small, _derivations(shown, small, sums), strict=True):
+        if needed:
+            return min(needed, key=lambda cell: (cell[0] != attribute, filled[cell], cell))
+    for attribute in {attribute for attribute, _ in small}:
+        together = sum(filled[cell] for cell in hidden if cell[0] == attribute)
+        rest = [cell for cell in shown if cell[0] == attribute]
+        if together < min_cell and rest:
+            return min(rest, key=lambda cell: (filled[cell], cell))
+    return None
+
+
+def _derivations(shown: list[Cell], wanted: list[Cell], sums: Mapping[Cell, NDArray[np.float64]]) -> list[list[Cell]]:
+    """Return for each wanted group the shown ones it can be computed from, none if it cannot be."""
+    targets = np.stack([sums[cell] for cell in wanted], axis=1)
+    known = np.stack([np.ones(len(targets)), *(sums[cell] for cell in shown)], axis=1)
+    weights = np.linalg.lstsq(known, targets, rcond=None)[0]
+    determined = np.abs(known @ weights - targets).max(axis=0) < 1e-6
+    return [
+        [cell for cell, weight in zip(shown, column[1:], strict=True) if found and abs(weight) > 1e-6]
+        for column, found in zip(weights.T, determined.tolist(), strict=True)
+    ]
+
+
+def _sums(sizes: Sizes) -> dict[Cell, NDArray[np.float64]]:
+    """Return each group as the finest cells that it sums, 0 or 1 for each.
+
+    The finest cells are all combinations of the parts' values, unknown ones too, except those in a group
+    without rows: a reader knows that these are empty.
+    """
+    groups = {(attribute, group): parts(attribute, group) for attribute in sizes for group in sizes[attribute]}
+    values: dict[str, dict[str, None]] = {}
+    for of_parts in groups.values():
+        for name, value in of_parts.items():
+            values.setdefault(name, {UNKNOWN: None})[value] = None
+    finest = [dict(zip(values, combination, strict=True)) for combination in product(*values.values())]
+    members = {cell: np.array([_is_in(one, cell[1], groups[cell]) for one in finest]) for cell in groups}
+    empty = [members[attribute, group] for attribute, group in groups if sizes[attribute][group] == 0]
+    filled = ~np.logical_or.reduce([*empty, np.zeros(len(finest), dtype=np.bool_)])
+    return {cell: member[filled].astype(np.float64) for cell, member in members.items()}
+
+
+def _is_in(finest: Mapping[str, str], group: str, of_parts: Mapping[str, str]) -> bool:
+    if group == UNKNOWN:
+        return any(finest[name] == UNKNOWN for name in of_parts)
+    return all(finest[name] == value for name, value in of_parts.items())

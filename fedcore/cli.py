@@ -1,0 +1,63 @@
+"""The ``fedcore`` command: a frame that each package hangs its subcommands into.
+
+Subcommands come from the entry-point group ``fedcore.commands``. Their modules import nothing heavy at the
+top, so that help and refusals are instant.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from fedcore import __version__
+from fedcore.errors import FedcoreError
+
+_GROUP = "fedcore.commands"
+_EPILOG = "Start with: fedcore simulate"
+
+
+def build_app() -> typer.Typer:
+    """The application with every subcommand that is installed."""
+    app = typer.Typer(
+        name="fedcore",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        epilog=_EPILOG,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for entry in sorted(importlib.metadata.entry_points(group=_GROUP), key=lambda entry: entry.name):
+        app.command(name=entry.name)(entry.load())
+    return app
+
+
+def main() -> None:
+    """Run the command line; turn what fedcore raises into one message and exit code 2."""
+    _quiet_flower()
+    try:
+        build_app()()
+    except FedcoreError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Train together on data that may not be shared, and show how private and how fair the result is."""
+    if version:
+        print(f"fedcore {__version__}")
+        raise typer.Exit
+
+
+def _quiet_flower() -> None:
+    """Flower reports home, looks for updates and installs packages unless told otherwise: before its import."""
+    os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
+    os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
+    os.environ["FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION"] = "1"

@@ -1,0 +1,79 @@
+"""The steps of the subsampled Gaussian mechanism, on plain tensors.
+
+Per-example gradients come from elsewhere (Opacus, in the clients); what is private about them is here.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fedcore.privacy.noise import Randomness
+from fedcore.privacy.plan import PrivacyPlan
+
+
+def poisson_batch(num_examples: int, plan: PrivacyPlan, randomness: Randomness) -> Tensor:
+    """Draw the rows of one step: each by itself with the plan's sampling rate.
+
+    Returns:
+        Row numbers, int64, of any length from 0 to `num_examples`. An empty batch is a batch: leaving out
+        its step would tell that it was empty.
+    """
+    if plan.sampling_rate == 1.0:
+        return torch.arange(num_examples)
+    return torch.nonzero(randomness.uniform(num_examples) < plan.sampling_rate).squeeze(1)
+
+
+def clip_factors(squared_norms: Tensor, clip_norm: float) -> Tensor:
+    """The factor that brings each record's gradient to Euclidean norm at most `clip_norm`.
+
+    Guarantee:
+        ``factor * norm <= clip_norm`` for every record, up to float64 rounding. A record whose norm is not
+        finite gets factor 0: one broken record must not show by making the sum NaN.
+
+    Args:
+        squared_norms: Squared norms of per-record gradients, float64, shape ``(n,)``.
+
+    Returns:
+        Factors in [0, 1], float64, shape ``(n,)``.
+    """
+    factors = (clip_norm / squared_norms.sqrt().clamp(min=clip_norm)).to(torch.float64)
+    return torch.where(torch.isfinite(squared_norms), factors, torch.zeros_like(factors))
+
+
+def clipped_sum(gradients: list[Tensor], clip_norm: float) -> Tensor:
+    """Sum per-record gradients, each clipped over all its parameters together.
+
+    Guarantee:
+        Removing any one record, or replacing it by zeros, moves the result by at most `clip_norm` in
+        Euclidean norm.
+
+    Args:
+        gradients: One tensor of shape ``(n, *parameter shape)`` for each parameter.
+
+    Returns:
+        float64, flat, the parameters one after the other.
+    """
+    flat = [gradient.flatten(1).to(torch.float64) for gradient in gradients]
+    squared = torch.stack([gradient.square().sum(1) for gradient in flat]).sum(0)
+    factors = clip_factors(squared, clip_norm)
+    counted = factors > 0
+    if not bool(counted.all()):
+        flat = [torch.where(counted[:, None], gradient, torch.zeros_like(gradient)) for gradient in flat]
+    return torch.cat([factors @ gradient for gradient in flat])
+
+
+def release(clipped: Tensor, plan: PrivacyPlan, randomness: Randomness) -> Tensor:
+    """Add the plan's noise to a clipped sum, and divide by the plan's public constant.
+
+    Guarantee:
+        The one release of a step; see `PrivacyPlan`. An empty batch is released like any other.
+
+    Args:
+        clipped: From `clipped_sum`, or zeros for an empty batch; float64, shape ``(d,)``.
+
+    Returns:
+        float64, shape ``(d,)``, on the device of `clipped`.
+    """
+    noise = randomness.normal(clipped.numel()).to(clipped.device)
+    return (clipped + plan.noise_std * noise) / plan.nominal_batch

@@ -1,0 +1,135 @@
+"""The contract between fedcore and what a user writes: a model, its data, a loss and a prediction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from fedcore.errors import DataError, FedcoreError, TaskError
+from fedcore.examples import Batch, Examples
+from fedcore.metrics import Metrics
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What is learned. The same task serves a simulation, a federation server and a client.
+
+    The ready-made families in ``fedcore.task_families`` supply `loss`, `predict`, `measure` and `labels`,
+    so that most tasks write two methods.
+
+    Attributes:
+        name: Shown in results; letters, digits and hyphens.
+        labels: Names of the classes, in the order of the targets' codes; empty when there are none.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+
+    def build_model(self) -> nn.Module:
+        """A new model. Called under a seeded generator, once in each process."""
+
+    def load_data(self, path: Path | None) -> Examples | Dataset[Any]:
+        """The data at `path`: in a deployment the client's own, in a simulation all of it at once."""
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The loss of every row by itself: shape ``(n,)``. A mean over the batch is not accepted."""
+
+    def predict(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Class probabilities ``(n, classes)`` where there are labels, else the output of the model."""
+
+    def measure(self, model: nn.Module, batch: Batch) -> Metrics:
+        """Sums of the metrics over the rows of `batch`, ``loss`` among them."""
+
+
+def load_examples(task: Task, path: Path | None) -> Examples:
+    """Call ``task.load_data`` and check what it returns.
+
+    Raises:
+        DataError: No rows, numbers that are not finite, or codes outside a vocabulary.
+        TaskError: Something else than `Examples` or a map-style dataset.
+    """
+    data = _calling("load_data", task.load_data, path)
+    if not isinstance(data, Examples):
+        if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+            raise TaskError(
+                f"load_data of task {task.name!r} must return fedcore.Examples or a map-style dataset; "
+                f"found {type(data).__name__}"
+            )
+        data = Examples.from_dataset(data)
+    if len(data) == 0:
+        raise DataError(f"the data of task {task.name!r} has no rows")
+    data.check_finite()
+    return data
+
+
+def check_task(task: Task, model: nn.Module, examples: Examples) -> None:
+    """Run each part of a task once on a few rows, and say which part breaks the contract.
+
+    Raises:
+        TaskError: Names the part, what was expected and what was found.
+        DataError: A task with labels has fewer than two, or targets outside them.
+    """
+    rows = slice(0, min(4, len(examples)))
+    batch = examples.batch(rows)
+    size = len(next(iter(batch.values())))
+    if task.labels:
+        _check_targets(task, examples)
+    model.eval()
+    loss = _calling("loss", task.loss, model, batch)
+    _check_loss(loss, size)
+    if not loss.requires_grad:
+        raise TaskError("loss must depend on the model's trainable parameters; found one without a gradient")
+    with torch.no_grad():
+        _check_prediction(task, _calling("predict", task.predict, model, batch), size)
+        metrics = _calling("measure", task.measure, model, batch)
+    if not isinstance(metrics, Metrics) or "loss" not in metrics.sums:
+        raise TaskError("measure must return fedcore.metrics.Metrics that hold 'loss'")
+
+
+def _check_loss(loss: Any, size: int) -> None:
+    if isinstance(loss, Tensor) and loss.shape == (size,):
+        return
+    found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+    raise TaskError(
+        f"loss must return one value for each row, shape ({size},); found {found}. Use reduction='none': a mean, "
+        "above all one weighted by class, lets a record's weight depend on the others in its batch"
+    )
+
+
+def _check_prediction(task: Task, prediction: Any, size: int) -> None:
+    expected = f"({size}, {len(task.labels)})" if task.labels else f"({size}, …)"
+    if not isinstance(prediction, Tensor) or len(prediction) != size:
+        raise TaskError(f"predict must return a tensor of shape {expected}; found {_describe(prediction)}")
+    if task.labels:
+        if prediction.shape != (size, len(task.labels)):
+            raise TaskError(f"predict must return shape {expected}; found {_describe(prediction)}")
+        if not torch.allclose(prediction.sum(1), torch.ones_like(prediction[:, 0]), atol=1e-3):
+            raise TaskError("predict must return probabilities that sum to one in every row; apply softmax")
+
+
+def _check_targets(task: Task, examples: Examples) -> None:
+    targets = examples.columns.get("targets")
+    if targets is None:
+        raise TaskError("a task with labels needs a column 'targets' in its Examples; found none")
+    if targets.is_floating_point() or int(targets.min()) < 0 or int(targets.max()) >= len(task.labels):
+        raise TaskError(f"targets must be integers from 0 to {len(task.labels) - 1}, one for each label")
+    if len(torch.unique(targets)) < 2:
+        raise DataError("the targets hold one class only, so there is nothing to learn; expected at least two")
+
+
+def _calling(part: str, function: Any, *arguments: Any) -> Any:
+    """Call a part of a task; a failure names the part and keeps the cause."""
+    try:
+        return function(*arguments)
+    except FedcoreError:
+        raise
+    except Exception as error:
+        raise TaskError(f"{part} failed: {type(error).__name__}: {error}") from error
+
+
+def _describe(value: Any) -> str:
+    return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

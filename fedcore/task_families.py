@@ -1,0 +1,134 @@
+"""Ready-made families of tasks: subclass one, and write `build_model` and `load_data`.
+
+Every loss here is one value per row, and no row's loss looks at another row: what record-level privacy
+needs (see ``fedcore.privacy.linter``).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from fedcore.examples import Batch, Examples
+from fedcore.metrics import Metrics
+
+
+class _Family(ABC):
+    """What all families leave to their user."""
+
+    name: str
+    labels: tuple[str, ...] = ()
+
+    @abstractmethod
+    def build_model(self) -> nn.Module:
+        """A new model."""
+
+    @abstractmethod
+    def load_data(self, path: Path | None) -> Examples | Dataset[Any]:
+        """The data at `path`."""
+
+
+class Classification(_Family):
+    """Classes from logits: columns ``inputs`` (n, …) and ``targets`` (n,) int64; model output (n, classes).
+
+    A subclass sets `labels`, the names of the classes. With two, the second is the positive one.
+    """
+
+    @final
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Cross-entropy of every row, shape ``(n,)``."""
+        return functional.cross_entropy(model(batch["inputs"]), batch["targets"], reduction="none")
+
+    @final
+    def predict(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Class probabilities, shape ``(n, classes)``."""
+        return torch.softmax(model(batch["inputs"]), dim=1)
+
+    @final
+    def measure(self, model: nn.Module, batch: Batch) -> Metrics:
+        """``loss`` and ``accuracy``."""
+        logits = model(batch["inputs"])
+        losses = functional.cross_entropy(logits, batch["targets"], reduction="none")
+        return _sums(loss=losses, accuracy=logits.argmax(1) == batch["targets"])
+
+
+class Regression(_Family):
+    """A number for every row: columns ``inputs`` (n, …) and ``targets`` (n,); model output (n,) or (n, 1)."""
+
+    @final
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Squared error of every row, shape ``(n,)``."""
+        return (self.predict(model, batch) - batch["targets"]).square()
+
+    @final
+    def predict(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Predicted values, shape ``(n,)``."""
+        output: Tensor = model(batch["inputs"])
+        return output.squeeze(1) if output.ndim == 2 else output
+
+    @final
+    def measure(self, model: nn.Module, batch: Batch) -> Metrics:
+        """``loss`` (mean squared error) and ``mean_absolute_error``."""
+        errors = self.predict(model, batch) - batch["targets"]
+        return _sums(loss=errors.square(), mean_absolute_error=errors.abs())
+
+
+class LanguageModelling(_Family):
+    """The next token: columns ``inputs`` and ``targets`` (n, length) int64; model output (n, length, tokens).
+
+    A row is a sequence, and its loss the mean over its own tokens.
+    """
+
+    @final
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Mean cross-entropy over the tokens of every row, shape ``(n,)``."""
+        logits = self.predict(model, batch)
+        return functional.cross_entropy(logits.transpose(1, 2), batch["targets"], reduction="none").mean(1)
+
+    @final
+    def predict(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Logits, shape ``(n, length, tokens)``."""
+        logits: Tensor = model(batch["inputs"])
+        return logits
+
+    @final
+    def measure(self, model: nn.Module, batch: Batch) -> Metrics:
+        """``loss`` in nats per token and ``next_token_accuracy``."""
+        logits = self.predict(model, batch)
+        losses = functional.cross_entropy(logits.transpose(1, 2), batch["targets"], reduction="none").mean(1)
+        hits = (logits.argmax(2) == batch["targets"]).double().mean(1)
+        return _sums(loss=losses, next_token_accuracy=hits)
+
+
+class Reconstruction(_Family):
+    """Autoencoders: column ``inputs`` (n, …); model output of the same shape."""
+
+    @final
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Mean squared error over the elements of every row, shape ``(n,)``."""
+        return (self.predict(model, batch) - batch["inputs"]).square().flatten(1).mean(1)
+
+    @final
+    def predict(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The reconstruction, of the inputs' shape."""
+        output: Tensor = model(batch["inputs"])
+        return output
+
+    @final
+    def measure(self, model: nn.Module, batch: Batch) -> Metrics:
+        """``loss``: mean squared error."""
+        return _sums(loss=self.loss(model, batch))
+
+
+def _sums(**values: Tensor) -> Metrics:
+    """Sum values of shape ``(n,)`` over rows."""
+    return Metrics(
+        sums={name: float(value.double().sum()) for name, value in values.items()},
+        counts={name: float(len(value)) for name, value in values.items()},
+    )

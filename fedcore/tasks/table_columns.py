@@ -1,0 +1,171 @@
+"""What all owners of a table must agree on: the kinds of its columns, and the label's classes.
+
+A column's description fixes how each of its cells becomes inputs of a model, whatever the other rows hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from fedcore.audit.groups import UNKNOWN
+
+Scale: TypeAlias = Literal["linear", "log"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numeric:
+    """A column of numbers: two inputs, the value in [-1, 1] and whether it is missing.
+
+    Attributes:
+        low: Value that becomes -1; smaller ones too.
+        high: Value that becomes 1; larger ones too.
+        scale: ``log`` spreads out the values near `low`, for columns with a long tail.
+        bands: Edges between the groups of an audit, rising; a value equal to an edge lies above it.
+        use: Whether it is an input at all; groups of an audit need none.
+    """
+
+    name: str
+    low: float
+    high: float
+    scale: Scale = "linear"
+    bands: tuple[float, ...] = ()
+    use: bool = True
+
+    @property
+    def width(self) -> int:
+        """Number of inputs."""
+        return 2 if self.use else 0
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the bands, from the lowest; ``unknown`` last."""
+        edges = [f"{edge:g}" if abs(edge) < 1e6 else str(edge) for edge in self.bands]
+        if not edges:
+            return ("any", UNKNOWN)
+        inner = (f"{below} to {above}" for below, above in zip(edges, edges[1:], strict=False))
+        return (f"below {edges[0]}", *inner, f"{edges[-1]} and above", UNKNOWN)
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the description."""
+        if not self.low < self.high:
+            yield f"range: expected [low, high] with low < high, found [{self.low:g}, {self.high:g}]"
+        if any(first >= second for first, second in zip(self.bands, self.bands[1:], strict=False)):
+            yield f"bands: expected rising edges, found {list(self.bands)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Categorical:
+    """A column of words: an input for each category, one for any other word, one for none.
+
+    Attributes:
+        categories: The declared words.
+    """
+
+    name: str
+    categories: tuple[str, ...]
+    use: bool = True
+
+    @property
+    def width(self) -> int:
+        """Number of inputs."""
+        return len(self.categories) + 2 if self.use else 0
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The categories, and ``unknown`` for missing and undeclared words."""
+        return _with_unknown(self.categories)
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the description."""
+        yield from _word_problems(self.categories)
+        if not self.categories:
+            yield "categories: expected at least one"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binary:
+    """A column of two words: two inputs, -1 or 1 (0 for neither), and whether it is neither.
+
+    Attributes:
+        categories: The words that become -1 and 1.
+    """
+
+    name: str
+    categories: tuple[str, ...]
+    use: bool = True
+
+    @property
+    def width(self) -> int:
+        """Number of inputs."""
+        return 2 if self.use else 0
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The two categories, and ``unknown`` for missing and undeclared words."""
+        return _with_unknown(self.categories)
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the description."""
+        yield from _word_problems(self.categories)
+        if len(self.categories) != 2:
+            yield f"categories: expected two for kind binary, found {len(self.categories)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ignored:
+    """A column that is neither an input nor a group."""
+
+    name: str
+    use: bool = False
+    width: int = 0
+    groups: tuple[str, ...] = ()
+
+    def problems(self) -> Iterator[str]:
+        """Nothing can be wrong."""
+        yield from ()
+
+
+Column: TypeAlias = Numeric | Categorical | Binary | Ignored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """The column to predict.
+
+    Attributes:
+        classes: Its values; of two, the second is the positive one.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """The columns of a table in the order of a model's inputs, and the label."""
+
+    columns: tuple[Column, ...]
+    label: Label | None
+
+    @property
+    def width(self) -> int:
+        """Number of inputs."""
+        return sum(column.width for column in self.columns)
+
+    def column(self, name: str) -> Column | None:
+        """The column of this name."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+def _with_unknown(categories: tuple[str, ...]) -> tuple[str, ...]:
+    return categories if UNKNOWN in categories else (*categories, UNKNOWN)
+
+
+def _word_problems(categories: tuple[str, ...]) -> Iterator[str]:
+    double = {word for word in categories if categories.count(word) > 1}
+    if double:
+        yield f"categories: {', '.join(map(repr, sorted(double)))} more than once"
+    if "" in categories:
+        yield "categories: an empty word; missing cells have an input of their own"

@@ -1,0 +1,109 @@
+"""From the cells of a table to the inputs of a model and the groups of an audit, by a declared schema."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fedcore.errors import DataError
+from fedcore.examples import Attribute
+from fedcore.tasks.table_columns import Binary, Categorical, Column, Label, Numeric, Schema
+from fedcore.tasks.table_file import Table
+
+_LOG_STEPS = 1000.0
+"""How many times the range's thousandth is resolved near its low end on a log scale."""
+
+
+def encode_inputs(table: Table, schema: Schema) -> torch.Tensor:
+    """The inputs of every row.
+
+    A row's inputs depend on the schema and the row alone. They are divided by the root of the number of
+    columns, so that a row's norm is at most about one in narrow and wide tables alike, and one clip norm
+    and one learning rate fit both.
+
+    Returns:
+        float32, shape ``(rows, schema.width)``.
+    """
+    used = [column for column in schema.columns if column.use]
+    parts = [_encode(table, column) for column in used]
+    inputs = np.concatenate(parts, axis=1) if parts else np.zeros((len(table), 0))
+    return torch.from_numpy((inputs / math.sqrt(max(len(used), 1))).astype(np.float32))
+
+
+def encode_groups(table: Table, columns: Iterable[Column]) -> dict[str, Attribute]:
+    """The groups of every row by each of the columns, in declared vocabularies."""
+    return {
+        column.name: Attribute(codes=torch.from_numpy(_group_codes(table, column)), vocabulary=column.groups)
+        for column in columns
+    }
+
+
+def encode_label(table: Table, label: Label) -> torch.Tensor:
+    """The class of every row: int64, shape ``(rows,)``.
+
+    Raises:
+        DataError: A row has no label, or one that is not declared.
+    """
+    codes = table.words(label.name).positions(label.classes, outside=-2, missing=-1)
+    undeclared = int((codes == -2).sum())
+    if undeclared:
+        raise DataError(
+            f"label column {label.name!r} of {table.source} has values in {undeclared} of {len(table)} rows that are "
+            f"not declared; expected one of {', '.join(label.classes)}"
+        )
+    if (codes < 0).any():
+        raise DataError(f"label column {label.name!r} of {table.source} is empty in {int((codes < 0).sum())} rows")
+    return torch.from_numpy(codes)
+
+
+def _encode(table: Table, column: Column) -> NDArray[np.float64]:
+    match column:
+        case Numeric():
+            return _encode_number(finite_numbers(table, column.name), column)
+        case Categorical():
+            num_words = len(column.categories)
+            codes = table.words(column.name).positions(column.categories, outside=num_words, missing=num_words + 1)
+            return np.eye(num_words + 2)[codes]
+        case Binary():
+            codes = table.words(column.name).positions(column.categories, outside=2, missing=2)
+            return np.array([[-1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])[codes]
+        case _:
+            return np.zeros((len(table), 0))
+
+
+def _encode_number(values: NDArray[np.float64], column: Numeric) -> NDArray[np.float64]:
+    missing = np.isnan(values)
+    share = (np.clip(np.where(missing, column.low, values), column.low, column.high) - column.low) / (
+        column.high - column.low
+    )
+    if column.scale == "log":
+        share = np.log1p(_LOG_STEPS * share) / math.log1p(_LOG_STEPS)
+    return np.stack([np.where(missing, 0.0, 2.0 * share - 1.0), missing.astype(np.float64)], axis=1)
+
+
+def finite_numbers(table: Table, name: str) -> NDArray[np.float64]:
+    """A column's numbers, NaN where missing.
+
+    Raises:
+        DataError: Some are infinite.
+    """
+    values = table.numbers(name)
+    infinite = int(np.isinf(values).sum())
+    if infinite:
+        raise DataError(
+            f"column {name!r} of {table.source} holds infinite numbers in {infinite} of {len(table)} rows; "
+            "correct them, or leave these cells empty"
+        )
+    return values
+
+
+def _group_codes(table: Table, column: Column) -> NDArray[np.int64]:
+    unknown = column.groups.index("unknown")
+    if isinstance(column, Numeric):
+        values = finite_numbers(table, column.name)
+        return np.where(np.isnan(values), unknown, np.digitize(values, column.bands)).astype(np.int64)
+    return table.words(column.name).positions(column.groups, outside=unknown, missing=unknown)

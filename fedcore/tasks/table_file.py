@@ -1,0 +1,196 @@
+"""Tables as they lie on disk: CSV or Parquet, and their cells as words and as numbers."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcore.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MISSING_WORDS = ("", "?", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "<NA>")
+"""Cells that hold no value."""
+
+_SEPARATORS = ",;\t|"
+_WHOLE = re.compile(r"(-?\d+)\.0*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """A column read as text.
+
+    Attributes:
+        codes: For each row a position in `values`, -1 where there is none; int64, shape ``(rows,)``.
+        values: Different texts, in the order in which they come.
+    """
+
+    codes: NDArray[np.int64]
+    values: tuple[str, ...]
+
+    def positions(self, vocabulary: tuple[str, ...], *, outside: int, missing: int) -> NDArray[np.int64]:
+        """Each row's position in `vocabulary`, with the codes given for what is not in it."""
+        place = {word: position for position, word in enumerate(vocabulary)}
+        lookup = np.array([*(place.get(value, outside) for value in self.values), missing], dtype=np.int64)
+        return lookup[self.codes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Named columns of equal length, each cell read by itself.
+
+    What a cell means depends on the cell alone, never on the column's other rows, so that two data owners
+    read one value alike.
+
+    Attributes:
+        source: The file's name, for messages.
+    """
+
+    source: str
+    frame: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns, all different."""
+        return tuple(self.frame.columns)
+
+    def select(self, rows: NDArray[np.bool_]) -> Table:
+        """The rows that `rows` marks; bool, shape ``(rows,)``."""
+        return Table(source=self.source, frame=self.frame[rows])
+
+    def words(self, name: str) -> Words:
+        """A column as text; whole numbers are written without a decimal point.
+
+        Raises:
+            DataError: The cells are lists or the like.
+        """
+        import pandas as pd
+
+        try:
+            codes, found = pd.factorize(self.frame[name])
+        except TypeError:
+            raise DataError(f"column {name!r} of {self.source} holds lists or other nested values; flatten it") from None
+        texts = [_text(value) for value in found]
+        values = tuple(dict.fromkeys(text for text in texts if text is not None))
+        place: dict[str | None, int] = {value: position for position, value in enumerate(values)}
+        lookup = np.array([*(place.get(text, -1) for text in texts), -1], dtype=np.int64)
+        return Words(codes=lookup[codes], values=values)
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """A column as float64, shape ``(rows,)``; NaN where the cell holds no number."""
+        import pandas as pd
+
+        column = self.frame[name]
+        if not pd.api.types.is_numeric_dtype(column):
+            column = pd.to_numeric(column.astype("string"), errors="coerce")
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def read_table(path: Path) -> Table:
+    """Read a ``.csv`` (comma, semicolon, tab or bar; first line names the columns) or ``.parquet`` file.
+
+    Raises:
+        DataError: The file is absent, empty or no table, or two columns have one name.
+    """
+    if not path.is_file():
+        raise DataError(f"no table at {path}; expected a .csv or .parquet file")
+    read = _read_parquet if path.suffix.lower() in {".parquet", ".pq"} else _read_csv
+    frame = read(path)
+    if frame.empty:
+        raise DataError(f"the table {path.name} has no rows; expected a line of column names and at least one row")
+    return Table(source=path.name, frame=frame)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            first = file.readline()
+        separator = max(_SEPARATORS, key=first.count)
+        names = _header(path, separator)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return pd.read_csv(
+                path,
+                sep=separator,
+                header=0,
+                names=names,
+                index_col=False,
+                dtype=str,
+                keep_default_na=False,
+                na_values=list(MISSING_WORDS),
+                skipinitialspace=True,
+                encoding="utf-8-sig",
+            )
+    except pd.errors.EmptyDataError:
+        raise DataError(f"the table {path.name} is empty; expected a line of column names and rows below") from None
+    except UnicodeDecodeError:
+        raise DataError(f"the table {path.name} is no UTF-8 text; save it as CSV in UTF-8, or as .parquet") from None
+    except (OSError, ValueError, Warning) as error:  # pandas' parser errors are ValueErrors
+        reason = str(error).strip().splitlines()[0]
+        raise DataError(
+            f"the table {path.name} cannot be read as CSV ({reason}); expected as many cells in every line as there "
+            "are column names"
+        ) from error
+
+
+def _header(path: Path, separator: str) -> list[str]:
+    import pandas as pd
+
+    line = pd.read_csv(
+        path,
+        sep=separator,
+        header=None,
+        nrows=1,
+        dtype=str,
+        keep_default_na=False,
+        skipinitialspace=True,
+        encoding="utf-8-sig",
+    )
+    return _checked_names(path, [str(name).strip() for name in line.iloc[0]])
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        frame = pd.read_parquet(path)
+    except ImportError:
+        raise DataError(
+            f"reading {path.name} needs pyarrow, which is not installed; pip install 'fedcore[parquet]', "
+            "or give the table as .csv"
+        ) from None
+    except Exception as error:
+        raise DataError(f"the table {path.name} cannot be read as Parquet ({type(error).__name__})") from error
+    frame.columns = pd.Index(_checked_names(path, [str(name) for name in frame.columns]))
+    return frame
+
+
+def _checked_names(path: Path, names: list[str]) -> list[str]:
+    names = [name or f"column {position}" for position, name in enumerate(names, start=1)]
+    double = [name for name, count in Counter(names).items() if count > 1]
+    if double:
+        raise DataError(
+            f"the table {path.name} has several columns named {', '.join(map(repr, double))}; "
+            "give every column a name of its own"
+        )
+    return names
+
+
+def _text(value: object) -> str | None:
+    """A cell's text, the same for ``1``, ``1.0`` and ``"1.0"``; nothing where the cell holds none."""
+    text = str(value).strip()
+    whole = _WHOLE.fullmatch(text)
+    return whole[1] if whole else (text if text not in MISSING_WORDS else None)

@@ -1,0 +1,107 @@
+"""How updates become one: streaming, so that no server holds all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from fedcore.errors import LayoutError
+from fedcore.messages import ClientUpdate
+from fedcore.parameters import Layout, Parameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accumulator:
+    """A running sum.
+
+    Attributes:
+        total: Weighted sum of the differences, float64; shape ``(layout.size,)``.
+        weight: Sum of the weights.
+    """
+
+    total: Tensor
+    weight: float
+    layout: Layout
+
+
+class Aggregator(Protocol):
+    """Turns a stream of updates into one."""
+
+    def start(self, like: Parameters) -> Accumulator:
+        """An empty sum for updates of the layout of `like`."""
+
+    def accumulate(self, so_far: Accumulator, update: ClientUpdate) -> Accumulator:
+        """Add one update. The buffer of `so_far` may be reused."""
+
+    def finish(self, so_far: Accumulator) -> Parameters:
+        """The aggregate update."""
+
+    def sensitivity(self, clip_norm: float) -> float | None:
+        """Largest change of the *sum* when one client's update, of norm at most `clip_norm`, is left out.
+
+        ``None`` where there is no bound: noise cannot be scaled to such an aggregate.
+        """
+
+
+class WeightedMean:
+    """FedAvg: updates weighted by the clients' numbers of training rows.
+
+    McMahan et al. 2017, arXiv 1602.05629, algorithm 1.
+    """
+
+    def start(self, like: Parameters) -> Accumulator:
+        """Zeros."""
+        return _empty(like)
+
+    def accumulate(self, so_far: Accumulator, update: ClientUpdate) -> Accumulator:
+        """Add ``num_examples * difference``."""
+        if update.num_examples is None:
+            raise LayoutError("an update without num_examples cannot be weighted by it; use weighting = 'uniform'")
+        return _add(so_far, update, float(update.num_examples))
+
+    def finish(self, so_far: Accumulator) -> Parameters:
+        """Divide by the number of rows counted."""
+        return _divide(so_far, so_far.weight)
+
+    def sensitivity(self, clip_norm: float) -> float | None:
+        """None: a weight is whatever the client says it is."""
+        return None
+
+
+class UniformMean:
+    """Every counted client weighs the same."""
+
+    def start(self, like: Parameters) -> Accumulator:
+        """Zeros."""
+        return _empty(like)
+
+    def accumulate(self, so_far: Accumulator, update: ClientUpdate) -> Accumulator:
+        """Add the difference."""
+        return _add(so_far, update, 1.0)
+
+    def finish(self, so_far: Accumulator) -> Parameters:
+        """Divide by the number of clients counted."""
+        return _divide(so_far, so_far.weight)
+
+    def sensitivity(self, clip_norm: float) -> float | None:
+        """One client moves the sum by at most its clipped norm."""
+        return clip_norm
+
+
+def _empty(like: Parameters) -> Accumulator:
+    total = torch.zeros(like.layout.size, dtype=torch.float64)
+    return Accumulator(total=total, weight=0.0, layout=like.layout)
+
+
+def _add(so_far: Accumulator, update: ClientUpdate, weight: float) -> Accumulator:
+    so_far.total.add_(update.difference.buffer, alpha=weight)
+    return Accumulator(total=so_far.total, weight=so_far.weight + weight, layout=so_far.layout)
+
+
+def _divide(so_far: Accumulator, by: float) -> Parameters:
+    if by <= 0:
+        return Parameters(torch.zeros_like(so_far.total), so_far.layout)
+    return Parameters(so_far.total / by, so_far.layout)

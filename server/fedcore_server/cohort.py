@@ -1,0 +1,27 @@
+"""Who is asked in a round."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fedcore.plan import FederationSection
+from fedcore.seeding import numpy_generator
+
+
+def choose_cohort(
+    available: Sequence[str], settings: FederationSection, *, round: int, attempt: int
+) -> tuple[str, ...]:
+    """The clients asked in a round, sorted by name; the same for the same plan, round and clients.
+
+    Fixed size draws without replacement (McMahan et al. 2017, arXiv 1602.05629); Poisson asks every client
+    by itself, so that a cohort may be of any size, empty too (McMahan et al. 2018, arXiv 1710.06963).
+    """
+    names = sorted(available)
+    size = settings.cohort_size
+    if size is None or (settings.cohort_sampling == "fixed" and size >= len(names)):
+        return tuple(names)
+    generator = numpy_generator(settings.seed, "cohort", round, attempt)
+    if settings.cohort_sampling == "poisson":
+        asked = generator.random(len(names)) < size / len(names)
+        return tuple(name for name, chosen in zip(names, asked, strict=True) if chosen)
+    return tuple(sorted(names[index] for index in generator.choice(len(names), size, replace=False)))

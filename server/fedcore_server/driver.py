@@ -1,0 +1,206 @@
+"""The loop over rounds, the same for simulated and for deployed clients."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fedcore.audit.groups import GroupTable
+from fedcore.audit.hooks import AuditContext, AuditHook, Decision, Point, run_hooks
+from fedcore.audit.report import BiasReport
+from fedcore.audit.settings import AuditSettings
+from fedcore.audit.tables import empty_tables
+from fedcore.errors import RoundFailedError
+from fedcore.messages import EvaluateRequest
+from fedcore.plan import RunPlan
+from fedcore.privacy.accounting import epsilon_of
+from fedcore.privacy.plan import PrivacyPlan
+from fedcore.task import Task
+from fedcore.transforms import UpdateTransform
+from fedcore_server.evaluation import Evaluation, audit_settings, close_evaluation
+from fedcore_server.federation import Federation
+from fedcore_server.rounds import close_round, done, plan_round
+from fedcore_server.state import RoundReport, ServerState
+
+_log = logging.getLogger("fedcore")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundRecord:
+    """Everything a round leaves behind; one line of ``rounds.jsonl``.
+
+    Attributes:
+        evaluation: None where the plan evaluates less often than every round.
+        epsilon: Spent so far; None without privacy, or where the round was not evaluated.
+    """
+
+    report: RoundReport
+    evaluation: Evaluation | None
+    decisions: tuple[Decision, ...]
+    epsilon: float | None
+    wall_seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        report, evaluation = self.report, self.evaluation
+        refused = [*report.rejected, *(evaluation.rejected if evaluation else ())]
+        return {
+            "round": report.round,
+            "attempt": report.attempt,
+            "committed": report.committed,
+            "asked": list(report.asked),
+            "counted": list(report.counted),
+            "rejected": [{"client": r.client, "code": r.code, "reason": r.reason} for r in refused],
+            "training": dict(report.training),
+            "update_norm": report.update_norm,
+            "evaluation": dict(evaluation.metrics) if evaluation else None,
+            "groups": accuracy_by_group(evaluation) if evaluation else {},
+            "clients": {name: dict(values) for name, values in evaluation.clients.items()} if evaluation else {},
+            "decisions": [decision.to_json() for decision in self.decisions],
+            "epsilon": self.epsilon,
+            "wall_seconds": round(self.wall_seconds, 6),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A finished run.
+
+    Attributes:
+        evaluation: Of the released model.
+        bias: The audit before release; None where the plan audits nothing.
+    """
+
+    state: ServerState
+    evaluation: Evaluation
+    bias: BiasReport | None
+
+
+OnRound = Callable[[RoundRecord, ServerState], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What stays the same from round to round.
+
+    Attributes:
+        hooks: Audit hooks in the order they are called.
+        clock: Seconds, for wall times only; nothing that is computed depends on it.
+    """
+
+    task: Task
+    plan: RunPlan
+    federation: Federation
+    hooks: Sequence[AuditHook] = ()
+    transforms: Sequence[UpdateTransform] = ()
+    clock: Callable[[], float] = time.monotonic
+
+    def to_end(self, state: ServerState, on_round: OnRound) -> Outcome:
+        """Run the remaining rounds, then audit the model that is to be released.
+
+        Args:
+            state: From `init_state`, or from a checkpoint.
+            on_round: Told of every round, also of one that failed, after it was closed.
+
+        Raises:
+            RoundFailedError: A round had no quorum in all its attempts.
+        """
+        tables = empty_tables(self.task, self.plan)
+        settings = audit_settings(self.plan.audit)
+        evaluation: Evaluation | None = None
+        while not done(state, self.plan):
+            state, record = self._round(state, tables, settings)
+            evaluation = record.evaluation or evaluation
+            on_round(record, state)
+            if not record.report.committed and state.attempt >= self.plan.federation.round_attempts:
+                raise RoundFailedError(
+                    f"round {record.report.round} had {len(record.report.counted)} valid updates in attempt "
+                    f"{state.attempt} of {self.plan.federation.round_attempts}, and the quorum is "
+                    f"{self.plan.federation.quorum}; the last committed round is kept in the checkpoint"
+                )
+        if evaluation is None:
+            evaluation = self._evaluate(state, tables, settings)
+        return Outcome(state=state, evaluation=evaluation, bias=self._before_release(evaluation, settings))
+
+    def _round(
+        self, state: ServerState, tables: Mapping[str, GroupTable], settings: AuditSettings
+    ) -> tuple[ServerState, RoundRecord]:
+        started = self.clock()
+        request = plan_round(state, self.plan, self.federation.available())
+        state, report = close_round(state, self.plan, request, self.federation.train(request), self.transforms)
+        evaluation = self._evaluate(state, tables, settings) if report.committed and self._due(state) else None
+        decisions = self._ask_hooks(Point.ROUND_EVALUATED, evaluation) if evaluation else ()
+        record = RoundRecord(
+            report=report,
+            evaluation=evaluation,
+            decisions=decisions,
+            epsilon=self._epsilon(state.round) if evaluation else None,
+            wall_seconds=self.clock() - started,
+        )
+        _log_round(record)
+        return state, record
+
+    def _evaluate(self, state: ServerState, tables: Mapping[str, GroupTable], settings: AuditSettings) -> Evaluation:
+        """Evaluate on every client, whoever trained: a cohort's accuracy would be another question."""
+        cohort = tuple(sorted(self.federation.available()))
+        request = EvaluateRequest(round=state.round, cohort=cohort, parameters=state.released)
+        return close_evaluation(request, self.federation.evaluate(request), tables, settings)
+
+    def _due(self, state: ServerState) -> bool:
+        return state.round % self.plan.federation.evaluate_every == 0 or done(state, self.plan)
+
+    def _epsilon(self, rounds: int) -> float | None:
+        privacy = PrivacyPlan.from_run_plan(self.plan)
+        return epsilon_of(privacy.event(rounds), privacy.delta) if privacy else None
+
+    def _ask_hooks(self, point: Point, evaluation: Evaluation) -> tuple[Decision, ...]:
+        context = AuditContext(
+            point=point,
+            round=evaluation.round,
+            tables=evaluation.tables,
+            audits=evaluation.audits,
+            metrics=evaluation.metrics,
+            plan_sha256=self.plan.sha256,
+            epsilon=self._epsilon(evaluation.round),
+        )
+        return run_hooks(self.hooks, context)
+
+    def _before_release(self, evaluation: Evaluation, settings: AuditSettings) -> BiasReport | None:
+        decisions = self._ask_hooks(Point.BEFORE_RELEASE, evaluation)
+        if not evaluation.audits and not decisions:
+            return None
+        return BiasReport(
+            plan_sha256=self.plan.sha256,
+            round=evaluation.round,
+            settings=settings,
+            audits=evaluation.audits,
+            decisions=decisions,
+        )
+
+
+def accuracy_by_group(evaluation: Evaluation) -> dict[str, dict[str, dict[str, Any]]]:
+    """Accuracy of every group that may be shown, by attribute, with its interval."""
+    shown = {attribute: audit.to_json()["groups"] for attribute, audit in evaluation.audits.items()}
+    return {
+        attribute: {group: metrics["accuracy"] for group, metrics in groups.items()}
+        for attribute, groups in shown.items()
+    }
+
+
+def _log_round(record: RoundRecord) -> None:
+    report = record.report
+    metrics = record.evaluation.metrics if record.evaluation else {}
+    told = " ".join(f"{name}={value:.4f}" for name, value in metrics.items())
+    _log.info(
+        "round=%d attempt=%d committed=%s counted=%d/%d rejected=%d %s",
+        report.round,
+        report.attempt,
+        report.committed,
+        len(report.counted),
+        len(report.asked),
+        len(report.rejected),
+        told,
+    )

@@ -1,0 +1,105 @@
+"""From the clients' reports to what is known about a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from fedcore.audit.fairness import AttributeAudit, audit_tables
+from fedcore.audit.groups import GroupTable
+from fedcore.audit.settings import AuditSettings, Limit
+from fedcore.errors import UpdateRejectedError
+from fedcore.messages import ClientReport, EvaluateRequest
+from fedcore.metrics import Metrics
+from fedcore.plan import AuditSection
+from fedcore_server.gate import check_report
+from fedcore_server.state import Rejection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """A model on the held-out rows of the federation.
+
+    Attributes:
+        metrics: Means over all rows.
+        clients: Each client's own means, with its number of rows under ``n``.
+        tables: Summed group tables by attribute.
+        audits: What the tables say.
+    """
+
+    round: int
+    metrics: Mapping[str, float]
+    clients: Mapping[str, Mapping[str, float]]
+    tables: Mapping[str, GroupTable]
+    audits: Mapping[str, AttributeAudit]
+    rejected: tuple[Rejection, ...]
+
+
+def close_evaluation(
+    request: EvaluateRequest,
+    reports: Iterable[ClientReport | Rejection],
+    empty: Mapping[str, GroupTable],
+    settings: AuditSettings,
+) -> Evaluation:
+    """Sum the reports, one at a time; a malformed one costs that client's rows only.
+
+    Args:
+        empty: A table of zeros for each audited attribute.
+    """
+    metrics, tables = Metrics(), dict(empty)
+    clients: dict[str, Mapping[str, float]] = {}
+    rejected: list[Rejection] = []
+    for reply in reports:
+        report = _checked(reply, request, empty, clients)
+        if isinstance(report, Rejection):
+            rejected.append(report)
+            continue
+        metrics += report.metrics
+        tables = {name: table + report.tables[name] for name, table in tables.items()}
+        clients[report.client] = {**report.metrics.means(), "n": report.metrics.counts.get("loss", 0.0)}
+    return Evaluation(
+        round=request.round,
+        metrics=metrics.means(),
+        clients=clients,
+        tables=tables,
+        audits=audit_tables(tables.values(), settings),
+        rejected=tuple(rejected),
+    )
+
+
+def audit_settings(audit: AuditSection) -> AuditSettings:
+    """The plan's audit section as the audit reads it."""
+    return AuditSettings(
+        threshold=audit.threshold,
+        favourable=audit.favourable,
+        confidence=audit.confidence,
+        min_cell=audit.min_cell,
+        score_bins=audit.score_bins,
+        limits=tuple(
+            Limit.of(
+                limit.metric,
+                attribute=limit.attribute,
+                kind=limit.kind,
+                at_most=limit.at_most,
+                at_least=limit.at_least,
+            )
+            for limit in audit.limits
+        ),
+    )
+
+
+def _checked(
+    reply: ClientReport | Rejection,
+    request: EvaluateRequest,
+    empty: Mapping[str, GroupTable],
+    counted: Mapping[str, Mapping[str, float]],
+) -> ClientReport | Rejection:
+    if isinstance(reply, Rejection):
+        return reply
+    if reply.client in counted:
+        return Rejection(client=reply.client, code="DUPLICATE", reason="this client's report was counted already")
+    try:
+        check_report(reply, request, dict(empty))
+    except UpdateRejectedError as error:
+        return Rejection(client=error.client, code=error.code, reason=str(error))
+    return reply

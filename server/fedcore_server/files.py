@@ -1,0 +1,59 @@
+"""Files that are whole or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+
+from fedcore.errors import RunDirectoryError
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Write aside, flush to disk, rename: whoever looks sees the old file or the new one.
+
+    Raises:
+        RunDirectoryError: The disk is full or not writable; what stood there still does.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with aside.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise _explained(path, error) from error
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one line and flush it to disk.
+
+    Raises:
+        RunDirectoryError: The disk is full or not writable; a line half written is cut off again.
+    """
+    try:
+        with path.open("ab") as file:
+            start = file.tell()
+            try:
+                file.write(f"{line}\n".encode())
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.truncate(path, start)
+                raise
+    except OSError as error:
+        raise _explained(path, error) from error
+
+
+def _explained(path: Path, error: OSError) -> RunDirectoryError:
+    if error.errno == errno.ENOSPC:
+        return RunDirectoryError(
+            f"the disk is full: {path} could not be written, and what stood there before is untouched. "
+            "Free some space, then go on with --resume"
+        )
+    return RunDirectoryError(f"{path} could not be written: {error.strerror or error}")

@@ -1,0 +1,72 @@
+"""The server's gate: a client is an untrusted input, and a bad reply costs that reply, never the round."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from fedcore.audit.groups import GroupTable
+from fedcore.errors import UpdateRejectedError
+from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
+from fedcore.metrics import Metrics
+
+_LARGEST_COUNT = 1e12
+
+
+def check_update(update: ClientUpdate, request: TrainRequest) -> None:
+    """Refuse an update that must not be counted.
+
+    Raises:
+        UpdateRejectedError: With the code ``NOT_EXPECTED``, ``LAYOUT``, ``NONFINITE``, ``WEIGHT`` or ``METRICS``.
+    """
+    _check_expected(update.client, update.round, request)
+    buffer = update.difference.buffer
+    if update.difference.layout != request.parameters.layout or buffer.dtype != request.parameters.buffer.dtype:
+        raise UpdateRejectedError(update.client, "LAYOUT", "the update's layout or number type is not the model's")
+    if not bool(torch.isfinite(buffer).all()):
+        raise UpdateRejectedError(update.client, "NONFINITE", "the update holds numbers that are not finite")
+    count = update.num_examples
+    if count is not None and not 0 <= count <= _LARGEST_COUNT:
+        raise UpdateRejectedError(
+            update.client, "WEIGHT", f"the number of examples must not be negative; found {count}"
+        )
+    _check_metrics(update.client, update.metrics)
+
+
+def check_report(report: ClientReport, request: EvaluateRequest, expected: dict[str, GroupTable]) -> None:
+    """Refuse a report that must not be counted.
+
+    Args:
+        expected: An empty table for each audited attribute, with the plan's vocabulary.
+
+    Raises:
+        UpdateRejectedError: With the code ``NOT_EXPECTED``, ``METRICS`` or ``TABLE``.
+    """
+    _check_expected(report.client, report.round, request)
+    _check_metrics(report.client, report.metrics)
+    if set(report.tables) != set(expected):
+        raise UpdateRejectedError(report.client, "TABLE", "the report's group tables are not those of the plan")
+    for name, empty in expected.items():
+        table = report.tables[name]
+        same = (table.groups, table.labels, table.num_bins, table.scored) == (
+            empty.groups,
+            empty.labels,
+            empty.num_bins,
+            empty.scored,
+        )
+        if not same or table.counts.shape != empty.counts.shape or bool((table.counts < 0).any()):
+            raise UpdateRejectedError(report.client, "TABLE", f"the group table of {name!r} has another vocabulary")
+
+
+def _check_expected(client: str, round: int, request: TrainRequest | EvaluateRequest) -> None:
+    if client not in request.cohort or round != request.round:
+        raise UpdateRejectedError(client, "NOT_EXPECTED", f"no reply was asked of {client!r} for round {round}")
+
+
+def _check_metrics(client: str, metrics: Metrics) -> None:
+    numbers = [*metrics.sums.values(), *metrics.counts.values()]
+    if set(metrics.sums) != set(metrics.counts) or not all(math.isfinite(number) for number in numbers):
+        raise UpdateRejectedError(client, "METRICS", "the metrics are not finite sums with counts")
+    if any(not 0 <= count <= _LARGEST_COUNT for count in metrics.counts.values()):
+        raise UpdateRejectedError(client, "METRICS", "a metric's count is negative or too large")

@@ -1,0 +1,176 @@
+"""How well each group is served, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fedcore_server.report.figures import Figure, Part, Table, drawn_rounds, sentences
+from fedcore_server.report.interval_chart import IntervalChart, IntervalRow
+from fedcore_server.report.line_chart import Curve, LineChart
+from fedcore_server.report.quantities import Quantity
+from fedcore_server.report.run_record import Bias, Rate, Round, RunRecord
+from fedcore_server.report.wording import count_text, interval_text, points_text, rate_text
+
+_DRAWN = ("accuracy", "selection_rate", "true_positive_rate", "false_positive_rate")
+_WHAT = {
+    "selection_rate": "Share of the group's rows that the model selects.",
+    "true_positive_rate": "Of the rows to be selected, the share that is.",
+    "false_positive_rate": "Of the rows not to be selected, the share that is.",
+}
+_UNKNOWN = "unknown"
+
+Rates = Mapping[str, Rate]
+
+
+def group_parts(record: RunRecord) -> list[Part]:
+    """Return a part for each audited attribute; empty if nothing was audited."""
+    curves = record.final.groups if record.final else {}
+    attributes = dict.fromkeys([*record.bias.groups, *curves])
+    parts = [_part(attribute, record) for attribute in attributes]
+    return [part for part in parts if part.figures]
+
+
+def worst_group(rates: Rates) -> str | None:
+    """Return the group of the lowest rate; None if fewer than two groups have one."""
+    defined = {group: rate.value for group, rate in rates.items() if rate.value is not None and group != _UNKNOWN}
+    return min(defined, key=defined.__getitem__) if len(defined) > 1 else None
+
+
+def shown_rates(record: RunRecord, attribute: str) -> dict[str, Rates]:
+    """Return ``{metric: {group: rate}}`` as the audit found it, or else as the last evaluation did."""
+    audited = record.bias.groups.get(attribute)
+    last = record.final.groups.get(attribute, {}) if record.final else {}
+    found = audited or ({"accuracy": last} if last else {})
+    return {
+        metric: {group: rate for group, rate in rates.items() if group != _UNKNOWN or rate.n != 0}
+        for metric, rates in found.items()
+    }
+
+
+def _part(attribute: str, record: RunRecord) -> Part:
+    rates = shown_rates(record, attribute)
+    figures = [_interval_figure(attribute, metric, rates[metric], record) for metric in _DRAWN if rates.get(metric)]
+    history = [one for one in record.evaluated if one.groups.get(attribute)]
+    if len(history) > 1 and "accuracy" in rates:
+        figures.insert(1, _curve_figure(attribute, history, rates["accuracy"]))
+    gaps = _gap_table(attribute, record.bias)
+    return Part(
+        heading=f"By {_name(attribute)}",
+        figures=[figure for figure in figures if figure is not None],
+        tables=[("Gaps between groups", gaps)] if gaps.rows else [],
+    )
+
+
+def _interval_figure(attribute: str, metric: str, rates: Rates, record: RunRecord) -> Figure:
+    quantity, bias = Quantity.of(metric), record.bias
+    order = sorted(rates, key=lambda group: _place(rates[group]))
+    marked = worst_group(rates) if metric == "accuracy" else None
+    overall = bias.overall.get(attribute, {}).get(metric, Rate()).value
+    title = f"{quantity.title} by {_name(attribute)}"
+    said = _gap_sentence(attribute, metric, bias)
+    chart = IntervalChart(
+        rows=[IntervalRow(name=group, rate=rates[group], marked=group == marked) for group in order],
+        quantity=quantity,
+        reference=overall if overall is not None or metric != "accuracy" else record.metrics.get("accuracy"),
+        min_cell=bias.min_cell,
+        says=sentences([f"{title}, with {_confidence(bias)} intervals, the lowest first.", said]),
+    )
+    return Figure(
+        title=title,
+        sentence=said or f"With {_confidence(bias)} intervals, the lowest first.",
+        picture=chart.draw(),
+        table=_rate_table(attribute, order, rates, quantity, bias),
+        note=_WHAT.get(metric, ""),
+    )
+
+
+def _place(rate: Rate) -> float:
+    """Undefined after defined, suppressed after undefined."""
+    if rate.value is not None:
+        return rate.value
+    return 3.0 if rate.suppressed else 2.0
+
+
+def _rate_table(attribute: str, order: Sequence[str], rates: Rates, quantity: Quantity, bias: Bias) -> Table:
+    rows = []
+    for group in order:
+        rate = rates[group]
+        interval = interval_text(rate.low, rate.high, quantity, exact=True) or "not defined"
+        told = rate_text(rate, quantity, min_cell=bias.min_cell, exact=True)
+        count = "not shown" if rate.suppressed else count_text(rate.n)
+        rows.append([group, told, "not shown" if rate.suppressed else interval, count])
+    return Table(columns=[_name(attribute), quantity.words, f"{_confidence(bias)} interval", "rows"], rows=rows)
+
+
+def _curve_figure(attribute: str, history: Sequence[Round], final: Rates) -> Figure:
+    quantity, name = Quantity.of("accuracy"), _name(attribute)
+    rounds, note = drawn_rounds(history)
+    worst = worst_group(final)
+    curves = [_curve(group, attribute, rounds, group == worst) for group in final]
+    curves = sorted((curve for curve in curves if curve.drawn), key=lambda curve: curve.weight == "accent")
+    said = f"{worst} ends lowest, and is drawn bold." if worst else "One line for each group."
+    chart = LineChart(curves=curves, quantity=quantity, says=f"Accuracy by {name} over the rounds. {said}")
+    return Figure(
+        title=f"Accuracy by {name} over the rounds",
+        sentence=said,
+        picture=chart.draw() if curves else LineChart(curves=[Curve(name="", points=[])], quantity=quantity, says="").draw(),
+        table=Table(
+            columns=["round", *(curve.name for curve in curves)],
+            rows=[
+                [f"{one.number}", *(quantity.text(dict(curve.points)[one.number]) for curve in curves)] for one in rounds
+            ],
+        ),
+        note=note,
+    )
+
+
+def _curve(group: str, attribute: str, rounds: Sequence[Round], worst: bool) -> Curve:
+    points = [(float(one.number), one.groups[attribute].get(group, Rate()).value) for one in rounds]
+    return Curve(name=group, points=points, weight="accent" if worst else "faint")
+
+
+def _gap_sentence(attribute: str, metric: str, bias: Bias) -> str:
+    gap = bias.gaps.get(attribute, {}).get(metric)
+    if not gap or gap.get("difference") is None:
+        return ""
+    words = str(gap.get("words") or "").partition(": ")[2]
+    return f"{words}{_reach(gap.get('low'), gap.get('high'))}." if words else ""
+
+
+def _reach(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f" ({100 * low:.1f} – {100 * high:.1f})"
+
+
+def _gap_table(attribute: str, bias: Bias) -> Table:
+    rows = []
+    for metric, gap in bias.gaps.get(attribute, {}).items():
+        difference, ratio = gap.get("difference"), gap.get("ratio")
+        rows.append(
+            [
+                Quantity.of(metric).words,
+                _between(gap),
+                "not defined" if difference is None else points_text(difference) + _reach(gap.get("low"), gap.get("high")),
+                "not defined" if ratio is None else f"{ratio:.3f}{_ratio_reach(gap)}",
+            ]
+        )
+    return Table(columns=["metric", "highest and lowest", "difference", "ratio"], rows=rows)
+
+
+def _between(gap: Mapping[str, object]) -> str:
+    if gap.get("highest") is None or gap.get("lowest") is None:
+        return "fewer than two groups have a rate"
+    return f"{gap['highest']} over {gap['lowest']}" if gap.get("difference") else "equal in every group"
+
+
+def _ratio_reach(gap: Mapping[str, float | None]) -> str:
+    low, high = gap.get("ratio_low"), gap.get("ratio_high")
+    return "" if low is None or high is None else f" ({low:.3f} – {high:.3f})"
+
+
+def _confidence(bias: Bias) -> str:
+    return f"{100 * bias.confidence:g}\u202f%"
+
+
+def _name(attribute: str) -> str:
+    """Return the attribute as it stands in a heading; a crossing ``a*b`` as ``a and b``."""
+    return attribute.replace("*", " and ").replace("_", " ")

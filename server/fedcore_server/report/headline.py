@@ -1,0 +1,147 @@
+"""The cards at the top, and what a reader must be warned of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fedcore_server.report.groups import shown_rates, worst_group
+from fedcore_server.report.privacy import is_private, unit_words
+from fedcore_server.report.quantities import Quantity
+from fedcore_server.report.run_record import RunRecord
+from fedcore_server.report.wording import (
+    capitalised,
+    counted,
+    delta_text,
+    epsilon_text,
+    interval_text,
+    listed,
+    seconds_text,
+)
+
+_VERDICTS = {
+    "PASS": ("✓", "pass", "Every declared limit holds, with its whole interval."),
+    "FAIL": ("✕", "fail", "A declared limit is broken, with its whole interval."),
+    "INCONCLUSIVE": ("?", "open", "The evidence does not suffice to say that the limits hold, or that they do not."),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """One headline number.
+
+    Attributes:
+        value: The number, or a few words.
+        detail: A sentence to it.
+        verdict: ``pass``, ``fail`` or ``open`` on the card of the verdict, with its sign; else empty.
+    """
+
+    label: str
+    value: str
+    detail: str
+    verdict: str = ""
+    sign: str = ""
+
+
+def cards(record: RunRecord) -> list[Card]:
+    """Return the cards in the order they are read."""
+    return [
+        _quality(record),
+        _groups(record),
+        _privacy(record),
+        _verdict(record),
+        _size(record),
+        _time(record),
+    ]
+
+
+def warnings(record: RunRecord) -> list[str]:
+    """Return what the run warns of, and the rejected replies if it does not name them."""
+    told = [str(words) for words in record.summary.get("warnings") or ()]
+    names = [*dict.fromkeys(rejection.client for rejection in record.rejected)]
+    if names and not all(any(name in words for words in told) for name in names):
+        replies = counted(len(record.rejected), "reply", "replies")
+        told.append(f"{replies} of {listed(names)} did not count; see “Who took part”")
+    return [capitalised(words).rstrip(".") + "." for words in told if words]
+
+
+def _quality(record: RunRecord) -> Card:
+    name = record.headline
+    if name is None:
+        return Card(label="Quality", value="not measured", detail="No round was evaluated.")
+    final = record.final.evaluation if record.final and record.final.evaluation else {}
+    metrics, quantity = record.metrics or final, Quantity.of(name)
+    others = [f"{Quantity.of(other).words} {Quantity.of(other).text(metrics[other])}" for other in metrics if other != name]
+    return Card(
+        label=f"Held-out {quantity.words}",
+        value=quantity.text(metrics[name]),
+        detail=capitalised(listed(others, at_most=3) or "of the released model") + ".",
+    )
+
+
+def _groups(record: RunRecord) -> Card:
+    worst, gap = _worst(record), _gap_words(record)
+    if worst is None:
+        missing = "No sensitive attribute was audited." if not record.bias.groups else "No two groups can be compared."
+        return Card(label="Worst group", value="not audited", detail=gap or missing)
+    attribute, group = worst
+    rate, quantity = shown_rates(record, attribute)["accuracy"][group], Quantity.of("accuracy")
+    interval = interval_text(rate.low, rate.high, quantity)
+    found = f"{group} ({attribute.replace('*', ' and ')})" + (f", {interval}" if interval else "")
+    return Card(label="Worst group’s accuracy", value=quantity.text(rate.value), detail=f"{found}. {gap}".rstrip())
+
+
+def _worst(record: RunRecord) -> tuple[str, str] | None:
+    """Return attribute and group of the lowest accuracy."""
+    found = []
+    attributes = record.bias.groups or (record.final.groups if record.final else {})
+    for attribute in attributes:
+        rates = shown_rates(record, attribute).get("accuracy", {})
+        group = worst_group(rates)
+        if group is not None:
+            found.append((rates[group].value or 0.0, attribute, group))
+    return min(found)[1:] if found else None
+
+
+def _gap_words(record: RunRecord) -> str:
+    gap: dict[str, Any] | None = record.summary.get("worst_gap")
+    if not gap or not gap.get("words"):
+        return ""
+    low, high = gap.get("low"), gap.get("high")
+    reach = f" ({100 * low:.1f} – {100 * high:.1f})" if low is not None and high is not None else ""
+    return f"Widest gap, {gap['words']}{reach}."
+
+
+def _privacy(record: RunRecord) -> Card:
+    if not is_private(record):
+        return Card(label="Privacy", value="no guarantee", detail="Trained without differential privacy.")
+    epsilon, delta = record.summary.get("epsilon"), delta_text(record.summary.get("delta"))
+    if epsilon is None or record.privacy.get("valid") is False:
+        nominal = "" if epsilon is None else f" The nominal ε is {epsilon_text(epsilon)} at δ = {delta}."
+        return Card(label="Privacy", value="void", detail=f"The guarantee does not hold; see the warnings.{nominal}")
+    relation = record.privacy.get("neighbouring_relation")
+    name = relation.get("name") if isinstance(relation, dict) else relation
+    told = f"Per {unit_words(record)}, δ = {delta}" + (f", {name} relation" if name else "")
+    return Card(label="Privacy spent", value=f"ε = {epsilon_text(epsilon)}", detail=f"{told}.")
+
+
+def _verdict(record: RunRecord) -> Card:
+    verdict = record.summary.get("audit_verdict")
+    if verdict not in _VERDICTS:
+        return Card(label="Bias audit", value="not judged", detail="The plan declares no limits to hold it to.")
+    sign, style, detail = _VERDICTS[str(verdict)]
+    return Card(label="Bias audit", value=str(verdict), detail=detail, verdict=style, sign=sign)
+
+
+def _size(record: RunRecord) -> Card:
+    summary, rejected = record.summary, len(record.rejected)
+    rounds, clients = int(summary.get("rounds") or 0), int(summary.get("clients") or 0)
+    rows = f"{summary['examples']:,} rows. " if summary.get("examples") is not None else ""
+    replies = f"{counted(rejected, 'reply', 'replies')} rejected." if rejected else "Every reply counted."
+    return Card(label="Rounds × clients", value=f"{rounds:,} × {clients:,}", detail=rows + (replies if record.rounds else ""))
+
+
+def _time(record: RunRecord) -> Card:
+    rate = record.summary.get("client_rounds_per_second")
+    detail = f"{rate:,.1f} client-rounds a second." if rate is not None else ""
+    return Card(label="Wall time", value=seconds_text(record.summary.get("wall_seconds")), detail=detail)

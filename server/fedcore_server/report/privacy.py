@@ -1,0 +1,140 @@
+"""What the run spent of privacy, and what that promises."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fedcore_server.report.figures import Figure, Table, drawn_rounds
+from fedcore_server.report.line_chart import Curve, LineChart
+from fedcore_server.report.quantities import EPSILON, Quantity, significant
+from fedcore_server.report.run_record import Round, RunRecord
+from fedcore_server.report.wording import NOT_DEFINED, delta_text, epsilon_text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line of the statement, with text, or with entries of its own."""
+
+    label: str
+    text: str = ""
+    entries: tuple[Entry, ...] = ()
+
+
+def is_private(record: RunRecord) -> bool:
+    """Tell whether the run claims anything."""
+    return bool(record.privacy) or record.summary.get("epsilon") is not None
+
+
+def unit_words(record: RunRecord) -> str:
+    """Return what one privacy unit is: ``record``."""
+    unit = record.privacy.get("unit")
+    named = unit.get("name") if isinstance(unit, Mapping) else unit
+    return str(record.summary.get("unit") or named or "unit")
+
+
+def privacy_figures(record: RunRecord) -> list[Figure]:
+    """Return ε over the rounds, and what each unit of it bought; empty without DP."""
+    rounds, note = drawn_rounds([one for one in record.rounds if one.committed and one.epsilon is not None])
+    if not rounds:
+        return []
+    figures = [_spending(record, rounds, note)]
+    if record.headline and any(record.headline in (one.evaluation or {}) for one in rounds):
+        figures.append(_bought(record, record.headline, rounds, note))
+    return figures
+
+
+def statement(content: Mapping[str, Any]) -> tuple[Entry, ...]:
+    """Return the statement as it is shown, whatever its keys; the plain words stand elsewhere."""
+    return tuple(_entry(key, value) for key, value in content.items() if key != "plain_language")
+
+
+def _spending(record: RunRecord, rounds: Sequence[Round], note: str) -> Figure:
+    unit, delta = unit_words(record), delta_text(record.summary.get("delta"))
+    final = rounds[-1].epsilon
+    said = f"{epsilon_text(final)} per {unit} after round {rounds[-1].number}, at δ = {delta}."
+    chart = LineChart(
+        curves=[Curve(name="ε", points=[(float(one.number), one.epsilon) for one in rounds])],
+        quantity=EPSILON,
+        zero=True,
+        reference=_target(record.plan),
+        says=f"ε spent, over the rounds. {said}",
+    )
+    rows = [[str(one.number), EPSILON.text(one.epsilon, exact=True)] for one in rounds]
+    return Figure(
+        title="ε spent",
+        sentence=said,
+        picture=chart.draw(),
+        table=Table(columns=["round", f"ε per {unit}"], rows=rows),
+        note=note,
+    )
+
+
+def _bought(record: RunRecord, name: str, rounds: Sequence[Round], note: str) -> Figure:
+    quantity = Quantity.of(name)
+    points = [(one.epsilon or 0.0, (one.evaluation or {}).get(name)) for one in rounds]
+    chart = LineChart(
+        curves=[Curve(name="", points=points)],
+        quantity=quantity,
+        across="ε",
+        rounds=False,
+        says=f"{quantity.title} against ε spent",
+    )
+    rows = [
+        [EPSILON.text(one.epsilon, exact=True), quantity.text(value, exact=True), str(one.number)]
+        for one, (_, value) in zip(rounds, points, strict=True)
+    ]
+    return Figure(
+        title=f"{quantity.title} against ε",
+        sentence="What each unit of privacy bought: where the curve is flat, more ε bought nothing.",
+        picture=chart.draw(),
+        table=Table(columns=["ε", quantity.words, "round"], rows=rows),
+        note=note,
+    )
+
+
+def _target(plan: str) -> tuple[float, str] | None:
+    """Return the ε that the plan aims at."""
+    try:
+        target = tomllib.loads(plan).get("privacy", {}).get("epsilon")
+    except (tomllib.TOMLDecodeError, AttributeError):
+        return None
+    if not isinstance(target, int | float) or isinstance(target, bool):
+        return None
+    return float(target), f"planned {target:g}"
+
+
+def _entry(key: str, value: Any) -> Entry:
+    label = key.replace("_", " ")
+    if isinstance(value, Mapping) and value:
+        return Entry(label=label, entries=tuple(_entry(str(k), v) for k, v in value.items()))
+    if isinstance(value, list) and value:
+        return Entry(label=label, entries=tuple(_item(one) for one in value))
+    return Entry(label=label, text=_scalar(value))
+
+
+def _item(value: Any) -> Entry:
+    if isinstance(value, Mapping | list):
+        inner = _entry("", value)
+        return Entry(label="", text=inner.text, entries=inner.entries)
+    return Entry(label="", text=_scalar(value))
+
+
+def _scalar(value: Any) -> str:
+    if value is None:
+        return NOT_DEFINED
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return _number(value)
+    return str(value) if not isinstance(value, Mapping | list) else "nothing"
+
+
+def _number(value: float) -> str:
+    """Write a number as short as it was given, or with six digits."""
+    short = f"{value:g}"
+    if float(short) == value and abs(value) >= 1e-4:
+        return short
+    return delta_text(value) if abs(value) < 1e-4 else significant(value, 6)

@@ -1,0 +1,99 @@
+"""What a metric is, and how its values are written."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+_SHARES = frozenset(
+    {
+        "accuracy",
+        "balanced_accuracy",
+        "precision",
+        "recall",
+        "f1",
+        "positive_predictive_value",
+        "negative_predictive_value",
+    }
+)
+_COSTS = ("loss", "error", "mae", "mse", "perplexity")
+_SHORT_SPACE = "\u202f"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantity:
+    """A metric and the way to write it.
+
+    Attributes:
+        name: As in ``summary.json``.
+        share: Whether it lies in [0, 1] and is written in per cent.
+        cost: Whether less of it is better.
+    """
+
+    name: str
+    share: bool = False
+    cost: bool = False
+
+    @classmethod
+    def of(cls, name: str) -> Quantity:
+        """Tell by the metric's name what it is."""
+        return cls(
+            name=name,
+            share=name in _SHARES or name.endswith("_rate"),
+            cost=any(part in name.lower() for part in _COSTS),
+        )
+
+    @property
+    def words(self) -> str:
+        """The name as it stands in a sentence."""
+        return self.name.replace("_", " ")
+
+    @property
+    def title(self) -> str:
+        """The name as a heading."""
+        return self.words[:1].upper() + self.words[1:]
+
+    def text(self, value: float | None, *, exact: bool = False) -> str:
+        """Write a value: ``93.0 %`` or ``0.2412``; one more digit in tables.
+
+        Args:
+            value: None is written as "not defined".
+            exact: Whether it stands in a table.
+        """
+        if value is None:
+            return "not defined"
+        if self.share:
+            return f"{100 * value:.{2 if exact else 1}f}{_SHORT_SPACE}%"
+        return significant(value, 5 if exact else 3)
+
+    def tick(self, value: float, step: float) -> str:
+        """Write a value at an axis whose ticks are ``step`` apart."""
+        if self.share:
+            return f"{_fixed(100 * value, 100 * step)}{_SHORT_SPACE}%"
+        return _fixed(value, step)
+
+
+EPSILON = Quantity(name="ε", cost=True)
+
+
+def significant(value: float, digits: int) -> str:
+    """Write a number with so many significant digits, without an exponent where it can be read without."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    magnitude = math.floor(math.log10(abs(value)))
+    if not -4 <= magnitude < 9:
+        return plain_exponent(f"{value:.{digits - 1}e}")
+    return f"{value:,.{max(0, digits - 1 - magnitude)}f}"
+
+
+def plain_exponent(text: str) -> str:
+    """Write ``1e-05`` as ``1e-5``."""
+    mantissa, mark, exponent = text.partition("e")
+    return f"{mantissa}e{int(exponent)}" if mark else text
+
+
+def _fixed(value: float, step: float) -> str:
+    if abs(value) >= 1e7 or 0 < step < 1e-4:
+        return plain_exponent(f"{value:g}")
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 0
+    return f"{value + 0.0:,.{decimals}f}"

@@ -1,0 +1,108 @@
+"""From values to places in a picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """A straight line from values to places.
+
+    Attributes:
+        low: Value at ``start``.
+        high: Value at ``end``; greater than ``low``.
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """Return the place of a value; one beyond the ends is drawn at the end."""
+        share = (value - self.low) / (self.high - self.low)
+        return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """Round values that enclose what is drawn, ``step`` apart."""
+
+    ticks: tuple[float, ...]
+    step: float
+
+    @property
+    def low(self) -> float:
+        """First tick."""
+        return self.ticks[0]
+
+    @property
+    def high(self) -> float:
+        """Last tick."""
+        return self.ticks[-1]
+
+
+def value_axis(values: Iterable[float], *, share: bool, zero: bool = False, target: int = 4) -> Axis:
+    """Return an axis that encloses all values.
+
+    Args:
+        values: What is drawn; may be empty.
+        share: Whether values lie in [0, 1], which the axis then does not leave.
+        zero: Whether the axis starts at 0.
+        target: Number of steps aimed at.
+    """
+    drawn = list(values) or [0.0, 1.0]
+    low, high = min(drawn), max(drawn)
+    if zero or 0 <= low < 0.35 * high:
+        low = min(0.0, low)
+    if high - low < 1e-9 * max(1.0, abs(high)):
+        margin = 0.05 if share else abs(high) * 0.1 or 1.0
+        low, high = low - margin, high + margin
+    if share:
+        low, high = max(0.0, low), min(1.0, high)
+    step = nice_step((high - low) / target)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return Axis(ticks=tuple(round(k * step, 12) for k in range(first, last + 1)), step=step)
+
+
+def round_axis(first: int, last: int, *, target: int = 5) -> Axis:
+    """Return the ticks for rounds: whole numbers, the first and the last round among them."""
+    if last <= first:
+        return Axis(ticks=(float(first),), step=1.0)
+    step = max(1, round(nice_step((last - first) / target)))
+    inner = [k for k in range(step, last, step) if k - first >= 0.6 * step and last - k >= 0.6 * step]
+    return Axis(ticks=(float(first), *map(float, inner), float(last)), step=float(step))
+
+
+def nice_step(rough: float) -> float:
+    """Return the number 1, 2 or 5 x 10^k that is nearest above three quarters of ``rough``."""
+    magnitude = 10.0 ** math.floor(math.log10(rough))
+    return next(m * magnitude for m in (1, 2, 5, 10) if m * magnitude >= 0.75 * rough)
+
+
+def spread(places: Sequence[float], *, apart: float, low: float, high: float) -> list[float]:
+    """Move places as little as needed to keep them ``apart`` and between ``low`` and ``high``.
+
+    If there are too many for that they are spaced evenly.
+    """
+    if not places:
+        return []
+    apart = min(apart, (high - low) / max(1, len(places) - 1))
+    order = sorted(range(len(places)), key=places.__getitem__)
+    moved = [min(high, max(low, place)) for place in places]
+    for before, here in zip(order, order[1:], strict=False):
+        moved[here] = max(moved[here], moved[before] + apart)
+    moved[order[-1]] = min(moved[order[-1]], high)
+    for after, here in zip(reversed(order), reversed(order[:-1]), strict=False):
+        moved[here] = min(moved[here], moved[after] - apart)
+    return moved
+
+
+def thinned(count: int, *, at_most: int) -> tuple[int, ...]:
+    """Return evenly spaced positions in a sequence of ``count``, the first and the last among them."""
+    if count <= at_most:
+        return tuple(range(count))
+    return tuple(round(k * (count - 1) / (at_most - 1)) for k in range(at_most))

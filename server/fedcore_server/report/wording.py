@@ -1,0 +1,86 @@
+"""Numbers, intervals and missing values in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fedcore_server.report.quantities import Quantity, plain_exponent
+from fedcore_server.report.run_record import Rate
+
+NOT_DEFINED = "not defined"
+
+
+def rate_text(rate: Rate, quantity: Quantity, *, min_cell: int, exact: bool = False) -> str:
+    """Write a rate, or why there is none."""
+    if rate.suppressed:
+        return f"not shown (protects groups of fewer than {min_cell} rows)"
+    if rate.value is None:
+        return f"{NOT_DEFINED} (no rows to count)"
+    return quantity.text(rate.value, exact=exact)
+
+
+def interval_text(low: float | None, high: float | None, quantity: Quantity, *, exact: bool = False) -> str:
+    """Write ``82.0 – 92.3 %``; empty if there is no interval."""
+    if low is None or high is None:
+        return ""
+    first, last = quantity.text(low, exact=exact), quantity.text(high, exact=exact)
+    return f"{first[:-2] if quantity.share else first} – {last}"
+
+
+def points_text(value: float) -> str:
+    """Write a difference of shares: ``5.1 points``."""
+    return f"{100 * value:.1f} points"
+
+
+def count_text(count: float | None) -> str:
+    """Write a whole number with its thousands apart."""
+    return NOT_DEFINED if count is None else f"{round(count):,}"
+
+
+def counted(count: int, singular: str, plural: str | None = None) -> str:
+    """Write ``1 client`` or ``2 clients``."""
+    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+
+
+def delta_text(delta: float | None) -> str:
+    """Write a small probability as people do: ``1e-5``."""
+    return NOT_DEFINED if delta is None else plain_exponent(f"{delta:g}")
+
+
+def epsilon_text(epsilon: float | None) -> str:
+    """Write ε with two digits behind the point, rounded up: an upper bound must stay one."""
+    if epsilon is None:
+        return NOT_DEFINED
+    hundredths = -((-epsilon * 100) // 1)
+    # What was rounded away by the float itself is no reason to add a hundredth.
+    if abs(epsilon * 100 - round(epsilon * 100)) < 1e-6:
+        hundredths = round(epsilon * 100)
+    return f"{hundredths / 100:,.2f}"
+
+
+def seconds_text(seconds: float | None) -> str:
+    """Write a duration: ``0.8 s``, ``31 s``, ``4 min 05 s``, ``2 h 07 min``."""
+    if seconds is None:
+        return "not measured"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def capitalised(words: str) -> str:
+    """Write a sentence's first letter large, and leave the others."""
+    return words[:1].upper() + words[1:]
+
+
+def listed(names: Sequence[str], *, at_most: int = 4) -> str:
+    """Write ``a, b and c``; the names beyond ``at_most`` are counted."""
+    shown = list(names)
+    if len(shown) > at_most:
+        shown = [*shown[:at_most], f"{len(names) - at_most} more"]
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]])) if shown else ""

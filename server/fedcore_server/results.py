@@ -1,0 +1,171 @@
+"""The results of a finished run, and the files that hold them."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import nn
+
+import fedcore
+from fedcore.audit.report import BiasReport
+from fedcore.plan import RunPlan
+from fedcore.privacy.plan import NoiseKind, PrivacyPlan, Relation
+from fedcore.privacy.statement import privacy_statement
+from fedcore.seeding import derive_seed
+from fedcore.task import Task
+from fedcore_server.driver import Outcome
+from fedcore_server.files import append_line
+from fedcore_server.run_directory import RunDirectory
+
+_PACKAGES = ("torch", "flwr", "opacus", "dp-accounting", "numpy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """What ``summary.json``, ``privacy.json``, ``bias.json`` and ``model.safetensors`` hold.
+
+    Attributes:
+        split: How the rows lie with the clients; simulations only.
+    """
+
+    model: nn.Module
+    weights: bytes
+    summary: Mapping[str, Any]
+    privacy: Mapping[str, Any] | None
+    bias: BiasReport | None
+    split: Mapping[str, Any] | None
+
+    def write(self, directory: RunDirectory, *, rounds: Iterable[Mapping[str, Any]] | None) -> Path:
+        """Write all files, ``summary.json`` last: where it stands, the run is finished.
+
+        Args:
+            rounds: Lines of the journal, for a run that was not written round by round.
+
+        Returns:
+            Path of the report.
+        """
+        from fedcore_server.report import write_report
+
+        for record in rounds or ():
+            append_line(directory.path / "rounds.jsonl", json.dumps(record, allow_nan=False))
+        directory.write_model(self.weights)
+        directory.write_json("privacy.json", self.privacy or {})
+        directory.write_json("bias.json", self.bias.to_json() if self.bias else {})
+        if self.split is not None:
+            directory.write_json("split.json", self.split)
+        directory.write_json("summary.json", self.summary)
+        return write_report(directory.path)
+
+
+def build_results(
+    *,
+    task: Task,
+    plan: RunPlan,
+    outcome: Outcome,
+    engine: str,
+    examples: int,
+    client_sizes: Sequence[int],
+    wall_seconds: float,
+    client_rounds: int,
+    split: Mapping[str, Any] | None,
+    deviations: Sequence[str],
+    command: str | None,
+) -> Results:
+    """Put together what a finished run has to show.
+
+    Args:
+        examples: Rows of all clients, held-out ones included.
+        client_sizes: Training rows of each client.
+        client_rounds: Updates counted in `wall_seconds`.
+    """
+    model = _released_model(task, plan, outcome)
+    weights = save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
+    model_sha256 = hashlib.sha256(weights).hexdigest()
+    privacy = PrivacyPlan.from_run_plan(plan)
+    statement = (
+        privacy_statement(
+            privacy,
+            rounds=outcome.state.round,
+            client_sizes=[] if privacy.relation is Relation.ADD_REMOVE else client_sizes,
+            preprocessing=getattr(task, "preprocessing", "not covered: whatever the task's own load_data does"),
+            model_sha256=model_sha256,
+            versions=_versions(),
+            deviations=deviations,
+        )
+        if privacy
+        else None
+    )
+    summary = {
+        "task": task.name,
+        "engine": engine,
+        "clients": plan.federation.clients,
+        "rounds": outcome.state.round,
+        "examples": examples,
+        "metrics": dict(outcome.evaluation.metrics),
+        "epsilon": statement["epsilon"] if statement else None,
+        "delta": statement["delta"] if statement else None,
+        "unit": privacy.unit.value if privacy else None,
+        "audit_verdict": _verdict(outcome.bias),
+        "worst_gap": _worst_gap(outcome.bias),
+        "wall_seconds": round(wall_seconds, 3),
+        "client_rounds_per_second": round(client_rounds / wall_seconds, 3) if wall_seconds > 0 else None,
+        "warnings": _warnings(outcome, statement, privacy),
+        "model_sha256": model_sha256,
+        "plan_sha256": plan.sha256,
+        "fedcore_version": fedcore.__version__,
+        "versions": _versions(),
+        "command": command,
+    }
+    return Results(model=model, weights=weights, summary=summary, privacy=statement, bias=outcome.bias, split=split)
+
+
+def _released_model(task: Task, plan: RunPlan, outcome: Outcome) -> nn.Module:
+    """The model as it is released: frozen parameters as the seed makes them, the rest as trained."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(plan.federation.seed, "model"))
+        model = task.build_model()
+    model.to(outcome.state.parameters.buffer.dtype)
+    outcome.state.released.copy_to(model)
+    return model.eval()
+
+
+def _verdict(bias: BiasReport | None) -> str | None:
+    return bias.verdict.value if bias is not None and bias.verdict is not None else None
+
+
+def _worst_gap(bias: BiasReport | None) -> dict[str, Any] | None:
+    gap = bias.worst_gap() if bias is not None else None
+    if gap is None:
+        return None
+    return {
+        "attribute": gap.attribute,
+        "metric": gap.metric,
+        "words": gap.words,
+        "difference": gap.difference,
+        "low": gap.difference_low,
+        "high": gap.difference_high,
+    }
+
+
+def _warnings(outcome: Outcome, statement: Mapping[str, Any] | None, privacy: PrivacyPlan | None) -> list[str]:
+    warnings = list(statement["known_deviations"]) if statement else []
+    if privacy is None:
+        warnings.append("no privacy: updates and model carry no guarantee")
+    elif privacy.noise is NoiseKind.SECURE and statement and (statement["epsilon"] or 0) > 10:
+        warnings.append(f"ε = {statement['epsilon']:.1f} is weak: above 10 it promises little in theory")
+    if outcome.evaluation.rejected:
+        names = ", ".join(rejection.client for rejection in outcome.evaluation.rejected)
+        warnings.append(f"the released model was evaluated without {names}: their reports were rejected")
+    return warnings
+
+
+def _versions() -> dict[str, str]:
+    return {"fedcore": fedcore.__version__} | {name: importlib.metadata.version(name) for name in _PACKAGES}

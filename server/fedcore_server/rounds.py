@@ -1,0 +1,139 @@
+"""The heart: a round is two pure functions.
+
+::
+
+    state = init_state(task, plan)
+    while not done(state, plan):
+        request = plan_round(state, plan, available_clients)
+        updates = for_each_client(train_locally, request)
+        state, report = close_round(state, plan, request, updates)
+
+Neither knows a network, a clock or global randomness. Flower's driver and the simulator call the same two
+(``fedcore_server.driver``), which is why a simulated result is evidence about a deployed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import torch
+
+from fedcore.errors import UpdateRejectedError
+from fedcore.messages import ClientUpdate, TrainRequest
+from fedcore.metrics import Metrics
+from fedcore.parameters import Parameters
+from fedcore.plan import RunPlan
+from fedcore.seeding import derive_seed
+from fedcore.task import Task
+from fedcore.transforms import UpdateTransform, apply_on_server
+from fedcore_server.aggregation import Aggregator, UniformMean, WeightedMean
+from fedcore_server.cohort import choose_cohort
+from fedcore_server.gate import check_update
+from fedcore_server.optimizers import apply_update
+from fedcore_server.state import Rejection, RoundReport, ServerState
+
+
+def init_state(task: Task, plan: RunPlan) -> ServerState:
+    """The state before the first round: the task's model, initialised from the plan's seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(plan.federation.seed, "model"))
+        model = task.build_model()
+    return ServerState(round=0, parameters=Parameters.from_model(model, getattr(torch, plan.training.precision)))
+
+
+def done(state: ServerState, plan: RunPlan) -> bool:
+    """Whether all rounds of the plan are committed."""
+    return state.round >= plan.federation.rounds
+
+
+def plan_round(state: ServerState, plan: RunPlan, available: Sequence[str]) -> TrainRequest:
+    """Decide whom to ask in the next round, and with which model."""
+    number = state.round + 1
+    return TrainRequest(
+        round=number,
+        attempt=state.attempt,
+        cohort=choose_cohort(available, plan.federation, round=number, attempt=state.attempt),
+        parameters=state.parameters,
+    )
+
+
+def close_round(
+    state: ServerState,
+    plan: RunPlan,
+    request: TrainRequest,
+    updates: Iterable[ClientUpdate | Rejection],
+    transforms: Sequence[UpdateTransform] = (),
+) -> tuple[ServerState, RoundReport]:
+    """Turn the replies to `request` into the next state.
+
+    Updates are taken one at a time and dropped once added up. Malformed ones, and those of clients that
+    already replied, are rejected, each by itself. Fewer valid updates than the plan's quorum fail the
+    round: the model stays, and the next attempt asks anew.
+    """
+    aggregator = aggregator_of(plan)
+    sums, metrics = aggregator.start(request.parameters), Metrics()
+    counted: list[str] = []
+    rejected: list[Rejection] = []
+    for reply in updates:
+        update = _checked(reply, request, counted)
+        if isinstance(update, Rejection):
+            rejected.append(update)
+            continue
+        sums = aggregator.accumulate(sums, update)
+        metrics += update.metrics
+        counted.append(update.client)
+    committed = len(counted) >= _needed(plan, request)
+    mean = apply_on_server(transforms, aggregator.finish(sums))
+    report = RoundReport(
+        round=request.round,
+        attempt=request.attempt,
+        asked=request.cohort,
+        counted=tuple(counted),
+        rejected=tuple(rejected),
+        committed=committed,
+        training=metrics.means(),
+        update_norm=mean.norm(),
+    )
+    if not committed:
+        return replace(state, attempt=state.attempt + 1), report
+    parameters, moments = apply_update(state.parameters, mean, state.moments, plan.federation)
+    average = _average(state, parameters, plan.federation.averaging)
+    return ServerState(round=request.round, parameters=parameters, moments=moments, average=average), report
+
+
+def _average(state: ServerState, newest: Parameters, decay: float) -> Parameters | None:
+    """Exponential moving average of the rounds' models, warmed up so that early rounds do not linger.
+
+    Polyak and Juditsky 1992; after noisy steps it is free utility, being a function of what is released
+    anyway (De et al. 2022, arXiv 2204.13650, section 3).
+    """
+    if decay == 0.0:
+        return None
+    if state.average is None:
+        return newest.clone()
+    kept = min(decay, (1 + state.round) / (10 + state.round))
+    return state.average.clone().scale_(kept).add_(newest, scale=1.0 - kept)
+
+
+def aggregator_of(plan: RunPlan) -> Aggregator:
+    """The plan's aggregator."""
+    return UniformMean() if plan.federation.weighting == "uniform" else WeightedMean()
+
+
+def _needed(plan: RunPlan, request: TrainRequest) -> int:
+    """Valid updates needed. An empty Poisson cohort is a round like any other: its update is zero."""
+    return plan.federation.quorum if request.cohort else 0
+
+
+def _checked(reply: ClientUpdate | Rejection, request: TrainRequest, counted: list[str]) -> ClientUpdate | Rejection:
+    """The reply itself if it may be counted, else why not."""
+    if isinstance(reply, Rejection):
+        return reply
+    if reply.client in counted:
+        return Rejection(client=reply.client, code="DUPLICATE", reason="this client's update was counted already")
+    try:
+        check_update(reply, request)
+    except UpdateRejectedError as error:
+        return Rejection(client=error.client, code=error.code, reason=str(error))
+    return reply

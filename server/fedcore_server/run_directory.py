@@ -1,0 +1,115 @@
+"""What a run leaves behind, file by file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fedcore.errors import RunDirectoryError
+from fedcore.plan import RunPlan
+from fedcore_server.checkpoint import load_checkpoint, save_checkpoint
+from fedcore_server.driver import RoundRecord
+from fedcore_server.files import append_line, write_whole
+from fedcore_server.state import ServerState
+
+
+class RunDirectory:
+    """A directory that holds one run: ``plan.toml``, ``rounds.jsonl``, ``checkpoint/``, and in the end the results."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path, plan: RunPlan) -> RunDirectory:
+        """Begin a run in a directory that is absent or empty.
+
+        Raises:
+            RunDirectoryError: The directory holds something, or cannot be made.
+        """
+        check_free(path)
+        try:
+            (path / "checkpoint").mkdir(parents=True)
+        except OSError as error:
+            raise RunDirectoryError(f"the directory {path} cannot be made: {error.strerror}") from error
+        write_whole(path / "plan.toml", plan.to_toml())
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> RunDirectory:
+        """Open a run to go on with it.
+
+        Raises:
+            RunDirectoryError: There is no run there, or it is finished.
+        """
+        if not (path / "plan.toml").is_file():
+            raise RunDirectoryError(f"{path} holds no run: expected a plan.toml in it")
+        if (path / "summary.json").is_file():
+            raise RunDirectoryError(f"the run in {path} is finished; its results are in summary.json and report.html")
+        return cls(path)
+
+    def plan(self) -> RunPlan:
+        """The resolved plan."""
+        return RunPlan.from_toml(self.path / "plan.toml")
+
+    def record(self, record: RoundRecord, state: ServerState, plan: RunPlan) -> None:
+        """Keep a round: first its line, then the checkpoint that makes it count."""
+        append_line(self.path / "rounds.jsonl", json.dumps(record.to_json(), allow_nan=False))
+        if record.report.committed:
+            save_checkpoint(self.path / "checkpoint", state, plan)
+
+    def restore(self, initial: ServerState, plan: RunPlan) -> ServerState:
+        """The state of the last committed round; lines of rounds after it are dropped from the journal."""
+        state = load_checkpoint(self.path / "checkpoint", initial, plan)
+        kept = [line for line in self._lines() if _round_of(line) <= state.round]
+        write_whole(self.path / "rounds.jsonl", "".join(f"{line}\n" for line in kept))
+        return state
+
+    def rounds(self) -> list[dict[str, Any]]:
+        """The journal: one mapping a round."""
+        return [json.loads(line) for line in self._lines()]
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write one of the JSON files."""
+        write_whole(self.path / name, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+    def write_model(self, content: bytes) -> None:
+        """Write the released model."""
+        write_whole(self.path / "model.safetensors", content)
+
+    def _lines(self) -> list[str]:
+        try:
+            return (self.path / "rounds.jsonl").read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise RunDirectoryError(f"the journal of {self.path} cannot be read: {error.strerror}") from error
+
+
+def check_free(path: Path) -> None:
+    """Refuse a directory that holds anything.
+
+    Raises:
+        RunDirectoryError: Says what it holds, and what to do.
+    """
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if (path / "plan.toml").is_file():
+        raise RunDirectoryError(
+            f"{path} holds another run; give another --out, or go on with that run: --resume {path}"
+        )
+    if path.exists():
+        raise RunDirectoryError(f"{path} is not empty; give a directory that is absent or empty")
+
+
+def next_free(parent: Path, name: str) -> Path:
+    """The first of ``parent/name-0001``, ``name-0002``, … that is not there."""
+    taken = {entry.name for entry in parent.iterdir()} if parent.is_dir() else set()
+    return next(parent / f"{name}-{n:04d}" for n in range(1, 100_000) if f"{name}-{n:04d}" not in taken)
+
+
+def _round_of(line: str) -> float:
+    """The round of a journal line; a line cut short by a crash belongs to no committed round."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return int(json.loads(line)["round"])
+    return float("inf")

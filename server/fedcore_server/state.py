@@ -1,0 +1,70 @@
+"""What a federation server knows between two rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from fedcore.parameters import Parameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerState:
+    """The federation after `round` rounds; a new value after each, never changed in place.
+
+    Attributes:
+        round: Rounds committed so far.
+        attempt: Attempts at the next round that have failed.
+        parameters: The current model.
+        moments: Buffers of the server optimizer by name, each of the model's shape.
+        average: Moving average of the rounds' models, where the plan asks for one.
+    """
+
+    round: int
+    parameters: Parameters
+    attempt: int = 0
+    moments: Mapping[str, Tensor] = field(default_factory=dict)
+    average: Parameters | None = None
+
+    @property
+    def released(self) -> Parameters:
+        """The model that is evaluated and released: the average where there is one."""
+        return self.parameters if self.average is None else self.average
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """A reply that was not counted, and why.
+
+    Attributes:
+        code: One word, such as ``NONFINITE``.
+    """
+
+    client: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundReport:
+    """What happened in a round.
+
+    Attributes:
+        asked: The cohort.
+        counted: Clients whose updates are in the new model.
+        rejected: Clients whose replies were not counted.
+        committed: Whether there was a quorum, so that the model moved on.
+        training: Means of the training metrics over the counted clients' rows.
+        update_norm: Euclidean norm of the mean update.
+    """
+
+    round: int
+    attempt: int
+    asked: tuple[str, ...]
+    counted: tuple[str, ...]
+    rejected: tuple[Rejection, ...]
+    committed: bool
+    training: Mapping[str, float]
+    update_norm: float

@@ -1,0 +1,77 @@
+"""What ``fedcore simulate`` does, from options to exit code."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from fedcore.errors import PlanError
+from fedcore_server.run_directory import check_free, next_free
+from fedcore_simulations.options import plan_from_options
+from fedcore_simulations.progress import RoundsDisplay, print_outcome
+
+_INTERRUPTED = 130
+
+
+def run_command(
+    subject: str | None,
+    options: Mapping[str, Any],
+    settings: Sequence[str],
+    *,
+    out: Path | None,
+    resume_from: Path | None,
+    as_json: bool,
+    workers: int | None,
+) -> int:
+    """Run or resume a simulation, with a display on standard error; return the exit code."""
+    console = Console(stderr=True, highlight=False)
+    command = shlex.join(["fedcore", *sys.argv[1:]])
+    if resume_from is None:
+        plan = plan_from_options(subject, options, settings)
+        directory = out or next_free(Path("runs"), _directory_name(plan.task.name))
+        check_free(directory)
+    else:
+        _refuse_other_options(subject, options, settings, out)
+        plan, directory = None, resume_from
+    from fedcore_simulations.runner import resume, simulate  # torch: only once the plan is known to be right
+
+    with RoundsDisplay(console) as display:
+        try:
+            if plan is None:
+                result = resume(directory, workers=workers, progress=display.start, command=command)
+            else:
+                result = simulate(None, plan, out=directory, progress=display.start, command=command)
+        except KeyboardInterrupt:
+            display.stop()
+            _say_how_to_resume(console, directory)
+            return _INTERRUPTED
+    if as_json:
+        print(json.dumps(result.summary, indent=2, ensure_ascii=False))
+    else:
+        print_outcome(Console(highlight=False), result.summary, directory)
+    return 0
+
+
+def _refuse_other_options(
+    subject: str | None, options: Mapping[str, Any], settings: Sequence[str], out: Path | None
+) -> None:
+    given = [path for path, value in options.items() if value is not None and path != "engine.workers"]
+    if subject or given or settings or out:
+        raise PlanError("--resume goes on with the plan of the run as it is; only --workers and --json go with it")
+
+
+def _say_how_to_resume(console: Console, directory: Path) -> None:
+    if (directory / "checkpoint" / "state.safetensors").is_file():
+        console.print(f"\nstopped; the last finished round is kept. Go on with: fedcore simulate --resume {directory}")
+    else:
+        console.print("\nstopped before the first round was finished; nothing to go on with")
+
+
+def _directory_name(task: str) -> str:
+    return task.rpartition(":")[2].replace(".", "-") or "run"

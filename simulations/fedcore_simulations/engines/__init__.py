@@ -1,0 +1,1 @@
+"""How many simulated clients are trained."""

@@ -1,0 +1,27 @@
+"""What every engine is."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Protocol, Self
+
+from fedcore_server.federation import Federation
+
+
+class Engine(Federation, Protocol):
+    """A federation whose clients live on this machine; a context manager that frees what it started.
+
+    An engine decides how fast clients are trained, never what comes out: for the same plan its updates
+    equal those of the ``loop`` engine.
+    """
+
+    name: str
+    num_workers: int
+
+    def __enter__(self) -> Self:
+        """Start workers."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop workers and give back memory, however the run ended."""

@@ -1,0 +1,139 @@
+"""The ``loop`` engine: any model, any task, one client after the other in each worker. The reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
+from fedcore.parameters import Parameters
+from fedcore.plan import RunPlan
+from fedcore.task import Task
+from fedcore_clients.evaluation import evaluate_locally
+from fedcore_clients.local_model import Client, LocalModel
+from fedcore_clients.training import train_locally
+from fedcore_server.state import Rejection
+from fedcore_simulations.engines.workers import Job, WorkerPool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    """What a worker needs of a request; the model lies in shared memory."""
+
+    round: int
+    attempt: int
+    cohort: tuple[str, ...]
+
+
+class LoopEngine:
+    """Trains with the very functions that a deployed client runs.
+
+    Results do not depend on the number of workers: every random stream is named by round and client, each
+    worker computes with one thread, and updates are handed on in the cohort's order.
+
+    Args:
+        num_workers: Processes; with 1 the work is done in this one.
+        device: Where the model lives; anything but the CPU takes one worker.
+    """
+
+    name = "loop"
+
+    def __init__(
+        self, task: Task, plan: RunPlan, clients: Sequence[Client], *, num_workers: int, device: torch.device
+    ) -> None:
+        self._task, self._plan, self._device = task, plan, device
+        self._clients = list(clients)
+        self._index = {client.name: index for index, client in enumerate(clients)}
+        self.num_workers = min(num_workers, len(self._clients)) if device.type == "cpu" else 1
+        self._pool: WorkerPool | None = None
+        self._local: LocalModel | None = None
+        self._threads = torch.get_num_threads()
+
+    def __enter__(self) -> Self:
+        """Start the workers, or prepare this process."""
+        torch.set_num_threads(1)
+        dtype = getattr(torch, self._plan.training.precision)
+        self._clients = [client.to(dtype=dtype, device=self._device) for client in self._clients]
+        if self.num_workers == 1:
+            self._local = LocalModel(self._task, self._plan, self._device)
+            return self
+        size = Parameters.from_model(self._task.build_model()).layout.size
+        make_job = partial(_make_job, self._task, self._plan, self._clients)
+        self._pool = WorkerPool(num_workers=self.num_workers, make_job=make_job, size=size, dtype=dtype)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop the workers."""
+        if self._pool is not None:
+            self._pool.close()
+        self._pool = self._local = None
+        torch.set_num_threads(self._threads)
+
+    def available(self) -> Sequence[str]:
+        """All clients: simulated ones are always there."""
+        return list(self._index)
+
+    def train(self, request: TrainRequest) -> Iterator[ClientUpdate | Rejection]:
+        """Train the cohort; updates in its order, each to be used before the next is taken."""
+        if self._local is not None:
+            for name in request.cohort:
+                yield train_locally(self._local, self._clients[self._index[name]], request)
+            return
+        for index, result, slot in self._run("train", request):
+            examples, metrics, event = result
+            yield ClientUpdate(
+                client=self._clients[index].name,
+                round=request.round,
+                difference=Parameters(slot, request.parameters.layout),
+                num_examples=examples,
+                metrics=metrics,
+                privacy_event=event,
+            )
+
+    def evaluate(self, request: EvaluateRequest) -> Iterator[ClientReport | Rejection]:
+        """Evaluate the cohort; reports in its order."""
+        if self._local is not None:
+            for name in request.cohort:
+                yield evaluate_locally(self._local, self._clients[self._index[name]], request)
+            return
+        for _, report, _ in self._run("evaluate", request):
+            yield report
+
+    def _run(self, kind: str, request: TrainRequest | EvaluateRequest) -> Iterator[tuple[int, Any, Tensor]]:
+        if self._pool is None:
+            raise RuntimeError("an engine works inside its with statement only")
+        self._pool.model.copy_(request.parameters.buffer)
+        light = _Request(round=request.round, attempt=getattr(request, "attempt", 0), cohort=request.cohort)
+        return self._pool.run(kind, light, [self._index[name] for name in request.cohort])
+
+
+def _make_job(task: Task, plan: RunPlan, clients: Sequence[Client], model: Tensor) -> Job:
+    """What a worker does, with a warm model of its own."""
+    local = LocalModel(task, plan, torch.device("cpu"))
+    return _Job(local, clients, Parameters(model, local.parameters.layout))
+
+
+class _Job:
+    """Trains or evaluates one client on the shared model."""
+
+    def __init__(self, local: LocalModel, clients: Sequence[Client], model: Parameters) -> None:
+        self._local, self._clients, self._model = local, clients, model
+
+    def __call__(self, kind: str, request: _Request, client: int, slot: Tensor) -> Any:
+        if kind == "evaluate":
+            asked = EvaluateRequest(round=request.round, cohort=request.cohort, parameters=self._model)
+            return evaluate_locally(self._local, self._clients[client], asked)
+        order = TrainRequest(
+            round=request.round, attempt=request.attempt, cohort=request.cohort, parameters=self._model
+        )
+        update = train_locally(self._local, self._clients[client], order)
+        slot.copy_(update.difference.buffer)
+        return update.num_examples, update.metrics, update.privacy_event

@@ -1,0 +1,163 @@
+"""Worker processes over shared memory: only row numbers and small results cross a pipe, never a model."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedcore.errors import EngineError, FedcoreError
+
+_SLOT_BYTES = 256 * 2**20
+_MOST_SLOTS = 64
+
+Job = Callable[[str, Any, int, Tensor], Any]
+"""``job(kind, request, client index, slot) -> small result``; may write the slot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Failure:
+    """An exception on its way to the main process; a pickled one may not survive the journey."""
+
+    client: int
+    error: FedcoreError | None
+    text: str
+
+
+class WorkerPool:
+    """Processes that run one job for many clients, and hand back results in the order asked.
+
+    Each has one intra-op thread: with several, the order of a sum, and so its bits, would depend on how many
+    cores are free. At most a window of slots is in work, so that memory does not grow with the cohort.
+
+    Args:
+        num_workers: Processes.
+        make_job: Called once in each process.
+        shared: The model's buffer in shared memory; written by the caller before `run`.
+    """
+
+    def __init__(self, *, num_workers: int, make_job: Callable[[Tensor], Job], size: int, dtype: torch.dtype) -> None:
+        context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        num_bytes = size * dtype.itemsize
+        self._num_slots = max(2 * num_workers, min(_MOST_SLOTS, _SLOT_BYTES // max(num_bytes, 1)))
+        memory = context.RawArray("b", num_bytes * (self._num_slots + 1))
+        self.model, self._slots = _views(memory, size, dtype)
+        self._workers = []
+        for _ in range(num_workers):
+            ours, theirs = context.Pipe()
+            process = context.Process(
+                target=_work, args=(theirs, memory, size, dtype, make_job), name="fedcore-worker", daemon=True
+            )
+            process.start()
+            theirs.close()
+            self._workers.append((process, ours))
+
+    def run(self, kind: str, request: Any, clients: Sequence[int]) -> Iterator[tuple[int, Any, Tensor]]:
+        """Run the job for each client; yield ``(client, result, slot)`` in the order of `clients`.
+
+        A slot is valid until the next one is taken.
+
+        Raises:
+            EngineError: The job failed in a client, or a worker died; the pool is of no further use.
+        """
+        chunk = max(1, min(len(clients) // (4 * len(self._workers)), self._num_slots // (2 * len(self._workers))))
+        idle = [connection for _, connection in self._workers]
+        finished: dict[int, Any] = {}
+        sent = taken = 0
+        while taken < len(clients):
+            while idle and sent < len(clients) and sent - taken + chunk <= self._num_slots:
+                positions = range(sent, min(sent + chunk, len(clients)))
+                self._send(idle.pop(), (kind, request, [(p, clients[p], p % self._num_slots) for p in positions]))
+                sent = positions.stop
+            if taken not in finished:
+                for connection in wait([c for _, c in self._workers if c not in idle]):
+                    finished |= self._receive(connection)  # type: ignore[arg-type]
+                    idle.append(connection)  # type: ignore[arg-type]
+            while taken in finished:
+                yield clients[taken], finished.pop(taken), self._slots[taken % self._num_slots]
+                taken += 1
+
+    def close(self) -> None:
+        """Stop the processes, also ones that are at work."""
+        for process, connection in self._workers:
+            connection.close()
+            process.terminate()
+        for process, _ in self._workers:
+            process.join(timeout=5)
+            if process.is_alive():
+                process.kill()
+        self._workers = []
+
+    def _send(self, connection: Connection, message: Any) -> None:
+        try:
+            connection.send(message)
+        except (BrokenPipeError, ConnectionResetError):
+            raise self._death() from None
+
+    def _receive(self, connection: Connection) -> dict[int, Any]:
+        try:
+            answer = connection.recv()
+        except (EOFError, ConnectionResetError):
+            raise self._death() from None
+        if isinstance(answer, _Failure):
+            if answer.error is not None:
+                raise answer.error
+            raise EngineError(f"client number {answer.client} failed in a worker process:\n{answer.text}")
+        return dict(answer)
+
+    def _death(self) -> EngineError:
+        codes = []
+        for process, _ in self._workers:
+            process.join(timeout=0.5)
+            if process.exitcode is not None:
+                codes.append(process.exitcode)
+        reason = "killed, most likely for want of memory" if -signal.SIGKILL in codes else f"exit codes {codes}"
+        return EngineError(f"a worker process died ({reason}); try fewer --workers")
+
+
+def default_workers() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _views(memory: Any, size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The shared model, shape ``(size,)``, and the slots, shape ``(slots, size)``."""
+    rows = torch.frombuffer(memory, dtype=dtype).view(-1, size)
+    return rows[0], rows[1:]
+
+
+def _work(
+    connection: Connection, memory: Any, size: int, dtype: torch.dtype, make_job: Callable[[Tensor], Job]
+) -> None:
+    """A worker's life: build the job, answer until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides what Ctrl-C means
+    torch.set_num_threads(1)
+    model, slots = _views(memory, size, dtype)
+    job = make_job(model)
+    while True:
+        try:
+            kind, request, jobs = connection.recv()
+        except (EOFError, OSError):
+            return
+        connection.send(_answer(job, kind, request, jobs, slots))
+
+
+def _answer(job: Job, kind: str, request: Any, jobs: list[tuple[int, int, int]], slots: Tensor) -> Any:
+    results = []
+    for position, client, slot in jobs:
+        try:
+            results.append((position, job(kind, request, client, slots[slot])))
+        except FedcoreError as error:
+            return _Failure(client=client, error=error, text="")
+        except Exception:
+            return _Failure(client=client, error=None, text=traceback.format_exc(limit=-6))
+    return results

@@ -1,0 +1,61 @@
+"""From the options of a command line to a plan."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fedcore.errors import PlanError
+from fedcore.plan import RunPlan, merge, read_toml
+from fedcore_simulations.scenarios import DEFAULT, find_scenario
+
+
+def plan_from_options(subject: str | None, options: Mapping[str, Any], settings: Sequence[str]) -> RunPlan:
+    """Lay options over the plan that `subject` names, and check the whole.
+
+    Args:
+        subject: A scenario, a plan file, ``module:object`` of a task, or nothing for the default.
+        options: Values by ``section.key``; ``None`` is not given.
+        settings: ``section.key=value`` texts; later ones win, and win over `options`.
+
+    Raises:
+        PlanError: All that is wrong.
+    """
+    mapping = _base(subject)
+    given = {path: value for path, value in options.items() if value is not None}
+    for path, value in given.items():
+        mapping = merge(mapping, _nested(path.split("."), value))
+    for setting in settings:
+        mapping = merge(mapping, _parsed(setting))
+    return RunPlan.from_mapping(mapping)
+
+
+def _base(subject: str | None) -> dict[str, Any]:
+    if subject is None:
+        return read_toml(find_scenario(DEFAULT))
+    if subject.endswith(".toml") or Path(subject).is_file():
+        return read_toml(Path(subject))
+    if ":" in subject:
+        return {"task": {"name": subject}}
+    return read_toml(find_scenario(subject))
+
+
+def _parsed(setting: str) -> dict[str, Any]:
+    path, separator, text = setting.partition("=")
+    keys = path.strip().split(".")
+    if not separator or len(keys) < 2 or not all(keys):
+        raise PlanError(f"--set: expected section.key=value, found {setting!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # a bare word is a text: --set federation.server-optimizer=adam
+    return _nested(keys, value)
+
+
+def _nested(keys: Sequence[str], value: Any) -> dict[str, Any]:
+    for key in reversed(keys):
+        value = {key: value}
+    nested: dict[str, Any] = value
+    return nested

@@ -1,0 +1,177 @@
+"""From a plan as it was written to a plan that can be run: data split, numbers filled in, everything checked.
+
+Nothing is written and nothing is trained here, so that whatever is wrong costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fedcore.audit.hooks import AuditHook, GateHook
+from fedcore.audit.tables import declared_vocabularies, empty_tables
+from fedcore.errors import PlanError, TaskError
+from fedcore.examples import Examples
+from fedcore.held_out import held_out_rows
+from fedcore.plan import RunPlan
+from fedcore.plugins import load_object
+from fedcore.privacy.accounting import calibrate_noise_multiplier
+from fedcore.seeding import derive_seed
+from fedcore.task import Task, check_task, load_examples
+from fedcore_clients.device import resolve_device
+from fedcore_clients.local_model import Client
+from fedcore_clients.probe import probe_isolation
+from fedcore_clients.training import build_optimizer
+from fedcore_server.evaluation import audit_settings
+from fedcore_simulations.partition import Partition, partition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparation:
+    """All that a simulation needs.
+
+    Attributes:
+        plan: Resolved: no number is left to be derived.
+        examples: Number of all rows.
+        split: How the rows lie with the clients, for ``split.json``.
+    """
+
+    task: Task
+    plan: RunPlan
+    clients: tuple[Client, ...]
+    hooks: tuple[AuditHook, ...]
+    device: torch.device
+    examples: int
+    split: dict[str, Any]
+
+
+def prepare(task: Task, plan: RunPlan) -> Preparation:
+    """Split the data and resolve the plan, checking every part.
+
+    Raises:
+        FedcoreError: Of the kind that fits; see ``fedcore.errors``.
+    """
+    device = resolve_device(plan.training.device)
+    settings = audit_settings(plan.audit)
+    hooks = (GateHook(settings.limits), *_own_hooks(plan)) if plan.audit.sensitive else tuple(_own_hooks(plan))
+    examples = load_examples(task, Path(plan.task.data) if plan.task.data else None)
+    held_out = held_out_rows(len(examples), plan.federation.held_out, plan.federation.seed).numpy()
+    division = partition(examples, held_out, plan.federation)
+    clients = _clients(examples, held_out, division)
+    _check_model(task, plan, examples)
+    plan = _resolve(plan, examples, division, held_out)
+    empty_tables(task, plan)
+    return Preparation(
+        task=task,
+        plan=plan,
+        clients=clients,
+        hooks=hooks,
+        device=device,
+        examples=len(examples),
+        split=_describe_split(task, examples, held_out, division),
+    )
+
+
+def _clients(examples: Examples, held_out: NDArray[np.bool_], division: Partition) -> tuple[Client, ...]:
+    def rows(index: int, *, kept: bool) -> torch.Tensor:
+        return torch.from_numpy(np.flatnonzero((division.owner == index) & (held_out == kept)))
+
+    return tuple(
+        Client(
+            name=name,
+            training=examples.select(rows(index, kept=False)),
+            held_out=examples.select(kept) if len(kept := rows(index, kept=True)) else None,
+        )
+        for index, name in enumerate(division.names)
+    )
+
+
+def _check_model(task: Task, plan: RunPlan, examples: Examples) -> None:
+    """Build the model once, and try every part of the task on it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(plan.federation.seed, "model"))
+        model = _build_model(task)
+        check_task(task, model, examples)
+        build_optimizer(plan, [parameter for parameter in model.parameters() if parameter.requires_grad])
+        if plan.privacy.unit == "record":
+            probe_isolation(task, model, examples)
+
+
+def _build_model(task: Task) -> torch.nn.Module:
+    try:
+        model = task.build_model()
+    except Exception as error:
+        raise TaskError(f"build_model failed: {type(error).__name__}: {error}") from error
+    if not isinstance(model, torch.nn.Module):
+        raise TaskError(f"build_model must return a torch.nn.Module; found {type(model).__name__}")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise TaskError("build_model returned a model without a trainable parameter; nothing could be learned")
+    return model
+
+
+def _resolve(plan: RunPlan, examples: Examples, division: Partition, held_out: NDArray[np.bool_]) -> RunPlan:
+    """Fill in what the plan leaves to be derived from public facts."""
+    clients = len(division.names)
+    private = plan.privacy.unit != "none"
+    federation: dict[str, Any] = {
+        "clients": clients,
+        "weighting": plan.federation.weighting or ("uniform" if private else "examples"),
+    }
+    changes: dict[str, dict[str, Any]] = {
+        "federation": federation,
+        "audit": {"vocabularies": declared_vocabularies(plan.audit, examples)},
+    }
+    if private:
+        changes["privacy"] = _resolved_privacy(plan, mean_rows=float((~held_out).sum()) / clients)
+    return plan.updated(**changes)
+
+
+def _resolved_privacy(plan: RunPlan, *, mean_rows: float) -> dict[str, Any]:
+    privacy = plan.privacy
+    changes: dict[str, Any] = {
+        # Every client divides by the same constant, so that small ones take small steps instead of noisy ones.
+        "nominal-batch": privacy.nominal_batch or privacy.sampling_rate * mean_rows,
+    }
+    if privacy.epsilon is not None:
+        changes["noise-multiplier"] = calibrate_noise_multiplier(
+            epsilon=privacy.epsilon,
+            delta=privacy.delta,
+            sampling_rate=privacy.sampling_rate,
+            steps=privacy.steps_per_round * plan.federation.rounds,
+        )
+        changes["epsilon"] = None  # has done its work: the multiplier is what holds from here on
+    return changes
+
+
+def _own_hooks(plan: RunPlan) -> Sequence[AuditHook]:
+    hooks = []
+    for reference in plan.audit.hooks:
+        found = load_object(reference, what="audit hook")
+        hook = found() if isinstance(found, type) else found
+        if not isinstance(hook, AuditHook):
+            raise PlanError(f"audit.hooks: {reference!r} is no audit hook; expected name, points and check")
+        hooks.append(hook)
+    return hooks
+
+
+def _describe_split(task: Task, examples: Examples, held_out: NDArray[np.bool_], division: Partition) -> dict[str, Any]:
+    """Rows per client and class; where there are no classes, rows per client."""
+    targets = examples.columns.get("targets")
+    labels = task.labels or ("rows",)
+    codes = targets.numpy() if task.labels and targets is not None else np.zeros(len(examples), dtype=np.int64)
+    counts = np.zeros((len(division.names), len(labels)), dtype=np.int64)
+    np.add.at(counts, (division.owner, codes), 1)
+    kept = np.bincount(division.owner[held_out], minlength=len(division.names))
+    return {
+        "attribute": "label" if task.labels else "rows",
+        "categories": list(labels),
+        "clients": list(division.names),
+        "counts": counts.tolist(),
+        "held_out": kept.tolist(),
+    }

@@ -1,0 +1,134 @@
+"""What is shown while a simulation runs, and at its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from fedcore_server.driver import RoundRecord, accuracy_by_group
+from fedcore_simulations.preparation import Preparation
+
+_VERDICT_STYLE = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
+
+
+class RoundsDisplay:
+    """A live line with a bar in a terminal; about twenty plain lines elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, transient=True, refresh_per_second=8) if console.is_terminal else None
+        self._rounds = 0
+        self._seen = 0
+        self._started = 0.0
+
+    def __enter__(self) -> Self:
+        """Say that something is going on."""
+        self._console.print("preparing: data, partition, checks, privacy accounting …", style="dim")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Clear the live line."""
+        self.stop()
+
+    def start(self, ready: Preparation) -> Callable[[RoundRecord], None]:
+        """Introduce what was prepared; return the function that shows a round."""
+        plan = ready.plan
+        private = plan.privacy.unit != "none"
+        noise = f", noise multiplier {plan.privacy.noise_multiplier:g}" if private else ""
+        self._console.print(
+            f"{ready.task.name}: {ready.examples} rows, {len(ready.clients)} clients ({plan.federation.partition}), "
+            f"{plan.federation.rounds} rounds, privacy {plan.privacy.unit}{noise}, {ready.device}"
+        )
+        self._rounds, self._started = plan.federation.rounds, time.monotonic()
+        if self._live:
+            self._live.start()
+        return self._show
+
+    def stop(self) -> None:
+        """Give the terminal back."""
+        if self._live:
+            self._live.stop()
+
+    def _show(self, record: RoundRecord) -> None:
+        self._seen += 1
+        number = record.report.round
+        elapsed = time.monotonic() - self._started
+        left = elapsed / self._seen * (self._rounds - number)
+        told = [f"round {number}/{self._rounds}", *_figures(record), f"{left:.0f} s left"]
+        if self._live:
+            grid = Table.grid(padding=(0, 1))
+            grid.add_row(ProgressBar(total=self._rounds, completed=number, width=24), Text(" · ".join(told)))
+            self._live.update(grid)
+        elif number == self._rounds or number % max(1, self._rounds // 20) == 0 or not record.report.committed:
+            self._console.print("  ".join(told))
+
+
+def print_outcome(console: Console, summary: Mapping[str, Any], directory: Path) -> None:
+    """The short table at the end, and where the report lies."""
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    for name, value in summary["metrics"].items():
+        table.add_row(name.replace("_", " "), f"{value:.1%}" if "accuracy" in name else f"{value:.4g}")
+    table.add_row("privacy", _privacy_words(summary))
+    gap = summary["worst_gap"]
+    if gap:
+        table.add_row("worst group gap", gap["words"])
+        table.add_row("", f"interval {_points(gap['low'])} to {_points(gap['high'])} points")
+    if summary["audit_verdict"]:
+        verdict = summary["audit_verdict"]
+        table.add_row("audit", Text(verdict, style=_VERDICT_STYLE[verdict]))
+    elif gap:
+        table.add_row("audit", "no limits declared, so no verdict")
+    table.add_row(
+        "work",
+        f"{summary['clients']} clients x {summary['rounds']} rounds in {summary['wall_seconds']:.1f} s",
+    )
+    table.add_row("report", str(directory / "report.html"))
+    console.print(table)
+    for warning in summary["warnings"]:
+        console.print(Text(f"! {warning}", style="yellow"))
+
+
+def _figures(record: RoundRecord) -> list[str]:
+    report, evaluation = record.report, record.evaluation
+    told = [] if report.committed else [f"no quorum: {len(report.counted)} of {len(report.asked)} counted"]
+    if evaluation is None:
+        return told
+    told += [f"{name} {value:.3f}" for name, value in evaluation.metrics.items()]
+    worst = _worst_group(accuracy_by_group(evaluation))
+    if worst:
+        told.append(f"worst group {worst[0]} {worst[1]:.3f}")
+    if record.epsilon is not None:
+        told.append(f"ε {record.epsilon:.2f}")
+    return told
+
+
+def _worst_group(groups: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> tuple[str, float] | None:
+    known = [
+        (f"{attribute} {group}", rate["value"])
+        for attribute, rates in groups.items()
+        for group, rate in rates.items()
+        if rate["value"] is not None
+    ]
+    return min(known, key=lambda pair: pair[1]) if known else None
+
+
+def _privacy_words(summary: Mapping[str, Any]) -> str:
+    if summary["unit"] is None:
+        return "none"
+    epsilon = "∞" if summary["epsilon"] is None else f"{summary['epsilon']:.2f}"
+    return f"ε = {epsilon} per {summary['unit']}, δ = {summary['delta']:g}"
+
+
+def _points(value: float | None) -> str:
+    return "not defined" if value is None else f"{100 * value:.1f}"

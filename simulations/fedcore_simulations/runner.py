@@ -1,0 +1,181 @@
+"""`simulate`: a whole federation on one machine."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fedcore.audit.report import BiasReport
+from fedcore.plan import RunPlan
+from fedcore.task import Task
+from fedcore.tasks.registry import checked_task, load_task
+from fedcore.transforms import load_transforms
+from fedcore_server.driver import Outcome, RoundRecord, Run
+from fedcore_server.results import Results, build_results
+from fedcore_server.rounds import init_state
+from fedcore_server.run_directory import RunDirectory
+from fedcore_server.state import ServerState
+from fedcore_simulations.engines.loop import LoopEngine
+from fedcore_simulations.engines.workers import default_workers
+from fedcore_simulations.preparation import Preparation, prepare
+
+Progress = Callable[[RoundRecord], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationResult:
+    """What a simulation leaves behind.
+
+    Attributes:
+        model: The released model, on the CPU, in evaluation mode.
+        metrics: Means over all held-out rows.
+        privacy: The privacy statement; ``None`` without privacy.
+        audit: The bias audit; ``None`` where nothing was audited.
+        summary: The content of ``summary.json``.
+        rounds: One mapping a round, as in ``rounds.jsonl``.
+        plan: The resolved plan.
+    """
+
+    model: nn.Module
+    metrics: Mapping[str, float]
+    privacy: Mapping[str, Any] | None
+    audit: BiasReport | None
+    summary: Mapping[str, Any]
+    rounds: tuple[Mapping[str, Any], ...]
+    plan: RunPlan
+    results: Results
+
+    def save(self, directory: Path | str) -> Path:
+        """Write the run directory, report included, and return the report's path.
+
+        Raises:
+            RunDirectoryError: The directory is not free, or the disk is full.
+        """
+        return self.results.write(RunDirectory.create(Path(directory), self.plan), rounds=self.rounds)
+
+
+def simulate(
+    task: Task | str | None = None,
+    plan: RunPlan | Mapping[str, Any] | None = None,
+    *,
+    out: Path | str | None = None,
+    progress: Callable[[Preparation], Progress] | None = None,
+    command: str | None = None,
+) -> SimulationResult:
+    """Train, protect and audit a federation of simulated clients.
+
+    Args:
+        task: A task, or the name of one as in a plan. The plan's own when absent.
+        plan: A plan, or a mapping with its sections in kebab-case.
+        out: Directory that is written round by round; without it nothing is written.
+        progress: Given what was prepared, returns a function that is told of every round.
+        command: The command line, kept in the summary.
+
+    Raises:
+        FedcoreError: See ``fedcore.errors``; nothing is written when preparation fails.
+    """
+    plan = plan if isinstance(plan, RunPlan) else RunPlan.from_mapping(plan or {})
+    if isinstance(task, str):
+        plan = plan.updated(task={"name": task})
+    ready = prepare(load_task(plan) if task is None or isinstance(task, str) else checked_task(task, "task"), plan)
+    directory = RunDirectory.create(Path(out), ready.plan) if out is not None else None
+    return _run(ready, init_state(ready.task, ready.plan), directory, progress, command)
+
+
+def resume(
+    path: Path | str,
+    *,
+    workers: int | None = None,
+    progress: Callable[[Preparation], Progress] | None = None,
+    command: str | None = None,
+) -> SimulationResult:
+    """Go on with a run that was stopped, from its last committed round.
+
+    Raises:
+        RunDirectoryError: There is no run to go on with.
+    """
+    directory = RunDirectory.open(Path(path))
+    plan = directory.plan()
+    if workers is not None:
+        plan = plan.updated(engine={"workers": workers})
+    ready = prepare(load_task(plan), plan)
+    state = directory.restore(init_state(ready.task, plan), plan)
+    return _run(ready, state, directory, progress, command)
+
+
+def _run(
+    ready: Preparation,
+    state: ServerState,
+    directory: RunDirectory | None,
+    progress: Callable[[Preparation], Progress] | None,
+    command: str | None,
+) -> SimulationResult:
+    resumed_after = state.round
+    records = list(directory.rounds()) if directory and resumed_after else []
+    with _engine(ready) as engine, torch.random.fork_rng(devices=[]):
+        tell = progress(ready) if progress else None
+        started = time.monotonic()
+
+        def on_round(record: RoundRecord, state: ServerState) -> None:
+            records.append(record.to_json())
+            if directory is not None:
+                directory.record(record, state, ready.plan)
+            if tell is not None:
+                tell(record)
+
+        run = Run(
+            task=ready.task,
+            plan=ready.plan,
+            federation=engine,
+            hooks=ready.hooks,
+            transforms=load_transforms(ready.plan),
+        )
+        outcome = run.to_end(state, on_round)
+        wall_seconds = time.monotonic() - started
+        engine_name = engine.name
+    deviations = [f"stopped after round {resumed_after} and resumed; the round in work was discarded unseen"]
+    results = build_results(
+        task=ready.task,
+        plan=ready.plan,
+        outcome=outcome,
+        engine=engine_name,
+        examples=ready.examples,
+        client_sizes=[len(client.training) for client in ready.clients],
+        wall_seconds=wall_seconds,
+        client_rounds=sum(len(record["counted"]) for record in records[resumed_after:]),
+        split=ready.split,
+        deviations=deviations if resumed_after else [],
+        command=command,
+    )
+    if directory is not None:
+        results.write(directory, rounds=None)
+    return _result(ready, outcome, results, records)
+
+
+@contextmanager
+def _engine(ready: Preparation) -> Iterator[LoopEngine]:
+    workers = ready.plan.engine.workers or default_workers()
+    engine = LoopEngine(ready.task, ready.plan, ready.clients, num_workers=workers, device=ready.device)
+    with engine:
+        yield engine
+
+
+def _result(ready: Preparation, outcome: Outcome, results: Results, records: list[dict[str, Any]]) -> SimulationResult:
+    return SimulationResult(
+        model=copy.deepcopy(results.model),
+        metrics=dict(outcome.evaluation.metrics),
+        privacy=results.privacy,
+        audit=outcome.bias,
+        summary=results.summary,
+        rounds=tuple(records),
+        plan=ready.plan,
+        results=results,
+    )

@@ -1,0 +1,35 @@
+"""Plans that ship with fedcore, to run as they are."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from fedcore.errors import PlanError
+
+DEFAULT = "digits"
+
+
+def scenarios() -> dict[str, Path]:
+    """The scenarios by name."""
+    return {path.stem: path for path in sorted(_directory().glob("*.toml"))}
+
+
+def find_scenario(name: str) -> Path:
+    """The plan file of a scenario.
+
+    Raises:
+        PlanError: There is none of this name; names the nearest.
+    """
+    known = scenarios()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+        raise PlanError(f"no task or scenario {name!r}; {hint} Or give a PLAN.toml, or module:object of your own task")
+    return known[name]
+
+
+def _directory() -> Path:
+    """Beside this file in a wheel, beside the package in a checkout."""
+    package = Path(__file__).parent
+    return package / "scenarios" if (package / "scenarios").is_dir() else package.parent / "scenarios"
