@@ -47,13 +47,18 @@ def main() -> None:
         raise SystemExit(2) from None
 
 
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
-) -> None:
-    """Train together on data that may not be shared, and show how private and how fair the result is."""
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         print(f"fedcore {__version__}")
         raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Train together on data that may not be shared, and show how private and how fair the result is."""
 
 
 def _quiet_flower() -> None:

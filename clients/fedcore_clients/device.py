@@ -21,8 +21,8 @@ def resolve_device(name: str) -> torch.device:
     """
     if name == "auto":
         return next((device for device in _cuda_devices() if _failure(device) is None), torch.device("cpu"))
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdigit())):
+    kind, colon, index = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (colon and not (kind == "cuda" and index.isdigit())):
         raise DeviceError(f"expected a device auto, cpu, cuda, cuda:K or mps, found {name!r}")
     device = torch.device(name)
     failure = _failure(device)

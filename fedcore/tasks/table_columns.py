@@ -13,14 +13,20 @@ from fedcore.audit.groups import UNKNOWN
 
 Scale: TypeAlias = Literal["linear", "log"]
 
+NUM_KNOTS = 9
+"""Points of a number's range that have an input each; a linear model then bends at seven of them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numeric:
-    """A column of numbers: two inputs, the value in [-1, 1] and whether it is missing.
+    """A column of numbers: an input for each of `NUM_KNOTS` points of its range, and one for a missing value.
+
+    A value is shared by the two points next to it, in proportion to their nearness (a linear B-spline, de Boor
+    1978), so that even a linear model follows a curve, and no value, however large, weighs more than one.
 
     Attributes:
-        low: Value that becomes -1; smaller ones too.
-        high: Value that becomes 1; larger ones too.
+        low: The first point; stands for all smaller values too.
+        high: The last point; stands for all larger values too.
         scale: ``log`` spreads out the values near `low`, for columns with a long tail.
         bands: Edges between the groups of an audit, rising; a value equal to an edge lies above it.
         use: Whether it is an input at all; groups of an audit need none.
@@ -36,7 +42,7 @@ class Numeric:
     @property
     def width(self) -> int:
         """Number of inputs."""
-        return 2 if self.use else 0
+        return NUM_KNOTS + 1 if self.use else 0
 
     @property
     def groups(self) -> tuple[str, ...]:

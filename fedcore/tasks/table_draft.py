@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,14 +106,12 @@ def _draft_column(table: Table, name: str, *, grouped: bool) -> tuple[Column, st
     return Categorical(name=name, categories=_frequent(words)), ""
 
 
-def _draft_groups(
-    table: Table, name: str, words: Words, numbers: NDArray[np.float64], *, numeric: bool
-) -> Column:
+def _draft_groups(table: Table, name: str, words: Words, numbers: NDArray[np.float64], *, numeric: bool) -> Column:
     if not words.values:
         raise DataError(f"column {name!r} of {table.source} holds no value in the training rows, so it has no groups")
     if len(words.values) == 2:
         return Binary(name=name, categories=_sorted(words.values))
-    if numeric and not _are_codes(words, numbers) and len(words.values) > 1:
+    if numeric and not _are_codes(words, numbers) and _differ(numbers):
         return _draft_numbers(name, numbers[np.isfinite(numbers)])
     if len(words.values) > _MOST_CATEGORIES:
         raise DataError(
@@ -127,7 +126,7 @@ def _reason_to_ignore(words: Words, numbers: NDArray[np.float64], *, numeric: bo
     rows = int((words.codes >= 0).sum())
     if not words.values:
         return "holds no value"
-    if len(words.values) == 1:
+    if len(words.values) == 1 or (numeric and not _differ(numbers)):
         return "holds one value only"
     if not numeric and len(words.values) > max(_IDENTIFIER_WORDS, rows / 2):
         return "holds mostly different words, as an identifier does"
@@ -142,33 +141,35 @@ def _are_codes(words: Words, numbers: NDArray[np.float64]) -> bool:
     return len(words.values) <= _MOST_CODES and bool((known % 1 == 0).all())
 
 
+def _differ(numbers: NDArray[np.float64]) -> bool:
+    known = numbers[np.isfinite(numbers)]
+    return bool(len(known)) and bool(known.min() < known.max())
+
+
 def _draft_numbers(name: str, values: NDArray[np.float64]) -> Numeric:
     """Range, scale and quartile bands of numbers of which at least two differ."""
     low, middle, high = (float(value) for value in np.quantile(values, (_TAIL, 0.5, 1 - _TAIL)))
     if low == high:
         low, high = float(values.min()), float(values.max())
-    step = 10.0 ** (math.floor(math.log10(high - low)) - 1)
     scale: Scale = "log" if high - middle > _LONG_TAIL * (middle - low) else "linear"
-    return Numeric(
-        name=name,
-        low=_on_grid(math.floor(low / step), step),
-        high=_on_grid(math.ceil(high / step), step),
-        scale=scale,
-        bands=_draft_bands(values, step),
-    )
+    digits = 1 - math.floor(math.log10(high - low))
+    low_rounded, high_rounded = _rounded(low, digits, math.floor), _rounded(high, digits, math.ceil)
+    if low_rounded < high_rounded:
+        low, high = low_rounded, high_rounded
+    return Numeric(name=name, low=low, high=high, scale=scale, bands=_draft_bands(values, digits))
 
 
-def _draft_bands(values: NDArray[np.float64], step: float) -> tuple[float, ...]:
+def _draft_bands(values: NDArray[np.float64], digits: int) -> tuple[float, ...]:
     quartiles = [float(value) for value in np.quantile(values, (0.25, 0.5, 0.75))]
     if quartiles[-1] <= values.min():
         quartiles = [float(np.median(values[values > values.min()]))]
-    edges = {_on_grid(round(edge / step), step) for edge in quartiles}
+    edges = {_rounded(edge, digits, round) for edge in quartiles}
     return tuple(sorted(edge for edge in edges if values.min() < edge <= values.max()))
 
 
-def _on_grid(steps: int, step: float) -> float:
-    """A multiple of a power of ten, without the dust of floating point."""
-    return float(f"{steps * step:.12g}")
+def _rounded(value: float, digits: int, how: Callable[[Decimal], int]) -> float:
+    """Round to so many decimal places; negative ones round to tens, hundreds and so on."""
+    return float(Decimal(how(Decimal(value).scaleb(digits))).scaleb(-digits))
 
 
 def _frequent(words: Words) -> tuple[str, ...]:

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fedcore.audit.groups import UNKNOWN
 from fedcore.errors import DataError
 from fedcore.examples import Attribute
-from fedcore.tasks.table_columns import Binary, Categorical, Column, Label, Numeric, Schema
+from fedcore.tasks.table_columns import NUM_KNOTS, Binary, Categorical, Column, Label, Numeric, Schema
 from fedcore.tasks.table_file import Table
 
 _LOG_STEPS = 1000.0
-"""How many times the range's thousandth is resolved near its low end on a log scale."""
+"""A log scale is linear below a range's thousandth part, and logarithmic above it."""
 
 
 def encode_inputs(table: Table, schema: Schema) -> torch.Tensor:
@@ -77,12 +78,13 @@ def _encode(table: Table, column: Column) -> NDArray[np.float64]:
 
 def _encode_number(values: NDArray[np.float64], column: Numeric) -> NDArray[np.float64]:
     missing = np.isnan(values)
-    share = (np.clip(np.where(missing, column.low, values), column.low, column.high) - column.low) / (
-        column.high - column.low
-    )
+    known = np.clip(np.where(missing, column.low, values), column.low, column.high)
+    share = (known / 2 - column.low / 2) / (column.high / 2 - column.low / 2)  # halves: a span may overflow
     if column.scale == "log":
         share = np.log1p(_LOG_STEPS * share) / math.log1p(_LOG_STEPS)
-    return np.stack([np.where(missing, 0.0, 2.0 * share - 1.0), missing.astype(np.float64)], axis=1)
+    last = NUM_KNOTS - 1
+    nearness = np.maximum(0.0, 1.0 - np.abs(share[:, None] * last - np.arange(NUM_KNOTS)))
+    return np.column_stack([np.where(missing[:, None], 0.0, nearness), missing])
 
 
 def finite_numbers(table: Table, name: str) -> NDArray[np.float64]:
@@ -102,7 +104,7 @@ def finite_numbers(table: Table, name: str) -> NDArray[np.float64]:
 
 
 def _group_codes(table: Table, column: Column) -> NDArray[np.int64]:
-    unknown = column.groups.index("unknown")
+    unknown = column.groups.index(UNKNOWN)
     if isinstance(column, Numeric):
         values = finite_numbers(table, column.name)
         return np.where(np.isnan(values), unknown, np.digitize(values, column.bands)).astype(np.int64)

@@ -80,7 +80,9 @@ class Table:
         try:
             codes, found = pd.factorize(self.frame[name])
         except TypeError:
-            raise DataError(f"column {name!r} of {self.source} holds lists or other nested values; flatten it") from None
+            raise DataError(
+                f"column {name!r} of {self.source} holds lists or other nested values; flatten it"
+            ) from None
         texts = [_text(value) for value in found]
         values = tuple(dict.fromkeys(text for text in texts if text is not None))
         place: dict[str | None, int] = {value: position for position, value in enumerate(values)}

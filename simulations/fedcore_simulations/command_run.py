@@ -68,7 +68,8 @@ def _refuse_other_options(
 
 def _say_how_to_resume(console: Console, directory: Path) -> None:
     if (directory / "checkpoint" / "state.safetensors").is_file():
-        console.print(f"\nstopped; the last finished round is kept. Go on with: fedcore simulate --resume {directory}")
+        told = f"\nstopped; the last finished round is kept. Go on with: fedcore simulate --resume {directory}"
+        console.print(told, soft_wrap=True)
     else:
         console.print("\nstopped before the first round was finished; nothing to go on with")
 

@@ -24,6 +24,7 @@ from fedcore.plugins import load_object
 from fedcore.privacy.accounting import calibrate_noise_multiplier
 from fedcore.seeding import derive_seed
 from fedcore.task import Task, check_task, load_examples
+from fedcore.transforms import load_transforms
 from fedcore_clients.device import resolve_device
 from fedcore_clients.local_model import Client
 from fedcore_clients.probe import probe_isolation
@@ -58,6 +59,7 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
         FedcoreError: Of the kind that fits; see ``fedcore.errors``.
     """
     device = resolve_device(plan.training.device)
+    load_transforms(plan)
     settings = audit_settings(plan.audit)
     hooks = (GateHook(settings.limits), *_own_hooks(plan)) if plan.audit.sensitive else tuple(_own_hooks(plan))
     examples = load_examples(task, Path(plan.task.data) if plan.task.data else None)

@@ -48,7 +48,8 @@ class RoundsDisplay:
         noise = f", noise multiplier {plan.privacy.noise_multiplier:g}" if private else ""
         self._console.print(
             f"{ready.task.name}: {ready.examples} rows, {len(ready.clients)} clients ({plan.federation.partition}), "
-            f"{plan.federation.rounds} rounds, privacy {plan.privacy.unit}{noise}, {ready.device}"
+            f"{plan.federation.rounds} rounds, privacy {plan.privacy.unit}{noise}, {ready.device}",
+            soft_wrap=True,
         )
         self._rounds, self._started = plan.federation.rounds, time.monotonic()
         if self._live:
@@ -71,7 +72,7 @@ class RoundsDisplay:
             grid.add_row(ProgressBar(total=self._rounds, completed=number, width=24), Text(" · ".join(told)))
             self._live.update(grid)
         elif number == self._rounds or number % max(1, self._rounds // 20) == 0 or not record.report.committed:
-            self._console.print("  ".join(told))
+            self._console.print("  ".join(told), soft_wrap=True)
 
 
 def print_outcome(console: Console, summary: Mapping[str, Any], directory: Path) -> None:
@@ -96,7 +97,7 @@ def print_outcome(console: Console, summary: Mapping[str, Any], directory: Path)
     table.add_row("report", str(directory / "report.html"))
     console.print(table)
     for warning in summary["warnings"]:
-        console.print(Text(f"! {warning}", style="yellow"))
+        console.print(Text(f"! {warning}", style="yellow"), soft_wrap=True)
 
 
 def _figures(record: RoundRecord) -> list[str]:

@@ -61,11 +61,11 @@ class ClientChart:
         """Return the picture."""
         return self._rows() if len(self.clients) <= MOST_ROWS else self._strip()
 
-    def _axis(self) -> Axis:
-        return value_axis([client.value for client in self.clients], share=self.quantity.share)
+    def _axis(self, steps: int) -> Axis:
+        return value_axis([client.value for client in self.clients], share=self.quantity.share, target=steps)
 
     def _rows(self) -> Markup:
-        axis, bottom = self._axis(), _TOP + _ROW * len(self.clients)
+        axis, bottom = self._axis(3), _TOP + _ROW * len(self.clients)
         left = min(96.0, max(text_width(client.name) for client in self.clients)) + 12
         figures = [self.quantity.text(client.value) for client in self.clients]
         x = Scale(low=axis.low, high=axis.high, start=left + 6, end=WIDTH - max(map(text_width, figures)) - 16)
@@ -81,6 +81,8 @@ class ClientChart:
         return picture(parts, height=bottom + _FOOT, says=self.says)
 
     def _middle(self, x: Scale, bottom: float) -> list[Markup]:
+        if len(self.clients) < 3:
+            return []
         level = median(client.value for client in self.clients)
         words = f"median {self.quantity.text(level)}"
         half = text_width(words, 11) / 2
@@ -89,12 +91,13 @@ class ClientChart:
         return [line, text(place, 11, words, style="tick", anchor="middle")]
 
     def _strip(self) -> Markup:
-        axis = self._axis()
+        axis = self._axis(4)
         left = max(text_width(self.quantity.tick(tick, axis.step), 11) for tick in axis.ticks) + 12
         y = Scale(low=axis.low, high=axis.high, start=_HEIGHT - _FLOOR, end=18)
         x = Scale(low=0, high=len(self.clients) - 1, start=left + 10, end=WIDTH - 10)
         parts = [*_upwards(self.quantity, axis, y, left), *self._worst(x, y), *self._level(y, left)]
-        parts += [self._dot(client, x(rank), y(client.value)) for rank, client in enumerate(self.clients)]
+        dots = [self._dot(client, x(rank), y(client.value)) for rank, client in enumerate(self.clients)]
+        parts.append(element("g", *dots, class_="many" if len(dots) > 40 else None))
         words = f"{counted(len(self.clients), 'client')}, the worst first"
         parts.append(text((left + WIDTH) / 2, _HEIGHT - 8, words, style="tick", anchor="middle"))
         return picture(parts, height=_HEIGHT, says=self.says)

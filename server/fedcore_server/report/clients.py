@@ -35,7 +35,8 @@ def client_values(record: RunRecord) -> tuple[list[ClientValue], list[str]]:
     order = sorted(valued, key=lambda one: (-one[0] if cost else one[0], one[1]))
     worst = math.ceil(len(order) / 10) if len(order) > 1 else 0
     clients = [
-        ClientValue(name=client, value=value, n=n, marked=place < worst) for place, (value, client, n) in enumerate(order)
+        ClientValue(name=client, value=value, n=n, marked=place < worst)
+        for place, (value, client, n) in enumerate(order)
     ]
     return clients, [client for client in found if client not in {one.name for one in clients}]
 
@@ -47,7 +48,7 @@ def _spread(record: RunRecord) -> Figure | None:
     quantity = Quantity.of(record.headline or "")
     title = f"{quantity.title} at each client"
     first, last = quantity.text(clients[0].value), quantity.text(clients[-1].value)
-    said = f"From {first} to {last} over {counted(len(clients), 'client')} at the end."
+    said = f"From {first} to {last} over {len(clients)} clients at the end." if len(clients) > 1 else f"{first}."
     missing = f"{listed(without)}: not defined, for want of held-out rows." if without else ""
     rows = [[one.name, quantity.text(one.value, exact=True), f"{one.n:,}"] for one in clients]
     rows += [[name, "not defined", "0"] for name in without]
@@ -86,12 +87,12 @@ def _split(split: Split | None) -> Figure | None:
 def _drawn_clients(split: Split) -> tuple[Sequence[int], str]:
     """Return the clients that get a row; of too many, some evenly spaced by size."""
     if len(split.clients) <= _MOST_ROWS:
-        return range(len(split.clients)), "Each row is a client; the darker a cell, the more rows it holds."
+        return range(len(split.clients)), "The darker a cell, the larger its share of the client’s rows."
     by_size = sorted(range(len(split.clients)), key=lambda k: -sum(split.counts[k]))
     places = thinned(len(by_size), at_most=_MOST_ROWS // 2)
     note = (
         f"{len(places)} of {len(by_size)} clients are drawn, evenly spaced from the one with most rows to the one "
-        "with fewest. The table has all."
+        "with fewest; the table has all. The darker a cell, the larger its share of the client’s rows."
     )
     return [by_size[place] for place in places], note
 

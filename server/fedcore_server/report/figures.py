@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
@@ -40,15 +40,6 @@ class Figure:
     picture: Markup
     table: Table
     note: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """Figures under one heading; the heading may be empty."""
-
-    heading: str = ""
-    figures: Sequence[Figure]
-    tables: Sequence[tuple[str, Table]] = field(default=())
 
 
 def drawn_rounds(rounds: Sequence[Round]) -> tuple[list[Round], str]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from fedcore_server.report.figures import Figure, Part, Table, drawn_rounds, sentences
+from fedcore_server.report.figures import Figure, Table, drawn_rounds, sentences
+from fedcore_server.report.gaps import GapLine, gap_lines, gap_sentence, gap_table
 from fedcore_server.report.interval_chart import IntervalChart, IntervalRow
 from fedcore_server.report.line_chart import Curve, LineChart
 from fedcore_server.report.quantities import Quantity
 from fedcore_server.report.run_record import Bias, Rate, Round, RunRecord
-from fedcore_server.report.wording import count_text, interval_text, points_text, rate_text
+from fedcore_server.report.wording import count_text, interval_text, rate_text
 
 _DRAWN = ("accuracy", "selection_rate", "true_positive_rate", "false_positive_rate")
 _WHAT = {
@@ -20,6 +22,21 @@ _WHAT = {
 _UNKNOWN = "unknown"
 
 Rates = Mapping[str, Rate]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One attribute.
+
+    Attributes:
+        gaps: The widest gap of each metric that is drawn.
+        all_gaps: Those of every metric.
+    """
+
+    heading: str
+    figures: Sequence[Figure]
+    gaps: Sequence[GapLine]
+    all_gaps: Table
 
 
 def group_parts(record: RunRecord) -> list[Part]:
@@ -53,11 +70,12 @@ def _part(attribute: str, record: RunRecord) -> Part:
     history = [one for one in record.evaluated if one.groups.get(attribute)]
     if len(history) > 1 and "accuracy" in rates:
         figures.insert(1, _curve_figure(attribute, history, rates["accuracy"]))
-    gaps = _gap_table(attribute, record.bias)
+    gaps = record.bias.gaps.get(attribute, {})
     return Part(
         heading=f"By {_name(attribute)}",
-        figures=[figure for figure in figures if figure is not None],
-        tables=[("Gaps between groups", gaps)] if gaps.rows else [],
+        figures=figures,
+        gaps=gap_lines({metric: gaps[metric] for metric in _DRAWN if metric in gaps}),
+        all_gaps=gap_table(gaps),
     )
 
 
@@ -67,7 +85,7 @@ def _interval_figure(attribute: str, metric: str, rates: Rates, record: RunRecor
     marked = worst_group(rates) if metric == "accuracy" else None
     overall = bias.overall.get(attribute, {}).get(metric, Rate()).value
     title = f"{quantity.title} by {_name(attribute)}"
-    said = _gap_sentence(attribute, metric, bias)
+    said = gap_sentence(bias.gaps.get(attribute, {}).get(metric, {}))
     chart = IntervalChart(
         rows=[IntervalRow(name=group, rate=rates[group], marked=group == marked) for group in order],
         quantity=quantity,
@@ -113,11 +131,14 @@ def _curve_figure(attribute: str, history: Sequence[Round], final: Rates) -> Fig
     return Figure(
         title=f"Accuracy by {name} over the rounds",
         sentence=said,
-        picture=chart.draw() if curves else LineChart(curves=[Curve(name="", points=[])], quantity=quantity, says="").draw(),
+        picture=chart.draw()
+        if curves
+        else LineChart(curves=[Curve(name="", points=[])], quantity=quantity, says="").draw(),
         table=Table(
             columns=["round", *(curve.name for curve in curves)],
             rows=[
-                [f"{one.number}", *(quantity.text(dict(curve.points)[one.number]) for curve in curves)] for one in rounds
+                [f"{one.number}", *(quantity.text(dict(curve.points)[one.number]) for curve in curves)]
+                for one in rounds
             ],
         ),
         note=note,
@@ -127,44 +148,6 @@ def _curve_figure(attribute: str, history: Sequence[Round], final: Rates) -> Fig
 def _curve(group: str, attribute: str, rounds: Sequence[Round], worst: bool) -> Curve:
     points = [(float(one.number), one.groups[attribute].get(group, Rate()).value) for one in rounds]
     return Curve(name=group, points=points, weight="accent" if worst else "faint")
-
-
-def _gap_sentence(attribute: str, metric: str, bias: Bias) -> str:
-    gap = bias.gaps.get(attribute, {}).get(metric)
-    if not gap or gap.get("difference") is None:
-        return ""
-    words = str(gap.get("words") or "").partition(": ")[2]
-    return f"{words}{_reach(gap.get('low'), gap.get('high'))}." if words else ""
-
-
-def _reach(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f" ({100 * low:.1f} – {100 * high:.1f})"
-
-
-def _gap_table(attribute: str, bias: Bias) -> Table:
-    rows = []
-    for metric, gap in bias.gaps.get(attribute, {}).items():
-        difference, ratio = gap.get("difference"), gap.get("ratio")
-        rows.append(
-            [
-                Quantity.of(metric).words,
-                _between(gap),
-                "not defined" if difference is None else points_text(difference) + _reach(gap.get("low"), gap.get("high")),
-                "not defined" if ratio is None else f"{ratio:.3f}{_ratio_reach(gap)}",
-            ]
-        )
-    return Table(columns=["metric", "highest and lowest", "difference", "ratio"], rows=rows)
-
-
-def _between(gap: Mapping[str, object]) -> str:
-    if gap.get("highest") is None or gap.get("lowest") is None:
-        return "fewer than two groups have a rate"
-    return f"{gap['highest']} over {gap['lowest']}" if gap.get("difference") else "equal in every group"
-
-
-def _ratio_reach(gap: Mapping[str, float | None]) -> str:
-    low, high = gap.get("ratio_low"), gap.get("ratio_high")
-    return "" if low is None or high is None else f" ({low:.3f} – {high:.3f})"
 
 
 def _confidence(bias: Bias) -> str:

@@ -7,15 +7,15 @@ from typing import Any
 
 from fedcore_server.report.groups import shown_rates, worst_group
 from fedcore_server.report.privacy import is_private, unit_words
-from fedcore_server.report.quantities import Quantity
+from fedcore_server.report.quantities import EPSILON, Quantity
 from fedcore_server.report.run_record import RunRecord
 from fedcore_server.report.wording import (
     capitalised,
     counted,
     delta_text,
-    epsilon_text,
     interval_text,
     listed,
+    points_reach,
     seconds_text,
 )
 
@@ -71,12 +71,25 @@ def _quality(record: RunRecord) -> Card:
         return Card(label="Quality", value="not measured", detail="No round was evaluated.")
     final = record.final.evaluation if record.final and record.final.evaluation else {}
     metrics, quantity = record.metrics or final, Quantity.of(name)
-    others = [f"{Quantity.of(other).words} {Quantity.of(other).text(metrics[other])}" for other in metrics if other != name]
+    interval = _overall_interval(record, quantity) if name == "accuracy" else ""
+    others = [interval] if interval else []
+    others += [
+        f"{Quantity.of(other).words} {Quantity.of(other).text(metrics[other])}" for other in metrics if other != name
+    ]
     return Card(
         label=f"Held-out {quantity.words}",
         value=quantity.text(metrics[name]),
-        detail=capitalised(listed(others, at_most=3) or "of the released model") + ".",
+        detail=capitalised(", ".join(others[:4]) or "of the released model") + ".",
     )
+
+
+def _overall_interval(record: RunRecord, quantity: Quantity) -> str:
+    """Return the interval that the audit found, if it is about the same rows."""
+    for rates in record.bias.overall.values():
+        rate = rates.get(quantity.name)
+        if rate and rate.value is not None and abs(rate.value - record.metrics[quantity.name]) < 5e-4:
+            return interval_text(rate.low, rate.high, quantity)
+    return ""
 
 
 def _groups(record: RunRecord) -> Card:
@@ -107,9 +120,7 @@ def _gap_words(record: RunRecord) -> str:
     gap: dict[str, Any] | None = record.summary.get("worst_gap")
     if not gap or not gap.get("words"):
         return ""
-    low, high = gap.get("low"), gap.get("high")
-    reach = f" ({100 * low:.1f} – {100 * high:.1f})" if low is not None and high is not None else ""
-    return f"Widest gap, {gap['words']}{reach}."
+    return f"Widest gap, {gap['words']}{points_reach(gap.get('low'), gap.get('high'))}."
 
 
 def _privacy(record: RunRecord) -> Card:
@@ -117,12 +128,12 @@ def _privacy(record: RunRecord) -> Card:
         return Card(label="Privacy", value="no guarantee", detail="Trained without differential privacy.")
     epsilon, delta = record.summary.get("epsilon"), delta_text(record.summary.get("delta"))
     if epsilon is None or record.privacy.get("valid") is False:
-        nominal = "" if epsilon is None else f" The nominal ε is {epsilon_text(epsilon)} at δ = {delta}."
+        nominal = "" if epsilon is None else f" The nominal ε is {EPSILON.text(epsilon)} at δ = {delta}."
         return Card(label="Privacy", value="void", detail=f"The guarantee does not hold; see the warnings.{nominal}")
     relation = record.privacy.get("neighbouring_relation")
     name = relation.get("name") if isinstance(relation, dict) else relation
     told = f"Per {unit_words(record)}, δ = {delta}" + (f", {name} relation" if name else "")
-    return Card(label="Privacy spent", value=f"ε = {epsilon_text(epsilon)}", detail=f"{told}.")
+    return Card(label="Privacy spent", value=f"ε = {EPSILON.text(epsilon)}", detail=f"{told}.")
 
 
 def _verdict(record: RunRecord) -> Card:
@@ -138,7 +149,9 @@ def _size(record: RunRecord) -> Card:
     rounds, clients = int(summary.get("rounds") or 0), int(summary.get("clients") or 0)
     rows = f"{summary['examples']:,} rows. " if summary.get("examples") is not None else ""
     replies = f"{counted(rejected, 'reply', 'replies')} rejected." if rejected else "Every reply counted."
-    return Card(label="Rounds × clients", value=f"{rounds:,} × {clients:,}", detail=rows + (replies if record.rounds else ""))
+    return Card(
+        label="Rounds × clients", value=f"{rounds:,} × {clients:,}", detail=rows + (replies if record.rounds else "")
+    )
 
 
 def _time(record: RunRecord) -> Card:

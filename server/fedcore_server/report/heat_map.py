@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from fedcore_server.report.svg import WIDTH, element, number, picture, shortened, text, text_width, title
+from fedcore_server.report.svg import WIDTH, element, picture, shortened, text, text_width, title
 from fedcore_server.report.wording import counted
 
 MOST_COUNTED = 24  # rows up to which counts and every name are written
@@ -16,7 +16,7 @@ _TOP, _TOTAL, _GAP = 24.0, 46.0, 8.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeatMap:
-    """What is drawn.
+    """What is drawn. A cell is as dark as its share of the row: sizes differ, and skew is what matters.
 
     Attributes:
         rows: Names from top to bottom.
@@ -67,9 +67,13 @@ class HeatMap:
         parts.append(text(WIDTH, line, f"{total:,}", style="figure", anchor="end"))
         return parts
 
+    def _largest_share(self) -> float:
+        """Return the largest share that a category has of a row; it gets the full shade."""
+        return max((max(row) / sum(row) for row in self.counts if sum(row)), default=1.0)
+
     def _cell(self, place: int, column: int, top: float, grid: _Grid) -> Markup:
-        count, most = self.counts[place][column], max(max(row) for row in self.counts)
-        share = count / max(1, most)
+        count = self.counts[place][column]
+        share = count / max(1, sum(self.counts[place])) / self._largest_share()
         left = grid.left + grid.width * column
         told = title(f"{self.rows[place]}, {self.columns[column]}: {counted(count, 'row')}")
         edge = 1.5 if grid.height > 12 else 0.5
@@ -86,7 +90,7 @@ class HeatMap:
         words = f"{count:,}"
         if len(self.rows) > MOST_COUNTED or text_width(words, 10.5) > grid.width - 3:
             return cell
-        style = ("count strong" if share > 0.5 else "count") if count else "count none"
+        style = ("count strong" if share > 0.8 else "count") if count else "count none"
         middle = left + (grid.width - edge) / 2
         return cell + text(middle, top + grid.height / 2 + 3, words, style=style, anchor="middle")
 
@@ -100,10 +104,8 @@ class _Grid:
 
 def _grid(chart: HeatMap) -> _Grid:
     left = min(92.0, max(text_width(name) for name in chart.rows)) + _GAP
-    width = min(64.0, (WIDTH - _TOTAL - left) / len(chart.columns))
-    few = len(chart.rows) <= MOST_COUNTED
-    return _Grid(
-        left=left,
-        width=width,
-        height=float(number(24.0 if few and len(chart.rows) <= 12 else 20.0 if few else 8.0)),
-    )
+    width = min(120.0, (WIDTH - _TOTAL - left) / len(chart.columns))
+    height = 24.0 if len(chart.rows) <= 12 else 20.0
+    if len(chart.rows) > MOST_COUNTED:
+        height = min(12.0, max(8.0, 420.0 / len(chart.rows)))
+    return _Grid(left=left, width=width, height=height)

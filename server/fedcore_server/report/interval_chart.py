@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from markupsafe import Markup
 
@@ -23,7 +24,7 @@ from fedcore_server.report.svg import (
 )
 from fedcore_server.report.wording import count_text, interval_text, rate_text
 
-_TOP, _ROW, _FOOT, _INSET = 26.0, 37.0, 22.0, 10.0
+_TOP, _ROW, _LOW_ROW, _FOOT, _INSET = 26.0, 37.0, 23.0, 22.0, 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +61,12 @@ class IntervalChart:
         """Return the picture."""
         axis = self._axis()
         scale = Scale(low=axis.low, high=axis.high, start=_INSET, end=WIDTH - _INSET)
-        bottom = _TOP + _ROW * len(self.rows)
+        heights = [_LOW_ROW if row.rate.value is None else _ROW for row in self.rows]
+        tops = [_TOP + above for above in accumulate(heights, initial=0.0)]
+        bottom = tops[-1] + 3
         parts = [*_ticks(self.quantity, axis, scale, bottom), *self._reference(scale, bottom)]
-        for position, row in enumerate(self.rows):
-            parts += self._row(row, scale, _TOP + _ROW * position)
+        for row, top in zip(self.rows, tops, strict=False):
+            parts += self._row(row, scale, top)
         return picture(parts, height=bottom + _FOOT, says=self.says)
 
     def _axis(self) -> Axis:
@@ -82,32 +85,29 @@ class IntervalChart:
         return [line, text(middle, 11, words, style="tick", anchor="middle")]
 
     def _row(self, row: IntervalRow, scale: Scale, top: float) -> list[Markup]:
-        rate, mark = row.rate, " accent" if row.marked else " main"
-        told = rate_text(rate, self.quantity, min_cell=self.min_cell)
-        rows = f"n {count_text(rate.n)}" if rate.n else ""
-        right = f"{told}   {rows}".rstrip() if rate.value is not None else told
-        if rate.value is None:
-            right = right.partition(" (")[0]
-        room = WIDTH - text_width(right) - 14
-        style = "name" + (mark if row.marked else "")
-        parts = [
-            element("text", title(row.name), shortened(row.name, room), x=0.0, y=top + 13, class_=style),
-            _numbers(rate, told, rows, top + 13) if rate.value is not None else _missing(right, told, top + 13),
-        ]
-        if rate.value is None:
-            return parts
-        y, interval = top + 25, interval_text(rate.low, rate.high, self.quantity)
-        hover = title(f"{row.name}: {told}, interval {interval or 'not defined'}, {count_text(rate.n)} rows")
+        told = rate_text(row.rate, self.quantity, min_cell=self.min_cell)
+        shown = told.partition(" (")[0] if row.rate.value is None else told
+        rows = f"n {count_text(row.rate.n)}" if row.rate.value is not None and row.rate.n else ""
+        name = shortened(row.name, WIDTH - text_width(shown + rows) - 30)
+        style = "name accent" if row.marked else "name"
+        label = element("text", title(row.name), name, x=0.0, y=top + 13, class_=style)
+        if row.rate.value is None:
+            return [label, _missing(shown, told, top + 13)]
+        return [label, _numbers(told, rows, top + 13), self._interval(row, told, scale, top + 25)]
+
+    def _interval(self, row: IntervalRow, told: str, scale: Scale, y: float) -> Markup:
+        rate, reach = row.rate, interval_text(row.rate.low, row.rate.high, self.quantity)
+        hover = title(f"{row.name}: {told}, interval {reach or 'not defined'}, {count_text(rate.n)} rows")
         marks = []
         if rate.low is not None and rate.high is not None:
             low, high = scale(rate.low), scale(rate.high)
             marks.append(path(f"M{number(low)} {number(y)}H{number(high)}", "reach"))
             marks.append(path(f"M{number(low)} {number(y - 4)}v8M{number(high)} {number(y - 4)}v8", "cap"))
-        marks.append(element("circle", cx=scale(rate.value), cy=y, r=4.5, class_="dot"))
-        return [*parts, element("g", hover, *marks, class_="interval" + mark)]
+        marks.append(element("circle", cx=scale(rate.value or 0.0), cy=y, r=4.5, class_="dot"))
+        return element("g", hover, *marks, class_="interval accent" if row.marked else "interval main")
 
 
-def _numbers(rate: Rate, told: str, rows: str, y: float) -> Markup:
+def _numbers(told: str, rows: str, y: float) -> Markup:
     value = element("tspan", told, class_="figure")
     beside = element("tspan", rows, dx=9) if rows else ""
     return element("text", value, beside, x=WIDTH, y=y, class_="tick", text_anchor="end")

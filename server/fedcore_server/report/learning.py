@@ -81,12 +81,12 @@ def _norm_figure(rounds: Sequence[Round], note: str) -> Figure:
     )
 
 
-def _series_figure(
-    title: str, said: str, values: Sequence[tuple[int, float | None]], note: str
-) -> Figure:
+def _series_figure(title: str, said: str, values: Sequence[tuple[int, float | None]], note: str) -> Figure:
     quantity = Quantity(name=title, cost=True)
     points = [(float(number), value) for number, value in values]
-    chart = LineChart(curves=[Curve(name="", points=points)], quantity=quantity, says=f"{title} over the rounds. {said}")
+    chart = LineChart(
+        curves=[Curve(name="", points=points)], quantity=quantity, says=f"{title} over the rounds. {said}"
+    )
     rows = [[str(number), _cell(value, quantity)] for number, value in values]
     return Figure(
         title=title,

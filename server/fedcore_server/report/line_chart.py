@@ -9,7 +9,7 @@ from typing import Literal
 from markupsafe import Markup
 
 from fedcore_server.report.quantities import Quantity
-from fedcore_server.report.scales import Axis, Scale, round_axis, spread, value_axis
+from fedcore_server.report.scales import Axis, Scale, round_axis, spread, thinned, value_axis
 from fedcore_server.report.svg import (
     WIDTH,
     element,
@@ -23,7 +23,7 @@ from fedcore_server.report.svg import (
 )
 
 _HEIGHT, _TOP, _FOOT = 226.0, 20.0, 38.0
-_MOST_NAMES = 7
+_MOST_NAMES, _MOST_BANDS = 7, 100
 
 Weight = Literal["main", "accent", "faint"]
 
@@ -160,6 +160,7 @@ def _curve(curve: Curve, frame: _Frame) -> Markup:
 def _bands(chart: LineChart, frame: _Frame) -> Markup:
     """Return one invisible band for each place, which tells its values to a pointer and marks them."""
     places = sorted({x for curve in chart.curves for x, _ in curve.drawn})
+    places = [places[k] for k in thinned(len(places), at_most=_MOST_BANDS)]
     width = (frame.x.end - frame.x.start) / max(len(places), 2)
     values = [(curve, dict(curve.drawn)) for curve in chart.curves]
     bands = []
@@ -168,9 +169,9 @@ def _bands(chart: LineChart, frame: _Frame) -> Markup:
         told = ", ".join(f"{name} {chart.quantity.text(value)}".strip() for name, value in here)
         place = Quantity(name=chart.across).text(x) if not chart.rounds else f"{x:g}"
         upright = f"M{number(frame.x(x))} {number(_TOP)}V{number(_HEIGHT - _FOOT)}"
-        bands.append(path(upright, "band", title(f"{chart.across} {place}: {told}")))
+        bands.append(element("path", title(f"{chart.across} {place}: {told}"), d=upright))
         dots = "".join(f"M{number(frame.x(x))} {number(frame.y(value))}h0" for _, value in here)
-        bands.append(path(dots, "spot"))
+        bands.append(element("path", d=dots))
     return element("g", *bands, class_="bands", style=f"stroke-width:{number(width)}px")
 
 
@@ -195,4 +196,4 @@ def _end_name(chart: LineChart, curve: Curve) -> str:
         return chart.quantity.text(curve.drawn[-1][1]) if curve.drawn else ""
     if len(chart.curves) > _MOST_NAMES and curve.weight == "faint":
         return ""
-    return shortened(curve.name, 84)
+    return shortened(curve.name, 94)

@@ -15,10 +15,10 @@ from fedcore_server.report.clients import client_figures
 from fedcore_server.report.groups import group_parts
 from fedcore_server.report.headline import cards, warnings
 from fedcore_server.report.learning import learning_figures
-from fedcore_server.report.privacy import is_private, privacy_figures, statement
+from fedcore_server.report.privacy import is_private, privacy_figures, statement, terms
 from fedcore_server.report.run_files import read_run
 from fedcore_server.report.run_record import RunRecord
-from fedcore_server.report.wording import counted
+from fedcore_server.report.wording import capitalised, counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +62,7 @@ def render(record: RunRecord) -> str:
         privacy=privacy_figures(record),
         is_private=is_private(record),
         plain_language=record.privacy.get("plain_language") or "",
+        terms=terms(record),
         statement=statement(record.privacy),
         parts=group_parts(record),
         findings=findings(record),
@@ -78,7 +79,7 @@ def render(record: RunRecord) -> str:
 def findings(record: RunRecord) -> list[Finding]:
     """Return what the gate found, and what the hooks add to it."""
     found = [_finding(one) for one in record.bias.findings]
-    said = {words for one in found for words in one.words}
+    said = {str(one.get("reason")) for one in record.bias.findings}
     for decision in record.bias.decisions:
         words = tuple(str(one) for one in decision.get("findings") or () if str(one) not in said)
         if words or not decision.get("findings"):
@@ -88,13 +89,18 @@ def findings(record: RunRecord) -> list[Finding]:
 
 
 def _finding(content: Mapping[str, Any]) -> Finding:
+    """Return one finding; a reason that begins with limit and verdict is not made to repeat them."""
+    verdict, reason = str(content.get("verdict") or ""), str(content.get("reason") or "")
+    limit, _, rest = reason.partition(f": {verdict}; ")
+    if rest:
+        subject, reason = limit, rest
+    else:
+        subject = ": ".join(str(content[key]) for key in ("limit", "attribute") if content.get(key)) or "finding"
     known = ("verdict", "reason", "limit", "metric", "attribute")
-    rest = [f"{key.replace('_', ' ')}: {value}" for key, value in content.items() if key not in known and value]
-    subject = content.get("limit") or content.get("metric") or content.get("attribute") or "finding"
-    words = tuple(str(one) for one in (content.get("reason"), *rest) if one)
-    attribute = str(content.get("attribute") or "")
-    named = f"{subject}" if attribute in ("", *str(subject).split()) else f"{subject}: {attribute}"
-    return Finding(verdict=str(content.get("verdict") or ""), subject=named, words=words)
+    more = [f"{key.replace('_', ' ')}: {value}" for key, value in content.items() if key not in known and value]
+    return Finding(
+        verdict=verdict, subject=capitalised(subject), words=tuple(filter(None, [capitalised(reason), *more]))
+    )
 
 
 def _title(record: RunRecord) -> str:

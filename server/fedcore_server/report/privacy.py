@@ -11,7 +11,7 @@ from fedcore_server.report.figures import Figure, Table, drawn_rounds
 from fedcore_server.report.line_chart import Curve, LineChart
 from fedcore_server.report.quantities import EPSILON, Quantity, significant
 from fedcore_server.report.run_record import Round, RunRecord
-from fedcore_server.report.wording import NOT_DEFINED, delta_text, epsilon_text
+from fedcore_server.report.wording import NOT_DEFINED, delta_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +30,7 @@ def is_private(record: RunRecord) -> bool:
 
 def unit_words(record: RunRecord) -> str:
     """Return what one privacy unit is: ``record``."""
-    unit = record.privacy.get("unit")
-    named = unit.get("name") if isinstance(unit, Mapping) else unit
-    return str(record.summary.get("unit") or named or "unit")
+    return str(record.summary.get("unit") or _named(record.privacy.get("unit")) or "unit")
 
 
 def privacy_figures(record: RunRecord) -> list[Figure]:
@@ -46,6 +44,22 @@ def privacy_figures(record: RunRecord) -> list[Figure]:
     return figures
 
 
+def terms(record: RunRecord) -> tuple[Entry, ...]:
+    """Return the terms that one asks for first, of those that the statement has."""
+    found = record.privacy
+    sampling = found.get("sampling")
+    rate = sampling.get("rate") if isinstance(sampling, Mapping) else None
+    values = {
+        "unit": unit_words(record),
+        "relation": _named(found.get("neighbouring_relation")),
+        "noise multiplier": found.get("noise_multiplier"),
+        "clip norm": found.get("clip_norm"),
+        "sampling rate": rate,
+        "mechanism": found.get("mechanism"),
+    }
+    return tuple(_entry(name, value) for name, value in values.items() if value is not None)
+
+
 def statement(content: Mapping[str, Any]) -> tuple[Entry, ...]:
     """Return the statement as it is shown, whatever its keys; the plain words stand elsewhere."""
     return tuple(_entry(key, value) for key, value in content.items() if key != "plain_language")
@@ -54,7 +68,7 @@ def statement(content: Mapping[str, Any]) -> tuple[Entry, ...]:
 def _spending(record: RunRecord, rounds: Sequence[Round], note: str) -> Figure:
     unit, delta = unit_words(record), delta_text(record.summary.get("delta"))
     final = rounds[-1].epsilon
-    said = f"{epsilon_text(final)} per {unit} after round {rounds[-1].number}, at δ = {delta}."
+    said = f"{EPSILON.text(final)} per {unit} after round {rounds[-1].number}, at δ = {delta}."
     chart = LineChart(
         curves=[Curve(name="ε", points=[(float(one.number), one.epsilon) for one in rounds])],
         quantity=EPSILON,
@@ -104,6 +118,10 @@ def _target(plan: str) -> tuple[float, str] | None:
     if not isinstance(target, int | float) or isinstance(target, bool):
         return None
     return float(target), f"planned {target:g}"
+
+
+def _named(value: Any) -> Any:
+    return value.get("name") if isinstance(value, Mapping) else value
 
 
 def _entry(key: str, value: Any) -> Entry:

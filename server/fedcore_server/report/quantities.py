@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
 
 _SHARES = frozenset(
     {
@@ -16,6 +17,7 @@ _SHARES = frozenset(
         "negative_predictive_value",
     }
 )
+_ACRONYMS = frozenset({"auc", "mae", "mse", "rmse"})
 _COSTS = ("loss", "error", "mae", "mse", "perplexity")
 _SHORT_SPACE = "\u202f"
 
@@ -28,11 +30,13 @@ class Quantity:
         name: As in ``summary.json``.
         share: Whether it lies in [0, 1] and is written in per cent.
         cost: Whether less of it is better.
+        bound: Whether it is an upper bound, which is rounded up: written smaller it would be false.
     """
 
     name: str
     share: bool = False
     cost: bool = False
+    bound: bool = False
 
     @classmethod
     def of(cls, name: str) -> Quantity:
@@ -46,7 +50,8 @@ class Quantity:
     @property
     def words(self) -> str:
         """The name as it stands in a sentence."""
-        return self.name.replace("_", " ")
+        words = self.name.replace("_", " ")
+        return words.upper() if words in _ACRONYMS else words
 
     @property
     def title(self) -> str:
@@ -64,7 +69,7 @@ class Quantity:
             return "not defined"
         if self.share:
             return f"{100 * value:.{2 if exact else 1}f}{_SHORT_SPACE}%"
-        return significant(value, 5 if exact else 3)
+        return significant(value, 5 if exact else 3, up=self.bound)
 
     def tick(self, value: float, step: float) -> str:
         """Write a value at an axis whose ticks are ``step`` apart."""
@@ -73,17 +78,31 @@ class Quantity:
         return _fixed(value, step)
 
 
-EPSILON = Quantity(name="ε", cost=True)
+EPSILON = Quantity(name="ε", cost=True, bound=True)
 
 
-def significant(value: float, digits: int) -> str:
-    """Write a number with so many significant digits, without an exponent where it can be read without."""
+def significant(value: float, digits: int, *, up: bool = False) -> str:
+    """Write a number with so many significant digits, without an exponent where it can be read without.
+
+    Args:
+        value: The number.
+        digits: How many.
+        up: Whether to round up, instead of to the nearest.
+    """
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     magnitude = math.floor(math.log10(abs(value)))
+    if up:
+        value = _rounded_up(value, digits - 1 - magnitude)
     if not -4 <= magnitude < 9:
         return plain_exponent(f"{value:.{digits - 1}e}")
     return f"{value:,.{max(0, digits - 1 - magnitude)}f}"
+
+
+def _rounded_up(value: float, places: int) -> float:
+    """Round up to so many decimal places; what is off by the float's own rounding only stays."""
+    exact = Decimal(repr(value))
+    return float(exact.quantize(Decimal(1).scaleb(-places), rounding=ROUND_CEILING))
 
 
 def plain_exponent(text: str) -> str:

@@ -58,14 +58,14 @@ def value_axis(values: Iterable[float], *, share: bool, zero: bool = False, targ
     low, high = min(drawn), max(drawn)
     if zero or 0 <= low < 0.35 * high:
         low = min(0.0, low)
-    if high - low < 1e-9 * max(1.0, abs(high)):
-        margin = 0.05 if share else abs(high) * 0.1 or 1.0
-        low, high = low - margin, high + margin
+    if high - low < max(1e-9 * abs(high), 1e-12):
+        margin = 0.05 if share else max(abs(high) * 0.1, 1.0 if high == 0 else 1e-9)
+        low, high = (max(0.0, low - margin) if low >= 0 else low - margin), high + margin
     if share:
         low, high = max(0.0, low), min(1.0, high)
     step = nice_step((high - low) / target)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return Axis(ticks=tuple(round(k * step, 12) for k in range(first, last + 1)), step=step)
+    return Axis(ticks=tuple(float(f"{k * step:.12g}") for k in range(first, last + 1)), step=step)
 
 
 def round_axis(first: int, last: int, *, target: int = 5) -> Axis:
@@ -84,7 +84,7 @@ def nice_step(rough: float) -> float:
 
 
 def spread(places: Sequence[float], *, apart: float, low: float, high: float) -> list[float]:
-    """Move places as little as needed to keep them ``apart`` and between ``low`` and ``high``.
+    """Move places so that they are ``apart`` and between ``low`` and ``high``, about where they were.
 
     If there are too many for that they are spaced evenly.
     """
@@ -92,12 +92,22 @@ def spread(places: Sequence[float], *, apart: float, low: float, high: float) ->
         return []
     apart = min(apart, (high - low) / max(1, len(places) - 1))
     order = sorted(range(len(places)), key=places.__getitem__)
-    moved = [min(high, max(low, place)) for place in places]
-    for before, here in zip(order, order[1:], strict=False):
-        moved[here] = max(moved[here], moved[before] + apart)
-    moved[order[-1]] = min(moved[order[-1]], high)
-    for after, here in zip(reversed(order), reversed(order[:-1]), strict=False):
-        moved[here] = min(moved[here], moved[after] - apart)
+    inside = [min(high, max(low, places[k])) for k in order]
+    later = _pushed(inside, apart, high)
+    earlier = [-place for place in reversed(_pushed([-place for place in reversed(inside)], apart, -low))]
+    # Both keep the distance and the order, and so does what lies halfway between.
+    halfway = {k: (a + b) / 2 for k, a, b in zip(order, later, earlier, strict=True)}
+    return [halfway[k] for k in range(len(places))]
+
+
+def _pushed(rising: Sequence[float], apart: float, high: float) -> list[float]:
+    """Move places onwards until they are apart, and back as far as the last must not pass ``high``."""
+    moved = list(rising)
+    for k in range(1, len(moved)):
+        moved[k] = max(moved[k], moved[k - 1] + apart)
+    moved[-1] = min(moved[-1], high)
+    for k in reversed(range(len(moved) - 1)):
+        moved[k] = min(moved[k], moved[k + 1] - apart)
     return moved
 
 

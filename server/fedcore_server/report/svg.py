@@ -10,7 +10,7 @@ from markupsafe import Markup
 WIDTH = 344.0  # of every picture, in the units of its text: one column of the page, or a phone
 
 
-def element(name: str, *content: object, **attributes: object) -> Markup:
+def element(name: str, *content: str, **attributes: object) -> Markup:
     """Return one element.
 
     Args:
@@ -23,8 +23,9 @@ def element(name: str, *content: object, **attributes: object) -> Markup:
         for key, value in attributes.items()
         if value is not None
     )
-    inner = Markup("").join(content)
-    return Markup("<{0}{1}>{2}</{0}>").format(name, written, inner)
+    if not content:
+        return Markup("<{}{}/>").format(name, written)
+    return Markup("<{0}{1}>{2}</{0}>").format(name, written, Markup("").join(content))
 
 
 def picture(content: Iterable[Markup], *, height: float, says: str) -> Markup:
@@ -44,7 +45,7 @@ def text(x: float, y: float, content: str, *, style: str = "", anchor: str | Non
     return element("text", content, x=x, y=y, class_=style or None, text_anchor=anchor)
 
 
-def path(d: str, style: str, *content: object) -> Markup:
+def path(d: str, style: str, *content: str) -> Markup:
     """Return a path."""
     return element("path", *content, d=d, class_=style)
 

@@ -8,6 +8,7 @@ from fedcore_server.report.quantities import Quantity, plain_exponent
 from fedcore_server.report.run_record import Rate
 
 NOT_DEFINED = "not defined"
+_TO = "\u00a0to\u00a0"  # an interval is not broken over two lines
 
 
 def rate_text(rate: Rate, quantity: Quantity, *, min_cell: int, exact: bool = False) -> str:
@@ -20,16 +21,28 @@ def rate_text(rate: Rate, quantity: Quantity, *, min_cell: int, exact: bool = Fa
 
 
 def interval_text(low: float | None, high: float | None, quantity: Quantity, *, exact: bool = False) -> str:
-    """Write ``82.0 – 92.3 %``; empty if there is no interval."""
+    """Write ``82.0 to 92.3 %``; empty if there is no interval."""
     if low is None or high is None:
         return ""
     first, last = quantity.text(low, exact=exact), quantity.text(high, exact=exact)
-    return f"{first[:-2] if quantity.share else first} – {last}"
+    return f"{first[:-2] if quantity.share else first}{_TO}{last}"
 
 
-def points_text(value: float) -> str:
-    """Write a difference of shares: ``5.1 points``."""
-    return f"{100 * value:.1f} points"
+def points_text(value: float | None, low: float | None, high: float | None) -> str:
+    """Write a difference of shares with its interval: ``5.1 points (1.0 to 9.9)``."""
+    return NOT_DEFINED if value is None else f"{100 * value:.1f} points{points_reach(low, high)}"
+
+
+def points_reach(low: float | None, high: float | None) -> str:
+    """Write the interval of a difference of shares, `` (1.0 to 9.9)``; empty if there is none."""
+    return "" if low is None or high is None else f" ({100 * low:.1f}{_TO}{100 * high:.1f})"
+
+
+def ratio_text(value: float | None, low: float | None, high: float | None) -> str:
+    """Write a ratio with its interval: ``0.94 (0.87 to 0.99)``."""
+    if value is None:
+        return NOT_DEFINED
+    return f"{value:.2f}" if low is None or high is None else f"{value:.2f} ({low:.2f}{_TO}{high:.2f})"
 
 
 def count_text(count: float | None) -> str:
@@ -45,17 +58,6 @@ def counted(count: int, singular: str, plural: str | None = None) -> str:
 def delta_text(delta: float | None) -> str:
     """Write a small probability as people do: ``1e-5``."""
     return NOT_DEFINED if delta is None else plain_exponent(f"{delta:g}")
-
-
-def epsilon_text(epsilon: float | None) -> str:
-    """Write ε with two digits behind the point, rounded up: an upper bound must stay one."""
-    if epsilon is None:
-        return NOT_DEFINED
-    hundredths = -((-epsilon * 100) // 1)
-    # What was rounded away by the float itself is no reason to add a hundredth.
-    if abs(epsilon * 100 - round(epsilon * 100)) < 1e-6:
-        hundredths = round(epsilon * 100)
-    return f"{hundredths / 100:,.2f}"
 
 
 def seconds_text(seconds: float | None) -> str:

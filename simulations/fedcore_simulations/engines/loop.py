@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
 
+from fedcore.errors import EngineError, FedcoreError
 from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
@@ -20,6 +22,9 @@ from fedcore_clients.local_model import Client, LocalModel
 from fedcore_clients.training import train_locally
 from fedcore_server.state import Rejection
 from fedcore_simulations.engines.workers import Job, WorkerPool
+
+_Asked = TypeVar("_Asked", TrainRequest, EvaluateRequest)
+_Answer = TypeVar("_Answer", ClientUpdate, ClientReport)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +74,7 @@ class LoopEngine:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop the workers."""
         if self._pool is not None:
@@ -85,7 +90,7 @@ class LoopEngine:
         """Train the cohort; updates in its order, each to be used before the next is taken."""
         if self._local is not None:
             for name in request.cohort:
-                yield train_locally(self._local, self._clients[self._index[name]], request)
+                yield _for_client(train_locally, self._local, self._clients[self._index[name]], request)
             return
         for index, result, slot in self._run("train", request):
             examples, metrics, event = result
@@ -102,7 +107,7 @@ class LoopEngine:
         """Evaluate the cohort; reports in its order."""
         if self._local is not None:
             for name in request.cohort:
-                yield evaluate_locally(self._local, self._clients[self._index[name]], request)
+                yield _for_client(evaluate_locally, self._local, self._clients[self._index[name]], request)
             return
         for _, report, _ in self._run("evaluate", request):
             yield report
@@ -113,6 +118,18 @@ class LoopEngine:
         self._pool.model.copy_(request.parameters.buffer)
         light = _Request(round=request.round, attempt=getattr(request, "attempt", 0), cohort=request.cohort)
         return self._pool.run(kind, light, [self._index[name] for name in request.cohort])
+
+
+def _for_client(
+    work: Callable[[LocalModel, Client, _Asked], _Answer], local: LocalModel, client: Client, request: _Asked
+) -> _Answer:
+    """Train or evaluate; a bug in the task names the client, and shows where it is."""
+    try:
+        return work(local, client, request)
+    except FedcoreError:
+        raise
+    except Exception as error:
+        raise EngineError(f"{client.name} failed in round {request.round}:\n{traceback.format_exc(limit=-4)}") from error
 
 
 def _make_job(task: Task, plan: RunPlan, clients: Sequence[Client], model: Tensor) -> Job:
@@ -130,10 +147,10 @@ class _Job:
     def __call__(self, kind: str, request: _Request, client: int, slot: Tensor) -> Any:
         if kind == "evaluate":
             asked = EvaluateRequest(round=request.round, cohort=request.cohort, parameters=self._model)
-            return evaluate_locally(self._local, self._clients[client], asked)
+            return _for_client(evaluate_locally, self._local, self._clients[client], asked)
         order = TrainRequest(
             round=request.round, attempt=request.attempt, cohort=request.cohort, parameters=self._model
         )
-        update = train_locally(self._local, self._clients[client], order)
+        update = _for_client(train_locally, self._local, self._clients[client], order)
         slot.copy_(update.difference.buffer)
         return update.num_examples, update.metrics, update.privacy_event

@@ -8,7 +8,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -22,15 +21,6 @@ _MOST_SLOTS = 64
 
 Job = Callable[[str, Any, int, Tensor], Any]
 """``job(kind, request, client index, slot) -> small result``; may write the slot."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Failure:
-    """An exception on its way to the main process; a pickled one may not survive the journey."""
-
-    client: int
-    error: FedcoreError | None
-    text: str
 
 
 class WorkerPool:
@@ -108,10 +98,8 @@ class WorkerPool:
             answer = connection.recv()
         except (EOFError, ConnectionResetError):
             raise self._death() from None
-        if isinstance(answer, _Failure):
-            if answer.error is not None:
-                raise answer.error
-            raise EngineError(f"client number {answer.client} failed in a worker process:\n{answer.text}")
+        if isinstance(answer, FedcoreError):
+            raise answer
         return dict(answer)
 
     def _death(self) -> EngineError:
@@ -152,12 +140,10 @@ def _work(
 
 
 def _answer(job: Job, kind: str, request: Any, jobs: list[tuple[int, int, int]], slots: Tensor) -> Any:
-    results = []
-    for position, client, slot in jobs:
-        try:
-            results.append((position, job(kind, request, client, slots[slot])))
-        except FedcoreError as error:
-            return _Failure(client=client, error=error, text="")
-        except Exception:
-            return _Failure(client=client, error=None, text=traceback.format_exc(limit=-6))
-    return results
+    """The results, or the first error: of fedcore's kind, for others may not survive the way through a pipe."""
+    try:
+        return [(position, job(kind, request, client, slots[slot])) for position, client, slot in jobs]
+    except FedcoreError as error:
+        return error
+    except Exception:
+        return EngineError(f"a worker process failed:\n{traceback.format_exc(limit=-6)}")

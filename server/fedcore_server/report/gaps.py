@@ -1,0 +1,56 @@
+"""The distance between the best and the worst served group, in words and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fedcore_server.report.figures import Table
+from fedcore_server.report.quantities import Quantity
+from fedcore_server.report.wording import points_reach, points_text, ratio_text
+
+Gap = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GapLine:
+    """One metric's widest gap."""
+
+    metric: str
+    between: str
+    difference: str
+    ratio: str
+
+
+def gap_lines(gaps: Mapping[str, Gap]) -> list[GapLine]:
+    """Return ``{metric: gap}`` as it is shown."""
+    return [
+        GapLine(
+            metric=Quantity.of(metric).words,
+            between=_between(gap),
+            difference=points_text(gap.get("difference"), gap.get("low"), gap.get("high")),
+            ratio=ratio_text(gap.get("ratio"), gap.get("ratio_low"), gap.get("ratio_high")),
+        )
+        for metric, gap in gaps.items()
+    ]
+
+
+def gap_table(gaps: Mapping[str, Gap]) -> Table:
+    """Return every metric's gap."""
+    rows = [[line.metric, line.between, line.difference, line.ratio] for line in gap_lines(gaps)]
+    return Table(columns=["metric", "highest over lowest", "difference", "ratio"], rows=rows)
+
+
+def gap_sentence(gap: Gap) -> str:
+    """Return the gap with its direction and its interval; empty if there is none."""
+    words = str(gap.get("words") or "").partition(": ")[2]
+    if not words or gap.get("difference") is None:
+        return ""
+    return f"Gap: {words}{points_reach(gap.get('low'), gap.get('high'))}."
+
+
+def _between(gap: Gap) -> str:
+    if gap.get("highest") is None or gap.get("lowest") is None:
+        return "fewer than two groups have a rate"
+    return f"{gap['highest']} over {gap['lowest']}" if gap.get("difference") else "equal in every group"

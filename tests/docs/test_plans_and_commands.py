@@ -1,0 +1,111 @@
+"""What the documentation tells a user to type is what fedcore reads."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from fedcore.cli import build_app
+from fedcore.plan import RunPlan
+from fedcore_simulations.options import plan_from_options
+from tests.docs.pages import PAGES, ROOT, blocks, name_of, prose, with_blocks
+
+README_COMMANDS = (
+    "python -m pip install -c constraints.txt . && fedcore simulate",
+    'python -m pip install -c constraints.txt -e ".[test]" && python -m pytest',
+)
+SHELLS = ("bash", "console", "sh")
+
+
+def test_the_readme_gives_both_commands_each_in_a_block_of_its_own() -> None:
+    shown = [block.text.strip() for block in blocks(ROOT / "README.md") if block.language in SHELLS]
+
+    assert set(README_COMMANDS) <= set(shown)
+
+
+@pytest.mark.parametrize("command", README_COMMANDS)
+def test_the_checks_run_every_part_of_the_commands_of_the_readme(command: str) -> None:
+    script = (ROOT / ".ci/run").read_text(encoding="utf-8").replace(" --quiet", "")
+
+    for part in command.split(" && "):
+        assert re.search(rf"(^|&& ){re.escape(part)}\)?$", script, re.M), f".ci/run does not run: {part}"
+
+
+def test_every_fedcore_command_in_the_documentation_is_understood() -> None:
+    commands = typer.main.get_command(build_app()).commands  # type: ignore[attr-defined]
+    for place, line in _command_lines():
+        name, *arguments = shlex.split(line)[1:]
+        if name.startswith("-"):
+            continue
+        assert name in commands, f"{place}: there is no command {name!r}"
+        with commands[name].make_context(name, arguments) as context:
+            _check_plan(place, context.params)
+
+
+def test_every_option_named_in_the_text_exists() -> None:
+    commands = typer.main.get_command(build_app()).commands  # type: ignore[attr-defined]
+    known = {"--version"} | {
+        option for command in commands.values() for parameter in command.params for option in parameter.opts
+    }
+    for page in PAGES:
+        for command in re.findall(r"`(?:fedcore \w+[^`]* )?(--[a-z][a-z-]*)[^`]*`", prose(page)):
+            assert command in known, f"{name_of(page)}: no command has an option {command}"
+
+
+@pytest.mark.parametrize("page", with_blocks("toml"), ids=name_of)
+def test_every_toml_block_is_a_plan_without_an_unknown_key(page: Path) -> None:
+    for block in blocks(page):
+        if block.language == "toml" and not block.is_marked("not a plan"):
+            RunPlan.from_mapping(tomllib.loads(block.text))
+
+
+def test_every_plan_key_named_in_the_text_exists() -> None:
+    known = {
+        f"{section}.{key.replace('_', '-')}"
+        for section, field in RunPlan.model_fields.items()
+        for key in field.annotation.model_fields  # type: ignore[union-attr]
+    }
+    sections = "|".join(RunPlan.model_fields)
+    for page in PAGES:
+        for key in re.findall(rf"`((?:{sections})\.[a-z][a-z-]*)(?: = [^`]*)?`", prose(page)):
+            assert key in known, f"{name_of(page)}: no plan has the key {key}"
+
+
+def test_the_plan_reference_is_what_its_script_writes() -> None:
+    script = ROOT / "docs/plan_reference.py"
+    written = subprocess.run([sys.executable, str(script)], capture_output=True, check=True, encoding="utf-8").stdout
+
+    assert (ROOT / "docs/plan-reference.md").read_text(encoding="utf-8") == written, (
+        "run: python docs/plan_reference.py > docs/plan-reference.md"
+    )
+
+
+def _command_lines() -> Iterator[tuple[str, str]]:
+    """Every command of fedcore in a shell block, with its place; lines of output are no commands."""
+    for page in PAGES:
+        for block in blocks(page):
+            if block.language not in SHELLS:
+                continue
+            for line in block.text.replace("\\\n", " ").splitlines():
+                for part in line.removeprefix("$ ").split(" && "):
+                    if part.startswith("fedcore "):
+                        yield f"{name_of(page)}:{block.line}", part.partition("  #")[0]
+
+
+def _check_plan(place: str, given: dict[str, Any]) -> None:
+    """Read what ``--set`` sets, over the plan of the scenario that is named."""
+    if given.get("settings"):
+        subject = given["subject"] if given["subject"] in ("digits", "diabetes", "tabular", "synthetic") else None
+        try:
+            plan_from_options(subject, {}, given["settings"])
+        except Exception as error:
+            raise AssertionError(f"{place}: {error}") from error

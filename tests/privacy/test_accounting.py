@@ -1,0 +1,108 @@
+"""ε against dp-accounting, closed forms and published values."""
+
+import math
+
+import pytest
+from dp_accounting import dp_event
+from dp_accounting.pld import PLDAccountant
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+from fedcore.errors import PrivacyError
+from fedcore.privacy.accounting import calibrate_noise_multiplier, composed_epsilons, epsilon_of
+from fedcore.privacy.plan import PrivacyEvent
+
+
+def event(sampling_rate: float, noise_multiplier: float, steps: int) -> PrivacyEvent:
+    return PrivacyEvent(sampling_rate=sampling_rate, noise_multiplier=noise_multiplier, steps=steps)
+
+
+def gaussian_epsilon(mu: float, delta: float) -> float:
+    """Exact ε of a Gaussian mechanism: Balle and Wang 2018, arXiv 1805.06530, theorem 8."""
+
+    def excess(epsilon: float) -> float:
+        tail = norm.logcdf(-epsilon / mu - mu / 2) + epsilon
+        return norm.cdf(-epsilon / mu + mu / 2) - math.exp(tail) - delta
+
+    return brentq(excess, 0.0, 1000.0)
+
+
+@pytest.mark.parametrize(("noise_multiplier", "steps"), [(10.0, 100), (5.0, 1), (1.0, 1), (4.0, 4), (2.0, 16)])
+def test_without_sampling_epsilon_is_the_closed_form_of_the_gaussian(noise_multiplier, steps):
+    exact = gaussian_epsilon(math.sqrt(steps) / noise_multiplier, 1e-5)
+    assert exact <= epsilon_of(event(1.0, noise_multiplier, steps), 1e-5) <= exact + 2e-3
+
+
+@pytest.mark.parametrize(
+    ("sampling_rate", "noise_multiplier", "steps", "delta", "expected"),
+    [
+        (0.01, 1.0, 10_000, 1e-5, 6.188),
+        (0.01, 1.1, 1_000, 1e-5, 1.515),
+        (256 / 60_000, 1.1, 14_063, 1e-5, 2.382),
+        (0.1, 2.0, 100, 1e-5, 2.337),
+        (0.5, 2.0, 100, 1e-5, 14.284),
+        (0.001, 0.6, 10_000, 1e-6, 3.152),
+        (0.02, 0.8, 500, 1e-5, 4.668),
+    ],
+)
+def test_sampled_epsilon_is_at_most_slightly_above_a_finer_accountants(
+    sampling_rate, noise_multiplier, steps, delta, expected
+):
+    """Expected: PLDAccountant with value_discretization_interval 1e-4."""
+    assert expected - 1e-3 <= epsilon_of(event(sampling_rate, noise_multiplier, steps), delta) <= expected * 1.005
+
+
+@given(
+    sampling_rate=st.sampled_from([0.01, 0.2, 0.7, 1.0]),
+    noise_multiplier=st.floats(0.3, 20.0),
+    steps=st.integers(1, 60),
+)
+@settings(max_examples=25, deadline=None)
+def test_epsilon_never_falls_below_dp_accountings_own_at_the_same_discretisation(
+    sampling_rate, noise_multiplier, steps
+):
+    accountant = PLDAccountant(value_discretization_interval=1e-4)
+    gaussian = dp_event.GaussianDpEvent(noise_multiplier)
+    sampled = gaussian if sampling_rate == 1.0 else dp_event.PoissonSampledDpEvent(sampling_rate, gaussian)
+    finer = accountant.compose(dp_event.SelfComposedDpEvent(sampled, steps)).get_epsilon(1e-5)
+    assert epsilon_of(event(sampling_rate, noise_multiplier, steps), 1e-5) >= finer - 1e-6
+
+
+def test_rounds_compose_and_do_not_add_up():
+    joint = epsilon_of((event(0.02, 1.0, 250),) * 5, 1e-5)
+    assert joint == pytest.approx(epsilon_of(event(0.02, 1.0, 1250), 1e-5), abs=0.01)
+    assert joint == pytest.approx(4.375, abs=0.02)
+    assert joint < 5 * epsilon_of(event(0.02, 1.0, 250), 1e-5)
+
+
+def test_nothing_spent_is_zero_and_no_noise_is_infinite():
+    assert epsilon_of(event(0.5, 1.0, 0), 1e-5) == 0.0
+    assert epsilon_of((), 1e-5) == 0.0
+    assert epsilon_of(event(0.5, 0.0, 1), 1e-5) == math.inf
+    assert epsilon_of(event(1.0, 1e-9, 1), 1e-5) == math.inf
+
+
+def test_hopelessly_little_noise_has_a_finite_epsilon_in_a_moment():
+    assert 40_000 < epsilon_of(event(1.0, 0.1, 1000), 1e-5) < 60_000
+    assert epsilon_of(event(0.5, 0.002, 10), 1e-5) > 1e5
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 1.0, 8.0, 200.0])
+@pytest.mark.parametrize(("sampling_rate", "steps"), [(1.0, 50), (0.1, 100)])
+def test_calibrated_noise_keeps_the_target_and_wastes_little_of_it(epsilon, sampling_rate, steps):
+    noise = calibrate_noise_multiplier(epsilon=epsilon, delta=1e-5, sampling_rate=sampling_rate, steps=steps)
+    spent = epsilon_of(event(sampling_rate, noise, steps), 1e-5)
+    assert 0.98 * epsilon <= spent <= epsilon
+
+
+def test_an_epsilon_out_of_reach_is_refused_with_what_to_do():
+    with pytest.raises(PrivacyError, match="larger epsilon, fewer rounds or fewer steps"):
+        calibrate_noise_multiplier(epsilon=1e-7, delta=1e-12, sampling_rate=1.0, steps=10_000)
+
+
+def test_epsilon_grows_with_rounds():
+    epsilons = composed_epsilons(event(0.5, 2.0, 2), range(6), 1e-5)
+    assert epsilons[0] == 0.0
+    assert epsilons == sorted(epsilons)

@@ -1,0 +1,267 @@
+"""The two pure functions of a round, against loops of five lines."""
+
+import pytest
+import torch
+
+from fedcore.parameters import Parameters
+from fedcore.transforms import NormClip
+from fedcore_server.aggregation import UniformMean, WeightedMean
+from fedcore_server.rounds import aggregator_of, close_round, done, init_state, plan_round
+from fedcore_server.state import Rejection, ServerState
+from tests.builders import TinyTask, build_layout, build_parameters, build_plan, build_request, build_update
+
+CLIENTS = ("a", "b", "c")
+
+
+def state_of(*values, **rest):
+    return ServerState(round=rest.pop("round", 0), parameters=build_parameters(*values), **rest)
+
+
+def close(plan, updates, *, state=None, transforms=()):
+    state = state or state_of(1.0, 2.0, 3.0)
+    request = build_request(state.parameters, cohort=CLIENTS, round=state.round + 1)
+    return close_round(state, plan, request, iter(updates), transforms)
+
+
+def test_fedavg_is_the_mean_weighted_by_examples():
+    """McMahan et al. 2017, algorithm 1, on whole models."""
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(3, generator=generator)
+    models, sizes = torch.randn(3, 3, generator=generator), [10, 1, 5]
+
+    expected = torch.zeros(3)
+    for model, size in zip(models, sizes, strict=True):
+        expected += size / sum(sizes) * model
+
+    updates = [
+        build_update(name, *(model - start).tolist(), num_examples=size)
+        for name, model, size in zip(CLIENTS, models, sizes, strict=True)
+    ]
+    state, report = close(build_plan(), updates, state=state_of(*start.tolist()))
+    assert torch.allclose(state.parameters.buffer, expected, atol=1e-6)
+    assert report.counted == CLIENTS
+    assert state.round == 1
+
+
+def test_uniform_weights_count_every_client_alike():
+    plan = build_plan(federation={"weighting": "uniform"})
+    updates = [build_update("a", 3.0, 0.0, 0.0, num_examples=100), build_update("b", 0.0, 3.0, 0.0)]
+    state, _ = close(plan, updates)
+    assert state.parameters.buffer.tolist() == [2.5, 3.5, 3.0]
+
+
+def test_updates_are_taken_one_at_a_time():
+    alive = []
+
+    def stream():
+        for name in CLIENTS:
+            alive.append(name)
+            yield build_update(name, 1.0, 1.0, 1.0)
+            assert alive == [name], "an update was asked for before the one before was dropped"
+            alive.clear()
+
+    _, report = close(build_plan(), stream())
+    assert report.counted == CLIENTS
+
+
+def test_closing_a_round_changes_neither_state_nor_request():
+    state = state_of(1.0, 2.0, 3.0)
+    before = state.parameters.buffer.clone()
+    close(build_plan(federation={"server_momentum": 0.9, "averaging": 0.5}), [build_update("a", 1, 1, 1)], state=state)
+    assert torch.equal(state.parameters.buffer, before)
+
+
+@pytest.mark.parametrize(
+    ("update", "code"),
+    [
+        (build_update("a", float("nan"), 0, 0), "NONFINITE"),
+        (build_update("a", float("inf"), 0, 0), "NONFINITE"),
+        (build_update("a", 1, 1), "LAYOUT"),
+        (build_update("a", 1, 1, 1, num_examples=-60), "WEIGHT"),
+        (build_update("a", 1, 1, 1, num_examples=10**18), "WEIGHT"),
+        (build_update("stranger", 1, 1, 1), "NOT_EXPECTED"),
+        (build_update("a", 1, 1, 1, round=7), "NOT_EXPECTED"),
+        (Rejection(client="a", code="LATE", reason=""), "LATE"),
+    ],
+)
+def test_a_bad_reply_costs_that_reply_and_nothing_else(update, code):
+    good = [build_update("b", 1, 0, 0), build_update("c", 3, 0, 0)]
+    state, report = close(build_plan(), [update, *good])
+    alone, _ = close(build_plan(), good)
+    assert [rejection.code for rejection in report.rejected] == [code]
+    assert torch.equal(state.parameters.buffer, alone.parameters.buffer)
+
+
+def test_a_client_counts_once_and_its_second_reply_is_rejected():
+    _, report = close(build_plan(), [build_update("a", 1, 1, 1), build_update("a", 9, 9, 9)])
+    assert report.counted == ("a",)
+    assert [rejection.code for rejection in report.rejected] == ["DUPLICATE"]
+
+
+def test_without_a_quorum_the_model_stays_and_the_attempt_is_counted():
+    plan = build_plan(federation={"quorum": 2})
+    state, report = close(plan, [build_update("a", 1, 1, 1)])
+    assert not report.committed
+    assert (state.round, state.attempt) == (0, 1)
+    assert state.parameters.buffer.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_another_attempt_asks_another_cohort_with_the_same_model():
+    plan = build_plan(federation={"clients": 20, "cohort_size": 5})
+    names = [f"client-{n:02d}" for n in range(20)]
+    first = plan_round(state_of(1.0), plan, names)
+    second = plan_round(state_of(1.0, attempt=1), plan, names)
+    assert first.cohort != second.cohort
+    assert first.cohort == plan_round(state_of(1.0), plan, reversed(names)).cohort
+    assert len(first.cohort) == 5
+
+
+def test_a_poisson_cohort_has_the_expected_size_and_may_be_any():
+    """4,000 clients at rate 1/4: six standard deviations, false-alarm rate 2e-9 a round."""
+    plan = build_plan(federation={"clients": 4000, "cohort_size": 1000, "cohort_sampling": "poisson"})
+    names = [f"client-{n:04d}" for n in range(4000)]
+    sizes = {len(plan_round(state_of(1.0, round=r), plan, names).cohort) for r in range(10)}
+    assert len(sizes) > 1
+    assert all(abs(size - 1000) < 6 * (4000 * 0.25 * 0.75) ** 0.5 for size in sizes)
+
+
+def test_an_empty_poisson_cohort_is_a_round_without_a_step():
+    plan = build_plan(federation={"clients": 3, "cohort_size": 1, "cohort_sampling": "poisson"})
+    state = state_of(1.0, 2.0)
+    new, report = close_round(state, plan, build_request(state.parameters, cohort=()), iter(()))
+    assert report.committed
+    assert new.round == 1
+    assert torch.equal(new.parameters.buffer, state.parameters.buffer)
+
+
+TORCH = {
+    "sgd": (lambda p: torch.optim.SGD(p, lr=0.5, momentum=0.9), {"server_momentum": 0.9}),
+    "sgd without momentum": (lambda p: torch.optim.SGD(p, lr=0.5), {}),
+}
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_server_sgd_is_torchs_on_the_negative_mean_update(name):
+    make, settings = TORCH[name]
+    plan = build_plan(federation={"rounds": 5, "server_learning_rate": 0.5, **settings})
+    weights = torch.nn.Parameter(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64))
+    optimizer, state = make([weights]), ServerState(round=0, parameters=build_parameters(1, 2, 3, dtype=torch.float64))
+    for round_ in range(1, 6):
+        mean = torch.randn(3, generator=torch.Generator().manual_seed(round_), dtype=torch.float64)
+        weights.grad = -mean
+        optimizer.step()
+        update = build_update("a", round=round_)
+        update = update.__class__(
+            client="a", round=round_, num_examples=1, difference=Parameters(mean, build_layout(3))
+        )
+        state, _ = close(plan, [update], state=state)
+    assert torch.allclose(state.parameters.buffer, weights.detach(), atol=1e-12)
+
+
+def paper_step(name, delta, m, v, *, betas=(0.9, 0.99), tau=1e-3):
+    """Reddi et al. 2021, algorithm 2, one coordinate at a time."""
+    m = delta if name == "adagrad" else betas[0] * m + (1 - betas[0]) * delta
+    if name == "adagrad":
+        v = v + delta**2
+    elif name == "yogi":
+        sign = (v > delta**2) - (v < delta**2)
+        v = v - (1 - betas[1]) * delta**2 * sign
+    else:
+        v = betas[1] * v + (1 - betas[1]) * delta**2
+    return m / (v**0.5 + tau), m, v
+
+
+@pytest.mark.parametrize("name", ["adam", "yogi", "adagrad"])
+def test_adaptive_server_optimizers_follow_the_paper(name):
+    plan = build_plan(federation={"rounds": 4, "server_optimizer": name, "server_learning_rate": 0.1})
+    state = ServerState(round=0, parameters=build_parameters(1.0, -2.0, dtype=torch.float64))
+    expected, moments = [1.0, -2.0], [(0.0, 1e-6)] * 2
+    for round_ in range(1, 5):
+        mean = torch.randn(2, generator=torch.Generator().manual_seed(round_), dtype=torch.float64)
+        for index in range(2):
+            step, *moments[index] = paper_step(name, float(mean[index]), *moments[index])
+            expected[index] += 0.1 * step
+        update = build_update("a", 0, 0).__class__(
+            client="a", round=round_, num_examples=1, difference=Parameters(mean, build_layout(2))
+        )
+        state, _ = close(plan, [update], state=state)
+    assert state.parameters.buffer.tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_average_over_rounds_is_what_is_released_and_training_goes_on_from_the_last():
+    plan = build_plan(federation={"rounds": 9, "averaging": 0.5})
+    state = state_of(0.0)
+    average = None
+    for round_ in range(1, 6):
+        update = build_update("a", float(round_), round=round_)
+        state, _ = close(plan, [update], state=state)
+        newest = float(state.parameters.buffer)
+        kept = min(0.5, round_ / (9 + round_))
+        average = newest if average is None else kept * average + (1 - kept) * newest
+    assert float(state.released.buffer) == pytest.approx(average)
+    assert float(state.parameters.buffer) == 15.0
+
+
+def test_server_halves_run_in_reverse_order():
+    calls = []
+
+    class Noted(NormClip):
+        __slots__ = ()
+
+        def on_server(self, aggregate):
+            calls.append(self.name)
+            return aggregate
+
+    close(build_plan(), [build_update("a", 1, 1, 1)], transforms=[Noted(max_norm=1, name=n) for n in ("first", "last")])
+    assert calls == ["last", "first"]
+
+
+def test_an_aggregator_tells_its_sensitivity_or_that_it_has_none():
+    assert UniformMean().sensitivity(2.0) == 2.0
+    assert WeightedMean().sensitivity(2.0) is None
+    assert isinstance(aggregator_of(build_plan(federation={"weighting": "uniform"})), UniformMean)
+
+
+@pytest.mark.parametrize("aggregator", [UniformMean(), WeightedMean()])
+def test_an_aggregate_does_not_depend_on_the_order_of_updates(aggregator):
+    updates = [build_update(n, i, -i, 2.0 * i, num_examples=i + 1) for i, n in enumerate("abcdef")]
+    results = []
+    for order in (updates, updates[::-1]):
+        sums = aggregator.start(build_parameters(0, 0, 0))
+        for update in order:
+            sums = aggregator.accumulate(sums, update)
+        results.append(aggregator.finish(sums).buffer)
+    assert torch.allclose(results[0], results[1], atol=1e-14)
+
+
+def test_the_uniform_sum_moves_by_at_most_its_sensitivity_when_a_client_is_left_out():
+    aggregator, clip = UniformMean(), 1.5
+    updates = [build_update(n, *torch.randn(3, generator=torch.Generator().manual_seed(i)).tolist()) for i, n in enumerate("abcd")]
+    transform = NormClip(max_norm=clip)
+
+    def total(included):
+        sums = aggregator.start(build_parameters(0, 0, 0))
+        for update in included:
+            clipped = update.__class__(
+                client=update.client, round=1, num_examples=1, difference=transform.on_client(update.difference)
+            )
+            sums = aggregator.accumulate(sums, clipped)
+        return sums.total
+
+    for left_out in range(4):
+        rest = updates[:left_out] + updates[left_out + 1 :]
+        assert float((total(updates) - total(rest)).norm()) <= aggregator.sensitivity(clip) * (1 + 1e-6)
+
+
+def test_a_run_is_done_after_its_last_round():
+    plan = build_plan(federation={"rounds": 2})
+    assert not done(state_of(1.0, round=1), plan)
+    assert done(state_of(1.0, round=2), plan)
+
+
+def test_the_first_model_is_made_from_the_plans_seed():
+    one, two, other = (
+        init_state(TinyTask(), build_plan(federation={"seed": seed})).parameters.buffer for seed in (3, 3, 4)
+    )
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other)

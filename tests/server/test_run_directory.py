@@ -1,0 +1,152 @@
+"""Files that are whole or absent, and a state that comes back as it was."""
+
+import errno
+import json
+import os
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from fedcore.errors import RunDirectoryError
+from fedcore_server import files
+from fedcore_server.checkpoint import load_checkpoint, save_checkpoint
+from fedcore_server.files import append_line, write_whole
+from fedcore_server.run_directory import RunDirectory, check_free, next_free
+from fedcore_server.state import ServerState
+from fedcore_simulations import simulate
+from tests.builders import TinyTask, build_parameters, build_plan
+
+
+def fill_the_disk(monkeypatch, *, after_bytes=0):
+    """Let every flush to disk fail as on a full one."""
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+
+
+def state(**changes):
+    values = {
+        "round": 3,
+        "attempt": 1,
+        "parameters": build_parameters(1.0, 2.0),
+        "average": build_parameters(0.5, 0.25),
+        "moments": {"first": torch.tensor([1.0, 2.0], dtype=torch.float64)},
+    }
+    return ServerState(**(values | changes))
+
+
+def test_a_state_comes_back_from_disk_as_it_was(tmp_path):
+    save_checkpoint(tmp_path, state(), build_plan())
+    loaded = load_checkpoint(tmp_path, state(round=0), build_plan())
+    assert (loaded.round, loaded.attempt) == (3, 1)
+    assert torch.equal(loaded.parameters.buffer, state().parameters.buffer)
+    assert torch.equal(loaded.average.buffer, state().average.buffer)
+    assert torch.equal(loaded.moments["first"], state().moments["first"])
+    assert loaded.moments["first"].dtype == torch.float64
+
+
+def test_a_checkpoint_of_another_plan_is_refused(tmp_path):
+    save_checkpoint(tmp_path, state(), build_plan())
+    with pytest.raises(RunDirectoryError, match="another plan"):
+        load_checkpoint(tmp_path, state(), build_plan(federation={"rounds": 99}))
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", b"\xff" * 100])
+def test_a_damaged_checkpoint_is_refused(tmp_path, damage):
+    (tmp_path / "state.safetensors").write_bytes(damage)
+    with pytest.raises(RunDirectoryError, match="damaged"):
+        load_checkpoint(tmp_path, state(), build_plan())
+
+
+def test_a_checkpoint_without_a_header_or_of_another_model_is_refused(tmp_path):
+    save_file({"parameters": torch.zeros(2)}, tmp_path / "state.safetensors")
+    with pytest.raises(RunDirectoryError, match="damaged"):
+        load_checkpoint(tmp_path, state(), build_plan())
+    save_checkpoint(tmp_path, state(parameters=build_parameters(1, 2, 3), average=None, moments={}), build_plan())
+    with pytest.raises(RunDirectoryError, match="damaged"):
+        load_checkpoint(tmp_path, state(), build_plan())
+
+
+def test_a_run_stopped_before_its_first_round_says_so(tmp_path):
+    with pytest.raises(RunDirectoryError, match="had not finished its first round"):
+        load_checkpoint(tmp_path, state(), build_plan())
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
+    write_whole(tmp_path / "file", "old")
+    fill_the_disk(monkeypatch)
+    with pytest.raises(RunDirectoryError, match="the disk is full"):
+        write_whole(tmp_path / "file", "new")
+    assert (tmp_path / "file").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_full_disk_cuts_the_half_written_line_off_again(tmp_path, monkeypatch):
+    append_line(tmp_path / "journal", "one")
+    fill_the_disk(monkeypatch)
+    with pytest.raises(RunDirectoryError, match="the disk is full"):
+        append_line(tmp_path / "journal", "two")
+    assert (tmp_path / "journal").read_text() == "one\n"
+
+
+def test_a_run_on_a_disk_that_fills_up_can_be_gone_on_with(tmp_path, monkeypatch):
+    calls, real = [], os.fsync
+
+    def full_later(handle):
+        calls.append(handle)
+        if len(calls) > 6:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(files.os, "fsync", full_later)
+    with pytest.raises(RunDirectoryError, match="go on with --resume"):
+        simulate(TinyTask(), build_plan(), out=tmp_path / "run")
+    monkeypatch.setattr(files.os, "fsync", real)
+    directory = RunDirectory.open(tmp_path / "run")
+    assert directory.restore(state(parameters=TinyTaskState(), average=None, moments={}), directory.plan()).round == 2
+
+
+def TinyTaskState():  # noqa: N802 - reads like the class it stands for
+    from fedcore_server.rounds import init_state
+
+    return init_state(TinyTask(), build_plan()).parameters
+
+
+def test_lines_of_rounds_that_were_not_committed_are_dropped(tmp_path):
+    plan = build_plan()
+    directory = RunDirectory.create(tmp_path / "run", plan)
+    for number in (1, 2, 3, 4):
+        append_line(directory.path / "rounds.jsonl", json.dumps({"round": number}))
+    with (directory.path / "rounds.jsonl").open("a") as journal:
+        journal.write('{"round": 5, "cut off by a cra')
+    save_checkpoint(directory.path / "checkpoint", state(round=3), plan)
+    directory.restore(state(), plan)
+    assert [record["round"] for record in directory.rounds()] == [1, 2, 3]
+
+
+def test_a_directory_with_anything_in_it_is_not_free(tmp_path):
+    check_free(tmp_path / "absent")
+    check_free(tmp_path)
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(RunDirectoryError, match="not empty"):
+        check_free(tmp_path)
+
+
+def test_the_next_free_name_is_counted_up(tmp_path):
+    assert next_free(tmp_path / "runs", "digits").name == "digits-0001"
+    (tmp_path / "digits-0001").mkdir()
+    (tmp_path / "digits-0003").mkdir()
+    assert next_free(tmp_path, "digits").name == "digits-0002"
+
+
+def test_a_saved_result_holds_the_same_files_as_a_run_with_a_directory(tmp_path):
+    plan = build_plan(audit={"sensitive": ["sex"]})
+    simulate(TinyTask(), plan, out=tmp_path / "live")
+    simulate(TinyTask(), plan).save(tmp_path / "saved")
+    live, saved = ({p.name for p in (tmp_path / name).iterdir()} for name in ("live", "saved"))
+    assert live == saved
+    for name in ("bias.json", "privacy.json", "split.json", "plan.toml", "model.safetensors"):
+        assert (tmp_path / "live" / name).read_bytes() == (tmp_path / "saved" / name).read_bytes()

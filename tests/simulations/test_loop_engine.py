@@ -1,0 +1,133 @@
+"""The loop engine: results depend on plan and data alone."""
+
+import pytest
+import torch
+from torch import nn
+
+from fedcore.errors import EngineError, TaskError
+from fedcore.parameters import Parameters
+from fedcore_server.rounds import init_state, plan_round
+from fedcore_simulations import simulate
+from fedcore_simulations.engines.loop import LoopEngine
+from fedcore_simulations.preparation import prepare
+from tests.builders import TinyTask, build_plan, build_private_plan
+from tests.simulations.contract import EngineContract
+
+
+class TestLoopEngineInThisProcess(EngineContract):
+    def make_engine(self, task, plan, clients):
+        return LoopEngine(task, plan, clients, num_workers=1, device=torch.device("cpu"))
+
+
+class TestLoopEngineWithWorkers(EngineContract):
+    def make_engine(self, task, plan, clients):
+        return LoopEngine(task, plan, clients, num_workers=3, device=torch.device("cpu"))
+
+
+def weights(result):
+    return torch.cat([tensor.flatten() for tensor in result.model.state_dict().values()])
+
+
+@pytest.mark.parametrize("build", [build_plan, build_private_plan])
+def test_the_number_of_workers_changes_no_bit(build):
+    results = [
+        simulate(TinyTask(), build(federation={"clients": 7}, engine={"workers": workers})) for workers in (1, 2, 3)
+    ]
+    assert torch.equal(weights(results[0]), weights(results[1]))
+    assert torch.equal(weights(results[0]), weights(results[2]))
+    assert results[0].metrics == results[1].metrics == results[2].metrics
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
+    first, again, other = (simulate(TinyTask(), build_plan(federation={"seed": seed})) for seed in (1, 1, 2))
+    assert torch.equal(weights(first), weights(again))
+    assert not torch.equal(weights(first), weights(other))
+
+
+def test_a_simulation_leaves_the_callers_random_state_and_threads_as_they_were():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    threads = torch.get_num_threads()
+    torch.manual_seed(5)
+    simulate(TinyTask(), build_plan())
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.get_num_threads() == threads
+
+
+class FailsInTraining(TinyTask):
+    def loss(self, model, batch):
+        if model.training:
+            raise ValueError("a bug in the loss")
+        return super().loss(model, batch)
+
+
+class RefusesInTraining(TinyTask):
+    def loss(self, model, batch):
+        if model.training:
+            raise TaskError("this loss refuses")
+        return super().loss(model, batch)
+
+
+class DiesInTraining(TinyTask):
+    def loss(self, model, batch):
+        if model.training:
+            import os
+            import signal
+
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().loss(model, batch)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_bug_in_a_task_names_the_client_and_the_line(workers):
+    with pytest.raises(EngineError, match=r"(?s)client-\d failed in round 1:.*a bug in the loss"):
+        simulate(FailsInTraining(), build_plan(engine={"workers": workers}))
+
+
+def test_a_refusal_in_a_worker_is_raised_as_it_is():
+    with pytest.raises(TaskError, match="this loss refuses"):
+        simulate(RefusesInTraining(), build_plan(engine={"workers": 2}))
+
+
+def test_a_worker_that_is_killed_is_an_error_and_no_hang():
+    with pytest.raises(EngineError, match=r"killed, most likely for want of memory.*fewer --workers"):
+        simulate(DiesInTraining(), build_plan(engine={"workers": 2}))
+
+
+def test_more_clients_than_slots_still_come_in_order():
+    plan = build_plan(federation={"clients": 150, "rounds": 1})
+    ready = prepare(TinyTask(rows=600), plan)
+    state = init_state(ready.task, ready.plan)
+    with LoopEngine(ready.task, ready.plan, ready.clients, num_workers=3, device=torch.device("cpu")) as engine:
+        request = plan_round(state, ready.plan, engine.available())
+        assert [update.client for update in engine.train(request)] == list(request.cohort)
+
+
+class WithFrozenTrunk(TinyTask):
+    """Transfer learning: the trunk is frozen, and the same in every process."""
+
+    def build_model(self):
+        trunk = nn.Linear(4, 16).requires_grad_(False)
+        return nn.Sequential(trunk, nn.ReLU(), nn.Linear(16, 2))
+
+
+def test_frozen_parameters_do_not_travel_and_are_the_same_everywhere():
+    task = WithFrozenTrunk()
+    state = init_state(task, build_plan())
+    assert state.parameters.layout.names == ("2.weight", "2.bias")
+    one, two = (
+        simulate(task, build_plan(federation={"rounds": 20}, engine={"workers": workers})) for workers in (1, 2)
+    )
+    assert torch.equal(weights(one), weights(two))
+    assert one.metrics["accuracy"] > 0.7
+
+
+class WithBatchNorm(TinyTask):
+    def build_model(self):
+        return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+
+
+def test_running_statistics_are_averaged_like_parameters_without_privacy():
+    result = simulate(WithBatchNorm(), build_plan(federation={"rounds": 5}))
+    assert float(result.model[1].running_mean.abs().sum()) > 0
+    assert Parameters.from_model(result.model).layout.names[-2:] == ("1.running_mean", "1.running_var")

@@ -1,0 +1,258 @@
+"""The command line, as a user meets it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fedcore.cli import main
+
+OWN_TASK = '''
+import torch
+from torch import nn
+from fedcore import Classification, Examples
+
+class Own(Classification):
+    name = "own"
+    labels = ("a", "b")
+    def build_model(self):
+        return nn.Linear(3, 2)
+    def load_data(self, path):
+        generator = torch.Generator().manual_seed(0)
+        inputs = torch.randn(200, 3, generator=generator)
+        return Examples(columns={"inputs": inputs, "targets": (inputs[:, 0] > 0).long()})
+
+class Broken(Own):
+    def load_data(self, path):
+        raise OSError("the data server is away")
+
+class NoModel(Own):
+    def build_model(self):
+        return None
+
+class Scalar(Own):
+    def measure(self, model, batch):
+        return 3.0
+
+class Nan(Own):
+    def load_data(self, path):
+        data = super().load_data(path)
+        data.columns["inputs"][5, 1] = float("nan")
+        return data
+
+class OneClass(Own):
+    def load_data(self, path):
+        data = super().load_data(path)
+        data.columns["targets"].zero_()
+        return data
+
+class Normed(Own):
+    def build_model(self):
+        return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+nothing = 5
+'''
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working directory with a task of one's own."""
+    (tmp_path / "own_task.py").write_text(OWN_TASK)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield tmp_path
+    sys.modules.pop("own_task", None)
+
+
+def command(*arguments: str, capsys, monkeypatch) -> tuple[int, str, str]:
+    """Run ``fedcore`` in this process; return exit code, standard output and standard error."""
+    monkeypatch.setattr(sys, "argv", ["fedcore", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    told = capsys.readouterr()
+    return caught.value.code or 0, told.out, told.err
+
+
+@pytest.fixture
+def fedcore(capsys, monkeypatch):
+    return lambda *arguments: command(*arguments, capsys=capsys, monkeypatch=monkeypatch)
+
+
+def process(*arguments: str, cwd: Path) -> subprocess.Popen:
+    code = "from fedcore.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+QUICK = ["--rounds", "2", "--clients", "3", "--workers", "1"]
+
+
+def test_help_and_refusals_import_nothing_heavy():
+    code = (
+        "import sys; from fedcore.cli import build_app; build_app(); import fedcore_simulations.options;"
+        "heavy = {'torch', 'flwr', 'opacus', 'sklearn', 'pandas', 'scipy'} & set(sys.modules); sys.exit(repr(heavy) if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_help_teaches(fedcore):
+    code, out, _ = fedcore("simulate", "--help")
+    assert code == 0
+    for word in ("--epsilon", "dirichlet:A", "module:object", "--resume", "Examples"):
+        assert word in out
+
+
+def test_the_version_is_told(fedcore):
+    assert fedcore("--version")[1].startswith("fedcore 0.")
+
+
+def test_a_run_leaves_every_file_and_a_summary(here, fedcore):
+    code, out, err = fedcore("simulate", "own_task:Own", *QUICK, "--no-privacy")
+    assert code == 0, err
+    run = here / "runs" / "Own-0001"
+    assert {path.name for path in run.iterdir()} == {
+        "plan.toml", "rounds.jsonl", "model.safetensors", "summary.json", "privacy.json", "bias.json", "report.html",
+        "split.json", "checkpoint",
+    }  # fmt: skip
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["clients"] == 3
+    assert summary["epsilon"] is None
+    assert set(load_file(run / "model.safetensors")) == {"weight", "bias"}
+    assert len((run / "rounds.jsonl").read_text().splitlines()) == 2
+    assert "report.html" in out
+    assert "round 2/2" in err
+
+
+def test_json_prints_the_summary_alone(here, fedcore):
+    _, out, _ = fedcore("simulate", "own_task:Own", *QUICK, "--json", "--epsilon", "5", "--out", "one")
+    summary = json.loads(out)
+    assert summary == json.loads((here / "one" / "summary.json").read_text())
+    needed = (
+        "task engine clients rounds examples metrics epsilon delta unit audit_verdict wall_seconds "
+        "client_rounds_per_second model_sha256 plan_sha256 fedcore_version"
+    )
+    assert set(needed.split()) <= set(summary)
+    assert summary["unit"] == "record"
+    assert 4.5 < summary["epsilon"] <= 5.0
+
+
+def test_a_second_run_gets_a_directory_of_its_own(here, fedcore):
+    for _ in range(2):
+        fedcore("simulate", "own_task:Own", *QUICK, "--no-privacy")
+    assert sorted(path.name for path in (here / "runs").iterdir()) == ["Own-0001", "Own-0002"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["digitz"], "did you mean 'digits'"),
+        (["absent.toml"], "no plan at absent.toml"),
+        (["own_task:Absent"], "has no 'Absent'"),
+        (["no_such_module:task"], "module 'no_such_module' cannot be imported"),
+        (["own_task:nothing"], "cannot be built from task.options"),
+        (["own_task:Broken"], "load_data failed: OSError: the data server is away"),
+        (["own_task:NoModel"], "build_model must return a torch.nn.Module; found NoneType"),
+        (["own_task:Scalar"], "measure must return"),
+        (["own_task:Nan"], "column 'inputs' holds numbers that are not finite in 1 of 200 rows"),
+        (["own_task:OneClass"], "one class only"),
+        (["own_task:Own", "--set", "task.options.alpha=3"], "cannot be built from task.options"),
+        (["own_task:Own", "--epsilon", "0"], "privacy.epsilon: expected greater than 0, found 0.0"),
+        (["own_task:Own", "--epsilon", "-2"], "privacy.epsilon: expected greater than 0, found -2.0"),
+        (["own_task:Own", "--epsilon", "nan"], "privacy.epsilon"),
+        (["own_task:Own", "--epsilon", "1", "--delta", "1"], "privacy.delta: expected less than 1, found 1.0"),
+        (["own_task:Own", "--epsilon", "1", "--no-privacy"], "contradict"),
+        (["own_task:Normed", "--epsilon", "1"], "use nn.GroupNorm or nn.LayerNorm"),
+        (["own_task:Own", "--clients", "0"], "federation.clients"),
+        (["own_task:Own", "--clients", "161"], "161 clients cannot share 160 training rows"),
+        (["own_task:Own", "--partition", "by:hospital"], "no column 'hospital'"),
+        (["own_task:Own", "--partition", "zipf:1"], "expected iid, dirichlet:A"),
+        (["own_task:Own", "--sensitive", "sex"], "the data has no attribute 'sex'"),
+        (["own_task:Own", "--engine", "warp"], "engine.name: expected 'auto' or 'loop', found 'warp'"),
+        (["own_task:Own", "--set", "training.device=gpu"], "expected a device auto, cpu"),
+        (["own_task:Own", "--set", "training.optimizer=Sdg"], "no optimizer 'Sdg'"),
+        (["own_task:Own", "--set", "federation.roundz=3"], "did you mean 'rounds'"),
+        (["own_task:Own", "--set", "federation.transforms=['own_task:nothing']"], "is no transform"),
+        (["own_task:Own", "--set", "audit.hooks=['own_task:nothing']"], "no audit hook"),
+        (["--resume", "nowhere"], "nowhere holds no run"),
+        (["--resume", "nowhere", "--rounds", "3"], "only --workers and --json go with it"),
+    ],
+)
+def test_bad_input_is_one_message_exit_code_2_and_nothing_written(here, fedcore, arguments, message):
+    code, out, err = fedcore("simulate", *arguments)
+    assert code == 2
+    assert message in " ".join(err.split())
+    assert "Traceback" not in err
+    assert out == ""
+    assert sorted(path.name for path in here.iterdir() if path.name != "__pycache__") == ["own_task.py"]
+
+
+def test_a_directory_that_holds_another_run_is_left_alone(here, fedcore):
+    fedcore("simulate", "own_task:Own", *QUICK, "--no-privacy", "--out", "one")
+    before = {path: path.read_bytes() for path in (here / "one").iterdir() if path.is_file()}
+    code, _, err = fedcore("simulate", "own_task:Own", *QUICK, "--out", "one")
+    assert code == 2
+    assert "holds another run" in err
+    assert "--resume one" in err
+    assert {path: path.read_bytes() for path in (here / "one").iterdir() if path.is_file()} == before
+
+
+def test_a_finished_run_is_not_resumed(here, fedcore):
+    fedcore("simulate", "own_task:Own", *QUICK, "--no-privacy", "--out", "one")
+    code, _, err = fedcore("simulate", "--resume", "one")
+    assert code == 2
+    assert "is finished" in err
+
+
+def interrupt(running: subprocess.Popen, run: Path, *, after_round: int) -> tuple[int, str]:
+    """Send Ctrl-C once some rounds are committed; return exit code and standard error."""
+    deadline = time.monotonic() + 60
+    journal = run / "rounds.jsonl"
+    while not (journal.exists() and len(journal.read_text().splitlines()) >= after_round):
+        assert time.monotonic() < deadline, "the run wrote no round in a minute"
+        assert running.poll() is None, running.communicate()
+        time.sleep(0.01)
+    os.kill(running.pid, signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    return running.returncode, err
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_run_stopped_by_ctrl_c_goes_on_to_the_very_same_model(here, fedcore, workers):
+    settings = ["own_task:Own", "--rounds", "150", "--clients", "4", "--no-privacy", "--set", "federation.server-momentum=0.5"]
+    settings += ["--set", "federation.averaging=0.5", "--workers", workers]
+    code, err = interrupt(process("simulate", *settings, "--out", "stopped", cwd=here), here / "stopped", after_round=5)
+    assert code == 130, err
+    assert "fedcore simulate --resume stopped" in err
+    assert not (here / "stopped" / "summary.json").exists()
+
+    code, _, err = fedcore("simulate", "--resume", "stopped", "--workers", "1")
+    assert code == 0, err
+    fedcore("simulate", *settings, "--out", "whole")
+    stopped, whole = (load_file(here / name / "model.safetensors") for name in ("stopped", "whole"))
+    assert all(torch.equal(stopped[name], whole[name]) for name in whole)
+    rounds = [json.loads(line)["round"] for line in (here / "stopped" / "rounds.jsonl").read_text().splitlines()]
+    assert rounds == list(range(1, 151))
+
+
+def test_a_new_task_runs_as_it_is_and_so_does_its_test(here, fedcore):
+    code, out, _ = fedcore("new", "mine")
+    assert code == 0
+    assert "fedcore simulate plan.toml" in out
+    for arguments in (["-m", "pytest", "-q"], ["-c", "from fedcore.cli import main; main()", "simulate", "plan.toml"]):
+        done = subprocess.run([sys.executable, *arguments], cwd=here / "mine", capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert fedcore("new", "mine")[0] == 2
+
+
+def test_the_new_task_is_about_25_lines_long(here, fedcore):
+    fedcore("new", "mine")
+    lines = [line for line in (here / "mine" / "my_task.py").read_text().splitlines() if line.strip()]
+    assert len(lines) <= 25
