@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from fedcore.cli import main
 
-OWN_TASK = '''
+OWN_TASK = """
 import torch
 from torch import nn
 from fedcore import Classification, Examples
@@ -58,7 +58,7 @@ class Normed(Own):
         return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
 
 nothing = 5
-'''
+"""
 
 
 @pytest.fixture
@@ -226,7 +226,16 @@ def interrupt(running: subprocess.Popen, run: Path, *, after_round: int) -> tupl
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_run_stopped_by_ctrl_c_goes_on_to_the_very_same_model(here, fedcore, workers):
-    settings = ["own_task:Own", "--rounds", "150", "--clients", "4", "--no-privacy", "--set", "federation.server-momentum=0.5"]
+    settings = [
+        "own_task:Own",
+        "--rounds",
+        "150",
+        "--clients",
+        "4",
+        "--no-privacy",
+        "--set",
+        "federation.server-momentum=0.5",
+    ]
     settings += ["--set", "federation.averaging=0.5", "--workers", workers]
     code, err = interrupt(process("simulate", *settings, "--out", "stopped", cwd=here), here / "stopped", after_round=5)
     assert code == 130, err
@@ -247,7 +256,9 @@ def test_a_new_task_runs_as_it_is_and_so_does_its_test(here, fedcore):
     assert code == 0
     assert "fedcore simulate plan.toml" in out
     for arguments in (["-m", "pytest", "-q"], ["-c", "from fedcore.cli import main; main()", "simulate", "plan.toml"]):
-        done = subprocess.run([sys.executable, *arguments], cwd=here / "mine", capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=here / "mine", capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
     assert fedcore("new", "mine")[0] == 2
 

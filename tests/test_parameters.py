@@ -64,7 +64,9 @@ def test_a_bound_model_trains_in_the_buffer():
 
 
 def test_another_models_parameters_are_refused_with_the_first_difference():
-    with pytest.raises(LayoutError, match=r"expected tensor '0.weight' of shape \(3, 2\), found '0.weight' of shape \(4, 2\)"):
+    with pytest.raises(
+        LayoutError, match=r"expected tensor '0.weight' of shape \(3, 2\), found '0.weight' of shape \(4, 2\)"
+    ):
         Parameters.from_model(model(3)).copy_to(model(4))
     with pytest.raises(LayoutError, match="different models"):
         build_parameters(1.0).add_(Parameters(torch.ones(1), Layout(("other",), ((1,),), 1)))

@@ -34,7 +34,14 @@ def test_all_problems_in_all_sections_are_told_at_once():
     )
     assert len(found) == 6
     told = "\n".join(found)
-    for expected in ("'clients'", "rounds", "'training'", "learning-rate", "exactly one of epsilon", "multiple of 1/64"):
+    for expected in (
+        "'clients'",
+        "rounds",
+        "'training'",
+        "learning-rate",
+        "exactly one of epsilon",
+        "multiple of 1/64",
+    ):
         assert expected in told
 
 
@@ -43,14 +50,26 @@ def test_all_problems_in_all_sections_are_told_at_once():
     [
         ({"privacy": {"epsilonn": 1}}, "unknown key in [privacy]: 'epsilonn'; did you mean 'epsilon'?"),
         ({"privacy": {"noise_multiplier": 1}}, "did you mean 'noise-multiplier'?"),
-        ({"audit": {"limits": [{"metric": "accuracy", "at_most": 0.1}], "sensitive": ["a"]}}, "did you mean 'at-most'?"),
+        (
+            {"audit": {"limits": [{"metric": "accuracy", "at_most": 0.1}], "sensitive": ["a"]}},
+            "did you mean 'at-most'?",
+        ),
         ({"privcy": {}}, "unknown section: 'privcy'; did you mean 'privacy'?"),
         ({"zzz": {}}, "known are task, federation"),
         ({"privacy": {"unit": "record", "epsilon": 0.0}}, "privacy.epsilon: expected greater than 0, found 0.0"),
         ({"privacy": {"unit": "record", "epsilon": -1.0}}, "privacy.epsilon: expected greater than 0, found -1.0"),
-        ({"privacy": {"unit": "record", "epsilon": 1.0, "delta": 1.0}}, "privacy.delta: expected less than 1, found 1.0"),
-        ({"privacy": {"unit": "record", "epsilon": 1.0, "delta": 0}}, "privacy.delta: expected greater than 0, found 0"),
-        ({"privacy": {"unit": "patient", "epsilon": 1.0}}, "privacy.unit: expected 'none' or 'record', found 'patient'"),
+        (
+            {"privacy": {"unit": "record", "epsilon": 1.0, "delta": 1.0}},
+            "privacy.delta: expected less than 1, found 1.0",
+        ),
+        (
+            {"privacy": {"unit": "record", "epsilon": 1.0, "delta": 0}},
+            "privacy.delta: expected greater than 0, found 0",
+        ),
+        (
+            {"privacy": {"unit": "patient", "epsilon": 1.0}},
+            "privacy.unit: expected 'none' or 'record', found 'patient'",
+        ),
         ({"privacy": {"unit": "record", "epsilon": 1.0, "noise-multiplier": 1.0}}, "exactly one of epsilon"),
         ({"privacy": {"unit": "record", "epsilon": 1.0, "relation": "add-remove"}}, "privacy.nominal-batch: needed"),
         ({"privacy": {"unit": "record", "epsilon": float("inf")}}, "privacy.epsilon"),

@@ -116,7 +116,7 @@ def _discretisation(events: Iterable[PrivacyEvent]) -> float:
     """
     widest = 0.0
     for event in events:
-        single = 1.0 / event.noise_multiplier
+        single = 1.0 / max(event.noise_multiplier, _SMALLEST_NOISE)
         amplified = event.sampling_rate * math.sqrt(math.expm1(min(single**2, 700.0)))
         composed = math.sqrt(event.steps) * (single if event.sampling_rate == 1.0 else min(single, amplified))
         widest = max(widest, *(mu * mu / 2.0 + 10.0 * mu for mu in (single, composed)))

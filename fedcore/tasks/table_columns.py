@@ -5,8 +5,10 @@ A column's description fixes how each of its cells becomes inputs of a model, wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 from fedcore.audit.groups import UNKNOWN
@@ -47,17 +49,17 @@ class Numeric:
     @property
     def groups(self) -> tuple[str, ...]:
         """Names of the bands, from the lowest; ``unknown`` last."""
-        edges = [f"{edge:g}" if abs(edge) < 1e6 else str(edge) for edge in self.bands]
+        edges = [str(int(edge)) if edge.is_integer() else repr(edge) for edge in self.bands]
         if not edges:
             return ("any", UNKNOWN)
-        inner = (f"{below} to {above}" for below, above in zip(edges, edges[1:], strict=False))
+        inner = (f"{below} to {above}" for below, above in pairwise(edges))
         return (f"below {edges[0]}", *inner, f"{edges[-1]} and above", UNKNOWN)
 
     def problems(self) -> Iterator[str]:
         """What is wrong with the description."""
-        if not self.low < self.high:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             yield f"range: expected [low, high] with low < high, found [{self.low:g}, {self.high:g}]"
-        if any(first >= second for first, second in zip(self.bands, self.bands[1:], strict=False)):
+        if not all(first < second for first, second in pairwise((-math.inf, *self.bands, math.inf))):
             yield f"bands: expected rising edges, found {list(self.bands)}"
 
 

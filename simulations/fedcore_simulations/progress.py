@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -110,7 +111,7 @@ def _figures(record: RoundRecord) -> list[str]:
     if worst:
         told.append(f"worst group {worst[0]} {worst[1]:.3f}")
     if record.epsilon is not None:
-        told.append(f"ε {record.epsilon:.2f}")
+        told.append(f"ε {_rounded_up(record.epsilon):.2f}")
     return told
 
 
@@ -127,8 +128,13 @@ def _worst_group(groups: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> tuple
 def _privacy_words(summary: Mapping[str, Any]) -> str:
     if summary["unit"] is None:
         return "none"
-    epsilon = "∞" if summary["epsilon"] is None else f"{summary['epsilon']:.2f}"
+    epsilon = "∞" if summary["epsilon"] is None else f"{_rounded_up(summary['epsilon']):.2f}"
     return f"ε = {epsilon} per {summary['unit']}, δ = {summary['delta']:g}"
+
+
+def _rounded_up(epsilon: float) -> float:
+    """Two decimals, never less than what was spent."""
+    return math.ceil(epsilon * 100) / 100
 
 
 def _points(value: float | None) -> str:

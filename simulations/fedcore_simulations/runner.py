@@ -83,9 +83,10 @@ def simulate(
         FedcoreError: See ``fedcore.errors``; nothing is written when preparation fails.
     """
     plan = plan if isinstance(plan, RunPlan) else RunPlan.from_mapping(plan or {})
-    if isinstance(task, str):
-        plan = plan.updated(task={"name": task})
-    ready = prepare(load_task(plan) if task is None or isinstance(task, str) else checked_task(task, "task"), plan)
+    if task is not None:
+        plan = plan.updated(task={"name": task if isinstance(task, str) else _reference(task)})
+    made = load_task(plan) if task is None or isinstance(task, str) else checked_task(task, plan.task.name)
+    ready = prepare(made, plan)
     directory = RunDirectory.create(Path(out), ready.plan) if out is not None else None
     return _run(ready, init_state(ready.task, ready.plan), directory, progress, command)
 
@@ -158,6 +159,11 @@ def _run(
     if directory is not None:
         results.write(directory, rounds=None)
     return _result(ready, outcome, results, records)
+
+
+def _reference(task: Task) -> str:
+    """The ``module:object`` of a task's class, so that the plan on disk names what was run."""
+    return f"{type(task).__module__}:{type(task).__qualname__}"
 
 
 @contextmanager

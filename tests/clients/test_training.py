@@ -128,7 +128,9 @@ def test_private_training_is_dp_sgd_one_record_at_a_time():
         training={"precision": "float64", "max_physical_batch": 7},
     )
     local, client, update = moved(plan)
-    expected = reference_private_step(local, client, noise_seed=derive_seed(0, "test noise", "train", 1, 0, client.name))
+    expected = reference_private_step(
+        local, client, noise_seed=derive_seed(0, "test noise", "train", 1, 0, client.name)
+    )
     assert torch.allclose(update.difference.buffer, expected, atol=1e-12, rtol=0)
 
 
@@ -233,7 +235,9 @@ def test_an_empty_batch_still_adds_its_noise(model):
 
 
 def test_a_record_of_nan_changes_no_more_than_leaving_it_out():
-    plan = build_private_plan(privacy={"sampling_rate": 1.0, "noise_multiplier": 0.0}, training={"precision": "float64"})
+    plan = build_private_plan(
+        privacy={"sampling_rate": 1.0, "noise_multiplier": 0.0}, training={"precision": "float64"}
+    )
     client = build_client(rows=10)
     broken = client.training.columns["inputs"].clone()
     broken[3] = float("nan")
@@ -266,9 +270,7 @@ def test_where_the_number_of_records_is_secret_it_does_not_travel():
 
 
 def test_privacy_has_a_step_length_of_its_own():
-    one, two = (
-        moved(build_private_plan(privacy={"learning_rate": rate}))[2].difference.buffer for rate in (0.1, 0.2)
-    )
+    one, two = (moved(build_private_plan(privacy={"learning_rate": rate}))[2].difference.buffer for rate in (0.1, 0.2))
     default = moved(build_private_plan())[2].difference.buffer
     assert torch.equal(one, default)
     assert not torch.equal(one, two)

@@ -50,9 +50,10 @@ def test_every_document_can_be_reached_from_the_readme() -> None:
     assert reached >= set(PAGES)
 
 
-@pytest.mark.parametrize("module", packaged_modules(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_module_says_what_it_is(module: Path) -> None:
-    assert ast.get_docstring(ast.parse(module.read_text(encoding="utf-8")))
+def test_every_module_says_what_it_is() -> None:
+    silent = [name_of(module) for module in packaged_modules() if not ast.get_docstring(ast.parse(module.read_text()))]
+
+    assert silent == []
 
 
 def _anchors(page: Path) -> set[str]:

@@ -34,14 +34,16 @@ def plan_of(name: str, precision: str = "float64") -> RunPlan:
     sections = {key: dict(value) for key, value in PLANS[name].items()}
     sections["training"] = {**sections.get("training", {}), "precision": precision}
     sections["federation"] = {"weighting": None, **sections.get("federation", {})}
-    return build_plan(audit={"sensitive": ["sex"]}, **sections)
+    return build_plan(task={"name": "tests.builders:TinyTask"}, audit={"sensitive": ["sex"]}, **sections)
 
 
 def through_flower(plan: RunPlan, tamper=None) -> tuple[Outcome, list[dict]]:
     ready = prepare(TinyTask(), plan)
     clients = {client.name: client for client in ready.clients}
     app = build_client_app(
-        TinyTask(), name=lambda context: context.node_config["name"], load=lambda context, _: clients[context.node_config["name"]]
+        TinyTask(),
+        name=lambda context: context.node_config["name"],
+        load=lambda context, _: clients[context.node_config["name"]],
     )
     outcomes, rounds = [], []
     server = build_server_app(

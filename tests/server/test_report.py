@@ -565,10 +565,12 @@ class TestPrivacy:
     def test_that_is_void_is_not_headlined_as_an_epsilon(self, tmp_path: Path) -> None:
         summary = {"epsilon": 7.99, "delta": 1e-5, "warnings": ["noise = 'test': there is NO privacy"]}
         privacy = privacy_of(valid=False)
-        text = page_of(write_run(tmp_path, summary=summary, files={"privacy.json": privacy})).text
+        lines = [round_of(1, epsilon=7.99)]
+        text = page_of(write_run(tmp_path, summary=summary, rounds=lines, files={"privacy.json": privacy})).text
         assert "Privacy void The guarantee does not hold" in text
         assert "there is NO privacy." in text
         assert "ε = 7.99" not in text
+        assert "ε spent" not in text
 
     def test_section_is_absent_without_a_promise(self, binary: Page) -> None:
         assert "no guarantee" in binary.text

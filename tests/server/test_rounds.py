@@ -236,7 +236,10 @@ def test_an_aggregate_does_not_depend_on_the_order_of_updates(aggregator):
 
 def test_the_uniform_sum_moves_by_at_most_its_sensitivity_when_a_client_is_left_out():
     aggregator, clip = UniformMean(), 1.5
-    updates = [build_update(n, *torch.randn(3, generator=torch.Generator().manual_seed(i)).tolist()) for i, n in enumerate("abcd")]
+    updates = [
+        build_update(n, *torch.randn(3, generator=torch.Generator().manual_seed(i)).tolist())
+        for i, n in enumerate("abcd")
+    ]
     transform = NormClip(max_norm=clip)
 
     def total(included):

@@ -73,7 +73,18 @@ def test_by_column_makes_a_client_of_each_value_that_occurs():
 
 @pytest.mark.parametrize(
     "specification",
-    ["idd", "dirichlet", "dirichlet:0", "dirichlet:-1", "dirichlet:x", "shards:0", "shards:1.5", "sizes:normal", "iid:3", ""],
+    [
+        "idd",
+        "dirichlet",
+        "dirichlet:0",
+        "dirichlet:-1",
+        "dirichlet:x",
+        "shards:0",
+        "shards:1.5",
+        "sizes:normal",
+        "iid:3",
+        "",
+    ],
 )
 def test_a_specification_that_means_nothing_is_a_plan_error(specification):
     with pytest.raises(PlanError, match="expected iid, dirichlet:A"):

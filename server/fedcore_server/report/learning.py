@@ -85,7 +85,7 @@ def _series_figure(title: str, said: str, values: Sequence[tuple[int, float | No
     quantity = Quantity(name=title, cost=True)
     points = [(float(number), value) for number, value in values]
     chart = LineChart(
-        curves=[Curve(name="", points=points)], quantity=quantity, says=f"{title} over the rounds. {said}"
+        curves=[Curve(name="", points=points)], quantity=quantity, zero=True, says=f"{title} over the rounds. {said}"
     )
     rows = [[str(number), _cell(value, quantity)] for number, value in values]
     return Figure(

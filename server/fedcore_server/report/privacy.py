@@ -55,7 +55,6 @@ def terms(record: RunRecord) -> tuple[Entry, ...]:
         "noise multiplier": found.get("noise_multiplier"),
         "clip norm": found.get("clip_norm"),
         "sampling rate": rate,
-        "mechanism": found.get("mechanism"),
     }
     return tuple(_entry(name, value) for name, value in values.items() if value is not None)
 
@@ -67,8 +66,9 @@ def statement(content: Mapping[str, Any]) -> tuple[Entry, ...]:
 
 def _spending(record: RunRecord, rounds: Sequence[Round], note: str) -> Figure:
     unit, delta = unit_words(record), delta_text(record.summary.get("delta"))
-    final = rounds[-1].epsilon
-    said = f"{EPSILON.text(final)} per {unit} after round {rounds[-1].number}, at δ = {delta}."
+    void = record.privacy.get("valid") is False
+    said = f"{EPSILON.text(rounds[-1].epsilon)} per {unit} after round {rounds[-1].number}, at δ = {delta}."
+    said = f"The guarantee is void; with secure noise it would be {said}" if void else said
     chart = LineChart(
         curves=[Curve(name="ε", points=[(float(one.number), one.epsilon) for one in rounds])],
         quantity=EPSILON,
@@ -78,7 +78,7 @@ def _spending(record: RunRecord, rounds: Sequence[Round], note: str) -> Figure:
     )
     rows = [[str(one.number), EPSILON.text(one.epsilon, exact=True)] for one in rounds]
     return Figure(
-        title="ε spent",
+        title="Nominal ε" if void else "ε spent",
         sentence=said,
         picture=chart.draw(),
         table=Table(columns=["round", f"ε per {unit}"], rows=rows),

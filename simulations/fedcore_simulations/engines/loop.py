@@ -129,7 +129,9 @@ def _for_client(
     except FedcoreError:
         raise
     except Exception as error:
-        raise EngineError(f"{client.name} failed in round {request.round}:\n{traceback.format_exc(limit=-4)}") from error
+        raise EngineError(
+            f"{client.name} failed in round {request.round}:\n{traceback.format_exc(limit=-4)}"
+        ) from error
 
 
 def _make_job(task: Task, plan: RunPlan, clients: Sequence[Client], model: Tensor) -> Job:

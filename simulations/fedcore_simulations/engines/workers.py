@@ -71,7 +71,7 @@ class WorkerPool:
             if taken not in finished:
                 for connection in wait([c for _, c in self._workers if c not in idle]):
                     finished |= self._receive(connection)  # type: ignore[arg-type]
-                    idle.append(connection)  # type: ignore[arg-type]
+                    idle.append(connection)
             while taken in finished:
                 yield clients[taken], finished.pop(taken), self._slots[taken % self._num_slots]
                 taken += 1

@@ -1,0 +1,188 @@
+"""The schema that a run of ``tabular`` goes by: declared in a file, or drafted from the training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from fedcore.errors import DataError, PlanError
+from fedcore.held_out import held_out_rows
+from fedcore.tasks.table_columns import Binary, Categorical, Column, Ignored, Label, Numeric, Schema
+from fedcore.tasks.table_draft import draft_label, draft_schema
+from fedcore.tasks.table_file import Table, read_table
+from fedcore.tasks.table_schema import check_schema, nearest
+from fedcore.tasks.table_toml import read_schema
+from fedcore.tasks.tabular_settings import TabularSettings
+
+if TYPE_CHECKING:
+    from fedcore.plan import FederationSection
+
+_NO_LABEL = "tabular needs to know what to predict; give --label COLUMN"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettledSchema:
+    """A schema with its label, as the plan wants it.
+
+    Attributes:
+        table: The rows of ``task.data`` that have a label; ``None`` where the plan names no data.
+        preprocessing: What the privacy statement says of it.
+        notes: What was left out, in words without values.
+    """
+
+    schema: Schema
+    label: Label
+    table: Table | None
+    preprocessing: str
+    notes: tuple[str, ...]
+
+
+def settle_schema(settings: TabularSettings, federation: FederationSection) -> SettledSchema:
+    """Read or draft the schema, and fit it to the plan.
+
+    Raises:
+        PlanError: The plan names columns or classes that there are not; tells all.
+        DataError: The table or the schema file cannot be used.
+    """
+    table = read_table(settings.data) if settings.data else None
+    if settings.schema is not None:
+        return _declared(settings, table)
+    if table is None:
+        raise PlanError("task.data: tabular needs a table; give --data FILE.csv or FILE.parquet")
+    return _drafted(settings, table, federation)
+
+
+def labelled_rows(table: Table, label: str) -> tuple[Table, tuple[str, ...]]:
+    """The rows that have a label, and a note where some have none."""
+    known = table.words(label).codes >= 0
+    if known.all():
+        return table, ()
+    return table.select(known), (f"{int((~known).sum())} rows without a label are left out",)
+
+
+def _drafted(settings: TabularSettings, table: Table, federation: FederationSection) -> SettledSchema:
+    if settings.label is None:
+        raise PlanError(f"{_NO_LABEL}, one of {', '.join(table.columns)}")
+    _refuse_unknown_columns(settings, settings.label, table)
+    label = _with_positive(draft_label(table, settings.label), settings.positive)
+    table, notes = labelled_rows(table, label.name)
+    training = ~held_out_rows(len(table), federation.held_out, federation.seed).numpy()
+    draft = draft_schema(table.select(training), label=label, grouped=settings.sensitive)
+    left_out = (
+        f"column {name!r} is left out: it {reason}" for name, reason in draft.reasons.items() if name != settings.client
+    )
+    columns = tuple(_clients(table, one.name) if one.name == settings.client else one for one in draft.schema.columns)
+    return SettledSchema(
+        schema=_without_client(replace(draft.schema, columns=columns), settings.client),
+        label=label,
+        table=table,
+        preprocessing="not covered: column kinds, categories and ranges were drafted from the training rows and tell "
+        "something about them; declare a schema (fedcore schema FILE) to have them public",
+        notes=(*notes, *left_out),
+    )
+
+
+def _declared(settings: TabularSettings, table: Table | None) -> SettledSchema:
+    path = settings.schema
+    if path is None:
+        raise PlanError("task.options.schema: expected the path of a schema file")
+    schema = read_schema(path)
+    label = _with_positive(_declared_label(settings, schema, table), settings.positive)
+    schema = replace(schema, label=label, columns=tuple(one for one in schema.columns if one.name != label.name))
+    _refuse_undeclared_groups(settings, schema, path.name)
+    notes: tuple[str, ...] = ()
+    if table is not None:
+        _refuse_unknown_columns(settings, label.name, table)
+        check_schema(schema, table, source=path.name, grouped=settings.grouped)
+        notes = _undeclared_columns(schema, label, table)
+        table, unlabelled = labelled_rows(table, label.name)
+        notes += unlabelled
+    return SettledSchema(
+        schema=_without_client(schema, settings.client),
+        label=label,
+        table=table,
+        preprocessing=f"public: declared schema {path.name}",
+        notes=notes,
+    )
+
+
+def _declared_label(settings: TabularSettings, schema: Schema, table: Table | None) -> Label:
+    """The schema's own label, or the classes of the column that the plan names."""
+    if schema.label is not None and settings.label in (None, schema.label.name):
+        return schema.label
+    if settings.label is None:
+        raise PlanError(f"{_NO_LABEL}, or declare [label] in the schema")
+    column = schema.column(settings.label)
+    if isinstance(column, Categorical | Binary) and len(column.categories) >= 2:
+        return Label(name=column.name, classes=column.categories)
+    if table is None:
+        raise PlanError(f"the schema declares no classes for label {settings.label!r}; add them under [label]")
+    _refuse_unknown_columns(settings, settings.label, table)
+    return draft_label(table, settings.label)
+
+
+def _with_positive(label: Label, positive: str | None) -> Label:
+    """The label with the class that was asked for as its second."""
+    if positive is None:
+        return label
+    if positive not in label.classes or len(label.classes) != 2:
+        raise PlanError(
+            f"task.options.positive: expected one of two classes of {label.name!r}, found {positive!r}; "
+            f"its classes are {', '.join(label.classes)}"
+        )
+    negative = next(name for name in label.classes if name != positive)
+    return replace(label, classes=(negative, positive))
+
+
+def _clients(table: Table, name: str) -> Categorical:
+    """Every value is a client, and clients are public."""
+    return Categorical(name=name, categories=tuple(sorted(table.words(name).values)), use=False)
+
+
+def _without_client(schema: Schema, client: str | None) -> Schema:
+    """The schema in which the column that says whose a row is, is no input; there must be another one."""
+    columns = tuple(replace(one, use=False) if one.name == client else one for one in schema.columns)
+    if not any(column.use for column in columns):
+        raise DataError("no column is left as an input; fedcore schema FILE shows what each one is taken for")
+    return replace(schema, columns=columns)
+
+
+def _refuse_unknown_columns(settings: TabularSettings, label: str, table: Table) -> None:
+    wanted = {label: "task.options.label", **settings.grouped}
+    problems = [
+        f"{key}: there is no column {name!r} in {table.source}; {nearest(name, table.columns)}"
+        for name, key in wanted.items()
+        if name not in table.columns
+    ]
+    if label in settings.grouped:
+        problems.append(f"{settings.grouped[label]}: column {label!r} is the label; name another one")
+    if problems:
+        raise PlanError(problems)
+
+
+def _refuse_undeclared_groups(settings: TabularSettings, schema: Schema, source: str) -> None:
+    names = [column.name for column in schema.columns]
+    problems = [
+        f"{key}: column {name!r} {problem} in schema {source}"
+        for name, key in settings.grouped.items()
+        for problem in _group_problems(schema.column(name), nearest(name, names))
+    ]
+    if problems:
+        raise PlanError(problems)
+
+
+def _group_problems(column: Column | None, hint: str) -> Iterator[str]:
+    if column is None:
+        yield f"is not declared ({hint})"
+    elif isinstance(column, Ignored):
+        yield "has groups only if it is not ignored: give it a kind (and use = false to keep it out of the inputs)"
+    elif isinstance(column, Numeric) and not column.bands:
+        yield "has groups only with bands = [...]: declare them"
+
+
+def _undeclared_columns(schema: Schema, label: Label, table: Table) -> tuple[str, ...]:
+    known: Iterable[str] = {label.name, *(column.name for column in schema.columns)}
+    return tuple(
+        f"column {name!r} is left out: the schema does not declare it" for name in table.columns if name not in known
+    )

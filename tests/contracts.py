@@ -1,0 +1,65 @@
+"""Contract tests of the plug-in points: subclass one for a plug-in of your own."""
+
+from __future__ import annotations
+
+import torch
+
+from fedcore.parameters import Parameters
+from fedcore.task import Task, check_task, load_examples
+from tests.builders import build_layout
+
+
+class TaskContract:
+    """Set `make_task`."""
+
+    def make_task(self) -> Task:
+        raise NotImplementedError
+
+    def test_it_keeps_every_part_of_the_contract(self):
+        task = self.make_task()
+        assert isinstance(task, Task)
+        check_task(task, task.build_model(), load_examples(task, None))
+
+    def test_two_models_from_one_seed_are_equal(self):
+        models = []
+        for _ in range(2):
+            torch.manual_seed(0)
+            models.append(Parameters.from_model(self.make_task().build_model()).buffer)
+        assert torch.equal(*models)
+
+    def test_the_loss_of_a_row_does_not_depend_on_the_others(self):
+        task = self.make_task()
+        model, examples = task.build_model().eval(), load_examples(task, None)
+        together = task.loss(model, examples.batch(slice(0, 4)))
+        alone = torch.cat([task.loss(model, examples.batch(slice(row, row + 1))) for row in range(4)])
+        assert torch.allclose(together, alone, atol=1e-5)
+
+    def test_measures_of_parts_add_up_to_the_measure_of_the_whole(self):
+        task = self.make_task()
+        model, examples = task.build_model().eval(), load_examples(task, None)
+        with torch.no_grad():
+            whole = task.measure(model, examples.batch(slice(0, 20)))
+            parts = task.measure(model, examples.batch(slice(0, 7))) + task.measure(model, examples.batch(slice(7, 20)))
+        assert whole.counts == parts.counts
+        for name, mean in whole.means().items():
+            assert abs(mean - parts.means()[name]) < 1e-4
+
+
+class TransformContract:
+    """Set `make_transform`."""
+
+    def make_transform(self):
+        raise NotImplementedError
+
+    def test_it_leaves_the_layout_and_the_input_as_they_are(self):
+        update = Parameters(torch.tensor([3.0, -4.0, 12.0]), build_layout(3))
+        before = update.buffer.clone()
+        for half in (self.make_transform().on_client, self.make_transform().on_server):
+            assert half(update).layout == update.layout
+            assert torch.equal(update.buffer, before)
+
+    def test_it_stays_finite(self):
+        for values in ([0.0, 0.0, 0.0], [1e30, -1e30, 1e30]):
+            update = Parameters(torch.tensor(values), build_layout(3))
+            transform = self.make_transform()
+            assert bool(torch.isfinite(transform.on_server(transform.on_client(update)).buffer).all())

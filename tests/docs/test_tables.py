@@ -1,0 +1,51 @@
+"""Tables that list all of something list all of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import fedcore.task_families
+from fedcore.audit.rates import METRICS
+from fedcore.privacy.statement import privacy_statement
+from fedcore_simulations import simulate
+from tests.builders import TinyTask, build_privacy
+from tests.docs.pages import ROOT, prose
+
+
+def test_the_readme_lists_every_file_of_a_run(tmp_path: Path) -> None:
+    plan = {"federation": {"clients": 2, "rounds": 1}, "training": {"device": "cpu"}, "engine": {"workers": 1}}
+    simulate(TinyTask(rows=40), plan, out=tmp_path / "run")
+    left = {f"{path.name}/" if path.is_dir() else path.name for path in (tmp_path / "run").iterdir()}
+
+    assert _listed("README.md", "What a run leaves behind") == left
+
+
+def test_the_privacy_page_explains_every_field_of_a_statement() -> None:
+    statement = privacy_statement(
+        build_privacy(), rounds=1, client_sizes=[10], preprocessing="", model_sha256="", versions={}
+    )
+
+    assert _listed("docs/privacy.md", "The statement") == set(statement)
+
+
+def test_the_audit_page_explains_every_metric() -> None:
+    assert _listed("docs/audit.md", "Metrics") == set(METRICS)
+
+
+def test_the_task_page_lists_every_family() -> None:
+    families = {
+        name
+        for name, kind in vars(fedcore.task_families).items()
+        if isinstance(kind, type) and not name.startswith("_") and kind.__module__ == "fedcore.task_families"
+    }
+
+    assert _listed("docs/write-a-task.md", "The task") == families
+
+
+def _listed(page: str, heading: str) -> set[str]:
+    """Everything in code in the first column of the table under a heading."""
+    section = re.split(r"^## ", prose(ROOT / page), flags=re.M)
+    (found,) = (text for text in section if text.startswith(f"{heading}\n"))
+    cells = re.findall(r"^\| (`[^|]*`) \|", found, re.M)
+    return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
