@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
@@ -24,6 +25,9 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 OpenUnit = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1, strict=True)]
+
+
+_PARTITION = re.compile(r"iid|dirichlet:(?=[\d.]*[1-9])\d*\.?\d+(e-?\d+)?|shards:[1-9]\d*|by:.+|sizes:lognormal")
 
 
 def _kebab(name: str) -> str:
@@ -210,9 +214,9 @@ class RunPlan(BaseModel):
         return cls.model_validate(sections)
 
     @classmethod
-    def from_toml(cls, path: Path) -> RunPlan:
+    def from_toml(cls, path: Path | str) -> RunPlan:
         """Read a plan file."""
-        return cls.from_mapping(read_toml(path))
+        return cls.from_mapping(read_toml(Path(path)))
 
     def updated(self, **sections: Mapping[str, Any]) -> RunPlan:
         """A plan with some keys of some sections replaced; checked anew."""
@@ -274,16 +278,30 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 def _contradictions(sections: Mapping[str, _Section]) -> Iterator[str]:
     """What is wrong between keys that are each right by themselves."""
-    federation, privacy, audit = (sections.get(name) for name in ("federation", "privacy", "audit"))
+    names = ("federation", "training", "privacy", "audit")
+    federation, training, privacy, audit = (sections.get(name) for name in names)
+    if isinstance(training, TrainingSection):
+        yield from _training_contradictions(training)
     if isinstance(federation, FederationSection):
         yield from _federation_contradictions(federation)
     if isinstance(privacy, PrivacySection):
         yield from _privacy_contradictions(privacy)
+        if isinstance(federation, FederationSection) and _weighs_by_a_secret(federation, privacy):
+            yield "federation.weighting: examples cannot be used with relation add-remove, where their number is secret"
     if isinstance(audit, AuditSection):
         yield from _audit_contradictions(audit)
 
 
+def _weighs_by_a_secret(federation: FederationSection, privacy: PrivacySection) -> bool:
+    return privacy.unit != "none" and privacy.relation == "add-remove" and federation.weighting == "examples"
+
+
 def _federation_contradictions(federation: FederationSection) -> Iterator[str]:
+    if not _PARTITION.fullmatch(federation.partition):
+        yield (
+            "federation.partition: expected iid, dirichlet:A with A > 0, shards:K, by:COLUMN or sizes:lognormal, "
+            f"found {federation.partition!r}"
+        )
     if (federation.cohort_size or 0) > federation.clients:
         yield f"federation.cohort-size: expected at most clients = {federation.clients}, found {federation.cohort_size}"
     if federation.quorum > (federation.cohort_size or federation.clients):
@@ -304,7 +322,13 @@ def _privacy_contradictions(privacy: PrivacySection) -> Iterator[str]:
         )
 
 
+def _training_contradictions(training: TrainingSection) -> Iterator[str]:
+    if "lr" in training.optimizer_options:
+        yield "training.optimizer-options: lr is set by learning-rate; remove it here"
+
+
 def _audit_contradictions(audit: AuditSection) -> Iterator[str]:
+    yield from (problem for limit in audit.limits for problem in _limit_problems(limit))
     bins = Fraction(str(audit.threshold)) * audit.score_bins
     if bins.denominator != 1:
         yield (
@@ -313,6 +337,18 @@ def _audit_contradictions(audit: AuditSection) -> Iterator[str]:
         )
     if audit.limits and not audit.sensitive:
         yield "audit.limits: there are limits, and no attribute in audit.sensitive that they could hold for"
+
+
+def _limit_problems(limit: LimitSection) -> tuple[str, ...]:
+    from fedcore.audit.settings import Limit
+
+    try:
+        Limit.of(
+            limit.metric, attribute=limit.attribute, kind=limit.kind, at_most=limit.at_most, at_least=limit.at_least
+        )
+    except PlanError as error:
+        return tuple(f"audit.limits: {problem}" for problem in error.problems)
+    return ()
 
 
 def _explain(section: str, model: type[_Section], problem: Any) -> str:

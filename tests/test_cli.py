@@ -98,7 +98,8 @@ QUICK = ["--rounds", "2", "--clients", "3", "--workers", "1"]
 def test_help_and_refusals_import_nothing_heavy():
     code = (
         "import sys; from fedcore.cli import build_app; build_app(); import fedcore_simulations.options;"
-        "heavy = {'torch', 'flwr', 'opacus', 'sklearn', 'pandas', 'scipy'} & set(sys.modules); sys.exit(repr(heavy) if heavy else 0)"
+        "heavy = {'torch', 'flwr', 'opacus', 'sklearn', 'pandas', 'scipy'} & set(sys.modules);"
+        "sys.exit(repr(heavy) if heavy else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

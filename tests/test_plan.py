@@ -79,6 +79,19 @@ def test_all_problems_in_all_sections_are_told_at_once():
         ({"federation": {"clients": 2.5}}, "federation.clients"),
         ({"audit": {"limits": [{"metric": "accuracy"}]}}, "no attribute in audit.sensitive"),
         ({"engine": {"workers": -1}}, "engine.workers"),
+        ({"federation": {"partition": "dirichlet:0"}}, "federation.partition: expected iid, dirichlet:A with A > 0"),
+        ({"training": {"optimizer-options": {"lr": 1.0}}}, "lr is set by learning-rate"),
+        (
+            {
+                "privacy": {"unit": "record", "epsilon": 1.0, "relation": "add-remove", "nominal-batch": 5.0},
+                "federation": {"weighting": "examples"},
+            },
+            "federation.weighting: examples cannot be used with relation add-remove",
+        ),
+        (
+            {"audit": {"sensitive": ["a"], "limits": [{"metric": "acuracy", "at-most": 0.1}]}},
+            "audit.limits: limit: unknown metric 'acuracy'; did you mean 'accuracy'?",
+        ),
     ],
 )
 def test_a_problem_says_where_what_was_expected_and_what_was_found(mapping, expected):
@@ -147,7 +160,7 @@ def test_options_lie_over_the_scenario_and_settings_over_options():
 
 @pytest.mark.parametrize("setting", ["rounds", "rounds=3", "federation.=3", ".rounds=3", "=3"])
 def test_a_setting_without_section_key_and_value_is_refused(setting):
-    with pytest.raises(PlanError, match="expected section.key=value"):
+    with pytest.raises(PlanError, match=r"expected section\.key=value"):
         plan_from_options("digits", {}, [setting])
 
 

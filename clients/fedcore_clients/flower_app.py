@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
+from fedcore.errors import TaskError
 from fedcore.plan import RunPlan
 from fedcore.task import Task
+from fedcore.transforms import UpdateTransform
 from fedcore.wire import (
     pack_name,
     pack_report,
@@ -21,23 +23,28 @@ from fedcore.wire import (
 from fedcore_clients.device import resolve_device
 from fedcore_clients.evaluation import evaluate_locally
 from fedcore_clients.local_model import Client, LocalModel
+from fedcore_clients.probe import probe_isolation
 from fedcore_clients.training import train_locally
 
 LoadClient = Callable[[Context, RunPlan], Client]
 NameClient = Callable[[Context], str]
 
 
-def build_client_app(task: Task, *, name: NameClient, load: LoadClient) -> ClientApp:
+def build_client_app(
+    task: Task, *, name: NameClient, load: LoadClient, transforms: Mapping[str, UpdateTransform] | None = None
+) -> ClientApp:
     """A ClientApp that trains and evaluates `task` on one client's data.
 
-    Code never travels: the task is the one that is installed here, whatever the request names.
+    Code never travels, and nothing is imported because a message names it: the task is the one that is
+    installed here, and so are the transforms.
 
     Args:
         name: The client's name, from Flower's context.
         load: Opens the client's data, split into training and held-out rows, for a plan.
+        transforms: The update transforms that a plan may name here; a plan that names another is refused.
     """
     app = ClientApp()
-    desk = _Desk(task, load)
+    desk = _Desk(task, load, transforms or {})
 
     @app.query()
     def who(message: Message, context: Context) -> Message:
@@ -61,9 +68,10 @@ def build_client_app(task: Task, *, name: NameClient, load: LoadClient) -> Clien
 class _Desk:
     """Keeps model and data warm between messages of one plan."""
 
-    def __init__(self, task: Task, load: LoadClient) -> None:
+    def __init__(self, task: Task, load: LoadClient, transforms: Mapping[str, UpdateTransform]) -> None:
         self._task = task
         self._load = load
+        self._transforms = transforms
         self._local: LocalModel | None = None
         self._clients: dict[int, Client] = {}
 
@@ -71,9 +79,18 @@ class _Desk:
         """The model and the client's data for the plan of `message`."""
         plan = unpack_plan(message.content)
         if self._local is None or self._local.plan.sha256 != plan.sha256:
-            self._local, self._clients = LocalModel(self._task, plan, resolve_device(plan.training.device)), {}
+            self._local, self._clients = self._model(plan), {}
         if context.node_id not in self._clients:
             dtype: torch.dtype = self._local.dtype
-            client = self._load(context, plan).to(dtype=dtype, device=self._local.device)
-            self._clients[context.node_id] = client
+            client = self._load(context, plan)
+            if self._local.privacy is not None:
+                probe_isolation(self._task, self._task.build_model(), client.training)
+            self._clients[context.node_id] = client.to(dtype=dtype, device=self._local.device)
         return self._local, self._clients[context.node_id]
+
+    def _model(self, plan: RunPlan) -> LocalModel:
+        unknown = [name for name in plan.federation.transforms if name not in self._transforms]
+        if unknown:
+            raise TaskError(f"the plan names transforms that are not installed for use here: {', '.join(unknown)}")
+        chosen = [self._transforms[name] for name in plan.federation.transforms]
+        return LocalModel(self._task, plan, resolve_device(plan.training.device), chosen)

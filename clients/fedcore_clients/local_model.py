@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from fedcore.plan import RunPlan
 from fedcore.privacy.plan import PrivacyPlan
 from fedcore.seeding import derive_seed
 from fedcore.task import Task
-from fedcore.transforms import load_transforms
+from fedcore.transforms import UpdateTransform
 from fedcore_clients.per_example import PerExampleGradients
 
 
@@ -43,7 +44,9 @@ class LocalModel:
         per_example: Per-record gradients, where the plan promises record-level privacy.
     """
 
-    def __init__(self, task: Task, plan: RunPlan, device: torch.device) -> None:
+    def __init__(
+        self, task: Task, plan: RunPlan, device: torch.device, transforms: Sequence[UpdateTransform] = ()
+    ) -> None:
         self.task = task
         self.plan = plan
         self.device = device
@@ -55,7 +58,7 @@ class LocalModel:
         self.parameters = bind(self.model, self.dtype, device)
         self.gradient = bind_gradients(self.model, self.parameters)
         self.trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.transforms = load_transforms(plan)
+        self.transforms = tuple(transforms)
         self.privacy = PrivacyPlan.from_run_plan(plan)
         self.per_example = (
             PerExampleGradients(task, self.model, max_physical_batch=plan.training.max_physical_batch)

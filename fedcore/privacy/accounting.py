@@ -57,7 +57,7 @@ def epsilon_of(events: tuple[PrivacyEvent, ...] | PrivacyEvent, delta: float) ->
 
 @lru_cache(maxsize=256)
 def calibrate_noise_multiplier(*, epsilon: float, delta: float, sampling_rate: float, steps: int) -> float:
-    """The smallest noise multiplier, to three digits, for which `steps` steps keep (`epsilon`, `delta`).
+    """The smallest noise multiplier, to four decimals, for which `steps` steps keep (`epsilon`, `delta`).
 
     Returns:
         A multiplier whose ε by `epsilon_of` is at most `epsilon`, never a hair more.

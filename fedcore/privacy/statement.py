@@ -32,8 +32,10 @@ def privacy_statement(
     plan: PrivacyPlan,
     *,
     rounds: int,
+    asked: int,
     client_sizes: Sequence[int],
     preprocessing: str,
+    verification: str,
     model_sha256: str,
     versions: Mapping[str, str],
     deviations: Sequence[str] = (),
@@ -41,18 +43,22 @@ def privacy_statement(
     """Write the statement of a released model.
 
     Args:
-        rounds: Rounds whose updates were computed; every client is charged for all of them.
+        rounds: Rounds that were committed.
+        asked: How often a cohort was asked to train, failed attempts included; every client is charged for all.
         client_sizes: Number of training records of each client, for the comparison of δ with 1/N; empty where
             it is secret.
         preprocessing: Whether scales, vocabularies and schema came from public knowledge or from the data.
+        verification: Which checks of the guarantee were run on this task and model.
         deviations: What happened that the guarantee does not foresee, in words.
 
     Returns:
         The content of ``privacy.json``: plain values only; an infinite ε is ``None`` with a deviation.
     """
-    event = plan.event(rounds)
+    event = plan.event(asked)
     epsilon = epsilon_of(event, plan.delta)
     noted = [*deviations, *_own_deviations(plan, epsilon, client_sizes)]
+    if asked > rounds:
+        noted.append(f"{asked - rounds} attempts at a round failed; what clients sent in them is charged too")
     return {
         "statement_version": STATEMENT_VERSION,
         "model_sha256": model_sha256,
@@ -100,7 +106,7 @@ def privacy_statement(
         "rng": _rng(plan),
         "numerics": "clipping, sum and noise in float64, then rounded to the model's type; floating-point attacks on "
         "continuous noise are not covered",
-        "verification": "per-record gradients were compared with records alone before training",
+        "verification": verification,
         "known_deviations": noted,
         "plain_language": _in_words(plan, epsilon, rounds),
     }

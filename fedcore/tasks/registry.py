@@ -34,7 +34,7 @@ def load_task(plan: RunPlan) -> Task:
     name = plan.task.name
     if ":" not in name and name not in REFERENCE_TASKS:
         near = difflib.get_close_matches(name, REFERENCE_TASKS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(REFERENCE_TASKS)}"
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(REFERENCE_TASKS)}."
         raise TaskError(f"no reference task {name!r}; {hint} A task of your own is named module:object")
     made = _build(load_object(REFERENCE_TASKS.get(name, name), what="task"), plan)
     return checked_task(made, name)

@@ -25,7 +25,12 @@ def save_checkpoint(directory: Path, state: ServerState, plan: RunPlan) -> None:
     if state.average is not None:
         tensors["average"] = state.average.buffer
     tensors |= {f"moments.{name}": moment for name, moment in state.moments.items()}
-    header = {"round": state.round, "attempt": state.attempt, "plan_sha256": plan.sha256}
+    header = {
+        "round": state.round,
+        "attempt": state.attempt,
+        "asked": state.asked,
+        "plan_sha256": plan.sha256,
+    }
     write_whole(directory / _FILE, save(tensors, metadata={"fedcore": json.dumps(header)}))
 
 
@@ -50,6 +55,7 @@ def load_checkpoint(directory: Path, initial: ServerState, plan: RunPlan) -> Ser
         return ServerState(
             round=int(header["round"]),
             attempt=int(header["attempt"]),
+            asked=int(header["asked"]),
             parameters=Parameters(tensors["parameters"].to(dtype), layout),
             average=None if average is None else Parameters(average.to(dtype), layout),
             moments={

@@ -58,7 +58,7 @@ class RoundRecord:
             "update_norm": report.update_norm,
             "evaluation": dict(evaluation.metrics) if evaluation else None,
             "groups": accuracy_by_group(evaluation) if evaluation else {},
-            "clients": {name: dict(values) for name, values in evaluation.clients.items()} if evaluation else {},
+            "clients": _shown_clients(evaluation) if evaluation else {},
             "decisions": [decision.to_json() for decision in self.decisions],
             "epsilon": self.epsilon,
             "wall_seconds": round(self.wall_seconds, 6),
@@ -123,7 +123,7 @@ class Run:
                 )
         if evaluation is None:
             evaluation = self._evaluate(state, tables, settings)
-        return Outcome(state=state, evaluation=evaluation, bias=self._before_release(evaluation, settings))
+        return Outcome(state=state, evaluation=evaluation, bias=self._before_release(evaluation, state, settings))
 
     def _round(
         self, state: ServerState, tables: Mapping[str, GroupTable], settings: AuditSettings
@@ -132,12 +132,12 @@ class Run:
         request = plan_round(state, self.plan, self.federation.available())
         state, report = close_round(state, self.plan, request, self.federation.train(request), self.transforms)
         evaluation = self._evaluate(state, tables, settings) if report.committed and self._due(state) else None
-        decisions = self._ask_hooks(Point.ROUND_EVALUATED, evaluation) if evaluation else ()
+        decisions = self._ask_hooks(Point.ROUND_EVALUATED, evaluation, state) if evaluation else ()
         record = RoundRecord(
             report=report,
             evaluation=evaluation,
             decisions=decisions,
-            epsilon=self._epsilon(state.round) if evaluation else None,
+            epsilon=self._epsilon(state) if evaluation else None,
             wall_seconds=self.clock() - started,
         )
         _log_round(record)
@@ -152,11 +152,11 @@ class Run:
     def _due(self, state: ServerState) -> bool:
         return state.round % self.plan.federation.evaluate_every == 0 or done(state, self.plan)
 
-    def _epsilon(self, rounds: int) -> float | None:
+    def _epsilon(self, state: ServerState) -> float | None:
         privacy = PrivacyPlan.from_run_plan(self.plan)
-        return epsilon_of(privacy.event(rounds), privacy.delta) if privacy else None
+        return epsilon_of(privacy.event(state.asked), privacy.delta) if privacy else None
 
-    def _ask_hooks(self, point: Point, evaluation: Evaluation) -> tuple[Decision, ...]:
+    def _ask_hooks(self, point: Point, evaluation: Evaluation, state: ServerState) -> tuple[Decision, ...]:
         context = AuditContext(
             point=point,
             round=evaluation.round,
@@ -164,12 +164,12 @@ class Run:
             audits=evaluation.audits,
             metrics=evaluation.metrics,
             plan_sha256=self.plan.sha256,
-            epsilon=self._epsilon(evaluation.round),
+            epsilon=self._epsilon(state),
         )
         return run_hooks(self.hooks, context)
 
-    def _before_release(self, evaluation: Evaluation, settings: AuditSettings) -> BiasReport | None:
-        decisions = self._ask_hooks(Point.BEFORE_RELEASE, evaluation)
+    def _before_release(self, evaluation: Evaluation, state: ServerState, settings: AuditSettings) -> BiasReport | None:
+        decisions = self._ask_hooks(Point.BEFORE_RELEASE, evaluation, state)
         if not evaluation.audits and not decisions:
             return None
         return BiasReport(
@@ -179,6 +179,14 @@ class Run:
             audits=evaluation.audits,
             decisions=decisions,
         )
+
+
+def _shown_clients(evaluation: Evaluation) -> dict[str, dict[str, float]]:
+    """Each client's means; of a client with fewer rows than may be shown, their number only."""
+    return {
+        name: dict(values) if values["n"] >= evaluation.min_cell else {"n": values["n"]}
+        for name, values in evaluation.clients.items()
+    }
 
 
 def accuracy_by_group(evaluation: Evaluation) -> dict[str, dict[str, dict[str, Any]]]:

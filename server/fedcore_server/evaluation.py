@@ -25,6 +25,7 @@ class Evaluation:
         clients: Each client's own means, with its number of rows under ``n``.
         tables: Summed group tables by attribute.
         audits: What the tables say.
+        min_cell: A client's own means are shown from this many rows on.
     """
 
     round: int
@@ -33,6 +34,7 @@ class Evaluation:
     tables: Mapping[str, GroupTable]
     audits: Mapping[str, AttributeAudit]
     rejected: tuple[Rejection, ...]
+    min_cell: int
 
 
 def close_evaluation(
@@ -64,6 +66,7 @@ def close_evaluation(
         tables=tables,
         audits=audit_tables(tables.values(), settings),
         rejected=tuple(rejected),
+        min_cell=settings.min_cell,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import torch
 
@@ -10,15 +11,20 @@ from fedcore.audit.groups import GroupTable
 from fedcore.errors import UpdateRejectedError
 from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
 from fedcore.metrics import Metrics
+from fedcore.plan import RunPlan
+from fedcore.privacy.plan import PrivacyPlan
 
 _LARGEST_COUNT = 1e12
+_LARGEST_SUM = 1e100
+_METRIC_NAME = re.compile("[a-z0-9_]{1,64}")
 
 
-def check_update(update: ClientUpdate, request: TrainRequest) -> None:
+def check_update(update: ClientUpdate, request: TrainRequest, plan: RunPlan) -> None:
     """Refuse an update that must not be counted.
 
     Raises:
-        UpdateRejectedError: With the code ``NOT_EXPECTED``, ``LAYOUT``, ``NONFINITE``, ``WEIGHT`` or ``METRICS``.
+        UpdateRejectedError: With the code ``NOT_EXPECTED``, ``LAYOUT``, ``NONFINITE``, ``WEIGHT``, ``PRIVACY`` or
+            ``METRICS``.
     """
     _check_expected(update.client, update.round, request)
     buffer = update.difference.buffer
@@ -26,11 +32,10 @@ def check_update(update: ClientUpdate, request: TrainRequest) -> None:
         raise UpdateRejectedError(update.client, "LAYOUT", "the update's layout or number type is not the model's")
     if not bool(torch.isfinite(buffer).all()):
         raise UpdateRejectedError(update.client, "NONFINITE", "the update holds numbers that are not finite")
-    count = update.num_examples
-    if count is not None and not 0 <= count <= _LARGEST_COUNT:
-        raise UpdateRejectedError(
-            update.client, "WEIGHT", f"the number of examples must not be negative; found {count}"
-        )
+    _check_weight(update, plan)
+    privacy = PrivacyPlan.from_run_plan(plan)
+    if update.privacy_event != (privacy.event(1) if privacy else None):
+        raise UpdateRejectedError(update.client, "PRIVACY", "the update was not made with the plan's privacy")
     _check_metrics(update.client, update.metrics)
 
 
@@ -55,8 +60,18 @@ def check_report(report: ClientReport, request: EvaluateRequest, expected: dict[
             empty.num_bins,
             empty.scored,
         )
-        if not same or table.counts.shape != empty.counts.shape or bool((table.counts < 0).any()):
+        if not same:
             raise UpdateRejectedError(report.client, "TABLE", f"the group table of {name!r} has another vocabulary")
+        if int(table.counts.max()) > _LARGEST_COUNT:
+            raise UpdateRejectedError(report.client, "TABLE", f"the group table of {name!r} has counts beyond belief")
+
+
+def _check_weight(update: ClientUpdate, plan: RunPlan) -> None:
+    count = update.num_examples
+    if count is None and plan.federation.weighting == "examples":
+        raise UpdateRejectedError(update.client, "WEIGHT", "the plan weighs by examples, and the update has no number")
+    if count is not None and not 0 <= count <= _LARGEST_COUNT:
+        raise UpdateRejectedError(update.client, "WEIGHT", "the number of examples is negative or too large")
 
 
 def _check_expected(client: str, round: int, request: TrainRequest | EvaluateRequest) -> None:
@@ -68,5 +83,9 @@ def _check_metrics(client: str, metrics: Metrics) -> None:
     numbers = [*metrics.sums.values(), *metrics.counts.values()]
     if set(metrics.sums) != set(metrics.counts) or not all(math.isfinite(number) for number in numbers):
         raise UpdateRejectedError(client, "METRICS", "the metrics are not finite sums with counts")
+    if not all(_METRIC_NAME.fullmatch(name) for name in metrics.sums):
+        raise UpdateRejectedError(client, "METRICS", "a metric's name is not of lower-case letters, digits and _")
+    if any(abs(total) > _LARGEST_SUM for total in metrics.sums.values()):
+        raise UpdateRejectedError(client, "METRICS", "a metric's sum is too large")
     if any(not 0 <= count <= _LARGEST_COUNT for count in metrics.counts.values()):
         raise UpdateRejectedError(client, "METRICS", "a metric's count is negative or too large")

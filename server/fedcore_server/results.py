@@ -77,6 +77,7 @@ def build_results(
     client_rounds: int,
     split: Mapping[str, Any] | None,
     deviations: Sequence[str],
+    verification: str,
     command: str | None,
 ) -> Results:
     """Put together what a finished run has to show.
@@ -85,6 +86,8 @@ def build_results(
         examples: Rows of all clients, held-out ones included.
         client_sizes: Training rows of each client.
         client_rounds: Updates counted in `wall_seconds`.
+        deviations: What happened that the privacy guarantee does not foresee.
+        verification: Which checks of the privacy guarantee were run.
     """
     model = _released_model(task, plan, outcome)
     weights = save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
@@ -94,8 +97,10 @@ def build_results(
         privacy_statement(
             privacy,
             rounds=outcome.state.round,
+            asked=outcome.state.asked,
             client_sizes=[] if privacy.relation is Relation.ADD_REMOVE else client_sizes,
             preprocessing=getattr(task, "preprocessing", "not covered: whatever the task's own load_data does"),
+            verification=verification,
             model_sha256=model_sha256,
             versions=_versions(),
             deviations=deviations,
@@ -117,6 +122,7 @@ def build_results(
         "worst_gap": _worst_gap(outcome.bias),
         "wall_seconds": round(wall_seconds, 3),
         "client_rounds_per_second": round(client_rounds / wall_seconds, 3) if wall_seconds > 0 else None,
+        "notes": list(getattr(task, "notes", ())),
         "warnings": _warnings(outcome, statement, privacy),
         "model_sha256": model_sha256,
         "plan_sha256": plan.sha256,

@@ -76,7 +76,7 @@ def close_round(
     counted: list[str] = []
     rejected: list[Rejection] = []
     for reply in updates:
-        update = _checked(reply, request, counted)
+        update = _checked(reply, request, plan, counted)
         if isinstance(update, Rejection):
             rejected.append(update)
             continue
@@ -96,10 +96,13 @@ def close_round(
         update_norm=mean.norm(),
     )
     if not committed:
-        return replace(state, attempt=state.attempt + 1), report
+        return replace(state, attempt=state.attempt + 1, asked=state.asked + 1), report
     parameters, moments = apply_update(state.parameters, mean, state.moments, plan.federation)
     average = _average(state, parameters, plan.federation.averaging)
-    return ServerState(round=request.round, parameters=parameters, moments=moments, average=average), report
+    new = ServerState(
+        round=request.round, asked=state.asked + 1, parameters=parameters, moments=moments, average=average
+    )
+    return new, report
 
 
 def _average(state: ServerState, newest: Parameters, decay: float) -> Parameters | None:
@@ -126,14 +129,16 @@ def _needed(plan: RunPlan, request: TrainRequest) -> int:
     return plan.federation.quorum if request.cohort else 0
 
 
-def _checked(reply: ClientUpdate | Rejection, request: TrainRequest, counted: list[str]) -> ClientUpdate | Rejection:
+def _checked(
+    reply: ClientUpdate | Rejection, request: TrainRequest, plan: RunPlan, counted: list[str]
+) -> ClientUpdate | Rejection:
     """The reply itself if it may be counted, else why not."""
     if isinstance(reply, Rejection):
         return reply
     if reply.client in counted:
         return Rejection(client=reply.client, code="DUPLICATE", reason="this client's update was counted already")
     try:
-        check_update(reply, request)
+        check_update(reply, request, plan)
     except UpdateRejectedError as error:
         return Rejection(client=error.client, code=error.code, reason=str(error))
     return reply

@@ -55,15 +55,14 @@ class RunDirectory:
         return RunPlan.from_toml(self.path / "plan.toml")
 
     def record(self, record: RoundRecord, state: ServerState, plan: RunPlan) -> None:
-        """Keep a round: first its line, then the checkpoint that makes it count."""
+        """Keep a round, or a failed attempt at one: first its line, then the checkpoint that makes it count."""
         append_line(self.path / "rounds.jsonl", json.dumps(record.to_json(), allow_nan=False))
-        if record.report.committed:
-            save_checkpoint(self.path / "checkpoint", state, plan)
+        save_checkpoint(self.path / "checkpoint", state, plan)
 
     def restore(self, initial: ServerState, plan: RunPlan) -> ServerState:
-        """The state of the last committed round; lines of rounds after it are dropped from the journal."""
+        """The state of the checkpoint; lines of what came after it are dropped from the journal."""
         state = load_checkpoint(self.path / "checkpoint", initial, plan)
-        kept = [line for line in self._lines() if _round_of(line) <= state.round]
+        kept = [line for line in self._lines() if _place_of(line) < (state.round + 1, state.attempt)]
         write_whole(self.path / "rounds.jsonl", "".join(f"{line}\n" for line in kept))
         return state
 
@@ -108,8 +107,9 @@ def next_free(parent: Path, name: str) -> Path:
     return next(parent / f"{name}-{n:04d}" for n in range(1, 100_000) if f"{name}-{n:04d}" not in taken)
 
 
-def _round_of(line: str) -> float:
-    """The round of a journal line; a line cut short by a crash belongs to no committed round."""
+def _place_of(line: str) -> tuple[float, int]:
+    """Round and attempt of a journal line; a line cut short by a crash comes after everything."""
     with contextlib.suppress(ValueError, KeyError, TypeError):
-        return int(json.loads(line)["round"])
-    return float("inf")
+        record = json.loads(line)
+        return int(record["round"]), int(record["attempt"])
+    return float("inf"), 0

@@ -17,6 +17,8 @@ class ServerState:
     Attributes:
         round: Rounds committed so far.
         attempt: Attempts at the next round that have failed.
+        asked: How often a cohort was asked to train, failed attempts included: what privacy is charged for,
+            since a client that trained has released its update whether or not the round was committed.
         parameters: The current model.
         moments: Buffers of the server optimizer by name, each of the model's shape.
         average: Moving average of the rounds' models, where the plan asks for one.
@@ -25,6 +27,7 @@ class ServerState:
     round: int
     parameters: Parameters
     attempt: int = 0
+    asked: int = 0
     moments: Mapping[str, Tensor] = field(default_factory=dict)
     average: Parameters | None = None
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedcore.audit.hooks import AuditHook, GateHook
+from fedcore.audit.hooks import AuditHook, GateHook, Point
 from fedcore.audit.tables import declared_vocabularies, empty_tables
 from fedcore.errors import PlanError, TaskError
 from fedcore.examples import Examples
@@ -31,6 +31,12 @@ from fedcore_clients.probe import probe_isolation
 from fedcore_clients.training import build_optimizer
 from fedcore_server.evaluation import audit_settings
 from fedcore_simulations.partition import Partition, partition
+
+PROBED = (
+    "before training, the model's layers were checked, and per-record gradients of a batch compared in float64 with "
+    "those of records alone"
+)
+_CALLED_POINTS = frozenset({Point.ROUND_EVALUATED, Point.BEFORE_RELEASE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +164,8 @@ def _own_hooks(plan: RunPlan) -> Sequence[AuditHook]:
         hook = found() if isinstance(found, type) else found
         if not isinstance(hook, AuditHook):
             raise PlanError(f"audit.hooks: {reference!r} is no audit hook; expected name, points and check")
+        if never := sorted(point.value for point in set(hook.points) - _CALLED_POINTS):
+            raise PlanError(f"audit.hooks: {reference!r} waits for {', '.join(never)}, where no hook is called yet")
         hooks.append(hook)
     return hooks
 

@@ -52,6 +52,8 @@ class RoundsDisplay:
             f"{plan.federation.rounds} rounds, privacy {plan.privacy.unit}{noise}, {ready.device}",
             soft_wrap=True,
         )
+        for note in getattr(ready.task, "notes", ()):
+            self._console.print(f"note: {note}", soft_wrap=True, markup=False)
         self._rounds, self._started = plan.federation.rounds, time.monotonic()
         if self._live:
             self._live.start()
@@ -95,8 +97,8 @@ def print_outcome(console: Console, summary: Mapping[str, Any], directory: Path)
         "work",
         f"{summary['clients']} clients x {summary['rounds']} rounds in {summary['wall_seconds']:.1f} s",
     )
-    table.add_row("report", str(directory / "report.html"))
     console.print(table)
+    console.print(f"  report  {directory / 'report.html'}", soft_wrap=True)
     for warning in summary["warnings"]:
         console.print(Text(f"! {warning}", style="yellow"), soft_wrap=True)
 

@@ -25,7 +25,7 @@ from fedcore_server.run_directory import RunDirectory
 from fedcore_server.state import ServerState
 from fedcore_simulations.engines.loop import LoopEngine
 from fedcore_simulations.engines.workers import default_workers
-from fedcore_simulations.preparation import Preparation, prepare
+from fedcore_simulations.preparation import PROBED, Preparation, prepare
 
 Progress = Callable[[RoundRecord], None]
 
@@ -121,6 +121,7 @@ def _run(
 ) -> SimulationResult:
     resumed_after = state.round
     records = list(directory.rounds()) if directory and resumed_after else []
+    before = len(records)
     with _engine(ready) as engine, torch.random.fork_rng(devices=[]):
         tell = progress(ready) if progress else None
         started = time.monotonic()
@@ -151,9 +152,10 @@ def _run(
         examples=ready.examples,
         client_sizes=[len(client.training) for client in ready.clients],
         wall_seconds=wall_seconds,
-        client_rounds=sum(len(record["counted"]) for record in records[resumed_after:]),
+        client_rounds=sum(len(record["counted"]) for record in records[before:]),
         split=ready.split,
         deviations=deviations if resumed_after else [],
+        verification=PROBED,
         command=command,
     )
     if directory is not None:

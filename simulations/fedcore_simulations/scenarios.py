@@ -24,7 +24,7 @@ def find_scenario(name: str) -> Path:
     known = scenarios()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
         raise PlanError(f"no task or scenario {name!r}; {hint} Or give a PLAN.toml, or module:object of your own task")
     return known[name]
 

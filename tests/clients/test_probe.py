@@ -94,7 +94,7 @@ class MeanLoss(TinyTask):
 
 def test_a_class_weighted_mean_breaks_the_contract_of_a_task():
     task = MeanLoss()
-    with pytest.raises(TaskError, match="one value for each row.*weighted by class"):
+    with pytest.raises(TaskError, match=r"one value for each row.*weighted by class"):
         check_task(task, task.build_model(), task.load_data(None))
 
 

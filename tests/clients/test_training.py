@@ -37,7 +37,7 @@ def reference_epochs(local, client, *, epochs, batch_size, rate, momentum=0.0, m
                 for index, parameter in enumerate(model.parameters()):
                     step = gradients[index] + mu * (parameter - start[index])
                     velocity[index] = momentum * velocity[index] + step
-                    parameter -= rate * velocity[index]
+                    parameter.sub_(rate * velocity[index])
     return torch.cat([(p - s).detach().flatten() for p, s in zip(model.parameters(), start, strict=True)])
 
 

@@ -1,10 +1,15 @@
 """One plan, driven through Flower and through the simulator, ends in the same model."""
 
+import io
+import json
+
 import numpy as np
 import pytest
 import torch
 from flwr.app import Array, ArrayRecord, Context, RecordDict
+from torch import nn
 
+from fedcore.errors import RoundFailedError
 from fedcore.plan import RunPlan
 from fedcore_clients.flower_app import build_client_app
 from fedcore_server.driver import Outcome
@@ -113,6 +118,81 @@ def test_the_text_of_a_clients_exception_does_not_reach_the_journal():
 
     assert {(r["client"], r["code"]) for r in rounds[0]["rejected"]} == {("client-3", "ERROR")}
     assert "4711" not in str(rounds)
+
+
+def forged(data: bytes = b"", **changes) -> Array:
+    values = {"dtype": "float64", "shape": (58,), "stype": "numpy.ndarray", "data": data} | changes
+    return Array(**values)
+
+
+def npz() -> bytes:
+    with io.BytesIO() as file:
+        np.savez(file, np.zeros(58))
+        return file.getvalue()
+
+
+def pickled() -> bytes:
+    with io.BytesIO() as file:
+        np.save(file, np.array([{"a": 1}] * 58, dtype=object), allow_pickle=True)
+        return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        forged(),
+        forged(b"garbage"),
+        forged(Array(np.zeros(58)).data, stype="torch.tensor"),
+        forged(npz()),
+        forged(b"PK\x03\x04 no zip"),
+        forged(pickled()),
+        forged(Array(np.zeros((2, 29))).data),
+        forged(Array(np.zeros(58, dtype=np.float32)).data),
+        forged(b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }"),
+        forged(Array(np.zeros(58)).data + bytes(5000)),
+    ],
+)
+def test_a_forged_array_costs_its_sender_and_nobody_else(array):
+    def replace(name, reply):
+        if name == "client-0" and reply.has_content() and "arrays" in reply.content:
+            reply.content["arrays"] = ArrayRecord({"parameters": array})
+        return reply
+
+    outcome, rounds = through_flower(plan_of("FedAvg with weights"), tamper=replace)
+
+    assert outcome.state.round == 3
+    assert [(r["client"], r["code"]) for r in rounds[0]["rejected"]] == [("client-0", "SCHEMA")]
+
+
+def test_report_counts_beyond_belief_are_rejected_and_do_not_overflow():
+    def inflate(name, reply):
+        if reply.has_content() and "tables" in reply.content.get("fedcore", {}):
+            header = reply.content["fedcore"]
+            tables = json.loads(header["tables"])
+            tables["sex"]["counts"][0][0][0] = 2**62
+            header["tables"] = json.dumps(tables)
+        return reply
+
+    outcome, _ = through_flower(plan_of("FedAvg with weights"), tamper=inflate)
+
+    assert {rejection.code for rejection in outcome.evaluation.rejected} == {"TABLE"}
+    assert len(outcome.evaluation.rejected) == 4
+
+
+def test_a_client_imports_nothing_because_a_message_names_it(monkeypatch):
+    plan = plan_of("FedAvg with weights").updated(federation={"transforms": ["tests.test_transforms:tight"]})
+    monkeypatch.setattr("fedcore_server.flower_app.load_transforms", lambda _: ())
+    with pytest.raises(RoundFailedError, match="0 valid updates"):
+        through_flower(plan)
+
+
+def test_a_client_checks_by_itself_that_its_model_can_be_private(monkeypatch):
+    monkeypatch.setattr(
+        TinyTask, "build_model", lambda _: nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 2))
+    )
+    monkeypatch.setattr("fedcore_simulations.preparation.probe_isolation", lambda *_: None)
+    with pytest.raises(RoundFailedError, match="0 valid updates"):
+        through_flower(plan_of("record-level privacy with test noise"))
 
 
 @pytest.mark.parametrize(

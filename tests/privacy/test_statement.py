@@ -22,11 +22,14 @@ FIELDS = (
 def statement(**changes):
     sizes = changes.pop("client_sizes", [30, 40])
     rounds = changes.pop("rounds", 4)
+    asked = changes.pop("asked", rounds)
     return privacy_statement(
         build_privacy(**({"noise": NoiseKind.SECURE, "rounds": 4} | changes)),
         rounds=rounds,
+        asked=asked,
         client_sizes=sizes,
         preprocessing="public",
+        verification="none",
         model_sha256="0" * 64,
         versions={"fedcore": "0"},
     )
@@ -39,6 +42,13 @@ def test_a_statement_has_every_field():
 def test_epsilon_is_that_of_the_rounds_that_were_run():
     assert statement(rounds=2)["epsilon"] == epsilon_of(build_privacy().event(2), 1e-5)
     assert statement(rounds=2)["epsilon"] < statement(rounds=4)["epsilon"]
+
+
+def test_failed_attempts_are_charged_and_noted():
+    told = statement(rounds=2, asked=4)
+    assert told["epsilon"] == statement(rounds=4)["epsilon"]
+    assert told["steps"] == 4
+    assert any("2 attempts at a round failed" in deviation for deviation in told["known_deviations"])
 
 
 def test_test_noise_voids_the_statement_in_words():

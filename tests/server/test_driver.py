@@ -30,6 +30,10 @@ class Stopper(Watcher):
         return Decision(verdict=Verdict.FAIL, findings=("never",), hook=self.name)
 
 
+class TooEarly(Watcher):
+    points = frozenset({Point.DATA})
+
+
 class Raiser(Watcher):
     name = "raiser"
 
@@ -82,6 +86,16 @@ def test_a_hook_that_raises_blocks_a_pass_and_its_text_is_not_told():
     told = str(result.audit.to_json()) + str(result.rounds)
     assert "raiser failed: ValueError" in told
     assert "row 17" not in told
+
+
+def test_a_hook_that_would_never_be_called_is_refused():
+    with pytest.raises(PlanError, match="waits for data, where no hook is called yet"):
+        simulate(TinyTask(), audited("TooEarly"))
+
+
+def test_a_client_with_few_rows_shows_their_number_and_no_metric():
+    rounds = simulate(TinyTask(rows=60), build_plan(federation={"clients": 2, "rounds": 1})).rounds
+    assert all(set(values) == {"n"} for values in rounds[0]["clients"].values())
 
 
 def test_a_run_that_audits_nothing_has_no_verdict_and_no_report():

@@ -1,16 +1,32 @@
 """The two pure functions of a round, against loops of five lines."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from fedcore.metrics import Metrics
 from fedcore.parameters import Parameters
 from fedcore.transforms import NormClip
 from fedcore_server.aggregation import UniformMean, WeightedMean
 from fedcore_server.rounds import aggregator_of, close_round, done, init_state, plan_round
 from fedcore_server.state import Rejection, ServerState
-from tests.builders import TinyTask, build_layout, build_parameters, build_plan, build_request, build_update
+from tests.builders import (
+    TinyTask,
+    build_layout,
+    build_parameters,
+    build_plan,
+    build_privacy,
+    build_private_plan,
+    build_request,
+    build_update,
+)
 
 CLIENTS = ("a", "b", "c")
+
+
+def metric(name, total):
+    return Metrics(sums={name: total}, counts={name: 1.0})
 
 
 def state_of(*values, **rest):
@@ -79,6 +95,11 @@ def test_closing_a_round_changes_neither_state_nor_request():
         (build_update("a", 1, 1), "LAYOUT"),
         (build_update("a", 1, 1, 1, num_examples=-60), "WEIGHT"),
         (build_update("a", 1, 1, 1, num_examples=10**18), "WEIGHT"),
+        (build_update("a", 1, 1, 1, num_examples=None), "WEIGHT"),
+        (replace(build_update("a", 1, 1, 1), privacy_event=build_privacy().event(1)), "PRIVACY"),
+        (replace(build_update("a", 1, 1, 1), metrics=metric("loss", 1e308)), "METRICS"),
+        (replace(build_update("a", 1, 1, 1), metrics=metric("<b>", 1.0)), "METRICS"),
+        (replace(build_update("a", 1, 1, 1), metrics=metric("loss", float("nan"))), "METRICS"),
         (build_update("stranger", 1, 1, 1), "NOT_EXPECTED"),
         (build_update("a", 1, 1, 1, round=7), "NOT_EXPECTED"),
         (Rejection(client="a", code="LATE", reason=""), "LATE"),
@@ -90,6 +111,28 @@ def test_a_bad_reply_costs_that_reply_and_nothing_else(update, code):
     alone, _ = close(build_plan(), good)
     assert [rejection.code for rejection in report.rejected] == [code]
     assert torch.equal(state.parameters.buffer, alone.parameters.buffer)
+
+
+def test_an_update_made_with_less_noise_than_the_plans_is_rejected():
+    plan = build_private_plan()
+    honest = build_privacy(steps_per_round=2).event(1)
+    updates = [
+        replace(build_update("a", 1, 1, 1), privacy_event=honest),
+        replace(build_update("b", 1, 1, 1), privacy_event=replace(honest, noise_multiplier=0.5)),
+        build_update("c", 1, 1, 1),
+    ]
+    _, report = close(plan, updates)
+    assert report.counted == ("a",)
+    assert [rejection.code for rejection in report.rejected] == ["PRIVACY", "PRIVACY"]
+
+
+def test_failed_attempts_are_counted_for_what_privacy_is_charged():
+    plan = build_plan(federation={"quorum": 2})
+    state, _ = close(plan, [build_update("a", 1, 1, 1)])
+    state, _ = close(plan, [build_update("a", 1, 1, 1)], state=state)
+    assert (state.round, state.attempt, state.asked) == (0, 2, 2)
+    state, _ = close(plan, [build_update("a", 1, 1, 1), build_update("b", 1, 1, 1)], state=state)
+    assert (state.round, state.attempt, state.asked) == (1, 0, 3)
 
 
 def test_a_client_counts_once_and_its_second_reply_is_rejected():

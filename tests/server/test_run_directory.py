@@ -119,12 +119,23 @@ def test_lines_of_rounds_that_were_not_committed_are_dropped(tmp_path):
     plan = build_plan()
     directory = RunDirectory.create(tmp_path / "run", plan)
     for number in (1, 2, 3, 4):
-        append_line(directory.path / "rounds.jsonl", json.dumps({"round": number}))
+        append_line(directory.path / "rounds.jsonl", json.dumps({"round": number, "attempt": 0}))
     with (directory.path / "rounds.jsonl").open("a") as journal:
         journal.write('{"round": 5, "cut off by a cra')
-    save_checkpoint(directory.path / "checkpoint", state(round=3), plan)
+    save_checkpoint(directory.path / "checkpoint", state(round=3, attempt=0), plan)
     directory.restore(state(), plan)
     assert [record["round"] for record in directory.rounds()] == [1, 2, 3]
+
+
+def test_a_failed_attempt_is_remembered_over_a_stop(tmp_path):
+    plan = build_plan()
+    directory = RunDirectory.create(tmp_path / "run", plan)
+    for number, attempt in ((1, 0), (2, 0), (2, 1)):
+        append_line(directory.path / "rounds.jsonl", json.dumps({"round": number, "attempt": attempt}))
+    save_checkpoint(directory.path / "checkpoint", state(round=1, attempt=1, asked=2), plan)
+    restored = directory.restore(state(), plan)
+    assert (restored.round, restored.attempt, restored.asked) == (1, 1, 2)
+    assert directory.rounds() == [{"round": 1, "attempt": 0}, {"round": 2, "attempt": 0}]
 
 
 def test_a_directory_with_anything_in_it_is_not_free(tmp_path):

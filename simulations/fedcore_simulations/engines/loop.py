@@ -17,9 +17,11 @@ from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainR
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.task import Task
+from fedcore.transforms import load_transforms
 from fedcore_clients.evaluation import evaluate_locally
 from fedcore_clients.local_model import Client, LocalModel
 from fedcore_clients.training import train_locally
+from fedcore_server.rounds import init_state
 from fedcore_server.state import Rejection
 from fedcore_simulations.engines.workers import Job, WorkerPool
 
@@ -66,9 +68,9 @@ class LoopEngine:
         dtype = getattr(torch, self._plan.training.precision)
         self._clients = [client.to(dtype=dtype, device=self._device) for client in self._clients]
         if self.num_workers == 1:
-            self._local = LocalModel(self._task, self._plan, self._device)
+            self._local = LocalModel(self._task, self._plan, self._device, load_transforms(self._plan))
             return self
-        size = Parameters.from_model(self._task.build_model()).layout.size
+        size = init_state(self._task, self._plan).parameters.layout.size
         make_job = partial(_make_job, self._task, self._plan, self._clients)
         self._pool = WorkerPool(num_workers=self.num_workers, make_job=make_job, size=size, dtype=dtype)
         return self
@@ -136,7 +138,7 @@ def _for_client(
 
 def _make_job(task: Task, plan: RunPlan, clients: Sequence[Client], model: Tensor) -> Job:
     """What a worker does, with a warm model of its own."""
-    local = LocalModel(task, plan, torch.device("cpu"))
+    local = LocalModel(task, plan, torch.device("cpu"), load_transforms(plan))
     return _Job(local, clients, Parameters(model, local.parameters.layout))
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -47,7 +48,10 @@ class WorkerPool:
             process = context.Process(
                 target=_work, args=(theirs, memory, size, dtype, make_job), name="fedcore-worker", daemon=True
             )
-            process.start()
+            with warnings.catch_warnings():
+                # From Python 3.12 on. Workers compute with one thread, and use none that they did not start.
+                warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
+                process.start()
             theirs.close()
             self._workers.append((process, ours))
 
