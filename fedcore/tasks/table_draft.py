@@ -77,7 +77,7 @@ def draft_label(table: Table, name: str) -> Label:
             f"label column {name!r} of {table.source} has {len(words.values)} different value(s), so there is "
             "nothing to learn; expected two classes or more"
         )
-    numeric = not np.isnan(finite_numbers(table, name)[words.codes >= 0]).any()
+    numeric = not np.isnan(table.numbers(name)[words.codes >= 0]).any()
     most = _MOST_NUMERIC_CLASSES if numeric else _MOST_CATEGORIES
     if len(words.values) > most:
         advice = "bin it into classes first, such as low and high" if numeric else "is it an identifier?"
@@ -92,9 +92,11 @@ def draft_label(table: Table, name: str) -> Label:
 
 
 def _draft_column(table: Table, name: str, *, grouped: bool) -> tuple[Column, str]:
-    words, numbers = table.words(name), finite_numbers(table, name)
+    words, numbers = table.words(name), table.numbers(name)
     present = words.codes >= 0
-    numeric = bool(present.any()) and np.isfinite(numbers[present]).mean() >= _NUMBERS_SHARE
+    numeric = bool(present.any()) and (~np.isnan(numbers[present])).mean() >= _NUMBERS_SHARE
+    if numeric:
+        numbers = finite_numbers(table, name)
     if grouped:
         return _draft_groups(table, name, words, numbers, numeric=numeric), ""
     if reason := _reason_to_ignore(words, numbers, numeric=numeric):

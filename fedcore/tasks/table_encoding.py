@@ -30,9 +30,8 @@ def encode_inputs(table: Table, schema: Schema) -> torch.Tensor:
         float32, shape ``(rows, schema.width)``.
     """
     used = [column for column in schema.columns if column.use]
-    parts = [_encode(table, column) for column in used]
-    inputs = np.concatenate(parts, axis=1) if parts else np.zeros((len(table), 0))
-    return torch.from_numpy((inputs / math.sqrt(max(len(used), 1))).astype(np.float32))
+    parts = [torch.zeros((len(table), 0)), *(torch.from_numpy(_encode(table, column)) for column in used)]
+    return torch.cat(parts, dim=1).div_(math.sqrt(max(len(used), 1)))
 
 
 def encode_groups(table: Table, columns: Iterable[Column]) -> dict[str, Attribute]:
@@ -61,22 +60,23 @@ def encode_label(table: Table, label: Label) -> torch.Tensor:
     return torch.from_numpy(codes)
 
 
-def _encode(table: Table, column: Column) -> NDArray[np.float64]:
+def _encode(table: Table, column: Column) -> NDArray[np.float32]:
+    """The inputs of one column, shape ``(rows, column.width)``."""
     match column:
         case Numeric():
             return _encode_number(finite_numbers(table, column.name), column)
         case Categorical():
             num_words = len(column.categories)
             codes = table.words(column.name).positions(column.categories, outside=num_words, missing=num_words + 1)
-            return np.eye(num_words + 2)[codes]
+            return np.eye(num_words + 2, dtype=np.float32)[codes]
         case Binary():
             codes = table.words(column.name).positions(column.categories, outside=2, missing=2)
-            return np.array([[-1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])[codes]
+            return np.array([[-1, 0], [1, 0], [0, 1]], dtype=np.float32)[codes]
         case _:
-            return np.zeros((len(table), 0))
+            return np.zeros((len(table), 0), dtype=np.float32)
 
 
-def _encode_number(values: NDArray[np.float64], column: Numeric) -> NDArray[np.float64]:
+def _encode_number(values: NDArray[np.float64], column: Numeric) -> NDArray[np.float32]:
     missing = np.isnan(values)
     known = np.clip(np.where(missing, column.low, values), column.low, column.high)
     share = (known / 2 - column.low / 2) / (column.high / 2 - column.low / 2)  # halves: a span may overflow
@@ -84,7 +84,7 @@ def _encode_number(values: NDArray[np.float64], column: Numeric) -> NDArray[np.f
         share = np.log1p(_LOG_STEPS * share) / math.log1p(_LOG_STEPS)
     last = NUM_KNOTS - 1
     nearness = np.maximum(0.0, 1.0 - np.abs(share[:, None] * last - np.arange(NUM_KNOTS)))
-    return np.column_stack([np.where(missing[:, None], 0.0, nearness), missing])
+    return np.column_stack([np.where(missing[:, None], 0.0, nearness), missing]).astype(np.float32)
 
 
 def finite_numbers(table: Table, name: str) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from fedcore.errors import DataError
 from fedcore.tasks.table_columns import Binary, Categorical, Column, Ignored, Label, Numeric, Schema
 from fedcore.tasks.table_draft import Draft
 
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _KEYS: dict[str, tuple[str, ...]] = {
     "numeric": ("range", "scale", "bands", "use"),
     "categorical": ("categories", "use"),
@@ -30,7 +32,7 @@ def schema_to_toml(draft: Draft, *, header: str = "") -> str:
         lines += ["[label]", f"column = {_toml(label.name)}", f"classes = {_toml(label.classes)}{comment}", ""]
     for column in draft.schema.columns:
         reason = draft.reasons.get(column.name)
-        lines += [f"[columns.{_toml(column.name)}]", *_column_lines(column, f"  # it {reason}" if reason else ""), ""]
+        lines += [f"[columns.{_key(column.name)}]", *_column_lines(column, f"  # it {reason}" if reason else ""), ""]
     return "\n".join(lines)
 
 
@@ -152,6 +154,10 @@ def _toml(value: str | Collection[str] | Collection[float]) -> str:
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return f"[{', '.join(_toml(item) if isinstance(item, str) else _number(item) for item in value)}]"
+
+
+def _key(name: str) -> str:
+    return name if _BARE_KEY.fullmatch(name) else _toml(name)
 
 
 def _number(value: float) -> str:
