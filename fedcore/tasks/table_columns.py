@@ -152,10 +152,15 @@ class Label:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schema:
-    """The columns of a table in the order of a model's inputs, and the label."""
+    """The columns of a table in the order of a model's inputs, and the label.
+
+    Attributes:
+        public: Whether its author declares that nothing in it was read off private rows.
+    """
 
     columns: tuple[Column, ...]
     label: Label | None
+    public: bool = False
 
     @property
     def width(self) -> int:

@@ -14,6 +14,7 @@ from fedcore.errors import DataError
 from fedcore.tasks.table_columns import Binary, Categorical, Column, Ignored, Label, Numeric, Schema
 from fedcore.tasks.table_draft import Draft
 
+_WHEN_PUBLIC = "true once every category and range comes from public knowledge, and none from private rows"
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _KEYS: dict[str, tuple[str, ...]] = {
     "numeric": ("range", "scale", "bands", "use"),
@@ -26,6 +27,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
 def schema_to_toml(draft: Draft, *, header: str = "") -> str:
     """Write a schema so that `read_schema` gives it back."""
     lines = [header] if header else []
+    lines += ["public = " + ("true" if draft.schema.public else f"false  # {_WHEN_PUBLIC}"), ""]
     if draft.schema.label is not None:
         label = draft.schema.label
         comment = "  # of two classes the second is the positive one" if len(label.classes) == 2 else ""
@@ -48,13 +50,15 @@ def read_schema(path: Path) -> Schema:
         raise DataError(f"no schema at {path}; expected a TOML file, such as fedcore schema FILE writes") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DataError(f"the schema {path} cannot be read: {error}") from error
-    problems: list[str] = [
-        _unknown(key, ("label", "columns"), "section") for key in content if key not in {"label", "columns"}
-    ]
+    known = ("public", "label", "columns")
+    problems: list[str] = [_unknown(key, known, "section") for key in content if key not in known]
+    public = content.get("public", False)
+    if not isinstance(public, bool):
+        problems.append(f"public: expected true or false, found {public!r}")
     label = _read_label(content.get("label"), problems)
     columns = _read_columns(content.get("columns", {}), problems)
     refuse(path.name, problems)
-    return Schema(columns=columns, label=label)
+    return Schema(columns=columns, label=label, public=bool(public))
 
 
 def _read_label(content: Any, problems: list[str]) -> Label | None:

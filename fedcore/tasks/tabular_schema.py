@@ -18,6 +18,10 @@ from fedcore.tasks.tabular_settings import TabularSettings
 if TYPE_CHECKING:
     from fedcore.plan import FederationSection
 
+_DRAFTED = (
+    "the schema was drafted from the training rows, which no guarantee covers; fedcore schema FILE writes a draft to "
+    "read and correct, and task.options.schema names it"
+)
 _NO_LABEL = "tabular needs to know what to predict; give --label COLUMN"
 
 
@@ -78,8 +82,8 @@ def _drafted(settings: TabularSettings, table: Table, federation: FederationSect
         label=label,
         table=table,
         preprocessing="not covered: column kinds, categories and ranges were drafted from the training rows and tell "
-        "something about them; declare a schema (fedcore schema FILE) to have them public",
-        notes=(*notes, *left_out),
+        "something about them",
+        notes=(_DRAFTED, *notes, *left_out),
     )
 
 
@@ -102,7 +106,9 @@ def _declared(settings: TabularSettings, table: Table | None) -> SettledSchema:
         schema=_without_client(schema, settings.client),
         label=label,
         table=table,
-        preprocessing=f"public: declared schema {path.name}",
+        preprocessing=f"public: declared so by schema {path.name}"
+        if schema.public
+        else f"not covered: schema {path.name} does not declare itself public",
         notes=notes,
     )
 

@@ -73,8 +73,13 @@ def test_the_schema_is_drafted_from_the_training_rows_only(tmp_path):
 def test_the_privacy_statement_says_where_the_schema_came_from(table, tmp_path):
     assert build_tabular(table).preprocessing.startswith("not covered: ")
     assert "drafted from the training rows" in build_tabular(table).preprocessing
-    task = build_tabular(table, **declared(table, tmp_path))
-    assert task.preprocessing == "public: declared schema schema.toml"
+    assert "drafted from the training rows" in build_tabular(table).notes[0]
+    sections = declared(table, tmp_path)
+    draft = build_tabular(table, **sections)
+    assert draft.preprocessing == "not covered: schema schema.toml does not declare itself public"
+    schema = tmp_path / "schema.toml"
+    schema.write_text(schema.read_text().replace("public = false", "public = true"))
+    assert build_tabular(table, **sections).preprocessing == "public: declared so by schema schema.toml"
 
 
 def test_a_declared_schema_needs_no_table_to_build_the_model(table, tmp_path):
@@ -130,13 +135,13 @@ def test_what_is_left_out_is_noted_and_logged_without_values(tmp_path, caplog):
     with caplog.at_level(logging.INFO, logger="fedcore"):
         task = build_tabular(path)
         assert len(task.load_data(path)) == 119
-    assert set(task.notes) == {
+    assert set(task.notes[1:]) == {
         "1 rows without a label are left out",
         "column 'secret' is left out: it holds mostly different words, as an identifier does",
         "column 'empty' is left out: it holds no value",
         "1 cells of column 'pressure' are no numbers, and count as missing",
     }
-    assert len(caplog.records) == 4
+    assert len(caplog.records) == 5
     assert "name 3" not in caplog.text
     assert "refused" not in caplog.text
 
