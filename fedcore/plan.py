@@ -113,7 +113,10 @@ class PrivacySection(_Section):
         "zero-out",
         description="neighbouring data sets: a record blanked with the size public, or a record more or less",
     )
-    epsilon: Positive | None = Field(None, description="target ε of the whole run; the noise is calibrated to it")
+    epsilon: Positive | None = Field(
+        None,
+        description="target ε of the whole run, to which the noise is calibrated; a round that is tried again is charged on top",
+    )
     noise_multiplier: NonNegative | None = Field(
         None, description="standard deviation of the noise over the clip norm; instead of `epsilon`"
     )

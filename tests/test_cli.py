@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from fedcore.cli import main
+from fedcore.errors import RunDirectoryError
 
 OWN_TASK = """
 import torch
@@ -250,6 +251,53 @@ def test_a_run_stopped_by_ctrl_c_goes_on_to_the_very_same_model(here, fedcore, w
     assert all(torch.equal(stopped[name], whole[name]) for name in whole)
     rounds = [json.loads(line)["round"] for line in (here / "stopped" / "rounds.jsonl").read_text().splitlines()]
     assert rounds == list(range(1, 151))
+
+
+def test_workers_do_not_outlive_a_main_process_that_was_killed(here):
+    settings = ["own_task:Own", "--rounds", "100000", "--clients", "4", "--no-privacy", "--workers", "2"]
+    running = process("simulate", *settings, "--out", "killed", cwd=here)
+    deadline = time.monotonic() + 60
+    while not (here / "killed" / "rounds.jsonl").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    workers = subprocess.run(
+        ["pgrep", "-P", str(running.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert len(workers) == 2
+    running.kill()
+    running.wait()
+    running.stdout.close()
+    running.stderr.close()
+    while any(Path(f"/proc/{worker}").exists() and "Z" not in state_of(worker) for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def state_of(worker: str) -> str:
+    try:
+        return Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"
+
+
+def test_a_full_disk_under_the_report_can_be_gone_on_with(here, fedcore, monkeypatch):
+    import fedcore_server.report
+
+    def full(_):
+        raise RunDirectoryError("the disk is full: go on with --resume")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fedcore_server.report, "write_report", full)
+        assert fedcore("simulate", "own_task:Own", *QUICK, "--no-privacy", "--out", "one")[0] == 2
+    code, _, err = fedcore("simulate", "--resume", "one", "--workers", "1")
+    assert code == 0, err
+    assert (here / "one" / "report.html").exists()
+
+
+def test_clients_and_a_partition_by_column_contradict(here, fedcore):
+    code, _, err = fedcore("simulate", "digits", "--clients", "3", "--partition", "by:stroke")
+    assert code == 2
+    assert "leave --clients out" in err
 
 
 def test_a_new_task_runs_as_it_is_and_so_does_its_test(here, fedcore):

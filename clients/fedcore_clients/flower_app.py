@@ -8,7 +8,7 @@ import torch
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from fedcore.errors import TaskError
+from fedcore.errors import PrivacyError, TaskError
 from fedcore.plan import RunPlan
 from fedcore.task import Task
 from fedcore.transforms import UpdateTransform
@@ -31,7 +31,12 @@ NameClient = Callable[[Context], str]
 
 
 def build_client_app(
-    task: Task, *, name: NameClient, load: LoadClient, transforms: Mapping[str, UpdateTransform] | None = None
+    task: Task,
+    *,
+    name: NameClient,
+    load: LoadClient,
+    transforms: Mapping[str, UpdateTransform] | None = None,
+    allow_test_noise: bool = False,
 ) -> ClientApp:
     """A ClientApp that trains and evaluates `task` on one client's data.
 
@@ -42,9 +47,10 @@ def build_client_app(
         name: The client's name, from Flower's context.
         load: Opens the client's data, split into training and held-out rows, for a plan.
         transforms: The update transforms that a plan may name here; a plan that names another is refused.
+        allow_test_noise: Whether a plan may draw noise from its seed, which the server knows; for tests only.
     """
     app = ClientApp()
-    desk = _Desk(task, load, transforms or {})
+    desk = _Desk(task, load, transforms or {}, allow_test_noise=allow_test_noise)
 
     @app.query()
     def who(message: Message, context: Context) -> Message:
@@ -68,7 +74,10 @@ def build_client_app(
 class _Desk:
     """Keeps model and data warm between messages of one plan."""
 
-    def __init__(self, task: Task, load: LoadClient, transforms: Mapping[str, UpdateTransform]) -> None:
+    def __init__(
+        self, task: Task, load: LoadClient, transforms: Mapping[str, UpdateTransform], *, allow_test_noise: bool
+    ) -> None:
+        self._allow_test_noise = allow_test_noise
         self._task = task
         self._load = load
         self._transforms = transforms
@@ -89,6 +98,8 @@ class _Desk:
         return self._local, self._clients[context.node_id]
 
     def _model(self, plan: RunPlan) -> LocalModel:
+        if plan.privacy.noise == "test" and not self._allow_test_noise:
+            raise PrivacyError("the plan draws its noise from the seed, which protects nothing; refused here")
         unknown = [name for name in plan.federation.transforms if name not in self._transforms]
         if unknown:
             raise TaskError(f"the plan names transforms that are not installed for use here: {', '.join(unknown)}")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from fedcore.examples import Examples
 from fedcore.parameters import Parameters, bind, bind_gradients
@@ -58,6 +59,8 @@ class LocalModel:
         self.parameters = bind(self.model, self.dtype, device)
         self.gradient = bind_gradients(self.model, self.parameters)
         self.trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self._own_buffers = self._other_buffers()
+        self._fresh_buffers = [buffer.clone() for buffer in self._own_buffers]
         self.transforms = tuple(transforms)
         self.privacy = PrivacyPlan.from_run_plan(plan)
         self.per_example = (
@@ -67,10 +70,17 @@ class LocalModel:
         )
 
     def load(self, parameters: Parameters) -> None:
-        """Copy received parameters into the model.
+        """Copy received parameters into the model, and forget what the client before left in other buffers.
 
         Raises:
             LayoutError: They are another model's.
         """
         received = Parameters(parameters.buffer, self.parameters.layout)
         self.parameters.buffer.copy_(received.buffer)
+        for buffer, fresh in zip(self._own_buffers, self._fresh_buffers, strict=True):
+            buffer.copy_(fresh)
+
+    def _other_buffers(self) -> list[Tensor]:
+        """Buffers that do not travel: counters, and whatever is not persistent."""
+        travelling = set(self.parameters.layout.names)
+        return [buffer for name, buffer in self.model.named_buffers() if name not in travelling]

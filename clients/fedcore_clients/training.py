@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedcore.errors import PlanError
+from fedcore.errors import PlanError, PrivacyError
 from fedcore.messages import ClientUpdate, TrainRequest
 from fedcore.metrics import Metrics
 from fedcore.parameters import Parameters
@@ -101,7 +101,12 @@ def _train_privately(
     received = local.parameters.buffer.clone() if local.plan.training.proximal_mu else None
     for _ in range(privacy.steps_per_round):
         rows = poisson_batch(len(client.training), privacy, randomness)
+        before = local.parameters.buffer.clone()
         clipped = per_example.clipped_sum(client.training.batch(rows), privacy.clip_norm)
+        if not torch.equal(before, local.parameters.buffer):
+            raise PrivacyError(
+                "the model's forward pass changed its own parameters or buffers, which would be released without noise"
+            )
         local.gradient.copy_(release(clipped, privacy, randomness))
         _step(local, optimizer, received)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -78,7 +78,13 @@ def calibrate_noise_multiplier(*, epsilon: float, delta: float, sampling_rate: f
     return rounded if spent(rounded) <= epsilon else high
 
 
-def _bracket(spent: Any, epsilon: float) -> tuple[float, float]:
+def rounded_up(epsilon: float, decimals: int = 2) -> float:
+    """ε for people to read: never less than what was spent."""
+    scale = 10.0**decimals
+    return math.ceil(epsilon * scale) / scale
+
+
+def _bracket(spent: Callable[[float], float], epsilon: float) -> tuple[float, float]:
     """Two multipliers a factor 2 apart, the upper of which keeps the target; found from the noisy side."""
     high = 1.0
     while spent(high) > epsilon:

@@ -43,6 +43,11 @@ def _lint_layer(name: str, module: nn.Module) -> Iterator[str]:
         yield f"{where}: running statistics are released without noise; set track_running_stats=False"
     elif type(module).__module__.startswith("torch.nn") and kind in _REPLACEMENTS:
         yield f"{where}: has no per-record gradients; use {_REPLACEMENTS[kind]}, which has the same interface"
+    elif isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:
+        yield (
+            f"{where}: max_norm rescales the rows of the tokens that occur, in the forward pass and without noise, so "
+            "that the released weights tell which tokens there were; leave max_norm out"
+        )
     elif isinstance(module, nn.Embedding) and module.padding_idx is not None:
         yield (
             f"{where}: padding_idx is ignored by the per-record gradients, so the padding row would be trained; "

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fedcore.privacy.accounting import accountant_description, epsilon_of
+from fedcore.privacy.accounting import accountant_description, epsilon_of, rounded_up
 from fedcore.privacy.plan import NoiseKind, PrivacyPlan, Relation
 
 STATEMENT_VERSION = 1
@@ -25,6 +25,8 @@ _UNPROTECTED = (
     "evaluation metrics and group counts over the held-out rows, which are never trained on, are released as they are",
     "the time that a round takes, and the size of messages and logs",
     "which clients take part",
+    "in a simulation: how many rows of each class every simulated client has, in split.json and the report, which "
+    "describe the experiment and which no deployed client tells",
 )
 
 
@@ -38,7 +40,6 @@ def privacy_statement(
     verification: str,
     model_sha256: str,
     versions: Mapping[str, str],
-    deviations: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write the statement of a released model.
 
@@ -56,9 +57,12 @@ def privacy_statement(
     """
     event = plan.event(asked)
     epsilon = epsilon_of(event, plan.delta)
-    noted = [*deviations, *_own_deviations(plan, epsilon, client_sizes)]
+    noted = _deviations(plan, epsilon, client_sizes)
     if asked > rounds:
-        noted.append(f"{asked - rounds} attempts at a round failed; what clients sent in them is charged too")
+        noted.append(
+            f"{asked - rounds} attempts at a round failed or were cut off by a stop; what clients sent in them is "
+            "charged too, so that ε may exceed the plan's target"
+        )
     return {
         "statement_version": STATEMENT_VERSION,
         "model_sha256": model_sha256,
@@ -129,7 +133,7 @@ def _rng(plan: PrivacyPlan) -> dict[str, Any]:
     return {"name": "seeded generator, for tests", "cryptographic": False, "seeded": True}
 
 
-def _own_deviations(plan: PrivacyPlan, epsilon: float, client_sizes: Sequence[int]) -> list[str]:
+def _deviations(plan: PrivacyPlan, epsilon: float, client_sizes: Sequence[int]) -> list[str]:
     noted = []
     if plan.noise is NoiseKind.TEST:
         noted.append(
@@ -154,10 +158,10 @@ def _in_words(plan: PrivacyPlan, epsilon: float, rounds: int) -> str:
         return "This model carries no privacy guarantee; known_deviations says why."
     return (
         "Whoever sees every update, every intermediate model and the released model can hardly tell whether one given "
-        f"record was used in training: formally ({epsilon:.3g}, {plan.delta:g})-differential privacy for one record "
-        f"of one client, over {rounds} rounds of this run. It holds against the server, the other clients and the "
-        "model's users, as long as the client's own software is honest. It does not cover the evaluation results on "
-        "held-out rows, other runs on the same records, trials of other settings, or a person with several records."
+        f"record was used in training: formally ({rounded_up(epsilon):g}, {plan.delta:g})-differential privacy for one "
+        f"record of one client, over {rounds} rounds of this run. It holds against the server, the other clients and "
+        "the model's users, as long as the client's own software is honest. It does not cover the evaluation results "
+        "on held-out rows, other runs on the same records, trials of other settings, or a person with several records."
     )
 
 

@@ -54,8 +54,10 @@ class Digits(Classification):
 
 def _standardised(images: NDArray[np.float64]) -> NDArray[np.float64]:
     """Each image with mean 0 and standard deviation 1; no digit is a plain surface."""
-    centred: NDArray[np.float64] = images - images.mean(axis=1, keepdims=True)
-    return centred / images.std(axis=1, keepdims=True)
+    standardised: NDArray[np.float64] = (images - images.mean(axis=1, keepdims=True)) / images.std(
+        axis=1, keepdims=True
+    )
+    return standardised
 
 
 def _stroke(images: NDArray[np.float64]) -> Attribute:

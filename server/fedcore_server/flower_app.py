@@ -22,6 +22,9 @@ from fedcore_server.state import Rejection
 
 _FIRST_WAIT_SECONDS = 0.02
 _LONGEST_WAIT_SECONDS = 1.0
+_QUERY_SECONDS = 10.0
+_ASK_AGAIN_SECONDS = 60.0
+_LONGEST_REASON = 200
 
 
 class GridFederation:
@@ -47,13 +50,17 @@ class GridFederation:
         self._grid, self._plan = grid, plan
         self._timeout_seconds, self._clock, self._sleep = timeout_seconds, clock, sleep
         self._nodes: dict[str, int] = {}
+        self._ask_again: dict[int, float] = {}
 
     def available(self) -> Sequence[str]:
         """Names of the connected clients; new ones are asked for theirs."""
         connected = set(self._grid.get_node_ids())
         self._nodes = {name: node for name, node in self._nodes.items() if node in connected}
-        strangers = connected - set(self._nodes.values())
-        for node, reply in self._ask(MessageType.QUERY, dict.fromkeys(strangers, RecordDict())):
+        now = self._clock()
+        strangers = {node for node in connected - set(self._nodes.values()) if self._ask_again.get(node, now) <= now}
+        question = dict.fromkeys(sorted(strangers), RecordDict())
+        for node, reply in self._ask(MessageType.QUERY, question, min(_QUERY_SECONDS, self._timeout_seconds)):
+            self._ask_again[node] = now + _ASK_AGAIN_SECONDS
             if reply is not None and reply.has_content():
                 self._introduce(node, reply)
         return sorted(self._nodes)
@@ -76,7 +83,7 @@ class GridFederation:
     ) -> Iterator[Any]:
         names = {self._nodes[name]: name for name in request.cohort}
         content = {node: pack_request(request, self._plan) for node in names}
-        for node, reply in self._ask(kind, content):
+        for node, reply in self._ask(kind, content, self._timeout_seconds):
             client = names[node]
             if reply is None:
                 yield Rejection(client=client, code="LATE", reason="no reply before the deadline")
@@ -87,13 +94,15 @@ class GridFederation:
                 try:
                     yield unpack(reply.content, client)
                 except UpdateRejectedError as error:
-                    yield Rejection(client=client, code=error.code, reason=str(error))
+                    yield Rejection(client=client, code=error.code, reason=str(error)[:_LONGEST_REASON])
 
-    def _ask(self, kind: str, content: dict[int, RecordDict]) -> Iterator[tuple[int, Message | None]]:
+    def _ask(
+        self, kind: str, content: dict[int, RecordDict], timeout_seconds: float
+    ) -> Iterator[tuple[int, Message | None]]:
         """Send one message to each node; yield each reply with its node, and None for those that never came."""
         messages = [Message(record, node, kind) for node, record in content.items()]
         waiting = dict(zip(self._grid.push_messages(messages), content, strict=True))
-        deadline, wait = self._clock() + self._timeout_seconds, _FIRST_WAIT_SECONDS
+        deadline, wait = self._clock() + timeout_seconds, _FIRST_WAIT_SECONDS
         while waiting and self._clock() < deadline:
             arrived = list(self._grid.pull_messages(list(waiting)))
             for reply in arrived:

@@ -36,6 +36,8 @@ def check_update(update: ClientUpdate, request: TrainRequest, plan: RunPlan) -> 
     privacy = PrivacyPlan.from_run_plan(plan)
     if update.privacy_event != (privacy.event(1) if privacy else None):
         raise UpdateRejectedError(update.client, "PRIVACY", "the update was not made with the plan's privacy")
+    if privacy and update.metrics.sums:
+        raise UpdateRejectedError(update.client, "PRIVACY", "a private update must tell no training metric")
     _check_metrics(update.client, update.metrics)
 
 
@@ -54,7 +56,8 @@ def check_report(report: ClientReport, request: EvaluateRequest, expected: dict[
         raise UpdateRejectedError(report.client, "TABLE", "the report's group tables are not those of the plan")
     for name, empty in expected.items():
         table = report.tables[name]
-        same = (table.groups, table.labels, table.num_bins, table.scored) == (
+        same = (table.attribute, table.groups, table.labels, table.num_bins, table.scored) == (
+            empty.attribute,
             empty.groups,
             empty.labels,
             empty.num_bins,
@@ -87,5 +90,7 @@ def _check_metrics(client: str, metrics: Metrics) -> None:
         raise UpdateRejectedError(client, "METRICS", "a metric's name is not of lower-case letters, digits and _")
     if any(abs(total) > _LARGEST_SUM for total in metrics.sums.values()):
         raise UpdateRejectedError(client, "METRICS", "a metric's sum is too large")
+    if any("accuracy" in name and not 0 <= total <= metrics.counts[name] for name, total in metrics.sums.items()):
+        raise UpdateRejectedError(client, "METRICS", "an accuracy is outside its range")
     if any(not 0 <= count <= _LARGEST_COUNT for count in metrics.counts.values()):
         raise UpdateRejectedError(client, "METRICS", "a metric's count is negative or too large")

@@ -44,7 +44,7 @@ class Results:
     split: Mapping[str, Any] | None
 
     def write(self, directory: RunDirectory, *, rounds: Iterable[Mapping[str, Any]] | None) -> Path:
-        """Write all files, ``summary.json`` last: where it stands, the run is finished.
+        """Write all files, the report last: where it stands, the run is finished.
 
         Args:
             rounds: Lines of the journal, for a run that was not written round by round.
@@ -76,7 +76,6 @@ def build_results(
     wall_seconds: float,
     client_rounds: int,
     split: Mapping[str, Any] | None,
-    deviations: Sequence[str],
     verification: str,
     command: str | None,
 ) -> Results:
@@ -86,7 +85,6 @@ def build_results(
         examples: Rows of all clients, held-out ones included.
         client_sizes: Training rows of each client.
         client_rounds: Updates counted in `wall_seconds`.
-        deviations: What happened that the privacy guarantee does not foresee.
         verification: Which checks of the privacy guarantee were run.
     """
     model = _released_model(task, plan, outcome)
@@ -103,7 +101,6 @@ def build_results(
             verification=verification,
             model_sha256=model_sha256,
             versions=_versions(),
-            deviations=deviations,
         )
         if privacy
         else None
@@ -113,7 +110,7 @@ def build_results(
         "engine": engine,
         "clients": plan.federation.clients,
         "rounds": outcome.state.round,
-        "examples": examples,
+        "examples": None if privacy and privacy.relation is Relation.ADD_REMOVE else examples,
         "metrics": dict(outcome.evaluation.metrics),
         "epsilon": statement["epsilon"] if statement else None,
         "delta": statement["delta"] if statement else None,

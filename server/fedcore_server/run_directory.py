@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from fedcore.plan import RunPlan
 from fedcore_server.checkpoint import load_checkpoint, save_checkpoint
 from fedcore_server.driver import RoundRecord
 from fedcore_server.files import append_line, write_whole
+from fedcore_server.rounds import done
 from fedcore_server.state import ServerState
 
 
@@ -30,11 +32,16 @@ class RunDirectory:
             RunDirectoryError: The directory holds something, or cannot be made.
         """
         check_free(path)
+        existed = path.is_dir()
         try:
             (path / "checkpoint").mkdir(parents=True)
-        except OSError as error:
-            raise RunDirectoryError(f"the directory {path} cannot be made: {error.strerror}") from error
-        write_whole(path / "plan.toml", plan.to_toml())
+            write_whole(path / "plan.toml", plan.to_toml())
+        except (OSError, RunDirectoryError) as error:
+            with contextlib.suppress(OSError):
+                (path / "checkpoint").rmdir()
+                if not existed:
+                    path.rmdir()
+            raise RunDirectoryError(f"the directory {path} cannot be made: {error}") from error
         return cls(path)
 
     @classmethod
@@ -46,7 +53,7 @@ class RunDirectory:
         """
         if not (path / "plan.toml").is_file():
             raise RunDirectoryError(f"{path} holds no run: expected a plan.toml in it")
-        if (path / "summary.json").is_file():
+        if (path / "report.html").is_file():
             raise RunDirectoryError(f"the run in {path} is finished; its results are in summary.json and report.html")
         return cls(path)
 
@@ -64,7 +71,10 @@ class RunDirectory:
         state = load_checkpoint(self.path / "checkpoint", initial, plan)
         kept = [line for line in self._lines() if _place_of(line) < (state.round + 1, state.attempt)]
         write_whole(self.path / "rounds.jsonl", "".join(f"{line}\n" for line in kept))
-        return state
+        if done(state, plan):
+            return state
+        # What was in work when the run stopped is charged, whoever saw it.
+        return replace(state, asked=state.asked + 1)
 
     def rounds(self) -> list[dict[str, Any]]:
         """The journal: one mapping a round."""

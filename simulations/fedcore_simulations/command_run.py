@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,7 @@ def run_command(
         plan, directory = None, resume_from
     from fedcore_simulations.runner import resume, simulate  # torch: only once the plan is known to be right
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what batch systems send is a Ctrl-C too
     with RoundsDisplay(console) as display:
         try:
             if plan is None:
@@ -68,8 +70,8 @@ def _refuse_other_options(
 
 def _say_how_to_resume(console: Console, directory: Path) -> None:
     if (directory / "checkpoint" / "state.safetensors").is_file():
-        told = f"\nstopped; the last finished round is kept. Go on with: fedcore simulate --resume {directory}"
-        console.print(told, soft_wrap=True)
+        again = shlex.join(["fedcore", "simulate", "--resume", str(directory)])
+        console.print(f"\nstopped; the last finished round is kept. Go on with: {again}", soft_wrap=True)
     else:
         console.print("\nstopped before the first round was finished; nothing to go on with")
 

@@ -145,7 +145,9 @@ def schema(
 
     if out.exists():
         raise RunDirectoryError(f"{out} exists; give another --out, or remove it")
-    out.write_text(text, encoding="utf-8")
+    from fedcore_server.files import write_whole
+
+    write_whole(out, text)
     print(out)
 
 

@@ -29,7 +29,10 @@ def plan_from_options(subject: str | None, options: Mapping[str, Any], settings:
         mapping = merge(mapping, _nested(path.split("."), value))
     for setting in settings:
         mapping = merge(mapping, _parsed(setting))
-    return RunPlan.from_mapping(mapping)
+    plan = RunPlan.from_mapping(mapping)
+    if "federation.clients" in given and plan.federation.partition.startswith("by:"):
+        raise PlanError(f"--clients: {plan.federation.partition} makes a client of each value; leave --clients out")
+    return plan
 
 
 def _base(subject: str | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.parameter import UninitializedParameter
 
 from fedcore.audit.hooks import AuditHook, GateHook, Point
 from fedcore.audit.tables import declared_vocabularies, empty_tables
@@ -46,7 +47,7 @@ class Preparation:
     Attributes:
         plan: Resolved: no number is left to be derived.
         examples: Number of all rows.
-        split: How the rows lie with the clients, for ``split.json``.
+        split: How the rows lie with the clients, for ``split.json``; ``None`` where their number is secret.
     """
 
     task: Task
@@ -55,7 +56,7 @@ class Preparation:
     hooks: tuple[AuditHook, ...]
     device: torch.device
     examples: int
-    split: dict[str, Any]
+    split: dict[str, Any] | None
 
 
 def prepare(task: Task, plan: RunPlan) -> Preparation:
@@ -82,7 +83,7 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
         hooks=hooks,
         device=device,
         examples=len(examples),
-        split=_describe_split(task, examples, held_out, division),
+        split=None if _size_is_secret(plan) else _describe_split(task, examples, held_out, division),
     )
 
 
@@ -118,6 +119,8 @@ def _build_model(task: Task) -> torch.nn.Module:
         raise TaskError(f"build_model failed: {type(error).__name__}: {error}") from error
     if not isinstance(model, torch.nn.Module):
         raise TaskError(f"build_model must return a torch.nn.Module; found {type(model).__name__}")
+    if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
+        raise TaskError("build_model returned lazy layers, whose shapes are not known yet; give them their input sizes")
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise TaskError("build_model returned a model without a trainable parameter; nothing could be learned")
     return model
@@ -168,6 +171,10 @@ def _own_hooks(plan: RunPlan) -> Sequence[AuditHook]:
             raise PlanError(f"audit.hooks: {reference!r} waits for {', '.join(never)}, where no hook is called yet")
         hooks.append(hook)
     return hooks
+
+
+def _size_is_secret(plan: RunPlan) -> bool:
+    return plan.privacy.unit != "none" and plan.privacy.relation == "add-remove"
 
 
 def _describe_split(task: Task, examples: Examples, held_out: NDArray[np.bool_], division: Partition) -> dict[str, Any]:

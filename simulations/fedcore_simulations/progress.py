@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from fedcore.privacy.accounting import rounded_up
 from fedcore_server.driver import RoundRecord, accuracy_by_group
 from fedcore_simulations.preparation import Preparation
 
@@ -113,7 +113,7 @@ def _figures(record: RoundRecord) -> list[str]:
     if worst:
         told.append(f"worst group {worst[0]} {worst[1]:.3f}")
     if record.epsilon is not None:
-        told.append(f"ε {_rounded_up(record.epsilon):.2f}")
+        told.append(f"ε {rounded_up(record.epsilon):.2f}")
     return told
 
 
@@ -130,13 +130,8 @@ def _worst_group(groups: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> tuple
 def _privacy_words(summary: Mapping[str, Any]) -> str:
     if summary["unit"] is None:
         return "none"
-    epsilon = "∞" if summary["epsilon"] is None else f"{_rounded_up(summary['epsilon']):.2f}"
+    epsilon = "∞" if summary["epsilon"] is None else f"{rounded_up(summary['epsilon']):.2f}"
     return f"ε = {epsilon} per {summary['unit']}, δ = {summary['delta']:g}"
-
-
-def _rounded_up(epsilon: float) -> float:
-    """Two decimals, never less than what was spent."""
-    return math.ceil(epsilon * 100) / 100
 
 
 def _points(value: float | None) -> str:

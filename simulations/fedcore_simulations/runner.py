@@ -88,7 +88,7 @@ def simulate(
     made = load_task(plan) if task is None or isinstance(task, str) else checked_task(task, plan.task.name)
     ready = prepare(made, plan)
     directory = RunDirectory.create(Path(out), ready.plan) if out is not None else None
-    return _run(ready, init_state(ready.task, ready.plan), directory, progress, command)
+    return _run(ready, init_state(ready.task, ready.plan), directory, progress, command, records=[])
 
 
 def resume(
@@ -109,7 +109,7 @@ def resume(
         plan = plan.updated(engine={"workers": workers})
     ready = prepare(load_task(plan), plan)
     state = directory.restore(init_state(ready.task, plan), plan)
-    return _run(ready, state, directory, progress, command)
+    return _run(ready, state, directory, progress, command, records=directory.rounds())
 
 
 def _run(
@@ -118,9 +118,9 @@ def _run(
     directory: RunDirectory | None,
     progress: Callable[[Preparation], Progress] | None,
     command: str | None,
+    *,
+    records: list[dict[str, Any]],
 ) -> SimulationResult:
-    resumed_after = state.round
-    records = list(directory.rounds()) if directory and resumed_after else []
     before = len(records)
     with _engine(ready) as engine, torch.random.fork_rng(devices=[]):
         tell = progress(ready) if progress else None
@@ -143,7 +143,6 @@ def _run(
         outcome = run.to_end(state, on_round)
         wall_seconds = time.monotonic() - started
         engine_name = engine.name
-    deviations = [f"stopped after round {resumed_after} and resumed; the round in work was discarded unseen"]
     results = build_results(
         task=ready.task,
         plan=ready.plan,
@@ -154,7 +153,6 @@ def _run(
         wall_seconds=wall_seconds,
         client_rounds=sum(len(record["counted"]) for record in records[before:]),
         split=ready.split,
-        deviations=deviations if resumed_after else [],
         verification=PROBED,
         command=command,
     )

@@ -9,8 +9,9 @@ from fedcore.errors import PrivacyError, TaskError
 from fedcore.privacy.linter import lint_model
 from fedcore.task import check_task
 from fedcore_clients.probe import probe_isolation
+from fedcore_clients.training import train_locally
 from fedcore_simulations import simulate
-from tests.builders import TinyTask, build_plan
+from tests.builders import TinyTask, build_client, build_local, build_plan, build_private_plan, build_request
 
 
 def probe(task):
@@ -40,6 +41,8 @@ def test_layers_that_isolate_records_pass(layer):
         (nn.RNN(8, 8), "opacus.layers.DPRNN"),
         (nn.MultiheadAttention(8, 2), "opacus.layers.DPMultiheadAttention"),
         (nn.Embedding(8, 8, padding_idx=0), "padding_idx"),
+        (nn.Embedding(8, 8, max_norm=1.0), "max_norm rescales"),
+        (nn.EmbeddingBag(8, 8, max_norm=1.0), "max_norm rescales"),
     ],
 )
 def test_a_layer_that_voids_the_guarantee_is_refused_with_the_fix(layer, message):
@@ -71,6 +74,85 @@ class KeepsAnAverage(nn.Module):
 def test_a_buffer_that_would_be_averaged_and_released_is_refused():
     with pytest.raises(PrivacyError, match="floating-point buffer"):
         lint_model(with_layer(KeepsAnAverage())())
+
+
+class GatedBatchStatistics(nn.Module):
+    """A branch that starts at zero, and couples records once it has learned."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = nn.Parameter(torch.zeros(8))
+        self.head = nn.Linear(8, 8)
+
+    def forward(self, inputs):
+        return self.head(inputs + self.gate * (inputs - inputs.mean(0)) / (inputs.std(0, correction=0) + 1e-3))
+
+
+def test_coupling_behind_a_gate_that_starts_at_zero_is_found():
+    with pytest.raises(PrivacyError, match="depends on the other records"):
+        probe(TinyTask(model=with_layer(GatedBatchStatistics())))
+
+
+class DividesByLargeBatches(TinyTask):
+    def loss(self, model, batch):
+        losses = functional.cross_entropy(model(batch["inputs"]), batch["targets"], reduction="none")
+        return losses / max(1, len(losses) // 8)
+
+
+def test_coupling_that_begins_with_the_size_of_the_batch_is_found():
+    with pytest.raises(PrivacyError, match="in a batch of 256"):
+        probe(DividesByLargeBatches())
+
+
+class Remembers(nn.Module):
+    """Keeps what it saw in training, and uses it in evaluation."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(8), persistent=False)
+
+    def forward(self, inputs):
+        if self.training:
+            self.seen += inputs.detach().sum(0)
+            return inputs
+        return inputs + self.seen
+
+
+def test_a_layer_that_remembers_training_rows_is_refused():
+    with pytest.raises(PrivacyError, match="changes its own parameters or buffers"):
+        probe(TinyTask(model=with_layer(Remembers())))
+
+
+class RescalesItself(nn.Module):
+    """Changes a parameter in its forward pass, from the second training pass on."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 2)
+        self.calm = True
+
+    def forward(self, inputs):
+        if self.training and not self.calm:
+            self.head.weight.data.mul_(0.5)
+        return self.head(inputs)
+
+
+def test_training_stops_where_a_forward_pass_changes_what_would_be_released():
+    local = build_local(build_private_plan(), task=TinyTask(model=RescalesItself))
+    local.model.calm = False
+    client = build_client().to(dtype=local.dtype, device=local.device)
+    with pytest.raises(PrivacyError, match="released without noise"):
+        train_locally(local, client, build_request(local.parameters.clone()))
+
+
+class NoSlope(TinyTask):
+    def loss(self, model, batch):
+        return super().loss(model, batch) * 0.0
+
+
+def test_a_loss_without_a_gradient_is_no_evidence():
+    with pytest.raises(PrivacyError, match="no gradient"):
+        probe(NoSlope())
 
 
 class Weighted(TinyTask):
@@ -118,4 +200,5 @@ def test_a_simulation_refuses_before_anything_is_trained(tmp_path):
 
 
 def test_without_privacy_the_same_model_is_trained():
-    assert simulate(TinyTask(model=with_layer(nn.BatchNorm1d(8))), build_plan()).metrics["accuracy"] > 0.4
+    plan = build_plan(federation={"rounds": 20})
+    assert simulate(TinyTask(model=with_layer(nn.BatchNorm1d(8))), plan).metrics["accuracy"] > 0.7

@@ -23,7 +23,14 @@ def test_the_readme_lists_every_file_of_a_run(tmp_path: Path) -> None:
 
 def test_the_privacy_page_explains_every_field_of_a_statement() -> None:
     statement = privacy_statement(
-        build_privacy(), rounds=1, client_sizes=[10], preprocessing="", model_sha256="", versions={}
+        build_privacy(),
+        rounds=1,
+        asked=1,
+        client_sizes=[10],
+        preprocessing="",
+        verification="",
+        model_sha256="",
+        versions={},
     )
 
     assert _listed("docs/privacy.md", "The statement") == set(statement)

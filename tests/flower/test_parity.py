@@ -42,11 +42,12 @@ def plan_of(name: str, precision: str = "float64") -> RunPlan:
     return build_plan(task={"name": "tests.builders:TinyTask"}, audit={"sensitive": ["sex"]}, **sections)
 
 
-def through_flower(plan: RunPlan, tamper=None) -> tuple[Outcome, list[dict]]:
+def through_flower(plan: RunPlan, tamper=None, *, allow_test_noise: bool = True) -> tuple[Outcome, list[dict]]:
     ready = prepare(TinyTask(), plan)
     clients = {client.name: client for client in ready.clients}
     app = build_client_app(
         TinyTask(),
+        allow_test_noise=allow_test_noise,
         name=lambda context: context.node_config["name"],
         load=lambda context, _: clients[context.node_config["name"]],
     )
@@ -177,6 +178,23 @@ def test_report_counts_beyond_belief_are_rejected_and_do_not_overflow():
 
     assert {rejection.code for rejection in outcome.evaluation.rejected} == {"TABLE"}
     assert len(outcome.evaluation.rejected) == 4
+
+
+def test_a_table_of_another_attribute_costs_that_report_only():
+    def rename(name, reply):
+        if name == "client-1" and reply.has_content() and "tables" in reply.content.get("fedcore", {}):
+            header = reply.content["fedcore"]
+            header["tables"] = str(header["tables"]).replace('"attribute": "sex"', '"attribute": "race"')
+        return reply
+
+    outcome, _ = through_flower(plan_of("FedAvg with weights"), tamper=rename)
+
+    assert [(rejection.client, rejection.code) for rejection in outcome.evaluation.rejected] == [("client-1", "TABLE")]
+
+
+def test_a_client_refuses_noise_from_a_seed_that_the_server_knows():
+    with pytest.raises(RoundFailedError, match="0 valid updates"):
+        through_flower(plan_of("record-level privacy with test noise"), allow_test_noise=False)
 
 
 def test_a_client_imports_nothing_because_a_message_names_it(monkeypatch):

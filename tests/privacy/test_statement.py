@@ -1,6 +1,7 @@
 """The statement says what was proven, and no more."""
 
 import json
+import re
 
 import pytest
 
@@ -42,6 +43,20 @@ def test_a_statement_has_every_field():
 def test_epsilon_is_that_of_the_rounds_that_were_run():
     assert statement(rounds=2)["epsilon"] == epsilon_of(build_privacy().event(2), 1e-5)
     assert statement(rounds=2)["epsilon"] < statement(rounds=4)["epsilon"]
+
+
+@pytest.mark.parametrize("noise_multiplier", [0.9, 1.1, 2.345, 4.243])
+def test_the_words_never_state_less_than_what_was_proven(noise_multiplier):
+    told = statement(noise_multiplier=noise_multiplier, sampling_rate=1.0, rounds=50)
+    worded = float(re.search(r"formally \(([\d.]+),", told["plain_language"]).group(1))
+    assert told["epsilon"] <= worded <= told["epsilon"] + 0.01
+
+
+def test_where_the_size_is_secret_nothing_that_is_written_tells_it(tmp_path):
+    plan = build_private_plan(privacy={"relation": "add-remove"})
+    simulate(TinyTask(), plan, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "split.json").exists()
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["examples"] is None
 
 
 def test_failed_attempts_are_charged_and_noted():

@@ -134,7 +134,8 @@ def test_a_failed_attempt_is_remembered_over_a_stop(tmp_path):
         append_line(directory.path / "rounds.jsonl", json.dumps({"round": number, "attempt": attempt}))
     save_checkpoint(directory.path / "checkpoint", state(round=1, attempt=1, asked=2), plan)
     restored = directory.restore(state(), plan)
-    assert (restored.round, restored.attempt, restored.asked) == (1, 1, 2)
+    # and what was in work when it stopped is charged as well
+    assert (restored.round, restored.attempt, restored.asked) == (1, 1, 3)
     assert directory.rounds() == [{"round": 1, "attempt": 0}, {"round": 2, "attempt": 0}]
 
 

@@ -103,6 +103,22 @@ def test_more_clients_than_slots_still_come_in_order():
         assert [update.client for update in engine.train(request)] == list(request.cohort)
 
 
+class WithCountingBatchNorm(TinyTask):
+    """Its running average depends on a counter that does not travel."""
+
+    def build_model(self):
+        return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8, momentum=None), nn.ReLU(), nn.Linear(8, 2))
+
+
+def test_what_one_client_leaves_in_a_counter_does_not_reach_the_next():
+    results = [
+        simulate(WithCountingBatchNorm(), build_plan(federation={"clients": 5}, engine={"workers": workers}))
+        for workers in (1, 2, 2, 3)
+    ]
+    for other in results[1:]:
+        assert torch.equal(weights(results[0]), weights(other))
+
+
 class WithFrozenTrunk(TinyTask):
     """Transfer learning: the trunk is frozen, and the same in every process."""
 

@@ -43,5 +43,5 @@ def test_the_scenario_learns_something_under_its_promise():
     result = simulate(None, RunPlan.from_mapping(plan))
     assert result.metrics["accuracy"] >= 0.68
     assert 3.9 < result.privacy["epsilon"] <= 4.0
-    assert result.privacy["preprocessing"].startswith("public")
+    assert result.privacy["preprocessing"].startswith("not covered")
     assert set(result.audit.to_json()["groups"]) == {"sex", "age"}

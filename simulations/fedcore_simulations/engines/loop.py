@@ -35,7 +35,6 @@ class _Request:
 
     round: int
     attempt: int
-    cohort: tuple[str, ...]
 
 
 class LoopEngine:
@@ -118,7 +117,7 @@ class LoopEngine:
         if self._pool is None:
             raise RuntimeError("an engine works inside its with statement only")
         self._pool.model.copy_(request.parameters.buffer)
-        light = _Request(round=request.round, attempt=getattr(request, "attempt", 0), cohort=request.cohort)
+        light = _Request(round=request.round, attempt=getattr(request, "attempt", 0))
         return self._pool.run(kind, light, [self._index[name] for name in request.cohort])
 
 
@@ -150,11 +149,9 @@ class _Job:
 
     def __call__(self, kind: str, request: _Request, client: int, slot: Tensor) -> Any:
         if kind == "evaluate":
-            asked = EvaluateRequest(round=request.round, cohort=request.cohort, parameters=self._model)
+            asked = EvaluateRequest(round=request.round, cohort=(), parameters=self._model)
             return _for_client(evaluate_locally, self._local, self._clients[client], asked)
-        order = TrainRequest(
-            round=request.round, attempt=request.attempt, cohort=request.cohort, parameters=self._model
-        )
+        order = TrainRequest(round=request.round, attempt=request.attempt, cohort=(), parameters=self._model)
         update = _for_client(train_locally, self._local, self._clients[client], order)
         slot.copy_(update.difference.buffer)
         return update.num_examples, update.metrics, update.privacy_event

@@ -19,6 +19,7 @@ from fedcore.errors import EngineError, FedcoreError
 
 _SLOT_BYTES = 256 * 2**20
 _MOST_SLOTS = 64
+_ORPHAN_CHECK_SECONDS = 1.0
 
 Job = Callable[[str, Any, int, Tensor], Any]
 """``job(kind, request, client index, slot) -> small result``; may write the slot."""
@@ -132,11 +133,17 @@ def _work(
 ) -> None:
     """A worker's life: build the job, answer until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides what Ctrl-C means
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    parent = os.getppid()
     torch.set_num_threads(1)
     model, slots = _views(memory, size, dtype)
     job = make_job(model)
     while True:
         try:
+            # A forked worker holds copies of its siblings' pipes, so a main process that was killed closes none.
+            while not connection.poll(_ORPHAN_CHECK_SECONDS):
+                if os.getppid() != parent:
+                    return
             kind, request, jobs = connection.recv()
         except (EOFError, OSError):
             return
