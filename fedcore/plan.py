@@ -115,7 +115,7 @@ class PrivacySection(_Section):
     )
     epsilon: Positive | None = Field(
         None,
-        description="target ε of the whole run, to which the noise is calibrated; a round that is tried again is charged on top",
+        description="target ε of the whole run, to which the noise is calibrated; rounds tried again come on top",
     )
     noise_multiplier: NonNegative | None = Field(
         None, description="standard deviation of the noise over the clip norm; instead of `epsilon`"

@@ -85,8 +85,8 @@ def _compare(
     if not difference <= _TOLERANCE * max(scale, 1e-12):
         raise PrivacyError(
             "a record's gradient depends on the other records of its batch, or its layer has no right rule for "
-            f"per-record gradients (relative difference {difference / max(scale, 1e-12):.1e} in a batch of {len(rows)}); "
-            "clipping would bound nothing. Let the loss of a row look at that row only (no class weights divided by "
+            f"per-record gradients (relative difference {difference / max(scale, 1e-12):.1e} in a batch of "
+            f"{len(rows)}); clipping would bound nothing. Let the loss of a row look at that row only (no class weights divided by "
             "the batch's weights, no ignore_index with a mean) and use layers without batch statistics"
         )
 
