@@ -86,8 +86,8 @@ def _compare(
         raise PrivacyError(
             "a record's gradient depends on the other records of its batch, or its layer has no right rule for "
             f"per-record gradients (relative difference {difference / max(scale, 1e-12):.1e} in a batch of "
-            f"{len(rows)}); clipping would bound nothing. Let the loss of a row look at that row only (no class weights "
-            "divided by the batch's weights, no ignore_index with a mean) and use layers without batch statistics"
+            f"{len(rows)}); clipping would bound nothing. Let the loss of a row look at that row alone (no class "
+            "weights divided by the batch's weights, no ignore_index with a mean); use layers without batch statistics"
         )
 
 
