@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fedcore.audit.gate import Verdict
 from fedcore.audit.groups import GroupTable
 from fedcore.audit.hooks import AuditContext, AuditHook, Decision, Point, run_hooks
 from fedcore.audit.report import BiasReport
@@ -169,7 +170,7 @@ class Run:
         return run_hooks(self.hooks, context)
 
     def _before_release(self, evaluation: Evaluation, state: ServerState, settings: AuditSettings) -> BiasReport | None:
-        decisions = self._ask_hooks(Point.BEFORE_RELEASE, evaluation, state)
+        decisions = (*self._ask_hooks(Point.BEFORE_RELEASE, evaluation, state), *_missing_evidence(evaluation))
         if not evaluation.audits and not decisions:
             return None
         return BiasReport(
@@ -179,6 +180,15 @@ class Run:
             audits=evaluation.audits,
             decisions=decisions,
         )
+
+
+def _missing_evidence(evaluation: Evaluation) -> tuple[Decision, ...]:
+    """Groups that were not counted block a PASS."""
+    if not (evaluation.audits and evaluation.rejected):
+        return ()
+    names = ", ".join(rejection.client for rejection in evaluation.rejected)
+    finding = f"the audit lacks the rows of {names}, whose reports were rejected"
+    return (Decision(verdict=Verdict.INCONCLUSIVE, findings=(finding,), hook="coverage"),)
 
 
 def _shown_clients(evaluation: Evaluation) -> dict[str, dict[str, float]]:

@@ -190,6 +190,8 @@ def test_a_table_of_another_attribute_costs_that_report_only():
     outcome, _ = through_flower(plan_of("FedAvg with weights"), tamper=rename)
 
     assert [(rejection.client, rejection.code) for rejection in outcome.evaluation.rejected] == [("client-1", "TABLE")]
+    assert outcome.bias.verdict == "INCONCLUSIVE"
+    assert "lacks the rows of client-1" in str(outcome.bias.to_json()["decisions"])
 
 
 def test_a_client_refuses_noise_from_a_seed_that_the_server_knows():
