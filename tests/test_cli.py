@@ -87,7 +87,10 @@ def fedcore(capsys, monkeypatch):
 
 
 def process(*arguments: str, cwd: Path) -> subprocess.Popen:
-    code = "from fedcore.cli import main; main()"
+    # A shell that starts the tests in the background has them ignore Ctrl-C, and children inherit that.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from fedcore.cli import main; main()"
+    )
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

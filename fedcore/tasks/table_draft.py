@@ -156,7 +156,7 @@ def _draft_numbers(name: str, values: NDArray[np.float64]) -> Numeric:
     scale: Scale = "log" if high - middle > _LONG_TAIL * (middle - low) else "linear"
     digits = 1 - math.floor(math.log10(high - low))
     low_rounded, high_rounded = _rounded(low, digits, math.floor), _rounded(high, digits, math.ceil)
-    if low_rounded < high_rounded:
+    if low_rounded < high_rounded and math.isfinite(high_rounded - low_rounded):
         low, high = low_rounded, high_rounded
     return Numeric(name=name, low=low, high=high, scale=scale, bands=_draft_bands(values, digits))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fedcore.errors import DataError
@@ -66,6 +66,7 @@ def inputs_of(name, cell):
 
 
 @settings(deadline=None)
+@example({"c1": ["a"] * 10, "c2": [None] * 7 + ["0.0", "0.5", "-1.71717172e+308"]})
 @given(TABLES)
 def test_any_table_encodes_to_finite_inputs_of_the_declared_width_and_norm(columns):
     table = table_of(**columns)
