@@ -33,7 +33,11 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_root)
     for entry in sorted(importlib.metadata.entry_points(group=_GROUP), key=lambda entry: entry.name):
-        app.command(name=entry.name)(entry.load())
+        found = entry.load()
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=entry.name)
+        else:
+            app.command(name=entry.name)(found)
     return app
 
 

@@ -11,7 +11,11 @@
     ├── LayoutError          parameters do not fit the model
     ├── UpdateRejectedError  one client's reply is malformed; costs that reply, never the round
     ├── RoundFailedError     a round had no quorum in all its attempts
-    ├── RunDirectoryError    the place for the results is taken, full, or holds no run
+    ├── StorageError         a file cannot be written or read: the disk is full, or it is damaged
+    │   └── RunDirectoryError    the place for the results is taken, or holds no run
+    ├── TrustError           a key, a signature, an invitation or a certificate is not what it must be
+    ├── RefusedError         a client's policy refuses a request; only its code leaves the client
+    ├── DeploymentError      a server, a client or a run cannot be started or reached
     └── EngineError          simulated clients could not be run
 """
 
@@ -74,8 +78,32 @@ class RoundFailedError(FedcoreError):
     """A round found no quorum in as many attempts as the plan allows."""
 
 
-class RunDirectoryError(FedcoreError):
-    """A run directory is taken, cannot be written, or holds no run to go on with."""
+class StorageError(FedcoreError):
+    """A file cannot be written or read; what stood there before is untouched."""
+
+
+class RunDirectoryError(StorageError):
+    """A run directory is taken, cannot be read, or holds no run to go on with."""
+
+
+class TrustError(FedcoreError):
+    """A key, a signature, an invitation or a certificate is not what it must be."""
+
+
+class RefusedError(FedcoreError):
+    """A client refuses a request.
+
+    Attributes:
+        code: One word that the server is told, such as ``COHORT``; the message stays in the client's own log.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+class DeploymentError(FedcoreError):
+    """A server, a client or a run cannot be started, reached or found."""
 
 
 class EngineError(FedcoreError):

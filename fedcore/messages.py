@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from fedcore.audit.groups import GroupTable
 from fedcore.metrics import Metrics
-from fedcore.parameters import Parameters
 from fedcore.privacy.plan import PrivacyEvent
+
+if TYPE_CHECKING:
+    from fedcore.parameters import Parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

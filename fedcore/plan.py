@@ -42,14 +42,18 @@ class TaskSection(_Section):
     """What is learned, and from which data."""
 
     name: str = Field("digits", description="a reference task, or `module:object` of a task of one's own")
-    data: str | None = Field(None, description="path handed to the task's `load_data`")
+    data: str | None = Field(
+        None,
+        description="path handed to the task's `load_data`; in a deployment the *name* of a data set, "
+        "which each client maps to a path of its own",
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="arguments of the task's own")
 
 
 class FederationSection(_Section):
     """Who takes part, and how updates become the next model."""
 
-    clients: Count = Field(10, description="number of simulated clients")
+    clients: Count = Field(10, description="number of clients; a deployment waits for so many before its first round")
     rounds: Count = Field(30, description="number of rounds")
     seed: int = Field(0, ge=0, description="seed of everything that is not privacy noise")
     partition: str = Field(
@@ -84,6 +88,12 @@ class FederationSection(_Section):
         description="update transforms of one's own, each `module:object`; the client halves run in this order",
     )
     round_attempts: Count = Field(3, description="how often a round without a quorum is tried before the run fails")
+    round_timeout_seconds: Positive = Field(
+        3600.0, description="deployment: a client that has not answered by then is late, and not counted"
+    )
+    patience_seconds: NonNegative = Field(
+        600.0, description="deployment: how long to wait for clients to connect before a round is asked of fewer"
+    )
     evaluate_every: Count = Field(1, description="rounds between evaluations; the last round is always evaluated")
 
 

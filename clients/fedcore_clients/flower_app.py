@@ -12,14 +12,8 @@ from fedcore.errors import PrivacyError, TaskError
 from fedcore.plan import RunPlan
 from fedcore.task import Task
 from fedcore.transforms import UpdateTransform
-from fedcore.wire import (
-    pack_name,
-    pack_report,
-    pack_update,
-    unpack_evaluate_request,
-    unpack_plan,
-    unpack_train_request,
-)
+from fedcore.wire.replies import pack_name, pack_report, pack_update
+from fedcore.wire.requests import unpack_evaluate_request, unpack_plan, unpack_train_request
 from fedcore_clients.device import resolve_device
 from fedcore_clients.evaluation import evaluate_locally
 from fedcore_clients.local_model import Client, LocalModel
@@ -37,6 +31,7 @@ def build_client_app(
     load: LoadClient,
     transforms: Mapping[str, UpdateTransform] | None = None,
     allow_test_noise: bool = False,
+    device: str | None = None,
 ) -> ClientApp:
     """A ClientApp that trains and evaluates `task` on one client's data.
 
@@ -48,9 +43,10 @@ def build_client_app(
         load: Opens the client's data, split into training and held-out rows, for a plan.
         transforms: The update transforms that a plan may name here; a plan that names another is refused.
         allow_test_noise: Whether a plan may draw noise from its seed, which the server knows; for tests only.
+        device: Where to train, whatever the plan says; the plan's own choice when absent.
     """
     app = ClientApp()
-    desk = _Desk(task, load, transforms or {}, allow_test_noise=allow_test_noise)
+    desk = _Desk(task, load, transforms or {}, allow_test_noise=allow_test_noise, device=device)
 
     @app.query()
     def who(message: Message, context: Context) -> Message:
@@ -75,9 +71,15 @@ class _Desk:
     """Keeps model and data warm between messages of one plan."""
 
     def __init__(
-        self, task: Task, load: LoadClient, transforms: Mapping[str, UpdateTransform], *, allow_test_noise: bool
+        self,
+        task: Task,
+        load: LoadClient,
+        transforms: Mapping[str, UpdateTransform],
+        *,
+        allow_test_noise: bool,
+        device: str | None,
     ) -> None:
-        self._allow_test_noise = allow_test_noise
+        self._allow_test_noise, self._device = allow_test_noise, device
         self._task = task
         self._load = load
         self._transforms = transforms
@@ -104,4 +106,4 @@ class _Desk:
         if unknown:
             raise TaskError(f"the plan names transforms that are not installed for use here: {', '.join(unknown)}")
         chosen = [self._transforms[name] for name in plan.federation.transforms]
-        return LocalModel(self._task, plan, resolve_device(plan.training.device), chosen)
+        return LocalModel(self._task, plan, resolve_device(self._device or plan.training.device), chosen)

@@ -114,6 +114,30 @@ def composed_epsilons(per_round: PrivacyEvent, rounds: Iterable[int], delta: flo
     ]
 
 
+def composed_epsilon(events: Iterable[PrivacyEvent], delta: float) -> float:
+    """Smallest ε proven for any number of events together, whoever chose their parameters.
+
+    Guarantee:
+        That of `epsilon_of`: events of one mechanism are joined, which changes nothing about what is released.
+
+    Returns:
+        Infinity also where the accountant cannot compute: what has no bound must not pass for a small one.
+    """
+    steps: dict[tuple[float, float], int] = {}
+    for event in events:
+        mechanism = (event.sampling_rate, event.noise_multiplier)
+        steps[mechanism] = steps.get(mechanism, 0) + event.steps
+    joined = tuple(
+        PrivacyEvent(sampling_rate=sampling_rate, noise_multiplier=noise_multiplier, steps=number)
+        for (sampling_rate, noise_multiplier), number in sorted(steps.items())
+    )
+    try:
+        epsilon = epsilon_of(joined, delta)
+    except (ArithmeticError, ValueError, MemoryError):
+        return math.inf
+    return math.inf if math.isnan(epsilon) else epsilon
+
+
 def _discretisation(events: Iterable[PrivacyEvent]) -> float:
     """Width of the accountant's bins: coarser where ε is in the hundreds, and always pessimistic.
 

@@ -11,9 +11,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fedcore.errors import LayoutError, RunDirectoryError
+from fedcore.files import write_whole
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
-from fedcore_server.files import write_whole
 from fedcore_server.state import ServerState
 
 _FILE = "state.safetensors"

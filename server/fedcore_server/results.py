@@ -16,13 +16,13 @@ from torch import nn
 
 import fedcore
 from fedcore.audit.report import BiasReport
+from fedcore.files import append_line
 from fedcore.plan import RunPlan
 from fedcore.privacy.plan import NoiseKind, PrivacyPlan, Relation
 from fedcore.privacy.statement import privacy_statement
 from fedcore.seeding import derive_seed
 from fedcore.task import Task
 from fedcore_server.driver import Outcome
-from fedcore_server.files import append_line
 from fedcore_server.run_directory import RunDirectory
 
 _PACKAGES = ("torch", "flwr", "opacus", "dp-accounting", "numpy")

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fedcore.errors import RunDirectoryError
+from fedcore.errors import RunDirectoryError, StorageError
+from fedcore.files import append_line, write_whole
 from fedcore.plan import RunPlan
 from fedcore_server.checkpoint import load_checkpoint, save_checkpoint
 from fedcore_server.driver import RoundRecord
-from fedcore_server.files import append_line, write_whole
 from fedcore_server.rounds import done
 from fedcore_server.state import ServerState
 
@@ -36,7 +36,7 @@ class RunDirectory:
         try:
             (path / "checkpoint").mkdir(parents=True)
             write_whole(path / "plan.toml", plan.to_toml())
-        except (OSError, RunDirectoryError) as error:
+        except (OSError, StorageError) as error:
             with contextlib.suppress(OSError):
                 (path / "checkpoint").rmdir()
                 if not existed:

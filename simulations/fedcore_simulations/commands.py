@@ -145,7 +145,7 @@ def schema(
 
     if out.exists():
         raise RunDirectoryError(f"{out} exists; give another --out, or remove it")
-    from fedcore_server.files import write_whole
+    from fedcore.files import write_whole
 
     write_whole(out, text)
     print(out)

@@ -6,7 +6,7 @@ import importlib.resources
 from pathlib import Path
 
 from fedcore.errors import RunDirectoryError
-from fedcore_server.files import write_whole
+from fedcore.files import write_whole
 
 _FILES = ("my_task.py", "plan.toml", "test_my_task.py")
 

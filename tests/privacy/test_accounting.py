@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from fedcore.errors import PrivacyError
-from fedcore.privacy.accounting import calibrate_noise_multiplier, composed_epsilons, epsilon_of
+from fedcore.privacy.accounting import calibrate_noise_multiplier, composed_epsilon, composed_epsilons, epsilon_of
 from fedcore.privacy.plan import PrivacyEvent
 
 
@@ -106,3 +106,18 @@ def test_epsilon_grows_with_rounds():
     epsilons = composed_epsilons(event(0.5, 2.0, 2), range(6), 1e-5)
     assert epsilons[0] == 0.0
     assert epsilons == sorted(epsilons)
+
+
+def test_events_of_one_mechanism_are_joined_before_they_are_composed():
+    mixed = [event(0.5, 4.0, 2), event(0.1, 2.0, 5)] * 10
+    assert composed_epsilon(mixed, 1e-5) == epsilon_of((event(0.1, 2.0, 50), event(0.5, 4.0, 20)), 1e-5)
+    assert composed_epsilon([event(0.5, 4.0, 1)] * 500, 1e-5) == epsilon_of((event(0.5, 4.0, 500),), 1e-5)
+    assert composed_epsilon([], 1e-5) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "delta"),
+    [((0.5, 1e300, 10), 1e-5), ((5e-324, 2.0, 100), 5e-324), ((0.3, 0.0011, 10**6), 1e-5), ((0.5, 0.0, 1), 1e-5)],
+)
+def test_what_the_accountant_cannot_compute_is_never_taken_for_little(mechanism, delta):
+    assert composed_epsilon([event(*mechanism)], delta) == math.inf

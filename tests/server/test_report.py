@@ -20,7 +20,7 @@ from fedcore.audit.fairness import audit_tables
 from fedcore.audit.groups import GroupTable
 from fedcore.audit.report import BiasReport
 from fedcore.audit.settings import AuditSettings, Limit
-from fedcore.errors import RunDirectoryError
+from fedcore.errors import RunDirectoryError, StorageError
 from fedcore_server.report import write_report
 from tests.audit.builders import table_of
 
@@ -638,7 +638,7 @@ class TestBadInput:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(RunDirectoryError, match="the disk is full"):
+        with pytest.raises(StorageError, match="the disk is full"):
             write_report(directory)
         assert (directory / "report.html").read_text(encoding="utf-8") == "the old one"
         assert sorted(path.name for path in directory.iterdir()) == before

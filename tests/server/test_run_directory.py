@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fedcore.errors import RunDirectoryError
-from fedcore_server import files
+from fedcore import files
+from fedcore.errors import RunDirectoryError, StorageError
+from fedcore.files import append_line, write_whole
 from fedcore_server.checkpoint import load_checkpoint, save_checkpoint
-from fedcore_server.files import append_line, write_whole
 from fedcore_server.run_directory import RunDirectory, check_free, next_free
 from fedcore_server.state import ServerState
 from fedcore_simulations import simulate
@@ -78,7 +78,7 @@ def test_a_run_stopped_before_its_first_round_says_so(tmp_path):
 def test_a_full_disk_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
     write_whole(tmp_path / "file", "old")
     fill_the_disk(monkeypatch)
-    with pytest.raises(RunDirectoryError, match="the disk is full"):
+    with pytest.raises(StorageError, match="the disk is full"):
         write_whole(tmp_path / "file", "new")
     assert (tmp_path / "file").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -87,7 +87,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
 def test_a_full_disk_cuts_the_half_written_line_off_again(tmp_path, monkeypatch):
     append_line(tmp_path / "journal", "one")
     fill_the_disk(monkeypatch)
-    with pytest.raises(RunDirectoryError, match="the disk is full"):
+    with pytest.raises(StorageError, match="the disk is full"):
         append_line(tmp_path / "journal", "two")
     assert (tmp_path / "journal").read_text() == "one\n"
 
@@ -102,7 +102,7 @@ def test_a_run_on_a_disk_that_fills_up_can_be_gone_on_with(tmp_path, monkeypatch
         real(handle)
 
     monkeypatch.setattr(files.os, "fsync", full_later)
-    with pytest.raises(RunDirectoryError, match="go on with --resume"):
+    with pytest.raises(RunDirectoryError, match="go on"):
         simulate(TinyTask(), build_plan(), out=tmp_path / "run")
     monkeypatch.setattr(files.os, "fsync", real)
     directory = RunDirectory.open(tmp_path / "run")

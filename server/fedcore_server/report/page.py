@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from fedcore_server.files import write_whole
+from fedcore.files import write_whole
 from fedcore_server.report.clients import client_figures
 from fedcore_server.report.groups import group_parts
 from fedcore_server.report.headline import cards, warnings

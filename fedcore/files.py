@@ -7,14 +7,14 @@ import errno
 import os
 from pathlib import Path
 
-from fedcore.errors import RunDirectoryError
+from fedcore.errors import StorageError
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write aside, flush to disk, rename: whoever looks sees the old file or the new one.
 
     Raises:
-        RunDirectoryError: The disk is full or not writable; what stood there still does.
+        StorageError: The disk is full or not writable; what stood there still does.
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -23,6 +23,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
+        _flush_directory(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
@@ -33,7 +34,7 @@ def append_line(path: Path, line: str) -> None:
     """Append one line and flush it to disk.
 
     Raises:
-        RunDirectoryError: The disk is full or not writable; a line half written is cut off again.
+        StorageError: The disk is full or not writable; a line half written is cut off again.
     """
     try:
         with path.open("ab") as file:
@@ -50,10 +51,19 @@ def append_line(path: Path, line: str) -> None:
         raise _explained(path, error) from error
 
 
-def _explained(path: Path, error: OSError) -> RunDirectoryError:
+def _flush_directory(directory: Path) -> None:
+    """Make a rename in `directory` survive a loss of power."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _explained(path: Path, error: OSError) -> StorageError:
     if error.errno == errno.ENOSPC:
-        return RunDirectoryError(
+        return StorageError(
             f"the disk is full: {path} could not be written, and what stood there before is untouched. "
-            "Free some space, then go on with --resume"
+            "Free some space, then go on; a run that stopped can be resumed"
         )
-    return RunDirectoryError(f"{path} could not be written: {error.strerror or error}")
+    return StorageError(f"{path} could not be written: {error.strerror or error}")

@@ -1,0 +1,215 @@
+"""The client's long-lived process: fetches requests, has the guard judge them, and the child work on them."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from flwr.app import ArrayRecord, RecordDict
+
+from fedcore.errors import DataError, DeploymentError, RefusedError, StorageError, TrustError
+from fedcore.files import write_whole
+from fedcore.wire.records import mapped_file
+from fedcore_clients.app_process import AppProcess, AppSettings
+from fedcore_clients.client_home import ClientHome
+from fedcore_clients.fleet import Fleet, Incoming, connect
+from fedcore_clients.guard import Guard, Refusal, Request
+from fedcore_clients.policy.settings import Policy
+
+_log = logging.getLogger("fedcore.client")
+
+_FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 1.0
+_FIRST_RETRY_SECONDS = 1.0
+_LONGEST_RETRY_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """What ``fedcore client start`` was told.
+
+    Attributes:
+        data: Path of each data set by its name.
+        device: Where to train; ``None`` leaves it to the plan.
+    """
+
+    data: Mapping[str, Path]
+    device: str | None = None
+
+
+class Agent:
+    """One client, from start to stop; whoever makes it holds the home's lock (`only_one`).
+
+    Args:
+        home: Where the client has joined.
+        tell: Shows a line to whoever watches.
+
+    Raises:
+        PlanError: The policy is not valid.
+        TrustError: A key is absent or damaged.
+    """
+
+    def __init__(self, home: ClientHome, settings: AgentSettings, *, tell: Callable[[str], None]) -> None:
+        self._home, self._settings, self._tell = home, settings, tell
+        self._stopping = threading.Event()
+        self._policy = Policy.from_toml(home.policy)
+        self._guard = Guard(home, self._policy, lambda: datetime.now(UTC))
+        self._state: dict[str, Any] = {"pid": os.getpid(), "requests": 0, "refused": 0}
+        self._spool = _empty_directory(home.spool)
+        self._app = AppProcess(
+            AppSettings(
+                client=self._guard.name,
+                data=settings.data,
+                device=settings.device,
+                allow_test_noise=self._policy.privacy.allow_test_noise,
+                spool=self._spool,
+            )
+        )
+
+    def stop(self) -> None:
+        """End after the request in work; may be called from a signal handler."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Serve until `stop`; a lost connection is made anew, with growing pauses."""
+        pause = _FIRST_RETRY_SECONDS
+        with self._ending():
+            while not self._stopping.is_set():
+                started = time.monotonic()
+                try:
+                    self._serve()
+                except DeploymentError as error:
+                    pause = _FIRST_RETRY_SECONDS if time.monotonic() - started > _LONGEST_RETRY_SECONDS else 2 * pause
+                    pause = min(pause, _LONGEST_RETRY_SECONDS)
+                    self._tell(f"{error}; trying again in {pause:.0f} s")
+                    self._note(connected=False, problem=str(error))
+                    self._stopping.wait(pause)
+
+    def _serve(self) -> None:
+        home = self._home
+        server = home.settings().server
+        with connect(server, authority=home.authority_certificate, flower_key=home.flower_key) as fleet:
+            self._tell(f"{self._guard.name} is connected to {server}; waiting for requests")
+            self._note(connected=True, problem=None)
+            pause = _FIRST_PAUSE_SECONDS
+            while not self._stopping.is_set():
+                try:
+                    incoming = fleet.receive()
+                except DataError as error:
+                    self._tell(f"a malformed message was dropped: {error}")
+                    continue
+                if incoming is None:
+                    self._stopping.wait(pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                    continue
+                pause = _FIRST_PAUSE_SECONDS
+                self._answer(fleet, incoming)
+
+    def _answer(self, fleet: Fleet, incoming: Incoming) -> None:
+        """Answer one message; whatever is wrong with it costs that message only."""
+        self._state["requests"] += 1
+        try:
+            fleet.reply(incoming, self._worked_on(fleet, incoming))
+        except Refusal as refusal:
+            self._state["refused"] += 1
+            self._tell(f"refused: {refusal}")
+            fleet.reply(incoming, self._guard.refuse(refusal))
+        except (TrustError, DataError, StorageError) as error:
+            self._state["refused"] += 1
+            self._guard.events.append("dropped", reason=str(error)[:500])
+            self._tell(f"dropped a message: {error}")
+            fleet.fail(incoming)
+
+    def _worked_on(self, fleet: Fleet, incoming: Incoming) -> RecordDict:
+        request = self._guard.receive(incoming.content)
+        if request.facts is None:
+            fleet.confirm(incoming)
+            return self._guard.introduce(request)
+        array = self._fetched(incoming, request)
+        fleet.confirm(incoming)
+        self._guard.charge(request, incoming.content)
+        facts = request.facts
+        self._tell(f"{facts.kind}: run {facts.run}, round {facts.round}")
+        self._note(run=facts.run, round=facts.round, kind=facts.kind)
+        reply = self._computed(request, incoming.content, array)
+        return self._guard.release(request, reply)
+
+    def _computed(self, request: Request, content: RecordDict, array: Path) -> RecordDict:
+        kind = request.envelope.place.kind
+        try:
+            return self._app.ask(kind, content, array, limit_seconds=self._policy.limits.seconds_per_task)
+        except RefusedError as error:
+            raise Refusal(request.envelope, error) from error
+
+    def _fetched(self, incoming: Incoming, request: Request) -> Path:
+        """Write the model to a file as it comes in, so that it is never in this process's memory as a whole."""
+        path = self._spool / "request.bin"
+        path.unlink(missing_ok=True)  # a new file: the child may still have the last one mapped
+        try:
+            _check_room(self._spool, 3 * request.array_bytes)
+            with path.open("wb") as file:
+                for chunk in incoming.chunks(max_bytes=request.array_bytes):
+                    file.write(chunk)
+        except RefusedError as error:
+            raise Refusal(request.envelope, error) from error
+        except OSError as error:
+            raise Refusal(request.envelope, RefusedError("DISK", f"{path}: {error.strerror}")) from error
+        for record in incoming.content.values():
+            if isinstance(record, ArrayRecord):
+                for each in record.values():
+                    each.data = mapped_file(path)  # type: ignore[assignment]
+        return path
+
+    def _note(self, **facts: Any) -> None:
+        """Keep what ``fedcore client status`` shows."""
+        self._state |= facts | {"time": datetime.now(UTC).isoformat(timespec="seconds")}
+        with suppress(StorageError):  # a full disk must not end the client for want of a status
+            write_whole(self._home.path / "status.json", json.dumps(self._state) + "\n")
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        self._guard.events.append("started", policy=self._policy.sha256)
+        try:
+            yield
+        finally:
+            self._app.stop()
+            self._note(connected=False, pid=None)
+            self._guard.events.append("stopped")
+
+
+@contextmanager
+def only_one(lock: Path) -> Iterator[None]:
+    """Hold the home's lock.
+
+    Raises:
+        DeploymentError: Another process holds it.
+    """
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DeploymentError(f"a client runs in {lock.parent} already; stop it first, or use its home") from None
+        yield
+
+
+def _check_room(directory: Path, num_bytes: int) -> None:
+    if shutil.disk_usage(directory).free < num_bytes:
+        raise RefusedError("DISK", f"{directory} has no room for the model and its update")
+
+
+def _empty_directory(path: Path) -> Path:
+    """A private directory without what a crash has left in it."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(mode=0o700)
+    return path

@@ -1,0 +1,243 @@
+"""The child process that holds torch, the model and the data, and runs the installed ClientApp.
+
+It stays warm between messages, so that torch is imported once and not once a message, and it is apart from
+the process that talks to the network: what hangs or crashes is killed and started anew. Requests and replies
+cross a pipe as JSON, arrays as files; nothing is pickled after the start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedcore.errors import DataError, DeviceError, FedcoreError, PlanError, PrivacyError, RefusedError, TaskError
+
+if TYPE_CHECKING:
+    from flwr.app import Message, RecordDict
+    from flwr.clientapp import ClientApp
+
+    from fedcore.plan import RunPlan
+
+_log = logging.getLogger("fedcore.client")
+
+_LOOK_FOR_PARENT_SECONDS = 1.0
+_CODES: tuple[tuple[type[FedcoreError], str], ...] = (
+    (PrivacyError, "PRIVACY"),
+    (DataError, "DATA"),
+    (DeviceError, "DEVICE"),
+    (TaskError, "TASK"),
+    (PlanError, "PLAN"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppSettings:
+    """What the child is started with.
+
+    Attributes:
+        data: Path of each data set by its name.
+        device: Where to train; ``None`` leaves it to the plan.
+    """
+
+    client: str
+    data: Mapping[str, Path]
+    device: str | None
+    allow_test_noise: bool
+    spool: Path
+
+
+class AppProcess:
+    """Starts the child when it is needed, and watches over it."""
+
+    def __init__(self, settings: AppSettings) -> None:
+        self._settings = settings
+        self._process: Any = None
+        self._connection: Connection | None = None
+
+    def ask(self, kind: str, content: RecordDict, array: Path | None, *, limit_seconds: float) -> RecordDict:
+        """Run one request in the child.
+
+        Args:
+            kind: ``train`` or ``evaluate``.
+            content: The request, its array's data left out.
+            array: File with the array's bytes.
+
+        Raises:
+            RefusedError: With the code of what failed; ``TIME_LIMIT`` and ``CRASHED`` are the child's own ends.
+        """
+        connection = self._running()
+        job = {"kind": kind, "content": _plain(content), "array": None if array is None else str(array)}
+        try:
+            connection.send_bytes(json.dumps(job).encode())
+            if not connection.poll(limit_seconds):
+                self.stop()
+                raise RefusedError("TIME_LIMIT", f"no answer within limits.seconds-per-task = {limit_seconds:g}")
+            answer = json.loads(connection.recv_bytes())
+        except (EOFError, OSError, ValueError) as error:
+            self.stop()
+            raise RefusedError("CRASHED", "the training process ended before it answered") from error
+        if answer["failed"]:
+            raise RefusedError(answer["failed"], answer["why"])
+        return _records(answer["content"], self._settings.spool / "reply.bin")
+
+    def stop(self) -> None:
+        """End the child, whatever it does; the next request starts a new one."""
+        process, self._process, self._connection = self._process, None, None
+        if process is not None:
+            process.kill()
+            process.join()
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process number, while there is one."""
+        return self._process.pid if self._process is not None else None
+
+    def _running(self) -> Connection:
+        if self._process is None or not self._process.is_alive() or self._connection is None:
+            self.stop()
+            context = multiprocessing.get_context("spawn")
+            self._connection, theirs = context.Pipe()
+            self._process = context.Process(
+                target=_serve, args=(theirs, self._settings), name="fedcore-client-app", daemon=True
+            )
+            self._process.start()
+            theirs.close()
+        return self._connection
+
+
+def _serve(connection: Connection, settings: AppSettings) -> None:
+    """The child's life: answer until the pipe closes or the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    parent, apps = os.getppid(), _InstalledApps(settings)
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            while not connection.poll(_LOOK_FOR_PARENT_SECONDS):
+                if os.getppid() != parent:
+                    return
+            connection.send_bytes(json.dumps(apps.answer(json.loads(connection.recv_bytes()))).encode())
+
+
+class _InstalledApps:
+    """The ClientApp of the task that is asked for; the last one is kept warm."""
+
+    def __init__(self, settings: AppSettings) -> None:
+        self._settings = settings
+        self._task_section: Any = None
+        self._app: ClientApp | None = None
+
+    def answer(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """The reply's records, or a code and, for the owner's eyes only, why."""
+        try:
+            reply = self._run(job)
+        except FedcoreError as error:
+            code = next((code for kind, code in _CODES if isinstance(error, kind)), "FAILED")
+            return {"failed": code, "why": str(error)}
+        except Exception as error:
+            # The text of a foreign exception may quote a row, so that only its kind and place are kept.
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            return {"failed": "FAILED", "why": f"{type(error).__name__} in {place.filename}, line {place.lineno}"}
+        _spill(reply, self._settings.spool / "reply.bin")
+        return {"failed": None, "content": _plain(reply)}
+
+    def _run(self, job: Mapping[str, Any]) -> RecordDict:
+        from flwr.app import Context, RecordDict
+
+        from fedcore.wire.requests import unpack_plan
+
+        content = _records(job["content"], None if job["array"] is None else Path(job["array"]))
+        app = self._for_plan(unpack_plan(content))
+        message = _message(content, job["kind"])
+        reply = app(message, Context(1, 1, {}, RecordDict(), {}))
+        return reply.content
+
+    def _for_plan(self, plan: RunPlan) -> ClientApp:
+        from fedcore.plugins import load_object
+        from fedcore.tasks.registry import load_task
+        from fedcore_clients.flower_app import build_client_app
+        from fedcore_clients.owner_data import load_client
+
+        section = (plan.task, plan.federation.transforms)
+        if self._app is None or self._task_section != section:
+            task, settings = load_task(plan), self._settings
+            self._app = build_client_app(
+                task,
+                name=lambda _: settings.client,
+                load=lambda _, plan: load_client(task, plan, settings.client, settings.data.get(data_name(plan))),
+                # The parent's policy has allowed each of these names.
+                transforms={name: load_object(name, what="update transform") for name in plan.federation.transforms},
+                allow_test_noise=settings.allow_test_noise,
+                device=settings.device,
+            )
+            self._task_section = section
+        return self._app
+
+
+def data_name(plan: RunPlan) -> str:
+    """The data set that a plan asks for: by its own name, or by the task's."""
+    return plan.task.data or plan.task.name
+
+
+def _message(content: RecordDict, kind: str) -> Message:
+    from flwr.app import Message
+    from flwr.supercore.task_identity import TaskIdentity
+
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+    message = Message(content, 1, kind)
+    message.metadata.__dict__["_message_id"] = "request"
+    return message
+
+
+def _plain(content: RecordDict) -> dict[str, Any]:
+    """Records as JSON values, an array as its type and shape."""
+    from flwr.app import ArrayRecord, MetricRecord
+
+    plain: dict[str, Any] = {}
+    for name, record in content.items():
+        if isinstance(record, ArrayRecord):
+            plain[name] = {"arrays": {key: [a.dtype, list(a.shape), a.stype] for key, a in record.items()}}
+        else:
+            plain[name] = {"metrics" if isinstance(record, MetricRecord) else "config": dict(record)}
+    return plain
+
+
+def _records(plain: Mapping[str, Any], array: Path | None) -> RecordDict:
+    """The way back; the array's bytes are the file's, mapped and not read."""
+    from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+
+    from fedcore.wire.records import mapped_file
+
+    records: dict[str, Any] = {}
+    for name, entry in plain.items():
+        if "arrays" in entry:
+            arrays = {
+                key: Array(dtype, tuple(shape), stype, b"") for key, (dtype, shape, stype) in entry["arrays"].items()
+            }
+            for each in arrays.values():
+                each.data = mapped_file(array)  # type: ignore[assignment]
+            records[name] = ArrayRecord(arrays)
+        elif "metrics" in entry:
+            records[name] = MetricRecord(entry["metrics"])
+        else:
+            records[name] = ConfigRecord(entry["config"])
+    return RecordDict(records)
+
+
+def _spill(content: RecordDict, path: Path) -> None:
+    """Write the one array of a reply to a file; the parent maps it."""
+    from flwr.app import ArrayRecord
+
+    path.unlink(missing_ok=True)  # a new file: the parent may still have the last one mapped
+    for record in content.values():
+        if isinstance(record, ArrayRecord):
+            for array in record.values():
+                path.write_bytes(array.data)

@@ -1,0 +1,109 @@
+"""The directory that a data owner's client lives in: where things stand in it, and who it is."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedcore.errors import TrustError
+from fedcore.trust.address import parse_address
+from fedcore.trust.document import Document, read_bounded
+from fedcore.trust.identity import COORDINATOR, FlowerKey, Identity, PublicIdentity, check_client_name, check_name
+
+_MAX_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSettings:
+    """What ``client.toml`` says.
+
+    Attributes:
+        name: The client's own.
+        server: ``HOST:PORT``.
+    """
+
+    name: str
+    consortium: str
+    server: str
+
+    def __post_init__(self) -> None:
+        check_client_name(self.name)
+        check_name(self.consortium)
+        parse_address(self.server)
+
+
+class ClientHome:
+    """A client's home directory.
+
+    Attributes:
+        roster: The newest roster that the client has seen.
+        response: Its answer to the invitation, as it was sent to the operator.
+        lock: Held by the one process that runs the client.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settings_file = path / "client.toml"
+        self.identity_key = path / "identity.key"
+        self.flower_key = path / "flower.key"
+        self.authority_certificate = path / "ca.crt"
+        self.coordinator_key = path / "coordinator.pub"
+        self.response = path / "response.json"
+        self.roster = path / "roster.json"
+        self.policy = path / "policy.toml"
+        self.events = path / "events.jsonl"
+        self.spends = path / "spends.jsonl"
+        self.approvals = path / "approvals.json"
+        self.spool = path / "spool"
+        self.lock = path / "lock"
+
+    def settings(self) -> ClientSettings:
+        """Who this client is, and where its server.
+
+        Raises:
+            TrustError: It has not joined, or the file is damaged.
+        """
+        if not self.settings_file.is_file():
+            raise TrustError(
+                f"{self.path} is no home of a client that has joined: expected a client.toml in it; name another "
+                f"--home, or: fedcore client join INVITE --home {self.path}"
+            )
+        content = read_bounded(self.settings_file, what="the file", max_bytes=_MAX_BYTES)
+        try:
+            table = tomllib.loads(content.decode())
+        except ValueError as error:  # no TOML, or no UTF-8
+            raise TrustError(f"{self.settings_file} is no TOML: {error}") from error
+        document = Document(table, what=str(self.settings_file), keys=("name", "consortium", "server"))
+        return ClientSettings(
+            name=document.text("name"), consortium=document.text("consortium"), server=document.text("server")
+        )
+
+    def identity(self) -> Identity:
+        """By which the client signs.
+
+        Raises:
+            TrustError: It has not joined, or its key is absent, damaged, or may be read by others.
+        """
+        return Identity.load(self.identity_key, self.settings().name)
+
+    def flower(self) -> FlowerKey:
+        """By which Flower knows the client.
+
+        Raises:
+            TrustError: The key is absent, damaged, or may be read by others.
+        """
+        return FlowerKey.load(self.flower_key)
+
+    def coordinator(self) -> PublicIdentity:
+        """The signer that the client has trusted since it joined.
+
+        Raises:
+            TrustError: The file is absent or damaged.
+        """
+        content = read_bounded(self.coordinator_key, what="the coordinator's key", max_bytes=_MAX_BYTES)
+        try:
+            key = bytes.fromhex(content.decode())
+        except ValueError as error:
+            raise TrustError(f"the coordinator's key {self.coordinator_key}: expected hexadecimal digits") from error
+        return PublicIdentity(name=COORDINATOR, key=key)

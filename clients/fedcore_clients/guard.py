@@ -1,0 +1,272 @@
+"""All that stands between the network and the data: what is checked on the way in, and on the way out.
+
+The order is fixed: signature, freshness, roster, policy; then the array is fetched and compared with what was
+signed; then the budget is charged; only then is data opened. What leaves was looked at once more and is signed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+from flwr.app import RecordDict
+
+from fedcore.errors import DataError, PlanError, RefusedError, TrustError
+from fedcore.events import EventLog, read_events
+from fedcore.files import write_whole
+from fedcore.trust.identity import Identity, PublicIdentity
+from fedcore.trust.roster import Roster
+from fedcore.wire.envelope import Envelope, Place, check_array, open_envelope, seal
+from fedcore.wire.records import array_bytes, header_of, one_array
+from fedcore.wire.replies import event_in, metrics_in, pack_name, pack_refusal, unpack_report
+from fedcore.wire.requests import unpack_cohort, unpack_plan, unpack_roster
+from fedcore_clients.client_home import ClientHome
+from fedcore_clients.policy.approvals import Approvals, Clock
+from fedcore_clients.policy.budget import Spending
+from fedcore_clients.policy.daily_requests import DailyRequests
+from fedcore_clients.policy.reply_gate import UpdateFacts, check_report, check_update
+from fedcore_clients.policy.request_facts import RequestFacts
+from fedcore_clients.policy.request_gate import check_request
+from fedcore_clients.policy.settings import Policy
+
+_KINDS = ("hello", "train", "evaluate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request that was let in.
+
+    Attributes:
+        facts: What the policy judged; ``None`` for a hello.
+        array_bytes: Declared size of the model.
+    """
+
+    envelope: Envelope
+    facts: RequestFacts | None
+    array_bytes: int
+
+
+class Guard:
+    """The client's gate in both directions, with its journal, its account and its memory of what it has answered.
+
+    Args:
+        home: Where the client keeps its files.
+        clock: The present, with its time zone.
+
+    Raises:
+        TrustError: A key or the roster is absent or damaged.
+        StorageError: A journal is damaged.
+    """
+
+    def __init__(self, home: ClientHome, policy: Policy, clock: Clock) -> None:
+        self._home, self._policy = home, policy
+        self._identity: Identity = home.identity()
+        self._coordinator: PublicIdentity = home.coordinator()
+        self._roster_text = ""
+        self._roster = self._known_roster()
+        self._approvals = Approvals(home.approvals, clock)
+        self._spending = Spending(home.spends, clock)
+        self._daily = DailyRequests(home.path / "requests.json", clock)
+        self._newest = _newest_requests(home)
+        self.events = EventLog(home.events, clock=clock)
+
+    @property
+    def name(self) -> str:
+        """The client's own name."""
+        return self._identity.name
+
+    def receive(self, content: RecordDict) -> Request:
+        """Let a request in, by its small records alone.
+
+        Raises:
+            TrustError: It is not the coordinator's, or not what was signed: it deserves no signed answer.
+            Refusal: It is genuine, and refused.
+        """
+        envelope = open_envelope(content, self._coordinator, destination=self.name)
+        if envelope.in_reply_to:
+            raise TrustError("expected a request, found a reply")
+        try:
+            return self._judged(content, envelope)
+        except RefusedError as error:
+            raise Refusal(envelope, error) from error
+        except (DataError, PlanError) as error:
+            raise Refusal(envelope, RefusedError("SCHEMA", str(error))) from error
+
+    def charge(self, request: Request, content: RecordDict) -> None:
+        """Compare the array with what was signed, and charge the budget; from here on data may be opened.
+
+        Raises:
+            Refusal: The array is another, or the budget does not allow it.
+        """
+        try:
+            check_array(content, request.envelope)
+            if request.facts is not None and request.facts.kind == "train":
+                self._spending.charge(request.facts, self._policy.privacy)
+        except TrustError as error:
+            raise Refusal(request.envelope, RefusedError("ARRAY", str(error))) from error
+        except RefusedError as error:
+            raise Refusal(request.envelope, error) from error
+
+    def introduce(self, request: Request) -> RecordDict:
+        """The signed answer to a hello."""
+        return self._sealed(pack_name(self.name), request.envelope)
+
+    def release(self, request: Request, content: RecordDict) -> RecordDict:
+        """Look at a reply once more, and sign it.
+
+        Raises:
+            Refusal: The policy does not let it out.
+        """
+        facts = request.facts
+        if facts is None:
+            raise ValueError("a hello is answered by introduce")
+        try:
+            self._check_reply(content, facts)
+        except RefusedError as error:
+            raise Refusal(request.envelope, error) from error
+        except DataError as error:
+            raise Refusal(request.envelope, RefusedError("SCHEMA", str(error))) from error
+        sealed = self._sealed(content, request.envelope)
+        self.events.append("answered", **_told(request.envelope.place))
+        return sealed
+
+    def refuse(self, refusal: Refusal) -> RecordDict:
+        """The signed refusal: its code leaves, its reason is written down here."""
+        place = refusal.envelope.place
+        self.events.append("refused", **_told(place), code=refusal.cause.code, reason=str(refusal.cause)[:500])
+        return self._sealed(pack_refusal(refusal.cause.code), refusal.envelope)
+
+    def _judged(self, content: RecordDict, envelope: Envelope) -> Request:
+        place = envelope.place
+        if place.kind not in _KINDS:
+            raise RefusedError("KIND", "expected a hello, or a request to train or to evaluate")
+        if place.kind == "hello":
+            return Request(envelope=envelope, facts=None, array_bytes=0)
+        self._refuse_stale(place)
+        self._learn_roster(unpack_roster(content))
+        facts = self._facts(content, place)
+        self._check_request(facts)
+        self._daily.note()
+        self._newest[place.run, place.kind] = place.order
+        self.events.append("accepted", **_told(place), peer=envelope.source, peer_head=envelope.chain_head)
+        return Request(envelope=envelope, facts=facts, array_bytes=facts.model_bytes)
+
+    def _check_request(self, facts: RequestFacts) -> None:
+        if self._roster is None:
+            raise RefusedError("ROSTER", "no roster has been received yet")
+        check_request(
+            facts,
+            policy=self._policy,
+            roster=self._roster,
+            me=self.name,
+            approvals=self._approvals,
+            requests_today=self._daily.today,
+        )
+
+    def _check_reply(self, content: RecordDict, facts: RequestFacts) -> None:
+        if facts.kind == "evaluate":
+            report = unpack_report(content, client=self.name)
+            rows = int(report.metrics.counts.get("loss", 0))
+            check_report(report, facts, self._policy, held_out_rows=rows)
+            return
+        header, array = header_of(content), one_array(content)
+        update = UpdateFacts(
+            values=np.frombuffer(array.data, np.dtype(array.dtype)),
+            num_examples=cast("int | None", header.get("num-examples")),
+            metrics=metrics_in(content),
+            privacy_event=event_in(header),
+        )
+        check_update(update, facts, self._policy)
+
+    def _facts(self, content: RecordDict, place: Place) -> RequestFacts:
+        array = one_array(content)
+        header = header_of(content)
+        if (header.get("round"), header.get("attempt")) != (place.round, place.attempt):
+            raise RefusedError("SCHEMA", "the request's round is not the one that was signed")
+        return RequestFacts(
+            run=place.run,
+            incarnation=place.incarnation,
+            round=place.round,
+            attempt=place.attempt,
+            kind=cast(Literal["train", "evaluate"], place.kind),
+            plan=unpack_plan(content),
+            cohort=unpack_cohort(content),
+            roster_version=self._roster.version if self._roster else 0,
+            model_dtype=array.dtype,
+            model_bytes=array_bytes(array),
+        )
+
+    def _refuse_stale(self, place: Place) -> None:
+        """A request counts only if it is newer than every one of its kind that was accepted in this run."""
+        newest = self._newest.get((place.run, place.kind))
+        incarnation = max((order[0] for (run, _), order in self._newest.items() if run == place.run), default=0)
+        if (newest is not None and place.order <= newest) or place.incarnation < incarnation:
+            raise RefusedError("STALE", "this request, or a newer one, was accepted before")
+
+    def _learn_roster(self, text: str) -> None:
+        """Keep the newest roster; an older one than was seen is refused."""
+        if self._roster is not None and text == self._roster_text:
+            return
+        try:
+            roster = Roster.read(text, self._coordinator.key)
+        except TrustError as error:
+            raise RefusedError("ROSTER", str(error)) from error
+        if self._roster is not None and roster.version < self._roster.version:
+            raise RefusedError("ROSTER", "an older roster than was seen before")
+        member = roster.member(self.name)
+        if member is None or member.identity_key != self._identity.public.key:
+            raise RefusedError("ROSTER", "the roster does not hold this client with its own key")
+        write_whole(self._home.roster, text)
+        self._roster, self._roster_text = roster, text
+
+    def _known_roster(self) -> Roster | None:
+        with contextlib.suppress(FileNotFoundError):
+            self._roster_text = self._home.roster.read_text(encoding="utf-8")
+            return Roster.read(self._roster_text, self._coordinator.key)
+        return None
+
+    def _sealed(self, content: RecordDict, request: Envelope) -> RecordDict:
+        return seal(
+            content,
+            request.place,
+            identity=self._identity,
+            destination=request.source,
+            chain_head=self.events.head,
+            in_reply_to=request.nonce,
+        )[0]
+
+
+class Refusal(Exception):  # noqa: N818 - not an error: the gate does its work
+    """A genuine request is refused.
+
+    Attributes:
+        envelope: Of the request.
+        cause: With the code that leaves, and the reason that does not.
+    """
+
+    def __init__(self, envelope: Envelope, cause: RefusedError) -> None:
+        self.envelope, self.cause = envelope, cause
+        super().__init__(f"{cause.code}: {cause}")
+
+
+def _newest_requests(home: ClientHome) -> dict[tuple[str, str], tuple[int, int, int]]:
+    """The newest accepted request of each run and kind, from the journal."""
+    newest: dict[tuple[str, str], tuple[int, int, int]] = {}
+    for event in read_events(home.events):
+        if event.get("event") == "accepted":
+            order = (event["incarnation"], event["round"], event["attempt"])
+            key = (event["run"], event["kind"])
+            newest[key] = max(order, newest.get(key, order))
+    return newest
+
+
+def _told(place: Place) -> dict[str, Any]:
+    return {
+        "run": place.run,
+        "incarnation": place.incarnation,
+        "round": place.round,
+        "attempt": place.attempt,
+        "kind": place.kind,
+    }

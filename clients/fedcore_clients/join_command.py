@@ -1,0 +1,47 @@
+"""The subcommand ``fedcore client join``. Imports nothing heavy: help must be instant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def join(
+    invitation: Annotated[Path, typer.Argument(metavar="INVITE", help="File that the operator sent.")],
+    home: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Directory that the client will live in; made if absent.", show_default=False),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Response to write; default response-CLIENT.json.", show_default=False),
+    ] = None,
+) -> None:
+    """Join a consortium: make this client's keys here, and write a response for the operator.
+
+    The private keys stay in the home directory. Nothing is sent: you send the response yourself.
+
+    Example:
+      fedcore client join invite-hospital-a.json --home hospital-a
+    """
+    from fedcore_clients.join import join as join_consortium
+
+    response = join_consortium(invitation, home)
+    path = out or Path(f"response-{response.client}.json")
+    _write(path, response.to_json(), kept=home / "response.json")
+    print(f"{response.client} has joined {response.consortium} from its side; its keys are in {home}")
+    print(f"its fingerprint: {response.fingerprint}")
+    print(f"\nnext: send {path} to the operator; it holds no secret")
+    print("then: call the operator, on a number that you know, and read the words of the fingerprint out")
+    print(f"when admitted: fedcore client start --home {home} --data NAME=PATH")
+
+
+def _write(path: Path, content: str, *, kept: Path) -> None:
+    from fedcore.errors import TrustError
+    from fedcore.files import write_whole
+
+    if path.exists():
+        raise TrustError(f"{path} exists and is left as it is; you have joined: send {kept} to the operator instead")
+    write_whole(path, content)

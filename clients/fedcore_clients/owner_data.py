@@ -1,0 +1,29 @@
+"""A data owner's rows, split into those that are learned from and those that are evaluated on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fedcore.example_files import is_client_file, load_client_file
+from fedcore.held_out import held_out_rows
+from fedcore.plan import RunPlan
+from fedcore.task import Task, load_examples
+from fedcore_clients.local_model import Client
+
+
+def load_client(task: Task, plan: RunPlan, name: str, path: Path | None) -> Client:
+    """Open a client's data.
+
+    A file that ``fedcore split`` wrote holds its split; anything else goes through the task's `load_data`, and
+    the held-out rows are drawn from the plan's seed and the client's name.
+
+    Raises:
+        DataError: The data cannot be read or used.
+    """
+    if path is not None and is_client_file(path):
+        training, held_out = load_client_file(path)
+        return Client(name=name, training=training, held_out=held_out)
+    examples = load_examples(task, path)
+    marked = held_out_rows(len(examples), plan.federation.held_out, plan.federation.seed, owner=name)
+    kept = examples.select(marked.nonzero().flatten()) if bool(marked.any()) else None
+    return Client(name=name, training=examples.select((~marked).nonzero().flatten()), held_out=kept)

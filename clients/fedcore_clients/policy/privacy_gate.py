@@ -1,0 +1,90 @@
+"""The floor of differential privacy that a plan must keep, by this client's own arithmetic."""
+
+from __future__ import annotations
+
+import math
+
+from fedcore.errors import PrivacyError, RefusedError
+from fedcore.plan import RunPlan
+from fedcore.privacy.accounting import composed_epsilon, rounded_up
+from fedcore.privacy.plan import NoiseKind, PrivacyPlan
+from fedcore_clients.policy.sections import PrivacySection
+
+_CODE = "PRIVACY"
+
+
+def check_privacy(plan: RunPlan, policy: PrivacySection) -> None:
+    """Refuse a plan whose promise is below the policy's floor.
+
+    Guarantee:
+        Returns only if the plan promises no privacy and the policy asks for none, or if the plan's mechanism, run
+        for all of its rounds, is within `max_epsilon` at the plan's own δ, which is at most `max_delta`. Unit: one
+        record of this client. ε is an upper bound by ``fedcore.privacy.accounting``; the plan's own ``epsilon``,
+        a target, is not read. Rounds that are tried again are the matter of `Spending`.
+
+    Raises:
+        RefusedError: With the code ``PRIVACY``.
+    """
+    if plan.privacy.noise == "test" and not policy.allow_test_noise:
+        raise RefusedError(_CODE, "the plan draws its noise from the seed, which the server knows; it protects nothing")
+    if plan.privacy.unit == "none":
+        if policy.required:
+            raise RefusedError(_CODE, "privacy.required is true, and the plan promises no privacy")
+        return
+    _check_kinds(plan, policy)
+    privacy = _resolved(plan)
+    _check_amounts(privacy, policy)
+    _check_epsilon(privacy, policy)
+
+
+def promised(plan: RunPlan) -> PrivacyPlan | None:
+    """The promise of a plan; ``None`` where it promises nothing, or noise that the server can redraw.
+
+    Raises:
+        RefusedError: With the code ``PRIVACY``; the plan leaves a number of it to be derived.
+    """
+    if plan.privacy.unit == "none":
+        return None
+    privacy = _resolved(plan)
+    return None if privacy.noise is NoiseKind.TEST else privacy
+
+
+def _resolved(plan: RunPlan) -> PrivacyPlan:
+    try:
+        privacy = PrivacyPlan.from_run_plan(plan)
+    except PrivacyError as error:
+        raise RefusedError(_CODE, str(error)) from error
+    if privacy is None:
+        raise RefusedError(_CODE, "the plan promises no privacy")
+    return privacy
+
+
+def _check_kinds(plan: RunPlan, policy: PrivacySection) -> None:
+    if plan.privacy.unit not in policy.units:
+        raise RefusedError(_CODE, f"privacy.units does not list {plan.privacy.unit!r}")
+    if plan.privacy.relation not in policy.relations:
+        raise RefusedError(_CODE, f"privacy.relations does not list {plan.privacy.relation!r}")
+
+
+def _check_amounts(privacy: PrivacyPlan, policy: PrivacySection) -> None:
+    if privacy.noise_multiplier < policy.min_noise_multiplier:
+        raise RefusedError(
+            _CODE, f"privacy.min-noise-multiplier is {policy.min_noise_multiplier}, found {privacy.noise_multiplier}"
+        )
+    for key, most, found in (
+        ("max-clip-norm", policy.max_clip_norm, privacy.clip_norm),
+        ("max-sampling-rate", policy.max_sampling_rate, privacy.sampling_rate),
+        ("max-delta", policy.max_delta, privacy.delta),
+    ):
+        if found > most:
+            raise RefusedError(_CODE, f"privacy.{key} is {most}, found {found}")
+
+
+def _check_epsilon(privacy: PrivacyPlan, policy: PrivacySection) -> None:
+    epsilon = composed_epsilon([privacy.total_event], privacy.delta)
+    if epsilon > policy.max_epsilon:
+        found = f"{rounded_up(epsilon):g}" if math.isfinite(epsilon) else "more than can be bounded"
+        raise RefusedError(
+            _CODE,
+            f"privacy.max-epsilon is {policy.max_epsilon:g}, and the run's ε at δ = {privacy.delta:g} is {found}",
+        )

@@ -1,0 +1,143 @@
+"""The gate for replies: the last look at what leaves, whoever made it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcore.errors import RefusedError
+from fedcore.messages import ClientReport, ClientUpdate
+from fedcore.metrics import Metrics
+from fedcore.privacy.plan import PrivacyEvent, PrivacyPlan, Relation
+from fedcore_clients.policy.request_facts import RequestFacts, shown
+from fedcore_clients.policy.settings import Policy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_SLICE_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateFacts:
+    """An update that is about to leave.
+
+    Attributes:
+        values: The difference as one flat array or tensor, which may lie in a file that is mapped into memory.
+        num_examples: Training rows, as the update tells them; ``None`` where the plan makes them secret.
+    """
+
+    values: NDArray[Any] | Tensor
+    num_examples: int | None
+    metrics: Metrics = field(default_factory=Metrics)
+    privacy_event: PrivacyEvent | None = None
+
+    @classmethod
+    def of(cls, update: ClientUpdate) -> UpdateFacts:
+        """The facts of an update in memory; shares its buffer."""
+        return cls(
+            values=update.difference.buffer,
+            num_examples=update.num_examples,
+            metrics=update.metrics,
+            privacy_event=update.privacy_event,
+        )
+
+
+def check_rows(num_rows: int, policy: Policy) -> None:
+    """Refuse to train or evaluate on too few rows; asked as soon as data is open.
+
+    Raises:
+        RefusedError: With the code ``MIN_COUNT``; that there are too few is all that it tells.
+    """
+    if num_rows < policy.release.min_examples:
+        raise RefusedError("MIN_COUNT", f"release.min-examples is {policy.release.min_examples}, and there are fewer")
+
+
+def check_update(update: UpdateFacts, request: RequestFacts, policy: Policy) -> None:
+    """Refuse to send an update that the policy, or the promise made with the plan, does not allow.
+
+    Raises:
+        RefusedError: With the code ``PRIVACY``, ``MIN_COUNT``, ``METRICS``, ``LAYOUT``, ``NONFINITE`` or ``NORM``.
+    """
+    privacy = PrivacyPlan.from_run_plan(request.plan)
+    _check_promise(update, privacy)
+    if update.num_examples is not None:
+        check_rows(update.num_examples, policy)
+    _check_metrics(update.metrics, policy.release.training, "release.training")
+    values = _flat(update.values)
+    expected = np.dtype(request.plan.training.precision)
+    if values.ndim != 1 or values.dtype != expected or values.nbytes != request.model_bytes:
+        raise RefusedError("LAYOUT", "the update does not have the size and number type of the model received")
+    _check_values(values, policy.release.max_update_norm)
+
+
+def check_report(report: ClientReport, request: RequestFacts, policy: Policy, *, held_out_rows: int) -> None:
+    """Refuse to send an evaluation that tells more than the policy allows, or of too few rows.
+
+    Raises:
+        RefusedError: With the code ``MIN_COUNT`` or ``METRICS``.
+    """
+    check_rows(held_out_rows, policy)
+    _check_metrics(report.metrics, policy.release.evaluation, "release.evaluation")
+    for count in report.metrics.counts.values():
+        check_rows(math.floor(count), policy)
+    for name, table in report.tables.items():
+        if name != table.attribute or name not in policy.release.group_tables:
+            raise RefusedError("METRICS", f"release.group-tables does not list {shown(name)}")
+        if name not in request.plan.audit.sensitive:
+            raise RefusedError("METRICS", f"the plan does not audit {shown(name)}")
+        if table.scored and table.num_bins > policy.release.max_score_bins:
+            raise RefusedError("METRICS", f"release.max-score-bins is {policy.release.max_score_bins}")
+
+
+def _check_promise(update: UpdateFacts, privacy: PrivacyPlan | None) -> None:
+    if update.privacy_event != (privacy.event(1) if privacy else None):
+        raise RefusedError("PRIVACY", "the update was not made with the plan's privacy")
+    if privacy is None:
+        return
+    if update.metrics.sums or update.metrics.counts:
+        raise RefusedError("METRICS", "a private update tells no training metric; it would be a release of its own")
+    if privacy.relation is Relation.ADD_REMOVE and update.num_examples is not None:
+        raise RefusedError("PRIVACY", "the number of rows is secret under add-remove, and the update tells it")
+
+
+def _check_metrics(metrics: Metrics, allowed: Collection[str], key: str) -> None:
+    if set(metrics.sums) != set(metrics.counts):
+        raise RefusedError("METRICS", "each metric needs a sum and a count")
+    for name in metrics.sums:
+        if name not in allowed:
+            raise RefusedError("METRICS", f"{key} does not list {shown(name)}")
+        if not (math.isfinite(metrics.sums[name]) and math.isfinite(metrics.counts[name])):
+            raise RefusedError("METRICS", f"metric {shown(name)} is not finite")
+
+
+def _check_values(values: NDArray[Any], max_norm: float | None) -> None:
+    """Look at every number once, in slices: no copy of a large model is made."""
+    squares = 0.0
+    step = _SLICE_BYTES // np.dtype(np.float64).itemsize
+    with np.errstate(over="ignore"):
+        for start in range(0, len(values), step):
+            part = values[start : start + step]
+            if not np.isfinite(part).all():
+                raise RefusedError("NONFINITE", "the update holds numbers that are not finite")
+            squares += _sum_of_squares(part)
+    if max_norm is not None and math.sqrt(squares) > max_norm:
+        raise RefusedError("NORM", f"release.max-update-norm is {max_norm:g}, and the update's norm is larger")
+
+
+def _sum_of_squares(part: NDArray[Any]) -> float:
+    wide = part.astype(np.float64, copy=False)
+    return float(np.dot(wide, wide))
+
+
+def _flat(values: NDArray[Any] | Tensor) -> NDArray[Any]:
+    """The values as NumPy sees them, without a copy where they are in the host's memory."""
+    if isinstance(values, np.ndarray):
+        return values
+    flat: NDArray[Any] = values.detach().cpu().numpy()
+    return flat

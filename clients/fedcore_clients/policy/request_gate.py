@@ -1,0 +1,214 @@
+"""The gate for requests: checked before data is opened, and refused, never changed.
+
+Only the code of a refusal leaves the client. Its message may name the policy and the request, and nothing of
+the data; it is for the client's own log.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+from fedcore.audit.crossing import ATTRIBUTE_MARK
+from fedcore.errors import RefusedError
+from fedcore.plan import RunPlan
+from fedcore_clients.policy.approvals import Approvals
+from fedcore_clients.policy.privacy_gate import check_privacy
+from fedcore_clients.policy.request_facts import RequestFacts, shown
+from fedcore_clients.policy.sections import kebab
+from fedcore_clients.policy.settings import Policy
+from fedcore_clients.policy.summary import plan_summary
+
+_MEGABYTE = 1_000_000
+_NUMBER_BYTES = {"float32": 4, "float64": 8}
+_MOST_GROUPS = 4096
+
+_RANGES: dict[str, Callable[[RunPlan], tuple[float | None, ...]]] = {
+    "local_epochs": lambda plan: (plan.training.local_epochs,),
+    "batch_size": lambda plan: (plan.training.batch_size,),
+    "steps_per_round": lambda plan: (plan.privacy.steps_per_round,),
+    "learning_rate": lambda plan: (plan.training.learning_rate, plan.privacy.learning_rate),
+    "max_physical_batch": lambda plan: (plan.training.max_physical_batch,),
+    "held_out": lambda plan: (plan.federation.held_out,),
+}
+
+
+class KnownMembers(Protocol):
+    """The signed roster, as far as it is asked here; ``fedcore.trust.roster.Roster`` is one."""
+
+    @property
+    def version(self) -> int:
+        """Grows with every change."""
+
+    def member(self, name: str, /) -> object | None:
+        """The member of that name, or None."""
+
+
+def check_request(
+    request: RequestFacts,
+    *,
+    policy: Policy,
+    roster: KnownMembers,
+    me: str,
+    approvals: Approvals,
+    requests_today: int,
+) -> None:
+    """Refuse a request that the policy does not allow.
+
+    Args:
+        roster: The newest roster that this client has seen and verified.
+        me: This client's name.
+        approvals: Asked where the policy wants plans approved; a plan refused for that alone is remembered there.
+        requests_today: Requests already worked on today; see `DailyRequests`.
+
+    Raises:
+        RefusedError: With the code ``KIND``, ``ROSTER``, ``COHORT``, ``TASK``, ``DATA``, ``ROUNDS``, ``RANGE``,
+            ``TRANSFORM``, ``LAYOUT``, ``SIZE``, ``PRIVACY``, ``METRICS``, ``LIMIT`` or ``APPROVAL``; the first that
+            applies, in this order.
+    """
+    _check_kind(request)
+    _check_roster(request, roster)
+    _check_cohort(request, policy, roster, me)
+    _check_task(request, policy)
+    _check_data(request, policy)
+    _check_rounds(request, policy)
+    _check_ranges(request.plan, policy)
+    _check_names(request.plan, policy)
+    _check_model(request, policy)
+    check_privacy(request.plan, policy.privacy)
+    _check_release(request, policy)
+    _check_requests(requests_today, policy)
+    _check_approval(request, policy, approvals)
+
+
+def _check_kind(request: RequestFacts) -> None:
+    if request.kind not in ("train", "evaluate"):
+        raise RefusedError("KIND", f"expected a request to train or evaluate, found {shown(request.kind)}")
+
+
+def _check_roster(request: RequestFacts, roster: KnownMembers) -> None:
+    if request.roster_version != roster.version:
+        raise RefusedError(
+            "ROSTER",
+            f"the request goes by roster {shown(request.roster_version)}, and the newest seen here is "
+            f"{roster.version}; a newer one must arrive signed before it counts, and an older one is out of date",
+        )
+
+
+def _check_cohort(request: RequestFacts, policy: Policy, roster: KnownMembers, me: str) -> None:
+    cohort, minimum = request.cohort, policy.cohort.minimum
+    if len(set(cohort)) != len(cohort):
+        raise RefusedError("COHORT", "the cohort names a client more than once")
+    if me not in cohort:
+        raise RefusedError("COHORT", f"the cohort does not name this client, {me!r}")
+    strangers = [name for name in cohort if roster.member(name) is None]
+    if strangers:
+        raise RefusedError(
+            "COHORT", f"{len(strangers)} of the cohort are not on the roster, among them {shown(strangers[0])}"
+        )
+    if len(cohort) < minimum:
+        raise RefusedError("COHORT", f"cohort.minimum is {minimum}, and the cohort has {len(cohort)}")
+
+
+def _check_task(request: RequestFacts, policy: Policy) -> None:
+    task, allowed = request.plan.task, policy.tasks.allowed
+    if task.name not in allowed:
+        raise RefusedError("TASK", f"task {shown(task.name)} is not in tasks.allowed: {', '.join(allowed) or 'none'}")
+    options = policy.tasks.options.get(task.name, ())
+    for name in task.options:
+        if name not in options:
+            raise RefusedError(
+                "TASK", f"the plan sets task.options.{shown(name)}, which tasks.options does not list for {task.name!r}"
+            )
+
+
+def _check_data(request: RequestFacts, policy: Policy) -> None:
+    tasks = policy.data.allowed.get(request.data_set)
+    if tasks is None:
+        known = ", ".join(policy.data.allowed) or "none"
+        raise RefusedError(
+            "DATA",
+            f"data set {shown(request.data_set)} is not in data.allowed: {known}; task.data names a data set, no path",
+        )
+    if request.plan.task.name not in tasks:
+        raise RefusedError(
+            "DATA", f"data.allowed does not grant {request.data_set!r} to task {shown(request.plan.task.name)}"
+        )
+
+
+def _check_rounds(request: RequestFacts, policy: Policy) -> None:
+    planned, (low, high) = request.plan.federation.rounds, policy.training.rounds
+    if not low <= planned <= high:
+        raise RefusedError("ROUNDS", f"training.rounds allows {low} to {high} rounds, and the plan has {planned}")
+    if not 1 <= request.round <= planned:
+        raise RefusedError("ROUNDS", f"the plan has {planned} rounds, and the request is for round {request.round}")
+    if request.attempt < 0 or request.incarnation < 1:
+        raise RefusedError("ROUNDS", "expected an attempt of 0 or more and an incarnation of 1 or more")
+
+
+def _check_ranges(plan: RunPlan, policy: Policy) -> None:
+    for name, values in _RANGES.items():
+        low, high = getattr(policy.training, name)
+        for value in values(plan):
+            if value is not None and not low <= value <= high:
+                raise RefusedError("RANGE", f"training.{kebab(name)} allows {low} to {high}, and the plan has {value}")
+
+
+def _check_names(plan: RunPlan, policy: Policy) -> None:
+    training = policy.training
+    if plan.training.optimizer not in training.optimizers:
+        raise RefusedError("RANGE", f"training.optimizers does not list {shown(plan.training.optimizer)}")
+    for name in plan.training.optimizer_options:
+        if name not in training.optimizer_options:
+            raise RefusedError("RANGE", f"training.optimizer-options does not list {shown(name)}")
+    for reference in plan.federation.transforms:
+        if reference not in training.transforms:
+            raise RefusedError("TRANSFORM", f"training.transforms does not list {shown(reference)}")
+
+
+def _check_model(request: RequestFacts, policy: Policy) -> None:
+    precision, limit = request.plan.training.precision, policy.limits.model_megabytes
+    if request.model_dtype != precision:
+        raise RefusedError("LAYOUT", f"the plan's model is {precision}, and the request declares another number type")
+    if request.model_bytes <= 0 or request.model_bytes % _NUMBER_BYTES[precision]:
+        raise RefusedError("SIZE", f"{shown(request.model_bytes)} bytes are not a whole number of {precision}")
+    if request.model_bytes > limit * _MEGABYTE:
+        raise RefusedError(
+            "SIZE",
+            f"limits.model-megabytes is {limit:g}, and the model has {request.model_bytes / _MEGABYTE:.1f} megabytes",
+        )
+
+
+def _check_release(request: RequestFacts, policy: Policy) -> None:
+    audit, release = request.plan.audit, policy.release
+    if request.kind == "evaluate" and not release.evaluation:
+        raise RefusedError("METRICS", "release.evaluation lists no metric, so that nothing is evaluated")
+    for attribute in audit.sensitive:
+        if attribute not in release.group_tables:
+            raise RefusedError("METRICS", f"release.group-tables does not list {shown(attribute)}")
+        if (groups := _num_groups(attribute, audit.vocabularies)) > _MOST_GROUPS:
+            raise RefusedError("METRICS", f"{shown(attribute)} has {groups} groups; at most {_MOST_GROUPS} are counted")
+    if audit.sensitive and audit.score_bins > release.max_score_bins:
+        raise RefusedError(
+            "METRICS", f"release.max-score-bins is {release.max_score_bins}, and the plan asks for {audit.score_bins}"
+        )
+
+
+def _num_groups(attribute: str, vocabularies: dict[str, tuple[str, ...]]) -> int:
+    return math.prod(len(vocabularies.get(name, ())) for name in attribute.split(ATTRIBUTE_MARK))
+
+
+def _check_requests(requests_today: int, policy: Policy) -> None:
+    if requests_today >= policy.limits.requests_per_day:
+        raise RefusedError("LIMIT", f"limits.requests-per-day is {policy.limits.requests_per_day}, and it is reached")
+
+
+def _check_approval(request: RequestFacts, policy: Policy, approvals: Approvals) -> None:
+    digest = request.plan.sha256
+    if not policy.approval.required or approvals.is_approved(digest):
+        return
+    approvals.remember(digest, plan_summary(request, policy))
+    raise RefusedError(
+        "APPROVAL", f"the plan is not approved here; read it and decide with: fedcore client approve {digest[:12]}"
+    )

@@ -1,0 +1,56 @@
+"""What a plan asks of a data owner, in sentences to decide by."""
+
+from __future__ import annotations
+
+import math
+
+from fedcore.privacy.accounting import composed_epsilon, rounded_up
+from fedcore_clients.policy.privacy_gate import promised
+from fedcore_clients.policy.request_facts import RequestFacts
+from fedcore_clients.policy.settings import Policy
+
+_MEGABYTE = 1_000_000
+
+
+def plan_summary(request: RequestFacts, policy: Policy) -> tuple[str, ...]:
+    """Task, data, rounds, worst-case ε, and what leaves the site.
+
+    Args:
+        request: One that passed every other check, so that each name in it is one that the policy lists.
+    """
+    plan = request.plan
+    training = plan.training
+    return (
+        f"run {ascii(request.run)[:80]}: task {plan.task.name} on data set {request.data_set}, "
+        f"{plan.federation.rounds} rounds",
+        f"training: {training.optimizer}, learning rate {plan.privacy.learning_rate or training.learning_rate:g}",
+        _privacy(request),
+        *_leaving(request, policy),
+    )
+
+
+def _privacy(request: RequestFacts) -> str:
+    privacy = promised(request.plan)
+    if privacy is None:
+        return "privacy: NONE; updates leave without protection"
+    epsilon = composed_epsilon([privacy.total_event], privacy.delta)
+    bound = f"ε is at most {rounded_up(epsilon):g}" if math.isfinite(epsilon) else "ε has no bound"
+    return (
+        f"privacy: {bound} at δ = {privacy.delta:g} over all rounds, for each {privacy.unit.value} "
+        f"({privacy.relation.value}); rounds that are tried again come on top, up to your limits"
+    )
+
+
+def _leaving(request: RequestFacts, policy: Policy) -> list[str]:
+    release, audit = policy.release, request.plan.audit
+    leaving = [f"leaves in each round: an update of {request.model_bytes / _MEGABYTE:.2f} MB"]
+    if request.plan.privacy.unit == "none" or request.plan.privacy.relation == "zero-out":
+        leaving.append("leaves in each round: the number of training rows")
+    if request.plan.privacy.unit == "none" and release.training:
+        leaving.append(f"leaves in each round: sums over the training rows of {', '.join(release.training)}")
+    if release.evaluation:
+        metrics = ", ".join(release.evaluation)
+        leaving.append(f"leaves when evaluated, without noise: sums over the held-out rows of {metrics}")
+    if audit.sensitive and release.evaluation:
+        leaving.append(f"leaves when evaluated, without noise: counts by {', '.join(audit.sensitive)}")
+    return leaving

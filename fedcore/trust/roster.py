@@ -1,0 +1,187 @@
+"""The roster: who takes part, under the coordinator's signature."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fedcore.errors import TrustError
+from fedcore.trust.address import parse_address
+from fedcore.trust.document import Document, canonical, encode
+from fedcore.trust.fingerprint import words
+from fedcore.trust.identity import (
+    COORDINATOR,
+    Identity,
+    PublicIdentity,
+    check_client_name,
+    check_flower_key,
+    check_identity_key,
+    check_name,
+)
+from fedcore.trust.moment import check_day
+
+_SCHEMA, _DOMAIN = "fedcore-roster/1", "fedcore roster 1"
+_KEYS = ("consortium", "version", "server", "coordinator", "members", "signature")
+_MEMBER_KEYS = ("name", "identity_key", "flower_key", "admitted")
+_MAX_BYTES = 4 * 1024 * 1024  # more than 7000 members
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A client that takes part.
+
+    Attributes:
+        identity_key: Raw Ed25519 public key, 32 bytes.
+        flower_key: P-384 public key in PEM, as registered with Flower.
+        admitted: Day of admission, such as ``2026-11-22``.
+    """
+
+    name: str
+    identity_key: bytes
+    flower_key: bytes
+    admitted: str
+
+    def __post_init__(self) -> None:
+        check_client_name(self.name)
+        check_identity_key(self.identity_key, of=self.name)
+        check_flower_key(self.flower_key, of=self.name)
+        check_day(self.admitted)
+
+    @property
+    def public(self) -> PublicIdentity:
+        """By which its signatures are checked."""
+        return PublicIdentity(name=self.name, key=self.identity_key)
+
+    @property
+    def fingerprint(self) -> str:
+        """The words that were compared on the phone."""
+        return words(self.identity_key + self.flower_key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roster:
+    """Who takes part in a consortium. Every change makes a new version.
+
+    Attributes:
+        version: Counts from 1; whoever has seen a version takes no older one.
+        server: ``HOST:PORT`` as clients reach it.
+        coordinator: Raw Ed25519 public key of the signer, 32 bytes.
+        members: In the order of their names.
+    """
+
+    consortium: str
+    version: int
+    server: str
+    coordinator: bytes
+    members: tuple[Member, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_name(self.consortium)
+        parse_address(self.server)
+        check_identity_key(self.coordinator, of=COORDINATOR)
+        if self.version < 1:
+            raise TrustError(f"the roster's version: expected 1 or more, found {self.version}")
+        names = [member.name for member in self.members]
+        if names != sorted(set(names)):
+            raise TrustError("the roster's members: expected different names in alphabetical order")
+        _check_different("identity key", [self.coordinator, *(member.identity_key for member in self.members)])
+        _check_different("Flower key", [member.flower_key for member in self.members])
+
+    @classmethod
+    def read(cls, text: str | bytes, coordinator: bytes) -> Roster:
+        """Read what `signed` wrote; nothing is believed before the signature is.
+
+        Args:
+            text: JSON, from anywhere.
+            coordinator: The key that is trusted, 32 bytes.
+
+        Raises:
+            TrustError: It is malformed, or not signed with that key.
+        """
+        document = Document.parse(text, what="the roster", schema=_SCHEMA, keys=_KEYS, max_bytes=_MAX_BYTES)
+        unsigned = {key: value for key, value in document.content.items() if key != "signature"}
+        signer = PublicIdentity(name=COORDINATOR, key=coordinator)
+        signer.verify(document.raw("signature"), canonical(unsigned, domain=_DOMAIN))
+        if document.raw("coordinator") != coordinator:
+            raise TrustError("the roster names another coordinator than the one who signed it")
+        return cls(
+            consortium=document.text("consortium"),
+            version=document.number("version"),
+            server=document.text("server"),
+            coordinator=coordinator,
+            members=tuple(_member(item) for item in document.items("members", what="a member", keys=_MEMBER_KEYS)),
+        )
+
+    def signed(self, identity: Identity) -> str:
+        """The roster as JSON under the coordinator's signature.
+
+        Raises:
+            TrustError: `identity` is not the coordinator that the roster names.
+        """
+        if identity.public.key != self.coordinator:
+            raise TrustError("the roster can be signed only by the coordinator that it names; this is another key")
+        content = self._content()
+        signature = encode(identity.sign(canonical(content, domain=_DOMAIN)))
+        return json.dumps(content | {"signature": signature}, indent=1) + "\n"
+
+    def member(self, name: str) -> Member | None:
+        """The member of that name, if there is one."""
+        return next((member for member in self.members if member.name == name), None)
+
+    def with_member(self, member: Member) -> Roster:
+        """The next version, with a member more.
+
+        Raises:
+            TrustError: Its name or one of its keys is on the roster.
+        """
+        if self.member(member.name) is not None:
+            raise TrustError(f"{member.name} is a member already; remove it first to admit it with other keys")
+        members = sorted((*self.members, member), key=lambda one: one.name)
+        return replace(self, version=self.version + 1, members=tuple(members))
+
+    def without_member(self, name: str) -> Roster:
+        """The next version, with that member gone.
+
+        Raises:
+            TrustError: There is no such member.
+        """
+        if self.member(name) is None:
+            known = ", ".join(member.name for member in self.members[:20]) or "none"
+            raise TrustError(f"no member {name[:80]!r}; members are: {known}")
+        members = tuple(member for member in self.members if member.name != name)
+        return replace(self, version=self.version + 1, members=members)
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "schema": _SCHEMA,
+            "consortium": self.consortium,
+            "version": self.version,
+            "server": self.server,
+            "coordinator": encode(self.coordinator),
+            "members": [
+                {
+                    "name": member.name,
+                    "identity_key": encode(member.identity_key),
+                    "flower_key": encode(member.flower_key),
+                    "admitted": member.admitted,
+                }
+                for member in self.members
+            ],
+        }
+
+
+def _member(item: Document) -> Member:
+    return Member(
+        name=item.text("name"),
+        identity_key=item.raw("identity_key"),
+        flower_key=item.raw("flower_key"),
+        admitted=item.text("admitted"),
+    )
+
+
+def _check_different(what: str, keys: Iterable[bytes]) -> None:
+    listed = list(keys)
+    if len(set(listed)) != len(listed):
+        raise TrustError(f"two on the roster have the same {what}: expected one of its own for each")

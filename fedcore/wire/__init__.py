@@ -1,0 +1,1 @@
+"""fedcore's messages as Flower records, in signed envelopes."""

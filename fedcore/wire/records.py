@@ -1,0 +1,154 @@
+"""The records that every message of fedcore is made of: a header of plain values, and one flat array.
+
+Whatever comes from the other side is checked before it is used; nothing is executed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+
+from fedcore.errors import DataError
+from fedcore.wire_objects import RemoteArray
+
+if TYPE_CHECKING:
+    from fedcore.parameters import Layout, Parameters
+
+ARRAYS, PARAMETERS, HEADER = "arrays", "parameters", "fedcore"
+_RAW = "fedcore.raw"
+_DTYPES = {"float32": "<f4", "float64": "<f8"}
+
+
+def array_and_header(header: Mapping[str, Any], parameters: Parameters) -> RecordDict:
+    """A header and the one array, whose memory is the parameters' own: nothing is copied."""
+    values = parameters.buffer.detach().cpu().contiguous().numpy()
+    array = Array(str(values.dtype), values.shape, _RAW, b"")
+    array.data = memoryview(values).cast("B")  # type: ignore[assignment,arg-type]
+    return RecordDict({ARRAYS: ArrayRecord({PARAMETERS: array}), HEADER: ConfigRecord(dict(header))})
+
+
+def header_of(content: RecordDict) -> Mapping[str, Any]:
+    """The header; raises `DataError` where there is none."""
+    header = content.get(HEADER)
+    if not isinstance(header, ConfigRecord):
+        raise DataError(f"expected a record {HEADER!r} in the message")
+    return header
+
+
+def one_array(content: RecordDict) -> Array:
+    """The one array of a message, as it is declared.
+
+    Raises:
+        DataError: There is none, there are more, or it is no flat array of float32 or float64.
+    """
+    record = content.get(ARRAYS)
+    if not isinstance(record, ArrayRecord) or list(record) != [PARAMETERS]:
+        raise DataError("expected exactly one array, named 'parameters'")
+    array = record[PARAMETERS]
+    if array.stype != _RAW or array.dtype not in _DTYPES or len(array.shape) != 1:
+        raise DataError(f"expected a flat array of float32 or float64, found {str(array.dtype)[:20]}")
+    return array
+
+
+def check_declared_array(content: RecordDict, layout: Layout) -> Array:
+    """The one array of a message, after its declared type and size were checked against the layout.
+
+    Raises:
+        DataError: There is none, there are more, or it is declared to be another.
+    """
+    array = one_array(content)
+    if tuple(array.shape) != (layout.size,):
+        raise DataError(
+            f"expected float32 or float64 of shape ({layout.size},), found {str(array.dtype)[:20]} of shape "
+            f"{tuple(array.shape)[:4]}"
+        )
+    return array
+
+
+def records_of(
+    small: Mapping[str, ConfigRecord | MetricRecord], arrays: Mapping[str, Mapping[str, RemoteArray]]
+) -> RecordDict:
+    """A message's records, its arrays still without their bytes."""
+    empty = {
+        name: ArrayRecord({key: Array(array.dtype, array.shape, array.stype, b"") for key, array in each.items()})
+        for name, each in arrays.items()
+    }
+    return RecordDict({**small, **empty})
+
+
+def array_bytes(array: Array) -> int:
+    """Size that a declared array has by its type and shape."""
+    return math.prod(array.shape) * np.dtype(_DTYPES[array.dtype]).itemsize
+
+
+def receive_array(array: Array, fetch: Callable[..., Iterable[memoryview]], *, dtype: str) -> None:
+    """Fill the data of a declared array from its pieces, into memory of exactly its size.
+
+    Args:
+        fetch: Called with ``max_bytes``; yields the pieces.
+
+    Raises:
+        DataError: Its number type is not `dtype`, or the pieces are longer or shorter than the shape says.
+    """
+    if array.dtype != dtype:
+        raise DataError(f"expected an array of {dtype}, found {str(array.dtype)[:20]}")
+    size = array_bytes(array)
+    memory, filled = np.empty(size, np.uint8), 0
+    for chunk in fetch(max_bytes=size):
+        if filled + len(chunk) > size:
+            raise DataError("the array is longer than its shape says")
+        memory[filled : filled + len(chunk)] = np.frombuffer(chunk, np.uint8)
+        filled += len(chunk)
+    if filled != size:
+        raise DataError("the array is shorter than its shape says")
+    array.data = memoryview(memory)  # type: ignore[assignment,arg-type]
+
+
+def mapped_file(path: Path | None) -> memoryview:
+    """The bytes of a file, read as they are looked at; none where there is no file."""
+    if path is None or path.stat().st_size == 0:
+        return memoryview(b"")
+    with path.open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def parameters_of(content: RecordDict, layout: Layout) -> Parameters:
+    """The one array as parameters, over the memory that it came in."""
+    import torch  # a process that only relays needs none
+
+    from fedcore.parameters import Parameters
+
+    array = check_declared_array(content, layout)
+    dtype = np.dtype(_DTYPES[array.dtype])
+    if len(array.data) != layout.size * dtype.itemsize:
+        raise DataError("the array is not as long as its shape says")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # received arrays are read, never written
+        return Parameters(torch.from_numpy(np.frombuffer(array.data, dtype)), layout)
+
+
+def integer_in(header: Mapping[str, Any], key: str) -> int:
+    """A whole number in a header; raises `DataError` where there is none."""
+    value = header.get(key)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise DataError(f"expected a whole number {key!r} in the message")
+    return value
+
+
+def json_in(header: Mapping[str, Any], key: str, kind: type[Any]) -> Any:
+    """JSON of the given kind in a header; raises `DataError` where there is none."""
+    try:
+        value = json.loads(header[key])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise DataError(f"expected JSON under {key!r} in the message") from error
+    if not isinstance(value, kind):
+        raise DataError(f"expected a JSON {kind.__name__} under {key!r} in the message")
+    return value

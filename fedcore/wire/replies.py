@@ -1,0 +1,166 @@
+"""What a client answers, as records, and back."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from flwr.app import ConfigRecord, MetricRecord, RecordDict
+
+from fedcore.audit.groups import GroupTable
+from fedcore.errors import DataError, UpdateRejectedError
+from fedcore.messages import ClientReport, ClientUpdate
+from fedcore.metrics import Metrics
+from fedcore.privacy.plan import PrivacyEvent
+from fedcore.wire.records import HEADER, array_and_header, header_of, integer_in, json_in, parameters_of
+
+if TYPE_CHECKING:
+    from fedcore.parameters import Layout
+
+_METRICS = "metrics"
+_CODE = re.compile("[A-Z_]{1,32}")
+
+
+def pack_name(client: str) -> RecordDict:
+    """A client's answer to who it is."""
+    return RecordDict({HEADER: ConfigRecord({"client": client})})
+
+
+def unpack_name(content: RecordDict) -> str:
+    """The name in a client's answer.
+
+    Raises:
+        DataError: There is none.
+    """
+    name = header_of(content).get("client")
+    if not isinstance(name, str) or not 0 < len(name) <= 200:
+        raise DataError("expected a client's name of up to 200 characters")
+    return name
+
+
+def pack_refusal(code: str) -> RecordDict:
+    """A client's refusal: a code, and nothing else."""
+    return RecordDict({HEADER: ConfigRecord({"refused": code})})
+
+
+def refusal_in(content: RecordDict) -> str | None:
+    """The code of a refusal; ``None`` where the reply is none.
+
+    Raises:
+        DataError: The code is no code.
+    """
+    code = header_of(content).get("refused")
+    if code is not None and not (isinstance(code, str) and _CODE.fullmatch(code)):
+        raise DataError("expected a refusal's code of up to 32 capital letters")
+    return code
+
+
+def pack_update(update: ClientUpdate) -> RecordDict:
+    """A client's update."""
+    header: dict[str, Any] = {"client": update.client, "round": update.round}
+    if update.num_examples is not None:
+        header["num-examples"] = update.num_examples
+    if update.privacy_event is not None:
+        event = update.privacy_event
+        header["privacy-event"] = json.dumps(
+            {
+                "sampling-rate": event.sampling_rate,
+                "noise-multiplier": event.noise_multiplier,
+                "steps": event.steps,
+            }
+        )
+    content = array_and_header(header, update.difference)
+    content[_METRICS] = _pack_metrics(update.metrics)
+    return content
+
+
+def unpack_update(content: RecordDict, layout: Layout, *, client: str) -> ClientUpdate:
+    """Read the update of a client.
+
+    Args:
+        client: Who sent it, as the transport knows; a reply under another name is refused.
+
+    Raises:
+        UpdateRejectedError: With the code ``SCHEMA`` or ``LAYOUT``.
+    """
+    try:
+        header = header_of(content)
+        _expect_sender(header, client)
+        return ClientUpdate(
+            client=client,
+            round=integer_in(header, "round"),
+            difference=parameters_of(content, layout),
+            num_examples=integer_in(header, "num-examples") if "num-examples" in header else None,
+            metrics=metrics_in(content),
+            privacy_event=event_in(header),
+        )
+    except DataError as error:
+        raise UpdateRejectedError(client, "SCHEMA", str(error)) from error
+
+
+def pack_report(report: ClientReport) -> RecordDict:
+    """A client's evaluation report."""
+    tables = {name: table.to_json() for name, table in report.tables.items()}
+    header = {"client": report.client, "round": report.round, "tables": json.dumps(tables)}
+    return RecordDict({HEADER: ConfigRecord(header), _METRICS: _pack_metrics(report.metrics)})  # type: ignore[arg-type]
+
+
+def unpack_report(content: RecordDict, *, client: str) -> ClientReport:
+    """Read the evaluation report of a client.
+
+    Raises:
+        UpdateRejectedError: With the code ``SCHEMA``.
+    """
+    try:
+        header = header_of(content)
+        _expect_sender(header, client)
+        tables = {name: GroupTable.from_json(table) for name, table in json_in(header, "tables", dict).items()}
+        return ClientReport(
+            client=client, round=integer_in(header, "round"), metrics=metrics_in(content), tables=tables
+        )
+    except DataError as error:
+        raise UpdateRejectedError(client, "SCHEMA", str(error)) from error
+
+
+def _pack_metrics(metrics: Metrics) -> MetricRecord:
+    record = MetricRecord()
+    for name, value in metrics.sums.items():
+        record[f"sum.{name}"] = float(value)
+        record[f"count.{name}"] = float(metrics.counts[name])
+    return record
+
+
+def metrics_in(content: RecordDict) -> Metrics:
+    """The metrics of a reply; raises `DataError` where they are malformed."""
+    record = content.get(_METRICS)
+    if not isinstance(record, MetricRecord) or len(record) > 200:
+        raise DataError("expected a metric record of at most 200 numbers")
+    parts: dict[str, dict[str, float]] = {"sum": {}, "count": {}}
+    for key, value in record.items():
+        kind, _, name = key.partition(".")
+        if kind not in parts or not name or isinstance(value, list):
+            raise DataError("expected metrics as sum.NAME and count.NAME, each one number")
+        parts[kind][name] = float(value)
+    return Metrics(sums=parts["sum"], counts=parts["count"])
+
+
+def event_in(header: Mapping[str, Any]) -> PrivacyEvent | None:
+    """What an update says was spent; raises `DataError` where that is malformed."""
+    if "privacy-event" not in header:
+        return None
+    event = json_in(header, "privacy-event", dict)
+    try:
+        return PrivacyEvent(
+            sampling_rate=float(event["sampling-rate"]),
+            noise_multiplier=float(event["noise-multiplier"]),
+            steps=int(event["steps"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError("the privacy event is malformed") from error
+
+
+def _expect_sender(header: Mapping[str, Any], client: str) -> None:
+    if header.get("client") != client:
+        raise DataError("the reply bears another client's name than its sender's")

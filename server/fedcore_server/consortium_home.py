@@ -1,0 +1,164 @@
+"""The directory that holds a consortium: where things stand in it, and reading them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedcore.errors import StorageError, TrustError
+from fedcore.files import write_whole
+from fedcore.trust.address import parse_address
+from fedcore.trust.document import Document, read_bounded
+from fedcore.trust.identity import COORDINATOR, Identity, check_client_name, check_name
+from fedcore.trust.invitation import Invitation
+from fedcore.trust.private_file import read_private
+from fedcore.trust.roster import Roster
+
+_MAX_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsortiumSettings:
+    """What ``consortium.toml`` says.
+
+    Attributes:
+        address: ``HOST:PORT`` as clients reach the server.
+    """
+
+    name: str
+    address: str
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        parse_address(self.address)
+
+
+class ConsortiumHome:
+    """A server's home directory, as far as it is about who is who."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settings_file = path / "consortium.toml"
+        self.authority_key = path / "ca.key"
+        self.authority_certificate = path / "ca.crt"
+        self.server_key = path / "server.key"
+        self.server_certificate = path / "server.crt"
+        self.coordinator_key = path / "coordinator.key"
+        self.roster_file = path / "roster.json"
+        self.invitations = path / "invitations"
+
+    @classmethod
+    def open(cls, path: Path) -> ConsortiumHome:
+        """A home that holds a consortium.
+
+        Raises:
+            TrustError: There is none in it, or its file is damaged.
+        """
+        home = cls(path)
+        home.settings()
+        return home
+
+    def settings(self) -> ConsortiumSettings:
+        """Name and address.
+
+        Raises:
+            TrustError: There is no consortium here, or its file is damaged.
+        """
+        if not self.settings_file.is_file():
+            raise TrustError(
+                f"{self.path} holds no consortium: expected a consortium.toml in it; name another --home, or make one "
+                f"with: fedcore consortium init --name NAME --server HOST:PORT --home {self.path}"
+            )
+        content = read_bounded(self.settings_file, what="the file", max_bytes=_MAX_BYTES)
+        try:
+            table = tomllib.loads(content.decode())
+        except ValueError as error:  # no TOML, or no UTF-8
+            raise TrustError(f"{self.settings_file} is no TOML: {error}") from error
+        document = Document(table, what=str(self.settings_file), keys=("name", "address"))
+        return ConsortiumSettings(name=document.text("name"), address=document.text("address"))
+
+    def coordinator(self) -> Identity:
+        """The signing identity of the server.
+
+        Raises:
+            TrustError: Its key is absent, damaged, or may be read by others.
+        """
+        return Identity.load(self.coordinator_key, COORDINATOR)
+
+    def roster(self) -> Roster:
+        """The newest roster.
+
+        Raises:
+            TrustError: It is absent, or was not signed by this consortium's coordinator.
+        """
+        text = read_bounded(self.roster_file, what="the roster", max_bytes=_MAX_BYTES)
+        return Roster.read(text, self.coordinator().public.key)
+
+    def publish(self, roster: Roster) -> None:
+        """Sign a roster and put it in the old one's place.
+
+        Raises:
+            StorageError: It cannot be written; the old one still stands.
+        """
+        write_whole(self.roster_file, roster.signed(self.coordinator()))
+
+    def invitation_file(self, client: str) -> Path:
+        """Where the open invitation of a client is kept.
+
+        Raises:
+            TrustError: The name is none that a client can have.
+        """
+        return self.invitations / f"{check_client_name(client)}.json"
+
+    def invitation(self, client: str) -> Invitation | None:
+        """The open invitation of a client, if there is one.
+
+        Raises:
+            TrustError: It is damaged, or may be read by others.
+        """
+        path = self.invitation_file(client)
+        return Invitation.from_json(read_private(path, what="the invitation")) if path.exists() else None
+
+    def open_invitations(self) -> list[Invitation]:
+        """All that are open, expired ones too, in the order of the clients' names."""
+        names = sorted(path.stem for path in self.invitations.glob("[a-z0-9]*.json"))
+        return [invitation for name in names if (invitation := self.invitation(name)) is not None]
+
+    @contextlib.contextmanager
+    def using_up(self, client: str) -> Iterator[None]:
+        """Take an open invitation away before it takes effect, and give it back if that fails.
+
+        A crash between the two costs an invitation, and never lets one admit twice.
+        """
+        invitation = self.invitation_file(client)
+        aside = invitation.with_name(f".{invitation.name}")  # no client's name begins with a dot
+        invitation.replace(aside)
+        try:
+            yield
+        except BaseException:
+            aside.replace(invitation)
+            raise
+        aside.unlink()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold off every other change of roster and invitations, in this process or another, until it is done.
+
+        Raises:
+            StorageError: The lock's file cannot be made.
+        """
+        path = self.path / "roster.lock"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StorageError(f"the lock {path} cannot be made: {error.strerror or error}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,101 @@
+"""The server's side of the signed correspondence: every request sealed, every reply checked before it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from flwr.app import RecordDict
+
+from fedcore.errors import TrustError, UpdateRejectedError
+from fedcore.events import EventLog
+from fedcore.trust.identity import COORDINATOR, Identity, PublicIdentity
+from fedcore.trust.roster import Roster
+from fedcore.wire.envelope import Envelope, Place, check_array, claimed_source, open_envelope, seal
+
+
+class Correspondence:
+    """What one incarnation of a run writes to clients and accepts from them.
+
+    A reply is accepted once: it must name the nonce of a request of this incarnation that is still open, so
+    that replies which are late, sent twice, or from before a restart are refused.
+
+    Args:
+        identity: The coordinator's key, under the name `COORDINATOR`.
+        roster: Gives the newest roster, so that a client that is removed is refused from then on.
+        incarnation: Greater than that of every start of this run before.
+        events: The run's event log; its head travels, and the clients' heads are kept in it.
+    """
+
+    def __init__(
+        self, identity: Identity, roster: Callable[[], Roster], *, run: str, incarnation: int, events: EventLog
+    ) -> None:
+        self._identity, self._roster, self._events = identity, roster, events
+        self._place = Place(run=run, incarnation=incarnation, round=0, attempt=0, kind="hello")
+        self._open: set[str] = set()
+
+    def members(self) -> set[str]:
+        """Names on the roster."""
+        return {member.name for member in self._roster().members}
+
+    def signed_roster(self) -> str:
+        """The roster, for clients to check."""
+        return self._roster().signed(self._identity)
+
+    def write(
+        self, content: RecordDict, *, to: str, kind: str, round: int = 0, attempt: int = 0
+    ) -> tuple[RecordDict, Envelope]:
+        """Seal a request and remember that its reply is awaited."""
+        place = replace(self._place, kind=kind, round=round, attempt=attempt)
+        sealed, envelope = seal(content, place, identity=self._identity, destination=to, chain_head=self._events.head)
+        self._open.add(envelope.nonce)
+        return sealed, envelope
+
+    def read(self, content: RecordDict, request: Envelope, *, sender: str | None = None) -> Envelope:
+        """Check the reply to `request` before its array is fetched.
+
+        Args:
+            sender: Who was asked; ``None`` accepts whoever is on the roster (the first word of a client).
+
+        Raises:
+            UpdateRejectedError: With the code ``BAD_SIGNATURE``, ``NOT_EXPECTED`` or ``DUPLICATE``.
+        """
+        name = sender or "unknown"
+        try:
+            claimed = claimed_source(content)
+            name = sender or claimed[:64]
+            envelope = open_envelope(content, self._key_of(claimed), destination=COORDINATOR)
+        except TrustError as error:
+            raise UpdateRejectedError(name, "BAD_SIGNATURE", str(error)) from error
+        if envelope.place != request.place or envelope.in_reply_to != request.nonce:
+            raise UpdateRejectedError(name, "NOT_EXPECTED", "the reply belongs to another request")
+        if sender is not None and envelope.source != sender:
+            raise UpdateRejectedError(name, "NOT_EXPECTED", "the reply is another client's")
+        if request.nonce not in self._open:
+            raise UpdateRejectedError(name, "DUPLICATE", "this request was answered already")
+        self._open.discard(request.nonce)
+        self._events.append(
+            f"{envelope.place.kind}-answered",
+            round=envelope.place.round,
+            attempt=envelope.place.attempt,
+            peer=envelope.source,
+            peer_head=envelope.chain_head,
+        )
+        return envelope
+
+    def check_array(self, content: RecordDict, envelope: Envelope) -> None:
+        """Check the array that has come in since.
+
+        Raises:
+            UpdateRejectedError: With the code ``BAD_SIGNATURE``.
+        """
+        try:
+            check_array(content, envelope)
+        except TrustError as error:
+            raise UpdateRejectedError(envelope.source, "BAD_SIGNATURE", str(error)) from error
+
+    def _key_of(self, name: str) -> PublicIdentity:
+        member = self._roster().member(name)
+        if member is None:
+            raise TrustError("the reply's sender is not on the roster")
+        return PublicIdentity(name=member.name, key=member.identity_key)

@@ -1,0 +1,206 @@
+"""Clients behind a Flower grid, as the round loop sees them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from flwr.app import ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+
+from fedcore.errors import DataError, UpdateRejectedError
+from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
+from fedcore.parameters import Layout
+from fedcore.plan import RunPlan
+from fedcore.wire.envelope import ANYONE, Envelope
+from fedcore.wire.records import ARRAYS, PARAMETERS, check_declared_array, receive_array, records_of
+from fedcore.wire.replies import refusal_in, unpack_name, unpack_report, unpack_update
+from fedcore.wire.requests import pack_hello, pack_request
+from fedcore.wire_objects import RemoteArray
+from fedcore_server.correspondence import Correspondence
+from fedcore_server.state import Rejection
+
+_LOOK_AGAIN_SECONDS = 0.5
+_HELLO_SECONDS = 10.0
+_ASK_AGAIN_SECONDS = 30.0
+_LONGEST_REASON = 200
+
+
+class Failure(Protocol):
+    """Why a reply has no content."""
+
+    code: str
+    reason: str
+
+
+class Arrival(Protocol):
+    """A reply that has come: its small records at once, its array piece by piece."""
+
+    reply_to_message_id: str
+    error: Failure | None
+    small: Mapping[str, ConfigRecord | MetricRecord]
+    arrays: Mapping[str, Mapping[str, RemoteArray]]
+
+    def chunks(self, array: RemoteArray, *, max_bytes: int | None = None) -> Iterator[memoryview]:
+        """The bytes of an array, in order."""
+
+    def confirm(self) -> None:
+        """Tell the relay that it may forget the reply."""
+
+
+class ArrivingGrid(Protocol):
+    """What is asked of a Flower grid; `fedcore_server.superlink.grid.StreamingGrid` is one."""
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Connected nodes."""
+
+    def push_messages(self, messages: Iterable[Message]) -> Sequence[str]:
+        """Send messages; their ids in order, an empty one for each that was refused."""
+
+    def arrivals(self, message_ids: Iterable[str], *, timeout_seconds: float) -> Iterator[Arrival]:
+        """Replies as they arrive, until all have or time is up."""
+
+
+class GridFederation:
+    """Clients behind a Flower grid.
+
+    Replies are handed on one at a time, so that one model is held and not the cohort's.
+
+    Args:
+        grid: A Flower grid that yields replies as they arrive.
+        letters: Seals requests and checks replies.
+        sleep: Waits for a number of seconds.
+    """
+
+    def __init__(
+        self,
+        grid: ArrivingGrid,
+        plan: RunPlan,
+        letters: Correspondence,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._grid, self._plan, self._letters = grid, plan, letters
+        self._timeout_seconds = plan.federation.round_timeout_seconds
+        self._wanted = plan.federation.clients
+        self._clock, self._sleep = clock, sleep
+        self._nodes: dict[str, int] = {}
+        self._ask_again: dict[int, float] = {}
+
+    def available(self) -> Sequence[str]:
+        """Names of the clients that are connected and on the roster, by the plan's patience.
+
+        The first time it waits for all of the plan's clients, later for a quorum, at most `patience_seconds`;
+        fewer than a quorum are told as they are, and the round fails visibly.
+        """
+        settings = self._plan.federation
+        deadline = self._clock() + settings.patience_seconds
+        while len(names := self._look()) < self._wanted and self._clock() < deadline:
+            self._sleep(_LOOK_AGAIN_SECONDS)
+        self._wanted = settings.quorum
+        return names
+
+    def _look(self) -> Sequence[str]:
+        """Who is there now; nodes not known by name are asked for it."""
+        connected, members = set(self._grid.get_node_ids()), self._letters.members()
+        self._nodes = {name: node for name, node in self._nodes.items() if node in connected and name in members}
+        now = self._clock()
+        strangers = {node for node in connected - set(self._nodes.values()) if self._ask_again.get(node, now) <= now}
+        self._greet(sorted(strangers), now)
+        return sorted(self._nodes)
+
+    def train(self, request: TrainRequest) -> Iterator[ClientUpdate | Rejection]:
+        """Ask the cohort to train; updates as they arrive."""
+        layout = request.parameters.layout
+        yield from self._collect(
+            MessageType.TRAIN, request, layout, lambda content, client: unpack_update(content, layout, client=client)
+        )
+
+    def evaluate(self, request: EvaluateRequest) -> Iterator[ClientReport | Rejection]:
+        """Ask the cohort to evaluate; reports as they arrive."""
+        yield from self._collect(
+            MessageType.EVALUATE, request, None, lambda content, client: unpack_report(content, client=client)
+        )
+
+    def _greet(self, nodes: Sequence[int], now: float) -> None:
+        """Send the roster to nodes not known by name; a name is believed when its key has signed for it."""
+        if not nodes:
+            return
+        letters = {node: self._letters.write(pack_hello(), to=ANYONE, kind="hello") for node in nodes}
+        for node, arrival in self._ask(MessageType.QUERY, letters, min(_HELLO_SECONDS, self._timeout_seconds)):
+            self._ask_again[node] = now + _ASK_AGAIN_SECONDS
+            if arrival is not None and arrival.error is None:
+                self._introduce(node, records_of(arrival.small, arrival.arrays), letters[node][1])
+
+    def _introduce(self, node: int, content: RecordDict, request: Envelope) -> None:
+        try:
+            envelope = self._letters.read(content, request)
+            name = unpack_name(content)
+        except (DataError, UpdateRejectedError):
+            return
+        if name == envelope.source:
+            self._nodes[name] = node  # the newest connection of a client that came back
+
+    def _collect(
+        self,
+        kind: str,
+        request: TrainRequest | EvaluateRequest,
+        layout: Layout | None,
+        unpack: Callable[[RecordDict, str], Any],
+    ) -> Iterator[Any]:
+        absent = [name for name in request.cohort if name not in self._nodes]
+        yield from (Rejection(client=name, code="ABSENT", reason="no longer connected") for name in absent)
+        names = {self._nodes[name]: name for name in request.cohort if name in self._nodes}
+        content = pack_request(request, self._plan, roster=self._letters.signed_roster())
+        attempt = request.attempt if isinstance(request, TrainRequest) else 0
+        letters = {
+            node: self._letters.write(content, to=name, kind=kind, round=request.round, attempt=attempt)
+            for node, name in names.items()
+        }
+        for node, arrival in self._ask(kind, letters, self._timeout_seconds):
+            client = names[node]
+            try:
+                yield unpack(self._received(arrival, letters[node][1], client, layout), client)
+            except UpdateRejectedError as error:
+                yield Rejection(client=client, code=error.code, reason=str(error)[:_LONGEST_REASON])
+            except DataError as error:
+                yield Rejection(client=client, code="SCHEMA", reason=str(error)[:_LONGEST_REASON])
+
+    def _received(self, arrival: Arrival | None, request: Envelope, client: str, layout: Layout | None) -> RecordDict:
+        """The whole content of a reply, checked step by step; an array is fetched only once it is expected."""
+        if arrival is None:
+            raise UpdateRejectedError(client, "LATE", "no reply before the deadline")
+        if arrival.error is not None:
+            raise UpdateRejectedError(client, arrival.error.code, arrival.error.reason)
+        content = records_of(arrival.small, arrival.arrays)
+        envelope = self._letters.read(content, request, sender=client)
+        if (code := refusal_in(content)) is not None:
+            raise UpdateRejectedError(client, "REFUSED", f"the client refused: {code}")
+        if layout is not None:
+            array = check_declared_array(content, layout)
+            remote = arrival.arrays[ARRAYS][PARAMETERS]
+            receive_array(array, partial(arrival.chunks, remote), dtype=self._plan.training.precision)
+        elif arrival.arrays:
+            raise DataError("expected no array in this reply")
+        self._letters.check_array(content, envelope)
+        return content
+
+    def _ask(
+        self, kind: str, letters: Mapping[int, tuple[RecordDict, Envelope]], timeout_seconds: float
+    ) -> Iterator[tuple[int, Arrival | None]]:
+        """Send one message to each node; yield each reply with its node, and None for those that never came."""
+        messages = [Message(content, node, kind, ttl=timeout_seconds) for node, (content, _) in letters.items()]
+        sent = self._grid.push_messages(messages)
+        waiting = {identifier: node for identifier, node in zip(sent, letters, strict=True) if identifier}
+        silent = set(letters)
+        del messages
+        for arrival in self._grid.arrivals(list(waiting), timeout_seconds=timeout_seconds):
+            node = waiting.pop(arrival.reply_to_message_id, None)
+            if node is not None:
+                silent.discard(node)
+                yield node, arrival
+            arrival.confirm()
+        for node in sorted(silent):
+            yield node, None

@@ -1,0 +1,78 @@
+"""`fedcore client policy` and `fedcore client approve`, as functions hung into an application."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from fedcore.errors import PlanError
+from fedcore_clients.policy import policy_commands
+from fedcore_clients.policy.approvals import Approvals
+from fedcore_clients.policy.settings import Policy
+from fedcore_clients.policy.template import policy_template
+
+DIGEST = "0123456789abcdef" * 4
+
+
+def run(*arguments: str) -> str:
+    app = typer.Typer()
+    app.command()(policy_commands.policy)
+    app.command()(policy_commands.approve)
+    return CliRunner().invoke(app, list(arguments), catch_exceptions=False).output
+
+
+def test_policy_prints_the_template():
+    assert run("policy") == policy_template()
+
+
+def test_policy_writes_a_new_file_that_checks_and_never_over_an_old_one(tmp_path):
+    path = tmp_path / "policy.toml"
+    assert "wrote" in run("policy", "--out", str(path))
+    assert f"sha256 {Policy().sha256}" in run("policy", "--check", str(path))
+    with pytest.raises(PlanError, match="exists and is left as it is"):
+        run("policy", "--out", str(path))
+
+
+def test_policy_check_tells_the_problems(tmp_path):
+    (tmp_path / "policy.toml").write_text("[cohort]\nminimun = 3\n")
+    with pytest.raises(PlanError, match="did you mean 'minimum'"):
+        run("policy", "--check", str(tmp_path / "policy.toml"))
+    with pytest.raises(PlanError, match="give one of them"):
+        run("policy", "--check", "a", "--out", "b")
+
+
+def test_approve_lists_what_waits_and_approves_by_prefix(tmp_path):
+    approvals = Approvals(tmp_path / "approvals.json", lambda: datetime.now(UTC))
+    (tmp_path / "policy.toml").write_text("[approval]\nvalid-days = 3\n")
+    home = ("--home", str(tmp_path))
+    assert "no plan waits" in run("approve", *home)
+    approvals.remember(DIGEST, ["task digits on data set wards"])
+    listed = run("approve", *home)
+    assert DIGEST[:12] in listed
+    assert "  task digits on data set wards" in listed
+    assert f"approved {DIGEST} until" in run("approve", "01234567", *home)
+    (approval,) = approvals.approved()
+    assert (approval.expires - approval.approved).days == 3
+    assert "no plan waits" in run("approve", *home)
+    assert f"revoked {DIGEST}" in run("approve", "01234567", "--revoke", *home)
+    assert not approvals.is_approved(DIGEST)
+
+
+def test_approve_for_some_days_needs_no_policy(tmp_path):
+    run("approve", DIGEST, "--days", "7", "--home", str(tmp_path))
+    with pytest.raises(PlanError, match="no policy at"):
+        run("approve", DIGEST, "--home", str(tmp_path))
+    with pytest.raises(PlanError, match="needs the HASH"):
+        run("approve", "--revoke", "--home", str(tmp_path))
+
+
+def test_nothing_heavy_is_imported_for_help():
+    heavy = "torch flwr numpy pydantic dp_accounting fedcore.plan"
+    code = f"import sys, {policy_commands.__name__}; print([n for n in '{heavy}'.split() if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
