@@ -6,19 +6,23 @@ The format is safetensors: plain tensors and a JSON header, nothing that is exec
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from fedcore.audit.groups import UNKNOWN
 from fedcore.errors import DataError
 from fedcore.examples import Attribute, Examples
 from fedcore.files import write_whole
 
 SUFFIX = ".rows.safetensors"
 _KEY = "fedcore-rows"
+_TRAINING, _HELD_OUT = "training", "held-out"
 
 
 def is_client_file(path: Path) -> bool:
@@ -30,11 +34,13 @@ def save_client_file(path: Path, training: Examples, held_out: Examples | None) 
     """Write a client's training and held-out rows.
 
     Raises:
+        DataError: The rows hold numbers that are not finite.
         StorageError: The file cannot be written.
     """
-    tensors = _tensors("training", training) | (_tensors("held-out", held_out) if held_out is not None else {})
+    tensors = _tensors(_TRAINING, training) | (_tensors(_HELD_OUT, held_out) if held_out is not None else {})
     vocabularies = {name: list(attribute.vocabulary) for name, attribute in training.attributes.items()}
-    write_whole(path, save(tensors, metadata={_KEY: json.dumps({"vocabularies": vocabularies})}))
+    header = json.dumps({"columns": list(training.columns), "vocabularies": vocabularies})
+    write_whole(path, save(tensors, metadata={_KEY: header}))
 
 
 def load_client_file(path: Path) -> tuple[Examples, Examples | None]:
@@ -45,37 +51,75 @@ def load_client_file(path: Path) -> tuple[Examples, Examples | None]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[_KEY])
+            columns, vocabularies = _header((file.metadata() or {})[_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        training = _examples("training", tensors, header["vocabularies"])
-        held_out = _examples("held-out", tensors, header["vocabularies"])
+        training = _examples(_TRAINING, tensors, columns, vocabularies)
+        held_out = None
+        if any(name.startswith(f"{_HELD_OUT}/") for name in tensors):
+            held_out = _examples(_HELD_OUT, tensors, columns, vocabularies)
+            _check_alike(training, held_out)
     except FileNotFoundError:
         raise DataError(f"no file of rows at {path}") from None
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{path} is no file of rows that fedcore split wrote, or it is damaged") from error
-    if training is None:
-        raise DataError(f"{path} holds no training rows")
-    for rows in (training, held_out):
-        if rows is not None:
-            rows.check_finite()
     return training, held_out
 
 
 def _tensors(part: str, rows: Examples) -> dict[str, Tensor]:
-    columns = {f"{part}/column/{name}": column.contiguous() for name, column in rows.columns.items()}
-    codes = {f"{part}/attribute/{name}": attribute.codes for name, attribute in rows.attributes.items()}
+    rows.check_finite()
+    columns = {f"{part}/column/{name}": _of_its_own(column) for name, column in rows.columns.items()}
+    codes = {f"{part}/attribute/{name}": _of_its_own(each.codes) for name, each in rows.attributes.items()}
     return columns | codes
 
 
-def _examples(part: str, tensors: dict[str, Tensor], vocabularies: dict[str, Any]) -> Examples | None:
-    def named(kind: str) -> dict[str, Tensor]:
-        prefix = f"{part}/{kind}/"
-        return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+def _of_its_own(column: Tensor) -> Tensor:
+    """A copy, since two columns may be views of the same numbers, which safetensors refuses to write."""
+    return column.detach().to("cpu").clone(memory_format=torch.contiguous_format)
 
-    columns = named("column")
-    if not columns:
-        return None
+
+def _header(text: str) -> tuple[list[str], dict[str, tuple[str, ...]]]:
+    """Names of the columns, and the vocabulary of each attribute, both in their order."""
+    header = json.loads(text)
+    columns, vocabularies = _words(header["columns"]), header["vocabularies"]
+    if not isinstance(vocabularies, dict):
+        raise TypeError("expected vocabularies by attribute")
+    return columns, {name: tuple(_words(words)) for name, words in vocabularies.items()}
+
+
+def _words(value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value) or len(set(value)) != len(value):
+        raise TypeError("expected a list of different texts")
+    return value
+
+
+def _examples(
+    part: str, tensors: Mapping[str, Tensor], columns: list[str], vocabularies: Mapping[str, tuple[str, ...]]
+) -> Examples:
     attributes = {
-        name: Attribute(codes=codes, vocabulary=tuple(vocabularies[name])) for name, codes in named("attribute").items()
+        name: Attribute(codes=_codes(tensors[f"{part}/attribute/{name}"]), vocabulary=_complete(vocabulary))
+        for name, vocabulary in vocabularies.items()
     }
-    return Examples(columns=columns, attributes=attributes)
+    rows = Examples(columns={name: tensors[f"{part}/column/{name}"] for name in columns}, attributes=attributes)
+    if len(rows) == 0:
+        raise DataError(f"a file of rows holds no {part} rows; write it again with fedcore split")
+    rows.check_finite()
+    return rows
+
+
+def _codes(codes: Tensor) -> Tensor:
+    if codes.dtype != torch.int64 or codes.ndim != 1:
+        raise TypeError("expected whole numbers as codes")
+    return codes
+
+
+def _complete(vocabulary: tuple[str, ...]) -> tuple[str, ...]:
+    if UNKNOWN not in vocabulary:
+        raise ValueError("expected a vocabulary with a word for what is unknown")
+    return vocabulary
+
+
+def _check_alike(training: Examples, held_out: Examples) -> None:
+    for name, column in training.columns.items():
+        other = held_out.columns[name]
+        if (other.dtype, other.shape[1:]) != (column.dtype, column.shape[1:]):
+            raise ValueError("expected held-out rows of the same kind as training rows")

@@ -20,6 +20,7 @@ from flwr.app import ArrayRecord, RecordDict
 
 from fedcore.errors import DataError, DeploymentError, RefusedError, StorageError, TrustError
 from fedcore.files import write_whole
+from fedcore.wire.envelope import without_envelope
 from fedcore.wire.records import mapped_file
 from fedcore_clients.app_process import AppProcess, AppSettings
 from fedcore_clients.client_home import ClientHome
@@ -130,6 +131,12 @@ class Agent:
             self._guard.events.append("dropped", reason=str(error)[:500])
             self._tell(f"dropped a message: {error}")
             fleet.fail(incoming)
+        except DeploymentError:
+            raise
+        except Exception as error:  # a fault of ours must not end the service, nor its text leave
+            _log.exception("a request could not be answered")
+            self._guard.events.append("failed", kind=type(error).__name__)
+            fleet.fail(incoming)
 
     def _worked_on(self, fleet: Fleet, incoming: Incoming) -> RecordDict:
         request = self._guard.receive(incoming.content)
@@ -142,7 +149,7 @@ class Agent:
         facts = request.facts
         self._tell(f"{facts.kind}: run {facts.run}, round {facts.round}")
         self._note(run=facts.run, round=facts.round, kind=facts.kind)
-        reply = self._computed(request, incoming.content, array)
+        reply = self._computed(request, without_envelope(incoming.content), array)
         return self._guard.release(request, reply)
 
     def _computed(self, request: Request, content: RecordDict, array: Path) -> RecordDict:

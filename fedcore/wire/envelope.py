@@ -100,6 +100,11 @@ def seal(
     return RecordDict({**content, _RECORD: signed}), envelope
 
 
+def without_envelope(content: RecordDict) -> RecordDict:
+    """The records alone, once the envelope was checked."""
+    return RecordDict({name: record for name, record in content.items() if name != _RECORD})
+
+
 def claimed_source(content: RecordDict) -> str:
     """Who a message says it is from, before anything is checked: whose key to check it with.
 

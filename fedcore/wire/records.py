@@ -32,7 +32,15 @@ def array_and_header(header: Mapping[str, Any], parameters: Parameters) -> Recor
     values = parameters.buffer.detach().cpu().contiguous().numpy()
     array = Array(str(values.dtype), values.shape, _RAW, b"")
     array.data = memoryview(values).cast("B")  # type: ignore[assignment,arg-type]
-    return RecordDict({ARRAYS: ArrayRecord({PARAMETERS: array}), HEADER: ConfigRecord(dict(header))})
+    return RecordDict({ARRAYS: array_record({PARAMETERS: array}), HEADER: ConfigRecord(dict(header))})
+
+
+def array_record(arrays: Mapping[str, Array]) -> ArrayRecord:
+    """A record of arrays as they are; Flower's own constructor copies them, and takes none over foreign memory."""
+    record = ArrayRecord()
+    for name, array in arrays.items():
+        record[name] = array
+    return record
 
 
 def header_of(content: RecordDict) -> Mapping[str, Any]:
@@ -78,7 +86,7 @@ def records_of(
 ) -> RecordDict:
     """A message's records, its arrays still without their bytes."""
     empty = {
-        name: ArrayRecord({key: Array(array.dtype, array.shape, array.stype, b"") for key, array in each.items()})
+        name: array_record({key: Array(array.dtype, array.shape, array.stype, b"") for key, array in each.items()})
         for name, each in arrays.items()
     }
     return RecordDict({**small, **empty})

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,11 +23,13 @@ from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore_server.state import ServerState
 
-_FILE = "state.safetensors"
+_log = logging.getLogger("fedcore")
+
+_FILE, _PREVIOUS = "state.safetensors", "previous.safetensors"
 
 
 def save_checkpoint(directory: Path, state: ServerState, plan: RunPlan) -> None:
-    """Replace the checkpoint in `directory` by `state`."""
+    """Replace the checkpoint in `directory` by `state`; the one before is kept beside it."""
     tensors: dict[str, Tensor] = {"parameters": state.parameters.buffer}
     if state.average is not None:
         tensors["average"] = state.average.buffer
@@ -30,41 +39,85 @@ def save_checkpoint(directory: Path, state: ServerState, plan: RunPlan) -> None:
         "attempt": state.attempt,
         "asked": state.asked,
         "plan_sha256": plan.sha256,
+        "tensors_sha256": _hash(tensors),
     }
-    write_whole(directory / _FILE, save(tensors, metadata={"fedcore": json.dumps(header)}))
+    content = save(tensors, metadata={"fedcore": json.dumps(header)})
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(_linked(directory / _FILE), directory / _PREVIOUS)
+    write_whole(directory / _FILE, content)
 
 
 def load_checkpoint(directory: Path, initial: ServerState, plan: RunPlan) -> ServerState:
-    """Read a checkpoint back.
+    """Read the newest whole checkpoint.
+
+    Where the newest is damaged, the one before is taken. The round between the two was asked of the clients, so
+    that it is charged all the same.
 
     Args:
         initial: The state before round 1 of the same plan, for the layout.
 
     Raises:
-        RunDirectoryError: There is none, it is damaged, or it belongs to another plan.
+        RunDirectoryError: There is none, both are damaged, or they belong to another plan.
     """
-    path = directory / _FILE
+    try:
+        return _load(directory / _FILE, initial, plan)
+    except _DamagedError as damaged:
+        try:
+            state = _load(directory / _PREVIOUS, initial, plan)
+        except RunDirectoryError:
+            raise damaged from None
+        _log.warning("%s; the one before it, of round %d, is used", damaged, state.round)
+        return replace(state, asked=state.asked + 1)
+
+
+class _DamagedError(RunDirectoryError):
+    """A checkpoint is not what was written."""
+
+
+def _load(path: Path, initial: ServerState, plan: RunPlan) -> ServerState:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["fedcore"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         if header["plan_sha256"] != plan.sha256:
             raise RunDirectoryError(f"the checkpoint {path} belongs to another plan than the plan.toml beside it")
-        layout, dtype = initial.parameters.layout, initial.parameters.buffer.dtype
-        average = tensors.get("average")
-        return ServerState(
-            round=int(header["round"]),
-            attempt=int(header["attempt"]),
-            asked=int(header["asked"]),
-            parameters=Parameters(tensors["parameters"].to(dtype), layout),
-            average=None if average is None else Parameters(average.to(dtype), layout),
-            moments={
-                name.removeprefix("moments."): tensor.to(torch.float64)
-                for name, tensor in tensors.items()
-                if name.startswith("moments.")
-            },
-        )
+        if header["tensors_sha256"] != _hash(tensors):
+            raise _DamagedError(f"the checkpoint {path} is damaged: its numbers are not those that were written")
+        return _state(header, tensors, initial)
     except FileNotFoundError:
         raise RunDirectoryError(f"no checkpoint at {path}: this run had not finished its first round") from None
     except (SafetensorError, KeyError, ValueError, LayoutError) as error:
-        raise RunDirectoryError(f"the checkpoint {path} is damaged: {error}") from error
+        raise _DamagedError(f"the checkpoint {path} is damaged: {error}") from error
+
+
+def _state(header: Mapping[str, Any], tensors: Mapping[str, Tensor], initial: ServerState) -> ServerState:
+    layout, dtype = initial.parameters.layout, initial.parameters.buffer.dtype
+    average = tensors.get("average")
+    return ServerState(
+        round=int(header["round"]),
+        attempt=int(header["attempt"]),
+        asked=int(header["asked"]),
+        parameters=Parameters(tensors["parameters"].to(dtype), layout),
+        average=None if average is None else Parameters(average.to(dtype), layout),
+        moments={
+            name.removeprefix("moments."): tensor.to(torch.float64)
+            for name, tensor in tensors.items()
+            if name.startswith("moments.")
+        },
+    )
+
+
+def _hash(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}\n".encode())
+        digest.update(memoryview(tensors[name].contiguous().numpy()).cast("B"))  # type: ignore[arg-type]
+    return digest.hexdigest()
+
+
+def _linked(path: Path) -> Path:
+    """A second name for a file, so that its first one never stands for nothing."""
+    second = path.with_name(f".{path.name}.kept")
+    second.unlink(missing_ok=True)
+    os.link(path, second)
+    return second

@@ -54,6 +54,7 @@ class RoundRecord:
             "committed": report.committed,
             "asked": list(report.asked),
             "counted": list(report.counted),
+            "examples": dict(report.num_examples),
             "rejected": [{"client": r.client, "code": r.code, "reason": r.reason} for r in refused],
             "training": dict(report.training),
             "update_norm": report.update_norm,

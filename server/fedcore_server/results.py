@@ -78,6 +78,7 @@ def build_results(
     split: Mapping[str, Any] | None,
     verification: str,
     command: str | None,
+    took_part: Mapping[str, Any] | None = None,
 ) -> Results:
     """Put together what a finished run has to show.
 
@@ -86,6 +87,7 @@ def build_results(
         client_sizes: Training rows of each client.
         client_rounds: Updates counted in `wall_seconds`.
         verification: Which checks of the privacy guarantee were run.
+        took_part: Who took part, from `participation`; deployments only.
     """
     model = _released_model(task, plan, outcome)
     weights = save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
@@ -120,7 +122,8 @@ def build_results(
         "wall_seconds": round(wall_seconds, 3),
         "client_rounds_per_second": round(client_rounds / wall_seconds, 3) if wall_seconds > 0 else None,
         "notes": list(getattr(task, "notes", ())),
-        "warnings": _warnings(outcome, statement, privacy),
+        "warnings": [*_warnings(outcome, statement, privacy), *_lost_clients(took_part)],
+        "participation": dict(took_part["clients"]) if took_part else None,
         "model_sha256": model_sha256,
         "plan_sha256": plan.sha256,
         "fedcore_version": fedcore.__version__,
@@ -168,6 +171,17 @@ def _warnings(outcome: Outcome, statement: Mapping[str, Any] | None, privacy: Pr
         names = ", ".join(rejection.client for rejection in outcome.evaluation.rejected)
         warnings.append(f"the released model was evaluated without {names}: their reports were rejected")
     return warnings
+
+
+def _lost_clients(took_part: Mapping[str, Any] | None) -> list[str]:
+    if took_part is None or not took_part["lost"]:
+        return []
+    told = []
+    for name in took_part["lost"]:
+        client = took_part["clients"][name]
+        codes = ", ".join(f"{code} {count}" for code, count in client["rejected"].items())
+        told.append(f"{name} (asked {client['asked']}, counted {client['counted']}{'; ' + codes if codes else ''})")
+    return [f"the run went on without some of its clients at times: {'; '.join(told)}"]
 
 
 def _versions() -> dict[str, str]:

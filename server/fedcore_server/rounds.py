@@ -74,6 +74,7 @@ def close_round(
     aggregator = aggregator_of(plan)
     sums, metrics = aggregator.start(request.parameters), Metrics()
     counted: list[str] = []
+    sizes: dict[str, int] = {}
     rejected: list[Rejection] = []
     for reply in updates:
         update = _checked(reply, request, plan, counted)
@@ -83,6 +84,8 @@ def close_round(
         sums = aggregator.accumulate(sums, update)
         metrics += update.metrics
         counted.append(update.client)
+        if update.num_examples is not None:
+            sizes[update.client] = update.num_examples
     committed = len(counted) >= _needed(plan, request)
     mean = apply_on_server(transforms, aggregator.finish(sums))
     report = RoundReport(
@@ -94,6 +97,7 @@ def close_round(
         committed=committed,
         training=metrics.means(),
         update_norm=mean.norm(),
+        num_examples=sizes,
     )
     if not committed:
         return replace(state, attempt=state.attempt + 1, asked=state.asked + 1), report

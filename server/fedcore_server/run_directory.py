@@ -61,6 +61,10 @@ class RunDirectory:
         """The resolved plan."""
         return RunPlan.from_toml(self.path / "plan.toml")
 
+    def begin(self, state: ServerState, plan: RunPlan) -> None:
+        """Keep the state before the first round, so that there is always one to go on from."""
+        save_checkpoint(self.path / "checkpoint", state, plan)
+
     def record(self, record: RoundRecord, state: ServerState, plan: RunPlan) -> None:
         """Keep a round, or a failed attempt at one: first its line, then the checkpoint that makes it count."""
         append_line(self.path / "rounds.jsonl", json.dumps(record.to_json(), allow_nan=False))
@@ -73,8 +77,10 @@ class RunDirectory:
         write_whole(self.path / "rounds.jsonl", "".join(f"{line}\n" for line in kept))
         if done(state, plan):
             return state
-        # What was in work when the run stopped is charged, whoever saw it.
-        return replace(state, asked=state.asked + 1)
+        # What was in work when the run stopped is charged, whoever saw it; on disk, lest it be forgotten again.
+        state = replace(state, asked=state.asked + 1)
+        save_checkpoint(self.path / "checkpoint", state, plan)
+        return state
 
     def rounds(self) -> list[dict[str, Any]]:
         """The journal: one mapping a round."""
@@ -89,6 +95,8 @@ class RunDirectory:
         write_whole(self.path / "model.safetensors", content)
 
     def _lines(self) -> list[str]:
+        if not (self.path / "rounds.jsonl").exists():
+            return []
         try:
             return (self.path / "rounds.jsonl").read_text(encoding="utf-8").splitlines()
         except OSError as error:

@@ -61,6 +61,7 @@ class RoundReport:
         committed: Whether there was a quorum, so that the model moved on.
         training: Means of the training metrics over the counted clients' rows.
         update_norm: Euclidean norm of the mean update.
+        num_examples: Public training rows of each counted client that tells them.
     """
 
     round: int
@@ -71,3 +72,4 @@ class RoundReport:
     committed: bool
     training: Mapping[str, float]
     update_norm: float
+    num_examples: Mapping[str, int] = field(default_factory=dict)

@@ -5,7 +5,6 @@ Nothing is written and nothing is trained here, so that whatever is wrong costs 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.parameter import UninitializedParameter
 
-from fedcore.audit.hooks import AuditHook, GateHook, Point
+from fedcore.audit.hooks import AuditHook
 from fedcore.audit.tables import declared_vocabularies, empty_tables
-from fedcore.errors import PlanError, TaskError
+from fedcore.errors import TaskError
 from fedcore.examples import Examples
 from fedcore.held_out import held_out_rows
 from fedcore.plan import RunPlan
-from fedcore.plugins import load_object
-from fedcore.privacy.accounting import calibrate_noise_multiplier
+from fedcore.privacy.resolution import resolve_privacy
 from fedcore.seeding import derive_seed
 from fedcore.task import Task, check_task, load_examples
 from fedcore.transforms import load_transforms
@@ -30,14 +28,13 @@ from fedcore_clients.device import resolve_device
 from fedcore_clients.local_model import Client
 from fedcore_clients.probe import probe_isolation
 from fedcore_clients.training import build_optimizer
-from fedcore_server.evaluation import audit_settings
+from fedcore_server.plan_hooks import load_hooks
 from fedcore_simulations.partition import Partition, partition
 
 PROBED = (
     "before training, the model's layers were checked, and per-record gradients of a batch compared in float64 with "
     "those of records alone"
 )
-_CALLED_POINTS = frozenset({Point.ROUND_EVALUATED, Point.BEFORE_RELEASE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +64,7 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
     """
     device = resolve_device(plan.training.device)
     load_transforms(plan)
-    settings = audit_settings(plan.audit)
-    hooks = (GateHook(settings.limits), *_own_hooks(plan)) if plan.audit.sensitive else tuple(_own_hooks(plan))
+    hooks = load_hooks(plan)
     examples = load_examples(task, Path(plan.task.data) if plan.task.data else None)
     held_out = held_out_rows(len(examples), plan.federation.held_out, plan.federation.seed).numpy()
     division = partition(examples, held_out, plan.federation)
@@ -139,38 +135,10 @@ def _resolve(plan: RunPlan, examples: Examples, division: Partition, held_out: N
         "audit": {"vocabularies": declared_vocabularies(plan.audit, examples)},
     }
     if private:
-        changes["privacy"] = _resolved_privacy(plan, mean_rows=float((~held_out).sum()) / clients)
-    return plan.updated(**changes)
-
-
-def _resolved_privacy(plan: RunPlan, *, mean_rows: float) -> dict[str, Any]:
-    privacy = plan.privacy
-    changes: dict[str, Any] = {
         # Every client divides by the same constant, so that small ones take small steps instead of noisy ones.
-        "nominal-batch": privacy.nominal_batch or privacy.sampling_rate * mean_rows,
-    }
-    if privacy.epsilon is not None:
-        changes["noise-multiplier"] = calibrate_noise_multiplier(
-            epsilon=privacy.epsilon,
-            delta=privacy.delta,
-            sampling_rate=privacy.sampling_rate,
-            steps=privacy.steps_per_round * plan.federation.rounds,
-        )
-        changes["epsilon"] = None  # has done its work: the multiplier is what holds from here on
-    return changes
-
-
-def _own_hooks(plan: RunPlan) -> Sequence[AuditHook]:
-    hooks = []
-    for reference in plan.audit.hooks:
-        found = load_object(reference, what="audit hook")
-        hook = found() if isinstance(found, type) else found
-        if not isinstance(hook, AuditHook):
-            raise PlanError(f"audit.hooks: {reference!r} is no audit hook; expected name, points and check")
-        if never := sorted(point.value for point in set(hook.points) - _CALLED_POINTS):
-            raise PlanError(f"audit.hooks: {reference!r} waits for {', '.join(never)}, where no hook is called yet")
-        hooks.append(hook)
-    return hooks
+        mean_rows = float((~held_out).sum()) / clients
+        changes["privacy"] = resolve_privacy(plan, nominal_batch=plan.privacy.sampling_rate * mean_rows)
+    return plan.updated(**changes)
 
 
 def _size_is_secret(plan: RunPlan) -> bool:

@@ -97,12 +97,12 @@ def test_a_run_on_a_disk_that_fills_up_can_be_gone_on_with(tmp_path, monkeypatch
 
     def full_later(handle):
         calls.append(handle)
-        if len(calls) > 6:
+        if len(calls) > 9:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(handle)
 
     monkeypatch.setattr(files.os, "fsync", full_later)
-    with pytest.raises(RunDirectoryError, match="go on"):
+    with pytest.raises(StorageError, match="go on"):
         simulate(TinyTask(), build_plan(), out=tmp_path / "run")
     monkeypatch.setattr(files.os, "fsync", real)
     directory = RunDirectory.open(tmp_path / "run")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,9 @@ def flower_application(settings: SuperLinkSettings, secret: bytes) -> Applicatio
         runtime_dependency_install=False,
     )
     try:
-        app: Application = create_app(config, SuperLinkLifespan)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Flower's migrations are not ours to mend
+            app: Application = create_app(config, SuperLinkLifespan)
     except Exception as error:
         raise DeploymentError(
             f"the database {settings.database} could not be opened ({type(error).__name__}: {error}): restore it from "

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +14,7 @@ import httpx
 
 from fedcore.errors import DeploymentError
 
+_KEY_IN_USE = 23
 _PYPROJECT = """\
 [project]
 name = "fedcore"
@@ -83,7 +87,8 @@ class Control:
         """Let a node in; returns its id.
 
         Raises:
-            DeploymentError: Flower refuses the key, for instance because it was registered before.
+            DeploymentError: Flower refuses the key, for instance because it was registered before: who was shut out
+                comes back with new keys only.
         """
         from flwr.proto.control_pb2 import RegisterNodeRequest
 
@@ -112,14 +117,17 @@ class Control:
         """Register who is on the roster and unregister who is not; returns the node id of each name.
 
         Doing it twice changes nothing.
+
+        Raises:
+            DeploymentError: A key on the roster was shut out before.
         """
         wanted = {member.flower_key: member.name for member in roster.members}
         present = self.registered()
-        for key, node in present.items():
-            if wanted.get(key) != node.name:
-                self.unregister(node.node_id)
-        ids = {key: node.node_id for key, node in present.items() if wanted.get(key) == node.name}
-        return {name: ids[key] if key in ids else self.register(key, name) for key, name in wanted.items()}
+        for key in present.keys() - wanted.keys():
+            self.unregister(present[key].node_id)
+        return {
+            name: present[key].node_id if key in present else self.register(key, name) for key, name in wanted.items()
+        }
 
     def start_run(self) -> int:
         """Begin a run of Flower's; returns its id. ``open_grid`` takes it up."""
@@ -161,9 +169,13 @@ class Control:
 @cache
 def thin_fab() -> bytes:
     """The bundle that Flower wants with each run: a ``pyproject.toml`` and no code. No client ever fetches it."""
-    from flwr.cli.build import build_fab_from_files
-
-    return build_fab_from_files({"pyproject.toml": _PYPROJECT.encode()})[0]
+    content = _PYPROJECT.encode()
+    listing = f"pyproject.toml,{hashlib.sha256(content).hexdigest()},{8 * len(content)}"
+    bundle = io.BytesIO()
+    with zipfile.ZipFile(bundle, "w") as archive:
+        for name, text in (("pyproject.toml", content), (".info/CONTENT", listing.encode())):
+            archive.writestr(zipfile.ZipInfo(name), text)
+    return bundle.getvalue()
 
 
 def _reason(error: httpx.HTTPError) -> str:
@@ -172,4 +184,6 @@ def _reason(error: httpx.HTTPError) -> str:
     from flwr.supercore.error import FlowerError
 
     flower = FlowerError.from_json(error.response.text)
+    if flower and flower.code == _KEY_IN_USE:
+        return "Flower has seen this key before, and takes back none that was shut out: let the client join anew"
     return f"Flower's error {flower.code}, {flower.message}" if flower else f"HTTP {error.response.status_code}"

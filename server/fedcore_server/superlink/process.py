@@ -59,14 +59,10 @@ class SuperLink:
             settings.certificate, settings.key, name=settings.name, now=datetime.datetime.now(datetime.UTC)
         )
         try:
-            self._sockets = [_listen("127.0.0.1", 0), _listen(settings.host, settings.port)]
-            self.runtime_address = f"127.0.0.1:{self._sockets[0].getsockname()[1]}"
-            self.public_port = self._sockets[1].getsockname()[1]
+            self.runtime_address = f"127.0.0.1:{self._listen('127.0.0.1', 0)}"
+            self.public_port = self._listen(settings.host, settings.port)
             self._app = flower_application(settings, self.secret)
-            import os
-            from fedcore_server.superlink.turnstile import Turnstile
-            n=int(os.environ.get("AT","0")); app = Turnstile(self._app, at_once=n) if n else self._app
-            self._servers = [self._loopback_server(app), self._public_server(app)]
+            self._servers = [self._loopback_server(self._app), self._public_server(self._app)]
             self._thread = threading.Thread(target=self._serve, name="superlink", daemon=True)
             self._thread.start()
             self._wait_until_serving()
@@ -96,6 +92,10 @@ class SuperLink:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _listen(self, host: str, port: int) -> int:
+        self._sockets.append(_listen(host, port))
+        return int(self._sockets[-1].getsockname()[1])
 
     def _serve(self) -> None:
         try:

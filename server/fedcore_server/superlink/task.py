@@ -64,7 +64,7 @@ def open_grid(runtime_address: str, secret: bytes, bearer: str, run_id: int) -> 
         if heartbeat.is_running:
             heartbeat.stop()
         with contextlib.suppress(httpx.HTTPError):  # the run may have been stopped, or the SuperLink be gone
-            client.PushTaskOutput(PushTaskOutputRequest(sub_status=outcome, details=details))
+            pulse.PushTaskOutput(PushTaskOutputRequest(sub_status=outcome, details=details))
         for connection in (grid, pulse, client):
             connection.close()
 

@@ -1,0 +1,82 @@
+"""``fedcore client``. Imports nothing heavy: help must be instant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedcore_clients.join_command import join
+from fedcore_clients.policy.policy_commands import approve, policy
+
+client = typer.Typer(name="client", no_args_is_help=True, help="Take part in a federation, beside your own data.")
+client.command()(join)
+client.command()(policy)
+client.command()(approve)
+
+Home = Annotated[Path, typer.Option(help="The client's directory, from fedcore client join.")]
+
+
+@client.command()
+def start(
+    home: Home,
+    data: Annotated[
+        list[str],
+        typer.Option(metavar="NAME=PATH", help="A data set that plans may name, and where it lies; may be repeated."),
+    ],
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:K or mps; default as the plan says.")] = None,
+) -> None:
+    """Serve requests until Ctrl-C or SIGTERM; each is judged by the policy in the home first.
+
+    Example:
+      fedcore client start --home hospital-a --data digits=parts/client-0.rows.safetensors
+    """
+    import signal
+
+    from fedcore.errors import PlanError
+    from fedcore_clients.agent import Agent, AgentSettings, only_one
+    from fedcore_clients.client_home import ClientHome
+
+    at = ClientHome(home)
+    at.settings()
+    if not at.policy.is_file():
+        raise PlanError(f"no policy at {at.policy}; write one with: fedcore client policy --out {at.policy}")
+    with only_one(at.lock):
+        agent = Agent(at, AgentSettings(data=_paths(data), device=device), tell=_tell)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: agent.stop())
+        agent.run()
+
+
+@client.command()
+def status(home: Home, as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False) -> None:
+    """Show what the client does, what it has answered and refused, and what is left of each privacy budget."""
+    from fedcore_clients.client_home import ClientHome
+    from fedcore_clients.client_status import client_status, print_status
+
+    found = client_status(ClientHome(home))
+    if as_json:
+        import json
+
+        print(json.dumps(found, indent=2))
+    else:
+        print_status(found)
+
+
+def _paths(data: list[str]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for each in data:
+        name, separator, path = each.partition("=")
+        if not (name and separator and path):
+            raise typer.BadParameter(f"expected NAME=PATH, found {each!r}", param_hint="--data")
+        if not Path(path).exists():
+            raise typer.BadParameter(f"{path} is not there", param_hint="--data")
+        found[name] = Path(path).resolve()
+    return found
+
+
+def _tell(line: str) -> None:
+    from datetime import datetime
+
+    print(f"{datetime.now().astimezone():%H:%M:%S} {line}", flush=True)

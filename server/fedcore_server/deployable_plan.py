@@ -1,0 +1,69 @@
+"""From a plan as it was written to one that clients can be asked with; no data is looked at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from fedcore.audit.crossing import ATTRIBUTE_MARK
+from fedcore.audit.tables import empty_tables
+from fedcore.errors import PlanError, TaskError
+from fedcore.plan import RunPlan
+from fedcore.privacy.resolution import resolve_privacy
+from fedcore.tasks.registry import load_task
+from fedcore.transforms import load_transforms
+from fedcore_server.plan_hooks import load_hooks
+from fedcore_server.rounds import init_state
+
+
+def deployable(plan: RunPlan) -> RunPlan:
+    """Fill in what can be derived, and refuse what clients could not work with.
+
+    Raises:
+        PlanError: Something is missing that a simulation would take from the data; all of it is told at once.
+        TaskError: The task, a transform or a hook cannot be imported here, or the model cannot be built.
+    """
+    if problems := _missing(plan):
+        raise PlanError(problems)
+    private = plan.privacy.unit != "none"
+    changes: dict[str, dict[str, Any]] = {
+        "federation": {"weighting": plan.federation.weighting or ("uniform" if private else "examples")}
+    }
+    if private:
+        changes["privacy"] = resolve_privacy(plan, nominal_batch=plan.privacy.nominal_batch or 0.0)
+    plan = plan.updated(**changes)
+    task = load_task(plan)
+    load_transforms(plan)
+    load_hooks(plan)
+    empty_tables(task, plan)
+    _try_model(plan)
+    return plan
+
+
+def _missing(plan: RunPlan) -> list[str]:
+    problems = []
+    if plan.privacy.unit != "none" and plan.privacy.nominal_batch is None:
+        problems.append(
+            "privacy.nominal-batch: a server cannot see how many rows its clients have; give a public constant, such "
+            "as sampling-rate times the rows that a client typically has"
+        )
+    if plan.privacy.noise == "test":
+        problems.append("privacy.noise: test draws noise from the seed, which the server knows, and protects nothing")
+    for attribute in sorted({name for each in plan.audit.sensitive for name in each.split(ATTRIBUTE_MARK)}):
+        if attribute not in plan.audit.vocabularies:
+            problems.append(
+                f"audit.vocabularies: the categories of {attribute!r} must be declared, for no client can be asked to "
+                f'tell which it has; such as vocabularies = {{ {attribute} = ["a", "b"] }}'
+            )
+    return problems
+
+
+def _try_model(plan: RunPlan) -> None:
+    try:
+        with torch.random.fork_rng(devices=[]):
+            init_state(load_task(plan), plan)
+    except (PlanError, TaskError):
+        raise
+    except Exception as error:
+        raise TaskError(f"build_model failed: {type(error).__name__}: {error}") from error

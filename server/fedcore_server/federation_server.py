@@ -1,0 +1,221 @@
+"""The server: one process with the SuperLink in it, which starts a driver for one run after the other."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from fedcore.errors import DeploymentError, FedcoreError
+from fedcore.events import EventLog
+from fedcore.files import write_whole
+from fedcore.trust.address import parse_address
+from fedcore_server.monitoring import Monitoring, MonitoringSettings
+from fedcore_server.run_process import SuperLinkAccess
+from fedcore_server.run_store import RunState, RunStore
+from fedcore_server.server_home import ServerHome
+from fedcore_server.superlink.application import SuperLinkSettings
+from fedcore_server.superlink.control import Control
+from fedcore_server.superlink.process import SuperLink
+
+_log = logging.getLogger("fedcore.server")
+
+_LOOK_SECONDS = 0.2
+_STOP_SECONDS = 8.0
+_MOST_CRASHES = 5
+_CLIENTS_SECONDS = 5.0
+
+
+class FederationServer:
+    """Serves a home until `stop`; whoever makes it holds the home's lock.
+
+    Args:
+        bind: Address to listen on; where clients reach it is the consortium's matter.
+        tell: Shows a line to whoever watches.
+    """
+
+    def __init__(
+        self,
+        home: ServerHome,
+        *,
+        bind: str,
+        monitoring: MonitoringSettings,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._home, self._tell = home, tell
+        self._store = RunStore(home.runs)
+        self._events = EventLog(home.events)
+        self._stopping = threading.Event()
+        self._superlink = SuperLink(_superlink_settings(home, bind))
+        self._monitoring = Monitoring(monitoring)
+        self._driver: subprocess.Popen[str] | None = None
+        self._current: str | None = None
+        self._retry_at = 0.0
+        self._roster_seen: tuple[int, int] | None = None
+        self._clients_at = 0.0
+
+    def stop(self) -> None:
+        """End within seconds; may be called from a signal handler. A run in work goes on at the next start."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Serve.
+
+        Raises:
+            DeploymentError: The port is taken, or a certificate cannot be used.
+        """
+        with self._superlink, self._monitoring:
+            access = SuperLinkAccess(
+                runtime_address=self._superlink.runtime_address,
+                secret=self._superlink.secret,
+                bearer=self._superlink.bearer,
+            )
+            with Control(access.runtime_address, access.bearer) as control:
+                self._introduce()
+                try:
+                    while not self._stopping.wait(_LOOK_SECONDS):
+                        self._step(control, access)
+                finally:
+                    self._end_driver()
+                    self._home.server_file.unlink(missing_ok=True)
+                    self._events.append("server-stopped")
+
+    def _introduce(self) -> None:
+        settings = self._home.consortium.settings()
+        facts = {"pid": os.getpid(), "port": self._superlink.public_port, "started": time.time()}
+        write_whole(self._home.server_file, json.dumps(facts | self._monitoring.addresses) + "\n")
+        self._events.append("server-started", pid=os.getpid())
+        self._tell(f"{settings.name} is served at {settings.address} (listening on port {self._superlink.public_port})")
+        for name in self._store.names():
+            if self._store.status(name).state == RunState.RUNNING:  # the server was killed
+                self._store.change(name, state=RunState.QUEUED, reason="the server was restarted")
+                self._tell(f"run {name} is gone on with")
+        self._monitoring.serving(True)
+
+    def _step(self, control: Control, access: SuperLinkAccess) -> None:
+        """What there is to do, five times a second; a failure of one thing keeps nothing else from being done."""
+        if not self._superlink.is_serving:
+            raise DeploymentError("the SuperLink has ended; the server stops, and goes on when it is started again")
+        try:
+            self._sync_roster(control)
+            self._look_at_clients(control)
+        except FedcoreError as error:
+            self._tell(f"the roster could not be taken over: {error}")
+        self._look_at_driver()
+        if self._driver is None and time.monotonic() >= self._retry_at:
+            self._start_next(access)
+
+    def _sync_roster(self, control: Control) -> None:
+        stat = self._home.consortium.roster_file.stat()
+        seen = (stat.st_mtime_ns, stat.st_ino)
+        if seen != self._roster_seen:
+            self._roster_seen = seen
+            roster = self._home.consortium.roster()
+            control.sync_nodes(roster)
+            self._events.append("roster", version=roster.version, members=[member.name for member in roster.members])
+            self._tell(f"roster {roster.version}: {', '.join(m.name for m in roster.members) or 'nobody yet'}")
+
+    def _look_at_clients(self, control: Control) -> None:
+        if time.monotonic() >= self._clients_at:
+            self._clients_at = time.monotonic() + _CLIENTS_SECONDS
+            self._monitoring.clients([node.status for node in control.registered().values()])
+
+    def _start_next(self, access: SuperLinkAccess) -> None:
+        name = self._store.next_queued()
+        if name is None:
+            return
+        log = (self._home.runs / name / "driver.log").open("a")
+        with log:
+            self._driver = subprocess.Popen(  # noqa: S603 - our own module, no text from outside
+                [sys.executable, "-m", "fedcore_server.run_process", str(self._home.path), name],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                text=True,
+                start_new_session=True,  # Ctrl-C is the server's to pass on
+            )
+        self._current = name
+        if self._driver.stdin is not None:
+            with self._driver.stdin as pipe, suppress(BrokenPipeError):
+                pipe.write(access.to_json() + "\n")
+        self._events.append("run-started", run=name, pid=self._driver.pid)
+        self._tell(f"run {name} started")
+
+    def _look_at_driver(self) -> None:
+        if self._driver is None or self._current is None:
+            return
+        self._monitoring.run(self._current, self._store)
+        if self._driver.poll() is None:
+            if self._store.stop_requested(self._current):
+                self._end_driver()
+                self._store.change(self._current_name(), state=RunState.STOPPED, reason="stopped by an operator")
+                self._driver_ended()
+            return
+        self._driver_ended()
+
+    def _driver_ended(self) -> None:
+        name, code = self._current_name(), self._driver.returncode if self._driver else None
+        self._driver, self._current = None, None
+        status = self._store.status(name)
+        if status.state == RunState.RUNNING:  # it died
+            crashes = status.crashes + 1
+            gone_on = crashes < _MOST_CRASHES
+            self._retry_at = time.monotonic() + min(2.0**crashes, 30.0)
+            status = self._store.change(
+                name,
+                state=RunState.QUEUED if gone_on else RunState.FAILED,
+                crashes=crashes,
+                reason=f"the driver ended by itself (exit code {code}); see driver.log",
+            )
+        self._events.append("run-ended", run=name, state=status.state, reason=status.reason[:200])
+        self._monitoring.run(name, self._store)
+        self._tell(f"run {name} is {status.state}{': ' + status.reason if status.reason else ''}")
+
+    def _current_name(self) -> str:
+        if self._current is None:
+            raise DeploymentError("no run is in work")
+        return self._current
+
+    def _end_driver(self) -> None:
+        """End the driver: politely, then for certain. The round in work is lost, and nothing else."""
+        driver = self._driver
+        if driver is None or driver.poll() is not None:
+            return
+        driver.send_signal(signal.SIGTERM)
+        try:
+            driver.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            driver.kill()
+            driver.wait()
+        if self._stopping.is_set() and self._current is not None:
+            status = self._store.status(self._current)
+            if status.state in (RunState.STOPPED, RunState.RUNNING):
+                self._store.change(self._current, state=RunState.QUEUED, reason="the server was stopped")
+
+
+def _superlink_settings(home: ServerHome, bind: str) -> SuperLinkSettings:
+    at = home.consortium
+    host, port = parse_address(at.settings().address)
+    bound_host, bound_port = parse_address(bind) if bind else ("0.0.0.0", port)  # noqa: S104 - gateway and TLS stand there
+    return SuperLinkSettings(
+        host=bound_host,
+        port=bound_port,
+        name=host,
+        certificate=at.server_certificate,
+        key=at.server_key,
+        database=home.database,
+        flower_home=_private_directory(home.flower),
+    )
+
+
+def _private_directory(path: Path) -> Path:
+    path.mkdir(mode=0o700, exist_ok=True)
+    return path

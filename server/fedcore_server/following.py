@@ -1,0 +1,107 @@
+"""Watching a run from the command line."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from fedcore.plan import read_toml
+from fedcore_server.participation import participation
+from fedcore_server.run_store import RunState, RunStatus, RunStore
+
+_LOOK_SECONDS = 0.2
+_EXIT_CODES = {RunState.FINISHED: 0, RunState.FAILED: 1, RunState.STOPPED: 3, RunState.PAUSED: 75}
+
+
+def wait_for(store: RunStore, name: str, *, follow: bool, as_json: bool) -> int:
+    """Wait for the end of a run and say how it ended; return the exit code.
+
+    Args:
+        follow: A line for every round, where otherwise a bar shows them.
+        as_json: The summary alone on standard output.
+    """
+    console = Console(stderr=True, highlight=False)
+    total = read_toml(store.path / name / "plan.toml")["federation"]["rounds"]
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeElapsedColumn())
+    try:
+        with Progress(*columns, console=console, disable=follow or not console.is_terminal) as progress:
+            task = progress.add_task(name, total=total, told="waiting")
+            seen = 0
+            while True:
+                status = store.status(name)
+                lines = list(store.rounds(name))
+                seen = min(seen, len(lines))  # a resumed run drops what was not committed
+                for line in lines[seen:]:
+                    progress.update(task, completed=line["round"], told=_round_words(line, total))
+                    if follow:
+                        console.print(_round_words(line, total), soft_wrap=True, markup=False)
+                seen = len(lines)
+                if status.state.ended:
+                    break
+                time.sleep(_LOOK_SECONDS)
+    except KeyboardInterrupt:
+        console.print(f"the run goes on; watch it with: fedcore show {name}, end it with: fedcore stop {name}")
+        return 0
+    _print_end(console, store, name, status, as_json=as_json)
+    return _EXIT_CODES[status.state]
+
+
+def print_run(store: RunStore, name: str) -> None:
+    """A page about a run."""
+    console = Console(highlight=False)
+    status, lines = store.status(name), list(store.rounds(name))
+    console.print(f"{name}: {status.state}{', ' + status.reason if status.reason else ''}", markup=False)
+    console.print(
+        f"started {status.incarnation} times; submitted {status.submitted[:19]}, changed {status.changed[:19]}"
+    )
+    if lines:
+        console.print(_round_words(lines[-1], read_toml(store.path / name / "plan.toml")["federation"]["rounds"]))
+        _print_participation(console, lines)
+    console.print(f"directory  {store.path / name}", soft_wrap=True)
+
+
+def _print_end(console: Console, store: RunStore, name: str, status: RunStatus, *, as_json: bool) -> None:
+    directory = store.path / name
+    if status.state != RunState.FINISHED:
+        console.print(f"run {name} is {status.state}: {status.reason}", soft_wrap=True, markup=False)
+        if status.state in (RunState.PAUSED, RunState.STOPPED):
+            console.print(f"go on with: fedcore resume {name}")
+        return
+    summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
+    if as_json:
+        print(json.dumps(summary, indent=2, ensure_ascii=False))
+        return
+    metrics = ", ".join(f"{key} {value:.4g}" for key, value in summary["metrics"].items())
+    told = [f"finished: {metrics}", f"report  {directory / 'report.html'}"]
+    for line in told:
+        console.print(line, soft_wrap=True, markup=False)
+    _print_participation(console, list(store.rounds(name)))
+    for warning in summary["warnings"]:
+        console.print(f"! {warning}", soft_wrap=True, markup=False)
+
+
+def _print_participation(console: Console, lines: list[Mapping[str, Any]]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("client", "asked", "counted", "rejected", "strikes"):
+        table.add_column(heading)
+    for client, facts in participation((), lines)["clients"].items():
+        rejected = ", ".join(f"{code} {count}" for code, count in facts["rejected"].items()) or "-"
+        table.add_row(client, str(facts["asked"]), str(facts["counted"]), rejected, str(facts["strikes"]))
+    console.print(table)
+
+
+def _round_words(line: Mapping[str, Any], total: int) -> str:
+    told = [f"round {line['round']}/{total}", f"{len(line['counted'])} of {len(line['asked'])} counted"]
+    if not line["committed"]:
+        told.append("no quorum")
+    told += [f"{each['client']} {each['code']} ({each['reason']})" for each in line["rejected"]]
+    told += [f"{name} {value:.4g}" for name, value in (line["evaluation"] or {}).items()]
+    if line["epsilon"] is not None:
+        told.append(f"ε {line['epsilon']:.2f}")
+    return "  ".join([*told, f"{line['wall_seconds']:.1f} s"])

@@ -1,0 +1,126 @@
+"""What an operator wants to see of a running server, as Prometheus reads it: counts and times, nothing of the data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Self
+
+from fedcore.errors import DeploymentError
+
+if TYPE_CHECKING:
+    import threading
+    from wsgiref.simple_server import WSGIServer
+
+_OUTCOMES = ("committed", "failed")
+_CLIENT_STATES = ("registered", "online", "offline")
+_DIRECTIONS = ("sent", "received")
+_RUN_STATES = ("idle", "waiting", "running", "paused", "finished", "failed")
+_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
+_CODE = re.compile(r"[A-Z][A-Z_]{0,31}")
+_LOOPBACK = frozenset({"127.0.0.1", "::1"})
+
+
+class MetricsPage:
+    """Counters and gauges of their own registry, and a page on loopback that shows them.
+
+    ::
+
+        fedcore_rounds_total{outcome}           committed, failed
+        fedcore_clients{state}                  registered, online, offline
+        fedcore_bytes_total{direction}          sent, received: payload of the models' arrays
+        fedcore_round_seconds                   histogram
+        fedcore_rejected_replies_total{code}    the journal's codes, such as NONFINITE or LATE
+        fedcore_run_state{state}                1 for the present state, 0 for the others
+    """
+
+    def __init__(self) -> None:
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+        self.registry = at = CollectorRegistry()
+        self._rounds = Counter("fedcore_rounds", "Rounds by outcome", ["outcome"], registry=at)
+        self._clients = Gauge("fedcore_clients", "Clients by state", ["state"], registry=at)
+        self._bytes = Counter("fedcore_bytes", "Payload bytes of arrays by direction", ["direction"], registry=at)
+        self._seconds = Histogram("fedcore_round_seconds", "Duration of a round", buckets=_SECONDS, registry=at)
+        self._rejected = Counter(
+            "fedcore_rejected_replies", "Replies that were not counted, by code", ["code"], registry=at
+        )
+        self._state = Gauge("fedcore_run_state", "1 for the state that the run is in", ["state"], registry=at)
+        self._show_zeros()
+        self.set_run_state("idle")
+        self._server: WSGIServer | None = None
+        self._thread: threading.Thread | None = None
+
+    def round_ended(self, *, committed: bool, seconds: float) -> None:
+        """Count a round."""
+        self._rounds.labels("committed" if committed else "failed").inc()
+        self._seconds.observe(seconds)
+
+    def reply_rejected(self, code: str) -> None:
+        """Count a reply that was not counted. A code that is not ours is counted as ``OTHER``."""
+        self._rejected.labels(code if _CODE.fullmatch(code) else "OTHER").inc()
+
+    def bytes_moved(self, *, sent: int = 0, received: int = 0) -> None:
+        """Count payload."""
+        self._bytes.labels("sent").inc(sent)
+        self._bytes.labels("received").inc(received)
+
+    def set_clients(self, numbers: Mapping[str, int]) -> None:
+        """How many clients are in each state."""
+        for state in _CLIENT_STATES:
+            self._clients.labels(state).set(numbers.get(state, 0))
+
+    def set_run_state(self, state: str) -> None:
+        """The state that the run is in.
+
+        Raises:
+            ValueError: There is no such state.
+        """
+        if state not in _RUN_STATES:
+            raise ValueError(f"expected one of {', '.join(_RUN_STATES)}, found {state!r}")
+        for known in _RUN_STATES:
+            self._state.labels(known).set(known == state)
+
+    def text(self) -> str:
+        """The page."""
+        from prometheus_client import generate_latest
+
+        return generate_latest(self.registry).decode()
+
+    def serve(self, port: int, host: str = "127.0.0.1") -> int:
+        """Show the page at ``http://HOST:PORT/metrics``; returns the port, which 0 leaves open.
+
+        Raises:
+            DeploymentError: The port is taken, or the host is not loopback.
+        """
+        from prometheus_client import start_http_server
+
+        if host not in _LOOPBACK:
+            raise DeploymentError(f"metrics are shown on loopback only, not on {host}: let a proxy publish them")
+        try:
+            self._server, self._thread = start_http_server(port, addr=host, registry=self.registry)
+        except OSError as error:
+            raise DeploymentError(f"metrics cannot be shown on {host}:{port}: {error.strerror}") from None
+        return self._server.server_port
+
+    def close(self) -> None:
+        """Take the page down."""
+        if self._server is not None and self._thread is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
+            self._server = self._thread = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _show_zeros(self) -> None:
+        """A counter that was never counted is absent otherwise, and an alert on it silent."""
+        for outcome in _OUTCOMES:
+            self._rounds.labels(outcome)
+        for direction in _DIRECTIONS:
+            self._bytes.labels(direction)
+        self.set_clients({})

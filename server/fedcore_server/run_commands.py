@@ -1,0 +1,149 @@
+"""``fedcore run``, ``runs``, ``show``, ``stop`` and ``resume``. Imports nothing heavy: help must be instant."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Home = Annotated[Path, typer.Option(help="The server's directory, from fedcore consortium init.")]
+Name = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run, or the beginning of it.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Print a line for every round and every rejected reply.")]
+
+_HOME = Path("federation")
+
+
+def run(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN.toml", help="The plan to run.")],
+    home: Home = _HOME,
+    follow: Follow = False,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Submit, print the run's name, and return.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a plan on the connected clients, and wait for its end.
+
+    Ctrl-C leaves it running. The exit code tells how it ended: 0 finished, 1 failed, 3 stopped, 75 paused for want
+    of a quorum (fedcore resume goes on).
+
+    Example:
+      fedcore run plan.toml --home federation --follow
+    """
+    from fedcore.plan import RunPlan
+    from fedcore_server.following import wait_for
+    from fedcore_server.run_store import RunStore
+    from fedcore_server.server_home import ServerHome
+
+    at, written = ServerHome(home), RunPlan.from_toml(plan)
+    from fedcore_server.deployable_plan import deployable
+
+    store = RunStore(at.runs)
+    name = store.submit(deployable(written))
+    _warn_if_not_served(at)
+    if detach:
+        print(name)
+        return
+    raise typer.Exit(wait_for(store, name, follow=follow, as_json=as_json))
+
+
+def runs(home: Home = _HOME, as_json: Json = False) -> None:
+    """List the runs of a server, with their state and progress."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from fedcore_server.run_store import RunStore
+    from fedcore_server.server_home import ServerHome
+
+    store = RunStore(ServerHome(home).runs)
+    facts = [_facts(store, name) for name in store.names()]
+    if as_json:
+        print(json.dumps(facts, indent=2))
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("run", "state", "rounds", "task", "submitted", "why"):
+        table.add_column(heading)
+    for each in facts:
+        rounds = f"{each['rounds_committed']}/{each['rounds']}"
+        table.add_row(each["run"], each["state"], rounds, each["task"], each["submitted"][:19], each["reason"])
+    Console(highlight=False).print(table if facts else "no runs yet; start one with: fedcore run PLAN.toml")
+
+
+def show(name: Name, home: Home = _HOME, as_json: Json = False) -> None:
+    """Show a run: its state, who took part, and where its results lie."""
+    from fedcore_server.following import print_run
+    from fedcore_server.run_store import RunStore
+    from fedcore_server.server_home import ServerHome
+
+    store = RunStore(ServerHome(home).runs)
+    directory = store.directory(name)
+    if as_json:
+        from fedcore_server.participation import participation
+
+        rounds = list(store.rounds(directory.name))
+        print(json.dumps(_facts(store, directory.name) | participation((), rounds), indent=2))
+        return
+    print_run(store, directory.name)
+
+
+def stop(name: Name, home: Home = _HOME) -> None:
+    """Stop a run. Its committed rounds are kept, and fedcore resume goes on with it."""
+    from fedcore_server.run_store import RunStore
+    from fedcore_server.server_home import ServerHome
+
+    store = RunStore(ServerHome(home).runs)
+    found = store.directory(name).name
+    store.request_stop(found)
+    print(f"run {found} is being stopped; go on with: fedcore resume {found} --home {home}")
+
+
+def resume(
+    name: Name,
+    home: Home = _HOME,
+    follow: Follow = False,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return at once.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Go on with a run that was stopped, paused or failed, from its last committed round."""
+    from fedcore_server.following import wait_for
+    from fedcore_server.run_store import RunStore
+    from fedcore_server.server_home import ServerHome
+
+    at = ServerHome(home)
+    store = RunStore(at.runs)
+    found = store.directory(name).name
+    store.queue_again(found)
+    _warn_if_not_served(at)
+    if detach:
+        print(found)
+        return
+    raise typer.Exit(wait_for(store, found, follow=follow, as_json=as_json))
+
+
+def _facts(store: Any, name: str) -> dict[str, Any]:
+    from fedcore.plan import read_toml
+
+    status = store.status(name)
+    plan = read_toml(store.path / name / "plan.toml")
+    lines = list(store.rounds(name))
+    return {
+        "run": name,
+        "state": status.state.value,
+        "reason": status.reason,
+        "task": plan["task"]["name"],
+        "rounds": plan["federation"]["rounds"],
+        "rounds_committed": sum(1 for line in lines if line["committed"]),
+        "incarnation": status.incarnation,
+        "submitted": status.submitted,
+        "changed": status.changed,
+        "directory": str(store.path / name),
+    }
+
+
+def _warn_if_not_served(at: Any) -> None:
+    if not at.is_served():
+        typer.echo(
+            f"no server runs in {at.path}; the run waits for: fedcore server start --home {at.path}",
+            err=True,
+        )

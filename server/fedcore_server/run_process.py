@@ -1,0 +1,228 @@
+"""The process that drives one incarnation of one run: started by the server, and gone with it.
+
+Whatever ends it, the run can be gone on with: rounds are committed to disk one by one, and the incarnation is
+counted, on disk, before the first message of it is sent.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from flwr.app import Context, RecordDict
+
+from fedcore.errors import DeploymentError, FedcoreError, RoundFailedError
+from fedcore.events import EventLog
+from fedcore.plan import RunPlan
+from fedcore.task import Task
+from fedcore.tasks.registry import load_task
+from fedcore.trust.roster import Roster
+from fedcore_server.correspondence import Correspondence
+from fedcore_server.driver import Outcome, RoundRecord
+from fedcore_server.flower_app import build_server_app
+from fedcore_server.participation import participation
+from fedcore_server.plan_hooks import load_hooks
+from fedcore_server.results import build_results
+from fedcore_server.rounds import init_state
+from fedcore_server.run_directory import RunDirectory
+from fedcore_server.run_store import RunState, RunStore
+from fedcore_server.server_home import ServerHome
+from fedcore_server.state import ServerState
+from fedcore_server.superlink.control import Control
+from fedcore_server.superlink.task import open_grid
+
+_log = logging.getLogger("fedcore")
+
+_LOOK_FOR_PARENT_SECONDS = 0.5
+_VERIFIED = "each client checked the model's layers and per-record gradients on its own rows before its first step"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuperLinkAccess:
+    """How the driver reaches the server's SuperLink; passed through a pipe, never on a command line."""
+
+    runtime_address: str
+    secret: bytes
+    bearer: str
+
+    @classmethod
+    def from_json(cls, text: str) -> SuperLinkAccess:
+        """Read what `to_json` wrote."""
+        values = json.loads(text)
+        return cls(
+            runtime_address=values["runtime_address"], secret=bytes.fromhex(values["secret"]), bearer=values["bearer"]
+        )
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps({"runtime_address": self.runtime_address, "secret": self.secret.hex(), "bearer": self.bearer})
+
+
+class RunProcess:
+    """One incarnation of a run."""
+
+    def __init__(self, home: ServerHome, name: str, access: SuperLinkAccess) -> None:
+        self._home, self._name, self._access = home, name, access
+        self._store = RunStore(home.runs)
+        self._directory = RunDirectory.open(home.runs / name)
+        self._plan: RunPlan = self._directory.plan()
+        self._events = EventLog(self._directory.path / "events.jsonl")
+
+    def run(self) -> None:
+        """Drive the run to its end, and write what it leaves behind.
+
+        Raises:
+            FedcoreError: Why it did not come to its end.
+        """
+        before = self._store.status(self._name)
+        status = self._store.change(self._name, state=RunState.RUNNING, incarnation=before.incarnation + 1, reason="")
+        self._events.append("incarnation", number=status.incarnation, plan_sha256=self._plan.sha256)
+        task = load_task(self._plan)
+        state = self._first_state(task)
+        started = time.monotonic()
+        with Control(self._access.runtime_address, self._access.bearer) as control:
+            if before.flower_run is not None:
+                with suppress(DeploymentError):  # its database may be a new one
+                    control.stop_run(before.flower_run)
+            flower_run = control.start_run()
+            self._store.change(self._name, flower_run=flower_run)
+        outcome = self._drive(task, state, status.incarnation, flower_run)
+        self._write_results(task, outcome, time.monotonic() - started)
+
+    def _first_state(self, task: Task) -> ServerState:
+        initial = init_state(task, self._plan)
+        if (self._directory.path / "checkpoint" / "state.safetensors").exists():
+            return self._directory.restore(initial, self._plan)
+        self._directory.begin(initial, self._plan)
+        return initial
+
+    def _drive(self, task: Task, state: ServerState, incarnation: int, flower_run: int) -> Outcome:
+        consortium = self._home.consortium
+        letters = Correspondence(
+            consortium.coordinator(),
+            _Rereading(consortium.roster_file, consortium.roster),
+            run=self._name,
+            incarnation=incarnation,
+            events=self._events,
+        )
+        outcomes: list[Outcome] = []
+        app = build_server_app(
+            task,
+            self._plan,
+            letters,
+            on_round=self._keep,
+            on_end=outcomes.append,
+            state=state,
+            hooks=load_hooks(self._plan),
+        )
+        access = self._access
+        with open_grid(access.runtime_address, access.secret, access.bearer, flower_run) as grid:
+            app(grid, Context(flower_run, 1, {}, RecordDict(), {}))
+        return outcomes[0]
+
+    def _keep(self, record: RoundRecord, state: ServerState) -> None:
+        self._directory.record(record, state, self._plan)
+        report = record.report
+        self._events.append(
+            "round-committed" if report.committed else "round-failed",
+            round=report.round,
+            attempt=report.attempt,
+            counted=list(report.counted),
+            rejected={each.client: each.code for each in report.rejected},
+        )
+        if report.committed:
+            self._store.change(self._name, crashes=0)
+
+    def _write_results(self, task: Task, outcome: Outcome, wall_seconds: float) -> None:
+        rounds = self._directory.rounds()
+        took_part = participation((member.name for member in self._home.consortium.roster().members), rounds)
+        sizes = {name: rows for line in rounds for name, rows in line["examples"].items()}
+        held_out = sum(int(client["n"]) for client in outcome.evaluation.clients.values())
+        results = build_results(
+            task=task,
+            plan=self._plan,
+            outcome=outcome,
+            engine="flower",
+            examples=sum(sizes.values()) + held_out,
+            client_sizes=[sizes[name] for name in sorted(sizes)],
+            wall_seconds=wall_seconds,
+            client_rounds=sum(len(line["counted"]) for line in rounds),
+            split=None,
+            verification=_VERIFIED,
+            command=f"fedcore run, as {self._name}",
+            took_part=took_part,
+        )
+        results.write(self._directory, rounds=None)
+        self._events.append("released", model_sha256=results.summary["model_sha256"])
+        self._store.change(self._name, state=RunState.FINISHED, reason="")
+
+
+class _Rereading:
+    """The roster, read again when its file changes."""
+
+    def __init__(self, path: Path, read: Callable[[], Roster]) -> None:
+        self._path, self._read = path, read
+        self._seen: tuple[int, int] | None = None
+        self._roster: Roster | None = None
+
+    def __call__(self) -> Roster:
+        stat = self._path.stat()
+        if self._roster is None or self._seen != (stat.st_mtime_ns, stat.st_ino):
+            self._roster, self._seen = self._read(), (stat.st_mtime_ns, stat.st_ino)
+        return self._roster
+
+
+def main(arguments: list[str]) -> int:
+    """Drive a run; the access to the SuperLink comes on standard input."""
+    home, name = ServerHome(Path(arguments[0])), arguments[1]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    for noisy in ("flwr", "httpx", "httpcore"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    access = SuperLinkAccess.from_json(sys.stdin.readline())
+    _end_with_parent()
+    store = RunStore(home.runs)
+    try:
+        RunProcess(home, name, access).run()
+    except KeyboardInterrupt:
+        return _ended(store, name, RunState.STOPPED, "stopped")
+    except RoundFailedError as error:
+        return _ended(store, name, RunState.PAUSED, str(error))
+    except DeploymentError as error:
+        _log.warning("%s", error)
+        return 1  # the server decides whether to try again
+    except FedcoreError as error:
+        return _ended(store, name, RunState.FAILED, str(error))
+    return 0
+
+
+def _ended(store: RunStore, name: str, state: RunState, reason: str) -> int:
+    _log.warning("run %s is %s: %s", name, state, reason)
+    store.change(name, state=state, reason=reason[:1000])
+    return 0
+
+
+def _end_with_parent() -> None:
+    """Watch the server that started this process: without it, nobody would read what the clients send."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_FOR_PARENT_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,54 @@
+"""``fedcore server``. Imports nothing heavy: help must be instant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+server = typer.Typer(name="server", no_args_is_help=True, help="Run the federation server of a consortium.")
+
+Home = Annotated[Path, typer.Option(help="The server's directory, from fedcore consortium init.", show_default=True)]
+
+
+@server.command()
+def start(
+    home: Home = Path("federation"),
+    bind: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where to listen; default all addresses, at the consortium's port.")
+    ] = "",
+    health: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="gRPC health (grpc.health.v1) for orchestrators.")
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Prometheus page, on loopback, such as 127.0.0.1:9464.")
+    ] = None,
+) -> None:
+    """Serve until Ctrl-C or SIGTERM; runs that were in work are gone on with.
+
+    Example:
+      fedcore server start --home federation --metrics 127.0.0.1:9464
+    """
+    import signal
+
+    from fedcore_server.federation_server import FederationServer
+    from fedcore_server.monitoring import MonitoringSettings
+    from fedcore_server.server_home import ServerHome
+
+    at = ServerHome(home)
+    with at.only_server():
+        serving = FederationServer(
+            at,
+            bind=bind,
+            monitoring=MonitoringSettings(health=health, metrics=metrics),
+            tell=lambda line: print(line, flush=True),
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: serving.stop())
+        serving.run()
+
+
+@server.callback()
+def _group() -> None:
+    """Keep ``start`` a subcommand though it is the only one."""
