@@ -48,8 +48,6 @@ def _missing(plan: RunPlan) -> list[str]:
             "privacy.nominal-batch: a server cannot see how many rows its clients have; give a public constant, such "
             "as sampling-rate times the rows that a client typically has"
         )
-    if plan.privacy.noise == "test":
-        problems.append("privacy.noise: test draws noise from the seed, which the server knows, and protects nothing")
     for attribute in sorted({name for each in plan.audit.sensitive for name in each.split(ATTRIBUTE_MARK)}):
         if attribute not in plan.audit.vocabularies:
             problems.append(

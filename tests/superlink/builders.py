@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -170,10 +170,8 @@ class FleetNode:
         return response
 
     def close(self) -> None:
-        try:
+        with suppress(httpx.HTTPError):
             self.client.DeactivateNode(DeactivateNodeRequest(node_id=self.node.node_id))
-        except httpx.HTTPError:
-            pass
         self.client.close()
 
 

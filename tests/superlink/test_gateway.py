@@ -86,9 +86,9 @@ def test_a_body_without_a_length_is_refused(site: Site) -> None:
 
 def test_tls_below_1_2_is_refused(site: Site) -> None:
     context = ssl.create_default_context(cafile=str(site.ca))
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         context.minimum_version = ssl.TLSVersion.TLSv1_1
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     plain = socket.create_connection(("127.0.0.1", site.superlink.public_port), timeout=10)
     with plain, pytest.raises(ssl.SSLError):

@@ -38,7 +38,9 @@ def test_it_starts_and_stops_within_seconds_and_leaves_no_thread(tmp_path: Path)
         assert not site.superlink.is_serving
         node.client.close()
     deadline = time.monotonic() + 15.0  # the workers of the event loop end when they find nothing to do
-    while (left := [thread for thread in threading.enumerate() if thread not in before]) and time.monotonic() < deadline:
+    while (
+        left := [thread for thread in threading.enumerate() if thread not in before]
+    ) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert left == []
 
@@ -82,10 +84,10 @@ def test_a_run_is_not_taken_up_without_the_secret(tmp_path: Path) -> None:
 
 def test_a_run_is_reported_as_it_ended(tmp_path: Path) -> None:
     with site_in(tmp_path) as site:
-        with site.grid() as grid:
-            completed = grid.run.run_id
-        with pytest.raises(ZeroDivisionError), site.grid() as grid:
-            failed = grid.run.run_id
+        completed, failed = site.control.start_run(), site.control.start_run()
+        with site.grid(completed):
+            pass
+        with pytest.raises(ZeroDivisionError), site.grid(failed):
             _ = 1 / 0
         assert [_outcome(site.control, run) for run in (completed, failed)] == ["completed", "failed"]
 

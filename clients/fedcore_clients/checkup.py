@@ -1,0 +1,135 @@
+"""What ``fedcore doctor`` looks at in a client's home, before a run that would fail in it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from fedcore.checkup.finding import Check, Finding, ok, problem, skipped, warning
+from fedcore.checkup.home import certificate, chain, is_locked, private_files
+from fedcore.checkup.machine import disk
+from fedcore.checkup.route import route
+from fedcore.errors import PlanError
+from fedcore.plan import RunPlan
+from fedcore.privacy.accounting import rounded_up
+from fedcore.trust.roster import Roster
+from fedcore_clients.client_home import ClientHome
+from fedcore_clients.data_checkup import data_checks
+from fedcore_clients.plan_trial import PlanTrial
+from fedcore_clients.policy.approvals import Clock
+from fedcore_clients.policy.budget import Spending
+from fedcore_clients.policy.sections import PrivacySection
+from fedcore_clients.policy.settings import Policy
+from fedcore_clients.policy_checkup import device_findings, plan_findings
+
+_REJOIN = "ask the operator, by phone, whether the consortium was founded anew"
+_NEARLY = 0.8
+
+
+def client_checks(home: ClientHome, *, plan: RunPlan | None, data: Mapping[str, Path], clock: Clock) -> list[Check]:
+    """All that can be looked at in a client's home.
+
+    Args:
+        plan: The plan that is to be run, if it is known; its task is built only where the policy allows it.
+        data: Path of each data set by its name.
+    """
+    trial = None if plan is None else PlanTrial(plan, lambda: Policy.from_toml(home.policy))
+    listed: dict[str, Callable[[], Iterator[Finding]]] = {
+        "home": lambda: _joined(home),
+        "keys": lambda: _keys(home),
+        "certificate": lambda: certificate("certificate", home.authority_certificate, now=clock(), advice=_REJOIN),
+        "route": lambda: route(home.settings().server, home.authority_certificate),
+        "roster": lambda: _roster(home),
+        "lock": lambda: _lock(home),
+        "policy": lambda: _policy(home),
+        "ledger": lambda: _ledger(home, clock),
+        "events": lambda: chain(home.events),
+        "disk": lambda: disk(home.path, model_bytes=0 if trial is None else trial.model_bytes_if_known()),
+    }
+    checks = [Check(name=name, run=run) for name, run in listed.items()]
+    if trial is not None:
+        checks += [
+            Check(name="plan", run=lambda: plan_findings(home, trial, clock)),
+            Check(name="plan device", run=lambda: device_findings(trial)),
+        ]
+    return [*checks, *data_checks(data, trial, lambda: Policy.from_toml(home.policy))]
+
+
+def _joined(home: ClientHome) -> Iterator[Finding]:
+    settings = home.settings()
+    yield ok("home", f"{home.path} is the home of {settings.name} in {settings.consortium}")
+
+
+def _keys(home: ClientHome) -> Iterator[Finding]:
+    return private_files(home.path, [(home.identity_key, home.identity), (home.flower_key, home.flower)])
+
+
+def _roster(home: ClientHome) -> Iterator[Finding]:
+    if not home.roster.exists():
+        yield skipped("roster", "none was received yet; it comes with the first request")
+        return
+    roster = Roster.read(home.roster.read_bytes(), home.coordinator().key)
+    me = home.settings().name
+    member = roster.member(me)
+    told = f"version {roster.version} with {len(roster.members)} members"
+    if member is None:
+        yield problem("roster", f"{told} does not hold {me}", "ask the operator to admit this client")
+    elif member.identity_key != home.identity().public.key:
+        yield problem("roster", f"{told} holds {me} with another key", "ask the operator to admit this client anew")
+    else:
+        yield ok("roster", f"{told}, {me} among them")
+
+
+def _lock(home: ClientHome) -> Iterator[Finding]:
+    if not is_locked(home.lock):
+        yield ok("process", "no client runs in this home")
+        return
+    trouble = None
+    with suppress(OSError, ValueError, AttributeError):
+        trouble = json.loads((home.path / "status.json").read_text(encoding="utf-8")).get("problem")
+    if trouble:
+        yield warning("process", f"a client runs here, and says: {trouble}")
+    else:
+        yield ok("process", "a client runs in this home")
+
+
+def _policy(home: ClientHome) -> Iterator[Finding]:
+    policy = Policy.from_toml(home.policy)
+    if not policy.tasks.allowed or not policy.data.allowed:
+        yield warning(
+            "policy",
+            "it is valid, and allows nothing to be trained",
+            f"list tasks and data sets in {home.policy}",
+        )
+        return
+    tasks, sets = ", ".join(policy.tasks.allowed), ", ".join(policy.data.allowed)
+    yield ok("policy", f"it is valid; tasks {tasks}, data sets {sets}")
+
+
+def _ledger(home: ClientHome, clock: Clock) -> Iterator[Finding]:
+    """How much of each data set's budget is spent; a budget that is not known is the default one."""
+    spending = Spending(home.spends, clock)
+    sets = sorted({charge.data_set for charge in spending.charges()})
+    if not sets:
+        yield ok("ledger", "nothing was spent yet")
+        return
+    privacy = PrivacySection()
+    with suppress(PlanError):  # told by the check of the policy
+        privacy = Policy.from_toml(home.policy).privacy
+    for name in sets:
+        yield _spent(name, spending.epsilon(name, privacy.budget.delta), privacy)
+
+
+def _spent(name: str, epsilon: float, privacy: PrivacySection) -> Finding:
+    budget = privacy.budget
+    if math.isinf(epsilon):
+        told = f"{name}: trained on without privacy, so that what was told has no bound"
+        advice = "every further plan is refused while privacy.required is true"
+        return problem("ledger", told, advice) if privacy.required else ok("ledger", told)
+    told = f"{name}: ε = {rounded_up(epsilon):g} of {budget.epsilon:g} spent, at δ = {budget.delta:g}"
+    if epsilon >= budget.epsilon:
+        return problem("ledger", told, "every further plan is refused; a larger budget is yours to decide")
+    return warning("ledger", f"{told}; little is left") if epsilon > _NEARLY * budget.epsilon else ok("ledger", told)

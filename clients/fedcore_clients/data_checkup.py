@@ -1,0 +1,126 @@
+"""Whether data can be used as a plan's task wants it; of the rows, their number alone is told."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from fedcore.checkup.finding import Check, Finding, ok, problem, skipped, warning
+from fedcore.errors import FedcoreError, PlanError, TaskError
+from fedcore.example_files import is_client_file, load_client_file
+from fedcore_clients.plan_trial import PlanTrial
+from fedcore_clients.policy.settings import Policy
+
+_NAME = "client"  # whose rows are held out depends on it, and nothing else here
+
+
+def data_checks(
+    data: Mapping[str, Path], trial: PlanTrial | None, policy: Callable[[], Policy] | None
+) -> Iterator[Check]:
+    """A check for each data set, and one for that which the plan asks for and nobody named.
+
+    Args:
+        policy: Reads the policy; ``None`` where there is none.
+    """
+    for name, path in data.items():
+        yield Check(name=f"data {name}", run=partial(_looked_at, name, path, trial, policy))
+    if trial is not None and trial.data_set not in data:
+        yield Check(name="data", run=lambda: iter([_not_named(trial.data_set)]))
+
+
+def _not_named(data_set: str) -> Finding:
+    return skipped(
+        "data",
+        f"the plan asks for data set {ascii(data_set)[:80]}, whose place was not given",
+        "fedcore doctor … --data NAME=PATH",
+    )
+
+
+def _looked_at(
+    name: str, path: Path, trial: PlanTrial | None, policy: Callable[[], Policy] | None
+) -> Iterator[Finding]:
+    about = f"data {name}"
+    rules = _read(policy)
+    if not path.exists() or not os.access(path, os.R_OK):
+        yield problem(about, f"{path} is not there, or not to be read by this user", "name the right path")
+        return
+    if rules is not None and name not in rules.data.allowed:
+        yield warning(
+            about, "the policy does not list it, so that each request for it is refused", "list it at data.allowed"
+        )
+    if trial is None:
+        yield _without_plan(about, path)
+    elif name != trial.data_set:
+        yield skipped(about, f"the plan asks for another data set, {ascii(trial.data_set)[:80]}")
+    elif not trial.may_be_built:
+        yield skipped(about, "the policy does not allow the plan's task, so that its code is not run")
+    else:
+        yield from _tried(about, path, trial, rules)
+
+
+def _read(policy: Callable[[], Policy] | None) -> Policy | None:
+    with suppress(PlanError):  # told by the check of the policy
+        return None if policy is None else policy()
+    return None
+
+
+def _without_plan(about: str, path: Path) -> Finding:
+    if not is_client_file(path):
+        return ok(about, f"{path} is there; what is in it can be tried with --plan PLAN")
+    training, held_out = load_client_file(path)
+    return ok(about, f"{len(training)} training and {0 if held_out is None else len(held_out)} held-out rows")
+
+
+def _tried(about: str, path: Path, trial: PlanTrial, rules: Policy | None) -> Iterator[Finding]:
+    """Open the data as a request would, and put every part of the task to it."""
+    try:
+        training, held_out = _rows(path, trial)
+    except FedcoreError as error:
+        yield problem(
+            about, _without_values(error), f"what the task {trial.plan.task.name} expects is in its load_data"
+        )
+        return
+    fewest = 1 if rules is None else rules.release.min_examples
+    if training < fewest:
+        yield problem(
+            about,
+            f"fewer training rows than release.min-examples = {fewest}, so that each request is refused",
+            "bring more rows, or change the policy",
+        )
+    elif trial.plan.privacy.unit != "none" and trial.plan.privacy.relation == "add-remove":
+        yield ok(about, f"it is as the task {trial.plan.task.name} expects; the number of rows is a secret")
+    else:
+        yield ok(about, f"{training} training and {held_out} held-out rows, as the task expects")
+
+
+def _rows(path: Path, trial: PlanTrial) -> tuple[int, int]:
+    """Number of training and held-out rows, once all of them were found usable."""
+    from fedcore.audit.tables import attribute_codes, empty_tables
+    from fedcore.task import check_task
+    from fedcore_clients.owner_data import load_client
+    from fedcore_clients.probe import probe_isolation
+
+    plan = trial.plan
+    client = load_client(trial.task, plan, _NAME, path)
+    check_task(trial.task, trial.model, client.training)
+    if plan.privacy.unit == "record":
+        probe_isolation(trial.task, trial.model, client.training)
+    empty_tables(trial.task, plan)
+    if client.held_out is None:
+        return len(client.training), 0
+    for attribute in plan.audit.sensitive:
+        attribute_codes(client.held_out, attribute, plan.audit)
+    return len(client.training), len(client.held_out)
+
+
+def _without_values(error: FedcoreError) -> str:
+    """What a part of the task said; of a foreign exception, whose text may quote a row, only kind and place."""
+    cause = error.__cause__
+    if not isinstance(error, TaskError) or cause is None or isinstance(cause, FedcoreError):
+        return str(error)
+    place = traceback.extract_tb(cause.__traceback__)[-1]
+    return f"{str(error).partition(':')[0]}: {type(cause).__name__} in {place.filename}, line {place.lineno}"

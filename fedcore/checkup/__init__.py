@@ -1,0 +1,1 @@
+"""What ``fedcore doctor`` looks at before a run, as far as server and clients have it in common."""

@@ -1,0 +1,90 @@
+"""What supervisors and Prometheus are told."""
+
+from __future__ import annotations
+
+import socket
+
+import grpc
+import httpx
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
+
+from fedcore.errors import DeploymentError
+from fedcore_server.health import HealthServer
+from fedcore_server.metrics_page import MetricsPage
+
+_STATES = health_pb2.HealthCheckResponse
+
+
+def _samples(page: MetricsPage) -> dict[tuple[str, str], float]:
+    return {
+        (sample.name, ",".join(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(page.text())
+        for sample in family.samples
+    }
+
+
+def test_health_is_what_it_was_set_to() -> None:
+    with HealthServer("127.0.0.1:0") as server, grpc.insecure_channel(server.address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        question = health_pb2.HealthCheckRequest()
+        assert stub.Check(question, timeout=10).status == _STATES.NOT_SERVING
+        server.set_serving(True)
+        assert stub.Check(question, timeout=10).status == _STATES.SERVING
+        server.set_serving(False)
+        assert stub.Check(question, timeout=10).status == _STATES.NOT_SERVING
+
+
+def test_a_health_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(DeploymentError, match=f"cannot listen on {address}"):
+            HealthServer(address)
+
+
+def test_the_page_counts_rounds_replies_and_bytes() -> None:
+    page = MetricsPage()
+    page.round_ended(committed=True, seconds=0.3)
+    page.round_ended(committed=False, seconds=7.0)
+    page.reply_rejected("NONFINITE")
+    page.reply_rejected("patient 4711")
+    page.bytes_moved(sent=5, received=7)
+    page.set_clients({"registered": 3, "online": 2})
+    page.set_run_state("running")
+    samples = _samples(page)
+    expected = {
+        ("fedcore_rounds_total", "committed"): 1,
+        ("fedcore_rounds_total", "failed"): 1,
+        ("fedcore_round_seconds_count", ""): 2,
+        ("fedcore_round_seconds_sum", ""): 7.3,
+        ("fedcore_rejected_replies_total", "NONFINITE"): 1,
+        ("fedcore_rejected_replies_total", "OTHER"): 1,
+        ("fedcore_bytes_total", "sent"): 5,
+        ("fedcore_bytes_total", "received"): 7,
+        ("fedcore_clients", "registered"): 3,
+        ("fedcore_clients", "online"): 2,
+        ("fedcore_clients", "offline"): 0,
+        ("fedcore_run_state", "running"): 1,
+        ("fedcore_run_state", "idle"): 0,
+    }
+    assert {key: samples[key] for key in expected} == expected
+    assert "4711" not in page.text()
+
+
+def test_an_unknown_run_state_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected one of idle"):
+        MetricsPage().set_run_state("asleep")
+
+
+def test_the_page_is_shown_on_loopback_only_and_taken_down() -> None:
+    with MetricsPage() as page:
+        port = page.serve(0)
+        url = f"http://127.0.0.1:{port}/metrics"
+        assert "fedcore_rounds_total" in httpx.get(url, timeout=10).text
+        with pytest.raises(DeploymentError, match="loopback only"):
+            page.serve(0, host="0.0.0.0")  # noqa: S104
+        with MetricsPage() as other, pytest.raises(DeploymentError, match=f"{port}"):
+            other.serve(port)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url, timeout=10)
