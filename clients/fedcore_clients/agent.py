@@ -16,12 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flwr.app import ArrayRecord, RecordDict
+from flwr.app import RecordDict
 
 from fedcore.errors import DataError, DeploymentError, RefusedError, StorageError, TrustError
 from fedcore.files import write_whole
-from fedcore.wire.envelope import without_envelope
-from fedcore.wire.records import mapped_file
+from fedcore.wire.records import mapped_file, one_array
 from fedcore_clients.app_process import AppProcess, AppSettings
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.fleet import Fleet, Incoming, connect
@@ -145,11 +144,11 @@ class Agent:
             return self._guard.introduce(request)
         array = self._fetched(incoming, request)
         fleet.confirm(incoming)
-        self._guard.charge(request, incoming.content)
+        self._guard.charge(request)
         facts = request.facts
         self._tell(f"{facts.kind}: run {facts.run}, round {facts.round}")
         self._note(run=facts.run, round=facts.round, kind=facts.kind)
-        reply = self._computed(request, without_envelope(incoming.content), array)
+        reply = self._computed(request, request.content, array)
         return self._guard.release(request, reply)
 
     def _computed(self, request: Request, content: RecordDict, array: Path) -> RecordDict:
@@ -165,17 +164,15 @@ class Agent:
         path.unlink(missing_ok=True)  # a new file: the child may still have the last one mapped
         try:
             _check_room(self._spool, 3 * request.array_bytes)
+            array = one_array(request.content)
             with path.open("wb") as file:
-                for chunk in incoming.chunks(max_bytes=request.array_bytes):
+                for chunk in [array.data] if array.data else incoming.chunks(max_bytes=request.array_bytes):
                     file.write(chunk)
         except RefusedError as error:
             raise Refusal(request.envelope, error) from error
         except OSError as error:
             raise Refusal(request.envelope, RefusedError("DISK", f"{path}: {error.strerror}")) from error
-        for record in incoming.content.values():
-            if isinstance(record, ArrayRecord):
-                for each in record.values():
-                    each.data = mapped_file(path)  # type: ignore[assignment]
+        array.data = mapped_file(path)  # type: ignore[assignment]
         return path
 
     def _note(self, **facts: Any) -> None:

@@ -214,7 +214,8 @@ def _records(plain: Mapping[str, Any], array: Path | None) -> RecordDict:
     """The way back; the array's bytes are the file's, mapped and not read."""
     from flwr.app import Array, ConfigRecord, MetricRecord, RecordDict
 
-    from fedcore.wire.records import array_record, mapped_file
+    from fedcore.wire.records import mapped_file
+    from fedcore.wire_objects import record_of
 
     records: dict[str, Any] = {}
     for name, entry in plain.items():
@@ -224,7 +225,7 @@ def _records(plain: Mapping[str, Any], array: Path | None) -> RecordDict:
             }
             for each in arrays.values():
                 each.data = mapped_file(array)  # type: ignore[assignment]
-            records[name] = array_record(arrays)
+            records[name] = record_of(arrays)
         elif "metrics" in entry:
             records[name] = MetricRecord(entry["metrics"])
         else:

@@ -52,7 +52,7 @@ def client_checks(home: ClientHome, *, plan: RunPlan | None, data: Mapping[str, 
     checks = [Check(name=name, run=run) for name, run in listed.items()]
     if trial is not None:
         checks += [
-            Check(name="plan", run=lambda: plan_findings(home, trial, clock)),
+            Check(name="plan", run=lambda: _plan(home, trial, clock)),
             Check(name="plan device", run=lambda: device_findings(trial)),
         ]
     return [*checks, *data_checks(data, trial, lambda: Policy.from_toml(home.policy))]
@@ -107,6 +107,14 @@ def _policy(home: ClientHome) -> Iterator[Finding]:
         return
     tasks, sets = ", ".join(policy.tasks.allowed), ", ".join(policy.data.allowed)
     yield ok("policy", f"it is valid; tasks {tasks}, data sets {sets}")
+
+
+def _plan(home: ClientHome, trial: PlanTrial, clock: Clock) -> Iterator[Finding]:
+    try:
+        Policy.from_toml(home.policy)
+    except PlanError:
+        return iter([skipped("plan", "the policy, by which it would be judged, cannot be read")])
+    return plan_findings(home, trial, clock)
 
 
 def _ledger(home: ClientHome, clock: Clock) -> Iterator[Finding]:

@@ -48,6 +48,9 @@ def _looked_at(
     if not path.exists() or not os.access(path, os.R_OK):
         yield problem(about, f"{path} is not there, or not to be read by this user", "name the right path")
         return
+    if policy is not None and rules is None:
+        yield skipped(about, "the policy, by which it would be judged, cannot be read")
+        return
     if rules is not None and name not in rules.data.allowed:
         yield warning(
             about, "the policy does not list it, so that each request for it is refused", "list it at data.allowed"

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import numpy as np
-from flwr.app import RecordDict
+from flwr.app import Array, RecordDict
 
 from fedcore.errors import DataError, PlanError, RefusedError, TrustError
 from fedcore.events import EventLog, read_events
 from fedcore.files import write_whole
 from fedcore.trust.identity import Identity, PublicIdentity
 from fedcore.trust.roster import Roster
-from fedcore.wire.envelope import Envelope, Place, check_array, open_envelope, seal
+from fedcore.wire.envelope import Envelope, Place, check_array, open_envelope, seal, unsealed
 from fedcore.wire.records import array_bytes, header_of, one_array
 from fedcore.wire.replies import event_in, metrics_in, pack_name, pack_refusal, unpack_report
 from fedcore.wire.requests import unpack_cohort, unpack_plan, unpack_roster
@@ -31,6 +31,7 @@ from fedcore_clients.policy.request_facts import RequestFacts
 from fedcore_clients.policy.request_gate import check_request
 from fedcore_clients.policy.settings import Policy
 
+_SLICE = 1 << 22
 _KINDS = ("hello", "train", "evaluate")
 
 
@@ -39,11 +40,13 @@ class Request:
     """A request that was let in.
 
     Attributes:
+        content: The records; the array's bytes are still to be fetched, unless it is small.
         facts: What the policy judged; ``None`` for a hello.
         array_bytes: Declared size of the model.
     """
 
     envelope: Envelope
+    content: RecordDict
     facts: RequestFacts | None
     array_bytes: int
 
@@ -88,20 +91,21 @@ class Guard:
         if envelope.in_reply_to:
             raise TrustError("expected a request, found a reply")
         try:
-            return self._judged(content, envelope)
+            return self._judged(unsealed(content), envelope)
         except RefusedError as error:
             raise Refusal(envelope, error) from error
         except (DataError, PlanError) as error:
             raise Refusal(envelope, RefusedError("SCHEMA", str(error))) from error
 
-    def charge(self, request: Request, content: RecordDict) -> None:
+    def charge(self, request: Request) -> None:
         """Compare the array with what was signed, and charge the budget; from here on data may be opened.
 
         Raises:
             Refusal: The array is another, or the budget does not allow it.
         """
         try:
-            check_array(content, request.envelope)
+            check_array(request.content, request.envelope)
+            _check_finite(one_array(request.content))
             if request.facts is not None and request.facts.kind == "train":
                 self._spending.charge(request.facts, self._policy.privacy)
         except TrustError as error:
@@ -143,7 +147,7 @@ class Guard:
         if place.kind not in _KINDS:
             raise RefusedError("KIND", "expected a hello, or a request to train or to evaluate")
         if place.kind == "hello":
-            return Request(envelope=envelope, facts=None, array_bytes=0)
+            return Request(envelope=envelope, content=content, facts=None, array_bytes=0)
         self._refuse_stale(place)
         self._learn_roster(unpack_roster(content))
         facts = self._facts(content, place)
@@ -151,7 +155,7 @@ class Guard:
         self._daily.note()
         self._newest[place.run, place.kind] = place.order
         self.events.append("accepted", **_told(place), peer=envelope.source, peer_head=envelope.chain_head)
-        return Request(envelope=envelope, facts=facts, array_bytes=facts.model_bytes)
+        return Request(envelope=envelope, content=content, facts=facts, array_bytes=facts.model_bytes)
 
     def _check_request(self, facts: RequestFacts) -> None:
         if self._roster is None:
@@ -260,6 +264,18 @@ def _newest_requests(home: ClientHome) -> dict[tuple[str, str], tuple[int, int, 
             key = (event["run"], event["kind"])
             newest[key] = max(order, newest.get(key, order))
     return newest
+
+
+def _check_finite(array: Array) -> None:
+    """Refuse a model that is none, in slices.
+
+    Raises:
+        RefusedError: With the code ``MODEL``.
+    """
+    values = np.frombuffer(array.data, np.dtype(array.dtype))
+    for start in range(0, len(values), _SLICE):
+        if not np.isfinite(values[start : start + _SLICE]).all():
+            raise RefusedError("MODEL", "the model received holds numbers that are not finite")
 
 
 def _told(place: Place) -> dict[str, Any]:

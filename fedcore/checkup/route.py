@@ -19,6 +19,7 @@ from fedcore.trust.address import parse_address
 PULL = "/v1/fleet/pull-messages"
 
 _TIMEOUT_SECONDS = 5.0
+_HEADERS = {"Content-Type": "application/protobuf"}  # without it Flower refuses before it asks who it is
 _RENEW = "ask the operator to run: fedcore consortium renew"
 _CERTIFICATE_FAULTS = {
     9: ("its certificate is not valid yet, by this machine's clock", "set this machine's clock"),
@@ -76,7 +77,7 @@ def ask(address: str, authority: Path, path: str, *, method: str = "POST") -> An
         connection.sock = stream
         try:
             sent = time.time()
-            connection.request(method, path, body=b"" if method == "POST" else None)
+            connection.request(method, path, body=b"" if method == "POST" else None, headers=_HEADERS)
             response = connection.getresponse()
             return Answer(status=response.status, date=response.getheader("Date"), sent=sent, received=time.time())
         except (OSError, http.client.HTTPException) as error:

@@ -19,6 +19,7 @@ from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from fedcore.errors import TrustError
 from fedcore.trust.identity import Identity, PublicIdentity
+from fedcore.wire.records import inline_small_array, outlined
 
 ANYONE = "*"
 """Destination of a hello, which is sent before a client's name is known."""
@@ -83,8 +84,9 @@ def seal(
     """Put `content` into a signed envelope.
 
     Returns:
-        New records that share the array's memory with `content`, and what was signed.
+        New records that share a large array's memory with `content`, and what was signed.
     """
+    content = inline_small_array(content)
     envelope = Envelope(
         place=place,
         source=identity.name,
@@ -100,9 +102,13 @@ def seal(
     return RecordDict({**content, _RECORD: signed}), envelope
 
 
-def without_envelope(content: RecordDict) -> RecordDict:
-    """The records alone, once the envelope was checked."""
-    return RecordDict({name: record for name, record in content.items() if name != _RECORD})
+def unsealed(content: RecordDict) -> RecordDict:
+    """The records alone, once the envelope was checked.
+
+    Raises:
+        DataError: A small array in them is malformed.
+    """
+    return outlined(RecordDict({name: record for name, record in content.items() if name != _RECORD}))
 
 
 def claimed_source(content: RecordDict) -> str:
@@ -129,7 +135,8 @@ def open_envelope(content: RecordDict, signer: PublicIdentity, *, destination: s
     addressed = destination if envelope.place.kind != "hello" or envelope.in_reply_to else ANYONE
     if envelope.source != signer.name or envelope.destination != addressed:
         raise TrustError("the envelope is addressed from or to another party")
-    if envelope.records_sha256 != _hash_of_records(content):
+    travels_apart = any(isinstance(record, ArrayRecord) for record in content.values())
+    if envelope.records_sha256 != _hash_of_records(content) or travels_apart != bool(envelope.array_sha256):
         raise TrustError("the records are not those that were signed")
     return envelope
 
@@ -137,10 +144,12 @@ def open_envelope(content: RecordDict, signer: PublicIdentity, *, destination: s
 def check_array(content: RecordDict, envelope: Envelope) -> None:
     """Check that the array, now that it is here, is the one that was signed.
 
+    A small array came inside a record, and was checked with the records.
+
     Raises:
         TrustError: It is another.
     """
-    if _hash_of_array(content) != envelope.array_sha256:
+    if envelope.array_sha256 and _hash_of_array(content) != envelope.array_sha256:
         raise TrustError("the array is not the one that was signed")
 
 

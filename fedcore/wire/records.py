@@ -17,13 +17,14 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from fedcore.errors import DataError
-from fedcore.wire_objects import RemoteArray
+from fedcore.wire_objects import RemoteArray, record_of
 
 if TYPE_CHECKING:
     from fedcore.parameters import Layout, Parameters
 
 ARRAYS, PARAMETERS, HEADER = "arrays", "parameters", "fedcore"
 _RAW = "fedcore.raw"
+_LARGEST_INLINE = 1 << 20
 _DTYPES = {"float32": "<f4", "float64": "<f8"}
 
 
@@ -32,15 +33,43 @@ def array_and_header(header: Mapping[str, Any], parameters: Parameters) -> Recor
     values = parameters.buffer.detach().cpu().contiguous().numpy()
     array = Array(str(values.dtype), values.shape, _RAW, b"")
     array.data = memoryview(values).cast("B")  # type: ignore[assignment,arg-type]
-    return RecordDict({ARRAYS: array_record({PARAMETERS: array}), HEADER: ConfigRecord(dict(header))})
+    return RecordDict({ARRAYS: record_of({PARAMETERS: array}), HEADER: ConfigRecord(dict(header))})
 
 
-def array_record(arrays: Mapping[str, Array]) -> ArrayRecord:
-    """A record of arrays as they are; Flower's own constructor copies them, and takes none over foreign memory."""
-    record = ArrayRecord()
-    for name, array in arrays.items():
-        record[name] = array
-    return record
+def inline_small_array(content: RecordDict) -> RecordDict:
+    """Put a small array into a record of plain values.
+
+    Flower moves an array as three objects more than a record, each in a request of its own: most of a small
+    round. A large one stays as it is, and travels in pieces.
+    """
+    record = content.get(ARRAYS)
+    if not isinstance(record, ArrayRecord) or list(record) != [PARAMETERS]:
+        return content
+    array = record[PARAMETERS]
+    if len(array.data) > _LARGEST_INLINE:
+        return content
+    inline = ConfigRecord(
+        {"dtype": array.dtype, "shape": list(array.shape), "stype": array.stype, "data": bytes(array.data)}
+    )
+    return RecordDict({**content, ARRAYS: inline})
+
+
+def outlined(content: RecordDict) -> RecordDict:
+    """The way back: an array that came inside a record, as an array.
+
+    Raises:
+        DataError: The record is no array.
+    """
+    record = content.get(ARRAYS)
+    if not isinstance(record, ConfigRecord):
+        return content
+    dtype, shape, stype, data = (record.get(key) for key in ("dtype", "shape", "stype", "data"))
+    if not (isinstance(dtype, str) and isinstance(shape, list) and isinstance(stype, str) and isinstance(data, bytes)):
+        raise DataError("expected an array with dtype, shape, stype and data")
+    sizes = tuple(size for size in shape if type(size) is int and size >= 0)
+    if len(sizes) != len(shape):
+        raise DataError("expected a shape of natural numbers")
+    return RecordDict({**content, ARRAYS: record_of({PARAMETERS: Array(dtype, sizes, stype, data)})})
 
 
 def header_of(content: RecordDict) -> Mapping[str, Any]:
@@ -86,7 +115,7 @@ def records_of(
 ) -> RecordDict:
     """A message's records, its arrays still without their bytes."""
     empty = {
-        name: array_record({key: Array(array.dtype, array.shape, array.stype, b"") for key, array in each.items()})
+        name: record_of({key: Array(array.dtype, array.shape, array.stype, b"") for key, array in each.items()})
         for name, each in arrays.items()
     }
     return RecordDict({**small, **empty})
@@ -97,17 +126,15 @@ def array_bytes(array: Array) -> int:
     return math.prod(array.shape) * np.dtype(_DTYPES[array.dtype]).itemsize
 
 
-def receive_array(array: Array, fetch: Callable[..., Iterable[memoryview]], *, dtype: str) -> None:
+def receive_array(array: Array, fetch: Callable[..., Iterable[memoryview]]) -> None:
     """Fill the data of a declared array from its pieces, into memory of exactly its size.
 
     Args:
         fetch: Called with ``max_bytes``; yields the pieces.
 
     Raises:
-        DataError: Its number type is not `dtype`, or the pieces are longer or shorter than the shape says.
+        DataError: The pieces are longer or shorter than the shape says.
     """
-    if array.dtype != dtype:
-        raise DataError(f"expected an array of {dtype}, found {str(array.dtype)[:20]}")
     size = array_bytes(array)
     memory, filled = np.empty(size, np.uint8), 0
     for chunk in fetch(max_bytes=size):

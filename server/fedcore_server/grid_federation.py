@@ -13,7 +13,7 @@ from fedcore.errors import DataError, UpdateRejectedError
 from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
 from fedcore.parameters import Layout
 from fedcore.plan import RunPlan
-from fedcore.wire.envelope import ANYONE, Envelope
+from fedcore.wire.envelope import ANYONE, Envelope, unsealed
 from fedcore.wire.records import ARRAYS, PARAMETERS, check_declared_array, receive_array, records_of
 from fedcore.wire.replies import refusal_in, unpack_name, unpack_report, unpack_update
 from fedcore.wire.requests import pack_hello, pack_request
@@ -176,13 +176,16 @@ class GridFederation:
             raise UpdateRejectedError(client, arrival.error.code, arrival.error.reason)
         content = records_of(arrival.small, arrival.arrays)
         envelope = self._letters.read(content, request, sender=client)
+        content = unsealed(content)
         if (code := refusal_in(content)) is not None:
             raise UpdateRejectedError(client, "REFUSED", f"the client refused: {code}")
         if layout is not None:
             array = check_declared_array(content, layout)
-            remote = arrival.arrays[ARRAYS][PARAMETERS]
-            receive_array(array, partial(arrival.chunks, remote), dtype=self._plan.training.precision)
-        elif arrival.arrays:
+            if array.dtype != self._plan.training.precision:
+                raise DataError(f"expected an array of {self._plan.training.precision}, found {array.dtype}")
+            if ARRAYS in arrival.arrays:  # a small one has come inside its record
+                receive_array(array, partial(arrival.chunks, arrival.arrays[ARRAYS][PARAMETERS]))
+        elif ARRAYS in content:
             raise DataError("expected no array in this reply")
         self._letters.check_array(content, envelope)
         return content

@@ -5,9 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
-from fedcore_server.run_store import RunStore
+from fedcore_server.run_store import RunState, RunStore
+
+if TYPE_CHECKING:
+    from fedcore_server.health import HealthServer
+    from fedcore_server.metrics_page import MetricsPage
+
+_PAGE_STATES = {
+    RunState.QUEUED: "waiting",
+    RunState.RUNNING: "running",
+    RunState.STOPPED: "paused",
+    RunState.PAUSED: "paused",
+    RunState.FAILED: "failed",
+    RunState.FINISHED: "finished",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,40 +29,42 @@ class MonitoringSettings:
 
     Attributes:
         health: ``HOST:PORT`` of gRPC health.
-        metrics: ``HOST:PORT`` of the page; loopback only.
+        metrics_port: Port of the page on loopback; 0 for a free one.
     """
 
     health: str | None = None
-    metrics: str | None = None
+    metrics_port: int | None = None
 
 
 class Monitoring:
     """Health and metrics of a running server; a context manager."""
 
     def __init__(self, settings: MonitoringSettings) -> None:
-        self._health = _health_server(settings.health) if settings.health else None
-        self._page = _metrics_page(settings.metrics) if settings.metrics else None
-        self._seen: Counter[str] = Counter()
+        self._settings = settings
+        self._health: HealthServer | None = None
+        self._page: MetricsPage | None = None
+        self._counted: Counter[str] = Counter()
+        self.addresses: dict[str, str] = {}
 
     def __enter__(self) -> Self:
-        for each in (self._health, self._page):
-            if each is not None:
-                each.start()
+        if self._settings.health is not None:
+            from fedcore_server.health import HealthServer
+
+            self._health = HealthServer(self._settings.health)
+            self._health.start()
+            self.addresses["health"] = self._health.address
+        if self._settings.metrics_port is not None:
+            from fedcore_server.metrics_page import MetricsPage
+
+            self._page = MetricsPage()
+            self.addresses["metrics"] = f"127.0.0.1:{self._page.serve(self._settings.metrics_port)}"
         return self
 
     def __exit__(self, *_: object) -> None:
-        for each in (self._health, self._page):
-            if each is not None:
-                each.stop()
-
-    @property
-    def addresses(self) -> dict[str, str]:
-        """Where health and metrics answer."""
-        found = {
-            "health": self._health.address if self._health else "",
-            "metrics": self._page.address if self._page else "",
-        }
-        return {name: address for name, address in found.items() if address}
+        if self._health is not None:
+            self._health.stop()
+        if self._page is not None:
+            self._page.close()
 
     def serving(self, healthy: bool) -> None:
         """Tell orchestrators whether clients are served."""
@@ -59,30 +74,20 @@ class Monitoring:
     def clients(self, states: Iterable[str]) -> None:
         """Clients by Flower's state of them."""
         if self._page is not None:
-            self._page.clients(Counter(states))
+            self._page.set_clients(Counter(states))
+
+    def traffic(self, *, sent: int, received: int) -> None:
+        """Bytes that went through the public listener since the last call."""
+        if self._page is not None:
+            self._page.bytes_moved(sent=sent, received=received)
 
     def run(self, name: str, store: RunStore) -> None:
         """Count the rounds of a run that were not counted yet."""
         if self._page is None:
             return
-        self._page.run_state(name, store.status(name).state.value)
-        for number, line in enumerate(store.rounds(name)):
-            if number >= self._seen[name]:
-                self._seen[name] += 1
-                self._page.round(
-                    committed=line["committed"],
-                    seconds=line["wall_seconds"],
-                    rejected=[each["code"] for each in line["rejected"]],
-                )
-
-
-def _health_server(address: str) -> Any:
-    from fedcore_server.health import HealthServer
-
-    return HealthServer(address)
-
-
-def _metrics_page(address: str) -> Any:
-    from fedcore_server.metrics_page import MetricsPage
-
-    return MetricsPage(address)
+        self._page.set_run_state(_PAGE_STATES.get(store.status(name).state, "idle"))
+        for line in list(store.rounds(name))[self._counted[name] :]:
+            self._counted[name] += 1
+            self._page.round_ended(committed=line["committed"], seconds=line["wall_seconds"])
+            for each in line["rejected"]:
+                self._page.reply_rejected(each["code"])

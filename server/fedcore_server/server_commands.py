@@ -21,14 +21,14 @@ def start(
     health: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="gRPC health (grpc.health.v1) for orchestrators.")
     ] = None,
-    metrics: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Prometheus page, on loopback, such as 127.0.0.1:9464.")
+    metrics_port: Annotated[
+        int | None, typer.Option(metavar="PORT", help="Prometheus page on loopback at this port, such as 9464.")
     ] = None,
 ) -> None:
     """Serve until Ctrl-C or SIGTERM; runs that were in work are gone on with.
 
     Example:
-      fedcore server start --home federation --metrics 127.0.0.1:9464
+      fedcore server start --home federation --metrics-port 9464
     """
     import signal
 
@@ -41,7 +41,7 @@ def start(
         serving = FederationServer(
             at,
             bind=bind,
-            monitoring=MonitoringSettings(health=health, metrics=metrics),
+            monitoring=MonitoringSettings(health=health, metrics_port=metrics_port),
             tell=lambda line: print(line, flush=True),
         )
         for number in (signal.SIGTERM, signal.SIGINT):

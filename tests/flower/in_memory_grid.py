@@ -16,7 +16,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from fedcore.events import EventLog
 from fedcore.trust.identity import COORDINATOR, FlowerKey, Identity
 from fedcore.trust.roster import Member, Roster
-from fedcore.wire.envelope import open_envelope, seal, without_envelope
+from fedcore.wire.envelope import open_envelope, seal, unsealed
 from fedcore.wire_objects import RemoteArray
 from fedcore_server.correspondence import Correspondence
 
@@ -105,7 +105,7 @@ class InMemoryGrid:
         message.metadata.__dict__["_message_id"] = identifier
         name = self._names[message.metadata.dst_node_id]
         request = open_envelope(message.content, self._consortium.coordinator.public, destination=name)
-        message.content = without_envelope(message.content)
+        message.content = unsealed(message.content)
         try:
             reply = self._app(message, Context(1, message.metadata.dst_node_id, {"name": name}, RecordDict(), {}))
         except Exception:
