@@ -75,8 +75,10 @@ class AppProcess:
         Raises:
             RefusedError: With the code of what failed; ``TIME_LIMIT`` and ``CRASHED`` are the child's own ends.
         """
+        from fedcore.wire.records import to_plain
+
         connection = self._running()
-        job = {"kind": kind, "content": _plain(content), "array": None if array is None else str(array)}
+        job = {"kind": kind, "content": to_plain(content), "array": None if array is None else str(array)}
         try:
             connection.send_bytes(json.dumps(job).encode())
             if not connection.poll(limit_seconds):
@@ -137,6 +139,8 @@ class _InstalledApps:
 
     def answer(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """The reply's records, or a code and, for the owner's eyes only, why."""
+        from fedcore.wire.records import to_plain
+
         try:
             reply = self._run(job)
         except FedcoreError as error:
@@ -147,7 +151,7 @@ class _InstalledApps:
             place = traceback.extract_tb(error.__traceback__)[-1]
             return {"failed": "FAILED", "why": f"{type(error).__name__} in {place.filename}, line {place.lineno}"}
         _spill(reply, self._settings.spool / "reply.bin")
-        return {"failed": None, "content": _plain(reply)}
+        return {"failed": None, "content": to_plain(reply)}
 
     def _run(self, job: Mapping[str, Any]) -> RecordDict:
         from flwr.app import Context, RecordDict
@@ -197,40 +201,18 @@ def _message(content: RecordDict, kind: str) -> Message:
     return message
 
 
-def _plain(content: RecordDict) -> dict[str, Any]:
-    """Records as JSON values, an array as its type and shape."""
-    from flwr.app import ArrayRecord, MetricRecord
-
-    plain: dict[str, Any] = {}
-    for name, record in content.items():
-        if isinstance(record, ArrayRecord):
-            plain[name] = {"arrays": {key: [a.dtype, list(a.shape), a.stype] for key, a in record.items()}}
-        else:
-            plain[name] = {"metrics" if isinstance(record, MetricRecord) else "config": dict(record)}
-    return plain
-
-
 def _records(plain: Mapping[str, Any], array: Path | None) -> RecordDict:
-    """The way back; the array's bytes are the file's, mapped and not read."""
-    from flwr.app import Array, ConfigRecord, MetricRecord, RecordDict
+    """Records from JSON; the array's bytes are the file's, mapped and not read."""
+    from flwr.app import ArrayRecord
 
-    from fedcore.wire.records import mapped_file
-    from fedcore.wire_objects import record_of
+    from fedcore.wire.records import from_plain, mapped_file
 
-    records: dict[str, Any] = {}
-    for name, entry in plain.items():
-        if "arrays" in entry:
-            arrays = {
-                key: Array(dtype, tuple(shape), stype, b"") for key, (dtype, shape, stype) in entry["arrays"].items()
-            }
-            for each in arrays.values():
+    content = from_plain(plain)
+    for record in content.values():
+        if isinstance(record, ArrayRecord):
+            for each in record.values():
                 each.data = mapped_file(array)  # type: ignore[assignment]
-            records[name] = record_of(arrays)
-        elif "metrics" in entry:
-            records[name] = MetricRecord(entry["metrics"])
-        else:
-            records[name] = ConfigRecord(entry["config"])
-    return RecordDict(records)
+    return content
 
 
 def _spill(content: RecordDict, path: Path) -> None:

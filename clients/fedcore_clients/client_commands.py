@@ -10,7 +10,13 @@ import typer
 from fedcore_clients.join_command import join
 from fedcore_clients.policy.policy_commands import approve, policy
 
-client = typer.Typer(name="client", no_args_is_help=True, help="Take part in a federation, beside your own data.")
+client = typer.Typer(
+    name="client",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Take part in a federation, beside your own data.",
+    epilog="In this order: join, policy, start. Whoever runs the server admits you in between.",
+)
 client.command()(join)
 client.command()(policy)
 client.command()(approve)
@@ -30,7 +36,7 @@ def start(
     """Serve requests until Ctrl-C or SIGTERM; each is judged by the policy in the home first.
 
     Example:
-      fedcore client start --home hospital-a --data digits=parts/client-0.rows.safetensors
+      fedcore client start --home hospital-a --data digits=rows.safetensors
     """
     import signal
 

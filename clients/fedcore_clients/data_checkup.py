@@ -6,6 +6,7 @@ import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from fedcore.example_files import is_client_file, load_client_file
 from fedcore_clients.plan_trial import PlanTrial
 from fedcore_clients.policy.settings import Policy
 
+_TRAINING_METRIC = "loss"
 _NAME = "client"  # whose rows are held out depends on it, and nothing else here
 
 
@@ -80,44 +82,64 @@ def _without_plan(about: str, path: Path) -> Finding:
 
 def _tried(about: str, path: Path, trial: PlanTrial, rules: Policy | None) -> Iterator[Finding]:
     """Open the data as a request would, and put every part of the task to it."""
+    task = trial.plan.task.name
     try:
-        training, held_out = _rows(path, trial)
+        rows = _rows(path, trial)
     except FedcoreError as error:
-        yield problem(
-            about, _without_values(error), f"what the task {trial.plan.task.name} expects is in its load_data"
-        )
+        yield problem(about, _without_values(error), f"bring data as the task {task} reads it")
         return
-    fewest = 1 if rules is None else rules.release.min_examples
-    if training < fewest:
-        yield problem(
-            about,
-            f"fewer training rows than release.min-examples = {fewest}, so that each request is refused",
-            "bring more rows, or change the policy",
+    withheld = [] if rules is None else list(_withheld(rows, trial, rules))
+    yield from (problem(about, told, "change the policy if you agree to it") for told in withheld)
+    if not withheld:
+        secret = trial.plan.privacy.unit != "none" and trial.plan.privacy.relation == "add-remove"
+        number = (
+            "the number of rows is a secret" if secret else f"{rows.training} training, {rows.held_out} held-out rows"
         )
-    elif trial.plan.privacy.unit != "none" and trial.plan.privacy.relation == "add-remove":
-        yield ok(about, f"it is as the task {trial.plan.task.name} expects; the number of rows is a secret")
-    else:
-        yield ok(about, f"{training} training and {held_out} held-out rows, as the task expects")
+        yield ok(about, f"as the task {task} expects; {number}")
 
 
-def _rows(path: Path, trial: PlanTrial) -> tuple[int, int]:
-    """Number of training and held-out rows, once all of them were found usable."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """Numbers of rows, and the names of what is measured on those held out."""
+
+    training: int
+    held_out: int
+    metrics: tuple[str, ...]
+
+
+def _rows(path: Path, trial: PlanTrial) -> _Rows:
+    """Look at the data once every row of it was found usable."""
+    import torch
+
     from fedcore.audit.tables import attribute_codes, empty_tables
     from fedcore.task import check_task
     from fedcore_clients.owner_data import load_client
     from fedcore_clients.probe import probe_isolation
 
-    plan = trial.plan
-    client = load_client(trial.task, plan, _NAME, path)
-    check_task(trial.task, trial.model, client.training)
+    task, plan = trial.task, trial.plan
+    client = load_client(task, plan, _NAME, path)
+    check_task(task, trial.model, client.training)
     if plan.privacy.unit == "record":
-        probe_isolation(trial.task, trial.model, client.training)
-    empty_tables(trial.task, plan)
-    if client.held_out is None:
-        return len(client.training), 0
+        probe_isolation(task, trial.model, client.training)
+    empty_tables(task, plan)
     for attribute in plan.audit.sensitive:
-        attribute_codes(client.held_out, attribute, plan.audit)
-    return len(client.training), len(client.held_out)
+        attribute_codes(client.held_out or client.training, attribute, plan.audit)
+    with torch.no_grad():
+        measured = task.measure(trial.model, client.training.batch(slice(0, 1)))
+    held_out = 0 if client.held_out is None else len(client.held_out)
+    return _Rows(training=len(client.training), held_out=held_out, metrics=tuple(measured.sums))
+
+
+def _withheld(rows: _Rows, trial: PlanTrial, rules: Policy) -> Iterator[str]:
+    """Why replies about these rows would not be let out."""
+    release = rules.release
+    for what, number in (("training", rows.training), ("held-out", rows.held_out)):
+        if number < release.min_examples:
+            yield f"release.min-examples is {release.min_examples}, and there are fewer {what} rows"
+    if unlisted := [name for name in rows.metrics if name not in release.evaluation]:
+        yield f"release.evaluation does not list {', '.join(unlisted)}, which the task measures"
+    if trial.plan.privacy.unit == "none" and _TRAINING_METRIC not in release.training:
+        yield f"release.training does not list {_TRAINING_METRIC}, which each update without privacy tells"
 
 
 def _without_values(error: FedcoreError) -> str:

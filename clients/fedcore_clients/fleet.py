@@ -39,7 +39,8 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from fedcore.errors import DeploymentError
-from fedcore.wire.records import ARRAYS, PARAMETERS, records_of
+from fedcore.wire.envelope import received
+from fedcore.wire.records import ARRAYS, PARAMETERS
 from fedcore.wire_objects import Outgoing, Pull, RemoteArray, patiently, read_chunks, read_records
 from fedcore.wire_objects.retrying import bounded_retry
 
@@ -60,7 +61,7 @@ class Incoming:
     def __init__(self, header: Message, pull: Pull) -> None:
         self.header, self._pull = header, pull
         records = read_records(header.metadata.message_id, pull)
-        self.content = records_of(records.small, records.arrays)
+        self.content = received(records.small, records.arrays)
         self._arrays = records.arrays
 
     def chunks(self, *, max_bytes: int) -> Iterator[memoryview]:

@@ -80,18 +80,18 @@ class Guard:
         """The client's own name."""
         return self._identity.name
 
-    def receive(self, content: RecordDict) -> Request:
+    def receive(self, sealed: RecordDict) -> Request:
         """Let a request in, by its small records alone.
 
         Raises:
             TrustError: It is not the coordinator's, or not what was signed: it deserves no signed answer.
             Refusal: It is genuine, and refused.
         """
-        envelope = open_envelope(content, self._coordinator, destination=self.name)
+        envelope = open_envelope(sealed, self._coordinator, destination=self.name)
         if envelope.in_reply_to:
             raise TrustError("expected a request, found a reply")
         try:
-            return self._judged(unsealed(content), envelope)
+            return self._judged(unsealed(sealed), envelope)
         except RefusedError as error:
             raise Refusal(envelope, error) from error
         except (DataError, PlanError) as error:

@@ -4,6 +4,9 @@ The relay between a server and its clients is not trusted: it can drop a message
 message carries a statement, signed with the sender's Ed25519 key (RFC 8032), over the run, its incarnation,
 round and attempt, source and destination, the hash of the records and of the array. The statement and the
 small records are checked before the array is fetched, the array before it is decoded.
+
+Flower moves every record as an object of its own, in a request of its own, and an array as three more: most of
+a small round. So all records travel in one, and a small array with them; a large one travels in pieces.
 """
 
 from __future__ import annotations
@@ -13,19 +16,21 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, cast
 
-from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
-from fedcore.errors import TrustError
+from fedcore.errors import DataError, TrustError
 from fedcore.trust.identity import Identity, PublicIdentity
-from fedcore.wire.records import inline_small_array, outlined
+from fedcore.wire.records import ARRAYS, from_plain, to_plain
+from fedcore.wire_objects import RemoteArray, record_of
 
 ANYONE = "*"
 """Destination of a hello, which is sent before a client's name is known."""
 
 _RECORD, _DOMAIN = "envelope", b"fedcore envelope 1\n"
 _LONGEST_STATEMENT = 16_384
+_LARGEST_INLINE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +63,7 @@ class Envelope:
         nonce: 32 random hexadecimal digits, fresh for every message.
         in_reply_to: The request's nonce; empty in a request.
         chain_head: Head of the sender's event log.
-        records_sha256: Hash of the records without array data.
+        records_sha256: Hash of the records as they are sent, without the array's bytes.
         array_sha256: Hash of the array's bytes; empty where there is none.
     """
 
@@ -84,9 +89,13 @@ def seal(
     """Put `content` into a signed envelope.
 
     Returns:
-        New records that share a large array's memory with `content`, and what was signed.
+        Records to send, which share a large array's memory with `content`, and what was signed.
+
+    Raises:
+        DataError: There is a record that no message of fedcore has.
     """
-    content = inline_small_array(content)
+    records = json.dumps(to_plain(content)).encode()
+    array = _array_in(content)
     envelope = Envelope(
         place=place,
         source=identity.name,
@@ -94,34 +103,64 @@ def seal(
         nonce=secrets.token_hex(16),
         in_reply_to=in_reply_to,
         chain_head=chain_head,
-        records_sha256=_hash_of_records(content),
-        array_sha256=_hash_of_array(content),
+        records_sha256=hashlib.sha256(records).hexdigest(),
+        array_sha256=_hash(array),
     )
     statement = json.dumps(asdict(envelope), sort_keys=True).encode()
-    signed = ConfigRecord({"statement": statement, "signature": identity.sign(_DOMAIN + statement)})
-    return RecordDict({**content, _RECORD: signed}), envelope
+    sealed = ConfigRecord({"statement": statement, "signature": identity.sign(_DOMAIN + statement), "records": records})
+    if array is None:
+        return RecordDict({_RECORD: sealed}), envelope
+    if len(array.data) <= _LARGEST_INLINE:
+        sealed["data"] = bytes(array.data)
+        return RecordDict({_RECORD: sealed}), envelope
+    return RecordDict({_RECORD: sealed, ARRAYS: content[ARRAYS]}), envelope
 
 
-def unsealed(content: RecordDict) -> RecordDict:
-    """The records alone, once the envelope was checked.
+def received(
+    small: Mapping[str, ConfigRecord | MetricRecord], arrays: Mapping[str, Mapping[str, RemoteArray]]
+) -> RecordDict:
+    """What has come of a message so far: its small records, its array still without its bytes."""
+    empty = {
+        name: record_of({key: Array(each.dtype, each.shape, each.stype, b"") for key, each in arrays_of.items()})
+        for name, arrays_of in arrays.items()
+    }
+    return RecordDict({**small, **empty})
+
+
+def unsealed(sealed: RecordDict) -> RecordDict:
+    """The records inside an envelope that was checked; a large array without its bytes, unless they are here.
 
     Raises:
-        DataError: A small array in them is malformed.
+        DataError: They are malformed, or the array that came with them is another than they say.
     """
-    return outlined(RecordDict({name: record for name, record in content.items() if name != _RECORD}))
+    record = sealed.get(_RECORD)
+    records = record.get("records") if isinstance(record, ConfigRecord) else None
+    data = record.get("data") if isinstance(record, ConfigRecord) else None
+    try:
+        content = from_plain(json.loads(cast(bytes, records)))
+    except (TypeError, ValueError, RecursionError, AttributeError) as error:
+        raise DataError("the message's records are malformed") from error
+    array, apart = _array_in(content), _array_in(sealed)
+    if array is not None and apart is not None:
+        if (array.dtype, array.shape, array.stype) != (apart.dtype, apart.shape, apart.stype):
+            raise DataError("the array is declared to be another than the one that came")
+        array.data = apart.data
+    elif array is not None and isinstance(data, bytes):
+        array.data = data
+    return content
 
 
-def claimed_source(content: RecordDict) -> str:
+def claimed_source(sealed: RecordDict) -> str:
     """Who a message says it is from, before anything is checked: whose key to check it with.
 
     Raises:
         TrustError: There is no envelope, or it is malformed.
     """
-    return _statement(content)[0].source
+    return _statement(sealed)[0].source
 
 
-def open_envelope(content: RecordDict, signer: PublicIdentity, *, destination: str) -> Envelope:
-    """Check signature, addresses and records; the array is left to `check_array`.
+def open_envelope(sealed: RecordDict, signer: PublicIdentity, *, destination: str) -> Envelope:
+    """Check signature, addresses and records, and a small array with them; a large one is left to `check_array`.
 
     Args:
         destination: Who opens it.
@@ -130,31 +169,36 @@ def open_envelope(content: RecordDict, signer: PublicIdentity, *, destination: s
         TrustError: The envelope is absent or malformed, not signed by `signer`, meant for another party, or
             around other records.
     """
-    envelope, statement, signature = _statement(content)
+    envelope, statement, signature = _statement(sealed)
     signer.verify(signature, _DOMAIN + statement)
     addressed = destination if envelope.place.kind != "hello" or envelope.in_reply_to else ANYONE
     if envelope.source != signer.name or envelope.destination != addressed:
         raise TrustError("the envelope is addressed from or to another party")
-    travels_apart = any(isinstance(record, ArrayRecord) for record in content.values())
-    if envelope.records_sha256 != _hash_of_records(content) or travels_apart != bool(envelope.array_sha256):
+    record = sealed[_RECORD]
+    records, data = record.get("records"), record.get("data")
+    if not isinstance(records, bytes) or hashlib.sha256(records).hexdigest() != envelope.records_sha256:
         raise TrustError("the records are not those that were signed")
+    if set(sealed) - {_RECORD, ARRAYS} or (data is not None and ARRAYS in sealed):
+        raise TrustError("the message holds more than was signed")
+    if (data is not None or ARRAYS in sealed) != bool(envelope.array_sha256):
+        raise TrustError("the message lacks the array that was signed, or has one that was not")
+    if data is not None and (not isinstance(data, bytes) or hashlib.sha256(data).hexdigest() != envelope.array_sha256):
+        raise TrustError("the array is not the one that was signed")
     return envelope
 
 
 def check_array(content: RecordDict, envelope: Envelope) -> None:
     """Check that the array, now that it is here, is the one that was signed.
 
-    A small array came inside a record, and was checked with the records.
-
     Raises:
         TrustError: It is another.
     """
-    if envelope.array_sha256 and _hash_of_array(content) != envelope.array_sha256:
+    if _hash(_array_in(content)) != envelope.array_sha256:
         raise TrustError("the array is not the one that was signed")
 
 
-def _statement(content: RecordDict) -> tuple[Envelope, bytes, bytes]:
-    record = content.get(_RECORD)
+def _statement(sealed: RecordDict) -> tuple[Envelope, bytes, bytes]:
+    record = sealed.get(_RECORD)
     if not isinstance(record, ConfigRecord):
         raise TrustError("the message has no envelope")
     statement, signature = record.get("statement"), record.get("signature")
@@ -179,23 +223,17 @@ def _envelope(values: Mapping[str, Any]) -> Envelope:
     return Envelope(**{**values, "place": Place(**place)})
 
 
-def _hash_of_records(content: RecordDict) -> str:
-    """Hash of all records but the envelope; of an array its type and shape, its bytes have their own hash."""
-    plain = {name: _plain(record) for name, record in content.items() if name != _RECORD}
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+def _array_in(content: RecordDict) -> Array | None:
+    """The one array of a message, if it has one.
 
-
-def _plain(record: Any) -> Any:
-    if isinstance(record, ArrayRecord):
-        return {name: [array.dtype, list(array.shape), array.stype] for name, array in record.items()}
-    if isinstance(record, ConfigRecord | MetricRecord):
-        kind = "config" if isinstance(record, ConfigRecord) else "metrics"
-        return [kind, {name: {"bytes": v.hex()} if isinstance(v, bytes) else v for name, v in record.items()}]
-    raise TrustError("the message holds a record of a kind that is not expected")
-
-
-def _hash_of_array(content: RecordDict) -> str:
+    Raises:
+        DataError: It has several.
+    """
     arrays = [array for record in content.values() if isinstance(record, ArrayRecord) for array in record.values()]
     if len(arrays) > 1:
-        raise TrustError("expected at most one array in a message")
-    return hashlib.sha256(arrays[0].data).hexdigest() if arrays else ""
+        raise DataError("expected at most one array in a message")
+    return arrays[0] if arrays else None
+
+
+def _hash(array: Array | None) -> str:
+    return "" if array is None else hashlib.sha256(array.data).hexdigest()

@@ -17,14 +17,13 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from fedcore.errors import DataError
-from fedcore.wire_objects import RemoteArray, record_of
+from fedcore.wire_objects import record_of
 
 if TYPE_CHECKING:
     from fedcore.parameters import Layout, Parameters
 
 ARRAYS, PARAMETERS, HEADER = "arrays", "parameters", "fedcore"
 _RAW = "fedcore.raw"
-_LARGEST_INLINE = 1 << 20
 _DTYPES = {"float32": "<f4", "float64": "<f8"}
 
 
@@ -36,40 +35,49 @@ def array_and_header(header: Mapping[str, Any], parameters: Parameters) -> Recor
     return RecordDict({ARRAYS: record_of({PARAMETERS: array}), HEADER: ConfigRecord(dict(header))})
 
 
-def inline_small_array(content: RecordDict) -> RecordDict:
-    """Put a small array into a record of plain values.
-
-    Flower moves an array as three objects more than a record, each in a request of its own: most of a small
-    round. A large one stays as it is, and travels in pieces.
-    """
-    record = content.get(ARRAYS)
-    if not isinstance(record, ArrayRecord) or list(record) != [PARAMETERS]:
-        return content
-    array = record[PARAMETERS]
-    if len(array.data) > _LARGEST_INLINE:
-        return content
-    inline = ConfigRecord(
-        {"dtype": array.dtype, "shape": list(array.shape), "stype": array.stype, "data": bytes(array.data)}
-    )
-    return RecordDict({**content, ARRAYS: inline})
-
-
-def outlined(content: RecordDict) -> RecordDict:
-    """The way back: an array that came inside a record, as an array.
+def to_plain(content: RecordDict) -> dict[str, Any]:
+    """Records as JSON values; of an array its type and shape, for its bytes travel apart.
 
     Raises:
-        DataError: The record is no array.
+        DataError: There is a record of a kind, or with a value, that no message of fedcore has.
     """
-    record = content.get(ARRAYS)
-    if not isinstance(record, ConfigRecord):
-        return content
-    dtype, shape, stype, data = (record.get(key) for key in ("dtype", "shape", "stype", "data"))
-    if not (isinstance(dtype, str) and isinstance(shape, list) and isinstance(stype, str) and isinstance(data, bytes)):
-        raise DataError("expected an array with dtype, shape, stype and data")
-    sizes = tuple(size for size in shape if type(size) is int and size >= 0)
-    if len(sizes) != len(shape):
-        raise DataError("expected a shape of natural numbers")
-    return RecordDict({**content, ARRAYS: record_of({PARAMETERS: Array(dtype, sizes, stype, data)})})
+    plain: dict[str, Any] = {}
+    for name, record in content.items():
+        if isinstance(record, ArrayRecord):
+            plain[name] = ["arrays", {key: [each.dtype, list(each.shape), each.stype] for key, each in record.items()}]
+        elif isinstance(record, ConfigRecord | MetricRecord) and not any(isinstance(v, bytes) for v in record.values()):
+            plain[name] = ["metrics" if isinstance(record, MetricRecord) else "config", dict(record)]
+        else:
+            raise DataError(f"a record {name[:40]!r} of this kind is not expected in a message")
+    return plain
+
+
+def from_plain(plain: Mapping[str, Any]) -> RecordDict:
+    """The way back; arrays are still without their bytes.
+
+    Raises:
+        DataError: It is nothing that `to_plain` gave.
+    """
+    try:
+        return RecordDict({name: _KINDS[kind](values) for name, (kind, values) in plain.items()})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError("the message's records are malformed") from error
+
+
+def _empty_arrays(values: Mapping[str, Any]) -> ArrayRecord:
+    arrays = {}
+    for name, (dtype, shape, stype) in values.items():
+        if not all(type(size) is int and size >= 0 for size in shape):
+            raise ValueError("a shape is made of natural numbers")
+        arrays[name] = Array(dtype, tuple(shape), stype, b"")
+    return record_of(arrays)
+
+
+_KINDS: dict[str, Callable[[Any], ArrayRecord | ConfigRecord | MetricRecord]] = {
+    "arrays": _empty_arrays,
+    "config": ConfigRecord,
+    "metrics": MetricRecord,
+}
 
 
 def header_of(content: RecordDict) -> Mapping[str, Any]:
@@ -108,17 +116,6 @@ def check_declared_array(content: RecordDict, layout: Layout) -> Array:
             f"{tuple(array.shape)[:4]}"
         )
     return array
-
-
-def records_of(
-    small: Mapping[str, ConfigRecord | MetricRecord], arrays: Mapping[str, Mapping[str, RemoteArray]]
-) -> RecordDict:
-    """A message's records, its arrays still without their bytes."""
-    empty = {
-        name: record_of({key: Array(array.dtype, array.shape, array.stype, b"") for key, array in each.items()})
-        for name, each in arrays.items()
-    }
-    return RecordDict({**small, **empty})
 
 
 def array_bytes(array: Array) -> int:

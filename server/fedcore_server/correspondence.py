@@ -51,7 +51,7 @@ class Correspondence:
         self._open.add(envelope.nonce)
         return sealed, envelope
 
-    def read(self, content: RecordDict, request: Envelope, *, sender: str | None = None) -> Envelope:
+    def read(self, sealed: RecordDict, request: Envelope, *, sender: str | None = None) -> Envelope:
         """Check the reply to `request` before its array is fetched.
 
         Args:
@@ -62,9 +62,9 @@ class Correspondence:
         """
         name = sender or "unknown"
         try:
-            claimed = claimed_source(content)
+            claimed = claimed_source(sealed)
             name = sender or claimed[:64]
-            envelope = open_envelope(content, self._key_of(claimed), destination=COORDINATOR)
+            envelope = open_envelope(sealed, self._key_of(claimed), destination=COORDINATOR)
         except TrustError as error:
             raise UpdateRejectedError(name, "BAD_SIGNATURE", str(error)) from error
         if envelope.place != request.place or envelope.in_reply_to != request.nonce:

@@ -13,8 +13,8 @@ from fedcore.errors import DataError, UpdateRejectedError
 from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
 from fedcore.parameters import Layout
 from fedcore.plan import RunPlan
-from fedcore.wire.envelope import ANYONE, Envelope, unsealed
-from fedcore.wire.records import ARRAYS, PARAMETERS, check_declared_array, receive_array, records_of
+from fedcore.wire.envelope import ANYONE, Envelope, received, unsealed
+from fedcore.wire.records import ARRAYS, PARAMETERS, check_declared_array, receive_array
 from fedcore.wire.replies import refusal_in, unpack_name, unpack_report, unpack_update
 from fedcore.wire.requests import pack_hello, pack_request
 from fedcore.wire_objects import RemoteArray
@@ -132,12 +132,12 @@ class GridFederation:
         for node, arrival in self._ask(MessageType.QUERY, letters, min(_HELLO_SECONDS, self._timeout_seconds)):
             self._ask_again[node] = now + _ASK_AGAIN_SECONDS
             if arrival is not None and arrival.error is None:
-                self._introduce(node, records_of(arrival.small, arrival.arrays), letters[node][1])
+                self._introduce(node, received(arrival.small, arrival.arrays), letters[node][1])
 
-    def _introduce(self, node: int, content: RecordDict, request: Envelope) -> None:
+    def _introduce(self, node: int, sealed: RecordDict, request: Envelope) -> None:
         try:
-            envelope = self._letters.read(content, request)
-            name = unpack_name(content)
+            envelope = self._letters.read(sealed, request)
+            name = unpack_name(unsealed(sealed))
         except (DataError, UpdateRejectedError):
             return
         if name == envelope.source:
@@ -174,9 +174,9 @@ class GridFederation:
             raise UpdateRejectedError(client, "LATE", "no reply before the deadline")
         if arrival.error is not None:
             raise UpdateRejectedError(client, arrival.error.code, arrival.error.reason)
-        content = records_of(arrival.small, arrival.arrays)
-        envelope = self._letters.read(content, request, sender=client)
-        content = unsealed(content)
+        sealed = received(arrival.small, arrival.arrays)
+        envelope = self._letters.read(sealed, request, sender=client)
+        content = unsealed(sealed)
         if (code := refusal_in(content)) is not None:
             raise UpdateRejectedError(client, "REFUSED", f"the client refused: {code}")
         if layout is not None:

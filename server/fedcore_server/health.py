@@ -22,8 +22,8 @@ class HealthServer:
     """
 
     def __init__(self, address: str) -> None:
-        import grpc  # type: ignore[import-untyped]
-        from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+        import grpc
+        from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
         self._states: Any = health_pb2.HealthCheckResponse
         self._servicer: Any = health.HealthServicer()

@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
-server = typer.Typer(name="server", no_args_is_help=True, help="Run the federation server of a consortium.")
+server = typer.Typer(
+    name="server",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Run the federation server of a consortium.",
+)
 
 Home = Annotated[Path, typer.Option(help="The server's directory, from fedcore consortium init.", show_default=True)]
 

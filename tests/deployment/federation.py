@@ -16,8 +16,17 @@ from typing import Any
 
 import tomli_w
 
-from fedcore.plan import RunPlan, read_toml
+from fedcore.plan import RunPlan, merge
+from fedcore_server.run_store import RunStore
 
+CLIENTS = ["client-0", "client-1", "client-2"]
+PRIVATE = {"unit": "record", "epsilon": 8.0, "sampling-rate": 1.0, "learning-rate": 1.0}
+DIGITS: dict[str, dict[str, Any]] = {
+    "task": {"name": "digits"},
+    "federation": {"clients": 3, "rounds": 5, "round-timeout-seconds": 60.0, "patience-seconds": 60.0},
+    "audit": {"sensitive": ["stroke"]},
+    "training": {"device": "cpu"},
+}
 FEDCORE = (sys.executable, "-c", "import sys; from fedcore.cli import main; sys.exit(main())")
 _PATIENCE_SECONDS = 90.0
 
@@ -60,7 +69,10 @@ def wait_until(condition: Callable[[], Any], *, what: str, seconds: float = _PAT
 
 
 class Deployment:
-    """A consortium under one directory; `server` and `clients` hold the running processes."""
+    """A consortium under one directory; `server` and `clients` hold the running processes.
+
+    Every client may use its rows under two names, so that what one plan spends is not on the account of another.
+    """
 
     def __init__(self, root: Path, clients: list[str]) -> None:
         self.root, self.names, self.port = root, clients, free_port()
@@ -68,7 +80,7 @@ class Deployment:
         self.address = f"127.0.0.1:{self.port}"
         self.server: subprocess.Popen[str] | None = None
         self.clients: dict[str, subprocess.Popen[str]] = {}
-        self.data: dict[str, str] = {}
+        self.written = 0
 
     def found(self, policy: Mapping[str, Any]) -> None:
         fedcore("consortium", "init", "--name", "demo", "--server", self.address, "--home", self.home, cwd=self.root)
@@ -83,15 +95,66 @@ class Deployment:
 
     def start_server(self, *options: str) -> None:
         self.server = self._start("server", "server", "start", "--home", self.home, "--bind", self.address, *options)
-        wait_until(lambda: "is served at" in self.log("server"), what="the server starts")
+        wait_until(self._serves, what="the server starts")
 
-    def start_client(self, name: str, *data: str) -> None:
-        self.clients[name] = self._start(name, "client", "start", "--home", name, *(f"--data={each}" for each in data))
-        self.data[name] = " ".join(data)
+    def start_client(self, name: str) -> None:
+        rows = f"parts/{name}.rows.safetensors"
+        self.clients[name] = self._start(
+            name, "client", "start", "--home", name, f"--data=digits={rows}", f"--data=private={rows}"
+        )
 
-    def start_clients(self, task: str) -> None:
+    def start_clients(self) -> None:
         for name in self.names:
-            self.start_client(name, f"{task}=parts/{name}.rows.safetensors")
+            self.start_client(name)
+
+    def is_connected(self, name: str) -> bool:
+        status = self.client_status(name)
+        return bool(status.get("connected")) and status["pid"] == self.clients[name].pid
+
+    def client_status(self, name: str) -> dict[str, Any]:
+        path = self.root / name / "status.json"
+        return dict(json.loads(path.read_text())) if path.exists() else {}
+
+    def heal(self) -> None:
+        """Have everything run that a test before may have ended, and nothing in work."""
+        if self.server is None or self.server.poll() is not None:
+            self.start_server()
+        for name in self.names:
+            if name not in self.clients or self.clients[name].poll() is not None:
+                self.start_client(name)
+        store = RunStore(self.home / "runs")
+        for run in store.names():
+            if not store.status(run).state.ended:
+                store.request_stop(run)
+                wait_until(lambda run=run: store.status(run).state.ended, what=f"run {run} ends")
+        for name in self.names:
+            wait_until(lambda name=name: self.is_connected(name), what=f"{name} connects")
+
+    def plan(self, *layers: Mapping[str, Any]) -> Path:
+        """A plan for the clients' rows: layers over each other, and what a server cannot derive by itself."""
+        resolved = RunPlan.from_toml(self.root / "parts" / "plan.toml")
+        mapping: dict[str, Any] = {"audit": {"vocabularies": resolved.audit.vocabularies}}
+        for layer in layers:
+            mapping = merge(mapping, layer)
+        if "privacy" in mapping and mapping["privacy"]["unit"] == "record":
+            rows = (resolved.privacy.nominal_batch or 0.0) / resolved.privacy.sampling_rate
+            mapping["privacy"] = {**mapping["privacy"], "nominal-batch": mapping["privacy"]["sampling-rate"] * rows}
+        self.written += 1
+        path = self.root / f"plan-{self.written}.toml"
+        path.write_text(RunPlan.from_mapping(mapping).to_toml())
+        return path
+
+    def submit(self, *layers: Mapping[str, Any]) -> str:
+        """Queue a plan; its name."""
+        return fedcore("run", self.plan(*layers), "--home", self.home, "--detach", cwd=self.root).stdout.strip()
+
+    def wait_for_end(self, run: str, *, seconds: float = 120.0) -> str:
+        store = RunStore(self.home / "runs")
+        wait_until(lambda: store.status(run).state.ended, what=f"run {run} ends", seconds=seconds)
+        return str(store.status(run).state)
+
+    def wait_for_rounds(self, run: str, number: int, *, seconds: float = _PATIENCE_SECONDS) -> None:
+        wait_until(lambda: self.committed(run) >= number, what=f"{number} rounds of {run}", seconds=seconds)
 
     def run(self, plan: Path, *options: str, timeout: float = 240.0) -> subprocess.CompletedProcess[str]:
         return fedcore("run", plan, "--home", self.home, *options, cwd=self.root, check=False, timeout=timeout)
@@ -112,11 +175,21 @@ class Deployment:
     def log(self, name: str) -> str:
         return (self.root / f"{name}.log").read_text()
 
-    def kill(self, name: str) -> None:
+    def process(self, name: str) -> subprocess.Popen[str]:
         process = self.server if name == "server" else self.clients[name]
         assert process is not None
-        process.kill()
-        process.wait()
+        return process
+
+    def kill(self, name: str) -> None:
+        self.process(name).kill()
+        self.process(name).wait()
+
+    def children(self, name: str) -> list[int]:
+        pid = self.process(name).pid
+        found: list[int] = []
+        for task in Path(f"/proc/{pid}/task").iterdir():  # a thread's children are listed under the thread
+            found += [int(child) for child in (task / "children").read_text().split()]
+        return found
 
     def stop(self) -> None:
         processes = [*self.clients.values(), *([self.server] if self.server else [])]
@@ -128,6 +201,12 @@ class Deployment:
                 process.wait(15)
             process.kill()
             process.wait()
+
+    def _serves(self) -> bool:
+        assert self.server is not None
+        assert self.server.poll() is None, self.log("server")
+        path = self.home / "server.json"
+        return path.exists() and json.loads(path.read_text())["pid"] == self.server.pid
 
     def _start(self, name: str, *arguments: object) -> subprocess.Popen[str]:
         with (self.root / f"{name}.log").open("a") as log:
@@ -151,36 +230,36 @@ def deployed(root: Path, clients: list[str], policy: Mapping[str, Any]) -> Itera
         deployment.stop()
 
 
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def repeatable(**sections: Mapping[str, Any]) -> dict[str, Any]:
+    """DP-SGD with batches and noise from the seed: the same numbers wherever it runs."""
+    return merge({**DIGITS, "privacy": {**PRIVATE, "sampling-rate": 0.5, "noise": "test"}}, sections)
+
+
 def digits_policy(**sections: Mapping[str, Any]) -> dict[str, Any]:
     """What the documentation tells the owner of digits to allow."""
-    policy: dict[str, dict[str, Any]] = {
+    policy: dict[str, Any] = {
         "tasks": {"allowed": ["digits"]},
-        "data": {"allowed": {"digits": ["digits"]}},
+        "data": {"allowed": {"digits": ["digits"], "private": ["digits"]}},
         "release": {"evaluation": ["loss", "accuracy"], "group-tables": ["stroke"]},
     }
-    for name, section in sections.items():
-        policy[name] = {**policy.get(name, {}), **section}
-    return policy
+    return merge(policy, sections)
 
 
 def open_policy(**sections: Mapping[str, Any]) -> dict[str, Any]:
     """As above, for plans without privacy, or with noise that can be repeated."""
-    return digits_policy(
-        privacy={"required": False, "allow-test-noise": True},
-        release={"training": ["loss"], **digits_policy()["release"]},
-        **sections,
-    )
+    relaxed = {"privacy": {"required": False, "allow-test-noise": True}, "release": {"training": ["loss"]}}
+    return merge(digits_policy(**relaxed), sections)
 
 
-def split_plan(root: Path, mapping: Mapping[str, Any]) -> Path:
-    """``fedcore split``: the clients' files and the resolved plan under ``parts/``."""
-    written = root / "plan.toml"
-    written.write_text(tomli_w.dumps(RunPlan.from_mapping(mapping).to_mapping()))
-    fedcore("split", written, "--out", "parts", cwd=root)
-    return root / "parts" / "plan.toml"
-
-
-def change_plan(path: Path, **sections: Mapping[str, Any]) -> Path:
-    plan = RunPlan.from_mapping(read_toml(path)).updated(**sections)
-    path.write_text(plan.to_toml())
-    return path
+def split_rows(root: Path) -> None:
+    """``fedcore split``: the clients' files, and the resolved plan, under ``parts/``."""
+    (root / "plan.toml").write_text(tomli_w.dumps(RunPlan.from_mapping(repeatable()).to_mapping()))
+    fedcore("split", root / "plan.toml", "--out", "parts", cwd=root)

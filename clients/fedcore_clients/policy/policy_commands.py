@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from fedcore_clients.policy.approvals import Approvals
 
 Out = Annotated[Path | None, typer.Option(help="Write the policy to this new file instead of printing it.")]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TASK",
+        help="Allow this task, on a data set of the same name, and its loss, accuracy and counts by group to be told; "
+        "may be repeated.",
+        show_default=False,
+    ),
+]
 Check = Annotated[Path | None, typer.Option(help="Check an edited policy file, and tell all its problems at once.")]
 Reference = Annotated[
     str | None,
@@ -29,33 +38,36 @@ Days = Annotated[
 Revoke = Annotated[bool, typer.Option("--revoke", help="Take the approval of HASH back.")]
 
 
-def policy(out: Out = None, check: Check = None) -> None:
+def policy(out: Out = None, allow: Allow = None, check: Check = None) -> None:
     """Print a commented policy to start from: what this client may be asked for, and what may leave it.
 
+    Without --allow nothing is allowed.
+
     Examples:
-      fedcore client policy --out client-home/policy.toml
-      fedcore client policy --check client-home/policy.toml
+      fedcore client policy --allow digits --out hospital-a/policy.toml
+      fedcore client policy --check hospital-a/policy.toml
     """
     from fedcore.errors import PlanError
 
-    if out is not None and check is not None:
-        raise PlanError("--out writes a new policy and --check reads one; give one of them")
+    if check is not None and (out is not None or allow):
+        raise PlanError("--out and --allow write a new policy and --check reads one; give one of them")
     if check is not None:
         _check(check)
     elif out is not None:
-        _write(out)
+        _write(out, allow or [])
     else:
+        from fedcore_clients.policy.allowance import allowing
         from fedcore_clients.policy.template import policy_template
 
-        print(policy_template(), end="")
+        print(policy_template(allowing(allow or [])), end="")
 
 
 def approve(reference: Reference = None, home: Home = Path(), days: Days = None, revoke: Revoke = False) -> None:
     """List plans that wait for approval, or approve one.
 
     Examples:
-      fedcore client approve --home client-home
-      fedcore client approve 3f2a9c01 --home client-home --days 7
+      fedcore client approve --home hospital-a
+      fedcore client approve 3f2a9c01 --home hospital-a --days 7
     """
     from fedcore.errors import PlanError
     from fedcore_clients.policy.approvals import Approvals
@@ -80,15 +92,20 @@ def _check(path: Path) -> None:
     print(f"sha256 {found.sha256}")
 
 
-def _write(path: Path) -> None:
+def _write(path: Path, tasks: list[str]) -> None:
     from fedcore.errors import PlanError
     from fedcore.files import write_whole
+    from fedcore_clients.policy.allowance import allowed_in_words, allowing
     from fedcore_clients.policy.template import policy_template
 
     if path.exists():
         raise PlanError(f"{path} exists and is left as it is; name another file, or check it with --check {path}")
-    write_whole(path, policy_template())
-    print(f"wrote {path}; list in it what may be used, then: fedcore client policy --check {path}")
+    write_whole(path, policy_template(allowing(tasks)))
+    if tasks:
+        print(f"wrote {path}: {allowed_in_words(tasks)}")
+        print(f"read it, and change what is not yours to give; then: fedcore client policy --check {path}")
+    else:
+        print(f"wrote {path}; list in it what may be used, then: fedcore client policy --check {path}")
 
 
 def _list(approvals: Approvals) -> None:

@@ -11,7 +11,11 @@ import typer
 from typer.testing import CliRunner
 
 from fedcore.errors import PlanError
+from fedcore.plan import RunPlan
+from fedcore.task import load_examples
+from fedcore.tasks.registry import load_task
 from fedcore_clients.policy import policy_commands
+from fedcore_clients.policy.allowance import allowing
 from fedcore_clients.policy.approvals import Approvals
 from fedcore_clients.policy.settings import Policy
 from fedcore_clients.policy.template import policy_template
@@ -36,6 +40,35 @@ def test_policy_writes_a_new_file_that_checks_and_never_over_an_old_one(tmp_path
     assert f"sha256 {Policy().sha256}" in run("policy", "--check", str(path))
     with pytest.raises(PlanError, match="exists and is left as it is"):
         run("policy", "--out", str(path))
+
+
+def test_policy_allows_tasks_by_name_and_says_what_was_allowed(tmp_path):
+    path = tmp_path / "policy.toml"
+    told = run("policy", "--allow", "digits", "--allow", "my_task:MyTask", "--out", str(path))
+    assert "digits, my_task:MyTask may be trained with privacy" in told
+    assert "loss, accuracy, counts by stroke" in told
+
+    found = Policy.from_toml(path)
+    assert found.tasks.allowed == ("digits", "my_task:MyTask")
+    assert found.data.allowed == {"digits": ("digits",), "my_task:MyTask": ("my_task:MyTask",)}
+    assert found.release.evaluation == ("loss", "accuracy")
+    assert found.release.group_tables == ("stroke",)
+    assert found.privacy == Policy().privacy
+    assert "under which nothing is trained" not in path.read_text()
+    assert run("policy", "--allow", "digits") == policy_template(allowing(["digits"]))
+
+
+def test_policy_allows_no_name_that_no_data_set_can_have(tmp_path):
+    with pytest.raises(PlanError, match=r"data\.allowed"):
+        run("policy", "--allow", "no name", "--out", str(tmp_path / "policy.toml"))
+    assert not (tmp_path / "policy.toml").exists()
+
+
+@pytest.mark.parametrize("name", ["digits", "diabetes", "synthetic"])
+def test_the_groups_of_a_reference_task_that_is_allowed_are_those_of_its_data(name):
+    task = load_task(RunPlan.from_mapping({"task": {"name": name}, "federation": {"clients": 2}}))
+
+    assert set(allowing([name])["release"]["group-tables"]) == set(load_examples(task, None).attributes)
 
 
 def test_policy_check_tells_the_problems(tmp_path):

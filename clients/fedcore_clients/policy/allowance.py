@@ -1,0 +1,40 @@
+"""What a policy says when its owner allows tasks by name: a beginning that trains, and can be read at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fedcore_clients.policy.settings import Policy
+
+_METRICS = ("loss", "accuracy")
+_GROUPS = {"digits": ("stroke",), "diabetes": ("sex", "age"), "synthetic": ("client",)}
+"""The attributes of the reference tasks that have their data with them."""
+
+
+def allowing(tasks: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+    """The keys that differ from the defaults: each task on a data set of its own name, and what may be told of it.
+
+    Raises:
+        PlanError: A name can be no task's or no data set's.
+    """
+    names = list(dict.fromkeys(tasks))
+    if not names:
+        return {}
+    changes: dict[str, dict[str, Any]] = {
+        "tasks": {"allowed": names},
+        "data": {"allowed": {name: [name] for name in names}},
+        "release": {"evaluation": list(_METRICS), "group-tables": _groups(names)},
+    }
+    Policy.from_mapping(changes)
+    return changes
+
+
+def allowed_in_words(tasks: Sequence[str]) -> str:
+    """The same in a sentence."""
+    groups = [f"counts by {name}" for name in _groups(tasks)]
+    return f"{', '.join(tasks)} may be trained with privacy; an evaluation tells {', '.join([*_METRICS, *groups])}"
+
+
+def _groups(tasks: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(group for task in tasks for group in _GROUPS.get(task, ())))
