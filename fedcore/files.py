@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from fedcore.errors import StorageError
@@ -16,14 +17,30 @@ def write_whole(path: Path, content: bytes | str) -> None:
     Raises:
         StorageError: The disk is full or not writable; what stood there still does.
     """
+    data = content.encode() if isinstance(content, str) else content
+
+    def write(aside: Path) -> None:
+        with aside.open("wb") as file:
+            file.write(data)
+
+    place_whole(path, write)
+
+
+def place_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """As `write_whole`, for whoever writes files by itself.
+
+    Args:
+        write: Writes the file that it is given.
+
+    Raises:
+        StorageError: The disk is full or not writable; what stood there still does.
+    """
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with aside.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
+        write(aside)
+        _flush(aside)
         aside.replace(path)
-        _flush_directory(path.parent)
+        _flush(path.parent)  # makes the rename survive a loss of power
     except OSError as error:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
@@ -51,9 +68,8 @@ def append_line(path: Path, line: str) -> None:
         raise _explained(path, error) from error
 
 
-def _flush_directory(directory: Path) -> None:
-    """Make a rename in `directory` survive a loss of power."""
-    handle = os.open(directory, os.O_RDONLY)
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

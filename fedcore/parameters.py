@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fedcore.errors import LayoutError
+from fedcore.large_vectors import norm
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class Parameters:
 
     def norm(self) -> float:
         """Euclidean norm over all elements, summed in float64."""
-        return float(torch.linalg.vector_norm(self.buffer, dtype=torch.float64))
+        return norm(self.buffer)
 
     def copy_to(self, model: nn.Module) -> None:
         """Copy every element into the tensors of `model`.

@@ -70,6 +70,16 @@ class FederationSection(_Section):
         None,
         description="weight of a client; by default `examples`, and `uniform` under record-level privacy",
     )
+    max_examples: Count = Field(
+        1_000_000,
+        description="most rows by which a client's update is weighed, however many it claims; set it to what the "
+        "largest client has",
+    )
+    max_update_norm: Positive = Field(
+        1e9,
+        description="an update of a larger Euclidean norm is rejected (`NORM`); the default catches only what is absurd, "
+        "and a few times the `update_norm` of usual rounds also catches what is harmful",
+    )
     server_optimizer: Literal["sgd", "adam", "yogi", "adagrad"] = Field(
         "sgd", description="how the mean update is applied to the model"
     )

@@ -19,7 +19,8 @@ class Task(Protocol):
     """What is learned. The same task serves a simulation, a federation server and a client.
 
     The ready-made families in ``fedcore.task_families`` supply `loss`, `predict`, `measure` and `labels`,
-    so that most tasks write two methods.
+    so that most tasks write two methods. They also have `metrics`, the names that `measure` gives: a server
+    rejects a report with any other. A task without it may give metrics of any name.
 
     Attributes:
         name: Shown in results; letters, digits and hyphens.

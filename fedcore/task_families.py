@@ -24,6 +24,7 @@ class _Family(ABC):
 
     name: str
     labels: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ("loss",)
 
     @abstractmethod
     def build_model(self) -> nn.Module:
@@ -39,6 +40,8 @@ class Classification(_Family):
 
     A subclass sets `labels`, the names of the classes. With two, the second is the positive one.
     """
+
+    metrics = ("loss", "accuracy")
 
     @final
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -60,6 +63,8 @@ class Classification(_Family):
 
 class Regression(_Family):
     """A number for every row: columns ``inputs`` (n, …) and ``targets`` (n,); model output (n,) or (n, 1)."""
+
+    metrics = ("loss", "mean_absolute_error")
 
     @final
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -84,6 +89,8 @@ class LanguageModelling(_Family):
 
     A row is a sequence, and its loss the mean over its own tokens.
     """
+
+    metrics = ("loss", "next_token_accuracy")
 
     @final
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:

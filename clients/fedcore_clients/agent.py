@@ -20,7 +20,8 @@ from flwr.app import RecordDict
 
 from fedcore.errors import DataError, DeploymentError, RefusedError, StorageError, TrustError
 from fedcore.files import write_whole
-from fedcore.wire.records import mapped_file, one_array
+from fedcore.mapped_bytes import mapped_file
+from fedcore.wire.records import one_array
 from fedcore_clients.app_process import AppProcess, AppSettings
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.fleet import Fleet, Incoming, connect
@@ -99,7 +100,12 @@ class Agent:
     def _serve(self) -> None:
         home = self._home
         server = home.settings().server
-        with connect(server, authority=home.authority_certificate, flower_key=home.flower_key) as fleet:
+        with connect(
+            server,
+            authority=home.authority_certificate,
+            flower_key=home.flower_key,
+            stopping=self._stopping.is_set,
+        ) as fleet:
             self._tell(f"{self._guard.name} is connected to {server}; waiting for requests")
             self._note(connected=True, problem=None)
             pause = _FIRST_PAUSE_SECONDS

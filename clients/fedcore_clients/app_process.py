@@ -205,7 +205,8 @@ def _records(plain: Mapping[str, Any], array: Path | None) -> RecordDict:
     """Records from JSON; the array's bytes are the file's, mapped and not read."""
     from flwr.app import ArrayRecord
 
-    from fedcore.wire.records import from_plain, mapped_file
+    from fedcore.mapped_bytes import mapped_file
+    from fedcore.wire.records import from_plain
 
     content = from_plain(plain)
     for record in content.values():
@@ -219,8 +220,12 @@ def _spill(content: RecordDict, path: Path) -> None:
     """Write the one array of a reply to a file; the parent maps it."""
     from flwr.app import ArrayRecord
 
+    from fedcore.mapped_bytes import pieces
+
     path.unlink(missing_ok=True)  # a new file: the parent may still have the last one mapped
     for record in content.values():
         if isinstance(record, ArrayRecord):
             for array in record.values():
-                path.write_bytes(array.data)
+                with path.open("wb") as file:
+                    for piece in pieces(array.data):
+                        file.write(piece)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
-from flwr.app import Error, Message, RecordDict
+from flwr.app import ArrayRecord, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.fleet_pb2 import (
@@ -39,9 +39,10 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from fedcore.errors import DeploymentError
+from fedcore.mapped_bytes import let_go
 from fedcore.wire.envelope import received
 from fedcore.wire.records import ARRAYS, PARAMETERS
-from fedcore.wire_objects import Outgoing, Pull, RemoteArray, patiently, read_chunks, read_records
+from fedcore.wire_objects import Outgoing, Pull, Push, RemoteArray, patiently, read_chunks, read_records
 from fedcore.wire_objects.retrying import bounded_retry
 
 _log = logging.getLogger("fedcore.client")
@@ -77,9 +78,9 @@ class Incoming:
 class Fleet:
     """A connection to the SuperLink, as an activated node."""
 
-    def __init__(self, client: FleetHttpClient, node: Node) -> None:
+    def __init__(self, client: FleetHttpClient, node: Node, stopping: Callable[[], bool]) -> None:
         self._client, self._node = client, node
-        self._retry = bounded_retry(_RETRY_SECONDS)
+        self._retry = bounded_retry(_RETRY_SECONDS, stopping=stopping)
 
     def receive(self) -> Incoming | None:
         """The next message, or None where there is none.
@@ -129,7 +130,7 @@ class Fleet:
                 message.metadata.run_id,
                 response.session_id,
             )
-            outgoing.push(response.objects_to_push, push)
+            outgoing.push(response.objects_to_push, _letting_go(push, message))
 
     def _puller(self, run_id: int) -> Pull:
         pull = make_pull_object_fn_protobuf(
@@ -144,12 +145,15 @@ class Fleet:
 
 
 @contextmanager
-def connect(server: str, *, authority: Path, flower_key: Path) -> Iterator[Fleet]:
+def connect(
+    server: str, *, authority: Path, flower_key: Path, stopping: Callable[[], bool] = lambda: False
+) -> Iterator[Fleet]:
     """Connect to a SuperLink over TLS as the node of `flower_key`, and keep the connection alive.
 
     Args:
         server: ``HOST:PORT``.
         authority: Certificate of the only authority that is trusted.
+        stopping: Whether the client is to end; calls that fail are then not tried again.
 
     Raises:
         DeploymentError: The server cannot be reached, is not the one it should be, or does not let this client in.
@@ -170,7 +174,7 @@ def connect(server: str, *, authority: Path, flower_key: Path) -> Iterator[Fleet
         pulse = threading.Thread(target=_beat, args=(client, node, stopped), name="heartbeat", daemon=True)
         pulse.start()
         try:
-            yield Fleet(client, node)
+            yield Fleet(client, node, stopping)
         finally:
             stopped.set()
             pulse.join(_HEARTBEAT_SECONDS)
@@ -194,6 +198,19 @@ def _beat(client: FleetHttpClient, node: Node, stopped: threading.Event) -> None
     while not stopped.wait(0.8 * _HEARTBEAT_SECONDS):
         with contextlib.suppress(httpx.HTTPError):
             client.SendNodeHeartbeat(request)
+
+
+def _letting_go(push: Push, message: Message) -> Push:
+    """After each piece that was sent, give the pages of a mapped array back."""
+    records = message.content.values() if message.has_content() else ()
+    arrays = [array for record in records if isinstance(record, ArrayRecord) for array in record.values()]
+
+    def push_and_let_go(object_id: str, content: bytes) -> None:
+        push(object_id, content)
+        for array in arrays:
+            let_go(array.data)
+
+    return push_and_let_go
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from flwr.app import Array, RecordDict
 from fedcore.errors import DataError, PlanError, RefusedError, TrustError
 from fedcore.events import EventLog, read_events
 from fedcore.files import write_whole
+from fedcore.mapped_bytes import let_go, pieces
 from fedcore.trust.identity import Identity, PublicIdentity
 from fedcore.trust.roster import Roster
 from fedcore.wire.envelope import Envelope, Place, check_array, open_envelope, seal, unsealed
@@ -31,7 +32,6 @@ from fedcore_clients.policy.request_facts import RequestFacts
 from fedcore_clients.policy.request_gate import check_request
 from fedcore_clients.policy.settings import Policy
 
-_SLICE = 1 << 22
 _KINDS = ("hello", "train", "evaluate")
 
 
@@ -183,6 +183,7 @@ class Guard:
             privacy_event=event_in(header),
         )
         check_update(update, facts, self._policy)
+        let_go(array.data)
 
     def _facts(self, content: RecordDict, place: Place) -> RequestFacts:
         array = one_array(content)
@@ -267,14 +268,13 @@ def _newest_requests(home: ClientHome) -> dict[tuple[str, str], tuple[int, int, 
 
 
 def _check_finite(array: Array) -> None:
-    """Refuse a model that is none, in slices.
+    """Refuse a model that is none.
 
     Raises:
         RefusedError: With the code ``MODEL``.
     """
-    values = np.frombuffer(array.data, np.dtype(array.dtype))
-    for start in range(0, len(values), _SLICE):
-        if not np.isfinite(values[start : start + _SLICE]).all():
+    for piece in pieces(array.data):
+        if not np.isfinite(np.frombuffer(piece, np.dtype(array.dtype))).all():
             raise RefusedError("MODEL", "the model received holds numbers that are not finite")
 
 

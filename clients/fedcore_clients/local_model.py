@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fedcore.examples import Examples
+from fedcore.large_vectors import slices
 from fedcore.parameters import Parameters, bind, bind_gradients
 from fedcore.plan import RunPlan
 from fedcore.privacy.plan import PrivacyPlan
@@ -76,7 +77,8 @@ class LocalModel:
             LayoutError: They are another model's.
         """
         received = Parameters(parameters.buffer, self.parameters.layout)
-        self.parameters.buffer.copy_(received.buffer)
+        for mine, given in slices(self.parameters.buffer, received.buffer):
+            mine.copy_(given)
         for buffer, fresh in zip(self._own_buffers, self._fresh_buffers, strict=True):
             buffer.copy_(fresh)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fedcore.errors import PlanError, PrivacyError
+from fedcore.large_vectors import scratch, slices
 from fedcore.messages import ClientUpdate, TrainRequest
 from fedcore.metrics import Metrics
 from fedcore.parameters import Parameters
@@ -36,7 +37,7 @@ def train_locally(local: LocalModel, client: Client, request: TrainRequest) -> C
     else:
         metrics = Metrics()
         _train_privately(local, client, optimizer, _randomness(local, *stream))
-    difference = local.parameters.buffer.cpu() - request.parameters.buffer
+    difference = _difference(local.parameters.buffer, request.parameters.buffer)
     return ClientUpdate(
         client=client.name,
         round=request.round,
@@ -118,6 +119,15 @@ def _step(local: LocalModel, optimizer: torch.optim.Optimizer, received: Tensor 
         pull = local.parameters.buffer[trained] - received[trained]
         local.gradient.add_(pull, alpha=local.plan.training.proximal_mu)
     optimizer.step()
+
+
+def _difference(trained: Tensor, received: Tensor) -> Tensor:
+    """``trained - received``, on the CPU."""
+    on_cpu = trained.cpu()
+    difference = scratch(len(received), received.dtype)
+    for new, after, before in slices(difference, on_cpu, received):
+        torch.sub(after, before, out=new)
+    return difference
 
 
 def _seed_global_stream(device: torch.device, seed: int) -> None:

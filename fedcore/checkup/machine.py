@@ -74,7 +74,7 @@ def telemetry() -> Iterator[Finding]:
 
 def limits() -> Iterator[Finding]:
     """Whether enough files may be open, and memory is free."""
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = psutil.virtual_memory().available

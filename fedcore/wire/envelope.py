@@ -21,6 +21,7 @@ from typing import Any, cast
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from fedcore.errors import DataError, TrustError
+from fedcore.mapped_bytes import sha256
 from fedcore.trust.identity import Identity, PublicIdentity
 from fedcore.wire.records import ARRAYS, from_plain, to_plain
 from fedcore.wire_objects import RemoteArray, record_of
@@ -236,4 +237,4 @@ def _array_in(content: RecordDict) -> Array | None:
 
 
 def _hash(array: Array | None) -> str:
-    return "" if array is None else hashlib.sha256(array.data).hexdigest()
+    return "" if array is None else sha256(array.data)

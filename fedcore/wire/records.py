@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import json
 import math
-import mmap
-import warnings
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from fedcore.errors import DataError
+from fedcore.mapped_bytes import let_go, scratch_bytes
 from fedcore.wire_objects import record_of
 
 if TYPE_CHECKING:
@@ -132,39 +130,29 @@ def receive_array(array: Array, fetch: Callable[..., Iterable[memoryview]]) -> N
     Raises:
         DataError: The pieces are longer or shorter than the shape says.
     """
-    size = array_bytes(array)
-    memory, filled = np.empty(size, np.uint8), 0
-    for chunk in fetch(max_bytes=size):
-        if filled + len(chunk) > size:
+    memory, filled = scratch_bytes(array_bytes(array)), 0
+    for chunk in fetch(max_bytes=len(memory)):
+        if filled + len(chunk) > len(memory):
             raise DataError("the array is longer than its shape says")
-        memory[filled : filled + len(chunk)] = np.frombuffer(chunk, np.uint8)
+        memory[filled : filled + len(chunk)] = chunk
         filled += len(chunk)
-    if filled != size:
+        let_go(memory)
+    if filled != len(memory):
         raise DataError("the array is shorter than its shape says")
-    array.data = memoryview(memory)  # type: ignore[assignment,arg-type]
-
-
-def mapped_file(path: Path | None) -> memoryview:
-    """The bytes of a file, read as they are looked at; none where there is no file."""
-    if path is None or path.stat().st_size == 0:
-        return memoryview(b"")
-    with path.open("rb") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    array.data = memory  # type: ignore[assignment]
 
 
 def parameters_of(content: RecordDict, layout: Layout) -> Parameters:
     """The one array as parameters, over the memory that it came in."""
     import torch  # a process that only relays needs none
 
+    from fedcore.large_vectors import over
     from fedcore.parameters import Parameters
 
     array = check_declared_array(content, layout)
-    dtype = np.dtype(_DTYPES[array.dtype])
-    if len(array.data) != layout.size * dtype.itemsize:
+    if len(array.data) != array_bytes(array):
         raise DataError("the array is not as long as its shape says")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # received arrays are read, never written
-        return Parameters(torch.from_numpy(np.frombuffer(array.data, dtype)), layout)
+    return Parameters(over(array.data, getattr(torch, array.dtype)), layout)
 
 
 def integer_in(header: Mapping[str, Any], key: str) -> int:

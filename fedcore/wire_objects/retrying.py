@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import httpx
 from flwr.supercore.retry import RetryInvoker, exponential
 
@@ -9,14 +11,18 @@ _RETRIED = (httpx.TransportError, httpx.HTTPStatusError)
 _RETRIED_STATUS = frozenset({429, 502, 503, 504})
 
 
-def bounded_retry(seconds: float = 20.0) -> RetryInvoker:
-    """Retries what may pass, for a while. Flower's own never ends, and kills its process on a 401."""
+def bounded_retry(seconds: float = 20.0, *, stopping: Callable[[], bool] = lambda: False) -> RetryInvoker:
+    """Retries what may pass, for a while. Flower's own never ends, and kills its process on a 401.
+
+    Args:
+        stopping: Whether the process is to end, so that nothing is worth another try.
+    """
     return RetryInvoker(
         wait_gen_factory=lambda: exponential(base_delay=0.1, max_delay=2),
         recoverable_exceptions=_RETRIED,
         max_tries=None,
         max_time=seconds,
-        should_giveup=_is_final,
+        should_giveup=lambda error: stopping() or _is_final(error),
     )
 
 

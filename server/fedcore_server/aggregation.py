@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fedcore.errors import LayoutError
+from fedcore.large_vectors import scratch, slices
 from fedcore.messages import ClientUpdate
 from fedcore.parameters import Layout, Parameters
 
@@ -92,16 +93,18 @@ class UniformMean:
 
 
 def _empty(like: Parameters) -> Accumulator:
-    total = torch.zeros(like.layout.size, dtype=torch.float64)
+    total = scratch(like.layout.size, torch.float64)
     return Accumulator(total=total, weight=0.0, layout=like.layout)
 
 
 def _add(so_far: Accumulator, update: ClientUpdate, weight: float) -> Accumulator:
-    so_far.total.add_(update.difference.buffer, alpha=weight)
+    for total, difference in slices(so_far.total, update.difference.buffer):
+        total.add_(difference, alpha=weight)
     return Accumulator(total=so_far.total, weight=so_far.weight + weight, layout=so_far.layout)
 
 
 def _divide(so_far: Accumulator, by: float) -> Parameters:
-    if by <= 0:
-        return Parameters(torch.zeros_like(so_far.total), so_far.layout)
-    return Parameters(so_far.total / by, so_far.layout)
+    """The quotient, in the memory of the sum; zero where nothing was counted."""
+    for (total,) in slices(so_far.total):
+        total.mul_(0.0) if by <= 0 else total.div_(by)
+    return Parameters(so_far.total, so_far.layout)

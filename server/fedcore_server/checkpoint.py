@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -14,11 +15,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
 from fedcore.errors import LayoutError, RunDirectoryError
-from fedcore.files import write_whole
+from fedcore.files import place_whole
+from fedcore.large_vectors import slices
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore_server.state import ServerState
@@ -41,10 +43,10 @@ def save_checkpoint(directory: Path, state: ServerState, plan: RunPlan) -> None:
         "plan_sha256": plan.sha256,
         "tensors_sha256": _hash(tensors),
     }
-    content = save(tensors, metadata={"fedcore": json.dumps(header)})
+    metadata = {"fedcore": json.dumps(header)}
     with contextlib.suppress(FileNotFoundError):
         os.replace(_linked(directory / _FILE), directory / _PREVIOUS)
-    write_whole(directory / _FILE, content)
+    place_whole(directory / _FILE, lambda path: _save(path, tensors, metadata))
 
 
 def load_checkpoint(directory: Path, initial: ServerState, plan: RunPlan) -> ServerState:
@@ -111,8 +113,17 @@ def _hash(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}\n".encode())
-        digest.update(memoryview(tensors[name].contiguous().numpy()).cast("B"))  # type: ignore[arg-type]
+        for (part,) in slices(tensors[name]):
+            digest.update(memoryview(part.numpy()).cast("B"))  # type: ignore[arg-type]
     return digest.hexdigest()
+
+
+def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Written as it is serialised: the whole file is never in memory."""
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        raise OSError(errno.ENOSPC if "os error 28" in str(error) else errno.EIO, str(error)) from error
 
 
 def _linked(path: Path) -> Path:

@@ -149,7 +149,8 @@ class Run:
         """Evaluate on every client, whoever trained: a cohort's accuracy would be another question."""
         cohort = tuple(sorted(self.federation.available()))
         request = EvaluateRequest(round=state.round, cohort=cohort, parameters=state.released)
-        return close_evaluation(request, self.federation.evaluate(request), tables, settings)
+        reports = self.federation.evaluate(request)
+        return close_evaluation(request, reports, tables, settings, measured=getattr(self.task, "metrics", None))
 
     def _due(self, state: ServerState) -> bool:
         return state.round % self.plan.federation.evaluate_every == 0 or done(state, self.plan)

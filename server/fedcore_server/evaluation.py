@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from fedcore.audit.fairness import AttributeAudit, audit_tables
@@ -42,17 +42,20 @@ def close_evaluation(
     reports: Iterable[ClientReport | Rejection],
     empty: Mapping[str, GroupTable],
     settings: AuditSettings,
+    *,
+    measured: Collection[str] | None = None,
 ) -> Evaluation:
     """Sum the reports, one at a time; a malformed one costs that client's rows only.
 
     Args:
         empty: A table of zeros for each audited attribute.
+        measured: Names of the metrics that the task gives; ``None`` where it does not say.
     """
     metrics, tables = Metrics(), dict(empty)
     clients: dict[str, Mapping[str, float]] = {}
     rejected: list[Rejection] = []
     for reply in reports:
-        report = _checked(reply, request, empty, clients)
+        report = _checked(reply, request, empty, clients, measured)
         if isinstance(report, Rejection):
             rejected.append(report)
             continue
@@ -96,13 +99,14 @@ def _checked(
     request: EvaluateRequest,
     empty: Mapping[str, GroupTable],
     counted: Mapping[str, Mapping[str, float]],
+    measured: Collection[str] | None,
 ) -> ClientReport | Rejection:
     if isinstance(reply, Rejection):
         return reply
     if reply.client in counted:
         return Rejection(client=reply.client, code="DUPLICATE", reason="this client's report was counted already")
     try:
-        check_report(reply, request, dict(empty))
+        check_report(reply, request, dict(empty), measured=measured)
     except UpdateRejectedError as error:
         return Rejection(client=error.client, code=error.code, reason=str(error))
     return reply

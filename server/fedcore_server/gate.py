@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import re
 
-import torch
-
 from fedcore.audit.groups import GroupTable
 from fedcore.errors import UpdateRejectedError
+from fedcore.large_vectors import is_finite
 from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
 from fedcore.metrics import Metrics
 from fedcore.plan import RunPlan
@@ -16,6 +15,7 @@ from fedcore.privacy.plan import PrivacyPlan
 
 _LARGEST_COUNT = 1e12
 _LARGEST_SUM = 1e100
+_TRAINING_METRICS = ("loss",)
 _METRIC_NAME = re.compile("[a-z0-9_]{1,64}")
 
 
@@ -23,35 +23,60 @@ def check_update(update: ClientUpdate, request: TrainRequest, plan: RunPlan) -> 
     """Refuse an update that must not be counted.
 
     Raises:
-        UpdateRejectedError: With the code ``NOT_EXPECTED``, ``LAYOUT``, ``NONFINITE``, ``WEIGHT``, ``PRIVACY`` or
-            ``METRICS``.
+        UpdateRejectedError: With the code ``NOT_EXPECTED``, ``LAYOUT``, ``NONFINITE``, ``NORM``, ``WEIGHT``,
+            ``PRIVACY`` or ``METRICS``.
     """
     _check_expected(update.client, update.round, request)
     buffer = update.difference.buffer
     if update.difference.layout != request.parameters.layout or buffer.dtype != request.parameters.buffer.dtype:
         raise UpdateRejectedError(update.client, "LAYOUT", "the update's layout or number type is not the model's")
-    if not bool(torch.isfinite(buffer).all()):
+    if not is_finite(buffer):
         raise UpdateRejectedError(update.client, "NONFINITE", "the update holds numbers that are not finite")
+    if (norm := update.difference.norm()) > (most := plan.federation.max_update_norm):
+        raise UpdateRejectedError(
+            update.client, "NORM", f"federation.max-update-norm is {most:g}, and the update's norm is {norm:.3g}"
+        )
     _check_weight(update, plan)
     privacy = PrivacyPlan.from_run_plan(plan)
     if update.privacy_event != (privacy.event(1) if privacy else None):
         raise UpdateRejectedError(update.client, "PRIVACY", "the update was not made with the plan's privacy")
     if privacy and update.metrics.sums:
         raise UpdateRejectedError(update.client, "PRIVACY", "a private update must tell no training metric")
-    _check_metrics(update.client, update.metrics)
+    _check_metrics(update.client, update.metrics, _TRAINING_METRICS)
 
 
-def check_report(report: ClientReport, request: EvaluateRequest, expected: dict[str, GroupTable]) -> None:
+def capped(update: ClientUpdate, plan: RunPlan) -> ClientUpdate:
+    """The update with its number of examples cut to the plan's `max_examples`.
+
+    A number is the client's word. A false one is of no use beyond the cap, and an honest large client, where
+    the cap was set too low, loses weight and not its place in the round.
+    """
+    if update.num_examples is None or update.num_examples <= plan.federation.max_examples:
+        return update
+    return replace(update, num_examples=plan.federation.max_examples)
+
+
+def check_report(
+    report: ClientReport,
+    request: EvaluateRequest,
+    expected: dict[str, GroupTable],
+    *,
+    measured: Collection[str] | None = None,
+) -> None:
     """Refuse a report that must not be counted.
+
+    A report with one metric too many is refused whole: every client measures with the same installed task, so
+    that a name it cannot give, like a number that is not finite, comes from something else.
 
     Args:
         expected: An empty table for each audited attribute, with the plan's vocabulary.
+        measured: Names of the metrics that the task gives; ``None`` where it does not say.
 
     Raises:
         UpdateRejectedError: With the code ``NOT_EXPECTED``, ``METRICS`` or ``TABLE``.
     """
     _check_expected(report.client, report.round, request)
-    _check_metrics(report.client, report.metrics)
+    _check_metrics(report.client, report.metrics, measured)
     if set(report.tables) != set(expected):
         raise UpdateRejectedError(report.client, "TABLE", "the report's group tables are not those of the plan")
     for name, empty in expected.items():
@@ -73,8 +98,8 @@ def _check_weight(update: ClientUpdate, plan: RunPlan) -> None:
     count = update.num_examples
     if count is None and plan.federation.weighting == "examples":
         raise UpdateRejectedError(update.client, "WEIGHT", "the plan weighs by examples, and the update has no number")
-    if count is not None and not 0 <= count <= _LARGEST_COUNT:
-        raise UpdateRejectedError(update.client, "WEIGHT", "the number of examples is negative or too large")
+    if count is not None and count < 0:
+        raise UpdateRejectedError(update.client, "WEIGHT", "the number of examples is negative")
 
 
 def _check_expected(client: str, round: int, request: TrainRequest | EvaluateRequest) -> None:
@@ -82,12 +107,16 @@ def _check_expected(client: str, round: int, request: TrainRequest | EvaluateReq
         raise UpdateRejectedError(client, "NOT_EXPECTED", f"no reply was asked of {client!r} for round {round}")
 
 
-def _check_metrics(client: str, metrics: Metrics) -> None:
+def _check_metrics(client: str, metrics: Metrics, allowed: Collection[str] | None) -> None:
     numbers = [*metrics.sums.values(), *metrics.counts.values()]
     if set(metrics.sums) != set(metrics.counts) or not all(math.isfinite(number) for number in numbers):
         raise UpdateRejectedError(client, "METRICS", "the metrics are not finite sums with counts")
     if not all(_METRIC_NAME.fullmatch(name) for name in metrics.sums):
         raise UpdateRejectedError(client, "METRICS", "a metric's name is not of lower-case letters, digits and _")
+    if allowed is not None and not set(metrics.sums) <= set(allowed):
+        raise UpdateRejectedError(
+            client, "METRICS", f"a metric is none of the task's own: {', '.join(sorted(allowed))}"
+        )
     if any(abs(total) > _LARGEST_SUM for total in metrics.sums.values()):
         raise UpdateRejectedError(client, "METRICS", "a metric's sum is too large")
     if any("accuracy" in name and not 0 <= total <= metrics.counts[name] for name, total in metrics.sums.items()):

@@ -29,7 +29,7 @@ from fedcore.task import Task
 from fedcore.transforms import UpdateTransform, apply_on_server
 from fedcore_server.aggregation import Aggregator, UniformMean, WeightedMean
 from fedcore_server.cohort import choose_cohort
-from fedcore_server.gate import check_update
+from fedcore_server.gate import capped, check_update
 from fedcore_server.optimizers import apply_update
 from fedcore_server.state import Rejection, RoundReport, ServerState
 
@@ -136,7 +136,7 @@ def _needed(plan: RunPlan, request: TrainRequest) -> int:
 def _checked(
     reply: ClientUpdate | Rejection, request: TrainRequest, plan: RunPlan, counted: list[str]
 ) -> ClientUpdate | Rejection:
-    """The reply itself if it may be counted, else why not."""
+    """The reply if it may be counted, its weight capped; else why not."""
     if isinstance(reply, Rejection):
         return reply
     if reply.client in counted:
@@ -145,4 +145,4 @@ def _checked(
         check_update(reply, request, plan)
     except UpdateRejectedError as error:
         return Rejection(client=error.client, code=error.code, reason=str(error))
-    return reply
+    return capped(reply, plan)

@@ -17,6 +17,7 @@ from typing import Any
 import tomli_w
 
 from fedcore.plan import RunPlan, merge
+from fedcore_server.deployable_plan import deployable
 from fedcore_server.run_store import RunStore
 
 CLIENTS = ["client-0", "client-1", "client-2"]
@@ -145,8 +146,8 @@ class Deployment:
         return path
 
     def submit(self, *layers: Mapping[str, Any]) -> str:
-        """Queue a plan; its name."""
-        return fedcore("run", self.plan(*layers), "--home", self.home, "--detach", cwd=self.root).stdout.strip()
+        """What ``fedcore run PLAN --detach`` does, without a new process that imports torch first; the run's name."""
+        return RunStore(self.home / "runs").submit(deployable(RunPlan.from_toml(self.plan(*layers))))
 
     def wait_for_end(self, run: str, *, seconds: float = 120.0) -> str:
         store = RunStore(self.home / "runs")

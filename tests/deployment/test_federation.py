@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fedcore.events import missing_heads, verify_events
+from fedcore.events import missing_heads, read_events, verify_events
 from fedcore.plan import RunPlan
 from fedcore_simulations import simulate
 from tests.deployment.federation import (
@@ -49,17 +49,16 @@ def test_digits_with_privacy_on_three_clients_ends_well_and_can_be_followed(fede
     assert summary["warnings"] == []
 
     run = federation.home / "runs" / summary["command"].split()[-1]
+    status = json.loads(fedcore("client", "status", "--home", "client-0", "--json", cwd=federation.root).stdout)
+    assert status["budgets"]["private"]["charges"] == 5
+    assert status["budgets"]["private"]["epsilon"] <= 8.01
     assert verify_events(run / "events.jsonl") == []
+    heads = {event["hash"] for event in read_events(run / "events.jsonl")}
     for client in CLIENTS:
         log = federation.root / client / "events.jsonl"
         assert verify_events(log) == []
         assert missing_heads(log, run / "events.jsonl", party=client) == []
-        status = json.loads(fedcore("client", "status", "--home", client, "--json", cwd=federation.root).stdout)
-        assert status["budgets"]["private"]["charges"] == 5
-        assert status["budgets"]["private"]["epsilon"] <= 8.01
-        heads = {event["hash"] for event in map(json.loads, (run / "events.jsonl").read_text().splitlines())}
-        told = [event for event in map(json.loads, log.read_text().splitlines()) if event.get("run") == run.name]
-        seen = {event["peer_head"] for event in told if "peer_head" in event}
+        seen = {event["peer_head"] for event in read_events(log) if event.get("run") == run.name and "peer" in event}
         assert seen
         assert seen <= heads
 
@@ -98,7 +97,8 @@ def test_a_second_server_on_one_home_is_refused_at_once(federation):
 
 
 def test_a_killed_client_is_named_and_used_again_when_it_comes_back(federation):
-    name = federation.submit(repeatable(federation={"rounds": 300, "quorum": 2, "round-timeout-seconds": 8.0}))
+    plan = federation.plan(repeatable(federation={"rounds": 300, "quorum": 2, "round-timeout-seconds": 4.0}))
+    name = fedcore("run", plan, "--home", federation.home, "--detach", cwd=federation.root).stdout.strip()
     federation.wait_for_rounds(name, 1)
     federation.kill("client-2")
     missed = wait_until(

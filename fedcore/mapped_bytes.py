@@ -1,0 +1,56 @@
+"""Bytes of the size of a model that lie in a file, and are looked at slice by slice.
+
+What was looked at is let go of: its pages stay in the system's cache, which shrinks when memory is short, and
+not in the process. Imports neither torch nor numpy, for the processes that only pass a model on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+SLICE_BYTES = 16 * 2**20
+_SMALLEST_FILE = 64 * 2**20
+
+
+def scratch_bytes(size: int) -> memoryview:
+    """Zeros that may be written; in a file without a name where they are many."""
+    if size < _SMALLEST_FILE:
+        return memoryview(bytearray(size))
+    with tempfile.TemporaryFile() as file:
+        file.truncate(size)
+        return memoryview(mmap.mmap(file.fileno(), size))
+
+
+def mapped_file(path: Path | None) -> memoryview:
+    """The bytes of a file, read as they are looked at; none where there is no file."""
+    if path is None or path.stat().st_size == 0:
+        return memoryview(b"")
+    with path.open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def let_go(data: object) -> None:
+    """Give the pages of mapped bytes back; they are read again when they are looked at again."""
+    mapping = data.obj if isinstance(data, memoryview) else data
+    if isinstance(mapping, mmap.mmap):
+        mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def pieces(data: memoryview | bytes) -> Iterator[memoryview]:
+    """The bytes in order, 16 MiB at a time, each let go of when the next is taken."""
+    view = memoryview(data)
+    for start in range(0, len(view), SLICE_BYTES):
+        yield view[start : start + SLICE_BYTES]
+        let_go(data)
+
+
+def sha256(data: memoryview | bytes) -> str:
+    """Hexadecimal SHA-256."""
+    digest = hashlib.sha256()
+    for piece in pieces(data):
+        digest.update(piece)
+    return digest.hexdigest()
