@@ -127,14 +127,24 @@ class Parameters:
         Raises:
             LayoutError: The model has other tensors; names the first difference.
         """
+        tensors = self._tensors_of(model)
+        with torch.no_grad():
+            for name, view in self:
+                tensors[name].copy_(view)
+
+    def lend_to(self, model: nn.Module) -> None:
+        """Make the tensors of `model` views of this buffer; raises as `copy_to`."""
+        tensors = self._tensors_of(model)
+        for name, view in self:
+            tensors[name].data = view
+
+    def _tensors_of(self, model: nn.Module) -> dict[str, Tensor]:
         tensors = dict(_federated_tensors(model))
         found = tuple((name, tuple(tensor.shape)) for name, tensor in tensors.items())
         expected = tuple(zip(self.layout.names, self.layout.shapes, strict=True))
         if found != expected:
             raise LayoutError(_first_difference(expected, found))
-        with torch.no_grad():
-            for name, view in self:
-                tensors[name].copy_(view)
+        return tensors
 
     def _check_layout(self, other: Parameters) -> None:
         if other.layout is not self.layout and other.layout != self.layout:
@@ -150,9 +160,7 @@ def bind(model: nn.Module, dtype: torch.dtype, device: torch.device) -> Paramete
     model.to(device=device, dtype=dtype)
     parameters = Parameters.from_model(model, dtype)
     parameters = Parameters(parameters.buffer.to(device), parameters.layout)
-    tensors = dict(_federated_tensors(model))
-    for name, view in parameters:
-        tensors[name].data = view
+    parameters.lend_to(model)
     return parameters
 
 

@@ -77,8 +77,8 @@ class FederationSection(_Section):
     )
     max_update_norm: Positive = Field(
         1e9,
-        description="an update of a larger Euclidean norm is rejected (`NORM`); the default catches only what is absurd, "
-        "and a few times the `update_norm` of usual rounds also catches what is harmful",
+        description="an update of a larger Euclidean norm is rejected (`NORM`); the default catches what is absurd, "
+        "and a few times the `update_norm` of usual rounds also what is harmful",
     )
     server_optimizer: Literal["sgd", "adam", "yogi", "adagrad"] = Field(
         "sgd", description="how the mean update is applied to the model"

@@ -26,6 +26,7 @@ from fedcore_clients.app_process import AppProcess, AppSettings
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.fleet import Fleet, Incoming, connect
 from fedcore_clients.guard import Guard, Refusal, Request
+from fedcore_clients.policy.request_facts import RequestFacts
 from fedcore_clients.policy.settings import Policy
 
 _log = logging.getLogger("fedcore.client")
@@ -67,6 +68,7 @@ class Agent:
         self._policy = Policy.from_toml(home.policy)
         self._guard = Guard(home, self._policy, lambda: datetime.now(UTC))
         self._state: dict[str, Any] = {"pid": os.getpid(), "requests": 0, "refused": 0}
+        self._fitting: tuple[str, int] | None = None
         self._spool = _empty_directory(home.spool)
         self._app = AppProcess(
             AppSettings(
@@ -126,41 +128,55 @@ class Agent:
         """Answer one message; whatever is wrong with it costs that message only."""
         self._state["requests"] += 1
         try:
-            fleet.reply(incoming, self._worked_on(fleet, incoming))
-        except Refusal as refusal:
-            self._state["refused"] += 1
-            self._tell(f"refused: {refusal}")
-            fleet.reply(incoming, self._guard.refuse(refusal))
+            fleet.reply(incoming, self._signed_answer(fleet, incoming))
         except (TrustError, DataError, StorageError) as error:
-            self._state["refused"] += 1
-            self._guard.events.append("dropped", reason=str(error)[:500])
             self._tell(f"dropped a message: {error}")
-            fleet.fail(incoming)
+            self._drop(fleet, incoming, "dropped", reason=str(error)[:500])
         except DeploymentError:
             raise
         except Exception as error:  # a fault of ours must not end the service, nor its text leave
             _log.exception("a request could not be answered")
-            self._guard.events.append("failed", kind=type(error).__name__)
-            fleet.fail(incoming)
+            self._drop(fleet, incoming, "failed", kind=type(error).__name__)
+
+    def _drop(self, fleet: Fleet, incoming: Incoming, event: str, **facts: str) -> None:
+        """Answer with an error that tells nothing."""
+        self._state["refused"] += 1
+        with suppress(StorageError):  # a full disk must not end the client for want of a log
+            self._guard.events.append(event, **facts)
+        fleet.fail(incoming)
+
+    def _signed_answer(self, fleet: Fleet, incoming: Incoming) -> RecordDict:
+        try:
+            return self._worked_on(fleet, incoming)
+        except Refusal as refusal:
+            self._state["refused"] += 1
+            self._tell(f"refused: {refusal}")
+            return self._guard.refuse(refusal)
 
     def _worked_on(self, fleet: Fleet, incoming: Incoming) -> RecordDict:
         request = self._guard.receive(incoming.content)
-        if request.facts is None:
+        facts = request.facts
+        if facts is None:
             fleet.confirm(incoming)
             return self._guard.introduce(request)
+        self._check_layout(request, facts)
         array = self._fetched(incoming, request)
         fleet.confirm(incoming)
         self._guard.charge(request)
-        facts = request.facts
         self._tell(f"{facts.kind}: run {facts.run}, round {facts.round}")
         self._note(run=facts.run, round=facts.round, kind=facts.kind)
-        reply = self._computed(request, request.content, array)
-        return self._guard.release(request, reply)
+        return self._guard.release(request, self._asked(facts.kind, request, array))
 
-    def _computed(self, request: Request, content: RecordDict, array: Path) -> RecordDict:
-        kind = request.envelope.place.kind
+    def _check_layout(self, request: Request, facts: RequestFacts) -> None:
+        """Have the child compare the declared model with the task's: before it is fetched or charged, once a plan."""
+        declared = (facts.plan.sha256, facts.model_bytes)
+        if declared != self._fitting:
+            self._asked("query.layout", request, None)
+            self._fitting = declared
+
+    def _asked(self, kind: str, request: Request, array: Path | None) -> RecordDict:
         try:
-            return self._app.ask(kind, content, array, limit_seconds=self._policy.limits.seconds_per_task)
+            return self._app.ask(kind, request.content, array, limit_seconds=self._policy.limits.seconds_per_task)
         except RefusedError as error:
             raise Refusal(request.envelope, error) from error
 
@@ -195,7 +211,8 @@ class Agent:
         finally:
             self._app.stop()
             self._note(connected=False, pid=None)
-            self._guard.events.append("stopped")
+            with suppress(StorageError):
+                self._guard.events.append("stopped")
 
 
 @contextmanager

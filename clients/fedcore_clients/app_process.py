@@ -20,7 +20,16 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedcore.errors import DataError, DeviceError, FedcoreError, PlanError, PrivacyError, RefusedError, TaskError
+from fedcore.errors import (
+    DataError,
+    DeviceError,
+    FedcoreError,
+    LayoutError,
+    PlanError,
+    PrivacyError,
+    RefusedError,
+    TaskError,
+)
 
 if TYPE_CHECKING:
     from flwr.app import Message, RecordDict
@@ -35,6 +44,7 @@ _CODES: tuple[tuple[type[FedcoreError], str], ...] = (
     (PrivacyError, "PRIVACY"),
     (DataError, "DATA"),
     (DeviceError, "DEVICE"),
+    (LayoutError, "LAYOUT"),
     (TaskError, "TASK"),
     (PlanError, "PLAN"),
 )
@@ -68,7 +78,7 @@ class AppProcess:
         """Run one request in the child.
 
         Args:
-            kind: ``train`` or ``evaluate``.
+            kind: ``train``, ``evaluate``, or ``query.layout``: whether the model fits, before data is opened.
             content: The request, its array's data left out.
             array: File with the array's bytes.
 

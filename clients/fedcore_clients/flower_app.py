@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import torch
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from fedcore.errors import PrivacyError, TaskError
+from fedcore.errors import DataError, LayoutError, PrivacyError, TaskError
 from fedcore.plan import RunPlan
 from fedcore.task import Task
 from fedcore.transforms import UpdateTransform
+from fedcore.wire.records import check_declared_array
 from fedcore.wire.replies import pack_name, pack_report, pack_update
 from fedcore.wire.requests import unpack_evaluate_request, unpack_plan, unpack_train_request
 from fedcore_clients.device import resolve_device
@@ -52,17 +52,22 @@ def build_client_app(
     def who(message: Message, context: Context) -> Message:
         return Message(pack_name(name(context)), reply_to=message)
 
+    @app.query("layout")
+    def layout(message: Message, context: Context) -> Message:
+        desk.check_layout(message)
+        return Message(pack_name(name(context)), reply_to=message)
+
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        local, client = desk.ready(message, context)
+        local = desk.check_layout(message)
         request = unpack_train_request(message.content, local.parameters.layout)
-        return Message(pack_update(train_locally(local, client, request)), reply_to=message)
+        return Message(pack_update(train_locally(local, desk.client(local, context), request)), reply_to=message)
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
-        local, client = desk.ready(message, context)
+        local = desk.check_layout(message)
         request = unpack_evaluate_request(message.content, local.parameters.layout)
-        return Message(pack_report(evaluate_locally(local, client, request)), reply_to=message)
+        return Message(pack_report(evaluate_locally(local, desk.client(local, context), request)), reply_to=message)
 
     return app
 
@@ -86,18 +91,29 @@ class _Desk:
         self._local: LocalModel | None = None
         self._clients: dict[int, Client] = {}
 
-    def ready(self, message: Message, context: Context) -> tuple[LocalModel, Client]:
-        """The model and the client's data for the plan of `message`."""
+    def check_layout(self, message: Message) -> LocalModel:
+        """The model for the plan of `message`, where the one in the message fits it; no data is opened.
+
+        Raises:
+            LayoutError: The message declares another model.
+        """
         plan = unpack_plan(message.content)
         if self._local is None or self._local.plan.sha256 != plan.sha256:
             self._local, self._clients = self._model(plan), {}
+        try:
+            check_declared_array(message.content, self._local.parameters.layout)
+        except DataError as error:
+            raise LayoutError(f"the model received is not the one of the task installed here: {error}") from error
+        return self._local
+
+    def client(self, local: LocalModel, context: Context) -> Client:
+        """The client's data for the plan of `local`."""
         if context.node_id not in self._clients:
-            dtype: torch.dtype = self._local.dtype
-            client = self._load(context, plan)
-            if self._local.privacy is not None:
+            client = self._load(context, local.plan)
+            if local.privacy is not None:
                 probe_isolation(self._task, self._task.build_model(), client.training)
-            self._clients[context.node_id] = client.to(dtype=dtype, device=self._local.device)
-        return self._local, self._clients[context.node_id]
+            self._clients[context.node_id] = client.to(dtype=local.dtype, device=local.device)
+        return self._clients[context.node_id]
 
     def _model(self, plan: RunPlan) -> LocalModel:
         if plan.privacy.noise == "test" and not self._allow_test_noise:

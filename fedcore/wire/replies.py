@@ -14,7 +14,7 @@ from fedcore.errors import DataError, UpdateRejectedError
 from fedcore.messages import ClientReport, ClientUpdate
 from fedcore.metrics import Metrics
 from fedcore.privacy.plan import PrivacyEvent
-from fedcore.wire.records import HEADER, array_and_header, header_of, integer_in, json_in, parameters_of
+from fedcore.wire.records import ARRAYS, HEADER, array_and_header, header_of, integer_in, json_in, parameters_of
 
 if TYPE_CHECKING:
     from fedcore.parameters import Layout
@@ -87,6 +87,7 @@ def unpack_update(content: RecordDict, layout: Layout, *, client: str) -> Client
     """
     try:
         header = header_of(content)
+        _expect_records(content, {ARRAYS, HEADER, _METRICS})
         _expect_sender(header, client)
         return ClientUpdate(
             client=client,
@@ -115,6 +116,7 @@ def unpack_report(content: RecordDict, *, client: str) -> ClientReport:
     """
     try:
         header = header_of(content)
+        _expect_records(content, {HEADER, _METRICS})
         _expect_sender(header, client)
         tables = {name: GroupTable.from_json(table) for name, table in json_in(header, "tables", dict).items()}
         return ClientReport(
@@ -142,7 +144,7 @@ def metrics_in(content: RecordDict) -> Metrics:
         kind, _, name = key.partition(".")
         if kind not in parts or not name or isinstance(value, list):
             raise DataError("expected metrics as sum.NAME and count.NAME, each one number")
-        parts[kind][name] = float(value)
+        parts[kind][name] = _as_float(value)
     return Metrics(sums=parts["sum"], counts=parts["count"])
 
 
@@ -157,8 +159,20 @@ def event_in(header: Mapping[str, Any]) -> PrivacyEvent | None:
             noise_multiplier=float(event["noise-multiplier"]),
             steps=int(event["steps"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError("the privacy event is malformed") from error
+
+
+def _as_float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:  # JSON's whole numbers have no end
+        raise DataError("expected metrics that fit into a float") from error
+
+
+def _expect_records(content: RecordDict, names: set[str]) -> None:
+    if set(content) != names:
+        raise DataError(f"expected the records {', '.join(sorted(names))} in the reply, and no others")
 
 
 def _expect_sender(header: Mapping[str, Any], client: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection
+from dataclasses import replace
 
 from fedcore.audit.groups import GroupTable
 from fedcore.errors import UpdateRejectedError

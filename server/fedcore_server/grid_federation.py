@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from flwr.app import ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import Array, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 
 from fedcore.errors import DataError, UpdateRejectedError
 from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
@@ -180,15 +180,23 @@ class GridFederation:
         if (code := refusal_in(content)) is not None:
             raise UpdateRejectedError(client, "REFUSED", f"the client refused: {code}")
         if layout is not None:
-            array = check_declared_array(content, layout)
-            if array.dtype != self._plan.training.precision:
-                raise DataError(f"expected an array of {self._plan.training.precision}, found {array.dtype}")
+            array = self._expected_array(content, client, layout)
             if ARRAYS in arrival.arrays:  # a small one has come inside its record
                 receive_array(array, partial(arrival.chunks, arrival.arrays[ARRAYS][PARAMETERS]))
         elif ARRAYS in content:
             raise DataError("expected no array in this reply")
         self._letters.check_array(content, envelope)
         return content
+
+    def _expected_array(self, content: RecordDict, client: str, layout: Layout) -> Array:
+        """The one array of an update, by what it is declared to be."""
+        try:
+            array = check_declared_array(content, layout)
+        except DataError as error:
+            raise UpdateRejectedError(client, "LAYOUT", str(error)) from error
+        if array.dtype != (precision := self._plan.training.precision):
+            raise UpdateRejectedError(client, "LAYOUT", f"expected an array of {precision}, found {array.dtype}")
+        return array
 
     def _ask(
         self, kind: str, letters: Mapping[int, tuple[RecordDict, Envelope]], timeout_seconds: float

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import nn
 
 import fedcore
 from fedcore.audit.report import BiasReport
 from fedcore.files import append_line
+from fedcore.mapped_bytes import mapped_file, sha256
 from fedcore.plan import RunPlan
 from fedcore.privacy.plan import NoiseKind, PrivacyPlan, Relation
 from fedcore.privacy.statement import privacy_statement
@@ -37,7 +38,7 @@ class Results:
     """
 
     model: nn.Module
-    weights: bytes
+    weights: memoryview
     summary: Mapping[str, Any]
     privacy: Mapping[str, Any] | None
     bias: BiasReport | None
@@ -90,8 +91,8 @@ def build_results(
         took_part: Who took part, from `participation`; deployments only.
     """
     model = _released_model(task, plan, outcome)
-    weights = save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
-    model_sha256 = hashlib.sha256(weights).hexdigest()
+    weights = _serialised(model)
+    model_sha256 = sha256(weights)
     privacy = PrivacyPlan.from_run_plan(plan)
     statement = (
         privacy_statement(
@@ -134,13 +135,24 @@ def build_results(
 
 
 def _released_model(task: Task, plan: RunPlan, outcome: Outcome) -> nn.Module:
-    """The model as it is released: frozen parameters as the seed makes them, the rest as trained."""
+    """The model as it is released: frozen parameters as the seed makes them, the rest as trained.
+
+    It shares the memory of the state's parameters: there may be no room for it twice.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(plan.federation.seed, "model"))
         model = task.build_model()
     model.to(outcome.state.parameters.buffer.dtype)
-    outcome.state.released.copy_to(model)
+    outcome.state.released.lend_to(model)
     return model.eval()
+
+
+def _serialised(model: nn.Module) -> memoryview:
+    """The model in the format of safetensors, in a file that has no name any more."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "model.safetensors"
+        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
+        return mapped_file(path)
 
 
 def _verdict(bias: BiasReport | None) -> str | None:

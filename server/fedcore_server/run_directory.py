@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.errors import RunDirectoryError, StorageError
-from fedcore.files import append_line, write_whole
+from fedcore.files import append_line, place_whole, write_whole
+from fedcore.mapped_bytes import pieces
 from fedcore.plan import RunPlan
 from fedcore_server.checkpoint import load_checkpoint, save_checkpoint
 from fedcore_server.driver import RoundRecord
@@ -90,9 +91,15 @@ class RunDirectory:
         """Write one of the JSON files."""
         write_whole(self.path / name, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
-    def write_model(self, content: bytes) -> None:
+    def write_model(self, content: memoryview) -> None:
         """Write the released model."""
-        write_whole(self.path / "model.safetensors", content)
+
+        def write(aside: Path) -> None:
+            with aside.open("wb") as file:
+                for piece in pieces(content):
+                    file.write(piece)
+
+        place_whole(self.path / "model.safetensors", write)
 
     def _lines(self) -> list[str]:
         if not (self.path / "rounds.jsonl").exists():

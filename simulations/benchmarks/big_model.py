@@ -9,19 +9,21 @@ from torch import Tensor, nn
 
 from fedcore import Examples, Regression
 
-_ROWS = 16
+_ROWS, _LAYERS = 16, 25
 
 
 class _Weights(nn.Module):
-    """Random numbers, of which the first few are used; random, so that no two pieces of it are alike."""
+    """Layers of random numbers, of which the first few are used; random, so that no two pieces are alike."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.weights = nn.Parameter(torch.randn(size))
+        sizes = [size // _LAYERS] * _LAYERS if size >= 4 * _LAYERS else [size]
+        sizes[0] += size - sum(sizes)
+        self.layers = nn.ParameterList(torch.randn(each) for each in sizes)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Predict from the first weights; every weight gets a gradient, most of them zero."""
-        return inputs @ self.weights[: inputs.shape[1], None]
+        """Predict from each layer's first weights; every weight gets a gradient, most of them zero."""
+        return inputs @ torch.stack([layer[: inputs.shape[1]] for layer in self.layers]).sum(0)[:, None]
 
 
 class BigModel(Regression):

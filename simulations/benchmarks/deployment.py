@@ -110,14 +110,20 @@ def _report(found: dict[str, list[Measured]], model_bytes: int) -> None:
             continue
         seconds = [each for turn in measured for each in turn.seconds]
         medians[side] = statistics.median(seconds)
-        driver, client = max(turn.driver for turn in measured), max(turn.client for turn in measured)
+        driver = _size(max(turn.driver for turn in measured), model_bytes)
+        client = _size(max(turn.client for turn in measured), model_bytes)
         print(
             f"{side:8} median {medians[side]:7.2f} s a round ({min(seconds):.2f} to {max(seconds):.2f}, "
-            f"{len(seconds)} rounds); peak memory: driver {driver / 1e6:.0f} MB ({driver / model_bytes:.1f} x the "
-            f"model), client {client / 1e6:.0f} MB ({client / model_bytes:.1f} x)"
+            f"{len(seconds)} rounds); peak memory: driver {driver}, client {client}"
         )
     if len(medians) == 2:
         print(f"ratio    {medians['flower'] / medians['fedcore']:7.1f} x as many rounds in the same time as Flower")
+
+
+def _size(num_bytes: int, model_bytes: int) -> str:
+    """In megabytes, and in models where the model is not next to nothing."""
+    times = f" ({num_bytes / model_bytes:.1f} x the model)" if model_bytes > 10_000_000 else ""
+    return f"{num_bytes / 1e6:.0f} MB{times}"
 
 
 def _fedcore(directory: Path, size: int, rounds: int) -> Measured:

@@ -94,7 +94,7 @@ def test_closing_a_round_changes_neither_state_nor_request():
         (build_update("a", float("inf"), 0, 0), "NONFINITE"),
         (build_update("a", 1, 1), "LAYOUT"),
         (build_update("a", 1, 1, 1, num_examples=-60), "WEIGHT"),
-        (build_update("a", 1, 1, 1, num_examples=10**18), "WEIGHT"),
+        (build_update("a", 1e10, 1, 1), "NORM"),
         (build_update("a", 1, 1, 1, num_examples=None), "WEIGHT"),
         (replace(build_update("a", 1, 1, 1), privacy_event=build_privacy().event(1)), "PRIVACY"),
         (replace(build_update("a", 1, 1, 1), metrics=metric("loss", 1e308)), "METRICS"),
@@ -111,6 +111,14 @@ def test_a_bad_reply_costs_that_reply_and_nothing_else(update, code):
     alone, _ = close(build_plan(), good)
     assert [rejection.code for rejection in report.rejected] == [code]
     assert torch.equal(state.parameters.buffer, alone.parameters.buffer)
+
+
+def test_a_client_weighs_by_its_examples_up_to_the_plans_cap():
+    plan = build_plan(federation={"max_examples": 100})
+    claimed = [build_update("a", 3, 0, 0, num_examples=10**18), build_update("b", 0, 3, 0, num_examples=50)]
+    state, report = close(plan, claimed, state=state_of(0.0, 0.0, 0.0))
+    assert torch.allclose(state.parameters.buffer, torch.tensor([2.0, 1.0, 0.0]))
+    assert report.num_examples == {"a": 100, "b": 50}
 
 
 def test_an_update_made_with_less_noise_than_the_plans_is_rejected():

@@ -1,0 +1,86 @@
+"""One plan, driven through Flower's own messages in this process."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flwr.app import Context, RecordDict
+
+from fedcore.events import EventLog
+from fedcore.plan import RunPlan
+from fedcore_clients.flower_app import build_client_app
+from fedcore_server.driver import Outcome, RoundRecord
+from fedcore_server.flower_app import build_server_app
+from fedcore_server.state import ServerState
+from fedcore_simulations.preparation import prepare
+from tests.builders import TinyTask, build_plan
+from tests.flower.in_memory_grid import Consortium, InMemoryGrid
+
+PLANS: dict[str, dict[str, dict[str, Any]]] = {
+    "FedAvg with weights": {},
+    "FedProx and server Adam": {
+        "federation": {"server_optimizer": "adam", "server_learning_rate": 0.05},
+        "training": {"proximal_mu": 0.1},
+    },
+    "a cohort of two and momentum at the clients": {
+        "federation": {"cohort_size": 2, "server_momentum": 0.5, "averaging": 0.5},
+        "training": {"optimizer_options": {"momentum": 0.9}},
+    },
+    "record-level privacy with test noise": {
+        "privacy": {"unit": "record", "noise_multiplier": 0.5, "noise": "test", "steps_per_round": 3}
+    },
+}
+
+
+def plan_of(name: str, precision: str = "float64") -> RunPlan:
+    sections = {key: dict(value) for key, value in PLANS[name].items()}
+    sections["training"] = {**sections.get("training", {}), "precision": precision}
+    sections["federation"] = {"weighting": None, **sections.get("federation", {})}
+    return build_plan(task={"name": "tests.builders:TinyTask"}, audit={"sensitive": ["sex"]}, **sections)
+
+
+def through_flower(
+    plan: RunPlan,
+    *,
+    allow_test_noise: bool = True,
+    load: Any = None,
+    consortium: Consortium | None = None,
+    make_grid: Callable[..., InMemoryGrid] = InMemoryGrid,
+    on_round: Callable[[RoundRecord, ServerState], None] = lambda record, state: None,
+    **grid: Any,
+) -> tuple[Outcome, list[dict[str, Any]]]:
+    """The outcome, and the lines of the journal.
+
+    Args:
+        make_grid: Given the rest of the arguments.
+    """
+    ready = prepare(TinyTask(), plan)
+    clients = {client.name: client for client in ready.clients}
+    app = build_client_app(
+        TinyTask(),
+        allow_test_noise=allow_test_noise,
+        name=lambda context: context.node_config["name"],
+        load=load or (lambda context, _: clients[context.node_config["name"]]),
+    )
+    consortium = consortium or Consortium.of(clients)
+    outcomes: list[Outcome] = []
+    rounds: list[dict[str, Any]] = []
+
+    def keep(record: RoundRecord, state: ServerState) -> None:
+        rounds.append(record.to_json())
+        on_round(record, state)
+
+    with tempfile.TemporaryDirectory() as directory:
+        server = build_server_app(
+            TinyTask(),
+            ready.plan,
+            consortium.letters(EventLog(Path(directory) / "events.jsonl")),
+            on_round=keep,
+            on_end=outcomes.append,
+            hooks=ready.hooks,
+        )
+        server(make_grid(app, consortium, **grid), Context(1, 1, {}, RecordDict(), {}))
+    return outcomes[0], rounds
