@@ -71,8 +71,8 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
         raise StorageError(f"the event log {path} cannot be read: {error.strerror}") from error
     for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         try:
-            event = json.loads(line)
-        except ValueError as error:
+            event = json.loads(line, parse_constant=_no_number)
+        except (ValueError, RecursionError) as error:
             raise StorageError(f"the event log {path} is damaged at line {number}: it is no JSON") from error
         if not isinstance(event, dict):
             raise StorageError(f"the event log {path} is damaged at line {number}: expected a JSON object")
@@ -112,6 +112,10 @@ def missing_heads(path: Path, witness: Path, *, party: str) -> list[str]:
     ]
 
 
+def _no_number(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
 def _hash(line: Mapping[str, Any]) -> str:
     canonical = json.dumps(line, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
@@ -128,6 +132,6 @@ def _last_event(path: Path) -> tuple[int, str]:
             try:
                 event = json.loads(whole[:-1].rsplit(b"\n", 1)[-1])
                 return int(event["number"]), str(event["hash"])
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
                 raise StorageError(f"the event log {path} is damaged: its last line is no event") from error
     return 0, FIRST_HEAD

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -10,7 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ from flwr.app import RecordDict
 
 from fedcore.errors import DataError, DeploymentError, RefusedError, StorageError, TrustError
 from fedcore.files import write_whole
+from fedcore.lock import holding
 from fedcore.mapped_bytes import mapped_file
 from fedcore.wire.records import one_array
 from fedcore_clients.app_process import AppProcess, AppSettings
@@ -76,6 +76,7 @@ class Agent:
                 data=settings.data,
                 device=settings.device,
                 allow_test_noise=self._policy.privacy.allow_test_noise,
+                min_examples=self._policy.release.min_examples,
                 spool=self._spool,
             )
         )
@@ -215,19 +216,13 @@ class Agent:
                 self._guard.events.append("stopped")
 
 
-@contextmanager
-def only_one(lock: Path) -> Iterator[None]:
-    """Hold the home's lock.
+def only_one(home: ClientHome) -> AbstractContextManager[None]:
+    """Hold the lock that keeps a second process from being this client.
 
     Raises:
         DeploymentError: Another process holds it.
     """
-    with lock.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DeploymentError(f"a client runs in {lock.parent} already; stop it first, or use its home") from None
-        yield
+    return holding(home.lock, busy=f"a client runs in {home.path} already; stop it first, or use its home")
 
 
 def _check_room(directory: Path, num_bytes: int) -> None:

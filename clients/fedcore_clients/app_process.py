@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from flwr.clientapp import ClientApp
 
     from fedcore.plan import RunPlan
+    from fedcore.task import Task
+    from fedcore_clients.local_model import Client
 
 _log = logging.getLogger("fedcore.client")
 
@@ -57,12 +59,14 @@ class AppSettings:
     Attributes:
         data: Path of each data set by its name.
         device: Where to train; ``None`` leaves it to the plan.
+        min_examples: Training rows below which nothing is computed.
     """
 
     client: str
     data: Mapping[str, Path]
     device: str | None
     allow_test_noise: bool
+    min_examples: int = 1
     spool: Path
 
 
@@ -153,13 +157,14 @@ class _InstalledApps:
 
         try:
             reply = self._run(job)
+        except RefusedError as error:
+            return {"failed": error.code, "why": str(error)}
         except FedcoreError as error:
             code = next((code for kind, code in _CODES if isinstance(error, kind)), "FAILED")
-            return {"failed": code, "why": str(error)}
+            foreign = error.__cause__ if isinstance(error, TaskError) else None
+            return {"failed": code, "why": str(error) if foreign is None else _kind_and_place(foreign)}
         except Exception as error:
-            # The text of a foreign exception may quote a row, so that only its kind and place are kept.
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            return {"failed": "FAILED", "why": f"{type(error).__name__} in {place.filename}, line {place.lineno}"}
+            return {"failed": "FAILED", "why": _kind_and_place(error)}
         _spill(reply, self._settings.spool / "reply.bin")
         return {"failed": None, "content": to_plain(reply)}
 
@@ -178,7 +183,6 @@ class _InstalledApps:
         from fedcore.plugins import load_object
         from fedcore.tasks.registry import load_task
         from fedcore_clients.flower_app import build_client_app
-        from fedcore_clients.owner_data import load_client
 
         section = (plan.task, plan.federation.transforms)
         if self._app is None or self._task_section != section:
@@ -186,7 +190,7 @@ class _InstalledApps:
             self._app = build_client_app(
                 task,
                 name=lambda _: settings.client,
-                load=lambda _, plan: load_client(task, plan, settings.client, settings.data.get(data_name(plan))),
+                load=lambda _, plan: self._load(task, plan),
                 # The parent's policy has allowed each of these names.
                 transforms={name: load_object(name, what="update transform") for name in plan.federation.transforms},
                 allow_test_noise=settings.allow_test_noise,
@@ -194,6 +198,21 @@ class _InstalledApps:
             )
             self._task_section = section
         return self._app
+
+    def _load(self, task: Task, plan: RunPlan) -> Client:
+        from fedcore_clients.owner_data import load_client
+
+        settings = self._settings
+        client = load_client(task, plan, settings.client, settings.data.get(data_name(plan)))
+        if len(client.training) < settings.min_examples:
+            raise RefusedError("MIN_COUNT", f"release.min-examples is {settings.min_examples}, and there are fewer")
+        return client
+
+
+def _kind_and_place(error: BaseException) -> str:
+    """What is kept of a foreign exception: its text may quote a row."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {place.filename}, line {place.lineno}"
 
 
 def data_name(plan: RunPlan) -> str:

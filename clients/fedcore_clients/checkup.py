@@ -9,10 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from fedcore.checkup.finding import Check, Finding, ok, problem, skipped, warning
-from fedcore.checkup.home import certificate, chain, is_locked, private_files
+from fedcore.checkup.home import certificate, chain, private_files
 from fedcore.checkup.machine import disk
 from fedcore.checkup.route import route
 from fedcore.errors import PlanError
+from fedcore.lock import is_locked
 from fedcore.plan import RunPlan
 from fedcore.privacy.accounting import rounded_up
 from fedcore.trust.roster import Roster

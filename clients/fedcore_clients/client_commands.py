@@ -48,7 +48,7 @@ def start(
     at.settings()
     if not at.policy.is_file():
         raise PlanError(f"no policy at {at.policy}; write one with: fedcore client policy --out {at.policy}")
-    with only_one(at.lock):
+    with only_one(at):
         agent = Agent(at, AgentSettings(data=_paths(data), device=device), tell=_tell)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: agent.stop())

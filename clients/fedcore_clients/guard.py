@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from flwr.app import Array, RecordDict
 
-from fedcore.errors import DataError, PlanError, RefusedError, TrustError
+from fedcore.errors import DataError, PlanError, RefusedError, TrustError, UpdateRejectedError
 from fedcore.events import EventLog, read_events
 from fedcore.files import write_whole
 from fedcore.mapped_bytes import let_go, pieces
@@ -105,7 +105,7 @@ class Guard:
         """
         try:
             check_array(request.content, request.envelope)
-            _check_finite(one_array(request.content))
+            _check_model(one_array(request.content), request.array_bytes)
             if request.facts is not None and request.facts.kind == "train":
                 self._spending.charge(request.facts, self._policy.privacy)
         except TrustError as error:
@@ -130,7 +130,7 @@ class Guard:
             self._check_reply(content, facts)
         except RefusedError as error:
             raise Refusal(request.envelope, error) from error
-        except DataError as error:
+        except (DataError, UpdateRejectedError) as error:
             raise Refusal(request.envelope, RefusedError("SCHEMA", str(error))) from error
         sealed = self._sealed(content, request.envelope)
         self.events.append("answered", **_told(request.envelope.place))
@@ -267,12 +267,14 @@ def _newest_requests(home: ClientHome) -> dict[tuple[str, str], tuple[int, int, 
     return newest
 
 
-def _check_finite(array: Array) -> None:
+def _check_model(array: Array, declared_bytes: int) -> None:
     """Refuse a model that is none.
 
     Raises:
         RefusedError: With the code ``MODEL``.
     """
+    if len(array.data) != declared_bytes:
+        raise RefusedError("MODEL", f"the model received has {len(array.data)} bytes, and not {declared_bytes}")
     for piece in pieces(array.data):
         if not np.isfinite(np.frombuffer(piece, np.dtype(array.dtype))).all():
             raise RefusedError("MODEL", "the model received holds numbers that are not finite")

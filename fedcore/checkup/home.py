@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
@@ -54,18 +53,6 @@ def certificate(name: str, path: Path, *, now: datetime, advice: str) -> Iterato
         yield warning(name, f"expires on {end:%Y-%m-%d}, in {(end - now).days} days", advice)
     else:
         yield ok(name, f"valid until {end:%Y-%m-%d}")
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock of a home; nothing is made or changed."""
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def chain(path: Path) -> Iterator[Finding]:

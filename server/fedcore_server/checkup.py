@@ -11,10 +11,11 @@ from datetime import datetime
 from pathlib import Path
 
 from fedcore.checkup.finding import Check, Finding, ok, problem, skipped, warning
-from fedcore.checkup.home import certificate, chain, is_locked, private_files
+from fedcore.checkup.home import certificate, chain, private_files
 from fedcore.checkup.machine import disk
 from fedcore.checkup.route import PULL, Unreachable, ask
 from fedcore.errors import DeploymentError, StorageError
+from fedcore.lock import is_locked
 from fedcore.plan import RunPlan
 from fedcore.trust.address import parse_address
 from fedcore.trust.invitation import Invitation

@@ -127,6 +127,7 @@ class FederationServer:
         if time.monotonic() >= self._clients_at:
             self._clients_at = time.monotonic() + _CLIENTS_SECONDS
             self._monitoring.clients([node.status for node in control.registered().values()])
+            self._monitoring.traffic(*self._superlink.traffic)
 
     def _start_next(self, access: SuperLinkAccess) -> None:
         name = self._store.next_queued()

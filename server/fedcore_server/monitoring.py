@@ -44,6 +44,7 @@ class Monitoring:
         self._health: HealthServer | None = None
         self._page: MetricsPage | None = None
         self._counted: Counter[str] = Counter()
+        self._moved = (0, 0)
         self.addresses: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -76,10 +77,11 @@ class Monitoring:
         if self._page is not None:
             self._page.set_clients(Counter(states))
 
-    def traffic(self, *, sent: int, received: int) -> None:
-        """Bytes that went through the public listener since the last call."""
+    def traffic(self, sent: int, received: int) -> None:
+        """Bytes that went through the public listener since the start."""
         if self._page is not None:
-            self._page.bytes_moved(sent=sent, received=received)
+            self._page.bytes_moved(sent=sent - self._moved[0], received=received - self._moved[1])
+            self._moved = (sent, received)
 
     def run(self, name: str, store: RunStore) -> None:
         """Count the rounds of a run that were not counted yet."""

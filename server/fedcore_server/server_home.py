@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from fedcore.errors import DeploymentError
+from fedcore.lock import holding, is_locked
 from fedcore_server.consortium_home import ConsortiumHome
 
 
@@ -29,25 +27,14 @@ class ServerHome:
         self.runs = path / "runs"
         self.lock = path / "lock"
 
-    @contextmanager
-    def only_server(self) -> Iterator[None]:
+    def only_server(self) -> AbstractContextManager[None]:
         """Hold the lock that keeps a second server out of this home.
 
         Raises:
             DeploymentError: Another process holds it.
         """
-        with self.lock.open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise DeploymentError(f"a server runs in {self.path} already; stop it first") from None
-            yield
+        return holding(self.lock, busy=f"a server runs in {self.path} already; stop it first")
 
     def is_served(self) -> bool:
         """Whether a server runs in this home."""
-        with self.lock.open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        return is_locked(self.lock)

@@ -12,10 +12,11 @@ import torch
 
 from fedcore.checkup import machine
 from fedcore.checkup.finding import Check, State, examine, ok
-from fedcore.checkup.home import certificate, chain, is_locked, private_files
+from fedcore.checkup.home import certificate, chain, private_files
 from fedcore.checkup.machine import TESTED, device, disk, limits, machine_checks, telemetry, versions
 from fedcore.errors import PlanError, TrustError
 from fedcore.events import EventLog
+from fedcore.lock import is_locked
 from fedcore_server.certificates import Authority, certificate_pem
 from tests.checkup.builders import states
 

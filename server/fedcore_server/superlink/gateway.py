@@ -43,6 +43,9 @@ class Gateway:
         requests_per_second: What one peer address may ask for on average, and `burst` at once.
         body_seconds: How long a body may take to come.
         waiting_bytes: What all bodies together may hold in memory.
+
+    Attributes:
+        received_bytes: Of all bodies let through so far; `sent_bytes` of all answers.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Gateway:
         self._rate = RateLimit(requests_per_second, burst)
         self._body_seconds = body_seconds
         self._waiting_bytes, self._waiting_limit = 0, waiting_bytes
+        self.received_bytes = self.sent_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -93,9 +97,17 @@ class Gateway:
             if status > 0:
                 await refuse(send, status)
             elif status == 0:
-                await self._app(scope, _replay(body, receive), send)
+                self.received_bytes += len(body)
+                await self._app(scope, _replay(body, receive), self._counting(send))
         finally:
             self._waiting_bytes -= sum(map(len, parts))
+
+    def _counting(self, send: Send) -> Send:
+        async def counted(event: Event) -> None:
+            self.sent_bytes += len(event.get("body", b""))
+            await send(event)
+
+        return counted
 
     async def _read(self, receive: Receive, parts: list[bytes]) -> int:
         """Read the body; return the status to refuse with, 0 for none, or -1 when the peer has gone."""

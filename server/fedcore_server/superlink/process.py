@@ -16,6 +16,7 @@ from fedcore.errors import DeploymentError
 from fedcore_server.superlink.application import SuperLinkSettings, close_database, flower_application, refuse_grpc
 from fedcore_server.superlink.asgi import Application
 from fedcore_server.superlink.certificate import check_certificate
+from fedcore_server.superlink.gateway import Gateway
 
 _START_SECONDS = 30.0
 _GRACE_SECONDS = 3.0
@@ -46,6 +47,7 @@ class SuperLink:
     _thread: threading.Thread | None = field(default=None, init=False, repr=False)
     _failure: BaseException | None = field(default=None, init=False, repr=False)
     _app: Any = field(default=None, init=False, repr=False)
+    _gateway: Gateway | None = field(default=None, init=False, repr=False)
 
     def start(self) -> None:
         """Listen; returns when both listeners serve.
@@ -80,6 +82,12 @@ class SuperLink:
             listener.close()
         close_database(self._app)
         self._servers, self._sockets, self._thread, self._app = [], [], None, None
+
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """Bytes sent to clients and received from them since the start."""
+        gateway = self._gateway
+        return (gateway.sent_bytes, gateway.received_bytes) if gateway is not None else (0, 0)
 
     @property
     def is_serving(self) -> bool:
@@ -130,10 +138,8 @@ class SuperLink:
         return _server(BearerGuard(app, bearer=self.bearer), lifespan="on")
 
     def _public_server(self, app: Application) -> Any:
-        from fedcore_server.superlink.gateway import Gateway
-
         settings = self.settings
-        gateway = Gateway(
+        self._gateway = Gateway(
             app,
             max_body_bytes=settings.max_body_bytes,
             requests_per_second=settings.requests_per_second,
@@ -142,7 +148,7 @@ class SuperLink:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(settings.certificate, settings.key)
-        return _server(gateway, lifespan="off", ssl_context_factory=lambda config, default: context)
+        return _server(self._gateway, lifespan="off", ssl_context_factory=lambda config, default: context)
 
 
 async def _hang_up(server: Any) -> None:

@@ -1,0 +1,201 @@
+"""The client's service: what it answers to whom, and that nothing that is asked of it ends it."""
+
+import errno
+import os
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+
+from fedcore import files
+from fedcore.errors import DeploymentError, RefusedError
+from fedcore.events import read_events, verify_events
+from fedcore.privacy.plan import PrivacyPlan
+from fedcore.trust.identity import COORDINATOR, Identity
+from fedcore.wire.replies import pack_update
+from fedcore_clients import agent as agent_module
+from fedcore_clients.agent import Agent, AgentSettings
+from tests.builders import build_parameters, build_update
+from tests.clients.site import SIZE, Site
+
+
+class Network:
+    """A server that has a few messages to deliver, after which the client is stopped."""
+
+    def __init__(self, *messages):
+        self.waiting = [Delivered(content) for content in messages]
+        self.replies, self.failed, self.confirmed = [], [], []
+        self.agent = None
+
+    def receive(self):
+        if not self.waiting:
+            self.agent.stop()
+            return None
+        return self.waiting.pop(0)
+
+    def confirm(self, incoming):
+        self.confirmed.append(incoming)
+
+    def reply(self, incoming, content):
+        self.replies.append(content)
+
+    def fail(self, incoming):
+        self.failed.append(incoming)
+
+
+class Delivered:
+    def __init__(self, content):
+        self.content = content
+
+    def chunks(self, *, max_bytes):
+        raise AssertionError("nothing is to be fetched")
+
+
+class Trainer:
+    """Stands for the child: answers as it is told, and notes what it was asked."""
+
+    def __init__(self, site, refusals=()):
+        self.site, self.refusals, self.asked = site, dict(refusals), []
+
+    def ask(self, kind, content, array, *, limit_seconds):
+        self.asked.append(kind)
+        if kind in self.refusals:
+            raise RefusedError(*self.refusals[kind])
+        privacy = PrivacyPlan.from_run_plan(self.site.plan).event(1)
+        update = build_update("north", *[0.5] * SIZE, num_examples=100, round=int(content["fedcore"]["round"]))
+        return pack_update(SimpleNamespace(**{**as_fields(update), "privacy_event": privacy}))
+
+    def stop(self):
+        pass
+
+
+def as_fields(update):
+    return {name: getattr(update, name) for name in ("client", "round", "difference", "num_examples", "metrics")}
+
+
+@pytest.fixture
+def site(tmp_path):
+    return Site(tmp_path)
+
+
+@pytest.fixture
+def serve(site, monkeypatch):
+    def serve(*messages, refusals=()):
+        network, trainer, told = Network(*messages), Trainer(site, refusals), []
+
+        @contextmanager
+        def connect(*_, **__):
+            yield network
+
+        monkeypatch.setattr(agent_module, "AppProcess", lambda _: trainer)
+        monkeypatch.setattr(agent_module, "connect", connect)
+        network.agent = Agent(site.home, AgentSettings(data={}), tell=told.append)
+        network.agent.run()
+        return SimpleNamespace(network=network, trainer=trainer, told=told)
+
+    return serve
+
+
+def codes(site, served):
+    return [dict(site.read(reply)[1]["fedcore"]).get("refused") for reply in served.network.replies]
+
+
+def test_a_request_by_the_rules_is_worked_on_and_answered(site, serve):
+    served = serve(site.request(), site.request(round=2))
+    assert codes(site, served) == [None, None]
+    assert served.trainer.asked == ["query.layout", "train", "train"]  # the layout once a plan
+    assert len(site.spends().splitlines()) == 2
+    assert verify_events(site.home.events) == []
+
+
+def test_n1_what_nobody_known_has_signed_gets_an_error_without_words_and_does_not_end_the_service(site, serve):
+    forged = site.request(letters=site.letters(identity=Identity.create(COORDINATOR)))
+    served = serve(forged, site.request())
+    assert len(served.network.failed) == 1
+    assert codes(site, served) == [None]
+    assert [event["event"] for event in read_events(site.home.events)][1] == "dropped"
+
+
+def test_a_refusal_is_told_before_anything_is_fetched_charged_or_opened(site, serve):
+    served = serve(site.request(cohort=("north",)))
+    assert codes(site, served) == ["COHORT"]
+    assert (served.trainer.asked, served.network.confirmed, site.spends()) == ([], [], b"")
+
+
+def test_n6_a_model_of_another_layout_is_told_before_anything_is_charged_or_opened(site, serve):
+    served = serve(site.request(), site.request(round=2), refusals={"query.layout": ("LAYOUT", "expected 7 numbers")})
+    assert codes(site, served) == ["LAYOUT", "LAYOUT"]
+    assert served.trainer.asked == ["query.layout", "query.layout"]
+    assert site.spends() == b""
+
+
+def test_n6_numbers_that_are_none_are_told_before_anything_is_charged_or_opened(site, serve):
+    served = serve(site.request(values=build_parameters(*[float("nan")] * SIZE).buffer))
+    assert codes(site, served) == ["MODEL"]
+    assert served.trainer.asked == ["query.layout"]
+    assert site.spends() == b""
+
+
+@pytest.mark.parametrize("code", ["TIME_LIMIT", "CRASHED", "FAILED"])
+def test_of_what_goes_wrong_in_the_child_a_code_leaves_and_the_charge_stays(site, serve, code):
+    served = serve(site.request(), site.request(round=2), refusals={"train": (code, "patient 4711 in rows.py, line 7")})
+    assert codes(site, served) == [code, code]
+    assert len(site.spends().splitlines()) == 2
+    assert all(b"4711" not in bytes(reply["envelope"]["records"]) for reply in served.network.replies)
+
+
+def test_f13_a_full_disk_costs_the_request_and_neither_the_client_nor_its_account(site, serve, monkeypatch):
+    real, broken = os.fsync, []
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    class FullAtTheSecond(Network):
+        def receive(self):
+            monkeypatch.setattr(files.os, "fsync", full if len(self.waiting) == 2 else real)
+            broken.append(len(self.waiting))
+            return super().receive()
+
+    monkeypatch.setattr(f"{__name__}.Network", FullAtTheSecond)
+    served = serve(site.request(), site.request(round=2), site.request(round=3))
+    assert codes(site, served) == [None, None]
+    assert len(served.network.failed) == 1
+    assert "the disk is full" in "".join(served.told)
+    assert [b'"round": 2' in line for line in site.spends().splitlines()] == [False, False]
+    assert verify_events(site.home.events) == []
+    assert [path.name for path in site.home.path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_f22_a_client_that_cannot_send_its_answer_has_charged_it_and_answers_no_second_time(site, serve, monkeypatch):
+    class Deaf(Network):
+        def reply(self, incoming, content):
+            self.agent.stop()
+            raise DeploymentError("the server does not answer")
+
+    sealed = site.request()
+    with monkeypatch.context() as context:
+        context.setattr(f"{__name__}.Network", Deaf)
+        serve(sealed)
+    spent = site.spends()
+    assert len(spent.splitlines()) == 1
+    assert codes(site, serve(sealed)) == ["STALE"]
+    assert site.spends() == spent
+
+
+def test_a_server_that_is_away_is_tried_again_until_the_client_is_stopped(site, monkeypatch):
+    told = []
+    monkeypatch.setattr(agent_module, "AppProcess", lambda _: Trainer(site))
+    monkeypatch.setattr(agent_module, "_FIRST_RETRY_SECONDS", 0.01)
+
+    @contextmanager
+    def away(*_, **__):
+        if len(told) == 3:
+            client.stop()
+        raise DeploymentError("the server does not answer (ConnectError)")
+        yield
+
+    monkeypatch.setattr(agent_module, "connect", away)
+    client = Agent(site.home, AgentSettings(data={}), tell=told.append)
+    client.run()
+    assert len(told) == 4
+    assert all("trying again in" in line for line in told)

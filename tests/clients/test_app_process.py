@@ -1,0 +1,141 @@
+"""The child that holds the data: whatever becomes of it, its parent goes on, and tells a code."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from flwr.app import RecordDict
+
+from fedcore.errors import RefusedError
+from fedcore.messages import TrainRequest
+from fedcore.parameters import Parameters
+from fedcore.wire.requests import pack_request
+from fedcore_clients.app_process import AppProcess, AppSettings
+from fedcore_server.rounds import init_state
+from tests.builders import TinyTask, build_layout, build_parameters, build_plan
+
+MOODS = ("well", "hangs", "dies", "raises")
+WARM_SECONDS = 60.0
+
+
+def plan_of(mood):
+    return build_plan(task={"name": "tests.clients.moods:Moody", "data": mood})
+
+
+def model() -> Parameters:
+    return init_state(TinyTask(), plan_of("well")).parameters
+
+
+def request_for(mood, parameters=None) -> RecordDict:
+    asked = TrainRequest(round=1, attempt=0, cohort=("north",), parameters=parameters or model())
+    return pack_request(asked, plan_of(mood))
+
+
+class Child:
+    """A child process, and the files of its client."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        (folder / "spool").mkdir()
+        for mood in MOODS:
+            (folder / f"{mood}.data").write_text(mood)
+        self.app = AppProcess(
+            AppSettings(
+                client="north",
+                data={mood: folder / f"{mood}.data" for mood in MOODS},
+                device="cpu",
+                allow_test_noise=False,
+                min_examples=20,
+                spool=folder / "spool",
+            )
+        )
+
+    def opened(self, mood):
+        return (self.folder / f"{mood}.opened").exists()
+
+    def ask(self, mood, kind="train", *, parameters=None, seconds=WARM_SECONDS):
+        content = request_for(mood, parameters)
+        array = self.folder / "spool" / "request.bin"
+        array.unlink(missing_ok=True)
+        array.write_bytes(content["arrays"]["parameters"].data)
+        return self.app.ask(kind, content, array, limit_seconds=seconds)
+
+    def refuses(self, code, *arguments, **options):
+        with pytest.raises(RefusedError) as caught:
+            self.ask(*arguments, **options)
+        assert caught.value.code == code, caught.value
+        return str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def child(tmp_path_factory):
+    child = Child(tmp_path_factory.mktemp("child"))
+    yield child
+    child.app.stop()
+
+
+def assert_serves(child):
+    assert set(child.ask("well")) == {"arrays", "fedcore", "metrics"}
+
+
+def test_f6_a_child_that_is_killed_in_the_midst_of_a_request_is_told_as_crashed_and_started_anew(child):
+    child.refuses("CRASHED", "dies")
+    assert child.opened("dies")
+    assert_serves(child)
+
+
+def test_f6_a_child_that_is_killed_between_two_requests_is_started_anew(child):
+    assert_serves(child)
+    os.kill(child.app.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{child.app.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
+        assert time.monotonic() < deadline
+    assert_serves(child)
+
+
+def test_f7_a_child_that_never_answers_is_ended_at_its_limit(child):
+    assert_serves(child)
+    started, hanging = time.monotonic(), child.app.pid
+    child.refuses("TIME_LIMIT", "hangs", seconds=1.0)
+    assert time.monotonic() - started < 10
+    with pytest.raises(ProcessLookupError):
+        os.kill(hanging, 0)
+    assert_serves(child)
+
+
+def test_f7_a_child_that_is_stopped_is_ended_at_its_limit(child):
+    assert_serves(child)
+    os.kill(child.app.pid, signal.SIGSTOP)
+    child.refuses("TIME_LIMIT", "well", seconds=1.0)
+    assert_serves(child)
+
+
+def test_what_the_data_raises_is_told_as_a_code_and_not_even_the_owner_sees_a_row(child):
+    why = child.refuses("TASK", "raises")
+    assert "KeyError" in why
+    assert "4711" not in why
+
+
+@pytest.mark.parametrize("kind", ["query.layout", "train", "evaluate"])
+def test_a_model_of_another_layout_is_refused_before_the_data_is_opened(child, kind):
+    (child.folder / "raises.opened").unlink(missing_ok=True)
+    for size in (1, model().layout.size + 1):
+        wrong = Parameters(build_parameters(*[0.0] * size).buffer, build_layout(size))
+        child.refuses("LAYOUT", "raises", kind, parameters=wrong)
+    assert not child.opened("raises")
+
+
+def test_a_model_that_fits_is_told_so_without_opening_the_data(child):
+    (child.folder / "hangs.opened").unlink(missing_ok=True)
+    child.ask("hangs", "query.layout", seconds=30.0)
+    assert not child.opened("hangs")
+
+
+def test_a_child_that_is_stopped_by_its_parent_is_gone(child):
+    assert_serves(child)
+    pid = child.app.pid
+    child.app.stop()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
