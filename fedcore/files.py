@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,6 +67,28 @@ def append_line(path: Path, line: str) -> None:
                 raise
     except OSError as error:
         raise _explained(path, error) from error
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove what processes that were killed while they wrote have left beside the files of a directory.
+
+    Their names end with the number of the process; what one that lives is writing stays.
+    """
+    for path in directory.glob(".*"):
+        writer = path.name.rpartition(".")[2]
+        if writer.isdigit() and not _is_alive(int(writer)):
+            with contextlib.suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _flush(path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from flwr.app import RecordDict
 
 from fedcore.errors import DataError, DeploymentError, RefusedError, StorageError, TrustError
-from fedcore.files import write_whole
+from fedcore.files import remove_leftovers, write_whole
 from fedcore.lock import holding
 from fedcore.mapped_bytes import mapped_file
 from fedcore.wire.records import one_array
@@ -70,6 +70,7 @@ class Agent:
         self._state: dict[str, Any] = {"pid": os.getpid(), "requests": 0, "refused": 0}
         self._fitting: tuple[str, int] | None = None
         self._spool = _empty_directory(home.spool)
+        remove_leftovers(home.path)
         self._app = AppProcess(
             AppSettings(
                 client=self._guard.name,

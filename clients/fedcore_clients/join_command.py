@@ -35,6 +35,7 @@ def join(
     print(f"its fingerprint: {response.fingerprint}")
     print(f"\nnext: send {path} to the operator; it holds no secret")
     print("then: call the operator, on a number that you know, and read the words of the fingerprint out")
+    print(f"meanwhile, say what may be asked of you: fedcore client policy --out {home / 'policy.toml'}")
     print(f"when admitted: fedcore client start --home {home} --data NAME=PATH")
 
 

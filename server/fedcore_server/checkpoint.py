@@ -52,7 +52,7 @@ def save_checkpoint(directory: Path, state: ServerState, plan: RunPlan) -> None:
 def load_checkpoint(directory: Path, initial: ServerState, plan: RunPlan) -> ServerState:
     """Read the newest whole checkpoint.
 
-    Where the newest is damaged, the one before is taken. The round between the two was asked of the clients, so
+    Where the newest is damaged or gone, the one before is taken. The round between the two was asked of the clients, so
     that it is charged all the same.
 
     Args:
@@ -63,13 +63,22 @@ def load_checkpoint(directory: Path, initial: ServerState, plan: RunPlan) -> Ser
     """
     try:
         return _load(directory / _FILE, initial, plan)
-    except _DamagedError as damaged:
+    except (_DamagedError, _AbsentError) as lost:
         try:
             state = _load(directory / _PREVIOUS, initial, plan)
         except RunDirectoryError:
-            raise damaged from None
-        _log.warning("%s; the one before it, of round %d, is used", damaged, state.round)
+            raise lost from None
+        _log.warning("%s; the one before it, of round %d, is used", lost, state.round)
         return replace(state, asked=state.asked + 1)
+
+
+def has_checkpoint(directory: Path) -> bool:
+    """Whether there is a checkpoint, whole or not."""
+    return any((directory / name).exists() for name in (_FILE, _PREVIOUS))
+
+
+class _AbsentError(RunDirectoryError):
+    """There is no checkpoint."""
 
 
 class _DamagedError(RunDirectoryError):
@@ -87,7 +96,7 @@ def _load(path: Path, initial: ServerState, plan: RunPlan) -> ServerState:
             raise _DamagedError(f"the checkpoint {path} is damaged: its numbers are not those that were written")
         return _state(header, tensors, initial)
     except FileNotFoundError:
-        raise RunDirectoryError(f"no checkpoint at {path}: this run had not finished its first round") from None
+        raise _AbsentError(f"no checkpoint at {path}: this run had not finished its first round") from None
     except (SafetensorError, KeyError, ValueError, LayoutError) as error:
         raise _DamagedError(f"the checkpoint {path} is damaged: {error}") from error
 
@@ -128,7 +137,7 @@ def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> N
 
 def _linked(path: Path) -> Path:
     """A second name for a file, so that its first one never stands for nothing."""
-    second = path.with_name(f".{path.name}.kept")
+    second = path.with_name(f".{path.name}.kept.{os.getpid()}")
     second.unlink(missing_ok=True)
     os.link(path, second)
     return second

@@ -114,7 +114,10 @@ class Run:
         settings = audit_settings(self.plan.audit)
         evaluation: Evaluation | None = None
         while not done(state, self.plan):
-            state, record = self._round(state, tables, settings)
+            started = self.clock()
+            state, report = self._train(state)  # from here on nothing holds the model before
+            record = self._close(state, report, started, tables, settings)
+            _log_round(record)
             evaluation = record.evaluation or evaluation
             on_round(record, state)
             if not record.report.committed and state.attempt >= self.plan.federation.round_attempts:
@@ -127,23 +130,26 @@ class Run:
             evaluation = self._evaluate(state, tables, settings)
         return Outcome(state=state, evaluation=evaluation, bias=self._before_release(evaluation, state, settings))
 
-    def _round(
-        self, state: ServerState, tables: Mapping[str, GroupTable], settings: AuditSettings
-    ) -> tuple[ServerState, RoundRecord]:
-        started = self.clock()
+    def _train(self, state: ServerState) -> tuple[ServerState, RoundReport]:
         request = plan_round(state, self.plan, self.federation.available())
-        state, report = close_round(state, self.plan, request, self.federation.train(request), self.transforms)
+        return close_round(state, self.plan, request, self.federation.train(request), self.transforms)
+
+    def _close(
+        self,
+        state: ServerState,
+        report: RoundReport,
+        started: float,
+        tables: Mapping[str, GroupTable],
+        settings: AuditSettings,
+    ) -> RoundRecord:
         evaluation = self._evaluate(state, tables, settings) if report.committed and self._due(state) else None
-        decisions = self._ask_hooks(Point.ROUND_EVALUATED, evaluation, state) if evaluation else ()
-        record = RoundRecord(
+        return RoundRecord(
             report=report,
             evaluation=evaluation,
-            decisions=decisions,
+            decisions=self._ask_hooks(Point.ROUND_EVALUATED, evaluation, state) if evaluation else (),
             epsilon=self._epsilon(state) if evaluation else None,
             wall_seconds=self.clock() - started,
         )
-        _log_round(record)
-        return state, record
 
     def _evaluate(self, state: ServerState, tables: Mapping[str, GroupTable], settings: AuditSettings) -> Evaluation:
         """Evaluate on every client, whoever trained: a cohort's accuracy would be another question."""

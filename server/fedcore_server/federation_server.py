@@ -14,9 +14,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from fedcore.errors import DeploymentError, FedcoreError
+from fedcore.errors import DeploymentError, FedcoreError, StorageError
 from fedcore.events import EventLog
-from fedcore.files import write_whole
+from fedcore.files import remove_leftovers, write_whole
 from fedcore.trust.address import parse_address
 from fedcore_server.monitoring import Monitoring, MonitoringSettings
 from fedcore_server.run_process import SuperLinkAccess
@@ -32,6 +32,7 @@ _LOOK_SECONDS = 0.2
 _STOP_SECONDS = 8.0
 _MOST_CRASHES = 5
 _CLIENTS_SECONDS = 5.0
+_STORAGE_SECONDS = 5.0
 
 
 class FederationServer:
@@ -94,7 +95,10 @@ class FederationServer:
         write_whole(self._home.server_file, json.dumps(facts | self._monitoring.addresses) + "\n")
         self._events.append("server-started", pid=os.getpid())
         self._tell(f"{settings.name} is served at {settings.address} (listening on port {self._superlink.public_port})")
+        remove_leftovers(self._home.path)
+        remove_leftovers(self._home.runs)
         for name in self._store.names():
+            remove_leftovers(self._home.runs / name)
             if self._store.status(name).state == RunState.RUNNING:  # the server was killed
                 self._store.change(name, state=RunState.QUEUED, reason="the server was restarted")
                 self._tell(f"run {name} is gone on with")
@@ -109,9 +113,15 @@ class FederationServer:
             self._look_at_clients(control)
         except FedcoreError as error:
             self._tell(f"the roster could not be taken over: {error}")
-        self._look_at_driver()
-        if self._driver is None and time.monotonic() >= self._retry_at:
-            self._start_next(access)
+        if time.monotonic() < self._retry_at:
+            return
+        try:
+            self._look_at_driver()
+            if self._driver is None and time.monotonic() >= self._retry_at:
+                self._start_next(access)
+        except StorageError as error:
+            self._retry_at = time.monotonic() + _STORAGE_SECONDS
+            self._tell(f"{error}; trying again in {_STORAGE_SECONDS:.0f} s")
 
     def _sync_roster(self, control: Control) -> None:
         stat = self._home.consortium.roster_file.stat()
@@ -157,25 +167,26 @@ class FederationServer:
         if self._driver.poll() is None:
             if self._store.stop_requested(self._current):
                 self._end_driver()
-                self._store.change(self._current_name(), state=RunState.STOPPED, reason="stopped by an operator")
+                if not self._store.status(self._current).state.ended:  # it may have come to its end by itself
+                    self._store.change(self._current, state=RunState.STOPPED, reason="stopped by an operator")
                 self._driver_ended()
             return
         self._driver_ended()
 
     def _driver_ended(self) -> None:
         name, code = self._current_name(), self._driver.returncode if self._driver else None
-        self._driver, self._current = None, None
         status = self._store.status(name)
-        if status.state == RunState.RUNNING:  # it died
+        if not status.state.ended:  # it died, perhaps before it could say that it runs
             crashes = status.crashes + 1
             gone_on = crashes < _MOST_CRASHES
-            self._retry_at = time.monotonic() + min(2.0**crashes, 30.0)
             status = self._store.change(
                 name,
                 state=RunState.QUEUED if gone_on else RunState.FAILED,
                 crashes=crashes,
                 reason=f"the driver ended by itself (exit code {code}); see driver.log",
             )
+            self._retry_at = time.monotonic() + min(2.0**crashes, 30.0)
+        self._driver, self._current = None, None
         self._events.append("run-ended", run=name, state=status.state, reason=status.reason[:200])
         self._monitoring.run(name, self._store)
         self._tell(f"run {name} is {status.state}{': ' + status.reason if status.reason else ''}")

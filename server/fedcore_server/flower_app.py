@@ -27,7 +27,7 @@ def build_server_app(
     *,
     on_round: OnRound,
     on_end: Callable[[Outcome], None],
-    state: ServerState | None = None,
+    first_state: Callable[[], ServerState] | None = None,
     hooks: Sequence[AuditHook] = (),
 ) -> ServerApp:
     """A ServerApp that runs a resolved plan to its end.
@@ -35,7 +35,7 @@ def build_server_app(
     Args:
         letters: Seals requests and checks replies.
         on_end: Given the outcome; a ServerApp returns nothing.
-        state: Where to go on; from the beginning when absent.
+        first_state: Gives the state to go on from, which nobody else should hold; the beginning when absent.
     """
     app = ServerApp()
 
@@ -45,6 +45,6 @@ def build_server_app(
             raise DeploymentError("expected a grid that yields replies as they arrive, such as StreamingGrid")
         federation = GridFederation(cast(ArrivingGrid, grid), plan, letters)
         run = Run(task=task, plan=plan, federation=federation, hooks=hooks, transforms=load_transforms(plan))
-        on_end(run.to_end(state or init_state(task, plan), on_round))
+        on_end(run.to_end(first_state() if first_state else init_state(task, plan), on_round))
 
     return app

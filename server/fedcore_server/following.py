@@ -16,6 +16,7 @@ from fedcore_server.participation import participation
 from fedcore_server.run_store import RunState, RunStatus, RunStore
 
 _LOOK_SECONDS = 0.2
+_INTERRUPTED = 130
 _EXIT_CODES = {RunState.FINISHED: 0, RunState.FAILED: 1, RunState.STOPPED: 3, RunState.PAUSED: 75}
 
 
@@ -47,7 +48,7 @@ def wait_for(store: RunStore, name: str, *, follow: bool, as_json: bool) -> int:
                 time.sleep(_LOOK_SECONDS)
     except KeyboardInterrupt:
         console.print(f"the run goes on; watch it with: fedcore show {name}, end it with: fedcore stop {name}")
-        return 0
+        return _INTERRUPTED
     _print_end(console, store, name, status, as_json=as_json)
     return _EXIT_CODES[status.state]
 
@@ -69,6 +70,8 @@ def print_run(store: RunStore, name: str) -> None:
 def _print_end(console: Console, store: RunStore, name: str, status: RunStatus, *, as_json: bool) -> None:
     directory = store.path / name
     if status.state != RunState.FINISHED:
+        if as_json:
+            print(json.dumps({"run": name, "state": status.state, "reason": status.reason}, indent=2))
         console.print(f"run {name} is {status.state}: {status.reason}", soft_wrap=True, markup=False)
         if status.state in (RunState.PAUSED, RunState.STOPPED):
             console.print(f"go on with: fedcore resume {name}")

@@ -26,7 +26,7 @@ def run(
     """Run a plan on the connected clients, and wait for its end.
 
     Ctrl-C leaves it running. The exit code tells how it ended: 0 finished, 1 failed, 3 stopped, 75 paused for want
-    of a quorum (fedcore resume goes on).
+    of a quorum (fedcore resume goes on), 130 no longer watched.
 
     Example:
       fedcore run plan.toml --home federation --follow

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.errors import RunDirectoryError, StorageError
-from fedcore.files import append_line, place_whole, write_whole
+from fedcore.files import append_line, place_whole, remove_leftovers, write_whole
 from fedcore.mapped_bytes import pieces
 from fedcore.plan import RunPlan
-from fedcore_server.checkpoint import load_checkpoint, save_checkpoint
+from fedcore_server.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from fedcore_server.driver import RoundRecord
 from fedcore_server.rounds import done
 from fedcore_server.state import ServerState
@@ -54,13 +54,24 @@ class RunDirectory:
         """
         if not (path / "plan.toml").is_file():
             raise RunDirectoryError(f"{path} holds no run: expected a plan.toml in it")
-        if (path / "report.html").is_file():
+        if is_finished(path):
             raise RunDirectoryError(f"the run in {path} is finished; its results are in summary.json and report.html")
         return cls(path)
 
     def plan(self) -> RunPlan:
         """The resolved plan."""
         return RunPlan.from_toml(self.path / "plan.toml")
+
+    def enter(self, initial: ServerState, plan: RunPlan) -> ServerState:
+        """The state to go on from; `initial`, which is then kept, where nothing was done yet.
+
+        Raises:
+            RunDirectoryError: Rounds were committed, and no checkpoint can be read.
+        """
+        if has_checkpoint(self.path / "checkpoint") or self._lines():
+            return self.restore(initial, plan)
+        self.begin(initial, plan)
+        return initial
 
     def begin(self, state: ServerState, plan: RunPlan) -> None:
         """Keep the state before the first round, so that there is always one to go on from."""
@@ -73,6 +84,8 @@ class RunDirectory:
 
     def restore(self, initial: ServerState, plan: RunPlan) -> ServerState:
         """The state of the checkpoint; lines of what came after it are dropped from the journal."""
+        remove_leftovers(self.path)
+        remove_leftovers(self.path / "checkpoint")
         state = load_checkpoint(self.path / "checkpoint", initial, plan)
         kept = [line for line in self._lines() if _place_of(line) < (state.round + 1, state.attempt)]
         write_whole(self.path / "rounds.jsonl", "".join(f"{line}\n" for line in kept))
@@ -108,6 +121,11 @@ class RunDirectory:
             return (self.path / "rounds.jsonl").read_text(encoding="utf-8").splitlines()
         except OSError as error:
             raise RunDirectoryError(f"the journal of {self.path} cannot be read: {error.strerror}") from error
+
+
+def is_finished(path: Path) -> bool:
+    """Whether a run has come to its end: the report is the last file that it writes."""
+    return (path / "report.html").is_file()
 
 
 def check_free(path: Path) -> None:

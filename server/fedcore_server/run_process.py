@@ -20,7 +20,7 @@ from pathlib import Path
 
 from flwr.app import Context, RecordDict
 
-from fedcore.errors import DeploymentError, FedcoreError, RoundFailedError
+from fedcore.errors import DeploymentError, FedcoreError, RoundFailedError, RunDirectoryError, StorageError
 from fedcore.events import EventLog
 from fedcore.plan import RunPlan
 from fedcore.task import Task
@@ -33,7 +33,7 @@ from fedcore_server.participation import participation
 from fedcore_server.plan_hooks import load_hooks
 from fedcore_server.results import build_results
 from fedcore_server.rounds import init_state
-from fedcore_server.run_directory import RunDirectory
+from fedcore_server.run_directory import RunDirectory, is_finished
 from fedcore_server.run_store import RunState, RunStore
 from fedcore_server.server_home import ServerHome
 from fedcore_server.state import ServerState
@@ -87,7 +87,6 @@ class RunProcess:
         status = self._store.change(self._name, state=RunState.RUNNING, incarnation=before.incarnation + 1, reason="")
         self._events.append("incarnation", number=status.incarnation, plan_sha256=self._plan.sha256)
         task = load_task(self._plan)
-        state = self._first_state(task)
         started = time.monotonic()
         with Control(self._access.runtime_address, self._access.bearer) as control:
             if before.flower_run is not None:
@@ -95,17 +94,15 @@ class RunProcess:
                     control.stop_run(before.flower_run)
             flower_run = control.start_run()
             self._store.change(self._name, flower_run=flower_run)
-        outcome = self._drive(task, state, status.incarnation, flower_run)
+        outcome = self._drive(task, status.incarnation, flower_run)
         self._write_results(task, outcome, time.monotonic() - started)
 
     def _first_state(self, task: Task) -> ServerState:
-        initial = init_state(task, self._plan)
-        if (self._directory.path / "checkpoint" / "state.safetensors").exists():
-            return self._directory.restore(initial, self._plan)
-        self._directory.begin(initial, self._plan)
-        return initial
+        state = self._directory.enter(init_state(task, self._plan), self._plan)
+        self._events.append("from-checkpoint", round=state.round, attempt=state.attempt)
+        return state
 
-    def _drive(self, task: Task, state: ServerState, incarnation: int, flower_run: int) -> Outcome:
+    def _drive(self, task: Task, incarnation: int, flower_run: int) -> Outcome:
         consortium = self._home.consortium
         letters = Correspondence(
             consortium.coordinator(),
@@ -121,7 +118,7 @@ class RunProcess:
             letters,
             on_round=self._keep,
             on_end=outcomes.append,
-            state=state,
+            first_state=lambda: self._first_state(task),
             hooks=load_hooks(self._plan),
         )
         access = self._access
@@ -192,11 +189,15 @@ def main(arguments: list[str]) -> int:
     access = SuperLinkAccess.from_json(sys.stdin.readline())
     _end_with_parent()
     store = RunStore(home.runs)
+    if is_finished(home.runs / name):  # killed between the last file and the last word about it
+        return _ended(store, name, RunState.FINISHED, "")
     try:
         RunProcess(home, name, access).run()
     except KeyboardInterrupt:
         return _ended(store, name, RunState.STOPPED, "stopped")
-    except RoundFailedError as error:
+    except RunDirectoryError as error:
+        return _ended(store, name, RunState.FAILED, str(error))
+    except (RoundFailedError, StorageError) as error:  # what may be otherwise when it is tried again
         return _ended(store, name, RunState.PAUSED, str(error))
     except DeploymentError as error:
         _log.warning("%s", error)
@@ -208,7 +209,11 @@ def main(arguments: list[str]) -> int:
 
 def _ended(store: RunStore, name: str, state: RunState, reason: str) -> int:
     _log.warning("run %s is %s: %s", name, state, reason)
-    store.change(name, state=state, reason=reason[:1000])
+    try:
+        store.change(name, state=state, reason=reason[:1000])
+    except StorageError as error:
+        _log.warning("%s", error)
+        return 1
     return 0
 
 

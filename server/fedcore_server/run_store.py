@@ -74,7 +74,7 @@ class RunStore:
             StorageError: The directory cannot be written; nothing is left behind.
         """
         self.path.mkdir(mode=0o700, exist_ok=True)
-        aside = self.path / f".new-{os.getpid()}"
+        aside = self.path / f".new.{os.getpid()}"
         shutil.rmtree(aside, ignore_errors=True)
         try:
             RunDirectory.create(aside, plan)

@@ -69,7 +69,7 @@ def _told(division: Division, out: Path) -> Iterator[str]:
     data = f"--data {division.data_set}={division.files[0]}"
     yield ""
     yield f"next: admit {_listed(division.names)} to a consortium, with fedcore consortium init, invite and admit"
-    yield f"then: list {division.data_set!r} in each client's policy.toml, at tasks.allowed and data.allowed"
+    yield f"then: fedcore client policy --allow {division.plan.task.name} --out HOME/policy.toml"
     yield f"then: fedcore doctor --home HOME --plan {plan} {data}"
     yield f"then: fedcore client start --home HOME {data}"
     yield f"then: fedcore run {plan} --follow"
