@@ -31,6 +31,14 @@ def over(data: memoryview | bytes, dtype: torch.dtype) -> Tensor:
     return tensor
 
 
+def memory_of(vector: Tensor) -> memoryview:
+    """The bytes of a vector, not copied; those that `over` was given, where it was made there."""
+    given = getattr(vector, "fedcore_memory", None)
+    if given is not None and len(given) == len(vector) * vector.dtype.itemsize:
+        return memoryview(given)
+    return memoryview(vector.detach().cpu().contiguous().numpy()).cast("B")  # type: ignore[arg-type]
+
+
 def slices(*vectors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Equal slices of vectors of one length, in order; pages of a file are let go of after each."""
     step = SLICE_BYTES // max(vector.dtype.itemsize for vector in vectors)

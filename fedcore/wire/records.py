@@ -15,7 +15,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from fedcore.errors import DataError
 from fedcore.mapped_bytes import let_go, scratch_bytes
-from fedcore.wire_objects import record_of
+from fedcore.wire_objects import array_over, record_of
 
 if TYPE_CHECKING:
     from fedcore.parameters import Layout, Parameters
@@ -27,9 +27,12 @@ _DTYPES = {"float32": "<f4", "float64": "<f8"}
 
 def array_and_header(header: Mapping[str, Any], parameters: Parameters) -> RecordDict:
     """A header and the one array, whose memory is the parameters' own: nothing is copied."""
-    values = parameters.buffer.detach().cpu().contiguous().numpy()
-    array = Array(str(values.dtype), values.shape, _RAW, b"")
-    array.data = memoryview(values).cast("B")  # type: ignore[assignment,arg-type]
+    from fedcore.large_vectors import memory_of
+
+    buffer = parameters.buffer
+    array = array_over(
+        memory_of(buffer), dtype=str(buffer.dtype).removeprefix("torch."), shape=tuple(buffer.shape), stype=_RAW
+    )
     return RecordDict({ARRAYS: record_of({PARAMETERS: array}), HEADER: ConfigRecord(dict(header))})
 
 

@@ -7,6 +7,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from flwr.app import Array, ArrayRecord, Message
 from flwr.app.message import remove_content_from_message
+from flwr.app.message.arraychunk import ArrayChunk
+from flwr.common.constant import FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.inflatable.inflatable_object import (
     InflatableObject,
@@ -15,6 +17,7 @@ from flwr.supercore.inflatable.inflatable_object import (
     no_object_id_recompute,
 )
 
+from fedcore.mapped_bytes import let_go
 from fedcore.wire_objects.objects import Push
 
 
@@ -50,6 +53,7 @@ class Outgoing:
         self.trees: list[ObjectTree] = []
         with no_object_id_recompute():
             for message in messages:
+                _name_chunks(message)
                 message.metadata.__dict__["_message_id"] = message.object_id
                 self.headers.append(remove_content_from_message(message))
                 self.trees.append(get_object_tree(message))
@@ -65,6 +69,20 @@ class Outgoing:
             push_contents(
                 ((key, item.deflate()) for key, item in self._objects.items() if key in lacking), push, window=window
             )
+
+
+def _name_chunks(message: Message) -> None:
+    """Have Flower name an array's chunks one by one, so that a mapped array is never in memory as a whole."""
+    records = message.content.values() if message.has_content() else ()
+    for array in (each for record in records if isinstance(record, ArrayRecord) for each in record.values()):
+        if "_chunks" in array.__dict__:
+            continue
+        view, chunks = memoryview(array.data), []
+        for start in range(0, len(view), FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE):
+            chunk = ArrayChunk(view[start : start + FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE])
+            chunks.append((chunk.object_id, chunk))
+            let_go(array.data)
+        array.__dict__["_chunks"] = chunks  # where Flower's own slicing keeps them
 
 
 def push_contents(contents: Iterator[tuple[str, bytes]], push: Push, *, window: int = 2) -> None:

@@ -52,7 +52,7 @@ def _missing(plan: RunPlan) -> list[str]:
         if attribute not in plan.audit.vocabularies:
             problems.append(
                 f"audit.vocabularies: the categories of {attribute!r} must be declared, for no client can be asked to "
-                f'tell which it has; such as vocabularies = {{ {attribute} = ["a", "b"] }}'
+                f'tell which it has; such as vocabularies = {{ {attribute} = ["a", "b", "unknown"] }}'
             )
     return problems
 

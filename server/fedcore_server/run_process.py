@@ -188,23 +188,22 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     access = SuperLinkAccess.from_json(sys.stdin.readline())
     _end_with_parent()
-    store = RunStore(home.runs)
-    if is_finished(home.runs / name):  # killed between the last file and the last word about it
-        return _ended(store, name, RunState.FINISHED, "")
     try:
-        RunProcess(home, name, access).run()
+        if not is_finished(home.runs / name):
+            RunProcess(home, name, access).run()
+            return 0
+        state, reason = RunState.FINISHED, ""  # killed between the last file and the last word about it
     except KeyboardInterrupt:
-        return _ended(store, name, RunState.STOPPED, "stopped")
-    except RunDirectoryError as error:
-        return _ended(store, name, RunState.FAILED, str(error))
-    except (RoundFailedError, StorageError) as error:  # what may be otherwise when it is tried again
-        return _ended(store, name, RunState.PAUSED, str(error))
+        state, reason = RunState.STOPPED, "stopped"
+    except (RoundFailedError, StorageError) as error:
+        tried_again = not isinstance(error, RunDirectoryError)  # what is damaged stays so
+        state, reason = RunState.PAUSED if tried_again else RunState.FAILED, str(error)
     except DeploymentError as error:
         _log.warning("%s", error)
         return 1  # the server decides whether to try again
     except FedcoreError as error:
-        return _ended(store, name, RunState.FAILED, str(error))
-    return 0
+        state, reason = RunState.FAILED, str(error)
+    return _ended(RunStore(home.runs), name, state, reason)
 
 
 def _ended(store: RunStore, name: str, state: RunState, reason: str) -> int:
