@@ -21,6 +21,7 @@ from fedcore.errors import StorageError
 from fedcore.files import append_line
 
 FIRST_HEAD = "0" * 64
+_OWN_FIELDS = frozenset({"number", "time", "previous", "hash"})
 
 
 class EventLog:
@@ -47,7 +48,12 @@ class EventLog:
         Args:
             event: One or two words, such as ``round-committed``.
             fields: Plain values; nothing of the data, and no text that came from outside unbounded.
+
+        Raises:
+            ValueError: A field has the name of one that every event has.
         """
+        if taken := _OWN_FIELDS & fields.keys():
+            raise ValueError(f"every event has {', '.join(sorted(taken))} of its own; name the field otherwise")
         with self._lock:
             line = {"number": self.number + 1, "time": self._clock().isoformat(timespec="milliseconds"), "event": event}
             line |= fields | {"previous": self.head}

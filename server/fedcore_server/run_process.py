@@ -85,7 +85,7 @@ class RunProcess:
         """
         before = self._store.status(self._name)
         status = self._store.change(self._name, state=RunState.RUNNING, incarnation=before.incarnation + 1, reason="")
-        self._events.append("incarnation", number=status.incarnation, plan_sha256=self._plan.sha256)
+        self._events.append("driver-started", incarnation=status.incarnation, plan_sha256=self._plan.sha256)
         task = load_task(self._plan)
         started = time.monotonic()
         with Control(self._access.runtime_address, self._access.bearer) as control:
@@ -107,7 +107,7 @@ class RunProcess:
         letters = Correspondence(
             consortium.coordinator(),
             _Rereading(consortium.roster_file, consortium.roster),
-            run=self._name,
+            run=f"{self._name}.{self._store.status(self._name).token}",
             incarnation=incarnation,
             events=self._events,
         )

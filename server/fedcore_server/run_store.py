@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -50,6 +51,8 @@ class RunStatus:
         crashes: Ends of the driver that it did not choose, since the last round was committed.
         reason: Why it is not running, in words.
         flower_run: Flower's number of the run in the newest incarnation.
+        token: Random; with the name it makes the run's identity, so that clients never take another run of the
+            same name, in a home whose runs were cleared away, for this one.
     """
 
     state: RunState = RunState.QUEUED
@@ -57,6 +60,7 @@ class RunStatus:
     crashes: int = 0
     reason: str = ""
     flower_run: int | None = None
+    token: str = ""
     submitted: str = ""
     changed: str = ""
 
@@ -78,7 +82,7 @@ class RunStore:
         shutil.rmtree(aside, ignore_errors=True)
         try:
             RunDirectory.create(aside, plan)
-            _write_status(aside, RunStatus(submitted=_now()))
+            _write_status(aside, RunStatus(submitted=_now(), token=secrets.token_hex(6)))
             while True:
                 final = next_free(self.path, _plain_name(plan.task.name))
                 with suppress(OSError):  # another run took the name in the meantime

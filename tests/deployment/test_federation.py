@@ -58,7 +58,11 @@ def test_digits_with_privacy_on_three_clients_ends_well_and_can_be_followed(fede
         log = federation.root / client / "events.jsonl"
         assert verify_events(log) == []
         assert missing_heads(log, run / "events.jsonl", party=client) == []
-        seen = {event["peer_head"] for event in read_events(log) if event.get("run") == run.name and "peer" in event}
+        seen = {
+            event["peer_head"]
+            for event in read_events(log)
+            if str(event.get("run")).startswith(f"{run.name}.") and "peer" in event
+        }
         assert seen
         assert seen <= heads
 

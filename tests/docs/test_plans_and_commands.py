@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
-from fedcore.cli import build_app
 from fedcore.plan import RunPlan
+from fedcore_clients.policy.settings import SECTIONS, Policy
 from fedcore_simulations.options import plan_from_options
+from tests.docs.commands import is_command, known_options, parsed
 from tests.docs.pages import PAGES, ROOT, blocks, name_of, prose, with_blocks
 
 README_COMMANDS = (
@@ -41,24 +41,21 @@ def test_the_checks_run_every_part_of_the_commands_of_the_readme(command: str) -
 
 
 def test_every_fedcore_command_in_the_documentation_is_understood() -> None:
-    commands = typer.main.get_command(build_app()).commands  # type: ignore[attr-defined]
     for place, line in _command_lines():
-        name, *arguments = shlex.split(line)[1:]
-        if name.startswith("-"):
-            continue
-        assert name in commands, f"{place}: there is no command {name!r}"
-        with commands[name].make_context(name, arguments) as context:
-            _check_plan(place, context.params)
+        _check_plan(place, parsed(shlex.split(line)[1:], place=place))
 
 
 def test_every_option_named_in_the_text_exists() -> None:
-    commands = typer.main.get_command(build_app()).commands  # type: ignore[attr-defined]
-    known = {"--version"} | {
-        option for command in commands.values() for parameter in command.params for option in parameter.opts
-    }
+    known = known_options()
     for page in PAGES:
         for command in re.findall(r"`(?:fedcore \w+[^`]* )?(--[a-z][a-z-]*)[^`]*`", prose(page)):
             assert command in known, f"{name_of(page)}: no command has an option {command}"
+
+
+def test_every_command_named_in_the_text_exists() -> None:
+    for page in PAGES:
+        for words in re.findall(r"`fedcore ([a-z]+(?: [a-z]+)?)", prose(page)):
+            assert is_command(words.split()), f"{name_of(page)}: there is no command fedcore {words}"
 
 
 @pytest.mark.parametrize("page", with_blocks("toml"), ids=name_of)
@@ -68,12 +65,21 @@ def test_every_toml_block_is_a_plan_without_an_unknown_key(page: Path) -> None:
             RunPlan.from_mapping(tomllib.loads(block.text))
 
 
-def test_every_plan_key_named_in_the_text_exists() -> None:
+def test_every_part_of_a_policy_that_is_shown_is_one() -> None:
+    shown = [block for page in PAGES for block in blocks(page) if block.comment == "not a plan: part of a policy"]
+
+    assert shown
+    for block in shown:
+        Policy.from_mapping(tomllib.loads(block.text))
+
+
+def test_every_key_of_a_plan_or_policy_named_in_the_text_exists() -> None:
     known = {
         f"{section}.{key.replace('_', '-')}"
         for section, field in RunPlan.model_fields.items()
         for key in field.annotation.model_fields  # type: ignore[union-attr]
     }
+    known |= {f"{section}.{field.alias}" for section, kind in SECTIONS.items() for field in kind.model_fields.values()}
     sections = "|".join(RunPlan.model_fields)
     for page in PAGES:
         for key in re.findall(rf"`((?:{sections})\.[a-z][a-z-]*)(?: = [^`]*)?`", prose(page)):
@@ -97,6 +103,8 @@ def _command_lines() -> Iterator[tuple[str, str]]:
                 continue
             for line in block.text.replace("\\\n", " ").splitlines():
                 for part in line.removeprefix("$ ").split(" && "):
+                    _, found, command = part.partition("exec server fedcore ")
+                    part = f"fedcore {command}" if found else part  # noqa: PLW2901
                     if part.startswith("fedcore "):
                         yield f"{name_of(page)}:{block.line}", part.partition("  #")[0]
 
