@@ -56,6 +56,8 @@ class RunDirectory:
             raise RunDirectoryError(f"{path} holds no run: expected a plan.toml in it")
         if is_finished(path):
             raise RunDirectoryError(f"the run in {path} is finished; its results are in summary.json and report.html")
+        remove_leftovers(path)
+        remove_leftovers(path / "checkpoint")
         return cls(path)
 
     def plan(self) -> RunPlan:
@@ -84,8 +86,6 @@ class RunDirectory:
 
     def restore(self, initial: ServerState, plan: RunPlan) -> ServerState:
         """The state of the checkpoint; lines of what came after it are dropped from the journal."""
-        remove_leftovers(self.path)
-        remove_leftovers(self.path / "checkpoint")
         state = load_checkpoint(self.path / "checkpoint", initial, plan)
         kept = [line for line in self._lines() if _place_of(line) < (state.round + 1, state.attempt)]
         write_whole(self.path / "rounds.jsonl", "".join(f"{line}\n" for line in kept))

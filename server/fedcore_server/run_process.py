@@ -22,6 +22,7 @@ from flwr.app import Context, RecordDict
 
 from fedcore.errors import DeploymentError, FedcoreError, RoundFailedError, RunDirectoryError, StorageError
 from fedcore.events import EventLog
+from fedcore.files import remove_leftovers
 from fedcore.plan import RunPlan
 from fedcore.task import Task
 from fedcore.tasks.registry import load_task
@@ -192,6 +193,7 @@ def main(arguments: list[str]) -> int:
         if not is_finished(home.runs / name):
             RunProcess(home, name, access).run()
             return 0
+        remove_leftovers(home.runs / name)
         state, reason = RunState.FINISHED, ""  # killed between the last file and the last word about it
     except KeyboardInterrupt:
         state, reason = RunState.STOPPED, "stopped"

@@ -18,20 +18,18 @@ def parsed(arguments: Sequence[str], *, place: str) -> dict[str, Any]:
     Raises:
         AssertionError: There is no such command, or it has no such option.
     """
-    command, name, rest, given = _root(), "fedcore", list(arguments), {}
-    while True:
-        try:
-            with command.make_context(name, rest) as context:
-                given, rest = context.params, [*context.protected_args, *context.args]
-        except click.exceptions.Exit:  # help or version was asked for
-            return given
-        except click.ClickException as error:
-            raise AssertionError(f"{place}: fedcore {' '.join(arguments)}: {error.format_message()}") from error
-        if not isinstance(command, click.Group):
-            return given
+    command, rest = _root(), list(arguments)
+    while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
         name = rest.pop(0)
         assert name in command.commands, f"{place}: there is no command {name!r}"
         command = command.commands[name]
+    try:
+        with command.make_context(command.name, rest) as context:
+            return context.params
+    except click.exceptions.Exit:  # help or version was asked for
+        return {}
+    except click.ClickException as error:
+        raise AssertionError(f"{place}: fedcore {' '.join(arguments)}: {error.format_message()}") from error
 
 
 def is_command(words: Sequence[str]) -> bool:

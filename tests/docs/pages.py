@@ -6,6 +6,7 @@ A comment right before a block says what the block is, where its language does n
 ``<!-- not a plan: reason -->``  this TOML is something else
 ``<!-- file: NAME -->``          the block is also written to a file of this name, beside which later blocks run
 ``<!-- output -->``              what the Python block before it prints
+``<!-- run -->``                 a step of docs/deploy.md, and ``<!-- stays: NAME -->`` one that goes on in a terminal
 """
 
 from __future__ import annotations
@@ -82,3 +83,11 @@ def packaged_modules() -> list[Path]:
     """Every module of the four packages that is fedcore's own; templates are a user's."""
     found = [path for package in PACKAGES for path in sorted(package.rglob("*.py"))]
     return [path for path in found if "templates" not in path.parts]
+
+
+def listed(page: str, heading: str) -> set[str]:
+    """Everything in code in the first column of the tables under a heading."""
+    section = re.split(r"^## ", prose(ROOT / page), flags=re.M)
+    (found,) = (text for text in section if text.startswith(f"{heading}\n"))
+    cells = re.findall(r"^\| (`[^|]*`) \|", found, re.M)
+    return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}

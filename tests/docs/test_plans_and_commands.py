@@ -24,6 +24,7 @@ README_COMMANDS = (
     'python -m pip install -c constraints.txt -e ".[test]" && python -m pytest',
 )
 SHELLS = ("bash", "console", "sh")
+_COMMAND = re.compile(r"(?:docker compose .* (?:run --rm (?:server|client)|exec server fedcore)|fedcore) (.*)")
 
 
 def test_the_readme_gives_both_commands_each_in_a_block_of_its_own() -> None:
@@ -103,10 +104,8 @@ def _command_lines() -> Iterator[tuple[str, str]]:
                 continue
             for line in block.text.replace("\\\n", " ").splitlines():
                 for part in line.removeprefix("$ ").split(" && "):
-                    _, found, command = part.partition("exec server fedcore ")
-                    part = f"fedcore {command}" if found else part  # noqa: PLW2901
-                    if part.startswith("fedcore "):
-                        yield f"{name_of(page)}:{block.line}", part.partition("  #")[0]
+                    if command := _COMMAND.match(part):
+                        yield f"{name_of(page)}:{block.line}", f"fedcore {command[1].partition('  #')[0]}"
 
 
 def _check_plan(place: str, given: dict[str, Any]) -> None:

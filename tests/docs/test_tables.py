@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import fedcore.task_families
@@ -10,7 +9,7 @@ from fedcore.audit.rates import METRICS
 from fedcore.privacy.statement import privacy_statement
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_privacy
-from tests.docs.pages import ROOT, prose
+from tests.docs.pages import listed
 
 
 def test_the_readme_lists_every_file_of_a_run(tmp_path: Path) -> None:
@@ -18,7 +17,7 @@ def test_the_readme_lists_every_file_of_a_run(tmp_path: Path) -> None:
     simulate(TinyTask(rows=40), plan, out=tmp_path / "run")
     left = {f"{path.name}/" if path.is_dir() else path.name for path in (tmp_path / "run").iterdir()}
 
-    assert _listed("README.md", "What a run leaves behind") == left
+    assert listed("README.md", "What a run leaves behind") == left
 
 
 def test_the_privacy_page_explains_every_field_of_a_statement() -> None:
@@ -33,11 +32,11 @@ def test_the_privacy_page_explains_every_field_of_a_statement() -> None:
         versions={},
     )
 
-    assert _listed("docs/privacy.md", "The statement") == set(statement)
+    assert listed("docs/privacy.md", "The statement") == set(statement)
 
 
 def test_the_audit_page_explains_every_metric() -> None:
-    assert _listed("docs/audit.md", "Metrics") == set(METRICS)
+    assert listed("docs/audit.md", "Metrics") == set(METRICS)
 
 
 def test_the_task_page_lists_every_family() -> None:
@@ -47,12 +46,4 @@ def test_the_task_page_lists_every_family() -> None:
         if isinstance(kind, type) and not name.startswith("_") and kind.__module__ == "fedcore.task_families"
     }
 
-    assert _listed("docs/write-a-task.md", "The task") == families
-
-
-def _listed(page: str, heading: str) -> set[str]:
-    """Everything in code in the first column of the table under a heading."""
-    section = re.split(r"^## ", prose(ROOT / page), flags=re.M)
-    (found,) = (text for text in section if text.startswith(f"{heading}\n"))
-    cells = re.findall(r"^\| (`[^|]*`) \|", found, re.M)
-    return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+    assert listed("docs/write-a-task.md", "The task") == families

@@ -10,6 +10,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from flwr.app import Context
 from fedcore.plan import RunPlan
 from fedcore.trust.identity import COORDINATOR, Identity
 from fedcore_clients.flower_app import build_client_app
-from fedcore_server import run_process
+from fedcore_clients.local_model import Client
+from fedcore_server import report, run_process
 from fedcore_server.consortium import admit, init, invite
 from fedcore_server.deployable_plan import deployable
 from fedcore_server.run_process import SuperLinkAccess
@@ -31,6 +33,7 @@ from tests.flower.in_memory_grid import Consortium, InMemoryGrid
 from tests.trust.builders import build_response
 
 KILLED = 77
+SLOW_TO_IMPORT = (report,)  # before a process is forked
 NAMES = ("client-0", "client-1", "client-2")
 
 
@@ -52,6 +55,7 @@ class Served:
         assert coordinator.name == COORDINATOR
         self.consortium = Consortium(coordinator, identities, self.home.consortium.roster())
         self.store = RunStore(self.home.runs)
+        _clients()  # for the same reason
         self.name = self.store.submit(deployable(plan or tiny_plan()))
         self.directory = self.home.runs / self.name
         self.make_grid: Callable[..., InMemoryGrid] = InMemoryGrid
@@ -106,15 +110,18 @@ class Served:
 
     @contextlib.contextmanager
     def _grid(self, *_: Any) -> Iterator[InMemoryGrid]:
-        clients = {client.name: client for client in prepare(TinyTask(), tiny_plan()).clients}
-
         def name_of(context: Context) -> str:
             return str(context.node_config["name"])
 
         app = build_client_app(
-            TinyTask(), allow_test_noise=True, name=name_of, load=lambda context, _: clients[name_of(context)]
+            TinyTask(), allow_test_noise=True, name=name_of, load=lambda context, _: _clients()[name_of(context)]
         )
         yield self.make_grid(app, self.consortium)
+
+
+@cache
+def _clients() -> dict[str, Client]:
+    return {client.name: client for client in prepare(TinyTask(), tiny_plan()).clients}
 
 
 class _NoControl:

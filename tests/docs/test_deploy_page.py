@@ -1,0 +1,193 @@
+"""The pages on deployment list all of what they list, and their first part runs as it stands there."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fedcore.plan import RunPlan
+from fedcore_clients.app_process import data_name
+from fedcore_clients.policy.privacy_gate import check_privacy
+from fedcore_clients.policy.settings import SECTIONS, Policy
+from fedcore_server.deployable_plan import deployable
+from fedcore_server.following import _EXIT_CODES
+from fedcore_server.metrics_page import MetricsPage
+from fedcore_server.run_store import RunState
+from tests.deployment.federation import environment, free_port
+from tests.docs.pages import ROOT, Block, blocks, listed, packaged_modules
+
+PAGE = ROOT / "docs/deploy.md"
+_REFUSING = {"RefusedError"}
+_REJECTING = {"UpdateRejectedError", "Rejection", "Failure", "ObjectError"}
+_CODE = re.compile(r"[A-Z]{3,}(_[A-Z]+)*")
+_STEP_SECONDS = 240.0
+
+
+def test_the_table_of_the_policy_has_every_section() -> None:
+    rows = listed("docs/deploy.md", "The policy")
+
+    assert rows == set(SECTIONS)
+
+
+def test_the_plan_that_is_shown_can_be_deployed_and_the_policy_that_is_shown_allows_it() -> None:
+    (plan,) = (block for block in blocks(PAGE) if block.language == "toml" and not block.comment)
+    (allowed,) = (block for block in blocks(PAGE) if block.comment == "not a plan: part of a policy")
+    resolved = deployable(RunPlan.from_mapping(tomllib.loads(plan.text)))
+    policy = Policy.from_mapping(tomllib.loads(allowed.text))
+
+    check_privacy(resolved, policy.privacy)
+    assert policy.data.allowed[data_name(resolved)] == (resolved.task.name,)
+    assert set(resolved.audit.sensitive) <= set(policy.release.group_tables)
+
+
+def test_the_table_of_refusals_has_every_code_of_a_client() -> None:
+    codes = {code for path in packaged_modules() if "fedcore_clients" in path.parts for code in _codes(path, _REFUSING)}
+
+    assert listed("docs/deploy.md", "When a client refuses") == codes
+
+
+def test_the_table_of_rejections_has_every_code_of_the_server() -> None:
+    paths = [path for path in packaged_modules() if "fedcore_clients" not in path.parts]
+
+    assert listed("docs/operations.md", "A reply that is not counted") == {
+        code for path in paths for code in _codes(path, _REJECTING)
+    }
+
+
+def test_the_table_of_states_has_every_state_of_a_run() -> None:
+    assert listed("docs/operations.md", "A run, from plan to end") == {state.value for state in RunState}
+
+
+def test_the_table_of_exit_codes_has_every_end_of_a_run() -> None:
+    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    shown = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.M)}
+
+    assert shown >= {*_EXIT_CODES.values(), 0, 1, 2}
+
+
+def test_the_table_of_metrics_has_every_metric() -> None:
+    names = set(re.findall(r"^# TYPE (fedcore_\w+) (?:counter|histogram|gauge)$", MetricsPage().text(), re.M))
+
+    assert listed("docs/operations.md", "Watching") == {name for name in names if not name.endswith("_created")}
+
+
+def test_the_way_to_two_clients_takes_in_every_block_of_its_part() -> None:
+    shells = [block for block in _first_part() if block.language == "bash"]
+
+    assert [block.comment.partition(":")[0] for block in shells] == [
+        "not run",
+        *["run"] * 5,
+        *["stays"] * 3,
+        *["run"] * 3,
+    ]
+
+
+@pytest.mark.slow
+def test_the_way_from_nothing_to_two_clients_works_as_it_is_written(tmp_path: Path) -> None:
+    _put_fedcore_into(tmp_path / "bin")
+    port, told = free_port(), []
+    with contextlib.ExitStack() as running:
+        for block in _first_part():
+            text = block.text.replace("9092", str(port))
+            if block.comment == "run":
+                told.append(_run(text, tmp_path))
+            elif block.comment.startswith("stays:"):
+                running.enter_context(_staying(text, tmp_path, block.comment))
+
+    assert "ready (0 warnings)" in told[-3]
+    assert "round 10/10  2 of 2 counted" in told[-2]
+    assert "requests accepted 20, answered 20" in told[-1]
+    assert (tmp_path / "federation/runs/digits-0001/report.html").is_file()
+
+
+def _first_part() -> list[Block]:
+    end = PAGE.read_text(encoding="utf-8").split("\n## Two hosts\n")[0].count("\n")
+    return [block for block in blocks(PAGE) if block.line < end]
+
+
+def _codes(path: Path, makers: set[str]) -> Iterator[str]:
+    """Every text that is all capitals, in calls of the makers; and in constants and tables whose name says so."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        made = isinstance(node, ast.Call) and ast.unparse(node.func) in makers
+        table = isinstance(node, ast.AnnAssign | ast.Assign) and re.match(r"_CODES?\b", ast.unparse(node))
+        default = isinstance(node, ast.Call) and ast.unparse(node.func) == "next"
+        if made and (made_of := [*node.args[:2], *(word.value for word in node.keywords if word.arg == "code")]):
+            yield from _capitals(made_of)
+        elif (table and makers == _REFUSING) or (default and makers == _REFUSING):
+            yield from _capitals([node])
+        elif isinstance(node, ast.Dict) and makers == _REFUSING:
+            keys = {key.value: value for key, value in zip(node.keys, node.values, strict=True) if _is_text(key)}
+            yield from _capitals([keys["failed"]] if "failed" in keys else [])
+
+
+def _capitals(nodes: list[ast.AST]) -> Iterator[str]:
+    for node in nodes:
+        for each in ast.walk(node):
+            if _is_text(each) and _CODE.fullmatch(each.value):
+                yield each.value
+
+
+def _is_text(node: ast.AST | None) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def _put_fedcore_into(folder: Path) -> None:
+    folder.mkdir()
+    program = folder / "fedcore"
+    program.write_text(
+        f"#!{sys.executable}\nif __name__ == '__main__':\n    from fedcore.cli import main\n\n    main()\n"
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+
+
+def _surroundings(root: Path) -> dict[str, str]:
+    found = environment()
+    return found | {"PATH": f"{root / 'bin'}:{found['PATH']}", "COLUMNS": "200"}
+
+
+def _run(text: str, root: Path) -> str:
+    """Run a block; where it asks whether the words are the same, they are."""
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", text],
+        cwd=root,
+        env=_surroundings(root),
+        input="y\n",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=_STEP_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, f"{text}\n{done.stdout}"
+    return done.stdout
+
+
+@contextlib.contextmanager
+def _staying(text: str, root: Path, name: str) -> Iterator[None]:
+    """Run a block in a terminal of its own, from its first line on until the end of the test."""
+    log = root / f"{name.partition(':')[2].strip()}.log"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            ["bash", "-c", f"exec {text}"], cwd=root, env=_surroundings(root), stdout=file, stderr=file
+        )
+    try:
+        deadline = time.monotonic() + _STEP_SECONDS
+        while not log.read_text():
+            assert process.poll() is None, f"{text} ended with {process.returncode}"
+            assert time.monotonic() < deadline, f"{text} says nothing"
+            time.sleep(0.1)
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0, log.read_text()
