@@ -47,7 +47,8 @@ def wait_for(store: RunStore, name: str, *, follow: bool, as_json: bool) -> int:
                     break
                 time.sleep(_LOOK_SECONDS)
     except KeyboardInterrupt:
-        console.print(f"the run goes on; watch it with: fedcore show {name}, end it with: fedcore stop {name}")
+        home = store.path.parent
+        console.print(f"the run goes on; see fedcore show {name} --home {home}, and fedcore stop {name} --home {home}")
         return _INTERRUPTED
     _print_end(console, store, name, status, as_json=as_json)
     return _EXIT_CODES[status.state]
@@ -73,8 +74,11 @@ def _print_end(console: Console, store: RunStore, name: str, status: RunStatus, 
         if as_json:
             print(json.dumps({"run": name, "state": status.state, "reason": status.reason}, indent=2))
         console.print(f"run {name} is {status.state}: {status.reason}", soft_wrap=True, markup=False)
+        for last in list(store.rounds(name))[-1:]:
+            for each in last["rejected"]:
+                console.print(f"  {each['client']}: {each['code']}, {each['reason']}", soft_wrap=True, markup=False)
         if status.state in (RunState.PAUSED, RunState.STOPPED):
-            console.print(f"go on with: fedcore resume {name}")
+            console.print(f"go on with: fedcore resume {name} --home {store.path.parent}", soft_wrap=True)
         return
     summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
     if as_json:

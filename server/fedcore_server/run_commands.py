@@ -40,7 +40,10 @@ def run(
     from fedcore_server.deployable_plan import deployable
 
     store = RunStore(at.runs)
-    name = store.submit(deployable(written))
+    ready = deployable(written)
+    if ready.federation.quorum == 1:
+        typer.echo("note: with federation.quorum = 1 a round may be made of one client's update alone", err=True)
+    name = store.submit(ready)
     _warn_if_not_served(at)
     if detach:
         print(name)

@@ -196,7 +196,9 @@ def main(arguments: list[str]) -> int:
         remove_leftovers(home.runs / name)
         state, reason = RunState.FINISHED, ""  # killed between the last file and the last word about it
     except KeyboardInterrupt:
-        state, reason = RunState.STOPPED, "stopped"
+        stopped = RunStore(home.runs).stop_requested(name)
+        state = RunState.STOPPED if stopped else RunState.QUEUED
+        reason = "stopped by an operator" if stopped else "the server was stopped"
     except (RoundFailedError, StorageError) as error:
         tried_again = not isinstance(error, RunDirectoryError)  # what is damaged stays so
         state, reason = RunState.PAUSED if tried_again else RunState.FAILED, str(error)

@@ -50,11 +50,11 @@ class Proxy:
         self._do(self._listen())
 
     def stop(self) -> None:
-        self._do(self._hang_up())
+        self._do(self._close())
 
     def serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+        self._loop.close()
 
     def end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -66,6 +66,15 @@ class Proxy:
         self._open.set()
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _close(self) -> None:
+        self._server.close()
+        self._open.set()
+        await self._hang_up()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     async def _hang_up(self) -> None:
         for writer in list(self._writers):
