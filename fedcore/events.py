@@ -58,7 +58,7 @@ class EventLog:
             line = {"number": self.number + 1, "time": self._clock().isoformat(timespec="milliseconds"), "event": event}
             line |= fields | {"previous": self.head}
             head = _hash(line)
-            append_line(self.path, json.dumps(line | {"hash": head}, ensure_ascii=False, allow_nan=False))
+            append_line(self.path, json.dumps(line | {"hash": head}, allow_nan=False))
             self.number, self.head = self.number + 1, head
             return head
 

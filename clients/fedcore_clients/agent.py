@@ -66,7 +66,7 @@ class Agent:
         self._home, self._settings, self._tell = home, settings, tell
         self._stopping = threading.Event()
         self._policy = Policy.from_toml(home.policy)
-        self._guard = Guard(home, self._policy, lambda: datetime.now(UTC))
+        self._guard = Guard(home, self._policy, lambda: datetime.now(UTC), data_sets=settings.data.keys())
         self._state: dict[str, Any] = {"pid": os.getpid(), "requests": 0, "refused": 0}
         self._fitting: tuple[str, int] | None = None
         self._spool = _empty_directory(home.spool)
@@ -78,13 +78,15 @@ class Agent:
                 device=settings.device,
                 allow_test_noise=self._policy.privacy.allow_test_noise,
                 min_examples=self._policy.release.min_examples,
+                secret=home.secret(),
                 spool=self._spool,
             )
         )
 
     def stop(self) -> None:
-        """End after the request in work; may be called from a signal handler."""
+        """End within seconds, and give up the request in work; may be called from a signal handler."""
         self._stopping.set()
+        self._app.stop()
 
     def run(self) -> None:
         """Serve until `stop`; a lost connection is made anew, with growing pauses."""
@@ -100,6 +102,10 @@ class Agent:
                     self._tell(f"{error}; trying again in {pause:.0f} s")
                     self._note(connected=False, problem=str(error))
                     self._stopping.wait(pause)
+                except Exception as error:  # whatever a server sends, the client serves on
+                    _log.exception("the connection failed")
+                    self._note(connected=False, problem=f"{type(error).__name__}, see the log")
+                    self._stopping.wait(_LONGEST_RETRY_SECONDS)
 
     def _serve(self) -> None:
         home = self._home

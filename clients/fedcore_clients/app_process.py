@@ -30,6 +30,7 @@ from fedcore.errors import (
     RefusedError,
     TaskError,
 )
+from fedcore.parent_watch import end_with_parent
 
 if TYPE_CHECKING:
     from flwr.app import Message, RecordDict
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("fedcore.client")
 
-_LOOK_FOR_PARENT_SECONDS = 1.0
 _CODES: tuple[tuple[type[FedcoreError], str], ...] = (
     (PrivacyError, "PRIVACY"),
     (DataError, "DATA"),
@@ -60,6 +60,7 @@ class AppSettings:
         data: Path of each data set by its name.
         device: Where to train; ``None`` leaves it to the plan.
         min_examples: Training rows below which nothing is computed.
+        secret: From which the held-out rows are drawn.
     """
 
     client: str
@@ -67,6 +68,7 @@ class AppSettings:
     device: str | None
     allow_test_noise: bool
     min_examples: int = 1
+    secret: int = 0
     spool: Path
 
 
@@ -104,7 +106,7 @@ class AppProcess:
             raise RefusedError("CRASHED", "the training process ended before it answered") from error
         if answer["failed"]:
             raise RefusedError(answer["failed"], answer["why"])
-        return _records(answer["content"], self._settings.spool / "reply.bin")
+        return _records(answer["content"], _reply_file(self._settings.spool, self.pid))
 
     def stop(self) -> None:
         """End the child, whatever it does; the next request starts a new one."""
@@ -119,7 +121,8 @@ class AppProcess:
         return self._process.pid if self._process is not None else None
 
     def _running(self) -> Connection:
-        if self._process is None or not self._process.is_alive() or self._connection is None:
+        # An idle child says nothing: what can be read is the end of one that was killed.
+        if self._connection is None or not self._process.is_alive() or self._connection.poll():
             self.stop()
             context = multiprocessing.get_context("spawn")
             self._connection, theirs = context.Pipe()
@@ -134,12 +137,10 @@ class AppProcess:
 def _serve(connection: Connection, settings: AppSettings) -> None:
     """The child's life: answer until the pipe closes or the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    parent, apps = os.getppid(), _InstalledApps(settings)
+    end_with_parent()
+    apps = _InstalledApps(settings)
     with contextlib.suppress(EOFError, OSError):
         while True:
-            while not connection.poll(_LOOK_FOR_PARENT_SECONDS):
-                if os.getppid() != parent:
-                    return
             connection.send_bytes(json.dumps(apps.answer(json.loads(connection.recv_bytes()))).encode())
 
 
@@ -165,7 +166,7 @@ class _InstalledApps:
             return {"failed": code, "why": str(error) if foreign is None else _kind_and_place(foreign)}
         except Exception as error:
             return {"failed": "FAILED", "why": _kind_and_place(error)}
-        _spill(reply, self._settings.spool / "reply.bin")
+        _spill(reply, _reply_file(self._settings.spool, os.getpid()))
         return {"failed": None, "content": to_plain(reply)}
 
     def _run(self, job: Mapping[str, Any]) -> RecordDict:
@@ -203,7 +204,7 @@ class _InstalledApps:
         from fedcore_clients.owner_data import load_client
 
         settings = self._settings
-        client = load_client(task, plan, settings.client, settings.data.get(data_name(plan)))
+        client = load_client(task, plan, settings.client, settings.data.get(data_name(plan)), secret=settings.secret)
         if len(client.training) < settings.min_examples:
             raise RefusedError("MIN_COUNT", f"release.min-examples is {settings.min_examples}, and there are fewer")
         return client
@@ -243,6 +244,11 @@ def _records(plain: Mapping[str, Any], array: Path | None) -> RecordDict:
             for each in record.values():
                 each.data = mapped_file(array)  # type: ignore[assignment]
     return content
+
+
+def _reply_file(spool: Path, pid: int | None) -> Path:
+    """One for each child, so that none that outlived its time writes into another's answer."""
+    return spool / f"reply-{pid}.bin"
 
 
 def _spill(content: RecordDict, path: Path) -> None:

@@ -78,7 +78,13 @@ def _paths(data: list[str]) -> dict[str, Path]:
             raise typer.BadParameter(f"expected NAME=PATH, found {each!r}", param_hint="--data")
         if not Path(path).exists():
             raise typer.BadParameter(f"{path} is not there", param_hint="--data")
-        found[name] = Path(path).resolve()
+        resolved = Path(path).resolve()
+        if name in found or resolved in found.values():
+            raise typer.BadParameter(
+                f"{each!r} gives a data set twice; each has one name, for a privacy budget is kept by name",
+                param_hint="--data",
+            )
+        found[name] = resolved
     return found
 
 

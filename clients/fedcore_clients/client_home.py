@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from fedcore.errors import TrustError
 from fedcore.trust.address import parse_address
 from fedcore.trust.document import Document, read_bounded
 from fedcore.trust.identity import COORDINATOR, FlowerKey, Identity, PublicIdentity, check_client_name, check_name
+from fedcore.trust.private_file import create_private, read_private
 
 _MAX_BYTES = 65_536
 
@@ -57,6 +59,7 @@ class ClientHome:
         self.approvals = path / "approvals.json"
         self.spool = path / "spool"
         self.lock = path / "lock"
+        self.secret_file = path / "held-out.secret"
 
     def settings(self) -> ClientSettings:
         """Who this client is, and where its server.
@@ -107,3 +110,16 @@ class ClientHome:
         except ValueError as error:
             raise TrustError(f"the coordinator's key {self.coordinator_key}: expected hexadecimal digits") from error
         return PublicIdentity(name=COORDINATOR, key=key)
+
+    def secret(self) -> int:
+        """The number from which held-out rows are drawn; made when it is first asked for, and kept.
+
+        Raises:
+            TrustError: The file is damaged, or may be read by others.
+        """
+        if not self.secret_file.exists():
+            create_private(self.secret_file, f"{secrets.randbits(62)}\n".encode())
+        content = read_private(self.secret_file, what="the secret of the held-out rows")
+        if not content.strip().isdigit():
+            raise TrustError(f"{self.secret_file} is damaged; expected a number, as it was made at the first start")
+        return int(content)

@@ -54,7 +54,10 @@ def print_status(found: dict[str, Any]) -> None:
     if process.get("problem"):
         console.print(f"  {process['problem']}", markup=False, soft_wrap=True)
     if process.get("run"):
-        console.print(f"  last: run {process['run']}, round {process['round']} ({process['kind']}), {process['time']}")
+        console.print(
+            f"  last: run {process['run']}, round {process['round']} ({process['kind']}), {process['time']}",
+            markup=False,
+        )
     console.print(f"requests accepted {found['accepted']}, answered {found['answered']}")
     for code, count in found["refused"].items():
         console.print(f"  refused {code}: {count}")

@@ -117,7 +117,7 @@ def _rows(path: Path, trial: PlanTrial) -> _Rows:
     from fedcore_clients.probe import probe_isolation
 
     task, plan = trial.task, trial.plan
-    client = load_client(task, plan, _NAME, path)
+    client = load_client(task, plan, _NAME, path, secret=0)
     check_task(task, trial.model, client.training)
     if plan.privacy.unit == "record":
         probe_isolation(task, trial.model, client.training)

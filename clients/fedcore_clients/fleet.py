@@ -168,6 +168,8 @@ def connect(
             NodeAuthHttpInterceptor(key, key.public_key()),
         ],
     ) as client:
+        client._client.follow_redirects = False  # a server must not send this machine elsewhere
+        client._client.headers["accept-encoding"] = "identity"  # nor have it unpack what is small only packed
         node = _activate(client, key)
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 0, node.node_id, 0
         stopped = threading.Event()
@@ -221,6 +223,8 @@ def _explained() -> Iterator[None]:
         raise DeploymentError(_STATUS.get(error.response.status_code, _refused(error))) from error
     except ObjectPushError as error:
         raise DeploymentError("the server no longer wants this reply: it came too late") from error
+    except ValueError as error:
+        raise DeploymentError("the server sent something that is no answer of a SuperLink") from error
     except httpx.HTTPError as error:
         if "certificate" in str(error).lower():
             raise DeploymentError(

@@ -7,27 +7,28 @@ signed; then the budget is charged; only then is data opened. What leaves was lo
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import numpy as np
 from flwr.app import Array, RecordDict
 
-from fedcore.errors import DataError, PlanError, RefusedError, TrustError, UpdateRejectedError
+from fedcore.errors import DataError, PlanError, RefusedError, TrustError
 from fedcore.events import EventLog, read_events
 from fedcore.files import write_whole
-from fedcore.mapped_bytes import let_go, pieces
+from fedcore.mapped_bytes import pieces
 from fedcore.trust.identity import Identity, PublicIdentity
 from fedcore.trust.roster import Roster
 from fedcore.wire.envelope import Envelope, Place, check_array, open_envelope, seal, unsealed
 from fedcore.wire.records import array_bytes, header_of, one_array
-from fedcore.wire.replies import event_in, metrics_in, pack_name, pack_refusal, unpack_report
+from fedcore.wire.replies import pack_name, pack_refusal
 from fedcore.wire.requests import unpack_cohort, unpack_plan, unpack_roster
 from fedcore_clients.client_home import ClientHome
+from fedcore_clients.egress import checked_reply
 from fedcore_clients.policy.approvals import Approvals, Clock
 from fedcore_clients.policy.budget import Spending
 from fedcore_clients.policy.daily_requests import DailyRequests
-from fedcore_clients.policy.reply_gate import UpdateFacts, check_report, check_update
 from fedcore_clients.policy.request_facts import RequestFacts
 from fedcore_clients.policy.request_gate import check_request
 from fedcore_clients.policy.settings import Policy
@@ -57,14 +58,15 @@ class Guard:
     Args:
         home: Where the client keeps its files.
         clock: The present, with its time zone.
+        data_sets: Names of those that the owner has given a path for.
 
     Raises:
         TrustError: A key or the roster is absent or damaged.
         StorageError: A journal is damaged.
     """
 
-    def __init__(self, home: ClientHome, policy: Policy, clock: Clock) -> None:
-        self._home, self._policy = home, policy
+    def __init__(self, home: ClientHome, policy: Policy, clock: Clock, *, data_sets: Collection[str]) -> None:
+        self._home, self._policy, self._data_sets = home, policy, data_sets
         self._identity: Identity = home.identity()
         self._coordinator: PublicIdentity = home.coordinator()
         self._roster_text = ""
@@ -127,12 +129,10 @@ class Guard:
         if facts is None:
             raise ValueError("a hello is answered by introduce")
         try:
-            self._check_reply(content, facts)
+            checked = checked_reply(content, facts, self._policy, client=self.name)
         except RefusedError as error:
             raise Refusal(request.envelope, error) from error
-        except (DataError, UpdateRejectedError) as error:
-            raise Refusal(request.envelope, RefusedError("SCHEMA", str(error))) from error
-        sealed = self._sealed(content, request.envelope)
+        sealed = self._sealed(checked, request.envelope)
         self.events.append("answered", **_told(request.envelope.place))
         return sealed
 
@@ -168,22 +168,8 @@ class Guard:
             approvals=self._approvals,
             requests_today=self._daily.today,
         )
-
-    def _check_reply(self, content: RecordDict, facts: RequestFacts) -> None:
-        if facts.kind == "evaluate":
-            report = unpack_report(content, client=self.name)
-            rows = int(report.metrics.counts.get("loss", 0))
-            check_report(report, facts, self._policy, held_out_rows=rows)
-            return
-        header, array = header_of(content), one_array(content)
-        update = UpdateFacts(
-            values=np.frombuffer(array.data, np.dtype(array.dtype)),
-            num_examples=cast("int | None", header.get("num-examples")),
-            metrics=metrics_in(content),
-            privacy_event=event_in(header),
-        )
-        check_update(update, facts, self._policy)
-        let_go(array.data)
+        if facts.data_set not in self._data_sets:
+            raise RefusedError("DATA", f"no path was given for data set {facts.data_set!r}; start with --data")
 
     def _facts(self, content: RecordDict, place: Place) -> RequestFacts:
         array = one_array(content)

@@ -11,11 +11,15 @@ from fedcore.task import Task, load_examples
 from fedcore_clients.local_model import Client
 
 
-def load_client(task: Task, plan: RunPlan, name: str, path: Path | None) -> Client:
+def load_client(task: Task, plan: RunPlan, name: str, path: Path | None, *, secret: int) -> Client:
     """Open a client's data.
 
     A file that ``fedcore split`` wrote holds its split; anything else goes through the task's `load_data`, and
-    the held-out rows are drawn from the plan's seed and the client's name.
+    the held-out rows are drawn from a secret of the client's own, the same ones in every run: a server that
+    could choose them anew could solve for the rows one by one, and have rows trained on that it evaluates on.
+
+    Args:
+        secret: Drawn once for a client's home, and never told.
 
     Raises:
         DataError: The data cannot be read or used.
@@ -24,6 +28,6 @@ def load_client(task: Task, plan: RunPlan, name: str, path: Path | None) -> Clie
         training, held_out = load_client_file(path)
         return Client(name=name, training=training, held_out=held_out)
     examples = load_examples(task, path)
-    marked = held_out_rows(len(examples), plan.federation.held_out, plan.federation.seed, owner=name)
+    marked = held_out_rows(len(examples), plan.federation.held_out, secret, owner=name)
     kept = examples.select(marked.nonzero().flatten()) if bool(marked.any()) else None
     return Client(name=name, training=examples.select((~marked).nonzero().flatten()), held_out=kept)

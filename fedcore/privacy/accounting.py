@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from fedcore.errors import PrivacyError
 from fedcore.privacy.plan import PrivacyEvent
 
@@ -50,9 +52,10 @@ def epsilon_of(events: tuple[PrivacyEvent, ...] | PrivacyEvent, delta: float) ->
     if any(event.noise_multiplier < _SMALLEST_NOISE for event in active):
         return math.inf
     accountant = _new_accountant(_discretisation(active))
-    for event in active:
-        accountant.compose(_as_dp_event(event))
-    return max(0.0, float(accountant.get_epsilon(delta)))
+    with np.errstate(over="ignore"):  # of a loss beyond float64, which then counts as infinite
+        for event in active:
+            accountant.compose(_as_dp_event(event))
+        return max(0.0, float(accountant.get_epsilon(delta)))
 
 
 @lru_cache(maxsize=256)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -32,6 +33,18 @@ ANYONE = "*"
 _RECORD, _DOMAIN = "envelope", b"fedcore envelope 1\n"
 _LONGEST_STATEMENT = 16_384
 _LARGEST_INLINE = 1 << 20
+_NAME, _NONCE, _HASH = (re.compile(form) for form in (r"[A-Za-z0-9._-]{1,200}|\*", "[0-9a-f]{32}|", "[0-9a-f]{64}|"))
+_FORMS = {
+    "run": _NAME,
+    "kind": _NAME,
+    "source": _NAME,
+    "destination": _NAME,
+    "nonce": _NONCE,
+    "in_reply_to": _NONCE,
+    "chain_head": _HASH,
+    "records_sha256": _HASH,
+    "array_sha256": _HASH,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,10 +228,10 @@ def _envelope(values: Mapping[str, Any]) -> Envelope:
     place = values["place"]
     if set(values) != {field.name for field in fields(Envelope)} or set(place) != {f.name for f in fields(Place)}:
         raise ValueError("other fields than expected")
-    texts = [place["run"], place["kind"], *(value for name, value in values.items() if name != "place")]
+    texts = {"run": place["run"], "kind": place["kind"], **{k: v for k, v in values.items() if k != "place"}}
     numbers = [place["incarnation"], place["round"], place["attempt"]]
-    if not all(type(text) is str and len(text) <= 200 for text in texts):
-        raise TypeError("expected text")
+    if not all(type(text) is str and _FORMS[name].fullmatch(text) for name, text in texts.items()):
+        raise TypeError("expected names, nonces and hashes")
     if not all(type(number) is int and 0 <= number < 2**53 for number in numbers):
         raise TypeError("expected whole numbers")
     return Envelope(**{**values, "place": Place(**place)})

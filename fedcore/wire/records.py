@@ -100,7 +100,7 @@ def one_array(content: RecordDict) -> Array:
         raise DataError("expected exactly one array, named 'parameters'")
     array = record[PARAMETERS]
     if array.stype != _RAW or array.dtype not in _DTYPES or len(array.shape) != 1:
-        raise DataError(f"expected a flat array of float32 or float64, found {str(array.dtype)[:20]}")
+        raise DataError("expected a flat array of float32 or float64, found another number type or shape")
     return array
 
 
@@ -112,10 +112,7 @@ def check_declared_array(content: RecordDict, layout: Layout) -> Array:
     """
     array = one_array(content)
     if tuple(array.shape) != (layout.size,):
-        raise DataError(
-            f"expected float32 or float64 of shape ({layout.size},), found {str(array.dtype)[:20]} of shape "
-            f"{tuple(array.shape)[:4]}"
-        )
+        raise DataError(f"expected float32 or float64 of shape ({layout.size},), found another")
     return array
 
 

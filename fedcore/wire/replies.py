@@ -19,7 +19,7 @@ from fedcore.wire.records import ARRAYS, HEADER, array_and_header, header_of, in
 if TYPE_CHECKING:
     from fedcore.parameters import Layout
 
-_METRICS = "metrics"
+METRICS = "metrics"
 _CODE = re.compile("[A-Z_]{1,32}")
 
 
@@ -72,7 +72,7 @@ def pack_update(update: ClientUpdate) -> RecordDict:
             }
         )
     content = array_and_header(header, update.difference)
-    content[_METRICS] = _pack_metrics(update.metrics)
+    content[METRICS] = _pack_metrics(update.metrics)
     return content
 
 
@@ -87,7 +87,7 @@ def unpack_update(content: RecordDict, layout: Layout, *, client: str) -> Client
     """
     try:
         header = header_of(content)
-        _expect_records(content, {ARRAYS, HEADER, _METRICS})
+        _expect_records(content, {ARRAYS, HEADER, METRICS})
         _expect_sender(header, client)
         return ClientUpdate(
             client=client,
@@ -105,7 +105,7 @@ def pack_report(report: ClientReport) -> RecordDict:
     """A client's evaluation report."""
     tables = {name: table.to_json() for name, table in report.tables.items()}
     header = {"client": report.client, "round": report.round, "tables": json.dumps(tables)}
-    return RecordDict({HEADER: ConfigRecord(header), _METRICS: _pack_metrics(report.metrics)})  # type: ignore[arg-type]
+    return RecordDict({HEADER: ConfigRecord(header), METRICS: _pack_metrics(report.metrics)})  # type: ignore[arg-type]
 
 
 def unpack_report(content: RecordDict, *, client: str) -> ClientReport:
@@ -116,7 +116,7 @@ def unpack_report(content: RecordDict, *, client: str) -> ClientReport:
     """
     try:
         header = header_of(content)
-        _expect_records(content, {HEADER, _METRICS})
+        _expect_records(content, {HEADER, METRICS})
         _expect_sender(header, client)
         tables = {name: GroupTable.from_json(table) for name, table in json_in(header, "tables", dict).items()}
         return ClientReport(
@@ -136,7 +136,7 @@ def _pack_metrics(metrics: Metrics) -> MetricRecord:
 
 def metrics_in(content: RecordDict) -> Metrics:
     """The metrics of a reply; raises `DataError` where they are malformed."""
-    record = content.get(_METRICS)
+    record = content.get(METRICS)
     if not isinstance(record, MetricRecord) or len(record) > 200:
         raise DataError("expected a metric record of at most 200 numbers")
     parts: dict[str, dict[str, float]] = {"sum": {}, "count": {}}

@@ -36,13 +36,13 @@ def save_checkpoint(directory: Path, state: ServerState, plan: RunPlan) -> None:
     if state.average is not None:
         tensors["average"] = state.average.buffer
     tensors |= {f"moments.{name}": moment for name, moment in state.moments.items()}
-    header = {
+    header: dict[str, Any] = {
         "round": state.round,
         "attempt": state.attempt,
         "asked": state.asked,
         "plan_sha256": plan.sha256,
-        "tensors_sha256": _hash(tensors),
     }
+    header["sha256"] = _hash(header, tensors)
     metadata = {"fedcore": json.dumps(header)}
     with contextlib.suppress(FileNotFoundError):
         os.replace(_linked(directory / _FILE), directory / _PREVIOUS)
@@ -92,8 +92,8 @@ def _load(path: Path, initial: ServerState, plan: RunPlan) -> ServerState:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         if header["plan_sha256"] != plan.sha256:
             raise RunDirectoryError(f"the checkpoint {path} belongs to another plan than the plan.toml beside it")
-        if header["tensors_sha256"] != _hash(tensors):
-            raise _DamagedError(f"the checkpoint {path} is damaged: its numbers are not those that were written")
+        if header.pop("sha256") != _hash(header, tensors):
+            raise _DamagedError(f"the checkpoint {path} is damaged: it is not what was written")
         return _state(header, tensors, initial)
     except FileNotFoundError:
         raise _AbsentError(f"no checkpoint at {path}: this run had not finished its first round") from None
@@ -118,8 +118,8 @@ def _state(header: Mapping[str, Any], tensors: Mapping[str, Tensor], initial: Se
     )
 
 
-def _hash(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _hash(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}\n".encode())
         for (part,) in slices(tensors[name]):

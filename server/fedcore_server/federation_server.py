@@ -61,6 +61,8 @@ class FederationServer:
         self._current: str | None = None
         self._retry_at = 0.0
         self._roster_seen: tuple[int, int] | None = None
+        self._roster_failed: tuple[int, int] | None = None
+        self._roster_retry = 0.0
         self._clients_at = 0.0
 
     def stop(self) -> None:
@@ -99,7 +101,7 @@ class FederationServer:
         remove_leftovers(self._home.runs)
         for name in self._store.names():
             remove_leftovers(self._home.runs / name)
-            if self._store.status(name).state == RunState.RUNNING:  # the server was killed
+            if self._store.readable_status(name).state == RunState.RUNNING:  # the server was killed
                 self._store.change(name, state=RunState.QUEUED, reason="the server was restarted")
                 self._tell(f"run {name} is gone on with")
         self._monitoring.serving(True)
@@ -126,12 +128,14 @@ class FederationServer:
     def _sync_roster(self, control: Control) -> None:
         stat = self._home.consortium.roster_file.stat()
         seen = (stat.st_mtime_ns, stat.st_ino)
-        if seen != self._roster_seen:
-            self._roster_seen = seen
+        if seen != self._roster_seen and (seen != self._roster_failed or time.monotonic() >= self._roster_retry):
             roster = self._home.consortium.roster()
+            if seen != self._roster_failed:  # a failure is told once, and tried again every few seconds
+                self._tell(f"roster {roster.version}: {', '.join(m.name for m in roster.members) or 'nobody yet'}")
+            self._roster_failed, self._roster_retry = seen, time.monotonic() + _CLIENTS_SECONDS
             control.sync_nodes(roster)
+            self._roster_seen = seen
             self._events.append("roster", version=roster.version, members=[member.name for member in roster.members])
-            self._tell(f"roster {roster.version}: {', '.join(m.name for m in roster.members) or 'nobody yet'}")
 
     def _look_at_clients(self, control: Control) -> None:
         if time.monotonic() >= self._clients_at:

@@ -95,11 +95,13 @@ def _print_end(console: Console, store: RunStore, name: str, status: RunStatus, 
 
 def _print_participation(console: Console, lines: list[Mapping[str, Any]]) -> None:
     table = Table(box=None, pad_edge=False)
-    for heading in ("client", "asked", "counted", "rejected", "strikes"):
+    for heading in ("client", "asked", "answered", "counted", "rejected", "strikes"):
         table.add_column(heading)
     for client, facts in participation((), lines)["clients"].items():
         rejected = ", ".join(f"{code} {count}" for code, count in facts["rejected"].items()) or "-"
-        table.add_row(client, str(facts["asked"]), str(facts["counted"]), rejected, str(facts["strikes"]))
+        table.add_row(
+            client, *(str(facts[key]) for key in ("asked", "answered", "counted")), rejected, str(facts["strikes"])
+        )
     console.print(table)
 
 

@@ -94,6 +94,10 @@ def check_report(
             raise UpdateRejectedError(report.client, "TABLE", f"the group table of {name!r} has another vocabulary")
         if int(table.counts.max()) > _LARGEST_COUNT:
             raise UpdateRejectedError(report.client, "TABLE", f"the group table of {name!r} has counts beyond belief")
+        if int(table.counts.sum()) != report.metrics.counts.get("loss", 0):
+            raise UpdateRejectedError(
+                report.client, "TABLE", f"the group table of {name!r} counts other rows than the metrics do"
+            )
 
 
 def _check_weight(update: ClientUpdate, plan: RunPlan) -> None:

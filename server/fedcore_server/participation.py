@@ -6,44 +6,50 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_NO_FAULT = frozenset({"LATE", "ABSENT", "REFUSED"})
-"""Codes that say nothing against a client: it was away, or used its right to refuse."""
+_UNANSWERED = frozenset({"LATE", "ABSENT", "ERROR"})
+_NO_FAULT = _UNANSWERED | {"REFUSED", "BAD_SIGNATURE", "MISSING", "MALFORMED", "TOO_LARGE"}
+"""Codes that say nothing against a client: it was away, used its right to refuse, or the relay may have done it."""
 
 
-def participation(registered: Iterable[str], rounds: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Count, for every client, how often it was asked and counted, and why not.
+def participation(
+    registered: Iterable[str], rounds: Iterable[Mapping[str, Any]], *, sampled: bool = False
+) -> dict[str, Any]:
+    """Count, for every client, how often it was asked, answered and was counted, and why not.
 
     Args:
         registered: Names on the roster; clients that are met in the journal are added.
         rounds: Lines of the journal, failed attempts included.
+        sampled: Whether the plan asks a sample of the clients, so that not to be asked tells nothing.
 
     Returns:
-        ``clients`` by name with ``asked``, ``counted``, ``rejected`` by code and ``strikes``, the rejections that
-        were the client's own fault; and ``lost``, the clients that were not counted in the last round though they
-        were on the roster, or were rejected at any time.
+        ``clients`` by name with ``asked``, ``answered``, ``counted``, ``rejected`` by code and ``strikes``, the
+        rejections that its own signature vouches for; and ``lost``, the clients that the run went on without at
+        any time: rejected, or not in every committed round where all are asked.
     """
     asked: Counter[str] = Counter()
     counted: Counter[str] = Counter()
     rejected: dict[str, Counter[str]] = {}
-    last: set[str] = set()
+    committed = 0
     for line in rounds:
         asked.update(line["asked"])
-        counted.update(line["counted"])
-        last = set(line["counted"]) if line["committed"] else last
+        if line["committed"]:
+            committed += 1
+            counted.update(line["counted"])
         for each in line["rejected"]:
             rejected.setdefault(each["client"], Counter())[each["code"]] += 1
     names = sorted({*registered, *asked, *rejected})
+    needed = min(committed, 1) if sampled else committed
     return {
-        "clients": {
-            name: {
-                "asked": asked[name],
-                "counted": counted[name],
-                "rejected": dict(sorted(rejected.get(name, Counter()).items())),
-                "strikes": sum(n for code, n in rejected.get(name, Counter()).items() if code not in _NO_FAULT),
-            }
-            for name in names
-        },
-        "lost": [
-            name for name in names if name in rejected or (asked[name] > 0 and name not in last) or not asked[name]
-        ],
+        "clients": {name: _facts(asked[name], counted[name], rejected.get(name, Counter())) for name in names},
+        "lost": [name for name in names if name in rejected or counted[name] < needed],
+    }
+
+
+def _facts(asked: int, counted: int, rejected: Counter[str]) -> dict[str, Any]:
+    return {
+        "asked": asked,
+        "answered": asked - min(asked, sum(rejected[code] for code in _UNANSWERED)),
+        "counted": counted,
+        "rejected": dict(sorted(rejected.items())),
+        "strikes": sum(count for code, count in rejected.items() if code not in _NO_FAULT),
     }

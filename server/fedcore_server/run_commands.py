@@ -127,7 +127,7 @@ def resume(
 def _facts(store: Any, name: str) -> dict[str, Any]:
     from fedcore.plan import read_toml
 
-    status = store.status(name)
+    status = store.readable_status(name)
     plan = read_toml(store.path / name / "plan.toml")
     lines = list(store.rounds(name))
     return {

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +21,7 @@ from flwr.app import Context, RecordDict
 from fedcore.errors import DeploymentError, FedcoreError, RoundFailedError, RunDirectoryError, StorageError
 from fedcore.events import EventLog
 from fedcore.files import remove_leftovers
+from fedcore.parent_watch import end_with_parent
 from fedcore.plan import RunPlan
 from fedcore.task import Task
 from fedcore.tasks.registry import load_task
@@ -43,8 +42,10 @@ from fedcore_server.superlink.task import open_grid
 
 _log = logging.getLogger("fedcore")
 
-_LOOK_FOR_PARENT_SECONDS = 0.5
-_VERIFIED = "each client checked the model's layers and per-record gradients on its own rows before its first step"
+_VERIFIED = (
+    "fedcore's clients check the model's layers and per-record gradients on their own rows before their first step; "
+    "that they did cannot be verified by the server"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +143,8 @@ class RunProcess:
 
     def _write_results(self, task: Task, outcome: Outcome, wall_seconds: float) -> None:
         rounds = self._directory.rounds()
-        took_part = participation((member.name for member in self._home.consortium.roster().members), rounds)
+        registered = [member.name for member in self._home.consortium.roster().members]
+        took_part = participation(registered, rounds, sampled=self._plan.federation.cohort_size is not None)
         sizes = {name: rows for line in rounds for name, rows in line["examples"].items()}
         held_out = sum(int(client["n"]) for client in outcome.evaluation.clients.values())
         results = build_results(
@@ -188,7 +190,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     access = SuperLinkAccess.from_json(sys.stdin.readline())
-    _end_with_parent()
+    end_with_parent()
     try:
         if not is_finished(home.runs / name):
             RunProcess(home, name, access).run()
@@ -218,18 +220,6 @@ def _ended(store: RunStore, name: str, state: RunState, reason: str) -> int:
         _log.warning("%s", error)
         return 1
     return 0
-
-
-def _end_with_parent() -> None:
-    """Watch the server that started this process: without it, nobody would read what the clients send."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_LOOK_FOR_PARENT_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
 if __name__ == "__main__":

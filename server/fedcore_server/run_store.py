@@ -6,6 +6,8 @@ server talk through these files alone, so that whatever is killed, the state on 
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import secrets
@@ -18,7 +20,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from fedcore.errors import DeploymentError, RunDirectoryError
+from fedcore.errors import DeploymentError, RunDirectoryError, StorageError
 from fedcore.files import write_whole
 from fedcore.plan import RunPlan
 from fedcore_server.run_directory import RunDirectory, next_free
@@ -85,9 +87,13 @@ class RunStore:
             _write_status(aside, RunStatus(submitted=_now(), token=secrets.token_hex(6)))
             while True:
                 final = next_free(self.path, _plain_name(plan.task.name))
-                with suppress(OSError):  # another run took the name in the meantime
+                try:
                     aside.rename(final)
-                    return final.name
+                except OSError as error:
+                    if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                        raise StorageError(f"{final} cannot be made: {error.strerror}") from error
+                    continue  # another run took the name in the meantime
+                return final.name
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
@@ -96,7 +102,7 @@ class RunStore:
         if not self.path.is_dir():
             return []
         found = [path.name for path in self.path.iterdir() if (path / _STATUS).is_file() and path.name[0] != "."]
-        return sorted(found, key=lambda name: (self.status(name).submitted, name))
+        return sorted(found, key=lambda name: (self.readable_status(name).submitted, name))
 
     def directory(self, name: str) -> Path:
         """Where a run lies; a unique beginning of a name is enough.
@@ -128,13 +134,22 @@ class RunStore:
 
     def change(self, name: str, **changes: Any) -> RunStatus:
         """Replace some of a run's status."""
-        status = replace(self.status(name), **changes, changed=_now())
-        _write_status(self.path / name, status)
+        with (self.path / name / "status.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # commands, server and driver all change it
+            status = replace(self.status(name), **changes, changed=_now())
+            _write_status(self.path / name, status)
         return status
 
     def next_queued(self) -> str | None:
         """The run that has waited longest."""
-        return next((name for name in self.names() if self.status(name).state == RunState.QUEUED), None)
+        return next((name for name in self.names() if self.readable_status(name).state == RunState.QUEUED), None)
+
+    def readable_status(self, name: str) -> RunStatus:
+        """A run whose status is damaged has failed, and keeps no other from being run."""
+        try:
+            return self.status(name)
+        except RunDirectoryError as error:
+            return RunStatus(state=RunState.FAILED, reason=str(error))
 
     def request_stop(self, name: str) -> None:
         """Ask the server to stop a run; one that waits is stopped at once.

@@ -58,7 +58,8 @@ class Site:
         self._root = root
 
     def guard(self) -> Guard:
-        return Guard(self.home, Policy.from_toml(self.home.policy), lambda: datetime.now(UTC))
+        policy = Policy.from_toml(self.home.policy)
+        return Guard(self.home, policy, lambda: datetime.now(UTC), data_sets=policy.data.allowed)
 
     def roster(self) -> Roster:
         return self.consortium.roster()

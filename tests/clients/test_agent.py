@@ -3,6 +3,7 @@
 import errno
 import os
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -89,7 +90,9 @@ def serve(site, monkeypatch):
 
         monkeypatch.setattr(agent_module, "AppProcess", lambda _: trainer)
         monkeypatch.setattr(agent_module, "connect", connect)
-        network.agent = Agent(site.home, AgentSettings(data={}), tell=told.append)
+        network.agent = Agent(
+            site.home, AgentSettings(data=dict.fromkeys(site.policy.data.allowed, Path())), tell=told.append
+        )
         network.agent.run()
         return SimpleNamespace(network=network, trainer=trainer, told=told)
 
@@ -195,7 +198,7 @@ def test_a_server_that_is_away_is_tried_again_until_the_client_is_stopped(site, 
         yield
 
     monkeypatch.setattr(agent_module, "connect", away)
-    client = Agent(site.home, AgentSettings(data={}), tell=told.append)
+    client = Agent(site.home, AgentSettings(data=dict.fromkeys(site.policy.data.allowed, Path())), tell=told.append)
     client.run()
     assert len(told) == 4
     assert all("trying again in" in line for line in told)

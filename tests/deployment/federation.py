@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from fedcore_server.deployable_plan import deployable
 from fedcore_server.run_store import RunStore
 
 CLIENTS = ["client-0", "client-1", "client-2"]
+DATA_SETS = ["digits", "private"]
 PRIVATE = {"unit": "record", "epsilon": 8.0, "sampling-rate": 1.0, "learning-rate": 1.0}
 DIGITS: dict[str, dict[str, Any]] = {
     "task": {"name": "digits"},
@@ -99,16 +101,23 @@ class Deployment:
         wait_until(self._serves, what="the server starts")
 
     def start_client(self, name: str) -> None:
-        rows = f"parts/{name}.rows.safetensors"
-        self.clients[name] = self._start(
-            name, "client", "start", "--home", name, f"--data=digits={rows}", f"--data=private={rows}"
-        )
+        data = (f"--data={each}={self.rows(name, each)}" for each in DATA_SETS)
+        self.clients[name] = self._start(name, "client", "start", "--home", name, *data)
 
     def start_clients(self) -> None:
         for name in self.names:
             self.start_client(name)
 
+    def rows(self, client: str, data_set: str) -> Path:
+        """The file that holds a client's rows under one of their two names."""
+        written = self.root / "parts" / f"{client}.rows.safetensors"
+        copied = written.with_name(f"{client}-{data_set}.rows.safetensors")
+        if not copied.exists():
+            shutil.copy(written, copied)
+        return copied
+
     def is_connected(self, name: str) -> bool:
+        assert self.clients[name].poll() is None, self.log(name)[-2000:]
         status = self.client_status(name)
         return bool(status.get("connected")) and status["pid"] == self.clients[name].pid
 

@@ -48,6 +48,7 @@ def spends(federation, client):
     return path.read_bytes().splitlines() if path.exists() else []
 
 
+@pytest.mark.slow
 def test_f6_f8_a_child_that_is_stopped_is_late_and_one_that_is_killed_is_told_and_both_serve_on(federation):
     name = federation.submit(repeatable(federation=ENDLESS))
     federation.wait_for_rounds(name, 1)
@@ -113,6 +114,7 @@ def restarted(federation, settings, content):
     federation.start_client("client-2")
 
 
+@pytest.mark.slow
 def test_f10_a_client_that_is_cut_off_is_missed_and_comes_back_without_a_restart(federation, behind_a_proxy):
     wait_until(lambda: federation.is_connected("client-2"), what="the client connects through the proxy")
     name = federation.submit(repeatable(federation=ENDLESS))
@@ -134,6 +136,7 @@ def test_f10_a_client_that_is_cut_off_is_missed_and_comes_back_without_a_restart
     assert federation.process("client-2").poll() is None
 
 
+@pytest.mark.slow
 def test_f11_a_slow_link_takes_longer_and_loses_nothing(federation, behind_a_proxy):
     wait_until(lambda: federation.is_connected("client-2"), what="the client connects through the proxy")
     behind_a_proxy.delay_seconds, behind_a_proxy.bytes_per_second = 0.1, 125_000

@@ -62,7 +62,7 @@ def test_a_deployed_client_opens_its_file_as_it_is(tmp_path):
     plan = build_plan(**TINY)
     division = write_division(plan, tmp_path)
     ready = prepare(load_task(plan), plan)
-    opened = load_client(load_task(division.plan), division.plan, "client-2", tmp_path / f"client-2{SUFFIX}")
+    opened = load_client(load_task(division.plan), division.plan, "client-2", tmp_path / f"client-2{SUFFIX}", secret=0)
     assert opened.name == ready.clients[2].name == division.names[2]
     assert same_rows(opened.training, ready.clients[2].training)
     assert same_rows(opened.held_out, ready.clients[2].held_out)

@@ -89,8 +89,9 @@ class CohortSection(PolicySection):
 
     minimum: Count = Field(
         2,
-        description="members of a request's cohort, this client included; all must be on the signed roster, so that "
-        "no update can be singled out among invented clients",
+        description="members of a request's cohort, this client included; all must be on the roster that the "
+        "coordinator signs. It sees each update by itself, and could put clients of its own on the roster: only "
+        "differential privacy protects from it",
     )
 
 

@@ -125,9 +125,15 @@ class Control:
         present = self.registered()
         for key in present.keys() - wanted.keys():
             self.unregister(present[key].node_id)
-        return {
-            name: present[key].node_id if key in present else self.register(key, name) for key, name in wanted.items()
-        }
+        ids, failed = {}, []
+        for key, name in wanted.items():
+            try:
+                ids[name] = present[key].node_id if key in present else self.register(key, name)
+            except DeploymentError as error:
+                failed.append(f"{name}: {error}")
+        if failed:  # after all others were let in
+            raise DeploymentError("; ".join(failed))
+        return ids
 
     def start_run(self) -> int:
         """Begin a run of Flower's; returns its id. ``open_grid`` takes it up."""

@@ -1,0 +1,21 @@
+"""Processes that end with the one that started them, however that one ended."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+_LOOK_SECONDS = 0.5
+
+
+def end_with_parent() -> None:
+    """Watch the parent in a thread, and end this process at once when it is gone, whatever is in work."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
