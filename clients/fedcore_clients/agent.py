@@ -34,7 +34,7 @@ _log = logging.getLogger("fedcore.client")
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
 _FIRST_RETRY_SECONDS = 1.0
-_LONGEST_RETRY_SECONDS = 30.0
+_LONGEST_RETRY_SECONDS = 8.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

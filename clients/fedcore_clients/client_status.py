@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedcore.events import read_events
+from fedcore.lock import is_locked
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.policy.approvals import Approvals
 from fedcore_clients.policy.budget import Spending
@@ -76,7 +77,7 @@ def print_status(found: dict[str, Any]) -> None:
 def _process(home: ClientHome) -> dict[str, Any]:
     with suppress(FileNotFoundError, ValueError):
         values: dict[str, Any] = json.loads((home.path / "status.json").read_text(encoding="utf-8"))
-        return values
+        return values if is_locked(home.lock) else values | {"connected": False, "pid": None}  # it may have been killed
     return {}
 
 

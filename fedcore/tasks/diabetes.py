@@ -11,6 +11,7 @@ from torch import nn
 
 from fedcore.examples import Attribute, Examples
 from fedcore.task_families import Classification
+from fedcore.tasks.bundled import refuse_path
 
 RANGES = {
     "age": (18.0, 80.0),  # years
@@ -48,7 +49,8 @@ class Diabetes(Classification):
         return nn.Linear(len(RANGES), len(self.labels))
 
     def load_data(self, path: Path | None) -> Examples:
-        """All patients; `path` is not used, the data is part of the installation."""
+        """All patients, who are part of the installation; a `path` is refused, for it would not be read."""
+        refuse_path(self.name, path)
         from sklearn.datasets import load_diabetes
 
         patients, progression = load_diabetes(return_X_y=True, scaled=False)

@@ -11,6 +11,7 @@ from torch import nn
 
 from fedcore.examples import Attribute, Examples
 from fedcore.task_families import Classification
+from fedcore.tasks.bundled import refuse_path
 
 STROKES = ("light", "medium", "heavy")
 _INK_EDGES = (18.5, 20.5)
@@ -39,7 +40,8 @@ class Digits(Classification):
         )
 
     def load_data(self, path: Path | None) -> Examples:
-        """All digits; `path` is not used, the data is part of the installation."""
+        """All digits, which are part of the installation; a `path` is refused, for it would not be read."""
+        refuse_path(self.name, path)
         from sklearn.datasets import load_digits
 
         images, digits = load_digits(return_X_y=True)

@@ -15,6 +15,7 @@ from fedcore.errors import PlanError
 from fedcore.examples import Attribute, Examples
 from fedcore.seeding import numpy_generator
 from fedcore.task_families import Classification
+from fedcore.tasks.bundled import refuse_path
 
 if TYPE_CHECKING:
     from fedcore.plan import RunPlan
@@ -85,7 +86,8 @@ class Synthetic(Classification):
         return nn.Linear(NUM_FEATURES, NUM_CLASSES)
 
     def load_data(self, path: Path | None) -> Examples:
-        """The rows of all clients, one after the other; attribute ``client`` says whose. `path` is not used."""
+        """The rows of all clients, one after the other; attribute ``client`` says whose. A `path` is refused."""
+        refuse_path(self.name, path)
         parts = [self.client_data(number) for number in range(self.clients)]
         owner = np.repeat(np.arange(self.clients), [len(part.classes) for part in parts])
         width = len(str(self.clients - 1))

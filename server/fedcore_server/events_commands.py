@@ -112,7 +112,7 @@ def _contradictions(path: Path, witness: Path, party: str) -> list[str]:
     from fedcore.events import FIRST_HEAD, read_events
 
     held = {FIRST_HEAD, *(event["hash"] for event in read_events(path))}
-    run = _identity(path.parent) if (path.parent / "plan.toml").is_file() else None
+    run = next((event.get("run") for event in read_events(path) if event.get("event") == "driver-started"), None)
     seen = [event for event in read_events(witness) if event.get("peer") == party and "peer_head" in event]
     # A client knows a run by its name and a random token, so that no other run of that name is taken for it.
     ours = [event for event in seen if run is None or event.get("run", run) == run]
@@ -124,16 +124,6 @@ def _contradictions(path: Path, witness: Path, party: str) -> list[str]:
         for event in ours
         if str(event["peer_head"]) not in held
     ]
-
-
-def _identity(run: Path) -> str:
-    """By which clients know a run: its name and its token."""
-    import json
-    from contextlib import suppress
-
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return f"{run.name}.{json.loads((run / 'status.json').read_text())['token']}"
-    return run.name
 
 
 def _summary(path: Path) -> str:

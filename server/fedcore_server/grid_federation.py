@@ -114,6 +114,9 @@ class GridFederation:
     def train(self, request: TrainRequest) -> Iterator[ClientUpdate | Rejection]:
         """Ask the cohort to train; updates as they arrive."""
         layout = request.parameters.layout
+        yield from self._absent(request)
+        if len(request.cohort) < self._plan.federation.quorum:
+            return  # who is asked in vain is charged in vain
         yield from self._collect(
             MessageType.TRAIN, request, layout, lambda content, client: unpack_update(content, layout, client=client)
         )
@@ -123,6 +126,12 @@ class GridFederation:
         yield from self._collect(
             MessageType.EVALUATE, request, None, lambda content, client: unpack_report(content, client=client)
         )
+
+    def _absent(self, request: TrainRequest) -> Iterator[Rejection]:
+        """Name the members that should have been asked, and are not here."""
+        if self._plan.federation.cohort_size is None:
+            for name in sorted(self._letters.members() - set(request.cohort)):
+                yield Rejection(client=name, code="ABSENT", reason="not connected")
 
     def _greet(self, nodes: Sequence[int], now: float) -> None:
         """Send the roster to nodes not known by name; a name is believed when its key has signed for it."""

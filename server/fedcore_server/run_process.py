@@ -87,7 +87,12 @@ class RunProcess:
         """
         before = self._store.status(self._name)
         status = self._store.change(self._name, state=RunState.RUNNING, incarnation=before.incarnation + 1, reason="")
-        self._events.append("driver-started", incarnation=status.incarnation, plan_sha256=self._plan.sha256)
+        self._events.append(
+            "driver-started",
+            run=self._identity,
+            incarnation=status.incarnation,
+            plan_sha256=self._plan.sha256,
+        )
         task = load_task(self._plan)
         started = time.monotonic()
         with Control(self._access.runtime_address, self._access.bearer) as control:
@@ -99,6 +104,11 @@ class RunProcess:
         outcome = self._drive(task, status.incarnation, flower_run)
         self._write_results(task, outcome, time.monotonic() - started)
 
+    @property
+    def _identity(self) -> str:
+        """By which clients know the run: no other of its name has the token."""
+        return f"{self._name}.{self._store.status(self._name).token}"
+
     def _first_state(self, task: Task) -> ServerState:
         state = self._directory.enter(init_state(task, self._plan), self._plan)
         self._events.append("from-checkpoint", round=state.round, attempt=state.attempt)
@@ -109,7 +119,7 @@ class RunProcess:
         letters = Correspondence(
             consortium.coordinator(),
             _Rereading(consortium.roster_file, consortium.roster),
-            run=f"{self._name}.{self._store.status(self._name).token}",
+            run=self._identity,
             incarnation=incarnation,
             events=self._events,
         )

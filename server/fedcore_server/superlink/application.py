@@ -52,6 +52,8 @@ def flower_application(settings: SuperLinkSettings, secret: bytes) -> Applicatio
 
     for name in _NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Flower prints a stack of red for every client that is early or late; whoever is refused is told by us.
+    logging.getLogger("flwr").setLevel(logging.CRITICAL)
     _create_private(settings.database)
     config = SuperLinkLifespanConfig(
         control_address="",
