@@ -104,7 +104,7 @@ def soaked(tmp_path_factory):
         name = store.submit(deployable(PLAN))
         chaos, started, paused = Chaos(deployment, SEED), time.monotonic(), 0
         deployment.wait_for_rounds(name, 1)
-        while not store.status(name).state == RunState.FINISHED:
+        while store.status(name).state != RunState.FINISHED:
             assert time.monotonic() - started < MOST_SECONDS, store.status(name)
             if store.status(name).state.ended:  # what an operator does about a run that has paused
                 assert store.status(name).state == RunState.PAUSED, store.status(name)

@@ -1,0 +1,39 @@
+"""Nobody who was lost goes unnamed."""
+
+from fedcore_server.participation import participation
+
+
+def line(counted, *, asked=None, committed=True, rejected=()):
+    return {
+        "asked": list(asked or counted),
+        "counted": list(counted),
+        "committed": committed,
+        "rejected": [{"client": client, "code": code} for client, code in rejected],
+    }
+
+
+def test_a_client_that_was_away_for_all_rounds_but_the_last_is_named():
+    rounds = [*[line(["a"])] * 29, line(["a", "b"])]
+    assert participation(["a", "b"], rounds)["lost"] == ["b"]
+
+
+def test_where_a_sample_is_asked_not_to_be_asked_tells_nothing():
+    rounds = [line(["a"]), line(["b"])]
+    assert participation(["a", "b", "c"], rounds, sampled=True)["lost"] == ["c"]
+
+
+def test_a_member_that_never_came_is_named_and_one_that_was_there_throughout_is_not():
+    found = participation(["a", "b"], [line(["a"])] * 3)
+    assert found["lost"] == ["b"]
+    assert found["clients"]["b"] == {"asked": 0, "answered": 0, "counted": 0, "rejected": {}, "strikes": 0}
+
+
+def test_strikes_are_what_a_clients_own_signature_vouches_for():
+    rejected = [("a", "NONFINITE"), ("b", "LATE"), ("c", "BAD_SIGNATURE"), ("d", "REFUSED")]
+    clients = participation([], [line([], asked="abcd", committed=False, rejected=rejected)])["clients"]
+    assert {name: facts["strikes"] for name, facts in clients.items()} == {"a": 1, "b": 0, "c": 0, "d": 0}
+    assert {name: facts["answered"] for name, facts in clients.items()} == {"a": 1, "b": 0, "c": 1, "d": 1}
+
+
+def test_updates_of_a_round_that_failed_are_in_no_model_and_not_counted():
+    assert participation([], [line(["a"], committed=False)])["clients"]["a"]["counted"] == 0
