@@ -24,7 +24,7 @@ from fedcore_server.deployable_plan import deployable
 from fedcore_server.run_store import RunState, RunStore
 from tests.deployment.federation import CLIENTS, Deployment, wait_until
 
-SEED, ROUNDS, MOST_SECONDS = 2026, 200, 1800.0
+SEED, ROUNDS, MOST_SECONDS = 2026, 200, 2400.0
 TASK = "tests.builders:TinyTask"
 POLICY = {
     "tasks": {"allowed": [TASK]},
@@ -41,7 +41,7 @@ PLAN = RunPlan.from_mapping(
             "rounds": ROUNDS,
             "quorum": 2,
             "round-attempts": 20,
-            "round-timeout-seconds": 4.0,
+            "round-timeout-seconds": 10.0,
             "patience-seconds": 60.0,
             "evaluate-every": 10,
         },
@@ -66,7 +66,7 @@ class Chaos:
 
     def strike(self):
         victim = self.dice.choice(["server", "driver", "training process", *CLIENTS])
-        time.sleep(self.dice.uniform(2.0, 7.0))
+        time.sleep(self.dice.uniform(6.0, 16.0))
         if victim == "driver":
             self._kill_children("server", b"run_process", victim)
         elif victim == "training process":

@@ -6,10 +6,18 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from flwr.app import ConfigRecord, MetricRecord
+from flwr.common.constant import ErrorCode
 from flwr.proto.message_pb2 import Message as MessageProto
 from flwr.supercore.inflatable.inflatable_utils import ObjectUnavailableError
 
 from fedcore.wire_objects import ObjectError, ObjectReader, Pull, RemoteArray, RemoteRecords, read_chunks
+
+_BY_THE_SUPERLINK = {
+    ErrorCode.MESSAGE_UNAVAILABLE: ("LATE", "no reply before the deadline"),
+    ErrorCode.REPLY_MESSAGE_UNAVAILABLE: ("LATE", "the reply was not whole before the deadline"),
+    ErrorCode.NODE_UNAVAILABLE: ("ABSENT", "no longer connected"),
+}
+"""What the SuperLink says in the place of a client that is silent: no fault of the client's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,8 +25,8 @@ class Failure:
     """Why a reply has no content.
 
     Attributes:
-        code: ``ERROR`` when the client, or the SuperLink in its place, answered with an error; ``MALFORMED``,
-            ``TOO_LARGE`` or ``MISSING`` for what is wrong with its objects.
+        code: ``ERROR`` when the client answered with an error; ``LATE`` or ``ABSENT`` when the SuperLink did in its
+            place; ``MALFORMED``, ``TOO_LARGE`` or ``MISSING`` for what is wrong with its objects.
         number: Flower's number of the error, such as 5 for a client that is gone; 0 otherwise.
         reason: In our words: an error's text is the client's, may hold data, and is not kept.
     """
@@ -72,6 +80,9 @@ class Reply:
         """The arrival, or None as long as something is not there. A message's own object is sent last."""
         if self.header.HasField("error"):
             number = self.header.error.code
+            if number in _BY_THE_SUPERLINK:
+                code, reason = _BY_THE_SUPERLINK[number]
+                return self._arrival(Failure(code=code, number=number, reason=reason))
             return self._arrival(Failure(code="ERROR", number=number, reason=f"the client failed (code {number})"))
         try:
             return self._arrival(None, self.reader.records(self.header.metadata.message_id))
