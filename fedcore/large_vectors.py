@@ -22,6 +22,14 @@ def scratch(size: int, dtype: torch.dtype) -> Tensor:
     return over(scratch_bytes(size * dtype.itemsize), dtype) if size else torch.zeros(0, dtype=dtype)
 
 
+def put_aside(vector: Tensor) -> Tensor:
+    """A copy in scratch memory: for what is kept from round to round and looked at slice by slice."""
+    aside = scratch(len(vector), vector.dtype)
+    for kept, given in slices(aside, vector):
+        kept.copy_(given)
+    return aside
+
+
 def over(data: memoryview | bytes, dtype: torch.dtype) -> Tensor:
     """A tensor over memory that is already there; where that may only be read, it must not be written."""
     with warnings.catch_warnings():
@@ -44,13 +52,13 @@ def slices(*vectors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     step = SLICE_BYTES // max(vector.dtype.itemsize for vector in vectors)
     for start in range(0, len(vectors[0]), step):
         yield tuple(vector[start : start + step] for vector in vectors)
-        for vector in vectors:
-            let_go(getattr(vector, "fedcore_memory", None))
+        let_go_of(*vectors)
 
 
-def is_finite(vector: Tensor) -> bool:
-    """Whether every number is finite."""
-    return all(bool(torch.isfinite(part).all()) for (part,) in slices(vector))
+def let_go_of(*vectors: Tensor) -> None:
+    """Give back the pages of those vectors that lie in files; they are read again when they are looked at again."""
+    for vector in vectors:
+        let_go(getattr(vector, "fedcore_memory", None))
 
 
 def norm(vector: Tensor) -> float:

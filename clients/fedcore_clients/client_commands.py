@@ -41,6 +41,7 @@ def start(
     import signal
 
     from fedcore.errors import PlanError
+    from fedcore.mapped_bytes import return_freed_memory
     from fedcore_clients.agent import Agent, AgentSettings, only_one
     from fedcore_clients.client_home import ClientHome
 
@@ -48,6 +49,7 @@ def start(
     at.settings()
     if not at.policy.is_file():
         raise PlanError(f"no policy at {at.policy}; write one with: fedcore client policy --out {at.policy}")
+    return_freed_memory()
     with only_one(at):
         agent = Agent(at, AgentSettings(data=_paths(data), device=device), tell=_tell)
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -99,8 +99,12 @@ def seal(
     destination: str,
     chain_head: str,
     in_reply_to: str = "",
+    array_sha256: str | None = None,
 ) -> tuple[RecordDict, Envelope]:
     """Put `content` into a signed envelope.
+
+    Args:
+        array_sha256: From `hash_of_array`, where one array is sealed for many.
 
     Returns:
         Records to send, which share a large array's memory with `content`, and what was signed.
@@ -118,7 +122,7 @@ def seal(
         in_reply_to=in_reply_to,
         chain_head=chain_head,
         records_sha256=hashlib.sha256(records).hexdigest(),
-        array_sha256=_hash(array),
+        array_sha256=hash_of_array(content) if array_sha256 is None else array_sha256,
     )
     statement = json.dumps(asdict(envelope), sort_keys=True).encode()
     sealed = ConfigRecord({"statement": statement, "signature": identity.sign(_DOMAIN + statement), "records": records})
@@ -128,6 +132,12 @@ def seal(
         sealed["data"] = bytes(array.data)
         return RecordDict({_RECORD: sealed}), envelope
     return RecordDict({_RECORD: sealed, ARRAYS: content[ARRAYS]}), envelope
+
+
+def hash_of_array(content: RecordDict) -> str:
+    """SHA-256 of the array's bytes; empty where there is no array."""
+    array = _array_in(content)
+    return "" if array is None else sha256(array.data)
 
 
 def received(
@@ -207,7 +217,7 @@ def check_array(content: RecordDict, envelope: Envelope) -> None:
     Raises:
         TrustError: It is another.
     """
-    if _hash(_array_in(content)) != envelope.array_sha256:
+    if hash_of_array(content) != envelope.array_sha256:
         raise TrustError("the array is not the one that was signed")
 
 
@@ -247,7 +257,3 @@ def _array_in(content: RecordDict) -> Array | None:
     if len(arrays) > 1:
         raise DataError("expected at most one array in a message")
     return arrays[0] if arrays else None
-
-
-def _hash(array: Array | None) -> str:
-    return "" if array is None else sha256(array.data)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fedcore.errors import LayoutError
-from fedcore.large_vectors import scratch, slices
+from fedcore.large_vectors import slices
 from fedcore.messages import ClientUpdate
 from fedcore.parameters import Layout, Parameters
 
@@ -93,7 +93,7 @@ class UniformMean:
 
 
 def _empty(like: Parameters) -> Accumulator:
-    total = scratch(like.layout.size, torch.float64)
+    total = torch.zeros(like.layout.size, dtype=torch.float64)
     return Accumulator(total=total, weight=0.0, layout=like.layout)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from fedcore.errors import LayoutError, RunDirectoryError
 from fedcore.files import place_whole
-from fedcore.large_vectors import slices
+from fedcore.large_vectors import let_go_of, put_aside, slices
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore_server.state import ServerState
@@ -47,6 +47,7 @@ def save_checkpoint(directory: Path, state: ServerState, plan: RunPlan) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.replace(_linked(directory / _FILE), directory / _PREVIOUS)
     place_whole(directory / _FILE, lambda path: _save(path, tensors, metadata))
+    let_go_of(*tensors.values())
 
 
 def load_checkpoint(directory: Path, initial: ServerState, plan: RunPlan) -> ServerState:
@@ -108,7 +109,7 @@ def _state(header: Mapping[str, Any], tensors: Mapping[str, Tensor], initial: Se
         round=int(header["round"]),
         attempt=int(header["attempt"]),
         asked=int(header["asked"]),
-        parameters=Parameters(tensors["parameters"].to(dtype), layout),
+        parameters=Parameters(put_aside(tensors["parameters"].to(dtype)), layout),
         average=None if average is None else Parameters(average.to(dtype), layout),
         moments={
             name.removeprefix("moments."): tensor.to(torch.float64)

@@ -43,11 +43,25 @@ class Correspondence:
         return self._roster().signed(self._identity)
 
     def write(
-        self, content: RecordDict, *, to: str, kind: str, round: int = 0, attempt: int = 0
+        self,
+        content: RecordDict,
+        *,
+        to: str,
+        kind: str,
+        round: int = 0,
+        attempt: int = 0,
+        array_sha256: str | None = None,
     ) -> tuple[RecordDict, Envelope]:
-        """Seal a request and remember that its reply is awaited."""
+        """Seal a request and remember that its reply is awaited; `array_sha256` is as in `seal`."""
         place = replace(self._place, kind=kind, round=round, attempt=attempt)
-        sealed, envelope = seal(content, place, identity=self._identity, destination=to, chain_head=self._events.head)
+        sealed, envelope = seal(
+            content,
+            place,
+            identity=self._identity,
+            destination=to,
+            chain_head=self._events.head,
+            array_sha256=array_sha256,
+        )
         self._open.add(envelope.nonce)
         return sealed, envelope
 

@@ -13,7 +13,7 @@ from fedcore.errors import DataError, UpdateRejectedError
 from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
 from fedcore.parameters import Layout
 from fedcore.plan import RunPlan
-from fedcore.wire.envelope import ANYONE, Envelope, received, unsealed
+from fedcore.wire.envelope import ANYONE, Envelope, hash_of_array, received, unsealed
 from fedcore.wire.records import ARRAYS, PARAMETERS, check_declared_array, receive_array
 from fedcore.wire.replies import refusal_in, unpack_name, unpack_report, unpack_update
 from fedcore.wire.requests import pack_hello, pack_request
@@ -163,11 +163,15 @@ class GridFederation:
         yield from (Rejection(client=name, code="ABSENT", reason="no longer connected") for name in absent)
         names = {self._nodes[name]: name for name in request.cohort if name in self._nodes}
         content = pack_request(request, self._plan, roster=self._letters.signed_roster())
-        attempt = request.attempt if isinstance(request, TrainRequest) else 0
-        letters = {
-            node: self._letters.write(content, to=name, kind=kind, round=request.round, attempt=attempt)
-            for node, name in names.items()
-        }
+        write = partial(
+            self._letters.write,
+            content,
+            kind=kind,
+            round=request.round,
+            attempt=request.attempt if isinstance(request, TrainRequest) else 0,
+            array_sha256=hash_of_array(content),
+        )
+        letters = {node: write(to=name) for node, name in names.items()}
         for node, arrival in self._ask(kind, letters, self._timeout_seconds):
             client = names[node]
             try:

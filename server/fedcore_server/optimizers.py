@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from fedcore.large_vectors import slices
+from fedcore.large_vectors import scratch, slices
 from fedcore.parameters import Parameters
 from fedcore.plan import FederationSection
 
@@ -31,7 +31,7 @@ def apply_update(
         New parameters of the number type of `parameters`, and new moments in float64.
     """
     step, new_moments = _STEPS[settings.server_optimizer](update.buffer, moments, settings)
-    moved = torch.empty_like(parameters.buffer)
+    moved = scratch(len(step), parameters.buffer.dtype)
     for new, old, move in slices(moved, parameters.buffer, step):
         new.copy_(old.to(torch.float64) + settings.server_learning_rate * move)
     return Parameters(moved, parameters.layout), new_moments

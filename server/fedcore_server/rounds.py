@@ -20,6 +20,7 @@ from dataclasses import replace
 import torch
 
 from fedcore.errors import UpdateRejectedError
+from fedcore.large_vectors import put_aside
 from fedcore.messages import ClientUpdate, TrainRequest
 from fedcore.metrics import Metrics
 from fedcore.parameters import Parameters
@@ -39,7 +40,8 @@ def init_state(task: Task, plan: RunPlan) -> ServerState:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(plan.federation.seed, "model"))
         model = task.build_model()
-    return ServerState(round=0, parameters=Parameters.from_model(model, getattr(torch, plan.training.precision)))
+    initial = Parameters.from_model(model, getattr(torch, plan.training.precision))
+    return ServerState(round=0, parameters=Parameters(put_aside(initial.buffer), initial.layout))
 
 
 def done(state: ServerState, plan: RunPlan) -> bool:

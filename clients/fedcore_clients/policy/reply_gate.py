@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcore.errors import RefusedError
+from fedcore.mapped_bytes import let_go
 from fedcore.messages import ClientReport, ClientUpdate
 from fedcore.metrics import Metrics
 from fedcore.privacy.plan import PrivacyEvent, PrivacyPlan, Relation
@@ -126,6 +127,7 @@ def _check_values(values: NDArray[Any], max_norm: float | None) -> None:
             if not np.isfinite(part).all():
                 raise RefusedError("NONFINITE", "the update holds numbers that are not finite")
             squares += _sum_of_squares(part)
+            let_go(values.base)  # of a mapped file, what was looked at
     if max_norm is not None and math.sqrt(squares) > max_norm:
         raise RefusedError("NORM", f"release.max-update-norm is {max_norm:g}, and the update's norm is larger")
 
