@@ -19,8 +19,8 @@ from fedcore.lock import is_locked
 from fedcore.plan import RunPlan
 from fedcore.trust.address import parse_address
 from fedcore.trust.invitation import Invitation
-from fedcore_server.certificates import load_certificate, load_key
-from fedcore_server.consortium_home import ConsortiumHome
+from fedcore_server.consortium.certificates import load_certificate, load_key
+from fedcore_server.consortium.home import ConsortiumHome
 from fedcore_server.plan_checkup import model_bytes_if_known, plan_findings
 from fedcore_server.superlink.application import refuse_grpc
 from fedcore_server.superlink.certificate import check_certificate

@@ -19,7 +19,7 @@ def plan_findings(plan: RunPlan, roster: Roster | None) -> Iterator[Finding]:
     Raises:
         FedcoreError: The plan cannot be run by any server.
     """
-    from fedcore_server.deployable_plan import deployable
+    from fedcore_server.runs.deployable_plan import deployable
 
     found = deployable(plan)
     told = f"{found.task.name}, {found.federation.rounds} rounds, privacy {found.privacy.unit} ({found.sha256[:12]})"
@@ -43,8 +43,8 @@ def model_bytes_if_known(plan: RunPlan) -> int:
     import torch
 
     from fedcore.tasks.registry import load_task
-    from fedcore_server.deployable_plan import deployable
     from fedcore_server.rounds import init_state
+    from fedcore_server.runs.deployable_plan import deployable
 
     try:
         plan = deployable(plan)

@@ -160,7 +160,7 @@ def _fedcore(directory: Path, size: int, rounds: int) -> Measured:
             )
             for name in _CLIENTS
         ]
-        peaks.watch("driver", lambda: _children(server, "run_process"))
+        peaks.watch("driver", lambda: _children(server, "fedcore_server.runs.process"))
         peaks.watch("client", lambda: [psutil.Process(clients[0].pid), *_children(clients[0], "")])
         _command(directory, "run", "plan.toml", "--home", str(home), timeout=_ROUND_SECONDS * (rounds + 1))
         lines = (home / "runs" / "bigmodel-0001" / "rounds.jsonl").read_text().splitlines()

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from fedcore.errors import PlanError
-from fedcore_server.run_directory import check_free, next_free
+from fedcore_server.runs.directory import check_free, next_free
 from fedcore_simulations.options import plan_from_options
 from fedcore_simulations.progress import RoundsDisplay, print_outcome
 

@@ -131,7 +131,7 @@ def _checks_of(kind: str, home: Path | None, plan: RunPlan | None, data: Mapping
         return client_checks(ClientHome(home), plan=plan, data=data, clock=_now)
     if kind == "server" and home is not None:
         from fedcore_server.checkup import server_checks
-        from fedcore_server.consortium_home import ConsortiumHome
+        from fedcore_server.consortium.home import ConsortiumHome
 
         return (*server_checks(ConsortiumHome(home), plan=plan, clock=_now), *_own_data(plan, data))
     return (*_elsewhere(home, plan), *_own_data(plan, data))

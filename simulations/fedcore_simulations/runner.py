@@ -19,9 +19,9 @@ from fedcore.task import Task
 from fedcore.tasks.registry import checked_task, load_task
 from fedcore.transforms import load_transforms
 from fedcore_server.driver import Outcome, RoundRecord, Run
-from fedcore_server.results import Results, build_results
 from fedcore_server.rounds import init_state
-from fedcore_server.run_directory import RunDirectory
+from fedcore_server.runs.directory import RunDirectory
+from fedcore_server.runs.results import Results, build_results
 from fedcore_server.state import ServerState
 from fedcore_simulations.engines.loop import LoopEngine
 from fedcore_simulations.engines.workers import default_workers

@@ -15,7 +15,7 @@ from fedcore.plan import RunPlan
 from fedcore.tasks.registry import load_task
 from fedcore.trust.identity import COORDINATOR, check_client_name
 from fedcore.trust.private_file import remove_if_empty
-from fedcore_server.deployable_plan import deployable
+from fedcore_server.runs.deployable_plan import deployable
 from fedcore_simulations.preparation import Preparation, prepare
 
 _LONGEST_NAME = 64

@@ -18,9 +18,9 @@ from fedcore.checkup.finding import Finding, State
 from fedcore.files import write_whole
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.join import join
-from fedcore_server.certificates import Authority, certificate_pem, load_key
-from fedcore_server.consortium import admit, init, invite
-from fedcore_server.consortium_home import ConsortiumHome
+from fedcore_server.consortium.certificates import Authority, certificate_pem, load_key
+from fedcore_server.consortium.home import ConsortiumHome
+from fedcore_server.consortium.members import admit, init, invite
 
 PULL = "/v1/fleet/pull-messages"
 

@@ -22,7 +22,7 @@ from fedcore_clients.checkup import client_checks
 from fedcore_clients.policy.budget import Spending
 from fedcore_clients.policy.request_facts import RequestFacts
 from fedcore_clients.policy.settings import Policy
-from fedcore_server.consortium import remove
+from fedcore_server.consortium.members import remove
 from tests.builders import TinyTask
 from tests.checkup.builders import build_client_home, build_server_home, contents, free_port, only, serving, states
 from tests.trust.builders import build_member
@@ -252,7 +252,7 @@ def test_a_plan_that_leaves_open_what_a_server_cannot_know_is_told(home):
 
 
 def test_the_hash_to_approve_is_that_of_the_plan_as_a_server_sends_it(home, rows):
-    from fedcore_server.deployable_plan import deployable
+    from fedcore_server.runs.deployable_plan import deployable
 
     write_policy(home, approval={"required": True})
     written = RunPlan.from_mapping({**PLAN, "privacy": {"unit": "record", "epsilon": 4.0, "nominal-batch": 40.0}})

@@ -17,7 +17,7 @@ from fedcore.checkup.machine import TESTED, device, disk, limits, machine_checks
 from fedcore.errors import PlanError, TrustError
 from fedcore.events import EventLog
 from fedcore.lock import is_locked
-from fedcore_server.certificates import Authority, certificate_pem
+from fedcore_server.consortium.certificates import Authority, certificate_pem
 from tests.checkup.builders import states
 
 ROOT = Path(__file__).parents[2]

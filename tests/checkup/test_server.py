@@ -10,10 +10,10 @@ import pytest
 from fedcore.checkup.finding import State, examine
 from fedcore.events import EventLog
 from fedcore.files import write_whole
-from fedcore_server.certificates import key_pem, new_key
 from fedcore_server.checkup import server_checks
-from fedcore_server.consortium import invite
-from fedcore_server.consortium_home import ConsortiumHome
+from fedcore_server.consortium.certificates import key_pem, new_key
+from fedcore_server.consortium.home import ConsortiumHome
+from fedcore_server.consortium.members import invite
 from tests.builders import build_plan
 from tests.checkup.builders import (
     PULL,

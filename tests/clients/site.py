@@ -24,8 +24,8 @@ from fedcore_clients.client_home import ClientHome
 from fedcore_clients.guard import Guard
 from fedcore_clients.join import join
 from fedcore_clients.policy.settings import Policy
-from fedcore_server.consortium import admit, init, invite
-from fedcore_server.consortium_home import ConsortiumHome
+from fedcore_server.consortium.home import ConsortiumHome
+from fedcore_server.consortium.members import admit, init, invite
 from fedcore_server.correspondence import Correspondence
 from tests.builders import build_layout
 from tests.clients.policy.builders import build_plan, build_policy

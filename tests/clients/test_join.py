@@ -15,8 +15,8 @@ from fedcore.trust.invitation import JoinResponse
 from fedcore_clients.client_home import ClientHome, ClientSettings
 from fedcore_clients.join import join
 from fedcore_clients.join_command import join as join_command
-from fedcore_server.certificates import Authority, certificate_pem
-from fedcore_server.consortium import admit, init, invite
+from fedcore_server.consortium.certificates import Authority, certificate_pem
+from fedcore_server.consortium.members import admit, init, invite
 from tests.trust.builders import NOW, altered, authority, build_invitation, coordinator
 
 

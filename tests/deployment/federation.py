@@ -18,8 +18,8 @@ from typing import Any
 import tomli_w
 
 from fedcore.plan import RunPlan, merge
-from fedcore_server.deployable_plan import deployable
-from fedcore_server.run_store import RunStore
+from fedcore_server.runs.deployable_plan import deployable
+from fedcore_server.runs.store import RunStore
 
 CLIENTS = ["client-0", "client-1", "client-2"]
 DATA_SETS = ["digits", "private"]

@@ -20,8 +20,8 @@ from fedcore.plan import RunPlan
 from fedcore.privacy.accounting import composed_epsilon
 from fedcore.privacy.plan import PrivacyPlan
 from fedcore_clients.policy.budget import Spending
-from fedcore_server.deployable_plan import deployable
-from fedcore_server.run_store import RunState, RunStore
+from fedcore_server.runs.deployable_plan import deployable
+from fedcore_server.runs.store import RunState, RunStore
 from tests.deployment.federation import CLIENTS, Deployment, wait_until
 
 SEED, ROUNDS, MOST_SECONDS = 2026, 200, 2400.0
@@ -41,7 +41,7 @@ PLAN = RunPlan.from_mapping(
             "rounds": ROUNDS,
             "quorum": 2,
             "round-attempts": 20,
-            "round-timeout-seconds": 10.0,
+            "round-timeout-seconds": 5.0,
             "patience-seconds": 60.0,
             "evaluate-every": 10,
         },
@@ -68,7 +68,7 @@ class Chaos:
         victim = self.dice.choice(["server", "driver", "training process", *CLIENTS])
         time.sleep(self.dice.uniform(6.0, 16.0))
         if victim == "driver":
-            self._kill_children("server", b"run_process", victim)
+            self._kill_children("server", b"fedcore_server.runs.process", victim)
         elif victim == "training process":
             self._kill_children(self.dice.choice(CLIENTS), b"spawn_main", victim)
         else:

@@ -20,10 +20,10 @@ from fedcore.plan import RunPlan
 from fedcore_clients.app_process import data_name
 from fedcore_clients.policy.privacy_gate import check_privacy
 from fedcore_clients.policy.settings import SECTIONS, Policy
-from fedcore_server.deployable_plan import deployable
-from fedcore_server.following import _EXIT_CODES
-from fedcore_server.metrics_page import MetricsPage
-from fedcore_server.run_store import RunState
+from fedcore_server.runs.deployable_plan import deployable
+from fedcore_server.runs.following import _EXIT_CODES
+from fedcore_server.runs.store import RunState
+from fedcore_server.service.metrics_page import MetricsPage
 from tests.deployment.federation import environment, free_port
 from tests.docs.pages import ROOT, Block, blocks, listed, packaged_modules
 

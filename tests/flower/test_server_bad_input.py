@@ -24,7 +24,7 @@ from fedcore.trust.identity import COORDINATOR, Identity
 from fedcore.wire.envelope import Place, open_envelope, seal, unsealed
 from fedcore.wire.replies import pack_name, pack_update, unpack_report, unpack_update
 from fedcore.wire_objects import record_of
-from fedcore_server.participation import participation
+from fedcore_server.runs.participation import participation
 from fedcore_server.superlink.arrival import Reply
 from tests.builders import build_layout, build_update
 from tests.flower.driving import plan_of, through_flower

@@ -21,12 +21,13 @@ from fedcore.plan import RunPlan
 from fedcore.trust.identity import COORDINATOR, Identity
 from fedcore_clients.flower_app import build_client_app
 from fedcore_clients.local_model import Client
-from fedcore_server import report, run_process
-from fedcore_server.consortium import admit, init, invite
-from fedcore_server.deployable_plan import deployable
-from fedcore_server.run_process import SuperLinkAccess
-from fedcore_server.run_store import RunState, RunStatus, RunStore
-from fedcore_server.server_home import ServerHome
+from fedcore_server import report
+from fedcore_server.consortium.members import admit, init, invite
+from fedcore_server.runs import process as run_process
+from fedcore_server.runs.deployable_plan import deployable
+from fedcore_server.runs.process import SuperLinkAccess
+from fedcore_server.runs.store import RunState, RunStatus, RunStore
+from fedcore_server.service.home import ServerHome
 from fedcore_simulations.preparation import prepare
 from tests.builders import TinyTask, build_plan
 from tests.flower.in_memory_grid import Consortium, InMemoryGrid

@@ -10,9 +10,9 @@ import pytest
 from cryptography import x509
 
 from fedcore.errors import TrustError
-from fedcore_server.certificates import Authority, load_certificate, new_key
-from fedcore_server.consortium import init, invite, renew_certificate
-from fedcore_server.consortium_summary import show
+from fedcore_server.consortium.certificates import Authority, load_certificate, new_key
+from fedcore_server.consortium.members import init, invite, renew_certificate
+from fedcore_server.consortium.summary import show
 
 NOW = datetime.now(UTC)
 

@@ -13,10 +13,10 @@ from fedcore.errors import StorageError, TrustError
 from fedcore.trust.identity import FlowerKey, Identity
 from fedcore.trust.invitation import Invitation
 from fedcore.trust.roster import Roster
-from fedcore_server import consortium as verbs
-from fedcore_server.consortium import admit, check_response, init, invite, remove, renew_certificate
-from fedcore_server.consortium_home import ConsortiumHome
-from fedcore_server.consortium_summary import show
+from fedcore_server.consortium import members as verbs
+from fedcore_server.consortium.home import ConsortiumHome
+from fedcore_server.consortium.members import admit, check_response, init, invite, remove, renew_certificate
+from fedcore_server.consortium.summary import show
 from tests.trust.builders import build_response, environment, welcome
 
 NOW = datetime.now(UTC)
@@ -337,7 +337,7 @@ import sys
 from pathlib import Path
 from fedcore.trust.identity import FlowerKey, Identity
 from fedcore.trust.invitation import JoinResponse
-from fedcore_server.consortium import admit, invite
+from fedcore_server.consortium.members import admit, invite
 
 home = Path(sys.argv[1])
 for client in sys.argv[2:]:

@@ -18,10 +18,10 @@ from fedcore.errors import RunDirectoryError
 from fedcore.events import read_events, verify_events
 from fedcore.files import remove_leftovers, write_whole
 from fedcore.wire.envelope import unsealed
-from fedcore_server.consortium import remove
-from fedcore_server.participation import participation
-from fedcore_server.run_directory import RunDirectory
-from fedcore_server.run_store import RunState
+from fedcore_server.consortium.members import remove
+from fedcore_server.runs.directory import RunDirectory
+from fedcore_server.runs.participation import participation
+from fedcore_server.runs.store import RunState
 from tests.flower.in_memory_grid import InMemoryGrid
 from tests.server.served import KILLED, NAMES, Served, assert_committed_once_each, tiny_plan
 

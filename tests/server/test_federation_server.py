@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from fedcore import files
-from fedcore_server.federation_server import FederationServer
-from fedcore_server.monitoring import MonitoringSettings
-from fedcore_server.run_store import RunState
+from fedcore_server.runs.store import RunState
+from fedcore_server.service.federation_server import FederationServer
+from fedcore_server.service.monitoring import MonitoringSettings
 from tests.server.served import Served
 
 
@@ -26,7 +26,7 @@ class Watching(FederationServer):
             served.home, bind="", monitoring=MonitoringSettings(health=None, metrics_port=None), tell=self.told.append
         )
         self._superlink = SimpleNamespace(is_serving=True)
-        monkeypatch.setattr("fedcore_server.federation_server.time.monotonic", lambda: self.clock)
+        monkeypatch.setattr("fedcore_server.service.federation_server.time.monotonic", lambda: self.clock)
 
     def _sync_roster(self, control):
         return

@@ -1,6 +1,6 @@
 """Nobody who was lost goes unnamed."""
 
-from fedcore_server.participation import participation
+from fedcore_server.runs.participation import participation
 
 
 def line(counted, *, asked=None, committed=True, rejected=()):

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from fedcore import files
 from fedcore.errors import RunDirectoryError, StorageError
 from fedcore.files import append_line, write_whole
-from fedcore_server.checkpoint import load_checkpoint, save_checkpoint
-from fedcore_server.run_directory import RunDirectory, check_free, next_free
+from fedcore_server.runs.checkpoint import load_checkpoint, save_checkpoint
+from fedcore_server.runs.directory import RunDirectory, check_free, next_free
 from fedcore_server.state import ServerState
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_parameters, build_plan

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from fedcore.errors import DeploymentError
-from fedcore_server.run_store import RunState, RunStore
+from fedcore_server.runs.store import RunState, RunStore
 from tests.builders import build_plan
 
 

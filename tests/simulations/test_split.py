@@ -15,7 +15,7 @@ from fedcore.tasks.registry import load_task
 from fedcore.tasks.table_schema import draft_schema_file
 from fedcore.trust.identity import check_client_name
 from fedcore_clients.owner_data import load_client
-from fedcore_server.deployable_plan import deployable
+from fedcore_server.runs.deployable_plan import deployable
 from fedcore_simulations import split as split_module
 from fedcore_simulations.preparation import prepare
 from fedcore_simulations.split import member_names, write_division

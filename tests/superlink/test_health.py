@@ -11,8 +11,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from fedcore.errors import DeploymentError
-from fedcore_server.health import HealthServer
-from fedcore_server.metrics_page import MetricsPage
+from fedcore_server.service.health import HealthServer
+from fedcore_server.service.metrics_page import MetricsPage
 
 _STATES = health_pb2.HealthCheckResponse
 

@@ -14,8 +14,8 @@ from fedcore.trust.document import canonical
 from fedcore.trust.identity import COORDINATOR, FlowerKey, Identity
 from fedcore.trust.invitation import Invitation, JoinResponse
 from fedcore.trust.roster import Member, Roster
-from fedcore_server.certificates import Authority, certificate_pem
-from fedcore_server.consortium import admit, invite
+from fedcore_server.consortium.certificates import Authority, certificate_pem
+from fedcore_server.consortium.members import admit, invite
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

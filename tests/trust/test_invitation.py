@@ -9,7 +9,7 @@ import pytest
 from fedcore.errors import TrustError
 from fedcore.trust.identity import FlowerKey, Identity
 from fedcore.trust.invitation import Invitation, JoinResponse
-from fedcore_server.certificates import Authority, certificate_pem, new_key
+from fedcore_server.consortium.certificates import Authority, certificate_pem, new_key
 from tests.trust.builders import NOW, altered, authority, build_invitation, build_response
 
 

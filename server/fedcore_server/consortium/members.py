@@ -20,8 +20,15 @@ from fedcore.trust.identity import COORDINATOR, Identity, check_name
 from fedcore.trust.invitation import TOKEN_BYTES, Invitation, JoinResponse
 from fedcore.trust.private_file import create_private, make_private_directory, remove_if_empty, replace_private
 from fedcore.trust.roster import Member, Roster
-from fedcore_server.certificates import Authority, certificate_pem, key_pem, load_certificate, load_key, new_key
-from fedcore_server.consortium_home import ConsortiumHome
+from fedcore_server.consortium.certificates import (
+    Authority,
+    certificate_pem,
+    key_pem,
+    load_certificate,
+    load_key,
+    new_key,
+)
+from fedcore_server.consortium.home import ConsortiumHome
 
 LONGEST_VALID_DAYS = 90
 

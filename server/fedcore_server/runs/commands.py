@@ -32,12 +32,12 @@ def run(
       fedcore run plan.toml --home federation --follow
     """
     from fedcore.plan import RunPlan
-    from fedcore_server.following import wait_for
-    from fedcore_server.run_store import RunStore
-    from fedcore_server.server_home import ServerHome
+    from fedcore_server.runs.following import wait_for
+    from fedcore_server.runs.store import RunStore
+    from fedcore_server.service.home import ServerHome
 
     at, written = ServerHome(home), RunPlan.from_toml(plan)
-    from fedcore_server.deployable_plan import deployable
+    from fedcore_server.runs.deployable_plan import deployable
 
     store = RunStore(at.runs)
     ready = deployable(written)
@@ -56,8 +56,8 @@ def runs(home: Home = _HOME, as_json: Json = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from fedcore_server.run_store import RunStore
-    from fedcore_server.server_home import ServerHome
+    from fedcore_server.runs.store import RunStore
+    from fedcore_server.service.home import ServerHome
 
     store = RunStore(ServerHome(home).runs)
     facts = [_facts(store, name) for name in store.names()]
@@ -75,14 +75,14 @@ def runs(home: Home = _HOME, as_json: Json = False) -> None:
 
 def show(name: Name, home: Home = _HOME, as_json: Json = False) -> None:
     """Show a run: its state, who took part, and where its results lie."""
-    from fedcore_server.following import print_run
-    from fedcore_server.run_store import RunStore
-    from fedcore_server.server_home import ServerHome
+    from fedcore_server.runs.following import print_run
+    from fedcore_server.runs.store import RunStore
+    from fedcore_server.service.home import ServerHome
 
     store = RunStore(ServerHome(home).runs)
     directory = store.directory(name)
     if as_json:
-        from fedcore_server.participation import participation
+        from fedcore_server.runs.participation import participation
 
         rounds = list(store.rounds(directory.name))
         print(json.dumps(_facts(store, directory.name) | participation((), rounds), indent=2))
@@ -92,8 +92,8 @@ def show(name: Name, home: Home = _HOME, as_json: Json = False) -> None:
 
 def stop(name: Name, home: Home = _HOME) -> None:
     """Stop a run. Its committed rounds are kept, and fedcore resume goes on with it."""
-    from fedcore_server.run_store import RunStore
-    from fedcore_server.server_home import ServerHome
+    from fedcore_server.runs.store import RunStore
+    from fedcore_server.service.home import ServerHome
 
     store = RunStore(ServerHome(home).runs)
     found = store.directory(name).name
@@ -109,9 +109,9 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Go on with a run that was stopped, paused or failed, from its last committed round."""
-    from fedcore_server.following import wait_for
-    from fedcore_server.run_store import RunStore
-    from fedcore_server.server_home import ServerHome
+    from fedcore_server.runs.following import wait_for
+    from fedcore_server.runs.store import RunStore
+    from fedcore_server.service.home import ServerHome
 
     at = ServerHome(home)
     store = RunStore(at.runs)

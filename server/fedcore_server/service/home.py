@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from fedcore.lock import holding, is_locked
-from fedcore_server.consortium_home import ConsortiumHome
+from fedcore_server.consortium.home import ConsortiumHome
 
 
 class ServerHome:

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from fedcore_server.run_store import RunState, RunStore
+from fedcore_server.runs.store import RunState, RunStore
 
 if TYPE_CHECKING:
-    from fedcore_server.health import HealthServer
-    from fedcore_server.metrics_page import MetricsPage
+    from fedcore_server.service.health import HealthServer
+    from fedcore_server.service.metrics_page import MetricsPage
 
 _PAGE_STATES = {
     RunState.QUEUED: "waiting",
@@ -49,13 +49,13 @@ class Monitoring:
 
     def __enter__(self) -> Self:
         if self._settings.health is not None:
-            from fedcore_server.health import HealthServer
+            from fedcore_server.service.health import HealthServer
 
             self._health = HealthServer(self._settings.health)
             self._health.start()
             self.addresses["health"] = self._health.address
         if self._settings.metrics_port is not None:
-            from fedcore_server.metrics_page import MetricsPage
+            from fedcore_server.service.metrics_page import MetricsPage
 
             self._page = MetricsPage()
             self.addresses["metrics"] = f"127.0.0.1:{self._page.serve(self._settings.metrics_port)}"

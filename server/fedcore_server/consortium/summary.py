@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.trust.fingerprint import words
-from fedcore_server.certificates import load_certificate
-from fedcore_server.consortium_home import ConsortiumHome
+from fedcore_server.consortium.certificates import load_certificate
+from fedcore_server.consortium.home import ConsortiumHome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,9 +37,9 @@ def start(
     """
     import signal
 
-    from fedcore_server.federation_server import FederationServer
-    from fedcore_server.monitoring import MonitoringSettings
-    from fedcore_server.server_home import ServerHome
+    from fedcore_server.service.federation_server import FederationServer
+    from fedcore_server.service.home import ServerHome
+    from fedcore_server.service.monitoring import MonitoringSettings
 
     at = ServerHome(home)
     with at.only_server():

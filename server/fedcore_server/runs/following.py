@@ -12,8 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from fedcore.plan import read_toml
-from fedcore_server.participation import participation
-from fedcore_server.run_store import RunState, RunStatus, RunStore
+from fedcore_server.runs.participation import participation
+from fedcore_server.runs.store import RunState, RunStatus, RunStore
 
 _LOOK_SECONDS = 0.2
 _INTERRUPTED = 130

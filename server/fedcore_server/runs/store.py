@@ -23,7 +23,7 @@ from typing import Any
 from fedcore.errors import DeploymentError, RunDirectoryError, StorageError
 from fedcore.files import write_whole
 from fedcore.plan import RunPlan
-from fedcore_server.run_directory import RunDirectory, next_free
+from fedcore_server.runs.directory import RunDirectory, next_free
 
 _STATUS, _STOP = "status.json", "stop"
 

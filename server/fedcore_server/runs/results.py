@@ -24,7 +24,7 @@ from fedcore.privacy.statement import privacy_statement
 from fedcore.seeding import derive_seed
 from fedcore.task import Task
 from fedcore_server.driver import Outcome
-from fedcore_server.run_directory import RunDirectory
+from fedcore_server.runs.directory import RunDirectory
 
 _PACKAGES = ("torch", "flwr", "opacus", "dp-accounting", "numpy")
 

@@ -18,10 +18,10 @@ from fedcore.errors import DeploymentError, FedcoreError, StorageError
 from fedcore.events import EventLog
 from fedcore.files import remove_leftovers, write_whole
 from fedcore.trust.address import parse_address
-from fedcore_server.monitoring import Monitoring, MonitoringSettings
-from fedcore_server.run_process import SuperLinkAccess
-from fedcore_server.run_store import RunState, RunStore
-from fedcore_server.server_home import ServerHome
+from fedcore_server.runs.process import SuperLinkAccess
+from fedcore_server.runs.store import RunState, RunStore
+from fedcore_server.service.home import ServerHome
+from fedcore_server.service.monitoring import Monitoring, MonitoringSettings
 from fedcore_server.superlink.application import SuperLinkSettings
 from fedcore_server.superlink.control import Control
 from fedcore_server.superlink.process import SuperLink
@@ -150,7 +150,7 @@ class FederationServer:
         log = (self._home.runs / name / "driver.log").open("a")
         with log:
             self._driver = subprocess.Popen(  # noqa: S603 - our own module, no text from outside
-                [sys.executable, "-m", "fedcore_server.run_process", str(self._home.path), name],
+                [sys.executable, "-m", "fedcore_server.runs.process", str(self._home.path), name],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

@@ -41,7 +41,7 @@ def init(
       fedcore consortium init --name heart --server fl.example.org:9092
     """
     from fedcore.trust.fingerprint import words
-    from fedcore_server.consortium import init as found
+    from fedcore_server.consortium.members import init as found
 
     roster = found(home, name, server)
     print(f"founded the consortium {roster.consortium} in {home}, for clients that connect to {roster.server}")
@@ -70,7 +70,7 @@ def invite(
       fedcore consortium invite hospital-a
     """
     from fedcore.trust.identity import check_client_name
-    from fedcore_server.consortium import invite as invite_client
+    from fedcore_server.consortium.members import invite as invite_client
 
     path = out or Path(f"invite-{check_client_name(client)}.json")
     invitation = invite_client(home, client, valid_days, again=again, out=path)
@@ -93,8 +93,8 @@ def admit(
       fedcore consortium admit response-hospital-a.json
     """
     from fedcore.trust.invitation import JoinResponse
-    from fedcore_server.consortium import admit as admit_client
-    from fedcore_server.consortium import check_response
+    from fedcore_server.consortium.members import admit as admit_client
+    from fedcore_server.consortium.members import check_response
 
     answer = JoinResponse.read(response)
     check_response(home, answer)
@@ -114,8 +114,8 @@ def remove(client: Client, home: Home = _DEFAULT_HOME) -> None:
     Example:
       fedcore consortium remove hospital-a
     """
-    from fedcore_server.consortium import remove as remove_client
-    from fedcore_server.consortium_home import ConsortiumHome
+    from fedcore_server.consortium.home import ConsortiumHome
+    from fedcore_server.consortium.members import remove as remove_client
 
     before = ConsortiumHome.open(home).roster().version
     roster = remove_client(home, client)
@@ -132,7 +132,7 @@ def renew(home: Home = _DEFAULT_HOME) -> None:
     Example:
       fedcore consortium renew
     """
-    from fedcore_server.consortium import renew_certificate
+    from fedcore_server.consortium.members import renew_certificate
 
     print(f"the server's certificate is valid until {renew_certificate(home).isoformat(timespec='seconds')}")
 
@@ -150,7 +150,7 @@ def show(
     import json
     from datetime import UTC, datetime
 
-    from fedcore_server.consortium_summary import show as sum_up
+    from fedcore_server.consortium.summary import show as sum_up
 
     summary = sum_up(home)
     if as_json:

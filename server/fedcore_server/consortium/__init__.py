@@ -1,0 +1,1 @@
+"""The consortium: its authority, its members, the invitations between them."""

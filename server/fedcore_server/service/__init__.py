@@ -1,0 +1,1 @@
+"""The long-lived server: SuperLink, runs in turn, health and metrics."""
