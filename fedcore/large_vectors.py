@@ -61,6 +61,11 @@ def let_go_of(*vectors: Tensor) -> None:
         let_go(getattr(vector, "fedcore_memory", None))
 
 
+def is_finite(vector: Tensor) -> bool:
+    """Whether every number is finite."""
+    return all(bool(torch.isfinite(part).all()) for (part,) in slices(vector))
+
+
 def norm(vector: Tensor) -> float:
     """Euclidean norm, summed in float64."""
     return math.hypot(*(float(torch.linalg.vector_norm(part, dtype=torch.float64)) for (part,) in slices(vector)))

@@ -34,6 +34,7 @@ from fedcore_clients.policy.request_gate import check_request
 from fedcore_clients.policy.settings import Policy
 
 _KINDS = ("hello", "train", "evaluate")
+_CLOCK_SKEW_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,7 @@ class Guard:
     """
 
     def __init__(self, home: ClientHome, policy: Policy, clock: Clock, *, data_sets: Collection[str]) -> None:
-        self._home, self._policy, self._data_sets = home, policy, data_sets
+        self._home, self._policy, self._clock, self._data_sets = home, policy, clock, data_sets
         self._identity: Identity = home.identity()
         self._coordinator: PublicIdentity = home.coordinator()
         self._roster_text = ""
@@ -148,6 +149,8 @@ class Guard:
             raise RefusedError("KIND", "expected a hello, or a request to train or to evaluate")
         if place.kind == "hello":
             return Request(envelope=envelope, content=content, facts=None, array_bytes=0)
+        if self._clock().timestamp() > envelope.not_after + _CLOCK_SKEW_SECONDS:
+            raise RefusedError("EXPIRED", "the request is no longer good; if it is new, compare the two clocks")
         self._refuse_stale(place)
         self._learn_roster(unpack_roster(content))
         facts = self._facts(content, place)

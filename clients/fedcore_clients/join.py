@@ -62,7 +62,10 @@ def _fill(at: ClientHome, invitation: Invitation, undo: contextlib.ExitStack) ->
 
 
 def _answer_again(at: ClientHome, invitation: Invitation, now: datetime) -> JoinResponse:
-    """Answer with the keys that are here; what was pinned stays pinned."""
+    """Answer another invitation with the identity that is here; what was pinned stays pinned.
+
+    The key for Flower is a new one: Flower never lets a key in again that it has seen removed.
+    """
     _check_same(at, invitation)
     response = JoinResponse.create(invitation, at.identity(), at.flower())
     if at.response.exists() and JoinResponse.read(at.response) == response:
@@ -71,6 +74,9 @@ def _answer_again(at: ClientHome, invitation: Invitation, now: datetime) -> Join
             f"its response is {at.response}, and its fingerprint {response.fingerprint}"
         )
     invitation.check_current(now)
+    flower_key = FlowerKey.create()
+    flower_key.replace(at.flower_key)
+    response = JoinResponse.create(invitation, at.identity(), flower_key)
     write_whole(at.response, response.to_json())
     write_whole(at.settings_file, _settings(invitation))
     return response

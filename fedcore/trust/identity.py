@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from fedcore.errors import TrustError
-from fedcore.trust.private_file import create_private, read_private
+from fedcore.trust.private_file import create_private, read_private, replace_private
 
 COORDINATOR = "coordinator"
 """The server's name as signer; no client can have it."""
@@ -161,7 +161,14 @@ class FlowerKey:
             TrustError: The file exists.
             StorageError: It cannot be written.
         """
-        create_private(path, self._private_key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+        create_private(path, self._pem())
+
+    def replace(self, path: Path) -> None:
+        """Write the key in the place of another; at every moment one of the two is there, whole."""
+        replace_private(path, self._pem())
+
+    def _pem(self) -> bytes:
+        return self._private_key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
 
     @property
     def public_bytes(self) -> bytes:

@@ -76,6 +76,7 @@ class Envelope:
     Attributes:
         nonce: 32 random hexadecimal digits, fresh for every message.
         in_reply_to: The request's nonce; empty in a request.
+        not_after: Unix time in seconds after which a request is refused; 0 in a reply.
         chain_head: Head of the sender's event log.
         records_sha256: Hash of the records as they are sent, without the array's bytes.
         array_sha256: Hash of the array's bytes; empty where there is none.
@@ -86,6 +87,7 @@ class Envelope:
     destination: str
     nonce: str
     in_reply_to: str
+    not_after: int
     chain_head: str
     records_sha256: str
     array_sha256: str
@@ -99,6 +101,7 @@ def seal(
     destination: str,
     chain_head: str,
     in_reply_to: str = "",
+    not_after: int = 0,
     array_sha256: str | None = None,
 ) -> tuple[RecordDict, Envelope]:
     """Put `content` into a signed envelope.
@@ -120,6 +123,7 @@ def seal(
         destination=destination,
         nonce=secrets.token_hex(16),
         in_reply_to=in_reply_to,
+        not_after=not_after,
         chain_head=chain_head,
         records_sha256=hashlib.sha256(records).hexdigest(),
         array_sha256=hash_of_array(content) if array_sha256 is None else array_sha256,
@@ -238,8 +242,9 @@ def _envelope(values: Mapping[str, Any]) -> Envelope:
     place = values["place"]
     if set(values) != {field.name for field in fields(Envelope)} or set(place) != {f.name for f in fields(Place)}:
         raise ValueError("other fields than expected")
-    texts = {"run": place["run"], "kind": place["kind"], **{k: v for k, v in values.items() if k != "place"}}
-    numbers = [place["incarnation"], place["round"], place["attempt"]]
+    named = {key: value for key, value in values.items() if key not in ("place", "not_after")}
+    texts = {"run": place["run"], "kind": place["kind"], **named}
+    numbers = [place["incarnation"], place["round"], place["attempt"], values["not_after"]]
     if not all(type(text) is str and _FORMS[name].fullmatch(text) for name, text in texts.items()):
         raise TypeError("expected names, nonces and hashes")
     if not all(type(number) is int and 0 <= number < 2**53 for number in numbers):

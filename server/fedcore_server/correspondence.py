@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,6 +14,8 @@ from fedcore.events import EventLog
 from fedcore.trust.identity import COORDINATOR, Identity, PublicIdentity
 from fedcore.trust.roster import Roster
 from fedcore.wire.envelope import Envelope, Place, check_array, claimed_source, open_envelope, seal
+
+_REQUEST_SECONDS = 600.0
 
 
 class Correspondence:
@@ -25,11 +29,20 @@ class Correspondence:
         roster: Gives the newest roster, so that a client that is removed is refused from then on.
         incarnation: Greater than that of every start of this run before.
         events: The run's event log; its head travels, and the clients' heads are kept in it.
+        clock: Unix time in seconds.
     """
 
     def __init__(
-        self, identity: Identity, roster: Callable[[], Roster], *, run: str, incarnation: int, events: EventLog
+        self,
+        identity: Identity,
+        roster: Callable[[], Roster],
+        *,
+        run: str,
+        incarnation: int,
+        events: EventLog,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._clock = clock
         self._identity, self._roster, self._events = identity, roster, events
         self._place = Place(run=run, incarnation=incarnation, round=0, attempt=0, kind="hello")
         self._open: set[str] = set()
@@ -50,9 +63,15 @@ class Correspondence:
         kind: str,
         round: int = 0,
         attempt: int = 0,
+        seconds: float = _REQUEST_SECONDS,
         array_sha256: str | None = None,
     ) -> tuple[RecordDict, Envelope]:
-        """Seal a request and remember that its reply is awaited; `array_sha256` is as in `seal`."""
+        """Seal a request and remember that its reply is awaited.
+
+        Args:
+            seconds: How long the request is good for: whoever holds it back for longer has lost it.
+            array_sha256: As in `seal`.
+        """
         place = replace(self._place, kind=kind, round=round, attempt=attempt)
         sealed, envelope = seal(
             content,
@@ -60,6 +79,7 @@ class Correspondence:
             identity=self._identity,
             destination=to,
             chain_head=self._events.head,
+            not_after=math.ceil(self._clock() + seconds),
             array_sha256=array_sha256,
         )
         self._open.add(envelope.nonce)

@@ -169,6 +169,7 @@ class GridFederation:
             kind=kind,
             round=request.round,
             attempt=request.attempt if isinstance(request, TrainRequest) else 0,
+            seconds=self._timeout_seconds,
             array_sha256=hash_of_array(content),
         )
         letters = {node: write(to=name) for node, name in names.items()}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -64,10 +65,17 @@ class Site:
     def roster(self) -> Roster:
         return self.consortium.roster()
 
-    def letters(self, *, identity: Identity | None = None, run: str = "run", incarnation: int = 1) -> Correspondence:
+    def letters(
+        self,
+        *,
+        identity: Identity | None = None,
+        run: str = "run",
+        incarnation: int = 1,
+        clock: Callable[[], float] = time.time,
+    ) -> Correspondence:
         events = EventLog(self._root / f"run-{next(self._logs)}.jsonl")
         return Correspondence(
-            identity or self.coordinator, self.roster, run=run, incarnation=incarnation, events=events
+            identity or self.coordinator, self.roster, run=run, incarnation=incarnation, events=events, clock=clock
         )
 
     def request(

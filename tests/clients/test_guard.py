@@ -5,6 +5,7 @@ Nothing is charged for what is refused, and no test here has any data that could
 
 import json
 import re
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -111,6 +112,8 @@ def as_reply(site):
     )[0]
 
 
+LATER = 2**40  # Unix time
+
 UNTRUSTED = {
     "N1 no envelope": without_envelope,
     "N1 nothing at all": lambda _: RecordDict(),
@@ -215,7 +218,7 @@ def test_n11_a_model_of_5_gigabytes_is_refused_by_its_declared_size(site):
     place = Place(run="run", incarnation=1, round=1, attempt=0, kind="train")
     content = unsealed(sealed)
     content["arrays"]["parameters"].shape = (5 * 10**9 // 4,)
-    huge = seal(content, place, identity=site.coordinator, destination="north", chain_head="0" * 64)[0]
+    huge = seal(content, place, identity=site.coordinator, destination="north", chain_head="0" * 64, not_after=LATER)[0]
     guard = site.guard()
     with pytest.raises(Refusal) as caught:
         guard.receive(huge)
@@ -227,7 +230,9 @@ def test_a_model_of_other_bytes_than_declared_is_refused_before_it_is_charged(si
     content = unsealed(site.request())
     content["arrays"]["parameters"].data = b"\0\0\0"
     place = Place(run="run", incarnation=1, round=1, attempt=0, kind="train")
-    sealed = seal(content, place, identity=site.coordinator, destination="north", chain_head="0" * 64)[0]
+    sealed = seal(content, place, identity=site.coordinator, destination="north", chain_head="0" * 64, not_after=LATER)[
+        0
+    ]
     refused(site, site.guard(), sealed, "MODEL")
 
 
@@ -253,6 +258,14 @@ def test_n2_a_request_is_worked_on_once_also_after_a_restart(site):
         refused(site, again, site.request(round=2, letters=site.letters()), "STALE")
     assert site.spends() == spent
     site.guard().receive(site.request(round=2, attempt=1))
+
+
+def test_n2_a_request_that_was_held_back_is_refused(site):
+    held_back = site.letters(clock=lambda: time.time() - 600 - 301)
+    refused(site, site.guard(), site.request(letters=held_back), "EXPIRED")
+    refused(site, site.guard(), site.request(kind="evaluate", letters=held_back), "EXPIRED")
+    assert site.spends() == b""
+    site.guard().receive(site.request(letters=site.letters(clock=lambda: time.time() - 600 - 240)))  # clocks differ
 
 
 def test_n2_an_older_incarnation_of_a_run_is_refused_for_every_kind(site):

@@ -89,11 +89,12 @@ def test_joining_twice_with_one_invitation_says_so(tmp_path, home):
     assert contents(home) == before
 
 
-def test_a_newer_invitation_is_answered_with_the_same_keys(tmp_path, home):
+def test_a_newer_invitation_is_answered_with_the_same_identity_and_a_new_key_for_flower(tmp_path, home):
     first = join(written(tmp_path), home, now=NOW)
     newer = build_invitation(token=bytes(16), server="new.example.org:9092")
     second = join(written(tmp_path, newer), home, now=NOW)
-    assert second.fingerprint == first.fingerprint
+    assert second.identity_key == first.identity_key
+    assert second.flower_key == ClientHome(home).flower().public_bytes != first.flower_key
     second.verify(newer)
     assert ClientHome(home).settings().server == "new.example.org:9092"
     assert JoinResponse.read(ClientHome(home).response) == second
