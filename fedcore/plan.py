@@ -68,7 +68,7 @@ class FederationSection(_Section):
     quorum: Count = Field(1, description="valid updates without which a round fails")
     weighting: Literal["examples", "uniform"] | None = Field(
         None,
-        description="weight of a client; by default `examples`, and `uniform` under record-level privacy",
+        description="weight of a client; by default `examples`, and `uniform` under privacy",
     )
     max_examples: Count = Field(
         1_000_000,
@@ -128,7 +128,11 @@ class TrainingSection(_Section):
 class PrivacySection(_Section):
     """What is promised, to whom. `fedcore.privacy.plan.PrivacyPlan` is derived from it."""
 
-    unit: Literal["none", "record"] = Field("none", description="what one privacy unit is; `none` promises nothing")
+    unit: Literal["none", "record", "client"] = Field(
+        "none",
+        description="what one privacy unit is: `record`, one row, by noise at its client; `client`, a client with all "
+        "of its rows, by noise at a trusted server; `none` promises nothing",
+    )
     relation: Literal["zero-out", "add-remove"] = Field(
         "zero-out",
         description="neighbouring data sets: a record blanked with the size public, or a record more or less",
@@ -141,9 +145,21 @@ class PrivacySection(_Section):
         None, description="standard deviation of the noise over the clip norm; instead of `epsilon`"
     )
     delta: OpenUnit = Field(1e-5, description="δ of the guarantee")
-    clip_norm: Positive = Field(1.0, description="largest Euclidean norm of one record's gradient")
-    sampling_rate: Share = Field(0.5, description="probability of each record to be in a step's batch")
-    steps_per_round: Count = Field(1, description="steps of a client in a round")
+    clip_norm: Positive = Field(
+        1.0, description="largest Euclidean norm of one record's gradient, or with unit `client` of one update"
+    )
+    clip_quantile: OpenUnit | None = Field(
+        None,
+        description="unit `client`: the share of updates that should be within the clip norm, which follows it from "
+        "`clip-norm` on; fixed when absent",
+    )
+    participation: Literal["visible", "secret"] = Field(
+        "visible",
+        description="unit `client`: `secret` declares that nobody but a trusted server learns who was asked, so that "
+        "a Poisson cohort amplifies; simulations only, for deployed clients are told their cohort",
+    )
+    sampling_rate: Share = Field(0.5, description="unit `record`: probability of each record to be in a step's batch")
+    steps_per_round: Count = Field(1, description="unit `record`: steps of a client in a round")
     learning_rate: Positive | None = Field(
         None,
         description="step length of the client's optimizer under privacy, where clipped sums over a public divisor "
@@ -309,14 +325,22 @@ def _contradictions(sections: Mapping[str, _Section]) -> Iterator[str]:
         yield from _federation_contradictions(federation)
     if isinstance(privacy, PrivacySection):
         yield from _privacy_contradictions(privacy)
-        if isinstance(federation, FederationSection) and _weighs_by_a_secret(federation, privacy):
-            yield "federation.weighting: examples cannot be used with relation add-remove, where their number is secret"
+        if isinstance(federation, FederationSection):
+            yield from _privacy_and_federation_contradictions(privacy, federation)
     if isinstance(audit, AuditSection):
         yield from _audit_contradictions(audit)
 
 
-def _weighs_by_a_secret(federation: FederationSection, privacy: PrivacySection) -> bool:
-    return privacy.unit != "none" and privacy.relation == "add-remove" and federation.weighting == "examples"
+def _privacy_and_federation_contradictions(privacy: PrivacySection, federation: FederationSection) -> Iterator[str]:
+    if privacy.unit == "record" and privacy.relation == "add-remove" and federation.weighting == "examples":
+        yield "federation.weighting: examples cannot be used with relation add-remove, where their number is secret"
+    if privacy.unit == "client" and federation.weighting == "examples":
+        yield "federation.weighting: under unit client all weigh the same, or a client could choose its own weight"
+    if privacy.participation == "secret" and (privacy.unit != "client" or federation.cohort_sampling != "poisson"):
+        yield (
+            "privacy.participation: secret amplifies a Poisson cohort under unit client; set cohort-sampling and "
+            "cohort-size in federation, or leave it out"
+        )
 
 
 def _federation_contradictions(federation: FederationSection) -> Iterator[str]:
@@ -338,7 +362,7 @@ def _privacy_contradictions(privacy: PrivacySection) -> Iterator[str]:
         return
     if (privacy.epsilon is None) == (privacy.noise_multiplier is None):
         yield "privacy: expected exactly one of epsilon (a target) and noise-multiplier"
-    if privacy.relation == "add-remove" and privacy.nominal_batch is None:
+    if privacy.unit == "record" and privacy.relation == "add-remove" and privacy.nominal_batch is None:
         yield (
             "privacy.nominal-batch: needed with relation add-remove, where the number of records is secret and "
             "nothing may be derived from it"

@@ -68,7 +68,7 @@ def test_all_problems_in_all_sections_are_told_at_once():
         ),
         (
             {"privacy": {"unit": "patient", "epsilon": 1.0}},
-            "privacy.unit: expected 'none' or 'record', found 'patient'",
+            "privacy.unit: expected 'none', 'record' or 'client', found 'patient'",
         ),
         ({"privacy": {"unit": "record", "epsilon": 1.0, "noise-multiplier": 1.0}}, "exactly one of epsilon"),
         ({"privacy": {"unit": "record", "epsilon": 1.0, "relation": "add-remove"}}, "privacy.nominal-batch: needed"),

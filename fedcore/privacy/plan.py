@@ -92,13 +92,13 @@ class PrivacyPlan:
 
     @classmethod
     def from_run_plan(cls, plan: RunPlan) -> PrivacyPlan | None:
-        """The promise of a resolved run plan; ``None`` where it promises nothing.
+        """The promise of a resolved run plan to each record; ``None`` where it makes none to them.
 
         Raises:
             PrivacyError: The plan still holds a target ε or no divisor, that is, it was not resolved.
         """
         section = plan.privacy
-        if section.unit == "none":
+        if section.unit != "record":
             return None
         if section.noise_multiplier is None or section.nominal_batch is None:
             raise PrivacyError("the plan is not resolved: noise-multiplier and nominal-batch must be numbers")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fedcore.plan import RunPlan
+from fedcore.privacy.central import client_sampling_rate
 
 
 def resolve_privacy(plan: RunPlan, *, nominal_batch: float) -> dict[str, Any]:
@@ -21,13 +22,14 @@ def resolve_privacy(plan: RunPlan, *, nominal_batch: float) -> dict[str, Any]:
     privacy = plan.privacy
     if privacy.unit == "none":
         return {}
-    changes: dict[str, Any] = {"nominal-batch": privacy.nominal_batch or nominal_batch}
+    by_client = privacy.unit == "client"
+    changes: dict[str, Any] = {} if by_client else {"nominal-batch": privacy.nominal_batch or nominal_batch}
     if privacy.epsilon is not None:
         changes["noise-multiplier"] = calibrate_noise_multiplier(
             epsilon=privacy.epsilon,
             delta=privacy.delta,
-            sampling_rate=privacy.sampling_rate,
-            steps=privacy.steps_per_round * plan.federation.rounds,
+            sampling_rate=client_sampling_rate(plan) if by_client else privacy.sampling_rate,
+            steps=plan.federation.rounds * (1 if by_client else privacy.steps_per_round),
         )
         changes["epsilon"] = None  # has done its work: the multiplier is what holds from here on
     return changes

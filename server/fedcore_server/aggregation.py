@@ -21,11 +21,13 @@ class Accumulator:
     Attributes:
         total: Weighted sum of the differences, float64; shape ``(layout.size,)``.
         weight: Sum of the weights.
+        centred_within: Sum over the updates of 1 where the norm is within the clip norm, less ½; where one clips.
     """
 
     total: Tensor
     weight: float
     layout: Layout
+    centred_within: float = 0.0
 
 
 class Aggregator(Protocol):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fedcore.plan import FederationSection
+from fedcore.privacy.central import CentralPrivacy
+from fedcore.privacy.noise import Randomness
 from fedcore.seeding import numpy_generator
 
 
@@ -25,3 +27,14 @@ def choose_cohort(
         asked = generator.random(len(names)) < size / len(names)
         return tuple(name for name, chosen in zip(names, asked, strict=True) if chosen)
     return tuple(sorted(names[index] for index in generator.choice(len(names), size, replace=False)))
+
+
+def secret_cohort(available: Sequence[str], privacy: CentralPrivacy, randomness: Randomness) -> tuple[str, ...]:
+    """A Poisson cohort that nobody can redraw: each client by itself with the promise's sampling rate.
+
+    The rate is the plan's and not a function of who is connected, and the seed, which everybody knows, has no part in
+    it: only so does sampling amplify.
+    """
+    names = sorted(available)
+    asked = (randomness.uniform(len(names)) < privacy.sampling_rate).tolist() if names else []
+    return tuple(name for name, chosen in zip(names, asked, strict=True) if chosen)

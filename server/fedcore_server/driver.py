@@ -18,7 +18,7 @@ from fedcore.errors import RoundFailedError
 from fedcore.messages import EvaluateRequest
 from fedcore.plan import RunPlan
 from fedcore.privacy.accounting import epsilon_of
-from fedcore.privacy.plan import PrivacyPlan
+from fedcore.privacy.promise import promise_of
 from fedcore.task import Task
 from fedcore.transforms import UpdateTransform
 from fedcore_server.evaluation import Evaluation, audit_settings, close_evaluation
@@ -58,6 +58,7 @@ class RoundRecord:
             "rejected": [{"client": r.client, "code": r.code, "reason": r.reason} for r in refused],
             "training": dict(report.training),
             "update_norm": report.update_norm,
+            "clip_norm": report.clip_norm,
             "evaluation": dict(evaluation.metrics) if evaluation else None,
             "groups": accuracy_by_group(evaluation) if evaluation else {},
             "clients": _shown_clients(evaluation) if evaluation else {},
@@ -162,7 +163,7 @@ class Run:
         return state.round % self.plan.federation.evaluate_every == 0 or done(state, self.plan)
 
     def _epsilon(self, state: ServerState) -> float | None:
-        privacy = PrivacyPlan.from_run_plan(self.plan)
+        privacy = promise_of(self.plan)
         return epsilon_of(privacy.event(state.asked), privacy.delta) if privacy else None
 
     def _ask_hooks(self, point: Point, evaluation: Evaluation, state: ServerState) -> tuple[Decision, ...]:

@@ -25,13 +25,15 @@ from fedcore.messages import ClientUpdate, TrainRequest
 from fedcore.metrics import Metrics
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
+from fedcore.privacy.central import CentralPrivacy
 from fedcore.seeding import derive_seed
 from fedcore.task import Task
 from fedcore.transforms import UpdateTransform, apply_on_server
 from fedcore_server.aggregation import Aggregator, UniformMean, WeightedMean
-from fedcore_server.cohort import choose_cohort
+from fedcore_server.cohort import choose_cohort, secret_cohort
 from fedcore_server.gate import capped, check_update
 from fedcore_server.optimizers import apply_update
+from fedcore_server.private_mean import PrivateMean, server_randomness
 from fedcore_server.state import Rejection, RoundReport, ServerState
 
 
@@ -49,13 +51,22 @@ def done(state: ServerState, plan: RunPlan) -> bool:
     return state.round >= plan.federation.rounds
 
 
+def clip_norm_of(privacy: CentralPrivacy, state: ServerState) -> float:
+    """To which the next round's updates are clipped."""
+    return privacy.clip_norm if state.clip_norm is None else state.clip_norm
+
+
 def plan_round(state: ServerState, plan: RunPlan, available: Sequence[str]) -> TrainRequest:
     """Decide whom to ask in the next round, and with which model."""
-    number = state.round + 1
+    number, privacy = state.round + 1, CentralPrivacy.from_run_plan(plan)
+    if privacy is not None and privacy.sampling_rate < 1.0:
+        cohort = secret_cohort(available, privacy, server_randomness(plan, privacy, "cohort", number, state.attempt))
+    else:
+        cohort = choose_cohort(available, plan.federation, round=number, attempt=state.attempt)
     return TrainRequest(
         round=number,
         attempt=state.attempt,
-        cohort=choose_cohort(available, plan.federation, round=number, attempt=state.attempt),
+        cohort=cohort,
         parameters=state.parameters,
     )
 
@@ -73,7 +84,7 @@ def close_round(
     already replied, are rejected, each by itself. Fewer valid updates than the plan's quorum fail the
     round: the model stays, and the next attempt asks anew.
     """
-    aggregator = aggregator_of(plan)
+    privacy, aggregator = CentralPrivacy.from_run_plan(plan), aggregator_of(plan, state)
     sums, metrics = aggregator.start(request.parameters), Metrics()
     counted: list[str] = []
     sizes: dict[str, int] = {}
@@ -97,16 +108,22 @@ def close_round(
         counted=tuple(counted),
         rejected=tuple(rejected),
         committed=committed,
-        training=metrics.means(),
+        training={} if privacy else metrics.means(),  # under client-level privacy only what the noise covers
         update_norm=mean.norm(),
-        num_examples=sizes,
+        num_examples={} if privacy else sizes,
+        clip_norm=clip_norm_of(privacy, state) if privacy else None,
     )
     if not committed:
         return replace(state, attempt=state.attempt + 1, asked=state.asked + 1), report
     parameters, moments = apply_update(state.parameters, mean, state.moments, plan.federation)
     average = _average(state, parameters, plan.federation.averaging)
     new = ServerState(
-        round=request.round, asked=state.asked + 1, parameters=parameters, moments=moments, average=average
+        round=request.round,
+        asked=state.asked + 1,
+        parameters=parameters,
+        moments=moments,
+        average=average,
+        clip_norm=aggregator.next_clip_norm(sums) if isinstance(aggregator, PrivateMean) else None,
     )
     return new, report
 
@@ -125,8 +142,12 @@ def _average(state: ServerState, newest: Parameters, decay: float) -> Parameters
     return state.average.clone().scale_(kept).add_(newest, scale=1.0 - kept)
 
 
-def aggregator_of(plan: RunPlan) -> Aggregator:
-    """The plan's aggregator."""
+def aggregator_of(plan: RunPlan, state: ServerState) -> Aggregator:
+    """The plan's aggregator for the round after `state`."""
+    privacy = CentralPrivacy.from_run_plan(plan)
+    if privacy is not None:
+        randomness = server_randomness(plan, privacy, state.round + 1, state.attempt)
+        return PrivateMean(privacy, clip_norm_of(privacy, state), randomness)
     return UniformMean() if plan.federation.weighting == "uniform" else WeightedMean()
 
 

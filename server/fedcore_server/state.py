@@ -22,6 +22,7 @@ class ServerState:
         parameters: The current model.
         moments: Buffers of the server optimizer by name, each of the model's shape.
         average: Moving average of the rounds' models, where the plan asks for one.
+        clip_norm: Of the next round's updates, where it follows them.
     """
 
     round: int
@@ -30,6 +31,7 @@ class ServerState:
     asked: int = 0
     moments: Mapping[str, Tensor] = field(default_factory=dict)
     average: Parameters | None = None
+    clip_norm: float | None = None
 
     @property
     def released(self) -> Parameters:
@@ -62,6 +64,7 @@ class RoundReport:
         training: Means of the training metrics over the counted clients' rows.
         update_norm: Euclidean norm of the mean update.
         num_examples: Public training rows of each counted client that tells them.
+        clip_norm: To which the updates were clipped, under client-level privacy.
     """
 
     round: int
@@ -73,3 +76,4 @@ class RoundReport:
     training: Mapping[str, float]
     update_norm: float
     num_examples: Mapping[str, int] = field(default_factory=dict)
+    clip_norm: float | None = None

@@ -39,7 +39,16 @@ PartitionOption = Annotated[
 ]
 Epsilon = Annotated[
     float | None,
-    typer.Option(help="Target ε of the whole run, per record; turns privacy on.", rich_help_panel=_PRIVACY),
+    typer.Option(help="Target ε of the whole run; turns privacy on.", rich_help_panel=_PRIVACY),
+]
+Unit = Annotated[
+    str | None,
+    typer.Option(
+        metavar="record|client",
+        help="Whom ε protects: a row, by noise at its client (the default); or a client with all its rows, by noise at "
+        "the server.",
+        rich_help_panel=_PRIVACY,
+    ),
 ]
 Delta = Annotated[float | None, typer.Option(help="δ of the guarantee.", rich_help_panel=_PRIVACY)]
 NoPrivacy = Annotated[bool, typer.Option("--no-privacy", help="Train without privacy.", rich_help_panel=_PRIVACY)]
@@ -76,6 +85,7 @@ def simulate(  # noqa: PLR0917 - typer reads the options from the signature
     partition: PartitionOption = None,
     epsilon: Epsilon = None,
     delta: Delta = None,
+    unit: Unit = None,
     no_privacy: NoPrivacy = False,
     engine: EngineOption = None,
     workers: Workers = None,
@@ -106,7 +116,7 @@ def simulate(  # noqa: PLR0917 - typer reads the options from the signature
         "federation.seed": seed,
         "privacy.epsilon": epsilon,
         "privacy.delta": delta,
-        "privacy.unit": _unit(epsilon, no_privacy),
+        "privacy.unit": _unit(unit, epsilon, no_privacy),
         "engine.name": engine,
         "engine.workers": workers,
     }
@@ -151,9 +161,9 @@ def schema(
     print(out)
 
 
-def _unit(epsilon: float | None, no_privacy: bool) -> str | None:
-    if no_privacy and epsilon is not None:
-        raise typer.BadParameter("--epsilon and --no-privacy contradict each other; give one")
+def _unit(unit: str | None, epsilon: float | None, no_privacy: bool) -> str | None:
+    if no_privacy and not (epsilon is None and unit is None):
+        raise typer.BadParameter("--no-privacy contradicts --epsilon and --unit; leave one out")
     if no_privacy:
         return "none"
-    return "record" if epsilon is not None else None
+    return unit or ("record" if epsilon is not None else None)

@@ -20,6 +20,7 @@ from fedcore.errors import TaskError
 from fedcore.examples import Examples
 from fedcore.held_out import held_out_rows
 from fedcore.plan import RunPlan
+from fedcore.privacy.central import CentralPrivacy
 from fedcore.privacy.resolution import resolve_privacy
 from fedcore.seeding import derive_seed
 from fedcore.task import Task, check_task, load_examples
@@ -44,6 +45,7 @@ class Preparation:
     Attributes:
         plan: Resolved: no number is left to be derived.
         examples: Number of all rows.
+        warnings: What is known beforehand to go wrong, in words.
         split: How the rows lie with the clients, for ``split.json``; ``None`` where their number is secret.
     """
 
@@ -53,6 +55,7 @@ class Preparation:
     hooks: tuple[AuditHook, ...]
     device: torch.device
     examples: int
+    warnings: tuple[str, ...]
     split: dict[str, Any] | None
 
 
@@ -79,6 +82,7 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
         hooks=hooks,
         device=device,
         examples=len(examples),
+        warnings=_warnings(task, plan),
         split=None if _size_is_secret(plan) else _describe_split(task, examples, held_out, division),
     )
 
@@ -141,8 +145,16 @@ def _resolve(plan: RunPlan, examples: Examples, division: Partition, held_out: N
     return plan.updated(**changes)
 
 
+def _warnings(task: Task, plan: RunPlan) -> tuple[str, ...]:
+    privacy = CentralPrivacy.from_run_plan(plan)
+    if privacy is None:
+        return ()
+    drowned = privacy.drowned(sum(each.numel() for each in task.build_model().parameters() if each.requires_grad))
+    return () if drowned is None else (drowned,)
+
+
 def _size_is_secret(plan: RunPlan) -> bool:
-    return plan.privacy.unit != "none" and plan.privacy.relation == "add-remove"
+    return plan.privacy.unit == "record" and plan.privacy.relation == "add-remove"
 
 
 def _describe_split(task: Task, examples: Examples, held_out: NDArray[np.bool_], division: Partition) -> dict[str, Any]:

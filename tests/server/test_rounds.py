@@ -270,7 +270,8 @@ def test_server_halves_run_in_reverse_order():
 def test_an_aggregator_tells_its_sensitivity_or_that_it_has_none():
     assert UniformMean().sensitivity(2.0) == 2.0
     assert WeightedMean().sensitivity(2.0) is None
-    assert isinstance(aggregator_of(build_plan(federation={"weighting": "uniform"})), UniformMean)
+    plan = build_plan(federation={"weighting": "uniform"})
+    assert isinstance(aggregator_of(plan, state_of(1.0, 2.0, 3.0)), UniformMean)
 
 
 @pytest.mark.parametrize("aggregator", [UniformMean(), WeightedMean()])

@@ -11,6 +11,10 @@ from fedcore.privacy.plan import NoiseKind, PrivacyPlan
 from fedcore_clients.policy.sections import PrivacySection
 
 _CODE = "PRIVACY"
+_LACKING = {
+    "none": "the plan promises no privacy",
+    "client": "under unit client the noise is the server's, which sees this client's update as it is",
+}
 
 
 def check_privacy(plan: RunPlan, policy: PrivacySection) -> None:
@@ -27,9 +31,9 @@ def check_privacy(plan: RunPlan, policy: PrivacySection) -> None:
     """
     if plan.privacy.noise == "test" and not policy.allow_test_noise:
         raise RefusedError(_CODE, "the plan draws its noise from the seed, which the server knows; it protects nothing")
-    if plan.privacy.unit == "none":
+    if plan.privacy.unit != "record":
         if policy.required:
-            raise RefusedError(_CODE, "privacy.required is true, and the plan promises no privacy")
+            raise RefusedError(_CODE, f"privacy.required is true, and {_LACKING[plan.privacy.unit]}")
         return
     _check_kinds(plan, policy)
     privacy = _resolved(plan)
@@ -43,7 +47,7 @@ def promised(plan: RunPlan) -> PrivacyPlan | None:
     Raises:
         RefusedError: With the code ``PRIVACY``; the plan leaves a number of it to be derived.
     """
-    if plan.privacy.unit == "none":
+    if plan.privacy.unit != "record":
         return None
     privacy = _resolved(plan)
     return None if privacy.noise is NoiseKind.TEST else privacy

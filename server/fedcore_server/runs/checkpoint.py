@@ -40,6 +40,7 @@ def save_checkpoint(directory: Path, state: ServerState, plan: RunPlan) -> None:
         "round": state.round,
         "attempt": state.attempt,
         "asked": state.asked,
+        "clip_norm": state.clip_norm,
         "plan_sha256": plan.sha256,
     }
     header["sha256"] = _hash(header, tensors)
@@ -109,6 +110,7 @@ def _state(header: Mapping[str, Any], tensors: Mapping[str, Tensor], initial: Se
         round=int(header["round"]),
         attempt=int(header["attempt"]),
         asked=int(header["asked"]),
+        clip_norm=None if header["clip_norm"] is None else float(header["clip_norm"]),
         parameters=Parameters(put_aside(tensors["parameters"].to(dtype)), layout),
         average=None if average is None else Parameters(average.to(dtype), layout),
         moments={

@@ -43,7 +43,12 @@ def deployable(plan: RunPlan) -> RunPlan:
 
 def _missing(plan: RunPlan) -> list[str]:
     problems = []
-    if plan.privacy.unit != "none" and plan.privacy.nominal_batch is None:
+    if plan.privacy.participation == "secret":
+        problems.append(
+            "privacy.participation: a deployed client is told the cohort that it belongs to, so that taking part is no "
+            "secret; leave it out"
+        )
+    if plan.privacy.unit == "record" and plan.privacy.nominal_batch is None:
         problems.append(
             "privacy.nominal-batch: a server cannot see how many rows its clients have; give a public constant, such "
             "as sampling-rate times the rows that a client typically has"

@@ -1,0 +1,20 @@
+"""Which promise a run makes: to each record, to each client, or none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fedcore.privacy.central import CentralPrivacy
+from fedcore.privacy.plan import PrivacyPlan
+
+if TYPE_CHECKING:
+    from fedcore.plan import RunPlan
+
+
+def promise_of(plan: RunPlan) -> PrivacyPlan | CentralPrivacy | None:
+    """The promise of a resolved plan.
+
+    Raises:
+        PrivacyError: The plan is not resolved, or its promise cannot be kept.
+    """
+    return CentralPrivacy.from_run_plan(plan) or PrivacyPlan.from_run_plan(plan)

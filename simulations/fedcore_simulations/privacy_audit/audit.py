@@ -1,0 +1,176 @@
+"""The audit of a plan: probes, canaries, and what follows for the claim."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from fedcore.parameters import Layout
+from fedcore.privacy.accounting import epsilon_of
+from fedcore.privacy.central import CentralPrivacy
+from fedcore.privacy.lower_bounds import (
+    LowerBound,
+    best_guesses,
+    canary_mu,
+    gaussian_epsilon,
+    gaussian_one_run_epsilon,
+    one_run_ceiling,
+    one_run_epsilon,
+)
+from fedcore.privacy.plan import PrivacyPlan
+from fedcore_simulations.privacy_audit.noise_probe import Probe, probe_noise
+
+FAILING_P = 1e-3
+_SHOWN_P = 0.05
+_PROBE_SHARE = 0.5
+_GUESSED_SHARE = 0.2
+
+
+class Subject(Protocol):
+    """What is audited."""
+
+    num_canaries: int
+
+    @property
+    def privacy(self) -> PrivacyPlan | CentralPrivacy:
+        """What is claimed."""
+
+    @property
+    def layout(self) -> Layout:
+        """What lies where in a release."""
+
+    def canary_scores(self, coins: Tensor) -> Tensor:
+        """Run once; see ``RecordLevelSubject.canary_scores``."""
+
+    def noise(self) -> Tensor:
+        """A release of noise alone; see ``RecordLevelSubject.noise``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrivacyAudit:
+    """What was proven, what was measured, and whether they can both be true.
+
+    Attributes:
+        proven: ε that the accountant gives for the whole run; infinite without noise.
+        estimate: ε of the canaries' scores taken as Gaussian; no bound.
+        bounds: At 95 %, to be shown. Never merged with `proven` into one number.
+        failing: Lower bound at 99.9 %; above `proven` the claim is refuted.
+    """
+
+    unit: str
+    proven: float
+    delta: float
+    canaries: int
+    probes: tuple[Probe, ...]
+    estimate: float
+    bounds: tuple[LowerBound, ...]
+    failing: float
+
+    @property
+    def violated(self) -> bool:
+        """Whether the claim is refuted; true with probability 1 in 1,000 at most where the mechanism is right."""
+        return self.failing > self.proven or not all(probe.passed for probe in self.probes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; what is infinite is ``None``."""
+        return {
+            "privacy": "VIOLATED" if self.violated else "not refuted",
+            "unit": self.unit,
+            "delta": self.delta,
+            "proven_epsilon": _finite(self.proven),
+            "estimated_epsilon": _finite(self.estimate),
+            "measured_epsilon": [
+                {
+                    "at_least": _finite(bound.epsilon),
+                    "ceiling": _finite(bound.ceiling),
+                    "confidence": 1.0 - bound.p,
+                    "method": bound.method,
+                    "assumption": bound.assumption,
+                }
+                for bound in self.bounds
+            ],
+            "refuted_at_999": _finite(self.failing),
+            "canaries": self.canaries,
+            "probes": [{"name": each.name, "passed": each.passed, "found": each.found} for each in self.probes],
+        }
+
+
+def audit_privacy(subject: Subject, *, generator: torch.Generator) -> PrivacyAudit:
+    """Probe the noise, then train once with canaries and see how well their coins can be guessed.
+
+    Args:
+        generator: Of the coins. The noise is never drawn from it.
+    """
+    privacy = subject.privacy
+    probes = _probes(subject)
+    coins = torch.rand(subject.num_canaries, generator=generator) < 0.5
+    scores = subject.canary_scores(coins)
+    inside, outside = scores[coins].tolist(), scores[~coins].tolist()
+    mu, mu_shown = canary_mu(inside, outside, p=_SHOWN_P)
+    _, mu_failing = canary_mu(inside, outside, p=FAILING_P * (1.0 - _PROBE_SHARE))
+    return PrivacyAudit(
+        unit="client" if isinstance(privacy, CentralPrivacy) else privacy.unit.value,
+        proven=epsilon_of(privacy.total_event, privacy.delta),
+        delta=privacy.delta,
+        canaries=subject.num_canaries,
+        probes=tuple(probes),
+        estimate=_epsilon(mu, privacy.delta),
+        bounds=(_canary_bound(_epsilon(mu_shown, privacy.delta)), *_one_run_bounds(scores, coins, privacy.delta)),
+        failing=_epsilon(mu_failing, privacy.delta),
+    )
+
+
+def _probes(subject: Subject) -> list[Probe]:
+    if subject.privacy.noise_multiplier == 0.0:
+        return []  # nothing is promised, and the proven ε is infinite
+    return probe_noise(subject.noise(), subject.noise(), subject.layout, p=FAILING_P * _PROBE_SHARE)
+
+
+def _canary_bound(epsilon: float) -> LowerBound:
+    return LowerBound(
+        epsilon=epsilon,
+        ceiling=math.inf,
+        p=_SHOWN_P,
+        method="canary head, one run",
+        assumption="the scores of canaries are Gaussian, as they are by construction",
+    )
+
+
+def _one_run_bounds(scores: Tensor, coins: Tensor, delta: float) -> tuple[LowerBound, LowerBound]:
+    canaries = len(coins)
+    guesses = 2 * max(1, int(_GUESSED_SHARE * canaries / 2))  # fixed before the coins are looked at
+    counts = {
+        "canaries": canaries,
+        "guesses": guesses,
+        "correct": best_guesses(scores.tolist(), coins.tolist(), guesses),
+    }
+    ceiling = one_run_ceiling(guesses=guesses, p=_SHOWN_P)
+    best = gaussian_one_run_epsilon(canaries=canaries, guesses=guesses, correct=guesses, delta=delta, p=_SHOWN_P)
+    return (
+        LowerBound(
+            epsilon=one_run_epsilon(**counts, delta=delta, p=_SHOWN_P),
+            ceiling=ceiling,
+            p=_SHOWN_P,
+            method="one run (Steinke, Nasr and Jagielski 2023)",
+            assumption="none",
+        ),
+        LowerBound(
+            epsilon=gaussian_one_run_epsilon(**counts, delta=delta, p=_SHOWN_P),
+            ceiling=best,
+            p=_SHOWN_P,
+            method="one run, f-DP (Mahloujifar, Melis and Chaudhuri 2024)",
+            assumption="the mechanism's trade-off is a Gaussian's",
+        ),
+    )
+
+
+def _epsilon(mu: float, delta: float) -> float:
+    return gaussian_epsilon(mu, delta) if math.isfinite(mu) else math.inf
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

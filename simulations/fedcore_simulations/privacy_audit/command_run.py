@@ -1,0 +1,125 @@
+"""What ``fedcore audit privacy`` does, from options to exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from fedcore.errors import PlanError
+from fedcore.files import write_whole
+from fedcore.plan import RunPlan, read_toml
+from fedcore.privacy.accounting import rounded_up
+from fedcore.tasks.registry import load_task
+from fedcore_clients.local_model import Client
+from fedcore_simulations.options import plan_from_options
+from fedcore_simulations.preparation import Preparation, prepare
+from fedcore_simulations.privacy_audit.audit import PrivacyAudit, Subject, audit_privacy
+from fedcore_simulations.privacy_audit.audit_commands import is_run
+from fedcore_simulations.privacy_audit.client_level import ClientLevelSubject
+from fedcore_simulations.privacy_audit.membership import AttackRates, attack
+from fedcore_simulations.privacy_audit.record_level import RecordLevelSubject
+
+_VIOLATED = 1
+
+
+def audit_command(
+    subject: str, *, canaries: int, attack_models: int, client: str | None, seed: int, as_json: bool
+) -> int:
+    """Audit, show, and mark a run that is refuted; return the exit code."""
+    console = Console(stderr=True, highlight=False)
+    console.print("preparing: data, partition, checks, privacy accounting …", style="dim")
+    plan = (
+        RunPlan.from_mapping(read_toml(Path(subject) / "plan.toml"))
+        if is_run(subject)
+        else plan_from_options(subject, {}, [])
+    )
+    if plan.privacy.unit == "none":
+        raise PlanError("privacy.unit: the plan promises nothing, so that there is nothing to audit")
+    ready = prepare(load_task(plan), plan)
+    generator = torch.Generator().manual_seed(seed)
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task("canaries", total=1 + attack_models)
+        found = audit_privacy(_subject(ready, canaries, client), generator=generator)
+        progress.update(bar, advance=1, description="membership attack")
+        rates = (
+            attack(ready, models=attack_models, generator=generator, tell=lambda _: progress.update(bar, advance=1))
+            if attack_models
+            else {}
+        )
+    told = found.to_json() | {"attack": {name: _plain(each) for name, each in rates.items()}}
+    if is_run(subject):
+        _keep(Path(subject), told, violated=found.violated)
+    if as_json:
+        print(json.dumps(told, indent=2, ensure_ascii=False))
+    else:
+        _show(Console(highlight=False), found, rates)
+    return _VIOLATED if found.violated else 0
+
+
+def _subject(ready: Preparation, canaries: int, name: str | None) -> Subject:
+    if ready.plan.privacy.unit == "client":
+        return ClientLevelSubject(ready.plan, num_canaries=canaries)
+    return RecordLevelSubject(ready.task, ready.plan, _client(ready, name).training, num_canaries=canaries)
+
+
+def _client(ready: Preparation, name: str | None) -> Client:
+    chosen = [client for client in ready.clients if name in (None, client.name)]
+    if not chosen:
+        names = ", ".join(client.name for client in ready.clients[:10])
+        raise PlanError(f"--client: no client {name!r} in this plan; they are {names}")
+    return chosen[0]
+
+
+def _plain(rates: AttackRates) -> dict[str, Any]:
+    shares = {f"{share:g}": rate for share, rate in rates.true_positive_rates.items()}
+    return {"rows": rates.rows, "true_positive_rate_at_false_positive_rate": shares, "auc": rates.area}
+
+
+def _keep(directory: Path, told: Mapping[str, Any], *, violated: bool) -> None:
+    """Write ``privacy-audit.json``, and take the claim back where it is refuted."""
+    write_whole(directory / "privacy-audit.json", json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+    statement_file = directory / "privacy.json"
+    if not (violated and statement_file.is_file()):
+        return
+    statement = json.loads(statement_file.read_text(encoding="utf-8"))
+    statement |= {"valid": False, "privacy": "VIOLATED"}
+    statement["known_deviations"] = [
+        *statement.get("known_deviations", []),
+        "privacy: VIOLATED: an audit refuted the stated ε; see privacy-audit.json",
+    ]
+    write_whole(statement_file, json.dumps(statement, indent=2, ensure_ascii=False) + "\n")
+
+
+def _show(console: Console, found: PrivacyAudit, rates: Mapping[str, AttackRates]) -> None:
+    told = found.to_json()
+    proven = "∞: there is no noise" if told["proven_epsilon"] is None else f"{rounded_up(found.proven):.2f}"
+    console.print(f"proven    ε ≤ {proven}  (per {found.unit}, δ = {found.delta:g})", soft_wrap=True)
+    for bound in told["measured_epsilon"]:
+        ceiling = "no ceiling" if bound["ceiling"] is None else f"so many canaries show {bound['ceiling']:.2f} at most"
+        least = "∞" if bound["at_least"] is None else f"{bound['at_least']:.2f}"
+        console.print(
+            f"measured  ε ≥ {least}  ({bound['method']}, {bound['confidence']:.0%} sure, {ceiling}; "
+            f"assumes: {bound['assumption']})",
+            soft_wrap=True,
+        )
+    for name, each in rates.items():
+        shares = ", ".join(
+            f"{'too few rows' if rate is None else f'{rate:.1%}'} at {share:.1%} false alarms"
+            for share, rate in each.true_positive_rates.items()
+        )
+        console.print(f"attack    finds {shares}  ({name}; AUC {each.area:.3f})", soft_wrap=True)
+    for probe in found.probes:
+        if not probe.passed:
+            console.print(f"FAILED    {probe.name}: {probe.found}", style="bold red", soft_wrap=True)
+    if found.violated:
+        console.print("privacy: VIOLATED. The stated ε is refuted; do not rely on it.", style="bold red")
+    else:
+        console.print(
+            f"privacy: not refuted ({len(found.probes)} probes passed). A test that finds nothing is no proof."
+        )

@@ -1,0 +1,85 @@
+"""Record-level privacy, audited through the very code that trains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from fedcore.errors import PrivacyError
+from fedcore.examples import Examples
+from fedcore.messages import TrainRequest
+from fedcore.parameters import Layout, Parameters
+from fedcore.plan import RunPlan
+from fedcore.privacy.plan import PrivacyPlan
+from fedcore.task import Task
+from fedcore_clients.local_model import Client, LocalModel
+from fedcore_clients.training import train_locally
+from fedcore_simulations.privacy_audit.canary_task import CanaryTask, blank, with_canaries
+
+_HEAD = "head.weight"
+_GAIN = 10.0
+
+
+class RecordLevelSubject:
+    """One client of a plan, trained for all of its rounds on rows that the audit chooses.
+
+    The client's own code runs as in any round. Its optimizer is plain SGD, whatever the plan says: what it makes of
+    the released gradients is post-processing, and with SGD they can be read off the weights.
+
+    Args:
+        plan: Resolved, with unit ``record``.
+        examples: The client's training rows.
+    """
+
+    def __init__(self, task: Task, plan: RunPlan, examples: Examples, *, num_canaries: int) -> None:
+        privacy = PrivacyPlan.from_run_plan(plan)
+        if privacy is None:
+            raise PrivacyError("an audit of record-level privacy needs a plan with unit record")
+        self.privacy, self.num_canaries = privacy, num_canaries
+        plain = {"optimizer": "SGD", "optimizer-options": {}, "proximal-mu": 0.0, "device": "cpu"}
+        self._plan = plan.updated(training=plain, federation={"transforms": []})
+        self._step = plan.privacy.learning_rate or plan.training.learning_rate
+        self._examples = examples
+        self._task = CanaryTask(task, num_canaries)
+        self._local = LocalModel(self._task, self._plan, torch.device("cpu"))
+
+    @property
+    def layout(self) -> Layout:
+        """What lies where in a release."""
+        return self._local.parameters.layout
+
+    def canary_scores(self, coins: Tensor) -> Tensor:
+        """Train once with those canaries whose coin is true; what was released about each, summed over the run.
+
+        Returns:
+            Shape ``(canaries,)``, in units of the clip norm: ``coin * Binomial(steps, rate) + N(0, steps * σ²)`` where
+            the mechanism is right.
+        """
+        rows = with_canaries(self._examples, coins, gain=_GAIN * self.privacy.clip_norm)
+        released = sum(self._releases(rows), torch.zeros(self.layout.size, dtype=torch.float64))
+        head = Parameters(released, self.layout)[_HEAD].flatten()[1:]
+        return -head / self.privacy.clip_norm
+
+    def noise(self) -> Tensor:
+        """What one round releases where every record is blank, in units of the promised standard deviation.
+
+        Returns:
+            Shape ``(layout.num_trained,)``: standard normal numbers where the noise is right.
+        """
+        released = next(self._releases(blank(self._examples)))[: self.layout.num_trained]
+        return released / (self.privacy.noise_std * math.sqrt(self.privacy.steps_per_round))
+
+    def _releases(self, examples: Examples) -> Iterator[Tensor]:
+        """The sum that each round released, before the public divisor."""
+        client = Client(name="audited", training=examples, held_out=None).to(
+            dtype=self._local.dtype, device=self._local.device
+        )
+        current = Parameters.from_model(self._task.build_model(), self._local.dtype)
+        for number in range(1, self.privacy.rounds + 1):
+            request = TrainRequest(round=number, attempt=0, cohort=("audited",), parameters=current)
+            difference = train_locally(self._local, client, request).difference.buffer
+            yield difference.to(torch.float64) * (self.privacy.nominal_batch / self._step)
+            current = Parameters(current.buffer + difference, current.layout)

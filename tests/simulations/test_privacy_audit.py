@@ -1,0 +1,263 @@
+"""The audit finds planted mistakes, and leaves a right mechanism alone."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from fedcore.cli import build_app
+from fedcore.errors import PlanError
+from fedcore.plan import RunPlan, read_toml
+from fedcore.privacy.accounting import epsilon_of
+from fedcore.privacy.noise import SeededRandomness
+from fedcore_clients import training
+from fedcore_clients.per_example import PerExampleGradients
+from fedcore_server import private_mean, rounds
+from fedcore_simulations.preparation import prepare
+from fedcore_simulations.privacy_audit.audit import audit_privacy
+from fedcore_simulations.privacy_audit.client_level import ClientLevelSubject
+from fedcore_simulations.privacy_audit.membership import _rates, attack
+from fedcore_simulations.privacy_audit.record_level import RecordLevelSubject
+from fedcore_simulations.runner import simulate
+from tests.builders import TinyTask, build_plan
+
+CANARIES = 300
+
+
+def record_subject(**privacy):
+    values = {
+        "unit": "record",
+        "noise-multiplier": 2.0,
+        "sampling-rate": 0.5,
+        "steps-per-round": 3,
+        "nominal-batch": 10.0,
+        **privacy,
+    }
+    plan = build_plan(federation={"clients": 1, "rounds": 8, "weighting": "uniform"}, privacy=values)
+    return RecordLevelSubject(TinyTask(), plan, TinyTask().load_data(None), num_canaries=CANARIES)
+
+
+def client_subject(**privacy):
+    values = {"unit": "client", "noise-multiplier": 3.0, **privacy}
+    plan = build_plan(federation={"clients": 50, "rounds": 20, "weighting": "uniform"}, privacy=values)
+    return ClientLevelSubject(plan, num_canaries=CANARIES)
+
+
+SUBJECTS = {"record": record_subject, "client": client_subject}
+
+
+def audited(subject, seed=0):
+    return audit_privacy(subject, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("unit", SUBJECTS)
+def test_a_right_mechanism_is_not_refuted_and_its_estimate_is_near(unit):
+    audit = audited(SUBJECTS[unit]())
+    assert not audit.violated, audit.to_json()
+    assert 0.4 * audit.proven < audit.estimate < 1.3 * audit.proven
+    assert all(bound.epsilon <= min(audit.proven, bound.ceiling) for bound in audit.bounds[1:])
+
+
+@pytest.mark.parametrize("unit", SUBJECTS)
+def test_the_proven_bound_is_the_accountants_for_the_whole_run(unit):
+    subject = SUBJECTS[unit]()
+    assert audited(subject).proven == epsilon_of(subject.privacy.total_event, 1e-5)
+
+
+def halve_noise_at_clients(monkeypatch):
+    honest = training.release
+    monkeypatch.setattr(
+        training,
+        "release",
+        lambda clipped, plan, randomness: honest(
+            clipped, replace(plan, noise_multiplier=plan.noise_multiplier / 2), randomness
+        ),
+    )
+
+
+def triple_clip_at_clients(monkeypatch):
+    honest = PerExampleGradients.clipped_sum
+    monkeypatch.setattr(PerExampleGradients, "clipped_sum", lambda self, batch, clip: honest(self, batch, 3 * clip))
+
+
+def forget_a_layer_at_clients(monkeypatch):
+    honest = training.release
+
+    def forgetful(clipped, plan, randomness):
+        released = honest(clipped, plan, randomness)
+        released[:32] = clipped[:32] / plan.nominal_batch  # the weight of the first layer
+        return released
+
+    monkeypatch.setattr(training, "release", forgetful)
+
+
+def reuse_the_seed_at_clients(monkeypatch):
+    monkeypatch.setattr(training, "_randomness", lambda *_: SeededRandomness(torch.Generator().manual_seed(7)))
+
+
+def halve_noise_at_the_server(monkeypatch):
+    honest = private_mean.PrivateMean.__init__
+
+    def halved(self, privacy, clip_norm, randomness):
+        honest(self, replace(privacy, noise_multiplier=privacy.noise_multiplier / 2), clip_norm, randomness)
+
+    monkeypatch.setattr(private_mean.PrivateMean, "__init__", halved)
+
+
+def triple_clip_at_the_server(monkeypatch):
+    honest = private_mean.PrivateMean.accumulate
+
+    def tripled(self, so_far, update):
+        self._clip_norm, before = 3 * self._clip_norm, self._clip_norm
+        try:
+            return honest(self, so_far, update)
+        finally:
+            self._clip_norm = before
+
+    monkeypatch.setattr(private_mean.PrivateMean, "accumulate", tripled)
+
+
+def reuse_the_seed_at_the_server(monkeypatch):
+    monkeypatch.setattr(rounds, "server_randomness", lambda *_: SeededRandomness(torch.Generator().manual_seed(7)))
+
+
+DEFECTS = {
+    "record, noise halved": (record_subject, halve_noise_at_clients),
+    "record, clip tripled": (record_subject, triple_clip_at_clients),
+    "record, noise forgotten for one layer": (record_subject, forget_a_layer_at_clients),
+    "record, seed reused": (record_subject, reuse_the_seed_at_clients),
+    "client, noise halved": (client_subject, halve_noise_at_the_server),
+    "client, clip tripled": (client_subject, triple_clip_at_the_server),
+    "client, seed reused": (client_subject, reuse_the_seed_at_the_server),
+}
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_a_planted_defect_is_found(monkeypatch, defect):
+    subject, plant = DEFECTS[defect]
+    plant(monkeypatch)
+    assert audited(subject()).violated
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_a_planted_defect_is_found_in_95_of_100_trials(monkeypatch, defect):
+    subject, plant = DEFECTS[defect]
+    plant(monkeypatch)
+    audited_subject = subject()
+    found = sum(audited(audited_subject, seed).violated for seed in range(100))
+    print(f"{defect}: found in {found} of 100")
+    assert found >= 95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unit", SUBJECTS)
+def test_a_right_mechanism_is_refuted_at_most_once_in_a_thousand_trials(unit):
+    subject = SUBJECTS[unit]()
+    refuted = sum(audited(subject, seed).violated for seed in range(1000))
+    print(f"{unit}: refuted in {refuted} of 1000")
+    assert refuted <= 1
+
+
+def test_without_noise_nothing_is_promised_and_nothing_refuted():
+    audit = audited(client_subject(**{"noise-multiplier": 0.0}))
+    assert audit.proven == math.inf
+    assert not audit.violated
+    assert audit.to_json()["proven_epsilon"] is None
+
+
+def wide_model():
+    return torch.nn.Sequential(torch.nn.Linear(4, 64), torch.nn.ReLU(), torch.nn.Linear(64, 2))
+
+
+def test_an_attack_finds_members_of_an_overfitted_model_and_none_behind_noise():
+    overfitted = build_plan(
+        federation={"clients": 2, "rounds": 25},
+        training={"learning-rate": 1.0, "local-epochs": 8},
+        audit={"sensitive": ["sex"]},
+    )
+    private = build_plan(
+        federation={"clients": 2, "rounds": 5, "weighting": "uniform"},
+        privacy={"unit": "record", "epsilon": 0.5, "sampling-rate": 0.5},
+    )
+    task = TinyTask(rows=60, model=wide_model)
+    found = attack(prepare(task, overfitted), models=8, generator=torch.Generator().manual_seed(0))
+    hidden = attack(prepare(task, private), models=8, generator=torch.Generator().manual_seed(0))
+    assert set(found) == {"all", "sex=female", "sex=male"}
+    assert found["all"].area > 0.6 > hidden["all"].area
+    assert found["all"].true_positive_rates[0.001] is None  # too few rows for so few false alarms
+
+
+def test_the_rates_of_an_attack_that_knows_nothing_are_those_of_guessing():
+    generator = np.random.default_rng(0)
+    evidence, members = generator.standard_normal((10, 2000)), generator.random((10, 2000)) < 0.5
+    rates = _rates(evidence, members)
+    assert rates.area == pytest.approx(0.5, abs=0.02)
+    assert rates.true_positive_rates[0.01] == pytest.approx(0.01, abs=0.005)
+    assert _rates(np.where(members, 1.0, 0.0), members).true_positive_rates[0.01] == 1.0
+
+
+def run(*arguments):
+    return CliRunner().invoke(build_app(), ["audit", "privacy", *arguments])
+
+
+PLAN = """
+[task]
+name = "tests.builders:TinyTask"
+[federation]
+clients = 2
+rounds = 4
+[training]
+device = "cpu"
+[privacy]
+unit = "record"
+epsilon = 4.0
+[engine]
+workers = 1
+"""
+
+
+@pytest.fixture
+def plan_file(tmp_path):
+    path = tmp_path / "plan.toml"
+    path.write_text(PLAN)
+    return path
+
+
+def test_the_command_says_what_is_proven_measured_and_attacked_apart(plan_file):
+    result = run(str(plan_file), "--canaries", "100", "--attack-models", "4")
+    assert result.exit_code == 0, result.output
+    assert "proven    ε ≤ 4.00" in result.output
+    assert result.output.count("measured  ε ≥") == 3
+    assert "attack    finds" in result.output
+
+
+def test_a_refuted_run_is_marked_and_the_exit_code_tells(monkeypatch, plan_file, tmp_path):
+    directory = tmp_path / "run"
+    simulate(None, RunPlan.from_mapping(read_toml(plan_file)), out=directory)
+    assert run(str(directory), "--canaries", "100", "--attack-models", "0").exit_code == 0
+    assert json.loads((directory / "privacy.json").read_text())["valid"]
+    triple_clip_at_clients(monkeypatch)
+    result = run(str(directory), "--canaries", "300", "--attack-models", "0", "--json")
+    assert result.exit_code == 1
+    assert json.loads((directory / "privacy-audit.json").read_text())["privacy"] == "VIOLATED"
+    statement = json.loads((directory / "privacy.json").read_text())
+    assert not statement["valid"]
+    assert statement["privacy"] == "VIOLATED"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [('unit = "none"', "nothing to audit"), ("", "no client 'nobody'")],
+)
+def test_what_cannot_be_audited_is_said(plan_file, changes, words):
+    if changes:
+        plan_file.write_text(PLAN.replace('unit = "record"\nepsilon = 4.0', changes))
+    with pytest.raises(PlanError, match=words):
+        CliRunner().invoke(
+            build_app(), ["audit", "privacy", str(plan_file), "--client", "nobody"], catch_exceptions=False
+        )
