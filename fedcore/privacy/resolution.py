@@ -17,6 +17,7 @@ def resolve_privacy(plan: RunPlan, *, nominal_batch: float) -> dict[str, Any]:
         Keys of the section to be replaced; empty where the plan promises nothing.
     """
     from fedcore.privacy.accounting import calibrate_noise_multiplier
+    from fedcore.privacy.plan import Relation
 
     privacy = plan.privacy
     if privacy.unit == "none":
@@ -28,6 +29,7 @@ def resolve_privacy(plan: RunPlan, *, nominal_batch: float) -> dict[str, Any]:
             delta=privacy.delta,
             sampling_rate=privacy.sampling_rate,
             steps=privacy.steps_per_round * plan.federation.rounds,
+            relation=Relation(privacy.relation),
         )
         changes["epsilon"] = None  # has done its work: the multiplier is what holds from here on
     return changes

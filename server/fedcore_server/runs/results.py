@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from fedcore.mapped_bytes import mapped_file, sha256
 from fedcore.plan import RunPlan
 from fedcore.privacy.plan import NoiseKind, PrivacyPlan, Relation
 from fedcore.privacy.statement import privacy_statement
+from fedcore.privacy.statement_fields import check_statement
 from fedcore.seeding import derive_seed
 from fedcore.task import Task
 from fedcore_server.driver import Outcome
@@ -80,6 +82,7 @@ def build_results(
     verification: str,
     command: str | None,
     took_part: Mapping[str, Any] | None = None,
+    privacy_warnings: Sequence[str] = (),
 ) -> Results:
     """Put together what a finished run has to show.
 
@@ -89,6 +92,10 @@ def build_results(
         client_rounds: Updates counted in `wall_seconds`.
         verification: Which checks of the privacy guarantee were run.
         took_part: Who took part, from `participation`; deployments only.
+        privacy_warnings: What the linter said of plan and model without refusing them.
+
+    Raises:
+        PrivacyError: The privacy statement lacks something without which no model is released.
     """
     model = _released_model(task, plan, outcome)
     weights = _serialised(model)
@@ -104,10 +111,16 @@ def build_results(
             verification=verification,
             model_sha256=model_sha256,
             versions=_versions(),
+            run={"plan_sha256": plan.sha256, "finished": datetime.now(UTC).date().isoformat()},
+            trials=plan.privacy.trials,
+            warnings=privacy_warnings,
+            contact=plan.privacy.contact,
         )
         if privacy
         else None
     )
+    if statement is not None:
+        check_statement(statement)
     summary = {
         "task": task.name,
         "engine": engine,
