@@ -15,7 +15,7 @@ from fedcore.privacy.plan import PrivacyEvent, Relation
 _MOST_RECORDS = 1000
 _SMALLEST_NOISE = 1e-3
 _LARGEST_EPSILON = 300.0
-_COARSEST_BINS, _BIN_ERROR = 1e-3, 0.025
+_COARSEST_BINS, _BIN_ERROR = 1e-2, 0.025
 
 
 @lru_cache(maxsize=256)
