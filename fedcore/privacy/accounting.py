@@ -25,7 +25,7 @@ from fedcore.privacy.plan import PrivacyEvent, Relation
 
 _COARSEST_BINS = 1e-3
 _FINEST_BINS = 2.5e-5
-_BIN_ERROR = 0.025
+_BIN_ERROR = 3e-4
 _SMALLEST_NOISE = 1e-3
 _LARGEST_NOISE = 1e5
 
@@ -202,21 +202,25 @@ def composed_epsilon(events: Iterable[PrivacyEvent], delta: float, relation: Rel
 def discretisation(events: Sequence[PrivacyEvent], relation: Relation) -> float:
     """Width of the accountant's bins: coarser where ε is in the hundreds, and always pessimistic.
 
-    Rounding a loss to bins adds at most a quarter of a squared width to the variance of each step, so that the
-    width shrinks with the root of their number: ε is then within 1e-3 of that of far finer bins. A fixed width
-    would also need memory for losses up to T / (2 σ²): gigabytes for noise far too small to protect anything,
-    whose ε must still be reported.
+    Rounding a loss to bins adds up to a quarter of a squared width to the variance of each step. What that adds to
+    ε, half of it and some standard deviations, is kept to about `_BIN_ERROR`, so that ε is within 1e-3 of that in
+    far finer bins. A fixed width would also need memory for losses up to T / (2 σ²): gigabytes for noise far too
+    small to protect anything, whose ε must still be reported.
     """
-    widest, moved = 0.0, 2.0 if relation is Relation.REPLACE_ONE else 1.0
+    widest, sampled, variance = 0.0, 0, 0.0
+    moved = 2.0 if relation is Relation.REPLACE_ONE else 1.0
     for event in events:
         alone = 1.0 / max(event.noise_multiplier, _SMALLEST_NOISE)
         single = moved * alone
         amplified = moved * event.sampling_rate * math.sqrt(math.expm1(min(alone**2, 700.0)))
-        composed = math.sqrt(event.steps) * (single if event.sampling_rate == 1.0 else min(single, amplified))
+        spread = single if event.sampling_rate == 1.0 else min(single, amplified)
+        composed = math.sqrt(event.steps) * spread
         widest = max(widest, *(mu * mu / 2.0 + 10.0 * mu for mu in (single, composed)))
-    sampled = sum(event.steps for event in events if event.sampling_rate < 1.0)
-    bins = max(_FINEST_BINS, min(_COARSEST_BINS, _BIN_ERROR / math.sqrt(max(1, sampled))))
-    return max(bins, 1e-5 * widest)
+        if event.sampling_rate < 1.0:
+            sampled, variance = sampled + event.steps, variance + composed * composed
+    growth = 0.5 + 2.0 / math.sqrt(max(variance, 1e-12))
+    bins = math.sqrt(4.0 * _BIN_ERROR / (growth * max(1, sampled)))
+    return max(_FINEST_BINS, min(_COARSEST_BINS, bins), 1e-5 * widest)
 
 
 def new_accountant(bins: float, relation: Relation) -> Any:

@@ -117,7 +117,7 @@ def check_settings(number):
         )
         expected = finer(rate, noise, steps, delta, kind)
         found = epsilon_of(PrivacyEvent(sampling_rate=rate, noise_multiplier=noise, steps=steps), delta, relation)
-        assert expected - 1e-6 <= found <= expected * 1.002 + 2e-3, (rate, noise, steps, delta, relation)
+        assert expected - 1e-6 <= found <= expected * 1.001 + 1e-3, (rate, noise, steps, delta, relation)
 
 
 def test_epsilon_never_falls_below_that_in_finer_bins():
