@@ -27,9 +27,9 @@ def privacy(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set any key of the plan.")
     ] = None,
-    measure: Annotated[
-        bool, typer.Option(help="Open the plan's data, and measure on it what reading does not show.")
-    ] = True,
+    no_measure: Annotated[
+        bool, typer.Option("--no-measure", help="Leave the plan's data alone, and only read.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Refuse a plan, model or loss whose privacy claim would be false; one line for each finding.
@@ -44,7 +44,7 @@ def privacy(
     from fedcore_simulations.privacy_lint import lint_plan, print_findings, print_json
 
     plan = plan_from_options(subject, {}, settings or [])
-    report = lint_plan(plan, measure=measure)
+    report = lint_plan(plan, measure=not no_measure)
     (print_json if as_json else print_findings)(report)
     if report.refused:
         raise typer.Exit(1)
