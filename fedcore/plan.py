@@ -133,9 +133,15 @@ class PrivacySection(_Section):
         description="what one privacy unit is: `record`, one row, by noise at its client; `client`, a client with all "
         "of its rows, by noise at a trusted server; `none` promises nothing",
     )
-    relation: Literal["zero-out", "add-remove"] = Field(
+    relation: Literal["zero-out", "add-remove", "replace-one"] = Field(
         "zero-out",
-        description="neighbouring data sets: a record blanked with the size public, or a record more or less",
+        description="neighbouring data sets: a record blanked with the size public, a record more or less with the "
+        "size secret, or a record replaced by another, which costs more ε",
+    )
+    max_records_per_person: Count | None = Field(
+        None,
+        description="declared cap on the records of one person at one client; the statement then gives the ε of a "
+        "person beside that of a record",
     )
     epsilon: Positive | None = Field(
         None,
@@ -170,6 +176,12 @@ class PrivacySection(_Section):
         description="public constant that a noisy sum is divided by; a simulation takes the sampling rate times "
         "the mean number of training rows when the size is public",
     )
+    trials: Count | None = Field(
+        None,
+        description="declared number of runs on the same records from which this one is chosen, itself included; the "
+        "statement gives the ε of all of them. 1 declares that nothing else was tried",
+    )
+    contact: str | None = Field(None, description="whom to ask about the privacy statement; written into it")
     noise: Literal["secure", "test"] = Field(
         "secure", description="`test` draws noise and batches from the seed: repeatable, and no guarantee"
     )

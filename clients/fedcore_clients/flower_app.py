@@ -9,6 +9,7 @@ from flwr.clientapp import ClientApp
 
 from fedcore.errors import DataError, LayoutError, PrivacyError, TaskError
 from fedcore.plan import RunPlan
+from fedcore.privacy.linter import Subject, lint, refuse
 from fedcore.task import Task
 from fedcore.transforms import UpdateTransform
 from fedcore.wire.records import check_declared_array
@@ -122,4 +123,6 @@ class _Desk:
         if unknown:
             raise TaskError(f"the plan names transforms that are not installed for use here: {', '.join(unknown)}")
         chosen = [self._transforms[name] for name in plan.federation.transforms]
-        return LocalModel(self._task, plan, resolve_device(self._device or plan.training.device), chosen)
+        local = LocalModel(self._task, plan, resolve_device(self._device or plan.training.device), chosen)
+        refuse(lint(Subject(plan=plan, task=self._task, model=local.model, transforms=tuple(chosen))))
+        return local

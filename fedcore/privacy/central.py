@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fedcore.errors import PrivacyError
-from fedcore.privacy.plan import NoiseKind, PrivacyEvent, Relation
+from fedcore.privacy.plan import NoiseKind, PrivacyEvent, Relation, Unit
 
 if TYPE_CHECKING:
     from fedcore.plan import RunPlan
@@ -76,6 +76,16 @@ class CentralPrivacy:
         )
         promise._check_count_noise()
         return promise
+
+    @property
+    def unit(self) -> Unit:
+        """What one privacy unit is."""
+        return Unit.CLIENT
+
+    @property
+    def sensitivity(self) -> float:
+        """Largest Euclidean change of the clipped sum between neighbours in the first round."""
+        return (2.0 if self.relation is Relation.REPLACE_ONE else 1.0) * self.clip_norm
 
     def event(self, rounds: int) -> PrivacyEvent:
         """What every client has spent after `rounds` rounds, whether it was asked or not."""

@@ -21,6 +21,7 @@ class Unit(StrEnum):
     """What one privacy unit is."""
 
     RECORD = "record"
+    CLIENT = "client"
 
 
 class Relation(StrEnum):
@@ -31,6 +32,9 @@ class Relation(StrEnum):
 
     ADD_REMOVE = "add-remove"
     """One record more or less; the number of records is secret."""
+
+    REPLACE_ONE = "replace-one"
+    """One record is another; the number of records is public. The clipped sum moves by twice the clip norm."""
 
 
 class NoiseKind(StrEnum):
@@ -50,7 +54,9 @@ class PrivacyEvent:
 
     Attributes:
         sampling_rate: Probability of each record to be in a step's batch; 1 is no sampling.
-        noise_multiplier: Standard deviation of the noise over the sensitivity of the clipped sum.
+        noise_multiplier: Standard deviation of the noise over the clip norm, which is the largest norm of one
+            record's contribution, and the sensitivity under zero-out and add-remove. It says how the mechanism
+            ran; the relation for which ε is asked is the accountant's to take into account.
         steps: How often the mechanism ran.
     """
 
@@ -68,15 +74,18 @@ class PrivacyPlan:
         a normal vector of standard deviation ``noise_multiplier * clip_norm`` in every coordinate, divided
         by the public constant `nominal_batch`. A record is in a step's batch with probability
         `sampling_rate`, independently and in secret. Blanking, adding or removing a record moves the sum by
-        at most `clip_norm`, so that a step is the Poisson-subsampled Gaussian mechanism of Abadi et al.
-        2016 (arXiv 1607.00133), and all of a client's steps compose to `total_event`. Unit: one record of
-        one client. Assumes that the client's own code is honest, that `noise` is ``secure``, and that the
-        loss of a record depends on no other record (see ``fedcore.privacy.linter``).
+        at most `clip_norm`, replacing one by at most twice that (`sensitivity`), so that a step is the
+        Poisson-subsampled Gaussian mechanism of Abadi et al. 2016 (arXiv 1607.00133), and all of a client's
+        steps compose to `total_event`. Unit: one record of one client. Assumes that the client's own code is
+        honest, that `noise` is ``secure``, and that the loss of a record depends on no other record (see
+        ``fedcore.privacy.linter``).
 
     Attributes:
+        noise_multiplier: Standard deviation of the noise over the clip norm, whatever the relation.
         nominal_batch: Public divisor; never the size of a batch that was drawn.
         rounds: Rounds of the whole run. Every client is charged for all of them: that the server may ask a
             sample of the clients amplifies nothing, for the server sees whom it asked.
+        max_records_per_person: Declared cap on the records of one person at one client, for the ε of a person.
     """
 
     unit: Unit
@@ -89,6 +98,7 @@ class PrivacyPlan:
     rounds: int
     delta: float
     noise: NoiseKind
+    max_records_per_person: int | None = None
 
     @classmethod
     def from_run_plan(cls, plan: RunPlan) -> PrivacyPlan | None:
@@ -113,17 +123,18 @@ class PrivacyPlan:
             rounds=plan.federation.rounds,
             delta=section.delta,
             noise=NoiseKind(section.noise),
+            max_records_per_person=section.max_records_per_person,
         )
 
     @property
     def sensitivity(self) -> float:
-        """Largest Euclidean change of the clipped sum between neighbours, for both relations."""
-        return self.clip_norm
+        """Largest Euclidean change of the clipped sum between neighbours."""
+        return 2.0 * self.clip_norm if self.relation is Relation.REPLACE_ONE else self.clip_norm
 
     @property
     def noise_std(self) -> float:
         """Standard deviation of the noise on the clipped sum, in every coordinate."""
-        return self.noise_multiplier * self.sensitivity
+        return self.noise_multiplier * self.clip_norm
 
     def event(self, rounds: int) -> PrivacyEvent:
         """What a client has spent after `rounds` rounds."""

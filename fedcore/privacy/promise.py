@@ -10,8 +10,10 @@ from fedcore.privacy.plan import PrivacyPlan
 if TYPE_CHECKING:
     from fedcore.plan import RunPlan
 
+Promise = PrivacyPlan | CentralPrivacy
 
-def promise_of(plan: RunPlan) -> PrivacyPlan | CentralPrivacy | None:
+
+def promise_of(plan: RunPlan) -> Promise | None:
     """The promise of a resolved plan.
 
     Raises:

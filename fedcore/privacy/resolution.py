@@ -18,6 +18,7 @@ def resolve_privacy(plan: RunPlan, *, nominal_batch: float) -> dict[str, Any]:
         Keys of the section to be replaced; empty where the plan promises nothing.
     """
     from fedcore.privacy.accounting import calibrate_noise_multiplier
+    from fedcore.privacy.plan import Relation
 
     privacy = plan.privacy
     if privacy.unit == "none":
@@ -30,6 +31,7 @@ def resolve_privacy(plan: RunPlan, *, nominal_batch: float) -> dict[str, Any]:
             delta=privacy.delta,
             sampling_rate=client_sampling_rate(plan) if by_client else privacy.sampling_rate,
             steps=plan.federation.rounds * (1 if by_client else privacy.steps_per_round),
+            relation=Relation(privacy.relation),
         )
         changes["epsilon"] = None  # has done its work: the multiplier is what holds from here on
     return changes

@@ -1,7 +1,7 @@
 """The privacy statement of a model: what is promised, to whom, under which assumptions, and what is not.
 
-The fields follow NIST SP 800-226 (2025), "How to DP-fy ML" (Ponomareva et al. 2023, arXiv 2303.00654,
-section 5.3) and the OpenDP deployment registry: an ε alone is no statement.
+An ε alone is no statement. The fields, and what is refused for want of one, stand in `statement_fields`; the
+words in `statement_words`.
 """
 
 from __future__ import annotations
@@ -10,16 +10,22 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fedcore.privacy.accounting import accountant_description, epsilon_of, rounded_up
-from fedcore.privacy.plan import NoiseKind, PrivacyPlan, Relation
+from fedcore.privacy.accounting import accountant_description, epsilon_of
+from fedcore.privacy.central import CentralPrivacy
+from fedcore.privacy.central_statement import central_claim, central_delta, central_mechanism, central_reach
+from fedcore.privacy.person import person_epsilon
+from fedcore.privacy.plan import NoiseKind, PrivacyEvent, PrivacyPlan, Relation, Unit
+from fedcore.privacy.statement_fields import STATEMENT_VERSION
+from fedcore.privacy.statement_strength import finite, strength
+from fedcore.privacy.statement_words import in_a_paragraph
 
-STATEMENT_VERSION = 1
-_DELTAS = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
-
+_UNITS = {Unit.RECORD: "one given record (row) of one client's training data"}
 _RELATIONS = {
     Relation.ZERO_OUT: "two data sets that differ in one record, whose contribution is blanked in one of them; "
     "the number of records of each client is public",
     Relation.ADD_REMOVE: "two data sets of which one has one record more; the number of records is secret",
+    Relation.REPLACE_ONE: "two data sets that differ in one record, which is another one in one of them; "
+    "the number of records of each client is public",
 }
 _UNPROTECTED = (
     "evaluation metrics and group counts over the held-out rows, which are never trained on, are released as they are",
@@ -28,10 +34,17 @@ _UNPROTECTED = (
     "in a simulation: how many rows of each class every simulated client has, in split.json and the report, which "
     "describe the experiment and which no deployed client tells",
 )
+_COMPOSITION = {
+    "covers": "this run only; other uses of the same records add to it",
+    "adaptive": False,
+    "why": "the plan fixes every parameter of the mechanism before the run, which composition by privacy losses needs",
+    "ledger": "each client keeps its own account over all runs, which no server sees",
+    "ledger_head": None,
+}
 
 
 def privacy_statement(
-    plan: PrivacyPlan,
+    plan: PrivacyPlan | CentralPrivacy,
     *,
     rounds: int,
     asked: int,
@@ -40,6 +53,10 @@ def privacy_statement(
     verification: str,
     model_sha256: str,
     versions: Mapping[str, str],
+    run: Mapping[str, str] | None = None,
+    trials: int | None = None,
+    warnings: Sequence[str] = (),
+    contact: str | None = None,
 ) -> dict[str, Any]:
     """Write the statement of a released model.
 
@@ -47,48 +64,105 @@ def privacy_statement(
         rounds: Rounds that were committed.
         asked: How often a cohort was asked to train, failed attempts included; every client is charged for all.
         client_sizes: Number of training records of each client, for the comparison of δ with 1/N; empty where
-            it is secret.
+            it is secret. Under unit client only how many there are is told.
         preprocessing: Whether scales, vocabularies and schema came from public knowledge or from the data.
         verification: Which checks of the guarantee were run on this task and model.
-        deviations: What happened that the guarantee does not foresee, in words.
+        run: Hash of the plan, and dates.
+        trials: Declared number of runs on the same records from which this one was chosen, itself included.
+        warnings: What the linter said of plan and model without refusing them.
+        contact: Whom to ask.
 
     Returns:
         The content of ``privacy.json``: plain values only; an infinite ε is ``None`` with a deviation.
     """
     event = plan.event(asked)
-    epsilon = epsilon_of(event, plan.delta)
+    epsilon = epsilon_of(event, plan.delta, plan.relation)
     noted = _deviations(plan, epsilon, client_sizes)
     if asked > rounds:
         noted.append(
             f"{asked - rounds} attempts at a round failed or were cut off by a stop; what clients sent in them is "
             "charged too, so that ε may exceed the plan's target"
         )
-    return {
+    statement: dict[str, Any] = {
         "statement_version": STATEMENT_VERSION,
         "model_sha256": model_sha256,
         "generated_by": dict(versions),
+        "run": dict(run or {}),
         "valid": plan.noise is NoiseKind.SECURE and math.isfinite(epsilon),
-        "unit": {"name": plan.unit.value, "definition": "one record (row) of one client's training data"},
-        "max_contribution": "a person with several records, at one client or at several, is protected less than stated",
-        "neighbouring_relation": {"name": plan.relation.value, "definition": _RELATIONS[plan.relation]},
-        "epsilon": _finite(epsilon),
+        **_particulars(plan, event, client_sizes),
+        "epsilon": finite(epsilon),
         "delta": plan.delta,
-        "delta_against_size": _delta_words(plan, client_sizes),
-        "profile": {f"{delta:.0e}": _finite(epsilon_of(event, delta)) for delta in _DELTAS},
-        "mechanism": _mechanism(plan),
+        **strength(plan, event),
+        "rounds": rounds,
+        "participations": asked,
+        "accountant": accountant_description([event], plan.relation),
+        "composition_scope": _COMPOSITION,
+        "hyperparameter_tuning": _tuning(plan, event, trials),
+        "preprocessing": preprocessing,
+        "public_data": "none",
+        "rng": _rng(plan),
+        "numerics": "clipping, sum and noise in float64, then rounded to the model's type; floating-point attacks on "
+        "continuous noise are not covered",
+        "verification": {"before_training": verification, "linter_warnings": list(warnings), "audit": "none"},
+        "known_deviations": noted,
+        "contact": contact,
+    }
+    return statement | {"plain_language": in_a_paragraph(statement)}
+
+
+def _particulars(
+    plan: PrivacyPlan | CentralPrivacy, event: PrivacyEvent, client_sizes: Sequence[int]
+) -> dict[str, Any]:
+    """What depends on the unit: who is protected, how, and from whom."""
+    if isinstance(plan, CentralPrivacy):
+        against = {"delta_against_size": central_delta(plan, client_sizes)}
+        return central_claim(plan) | against | central_mechanism(plan, event) | central_reach()
+    against = {"delta_against_size": _delta_words(plan, client_sizes)}
+    return _claim(plan, event) | against | _mechanism(plan, event) | _reach(plan)
+
+
+def _claim(plan: PrivacyPlan, event: PrivacyEvent) -> dict[str, Any]:
+    """Who is protected, and compared with what."""
+    records = plan.max_records_per_person
+    several = person_epsilon(event, records, plan.delta, plan.relation) if records else math.inf
+    words = (
+        f"a person is declared to have at most {records} records, all at one client; nothing checks it"
+        if records
+        else "a person with several records, at one client or at several, is protected less than stated"
+    )
+    return {
+        "unit": {"name": plan.unit.value, "definition": _UNITS[plan.unit]},
+        "max_contribution": {"records_per_unit": 1, "records_per_person": records, "words": words},
+        "person": {"max_records": records, "epsilon": finite(several), "delta": plan.delta},
+        "neighbouring_relation": {"name": plan.relation.value, "definition": _RELATIONS[plan.relation]},
+    }
+
+
+def _mechanism(plan: PrivacyPlan, event: PrivacyEvent) -> dict[str, Any]:
+    sampled = plan.sampling_rate < 1
+    name = "Poisson-subsampled Gaussian" if sampled else "Gaussian"
+    kind = "DP-SGD" if sampled else "DP-SGD without sampling"
+    return {
+        "mechanism": f"{name} on the sum of clipped per-record gradients ({kind})",
         "clip_norm": plan.clip_norm,
+        "sensitivity": plan.sensitivity,
         "noise_multiplier": plan.noise_multiplier,
         "noise_std_released": plan.noise_std / plan.nominal_batch,
         "nominal_batch": plan.nominal_batch,
         "sampling": {
-            "scheme": "Poisson" if plan.sampling_rate < 1 else "none: every record in every step",
+            "scheme": "Poisson" if sampled else "none: every record in every step",
             "rate": plan.sampling_rate,
             "drawn_by": "the client, in secret",
             "client_sampling": "amplifies nothing in this statement",
         },
-        "steps": event.steps,
-        "rounds": rounds,
         "noise_location": "the client, in every step",
+        "steps": event.steps,
+    }
+
+
+def _reach(plan: PrivacyPlan) -> dict[str, Any]:
+    """What is protected from whom, and what is not."""
+    return {
         "protected_outputs": [
             "every update that a client sends",
             "every model of the run",
@@ -102,38 +176,43 @@ def privacy_statement(
             "server": "not trusted with data; sees updates that are private already",
             "network": "not trusted with data",
         },
-        "accountant": accountant_description([event]),
-        "composition_scope": "this run only; other uses of the same records add to it",
-        "hyperparameter_tuning": "not covered: trials of other settings on the same records are not counted",
-        "preprocessing": preprocessing,
-        "public_data": "none",
-        "rng": _rng(plan),
-        "numerics": "clipping, sum and noise in float64, then rounded to the model's type; floating-point attacks on "
-        "continuous noise are not covered",
-        "verification": verification,
-        "known_deviations": noted,
-        "plain_language": _in_words(plan, epsilon, rounds),
     }
 
 
-def _mechanism(plan: PrivacyPlan) -> str:
-    if plan.sampling_rate < 1:
-        return "Poisson-subsampled Gaussian on the sum of clipped per-record gradients (DP-SGD)"
-    return "Gaussian on the sum of clipped per-record gradients (DP-SGD without sampling)"
+def _tuning(plan: PrivacyPlan | CentralPrivacy, event: PrivacyEvent, trials: int | None) -> dict[str, Any]:
+    if trials is None:
+        words = "not covered: trials of other settings on the same records are not declared and not counted"
+        return {"declared_trials": None, "epsilon_of_all_trials": None, "words": words}
+    if trials == 1:
+        words = "none: the plan declares that no other settings were tried on the same records"
+    else:
+        words = (
+            f"{trials} runs on the same records are declared, this one included; together they have the ε given here"
+        )
+    together = PrivacyEvent(
+        sampling_rate=event.sampling_rate,
+        noise_multiplier=event.noise_multiplier,
+        steps=event.steps + (trials - 1) * plan.total_event.steps,
+    )
+    return {
+        "declared_trials": trials,
+        "epsilon_of_all_trials": finite(epsilon_of(together, plan.delta, plan.relation)),
+        "words": words,
+    }
 
 
 def _public(plan: PrivacyPlan) -> list[str]:
-    sizes = ["the number of records of each client"] if plan.relation is Relation.ZERO_OUT else []
+    sizes = [] if plan.relation is Relation.ADD_REMOVE else ["the number of records of each client"]
     return [*sizes, "the labels and the columns", "the vocabulary of every attribute", "the plan"]
 
 
-def _rng(plan: PrivacyPlan) -> dict[str, Any]:
+def _rng(plan: PrivacyPlan | CentralPrivacy) -> dict[str, Any]:
     if plan.noise is NoiseKind.SECURE:
         return {"name": "AES-256-CTR, keyed by the operating system", "cryptographic": True, "seeded": False}
     return {"name": "seeded generator, for tests", "cryptographic": False, "seeded": True}
 
 
-def _deviations(plan: PrivacyPlan, epsilon: float, client_sizes: Sequence[int]) -> list[str]:
+def _deviations(plan: PrivacyPlan | CentralPrivacy, epsilon: float, client_sizes: Sequence[int]) -> list[str]:
     noted = []
     if plan.noise is NoiseKind.TEST:
         noted.append(
@@ -142,8 +221,15 @@ def _deviations(plan: PrivacyPlan, epsilon: float, client_sizes: Sequence[int]) 
         )
     if not math.isfinite(epsilon):
         noted.append("the noise is zero or next to zero: nothing is promised")
+    if isinstance(plan, CentralPrivacy):
+        return noted
     if client_sizes and plan.delta * max(client_sizes) >= 1.0:
         noted.append("δ is at least 1/N at the largest client: whole records could be published within it")
+    if plan.relation is Relation.ADD_REMOVE:
+        noted.append(
+            "which rows are held out depends on the number of rows, and how many they are is told: the relation holds "
+            "for the training rows as they are after the split, and their number can be inferred from the evaluation"
+        )
     return noted
 
 
@@ -151,19 +237,3 @@ def _delta_words(plan: PrivacyPlan, client_sizes: Sequence[int]) -> str:
     if not client_sizes or plan.relation is Relation.ADD_REMOVE:
         return "the number of records is secret"
     return f"δ · N is {plan.delta * max(client_sizes):.2g} at the largest client of {max(client_sizes)} records"
-
-
-def _in_words(plan: PrivacyPlan, epsilon: float, rounds: int) -> str:
-    if plan.noise is NoiseKind.TEST or not math.isfinite(epsilon):
-        return "This model carries no privacy guarantee; known_deviations says why."
-    return (
-        "Whoever sees every update, every intermediate model and the released model can hardly tell whether one given "
-        f"record was used in training: formally ({rounded_up(epsilon):g}, {plan.delta:g})-differential privacy for one "
-        f"record of one client, over {rounds} rounds of this run. It holds against the server, the other clients and "
-        "the model's users, as long as the client's own software is honest. It does not cover the evaluation results "
-        "on held-out rows, other runs on the same records, trials of other settings, or a person with several records."
-    )
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -164,7 +164,7 @@ class Run:
 
     def _epsilon(self, state: ServerState) -> float | None:
         privacy = promise_of(self.plan)
-        return epsilon_of(privacy.event(state.asked), privacy.delta) if privacy else None
+        return epsilon_of(privacy.event(state.asked), privacy.delta, privacy.relation) if privacy else None
 
     def _ask_hooks(self, point: Point, evaluation: Evaluation, state: ServerState) -> tuple[Decision, ...]:
         context = AuditContext(

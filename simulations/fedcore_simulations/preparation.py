@@ -21,6 +21,7 @@ from fedcore.examples import Examples
 from fedcore.held_out import held_out_rows
 from fedcore.plan import RunPlan
 from fedcore.privacy.central import CentralPrivacy
+from fedcore.privacy.linter import Subject, lint, refuse, warnings_of
 from fedcore.privacy.resolution import resolve_privacy
 from fedcore.seeding import derive_seed
 from fedcore.task import Task, check_task, load_examples
@@ -45,8 +46,8 @@ class Preparation:
     Attributes:
         plan: Resolved: no number is left to be derived.
         examples: Number of all rows.
-        warnings: What is known beforehand to go wrong, in words.
         split: How the rows lie with the clients, for ``split.json``; ``None`` where their number is secret.
+        privacy_warnings: What the linter says of plan and model without refusing them.
     """
 
     task: Task
@@ -55,8 +56,8 @@ class Preparation:
     hooks: tuple[AuditHook, ...]
     device: torch.device
     examples: int
-    warnings: tuple[str, ...]
     split: dict[str, Any] | None
+    privacy_warnings: tuple[str, ...]
 
 
 def prepare(task: Task, plan: RunPlan) -> Preparation:
@@ -66,14 +67,17 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
         FedcoreError: Of the kind that fits; see ``fedcore.errors``.
     """
     device = resolve_device(plan.training.device)
-    load_transforms(plan)
+    transforms = load_transforms(plan)
     hooks = load_hooks(plan)
     examples = load_examples(task, Path(plan.task.data) if plan.task.data else None)
     held_out = held_out_rows(len(examples), plan.federation.held_out, plan.federation.seed).numpy()
     division = partition(examples, held_out, plan.federation)
     clients = _clients(examples, held_out, division)
-    _check_model(task, plan, examples)
+    model = _check_model(task, plan, examples)
     plan = _resolve(plan, examples, division, held_out)
+    largest = max((len(client.training) for client in clients), default=0)
+    findings = lint(Subject(plan=plan, task=task, model=model, transforms=transforms, largest_client=largest))
+    refuse(findings)
     empty_tables(task, plan)
     return Preparation(
         task=task,
@@ -82,7 +86,7 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
         hooks=hooks,
         device=device,
         examples=len(examples),
-        warnings=_warnings(task, plan),
+        privacy_warnings=(*warnings_of(findings), *_drowned(task, plan)),
         split=None if _size_is_secret(plan) else _describe_split(task, examples, held_out, division),
     )
 
@@ -101,8 +105,8 @@ def _clients(examples: Examples, held_out: NDArray[np.bool_], division: Partitio
     )
 
 
-def _check_model(task: Task, plan: RunPlan, examples: Examples) -> None:
-    """Build the model once, and try every part of the task on it."""
+def _check_model(task: Task, plan: RunPlan, examples: Examples) -> torch.nn.Module:
+    """Build the model once, and try every part of the task on it; returns the model."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(plan.federation.seed, "model"))
         model = _build_model(task)
@@ -110,6 +114,7 @@ def _check_model(task: Task, plan: RunPlan, examples: Examples) -> None:
         build_optimizer(plan, [parameter for parameter in model.parameters() if parameter.requires_grad])
         if plan.privacy.unit == "record":
             probe_isolation(task, model, examples)
+    return model
 
 
 def _build_model(task: Task) -> torch.nn.Module:
@@ -145,7 +150,7 @@ def _resolve(plan: RunPlan, examples: Examples, division: Partition, held_out: N
     return plan.updated(**changes)
 
 
-def _warnings(task: Task, plan: RunPlan) -> tuple[str, ...]:
+def _drowned(task: Task, plan: RunPlan) -> tuple[str, ...]:
     privacy = CentralPrivacy.from_run_plan(plan)
     if privacy is None:
         return ()

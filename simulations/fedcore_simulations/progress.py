@@ -54,7 +54,7 @@ class RoundsDisplay:
         )
         for note in getattr(ready.task, "notes", ()):
             self._console.print(f"note: {note}", soft_wrap=True, markup=False)
-        for warning in ready.warnings:
+        for warning in ready.privacy_warnings:
             self._console.print(f"warning: {warning}", soft_wrap=True, markup=False, style="yellow")
         self._rounds, self._started = plan.federation.rounds, time.monotonic()
         if self._live:

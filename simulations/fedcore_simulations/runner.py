@@ -154,6 +154,7 @@ def _run(
         client_rounds=sum(len(record["counted"]) for record in records[before:]),
         split=ready.split,
         verification=PROBED,
+        privacy_warnings=ready.privacy_warnings,
         command=command,
     )
     if directory is not None:

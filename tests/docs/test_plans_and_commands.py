@@ -96,6 +96,15 @@ def test_the_plan_reference_is_what_its_script_writes() -> None:
     )
 
 
+def test_the_page_of_the_linter_is_what_its_script_writes() -> None:
+    script = ROOT / "docs/privacy_linter.py"
+    written = subprocess.run([sys.executable, str(script)], capture_output=True, check=True, encoding="utf-8").stdout
+
+    assert (ROOT / "docs/privacy-linter.md").read_text(encoding="utf-8") == written, (
+        "run: python docs/privacy_linter.py > docs/privacy-linter.md"
+    )
+
+
 def _command_lines() -> Iterator[tuple[str, str]]:
     """Every command of fedcore in a shell block, with its place; lines of output are no commands."""
     for page in PAGES:

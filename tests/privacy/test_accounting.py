@@ -51,7 +51,7 @@ def test_sampled_epsilon_is_at_most_slightly_above_a_finer_accountants(
     sampling_rate, noise_multiplier, steps, delta, expected
 ):
     """Expected: PLDAccountant with value_discretization_interval 1e-4."""
-    assert expected - 1e-3 <= epsilon_of(event(sampling_rate, noise_multiplier, steps), delta) <= expected * 1.005
+    assert expected - 1e-3 <= epsilon_of(event(sampling_rate, noise_multiplier, steps), delta) <= expected + 1.5e-3
 
 
 @given(

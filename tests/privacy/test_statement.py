@@ -1,26 +1,26 @@
 """The statement says what was proven, and no more."""
 
 import json
+import math
 import re
+from functools import cache
 
 import pytest
 
 from fedcore.errors import PrivacyError
 from fedcore.privacy.accounting import epsilon_of
+from fedcore.privacy.person import person_epsilon
 from fedcore.privacy.plan import NoiseKind, PrivacyPlan, Relation
 from fedcore.privacy.statement import privacy_statement
+from fedcore.privacy.statement_fields import FIELDS, check_statement
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_plan, build_privacy, build_private_plan
 
-FIELDS = (
-    "statement_version model_sha256 generated_by unit max_contribution neighbouring_relation public_quantities "
-    "protected_outputs unprotected_outputs trust_model noise_location mechanism clip_norm noise_multiplier "
-    "noise_std_released sampling steps rounds epsilon delta profile accountant composition_scope "
-    "hyperparameter_tuning preprocessing public_data rng numerics verification known_deviations plain_language"
-)
+STARRED = [name for name, field in FIELDS.items() if field.required]
 
 
 def statement(**changes):
+    told = {name: changes.pop(name) for name in ("trials", "contact", "run", "warnings") if name in changes}
     sizes = changes.pop("client_sizes", [30, 40])
     rounds = changes.pop("rounds", 4)
     asked = changes.pop("asked", rounds)
@@ -33,11 +33,88 @@ def statement(**changes):
         verification="none",
         model_sha256="0" * 64,
         versions={"fedcore": "0"},
+        **told,
     )
 
 
-def test_a_statement_has_every_field():
-    assert set(FIELDS.split()) <= set(statement())
+def test_a_statement_has_every_field_and_no_other():
+    assert set(FIELDS) == set(statement())
+    check_statement(statement())
+    check_statement(statement(noise_multiplier=0.0))
+    check_statement(statement(noise=NoiseKind.TEST))
+
+
+@cache
+def whole():
+    return statement(contact="privacy@example.org", sampling_rate=1.0)
+
+
+@pytest.mark.parametrize("name", STARRED)
+def test_a_statement_without_a_starred_field_is_refused(name):
+    told = whole()
+    with pytest.raises(PrivacyError, match=rf"cannot be released[^$]*  {name}: missing"):
+        check_statement({key: value for key, value in told.items() if key != name})
+    if name == "known_deviations":
+        return  # none is an answer
+    with pytest.raises(PrivacyError, match=f"  {name}: (missing|empty)"):
+        check_statement(told | {name: None if isinstance(told[name], int | float) else type(told[name])()})
+
+
+@pytest.mark.parametrize("name", [name for name in FIELDS if name != "known_deviations"])
+def test_a_field_of_another_kind_is_refused(name):
+    with pytest.raises(PrivacyError, match=f"  {name}: expected"):
+        check_statement(whole() | {name: {1, 2}})
+
+
+def test_a_field_that_nobody_knows_and_an_epsilon_that_is_not_one_are_refused():
+    with pytest.raises(PrivacyError, match="epsilom: unknown"):
+        check_statement(whole() | {"epsilom": 1.0})
+    with pytest.raises(PrivacyError, match="epsilon: expected"):
+        check_statement(whole() | {"epsilon": math.inf})
+    with pytest.raises(PrivacyError, match="epsilon: missing"):
+        check_statement(whole() | {"epsilon": None})
+
+
+def test_a_run_whose_statement_lacks_something_leaves_no_model(tmp_path):
+    class Silent(TinyTask):
+        preprocessing = ""
+
+    with pytest.raises(PrivacyError, match="preprocessing: empty"):
+        simulate(Silent(), build_private_plan(), out=tmp_path / "run")
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_the_strength_is_told_in_tiers():
+    told = [statement(noise_multiplier=noise, rounds=1)["strength_tier"] for noise in (20.0, 1.0, 0.2, 0.0)]
+    assert told == ["strong", "reasonable", "weak", "none"]
+
+
+def test_mu_is_given_where_it_is_exact_and_only_there():
+    exact = statement(sampling_rate=1.0, noise_multiplier=4.0, rounds=4, relation=Relation.REPLACE_ONE)
+    assert (exact["mu_gdp"], exact["zcdp_rho"]) == (1.0, 0.5)
+    assert exact["attack_bounds"]["tpr_at_fpr_1_percent"] == pytest.approx(0.092, abs=1e-3)
+    assert exact["attack_bounds"]["advantage"] == pytest.approx(0.383, abs=1e-3)
+    assert statement()["mu_gdp"] is None
+
+
+def test_the_profile_says_the_same_as_epsilon():
+    told = statement()
+    assert told["profile"]["epsilon_at_delta"]["1e-05"] == told["epsilon"]
+    assert told["profile"]["delta_at_epsilon"]["8"] < told["profile"]["delta_at_epsilon"]["4"]
+
+
+def test_a_person_is_told_apart_from_a_record():
+    told = statement(max_records_per_person=3)
+    assert told["person"]["epsilon"] == person_epsilon(build_privacy().event(4), 3, 1e-5) > told["epsilon"]
+    assert re.search(r"up to 3 records at one client has ε = [\d.]+", told["plain_language"])
+    assert statement()["person"] == {"max_records": None, "epsilon": None, "delta": 1e-5}
+
+
+def test_declared_trials_are_charged_together():
+    told = statement(trials=5)["hyperparameter_tuning"]
+    assert told["epsilon_of_all_trials"] == epsilon_of(build_privacy().event(20), 1e-5)
+    assert statement(trials=1)["hyperparameter_tuning"]["words"].startswith("none")
+    assert statement()["hyperparameter_tuning"]["words"].startswith("not covered")
 
 
 def test_epsilon_is_that_of_the_rounds_that_were_run():
@@ -48,7 +125,7 @@ def test_epsilon_is_that_of_the_rounds_that_were_run():
 @pytest.mark.parametrize("noise_multiplier", [0.9, 1.1, 2.345, 4.243])
 def test_the_words_never_state_less_than_what_was_proven(noise_multiplier):
     told = statement(noise_multiplier=noise_multiplier, sampling_rate=1.0, rounds=50)
-    worded = float(re.search(r"formally \(([\d.]+),", told["plain_language"]).group(1))
+    worded = float(re.search(r"Formally \(([\d.]+),", told["plain_language"]).group(1))
     assert told["epsilon"] <= worded <= told["epsilon"] + 0.01
 
 

@@ -72,7 +72,7 @@ PLANS = {
     "without privacy": {},
     "weights left open": {"federation": {"weighting": None}},
     "a target of privacy": {"federation": {"weighting": None}, "privacy": {"unit": "record", "epsilon": 3.0}},
-    "noise off": {"federation": {"weighting": None}, "privacy": {"unit": "record", "noise_multiplier": 0.0}},
+    "next to no noise": {"federation": {"weighting": None}, "privacy": {"unit": "record", "noise_multiplier": 0.01}},
     "noise from the seed": {"privacy": {"unit": "record", "noise_multiplier": 1.0, "noise": "test"}},
     "clients by column": {"federation": {"partition": "by:sex"}},
 }

@@ -85,7 +85,7 @@ def _check_amounts(privacy: PrivacyPlan, policy: PrivacySection) -> None:
 
 
 def _check_epsilon(privacy: PrivacyPlan, policy: PrivacySection) -> None:
-    epsilon = composed_epsilon([privacy.total_event], privacy.delta)
+    epsilon = composed_epsilon([privacy.total_event], privacy.delta, privacy.relation)
     if epsilon > policy.max_epsilon:
         found = f"{rounded_up(epsilon):g}" if math.isfinite(epsilon) else "more than can be bounded"
         raise RefusedError(

@@ -98,7 +98,9 @@ class CohortSection(PolicySection):
 class BudgetSection(PolicySection):
     """The most that all runs together may spend on one data set (code BUDGET), composed by this client itself."""
 
-    epsilon: Positive = Field(20.0, description="ε of all releases from one data set together, over all runs")
+    epsilon: Positive = Field(
+        20.0, description="ε of all releases from one data set together, over all runs, for neighbours by zero-out"
+    )
     delta: OpenUnit = Field(1e-5, description="δ at which that ε holds")
 
 
@@ -107,9 +109,10 @@ class PrivacySection(PolicySection):
 
     required: Switch = Field(True, description="refuse plans that promise no privacy")
     units: tuple[Literal["record"], ...] = Field(("record",), description="units of privacy that a plan may promise")
-    relations: tuple[Literal["zero-out", "add-remove"], ...] = Field(
+    relations: tuple[Literal["zero-out", "add-remove", "replace-one"], ...] = Field(
         ("zero-out", "add-remove"),
-        description="neighbouring relations that a plan may promise; under zero-out the number of rows is told",
+        description="neighbouring relations that a plan may promise, of zero-out, add-remove and replace-one; under "
+        "add-remove alone the number of rows is not told",
     )
     max_epsilon: Positive = Field(
         10.0, description="largest ε of one run, at the plan's δ; rounds that are tried again count"

@@ -10,7 +10,9 @@ from fedcore.audit.crossing import ATTRIBUTE_MARK
 from fedcore.audit.tables import empty_tables
 from fedcore.errors import PlanError, TaskError
 from fedcore.plan import RunPlan
+from fedcore.privacy.linter import Finding, Subject, lint, refuse
 from fedcore.privacy.resolution import resolve_privacy
+from fedcore.task import Task
 from fedcore.tasks.registry import load_task
 from fedcore.transforms import load_transforms
 from fedcore_server.plan_hooks import load_hooks
@@ -23,6 +25,7 @@ def deployable(plan: RunPlan) -> RunPlan:
     Raises:
         PlanError: Something is missing that a simulation would take from the data; all of it is told at once.
         TaskError: The task, a transform or a hook cannot be imported here, or the model cannot be built.
+        PrivacyError: The linter refuses the claim.
     """
     if problems := _missing(plan):
         raise PlanError(problems)
@@ -34,11 +37,18 @@ def deployable(plan: RunPlan) -> RunPlan:
         changes["privacy"] = resolve_privacy(plan, nominal_batch=plan.privacy.nominal_batch or 0.0)
     plan = plan.updated(**changes)
     task = load_task(plan)
-    load_transforms(plan)
     load_hooks(plan)
     empty_tables(task, plan)
     _try_model(plan)
+    refuse(privacy_findings(task, plan))
     return plan
+
+
+def privacy_findings(task: Task, plan: RunPlan) -> tuple[Finding, ...]:
+    """What the linter finds in plan, model and code of a deployment, where no data is to be seen."""
+    with torch.random.fork_rng(devices=[]):
+        model = task.build_model() if plan.privacy.unit != "none" else None
+    return lint(Subject(plan=plan, task=task, model=model, transforms=load_transforms(plan)))
 
 
 def _missing(plan: RunPlan) -> list[str]:

@@ -23,12 +23,14 @@ from fedcore.events import EventLog
 from fedcore.files import remove_leftovers
 from fedcore.parent_watch import end_with_parent
 from fedcore.plan import RunPlan
+from fedcore.privacy.linter import warnings_of
 from fedcore.task import Task
 from fedcore.tasks.registry import load_task
 from fedcore.trust.roster import Roster
 from fedcore_server.correspondence import Correspondence
 from fedcore_server.driver import Outcome, RoundRecord
 from fedcore_server.flower_app import build_server_app
+from fedcore_server.runs.deployable_plan import privacy_findings
 from fedcore_server.runs.participation import participation
 from fedcore_server.plan_hooks import load_hooks
 from fedcore_server.runs.results import build_results
@@ -168,6 +170,7 @@ class RunProcess:
             client_rounds=sum(len(line["counted"]) for line in rounds),
             split=None,
             verification=_VERIFIED,
+            privacy_warnings=warnings_of(privacy_findings(task, self._plan)),
             command=f"fedcore run, as {self._name}",
             took_part=took_part,
         )

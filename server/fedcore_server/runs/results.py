@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from fedcore.audit.report import BiasReport
 from fedcore.files import append_line
 from fedcore.mapped_bytes import mapped_file, sha256
 from fedcore.plan import RunPlan
-from fedcore.privacy.plan import NoiseKind, PrivacyPlan, Relation
+from fedcore.privacy.plan import NoiseKind, Relation, Unit
+from fedcore.privacy.promise import Promise, promise_of
 from fedcore.privacy.statement import privacy_statement
+from fedcore.privacy.statement_fields import check_statement
 from fedcore.seeding import derive_seed
 from fedcore.task import Task
 from fedcore_server.driver import Outcome
@@ -80,6 +83,7 @@ def build_results(
     verification: str,
     command: str | None,
     took_part: Mapping[str, Any] | None = None,
+    privacy_warnings: Sequence[str] = (),
 ) -> Results:
     """Put together what a finished run has to show.
 
@@ -89,31 +93,41 @@ def build_results(
         client_rounds: Updates counted in `wall_seconds`.
         verification: Which checks of the privacy guarantee were run.
         took_part: Who took part, from `participation`; deployments only.
+        privacy_warnings: What the linter said of plan and model without refusing them.
+
+    Raises:
+        PrivacyError: The privacy statement lacks something without which no model is released.
     """
     model = _released_model(task, plan, outcome)
     weights = _serialised(model)
     model_sha256 = sha256(weights)
-    privacy = PrivacyPlan.from_run_plan(plan)
+    privacy = promise_of(plan)
     statement = (
         privacy_statement(
             privacy,
             rounds=outcome.state.round,
             asked=outcome.state.asked,
-            client_sizes=[] if privacy.relation is Relation.ADD_REMOVE else client_sizes,
+            client_sizes=[] if _rows_are_secret(privacy) else client_sizes,
             preprocessing=getattr(task, "preprocessing", "not covered: whatever the task's own load_data does"),
             verification=verification,
             model_sha256=model_sha256,
             versions=_versions(),
+            run={"plan_sha256": plan.sha256, "finished": datetime.now(UTC).date().isoformat()},
+            trials=plan.privacy.trials,
+            warnings=privacy_warnings,
+            contact=plan.privacy.contact,
         )
         if privacy
         else None
     )
+    if statement is not None:
+        check_statement(statement)
     summary = {
         "task": task.name,
         "engine": engine,
         "clients": plan.federation.clients,
         "rounds": outcome.state.round,
-        "examples": None if privacy and privacy.relation is Relation.ADD_REMOVE else examples,
+        "examples": None if privacy and _rows_are_secret(privacy) else examples,
         "metrics": dict(outcome.evaluation.metrics),
         "epsilon": statement["epsilon"] if statement else None,
         "delta": statement["delta"] if statement else None,
@@ -173,7 +187,12 @@ def _worst_gap(bias: BiasReport | None) -> dict[str, Any] | None:
     }
 
 
-def _warnings(outcome: Outcome, statement: Mapping[str, Any] | None, privacy: PrivacyPlan | None) -> list[str]:
+def _rows_are_secret(privacy: Promise) -> bool:
+    """Whether the number of rows is: under unit client it is no more than a fact about the experiment."""
+    return privacy.unit is Unit.RECORD and privacy.relation is Relation.ADD_REMOVE
+
+
+def _warnings(outcome: Outcome, statement: Mapping[str, Any] | None, privacy: Promise | None) -> list[str]:
     warnings = list(statement["known_deviations"]) if statement else []
     if privacy is None:
         warnings.append("no privacy: updates and model carry no guarantee")

@@ -1,0 +1,68 @@
+"""Plans, models and tasks that would break a privacy guarantee, found before anything is trained.
+
+Every rule is one `Rule` with its reason and its fix; ``docs/privacy-linter.md`` lists them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from fedcore.errors import PrivacyError
+from fedcore.plan import RunPlan
+from fedcore.privacy.linter.finding import Finding, Rule, Subject
+from fedcore.privacy.linter.layers import LAYER_RULES
+from fedcore.privacy.linter.measured import MEASURED_RULES
+from fedcore.privacy.linter.settings import SETTING_RULES
+from fedcore.privacy.linter.source import SOURCE_RULES
+
+RULES: tuple[Rule, ...] = (*LAYER_RULES, *SOURCE_RULES, *SETTING_RULES, *MEASURED_RULES)
+_FOR_RECORDS = frozenset(rule.id for rule in (*LAYER_RULES, *SOURCE_RULES)) | {"remembers-rows", "record-isolation"}
+
+__all__ = ["RULES", "Finding", "Rule", "Subject", "lint", "lint_model", "refuse", "warnings_of"]
+
+
+def lint(subject: Subject) -> tuple[Finding, ...]:
+    """Apply every rule; nothing is found where the plan promises nothing.
+
+    Rules that measure on rows are tried only where those before them refuse nothing, for what they would find
+    then is known. Layers and losses are the matter of record-level privacy alone.
+    """
+    unit = subject.plan.privacy.unit
+    if unit == "none":
+        return ()
+    found: list[Finding] = []
+    for rule in RULES:
+        if rule.id in _FOR_RECORDS and unit != "record":
+            continue
+        if rule in MEASURED_RULES and any(finding.rule.severity == "refuse" for finding in found):
+            break
+        found += [Finding(rule=rule, where=where) for where in rule.find(subject)]
+    return tuple(found)
+
+
+def refuse(findings: Iterable[Finding]) -> None:
+    """Refuse what the linter refuses.
+
+    Raises:
+        PrivacyError: Lists every finding that is no warning, with reason and fix.
+    """
+    told = [f"  {finding.text}" for finding in findings if finding.rule.severity == "refuse"]
+    if told:
+        raise PrivacyError("this cannot be trained with the privacy that the plan promises:\n" + "\n".join(told))
+
+
+def warnings_of(findings: Iterable[Finding]) -> list[str]:
+    """What a statement repeats: warnings, each in a line."""
+    return [f"{finding.rule.id}: {finding.text}" for finding in findings if finding.rule.severity == "warn"]
+
+
+def lint_model(model: nn.Module) -> None:
+    """Refuse a model whose layers couple records or keep statistics of them.
+
+    Raises:
+        PrivacyError: Lists every layer at fault, the reason and the fix.
+    """
+    subject = Subject(plan=RunPlan(), model=model)
+    refuse(Finding(rule=rule, where=where) for rule in LAYER_RULES for where in rule.find(subject))

@@ -1,0 +1,88 @@
+"""A rule, what it looks at, and what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from fedcore.plan import RunPlan
+from fedcore.privacy.plan import PrivacyPlan
+from fedcore.privacy.resolution import resolve_privacy
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from fedcore.examples import Examples
+    from fedcore.task import Task
+    from fedcore.transforms import UpdateTransform
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is linted; whatever is absent is not looked at.
+
+    Attributes:
+        largest_client: Public number of training records of the largest client.
+        training: Rows to learn from, for rules that measure; on the machine of whoever may see them only.
+        held_out: Rows to evaluate on.
+        probe: Measures on model and rows that records are isolated; raises PrivacyError.
+    """
+
+    plan: RunPlan
+    task: Task | None = None
+    model: nn.Module | None = None
+    transforms: tuple[UpdateTransform, ...] = ()
+    largest_client: int | None = None
+    training: Examples | None = None
+    held_out: Examples | None = None
+    probe: Callable[[], None] | None = None
+
+    @cached_property
+    def privacy(self) -> PrivacyPlan | None:
+        """The promise, its target ε turned into noise; ``None`` where there is none."""
+        section = self.plan.privacy
+        if section.unit == "none":
+            return None
+        if section.epsilon is None and section.nominal_batch is not None:
+            return PrivacyPlan.from_run_plan(self.plan)
+        resolved = self.plan.updated(privacy=resolve_privacy(self.plan, nominal_batch=1.0))
+        return PrivacyPlan.from_run_plan(resolved)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One mistake that voids or weakens a guarantee.
+
+    Attributes:
+        id: Short name, in kebab-case.
+        severity: ``refuse`` where the claim would be false, ``warn`` where it is less than it seems.
+        why: What goes wrong.
+        fix: What to do.
+        find: Yields one text for each place where it is so.
+    """
+
+    id: str
+    severity: Literal["refuse", "warn"]
+    why: str
+    fix: str
+    find: Callable[[Subject], Iterable[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A rule that is broken somewhere."""
+
+    rule: Rule
+    where: str
+
+    @property
+    def text(self) -> str:
+        """Where, why, and what to do, in one line."""
+        return f"{self.where}: {self.rule.why}; {self.rule.fix}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        rule = self.rule
+        return {"rule": rule.id, "severity": rule.severity, "where": self.where, "why": rule.why, "fix": rule.fix}

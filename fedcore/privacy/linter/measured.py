@@ -1,0 +1,213 @@
+"""Rules that try things out: the installed mechanism, and the task on rows."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fedcore.errors import PrivacyError
+from fedcore.examples import Examples
+from fedcore.privacy import mechanisms, noise
+from fedcore.privacy.linter.finding import Rule, Subject
+from fedcore.task import Task
+
+_DRAWS, _MOST_ROWS, _COORDINATES = 500, 4000, 20_000
+_EXPECTED_ROWS = 16.0
+_WIDE, _CLOSE = 0.5, 0.04  # about eight standard errors each: a false alarm in 1e14 runs
+_TOLERANCE = 1e-9
+
+
+def _sampler(subject: Subject) -> Iterator[str]:
+    """Compare sizes of batches with a binomial's mean and variance."""
+    privacy = subject.privacy
+    if privacy is None or privacy.sampling_rate >= 1.0 or privacy.unit != "record":
+        return
+    rate = privacy.sampling_rate
+    spread = rate * (1.0 - rate)
+    rows = min(_MOST_ROWS, max(2, round(_EXPECTED_ROWS / spread)))
+    if rows * spread < 1.0:
+        return
+    randomness = noise.SecureRandomness()
+    sizes = np.array([len(mechanisms.poisson_batch(rows, privacy, randomness)) for _ in range(_DRAWS)], dtype=float)
+    error = 8.0 * (rows * spread / _DRAWS) ** 0.5
+    if abs(sizes.mean() - rows * rate) > error:
+        yield f"poisson_batch: {sizes.mean():.1f} of {rows} rows on average, expected {rows * rate:.1f}"
+    elif not 1.0 - _WIDE < sizes.var() / (rows * spread) < 1.0 + _WIDE:
+        yield f"poisson_batch: sizes of batches have variance {sizes.var():.2g}, expected {rows * spread:.2g}"
+
+
+def _noise_scale(subject: Subject) -> Iterator[str]:
+    privacy = subject.privacy
+    if privacy is None or privacy.noise_std == 0.0 or privacy.unit != "record":
+        return
+    released = mechanisms.release(
+        torch.zeros(_COORDINATES, dtype=torch.float64), privacy, noise.SecureRandomness()
+    ).double()
+    expected = privacy.noise_std / privacy.nominal_batch
+    halves = [float(half.std()) for half in released.chunk(4)]
+    if any(abs(half / expected - 1.0) > 2 * _CLOSE for half in halves):
+        yield f"release: noise of {float(released.std()):.4g} on a release, expected {expected:.4g} in every part of it"
+
+
+def _low_precision_noise(subject: Subject) -> Iterator[str]:
+    privacy = subject.privacy
+    if privacy is None or privacy.unit != "record":
+        return
+    released = mechanisms.release(torch.zeros(8, dtype=torch.float64), privacy, noise.SecureRandomness())
+    if released.dtype.itemsize < torch.float32.itemsize:
+        yield f"release: {released.dtype}"
+    if torch.get_default_dtype().itemsize < torch.float32.itemsize:
+        yield f"torch's default type is {torch.get_default_dtype()}"
+    if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+        yield "autocast is on"
+
+
+def _seeded_noise(subject: Subject) -> Iterator[str]:
+    """Draw twice after setting every seed that a run sets."""
+    if subject.privacy is None:
+        return
+    first, second = (_after_seeding() for _ in range(2))
+    if torch.equal(first, second):
+        yield "SecureRandomness: the same noise after the same seed"
+
+
+def _after_seeding() -> Tensor:
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            np.random.seed(0)
+            random.seed(0)
+            return noise.SecureRandomness().normal(64)
+    finally:
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+
+
+def _clipping(subject: Subject) -> Iterator[str]:
+    """Leave out each of some awkward records, and see how far the sum moves."""
+    privacy = subject.privacy
+    if privacy is None or privacy.unit != "record":
+        return
+    clip = privacy.clip_norm
+    lengths = [0.0, 0.5 * clip, 3.0 * clip, 1e6 * clip, float("nan"), float("inf")]
+    records = torch.stack([torch.full((4,), length / 2.0, dtype=torch.float64) for length in lengths])
+    whole = mechanisms.clipped_sum([records], clip)
+    for left_out, length in enumerate(lengths):
+        kept = [row for row in range(len(lengths)) if row != left_out]
+        moved = float((whole - mechanisms.clipped_sum([records[kept]], clip)).norm())
+        if not moved <= clip * (1.0 + 1e-6):
+            yield f"clipped_sum: a record of norm {length:g} moves the sum by {moved:g}, clip norm {clip:g}"
+
+
+def _remembers(subject: Subject) -> Iterator[str]:
+    """A record's gradient before and after the model has seen others."""
+    if subject.task is None or subject.model is None or subject.training is None or len(subject.training) < 2:
+        return
+    model = copy.deepcopy(subject.model).to(device="cpu", dtype=torch.float64).train()
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.eval()
+    rows = subject.training.select(torch.arange(min(64, len(subject.training))))
+    rows = rows.to(dtype=torch.float64, device=torch.device("cpu"))
+    before = _gradient(subject.task, model, rows, slice(0, 1))
+    _gradient(subject.task, model, rows, slice(1, None))
+    after = _gradient(subject.task, model, rows, slice(0, 1))
+    if not float((after - before).abs().max()) <= _TOLERANCE * max(float(before.abs().max()), 1e-12):
+        yield "the first row's gradient is another after other rows were seen"
+
+
+def _gradient(task: Task, model: nn.Module, rows: Examples, chosen: slice) -> Tensor:
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    loss = task.loss(model, rows.batch(chosen)).sum()
+    found = torch.autograd.grad(loss, trained, allow_unused=True, materialize_grads=True)
+    return torch.cat([gradient.flatten() for gradient in found])
+
+
+def _isolation(subject: Subject) -> Iterator[str]:
+    if subject.probe is None:
+        return
+    try:
+        subject.probe()
+    except PrivacyError as error:
+        yield f"measured: {error}"
+
+
+def _trained_rows(subject: Subject) -> Iterator[str]:
+    if subject.training is None or subject.held_out is None:
+        return
+    seen = set(_rows(subject.training))
+    equal = sum(row in seen for row in _rows(subject.held_out))
+    if equal:
+        yield f"{equal} of {len(subject.held_out)} held-out rows are equal to a row that is trained on"
+
+
+def _rows(examples: Examples) -> Iterator[bytes]:
+    columns = [examples.columns[name].reshape(len(examples), -1).cpu().numpy() for name in sorted(examples.columns)]
+    yield from (b"".join(column[row].tobytes() for column in columns) for row in range(len(examples)))
+
+
+MEASURED_RULES = (
+    Rule(
+        id="wrong-sampler",
+        severity="refuse",
+        why="ε is computed for batches in which each record is by itself with the plan's rate; shuffled batches or "
+        "batches of a fixed size leak more (arXiv 2403.17673)",
+        fix="draw batches with poisson_batch as fedcore ships it",
+        find=_sampler,
+    ),
+    Rule(
+        id="noise-scale",
+        severity="refuse",
+        why="the noise that is added is not the noise that is accounted for",
+        fix="release sums with release as fedcore ships it",
+        find=_noise_scale,
+    ),
+    Rule(
+        id="low-precision-noise",
+        severity="refuse",
+        why="noise in half precision has so few values that its low bits give the sum away",
+        fix="compute clipping, sum and noise in float64, and switch autocast off around training",
+        find=_low_precision_noise,
+    ),
+    Rule(
+        id="seeded-noise",
+        severity="refuse",
+        why="noise that follows from the run's seed is removed by whoever knows the seed, such as the server",
+        fix="draw it from SecureRandomness as fedcore ships it",
+        find=_seeded_noise,
+    ),
+    Rule(
+        id="clipping",
+        severity="refuse",
+        why="one record moves the sum by more than the clip norm, or makes it NaN, which the noise does not cover",
+        fix="sum with clipped_sum as fedcore ships it",
+        find=_clipping,
+    ),
+    Rule(
+        id="remembers-rows",
+        severity="refuse",
+        why="the model or the loss keeps something of the rows that it has seen, outside of clipping and noise",
+        fix="let forward and loss only read",
+        find=_remembers,
+    ),
+    Rule(
+        id="record-isolation",
+        severity="refuse",
+        why="clipping bounds what a record does only where its gradient is its own",
+        fix="let the loss of a row look at that row alone, and use layers without batch statistics",
+        find=_isolation,
+    ),
+    Rule(
+        id="trained-rows-evaluated",
+        severity="warn",
+        why="evaluation is exact, so that of rows which are trained on too it tells what the noise was to hide",
+        fix="drop duplicate rows before the run",
+        find=_trained_rows,
+    ),
+)

@@ -1,0 +1,178 @@
+"""Rules about what a plan says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fedcore.privacy.linter.finding import Rule, Subject
+from fedcore.privacy.plan import NoiseKind, Relation
+
+_SMALLEST_NOISE = 1e-3
+_NEAR = 0.1
+
+
+def _no_noise(subject: Subject) -> Iterator[str]:
+    privacy = subject.privacy
+    if privacy is not None and privacy.noise_multiplier < _SMALLEST_NOISE:
+        yield f"privacy.noise-multiplier = {privacy.noise_multiplier:g}"
+
+
+def _test_noise(subject: Subject) -> Iterator[str]:
+    if subject.privacy is not None and subject.privacy.noise is NoiseKind.TEST:
+        yield 'privacy.noise = "test"'
+
+
+def _records(subject: Subject) -> float | None:
+    """Public number of records of a client: as it is told, or as the plan's divisor takes it to be."""
+    privacy, divisor = subject.privacy, subject.plan.privacy.nominal_batch
+    if privacy is None or privacy.unit != "record":
+        return None
+    if subject.largest_client is not None and privacy.relation is not Relation.ADD_REMOVE:
+        return float(subject.largest_client)
+    return divisor / privacy.sampling_rate if divisor is not None else None
+
+
+def _delta(subject: Subject, low: float, high: float) -> Iterator[str]:
+    records, privacy = _records(subject), subject.privacy
+    if privacy is not None and records is not None and low <= privacy.delta * records < high:
+        yield f"privacy.delta = {privacy.delta:g} with about {records:.0f} records at a client"
+
+
+def _delta_too_large(subject: Subject) -> Iterator[str]:
+    return _delta(subject, 1.0, float("inf"))
+
+
+def _delta_near_size(subject: Subject) -> Iterator[str]:
+    return _delta(subject, _NEAR, 1.0)
+
+
+def _derived_normaliser(subject: Subject) -> Iterator[str]:
+    if subject.plan.privacy.nominal_batch is None:
+        yield "privacy.nominal-batch is left open"
+
+
+def _size_released(subject: Subject) -> Iterator[str]:
+    section, federation = subject.plan.privacy, subject.plan.federation
+    if section.relation != "add-remove":
+        return
+    if federation.weighting == "examples":
+        yield 'federation.weighting = "examples" with privacy.relation = "add-remove"'
+    if section.nominal_batch is None:
+        yield 'privacy.nominal-batch is derived from the number of records with privacy.relation = "add-remove"'
+
+
+def _size_inferable(subject: Subject) -> Iterator[str]:
+    if subject.plan.privacy.relation == "add-remove":
+        yield 'privacy.relation = "add-remove" with an evaluation on held-out rows'
+
+
+def _client_sampling(subject: Subject) -> Iterator[str]:
+    federation = subject.plan.federation
+    if federation.cohort_size is not None and federation.cohort_size < federation.clients:
+        yield f"federation.cohort-size = {federation.cohort_size} of {federation.clients} clients"
+
+
+def _uncharged_search(subject: Subject) -> Iterator[str]:
+    trials = subject.plan.privacy.trials
+    if trials is None:
+        yield "privacy.trials is not given"
+    elif trials > 1:
+        yield f"privacy.trials = {trials}"
+
+
+def _unnoised_evaluation(subject: Subject) -> Iterator[str]:
+    federation = subject.plan.federation
+    times = -(-federation.rounds // federation.evaluate_every)
+    if times > 1:
+        yield f"{times} evaluations on the same held-out rows"
+
+
+def _own_transform(subject: Subject) -> Iterator[str]:
+    yield from (f"federation.transforms: {name}" for name in subject.plan.federation.transforms)
+
+
+SETTING_RULES = (
+    Rule(
+        id="no-noise",
+        severity="refuse",
+        why="without noise ε is infinite, and a plan with a privacy unit claims otherwise",
+        fix='give privacy.epsilon or a larger noise-multiplier, or set privacy.unit = "none"',
+        find=_no_noise,
+    ),
+    Rule(
+        id="test-noise",
+        severity="warn",
+        why="noise and batches are drawn from the run's seed, so whoever knows it removes the noise: nothing is "
+        "promised, and the statement says so",
+        fix='set privacy.noise = "secure" for anything but a test',
+        find=_test_noise,
+    ),
+    Rule(
+        id="delta-too-large",
+        severity="refuse",
+        why="δ is at least 1 / the number of records, which a mechanism that publishes whole records keeps",
+        fix="set privacy.delta to at most a tenth of 1 / the number of records",
+        find=_delta_too_large,
+    ),
+    Rule(
+        id="delta-near-size",
+        severity="warn",
+        why="δ is more than a tenth of 1 / the number of records, where its failures begin to count",
+        fix="set privacy.delta to at most a tenth of 1 / the number of records",
+        find=_delta_near_size,
+    ),
+    Rule(
+        id="derived-normaliser",
+        severity="warn",
+        why="a simulation derives the divisor from the number of rows, which is sound only because that number is "
+        "public here; a server refuses such a plan",
+        fix="give privacy.nominal-batch as a constant, such as the sampling rate times the rows of a typical client",
+        find=_derived_normaliser,
+    ),
+    Rule(
+        id="size-released",
+        severity="refuse",
+        why="the number of records is the secret that add-remove protects, and this tells it",
+        fix='use federation.weighting = "uniform" and a constant privacy.nominal-batch, or relation zero-out',
+        find=_size_released,
+    ),
+    Rule(
+        id="size-inferable",
+        severity="warn",
+        why="which rows are held out depends on their number, and the evaluation tells how many there are, so that the "
+        "number of training rows can be inferred",
+        fix="use relation zero-out, where the number is public",
+        find=_size_inferable,
+    ),
+    Rule(
+        id="client-sampling",
+        severity="warn",
+        why="asking a sample of the clients amplifies nothing, for the server sees whom it asks; every client is "
+        "charged for every round",
+        fix="ask all clients in fewer rounds, or sample records with privacy.sampling-rate, which does amplify",
+        find=_client_sampling,
+    ),
+    Rule(
+        id="uncharged-search",
+        severity="warn",
+        why="the ε of a run does not cover other runs on the same records from which this one was chosen",
+        fix="set privacy.trials to the number of runs, 1 if there was no search; the statement then gives the ε of "
+        "all together",
+        find=_uncharged_search,
+    ),
+    Rule(
+        id="unnoised-evaluation",
+        severity="warn",
+        why="evaluation on held-out rows is exact and charged to no account, so each one tells more about those rows",
+        fix="set federation.evaluate-every to the number of rounds, so that they are looked at once",
+        find=_unnoised_evaluation,
+    ),
+    Rule(
+        id="own-transform",
+        severity="warn",
+        why="a transform of one's own runs on the released update, and the guarantee holds only if it looks at nothing "
+        "else",
+        fix="check that it never sees rows, and keeps nothing of them",
+        find=_own_transform,
+    ),
+)

@@ -1,0 +1,151 @@
+"""What a target ε costs before anything is trained: noise, and what would make less of it.
+
+What counts for learning is the noise on the *mean*: that on a clipped sum, over the records and clients that it is
+divided by. Lengths are in clip norms, the largest that the mean of the clipped gradients can have.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from fedcore.errors import PlanError
+from fedcore.privacy.accounting import calibrate_noise_multiplier
+from fedcore.privacy.plan import Relation
+
+_LARGEST_COUNT = 10**12
+_MORE = 4
+_DOUBTFUL, _USELESS = 0.15, 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prospect:
+    """A run as it might be planned.
+
+    Attributes:
+        unit: ``record``: noise in every client, on sums over its records. ``client``: noise at the server, on the
+            sum of the clients' updates, one release in a round.
+        examples: Training records of one client.
+        parameters: Numbers that the model learns; the noise falls on each of them.
+    """
+
+    unit: Literal["record", "client"]
+    relation: Relation
+    epsilon: float
+    delta: float
+    examples: int
+    clients: int
+    rounds: int
+    sampling_rate: float
+    steps_per_round: int
+    parameters: int
+
+    def __post_init__(self) -> None:
+        """Check every number.
+
+        Raises:
+            PlanError: Tells all that is wrong.
+        """
+        if problems := list(_problems(self)):
+            raise PlanError(problems)
+
+    @property
+    def steps(self) -> int:
+        """Releases of the whole run."""
+        return self.rounds * (self.steps_per_round if self.unit == "record" else 1)
+
+    @property
+    def noise_multiplier(self) -> float:
+        """Standard deviation of the noise on a clipped sum, over the clip norm."""
+        return calibrate_noise_multiplier(
+            epsilon=self.epsilon,
+            delta=self.delta,
+            sampling_rate=self.sampling_rate if self.unit == "record" else 1.0,
+            steps=self.steps,
+            relation=self.relation,
+        )
+
+    @property
+    def noise_in_a_step(self) -> float:
+        """Standard deviation of the noise on the mean of one step, in each coordinate, in clip norms."""
+        if self.unit == "client":
+            return self.noise_multiplier / self.clients
+        return self.noise_multiplier / (self.sampling_rate * self.examples * math.sqrt(self.clients))
+
+    @property
+    def noise_over_the_run(self) -> float:
+        """Length of the noise on the mean of all steps, over all parameters, in clip norms."""
+        return self.noise_in_a_step * math.sqrt(self.parameters / self.steps)
+
+    @property
+    def verdict(self) -> Literal["useful", "doubtful", "useless"]:
+        """Whether the noise leaves something to learn from."""
+        if self.noise_in_a_step > 1.0 or self.noise_over_the_run > _USELESS:
+            return "useless"
+        return "doubtful" if self.noise_over_the_run > _DOUBTFUL else "useful"
+
+    @property
+    def why(self) -> str:
+        """The verdict's reason, in a sentence."""
+        if self.noise_in_a_step > 1.0:
+            return (
+                f"in each single parameter the noise of a step ({self.noise_in_a_step:.2g} clip norms) is larger than "
+                "all that the mean of the clipped gradients can be"
+            )
+        run = f"over the run the noise is {self.noise_over_the_run:.2g} times as long as the longest mean gradient"
+        if self.verdict == "useless":
+            return f"{run}, for {self.parameters} parameters: the model would be noise"
+        if self.verdict == "doubtful":
+            return f"{run}, for {self.parameters} parameters: expect to lose several points of accuracy"
+        return f"{run}, for {self.parameters} parameters"
+
+
+def alternatives(prospect: Prospect) -> Iterator[tuple[str, Prospect]]:
+    """The next-best choices at the same ε, each with its name."""
+    more_rounds = replace(prospect, rounds=_MORE * prospect.rounds)
+    yield f"{_MORE} × the rounds ({more_rounds.rounds})", more_rounds
+    if prospect.unit == "record" and prospect.sampling_rate < 1.0:
+        rate = min(1.0, _MORE * prospect.sampling_rate)
+        yield f"larger batches (rate {rate:g})", replace(prospect, sampling_rate=rate)
+    more_clients = replace(prospect, clients=_MORE * prospect.clients)
+    yield f"{_MORE} × the clients ({more_clients.clients})", more_clients
+    if prospect.unit == "record":
+        more_examples = replace(prospect, examples=_MORE * prospect.examples)
+        yield f"{_MORE} × the examples ({more_examples.examples} each)", more_examples
+    yield f"2 × ε ({2 * prospect.epsilon:g})", replace(prospect, epsilon=2 * prospect.epsilon)
+
+
+def _problems(prospect: Prospect) -> Iterator[str]:
+    for name in ("examples", "clients", "rounds", "steps_per_round", "parameters"):
+        value = getattr(prospect, name)
+        if not 1 <= value <= _LARGEST_COUNT:
+            yield f"--{name.replace('_', '-')}: expected 1 to {_LARGEST_COUNT:g}, found {value}"
+    yield from mechanism_problems(
+        sampling_rate=prospect.sampling_rate,
+        steps=prospect.rounds * prospect.steps_per_round,
+        delta=prospect.delta,
+        epsilon=prospect.epsilon,
+    )
+
+
+def mechanism_problems(
+    *,
+    sampling_rate: float,
+    steps: int,
+    delta: float,
+    epsilon: float | None = None,
+    noise_multiplier: float | None = None,
+) -> Iterator[str]:
+    """What is wrong with the numbers of a mechanism, each with the option that gave it."""
+    if not 0.0 < sampling_rate <= 1.0:
+        yield f"--sample-rate: expected more than 0 and at most 1, found {sampling_rate:g}"
+    if not 1 <= steps <= _LARGEST_COUNT:
+        yield f"--steps: expected 1 to {_LARGEST_COUNT:g}, found {steps}"
+    if not 0.0 < delta < 1.0:
+        yield f"--delta: expected more than 0 and less than 1, found {delta:g}"
+    if epsilon is not None and not 0.0 < epsilon < math.inf:
+        yield f"--target-epsilon: expected a number above 0, found {epsilon:g}"
+    if noise_multiplier is not None and not 0.0 <= noise_multiplier < math.inf:
+        yield f"--noise-multiplier: expected 0 or more, found {noise_multiplier:g}"

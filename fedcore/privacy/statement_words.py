@@ -1,0 +1,109 @@
+"""A privacy statement in plain language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fedcore.privacy.accounting import rounded_up
+
+_HONEST = {
+    "record": "the client's own software is honest",
+    "client": "the server is honest, which sees every update as it is",
+}
+_VOID = "This model carries no privacy guarantee; known_deviations says why."
+_TIERS = {
+    "strong": "strong: even a well-informed attacker learns next to nothing about one {unit}",
+    "reasonable": "reasonable: what is in use in practice, and weaker than it sounds for ε well above 1",
+    "weak": "weak: in theory it promises little, whatever attacks achieve in practice",
+    "none": "none",
+}
+
+
+def in_a_paragraph(statement: Mapping[str, Any]) -> str:
+    """The statement in the words of a paragraph."""
+    if not statement["valid"]:
+        return _VOID
+    unit, attack = statement["unit"], statement["attack_bounds"]
+    person = statement["person"]
+    several = (
+        f"A person with up to {person['max_records']} records at one client has ε = {_shown(person['epsilon'])}."
+        if person["max_records"]
+        else "A person with several records is protected less than stated."
+    )
+    return (
+        f"Whoever sees {_listed(statement['protected_outputs'])} can hardly tell whether {unit['definition']} was "
+        f"used in training. Formally ({_shown(statement['epsilon'])}, {statement['delta']:g})"
+        f"-differential privacy, {statement['neighbouring_relation']['name']}, over {statement['rounds']} rounds of "
+        f"this run. An attacker allowed 1 % false alarms detects a participant in at most "
+        f"{_percent(attack['tpr_at_fpr_1_percent'])} of cases. It holds against "
+        f"{_listed(statement['protected_from'])}, as long as {_HONEST[unit['name']]}. It does not cover "
+        f"the evaluation results on held-out rows, other runs on the same records, or trials of other settings. "
+        f"{several}"
+    )
+
+
+def explained(statement: Mapping[str, Any]) -> str:
+    """The statement for somebody who answers for data protection and is no statistician; several paragraphs."""
+    return "\n\n".join(f"{title}\n{text}" for title, text in _sections(statement))
+
+
+def _sections(statement: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if not statement["valid"]:
+        yield "There is no guarantee", _bullets(statement["known_deviations"])
+        return
+    unit, relation = statement["unit"]["name"], statement["neighbouring_relation"]["definition"]
+    yield "What is promised", statement["plain_language"]
+    yield (
+        "How strong it is",
+        f"ε = {_shown(statement['epsilon'])} at δ = {statement['delta']:g}; "
+        f"{_TIERS[statement['strength_tier']].format(unit=unit)}. {_attack_words(statement['attack_bounds'])} "
+        f"{_sentence(statement['delta_against_size'])}",
+    )
+    yield (
+        "Who is protected",
+        f"One {unit}: {statement['unit']['definition']}. Compared are {relation}. "
+        f"{_sentence(statement['max_contribution']['words'])}",
+    )
+    yield "Against whom", _bullets(statement["protected_from"])
+    yield "Who must be trusted", _bullets(f"{who}: {what}" for who, what in statement["trust_model"].items())
+    yield "What is protected", _bullets(statement["protected_outputs"])
+    yield "What is not protected", _bullets(statement["unprotected_outputs"])
+    yield (
+        "What else uses up privacy",
+        _bullets([statement["composition_scope"]["covers"], statement["hyperparameter_tuning"]["words"]]),
+    )
+    yield "Before training", _sentence(statement["preprocessing"])
+    yield "What went otherwise than planned", _bullets(statement["known_deviations"] or ["nothing that is known"])
+    yield "Which model", f"the file whose SHA-256 is {statement['model_sha256']}"
+    if statement.get("contact"):
+        yield "Whom to ask", statement["contact"]
+
+
+def _attack_words(attack: Mapping[str, Any]) -> str:
+    return (
+        f"Whatever attackers know and compute: with 1 % false alarms they find at most "
+        f"{_percent(attack['tpr_at_fpr_1_percent'])} of those who took part, with 0.1 % at most "
+        f"{_percent(attack['tpr_at_fpr_0_1_percent'])}; guessing would find 1 % and 0.1 %."
+    )
+
+
+def _shown(epsilon: float | None) -> str:
+    return "∞" if epsilon is None else f"{rounded_up(epsilon):g}"
+
+
+def _percent(share: float) -> str:
+    return f"{rounded_up(min(1.0, share), 4):.2%}".replace("%", " %")
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _bullets(lines: Any) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _sentence(text: str) -> str:
+    capital = text[:1].upper() + text[1:]
+    return capital if capital.endswith(".") else f"{capital}."

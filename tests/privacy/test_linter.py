@@ -1,0 +1,345 @@
+"""Every rule finds the mistake that is planted for it, and finds nothing in a clean plan."""
+
+import json
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from fedcore.cli import main
+from fedcore.errors import PrivacyError
+from fedcore.parameters import Parameters
+from fedcore.privacy import mechanisms, noise
+from fedcore.privacy.linter import RULES, Subject, lint, refuse, warnings_of
+from fedcore_clients.probe import probe_isolation
+from fedcore_simulations import simulate
+from tests.builders import TinyTask, build_plan
+
+CLEAN = {"unit": "record", "noise_multiplier": 2.0, "nominal_batch": 10.0, "sampling_rate": 0.5, "trials": 1}
+ONCE = {"evaluate_every": 3, "weighting": "uniform"}
+
+
+def planned(*, federation=None, **privacy):
+    kept = {key: value for key, value in (CLEAN | privacy).items() if value is not None}
+    return build_plan(privacy=kept, federation=ONCE | (federation or {}))
+
+
+def subject(*, layer=None, task=None, plan=None, **parts):
+    layers = [nn.Linear(4, 8), *([layer] if layer is not None else []), nn.ReLU(), nn.Linear(8, 2)]
+    task = task or TinyTask(model=lambda: nn.Sequential(*layers))
+    return Subject(plan=plan or planned(), task=task, model=task.build_model(), **parts)
+
+
+def measured(task):
+    model, rows = task.build_model(), task.load_data(None)
+    return Subject(
+        plan=planned(), task=task, model=model, training=rows, probe=lambda: probe_isolation(task, model, rows)
+    )
+
+
+class Weighted(TinyTask):
+    def loss(self, model, batch):
+        weights = torch.tensor([0.1, 1.0])
+        return functional.cross_entropy(model(batch["inputs"]), batch["targets"], weight=weights)
+
+
+class Coupled(TinyTask):
+    """Divides by what the batch weighs, in a way that no reading finds."""
+
+    def loss(self, model, batch):
+        losses = functional.cross_entropy(model(batch["inputs"]), batch["targets"], reduction="none")
+        weights = torch.where(batch["targets"] == 0, 0.1, 1.0).to(losses.dtype)
+        return losses * weights / weights.sum()
+
+
+class Scheduled(TinyTask):
+    def loss(self, model, batch):
+        losses = functional.cross_entropy(model(batch["inputs"]), batch["targets"], reduction="none")
+        model.lr_scheduler.step(losses.mean())
+        return losses
+
+
+class Printing(TinyTask):
+    def loss(self, model, batch):
+        losses = functional.cross_entropy(model(batch["inputs"]), batch["targets"], reduction="none")
+        print(losses.mean())
+        return losses
+
+
+class Halved(TinyTask):
+    def loss(self, model, batch):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return functional.cross_entropy(model(batch["inputs"]), batch["targets"], reduction="none")
+
+
+class Counting(TinyTask):
+    """Keeps a count of what it saw, plainly."""
+
+    def loss(self, model, batch):
+        self.seen = getattr(self, "seen", 0) + len(batch["targets"])
+        return functional.cross_entropy(model(batch["inputs"]), batch["targets"], reduction="none") / self.seen
+
+
+class Remembering(TinyTask):
+    """The same, hidden in a closure."""
+
+    def __init__(self):
+        super().__init__()
+        kept = []
+
+        def remembered(rows):
+            kept.append(rows)
+            return len(kept)
+
+        self.remembered = remembered
+
+    def loss(self, model, batch):
+        losses = functional.cross_entropy(model(batch["inputs"]), batch["targets"], reduction="none")
+        return losses / self.remembered(len(losses))
+
+
+class OverTheBatch(nn.Module):
+    def forward(self, inputs):
+        return functional.batch_norm(inputs, None, None, training=True)
+
+
+class Peeking:
+    name = "peeking"
+
+    def on_client(self, update: Parameters) -> Parameters:
+        return update + open("rows.csv").read()
+
+    def on_server(self, update: Parameters) -> Parameters:
+        return update
+
+
+def fixed_batches(num_examples, plan, randomness):
+    return torch.randperm(num_examples)[: round(plan.sampling_rate * num_examples)]
+
+
+def quiet_release(clipped, plan, randomness):
+    return (clipped + 0.5 * plan.noise_std * randomness.normal(clipped.numel())) / plan.nominal_batch
+
+
+def forgetful_release(clipped, plan, randomness):
+    """Forgets the noise of one layer."""
+    noise = randomness.normal(clipped.numel())
+    noise[: len(noise) // 4] = 0.0
+    return (clipped + plan.noise_std * noise) / plan.nominal_batch
+
+
+def half_release(clipped, plan, randomness, correct=mechanisms.release):
+    return correct(clipped, plan, randomness).half()
+
+
+def loose_sum(gradients, clip_norm, correct=mechanisms.clipped_sum):
+    return correct(gradients, 3.0 * clip_norm)
+
+
+def naive_sum(gradients, clip_norm):
+    flat = torch.cat([gradient.flatten(1) for gradient in gradients], 1)
+    return (flat * (clip_norm / flat.norm(dim=1, keepdim=True).clamp(min=clip_norm))).sum(0)
+
+
+class Seeded(noise.SecureRandomness):
+    def normal(self, size):
+        return torch.randn(size, dtype=torch.float64)
+
+
+PLANTED: dict[str, list[Callable[[pytest.MonkeyPatch], Subject]]] = {
+    "batch-norm": [
+        lambda _: subject(layer=nn.BatchNorm1d(8)),
+        lambda _: subject(layer=nn.BatchNorm1d(8, affine=False)),
+        lambda _: subject(layer=nn.BatchNorm1d(8).requires_grad_(False).eval()),
+        lambda _: subject(layer=nn.SyncBatchNorm(8)),
+        lambda _: subject(layer=type("FrozenBatchNorm2d", (nn.Identity,), {})()),
+    ],
+    "running-statistics": [lambda _: subject(layer=nn.InstanceNorm1d(8, track_running_stats=True))],
+    "unsupported-layer": [lambda _: subject(layer=nn.LSTM(8, 8)), lambda _: subject(layer=nn.MultiheadAttention(8, 2))],
+    "renormalised-embedding": [lambda _: subject(layer=nn.Embedding(8, 8, max_norm=1.0))],
+    "padding-index": [lambda _: subject(layer=nn.Embedding(8, 8, padding_idx=0))],
+    "float-buffer": [lambda _: subject(layer=buffered())],
+    "low-precision-model": [lambda _: subject(layer=nn.Linear(8, 8).half())],
+    "coupled-loss": [lambda _: subject(task=Weighted())],
+    "batch-statistics": [lambda _: subject(layer=OverTheBatch())],
+    "kept-state": [lambda _: subject(task=Counting())],
+    "data-dependent-schedule": [lambda _: subject(task=Scheduled())],
+    "low-precision-pass": [lambda _: subject(task=Halved())],
+    "released-metrics": [lambda _: subject(task=Printing())],
+    "transform-reads-data": [lambda _: subject(transforms=(Peeking(),))],
+    "no-noise": [lambda _: subject(plan=planned(noise_multiplier=0.0))],
+    "test-noise": [lambda _: subject(plan=planned(noise="test"))],
+    "delta-too-large": [
+        lambda _: subject(plan=planned(delta=0.01), largest_client=500),
+        lambda _: subject(plan=planned(delta=0.05)),  # 20 records, by the divisor
+    ],
+    "delta-near-size": [lambda _: subject(plan=planned(delta=1e-3), largest_client=500)],
+    "derived-normaliser": [lambda _: subject(plan=planned(nominal_batch=None))],
+    "size-released": [lambda _: subject(plan=size_told())],
+    "size-inferable": [lambda _: subject(plan=planned(relation="add-remove"))],
+    "client-sampling": [lambda _: subject(plan=planned(federation={"cohort_size": 2}))],
+    "uncharged-search": [
+        lambda _: subject(plan=planned(trials=None)),
+        lambda _: subject(plan=planned(trials=20)),
+    ],
+    "unnoised-evaluation": [lambda _: subject(plan=planned(federation={"evaluate_every": 1}))],
+    "own-transform": [lambda _: subject(plan=planned(federation={"transforms": ["my_transforms:compress"]}))],
+    "wrong-sampler": [lambda patch: patched(patch, mechanisms, "poisson_batch", fixed_batches)],
+    "noise-scale": [
+        lambda patch: patched(patch, mechanisms, "release", quiet_release),
+        lambda patch: patched(patch, mechanisms, "release", forgetful_release),
+    ],
+    "low-precision-noise": [lambda patch: patched(patch, mechanisms, "release", half_release)],
+    "seeded-noise": [lambda patch: patched(patch, noise, "SecureRandomness", Seeded)],
+    "clipping": [
+        lambda patch: patched(patch, mechanisms, "clipped_sum", loose_sum),
+        lambda patch: patched(patch, mechanisms, "clipped_sum", naive_sum),
+    ],
+    "remembers-rows": [lambda _: measured(Remembering())],
+    "record-isolation": [lambda _: measured(Coupled())],
+    "trained-rows-evaluated": [lambda _: twice()],
+}
+CASES = [(name, number) for name, planted in PLANTED.items() for number in range(len(planted))]
+
+
+def buffered():
+    layer = nn.Identity()
+    layer.register_buffer("average", torch.zeros(8))
+    return layer
+
+
+def size_told():
+    """A plan that checks would not let be written."""
+    plan = planned(relation="add-remove")
+    return plan.model_copy(update={"federation": plan.federation.model_copy(update={"weighting": "examples"})})
+
+
+def patched(patch, module, name, planted):
+    patch.setattr(module, name, planted)
+    return subject()
+
+
+def twice():
+    rows = TinyTask().load_data(None)
+    return Subject(plan=planned(), training=rows, held_out=rows.select(torch.arange(5)))
+
+
+def clean():
+    task = TinyTask()
+    model, training = task.build_model(), task.load_data(None)
+    held_out = TinyTask(rows=20, seed=7).load_data(None)
+    return Subject(
+        plan=planned(),
+        task=task,
+        model=model,
+        largest_client=1000,
+        training=training,
+        held_out=held_out,
+        probe=lambda: probe_isolation(task, model, training),
+    )
+
+
+def test_a_mistake_is_planted_for_every_rule():
+    assert set(PLANTED) == {rule.id for rule in RULES}
+    assert len({rule.id for rule in RULES}) == len(RULES)
+
+
+@pytest.mark.parametrize(("name", "number"), CASES)
+def test_a_planted_mistake_is_found(monkeypatch, name, number):
+    planted = PLANTED[name][number](monkeypatch)
+    found = {finding.rule.id: finding for finding in lint(planted)}
+    assert name in found, sorted(found)
+    rule = found[name].rule
+    assert rule.why in found[name].text
+    assert rule.fix in found[name].text
+    if rule.severity == "refuse":
+        with pytest.raises(PrivacyError, match=r"cannot be trained with the privacy"):
+            refuse(found.values())
+    else:
+        assert any(line.startswith(name) for line in warnings_of(found.values()))
+
+
+def test_in_a_clean_plan_nothing_is_found():
+    assert lint(clean()) == ()
+
+
+def test_where_nothing_is_promised_nothing_is_found():
+    assert lint(Subject(plan=build_plan(), model=nn.BatchNorm1d(8))) == ()
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.02, 0.3, 0.9, 1.0])
+def test_the_mechanism_that_is_shipped_passes_its_trials_at_any_rate(rate):
+    for _ in range(5):
+        assert lint(subject(plan=planned(sampling_rate=rate, delta=1e-7))) == ()
+
+
+class Noting(TinyTask):
+    """Keeps what does not show in any gradient yet."""
+
+    def loss(self, model, batch):
+        self.last = batch["targets"]
+        return super().loss(model, batch)
+
+
+@pytest.mark.parametrize("name", ["kept", "no noise"])
+def test_a_simulation_is_refused_before_anything_is_written(tmp_path, name):
+    task, plan = {"kept": (Noting(), planned()), "no noise": (TinyTask(), planned(noise_multiplier=0.0))}[name]
+    with pytest.raises(PrivacyError, match="cannot be trained with the privacy"):
+        simulate(task, plan, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_warnings_of_a_run_stand_in_its_statement():
+    told = simulate(TinyTask(), planned(trials=None)).privacy["verification"]["linter_warnings"]
+    assert [line.partition(":")[0] for line in told] == ["uncharged-search"]
+    assert simulate(TinyTask(), planned()).privacy["verification"]["linter_warnings"] == []
+
+
+def command(monkeypatch, capsys, *words):
+    monkeypatch.setattr(sys, "argv", ["fedcore", "lint", "privacy", *map(str, words)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    told = capsys.readouterr()
+    return left.value.code or 0, told.out, told.err
+
+
+def toml(path, plan, task):
+    path.write_text(plan.updated(task={"name": task}).to_toml())
+    return path
+
+
+def test_the_command_tells_what_it_refuses_and_ends_with_1(monkeypatch, capsys, tmp_path):
+    path = toml(tmp_path / "plan.toml", planned(noise_multiplier=0.0), "digits")
+    code, out, _ = command(monkeypatch, capsys, path)
+    assert code == 1
+    assert "refuse no-noise: privacy.noise-multiplier = 0: without noise ε is infinite" in out
+    code, out, _ = command(monkeypatch, capsys, path, "--json")
+    told = json.loads(out)
+    assert code == 1
+    assert told["refused"] is True
+    assert [finding["rule"] for finding in told["findings"]] == ["no-noise"]
+
+
+def test_the_command_finds_a_clean_plan_clean(monkeypatch, capsys, tmp_path):
+    path = toml(tmp_path / "plan.toml", planned(), "digits")
+    code, out, _ = command(monkeypatch, capsys, path, "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert told == {"promised": True, "refused": False, "findings": [], "not_measured": None}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["absent.toml"], "no plan at"),
+        (["digits", "--set", "privacy.epsilom=1"], "did you mean 'epsilon'"),
+        (["no_such_module:task"], "no_such_module"),
+    ],
+)
+def test_what_cannot_be_linted_ends_with_2(monkeypatch, capsys, words, message):
+    code, _, err = command(monkeypatch, capsys, *words, "--set", "privacy.unit=record", "--set", "privacy.epsilon=1")
+    assert code == 2
+    assert message in err
