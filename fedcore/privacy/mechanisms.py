@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from fedcore.privacy.noise import Randomness
-from fedcore.privacy.plan import PrivacyPlan
+from fedcore.privacy.plan import NoisePrecision, PrivacyPlan
+
+_SLICE = 2**16
 
 
 def poisson_batch(num_examples: int, plan: PrivacyPlan, randomness: Randomness) -> Tensor:
@@ -63,17 +65,24 @@ def clipped_sum(gradients: list[Tensor], clip_norm: float) -> Tensor:
     return torch.cat([factors @ gradient for gradient in flat])
 
 
-def release(clipped: Tensor, plan: PrivacyPlan, randomness: Randomness) -> Tensor:
+def release(clipped: Tensor, plan: PrivacyPlan, randomness: Randomness, *, out: Tensor | None = None) -> Tensor:
     """Add the plan's noise to a clipped sum, and divide by the plan's public constant.
 
     Guarantee:
-        The one release of a step; see `PrivacyPlan`. An empty batch is released like any other.
+        The one release of a step; see `PrivacyPlan`. An empty batch is released like any other. The noise is
+        drawn in the plan's `noise_precision`, and added in float64.
 
     Args:
         clipped: From `clipped_sum`, or zeros for an empty batch; float64, shape ``(d,)``.
+        out: Where to write the result, rounded to its type; shape ``(d,)``. New and float64 by default.
 
     Returns:
-        float64, shape ``(d,)``, on the device of `clipped`.
+        `out`; by default float64 on the device of `clipped`.
     """
-    noise = randomness.normal(clipped.numel()).to(clipped.device)
-    return (clipped + plan.noise_std * noise) / plan.nominal_batch
+    released = torch.empty_like(clipped) if out is None else out
+    dtype = torch.float64 if plan.noise_precision is NoisePrecision.FLOAT64 else torch.float32
+    # In slices, so that noise is added while it is still in the cache.
+    for result, part in zip(released.split(_SLICE), clipped.split(_SLICE), strict=True):
+        noise = randomness.normal(len(part), dtype).to(part.device)
+        result.copy_(torch.add(part, noise, alpha=plan.noise_std).div_(plan.nominal_batch))
+    return released

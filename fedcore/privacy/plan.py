@@ -40,6 +40,13 @@ class NoiseKind(StrEnum):
     TEST = "test"
 
 
+class NoisePrecision(StrEnum):
+    """The number type in which noise is drawn; it is added in float64 in any case."""
+
+    FLOAT64 = "float64"
+    FLOAT32 = "float32"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrivacyEvent:
     """One use of the data by the Poisson-subsampled Gaussian mechanism, as data.
@@ -89,6 +96,7 @@ class PrivacyPlan:
     rounds: int
     delta: float
     noise: NoiseKind
+    noise_precision: NoisePrecision = NoisePrecision.FLOAT64
 
     @classmethod
     def from_run_plan(cls, plan: RunPlan) -> PrivacyPlan | None:
@@ -113,6 +121,7 @@ class PrivacyPlan:
             rounds=plan.federation.rounds,
             delta=section.delta,
             noise=NoiseKind(section.noise),
+            noise_precision=NoisePrecision(section.noise_precision),
         )
 
     @property

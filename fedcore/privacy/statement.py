@@ -108,8 +108,7 @@ def privacy_statement(
         "preprocessing": preprocessing,
         "public_data": "none",
         "rng": _rng(plan),
-        "numerics": "clipping, sum and noise in float64, then rounded to the model's type; floating-point attacks on "
-        "continuous noise are not covered",
+        "numerics": _numerics(plan),
         "verification": verification,
         "known_deviations": noted,
         "plain_language": _in_words(plan, epsilon, rounds),
@@ -125,6 +124,14 @@ def _mechanism(plan: PrivacyPlan) -> str:
 def _public(plan: PrivacyPlan) -> list[str]:
     sizes = ["the number of records of each client"] if plan.relation is Relation.ZERO_OUT else []
     return [*sizes, "the labels and the columns", "the vocabulary of every attribute", "the plan"]
+
+
+def _numerics(plan: PrivacyPlan) -> str:
+    drawn = f"noise drawn in {plan.noise_precision.value} and added in float64"
+    return (
+        "gradients in the model's number type; norms, clipping factors and sums over batches in float64; "
+        f"{drawn}, then rounded to the model's type; floating-point attacks on continuous noise are not covered"
+    )
 
 
 def _rng(plan: PrivacyPlan) -> dict[str, Any]:
