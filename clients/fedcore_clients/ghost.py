@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from fedcore_clients.ghost_rules import Rule, rule_of
+from fedcore_clients.ghost_rules import Rule
 from fedcore_clients.ghost_shares import Call, Share
 
 
-class NotCovered(Exception):
+class NotCoveredError(Exception):
     """A layer was called in a way that its rule does not foresee."""
 
 
@@ -23,51 +23,66 @@ class Contributions:
         squared_norms: Of every record's gradient over all its parameters, float64, shape ``(n,)``.
     """
 
-    def __init__(self, shares: Sequence[Share], offsets: dict[int, int], zeros: Tensor) -> None:
+    def __init__(self, shares: Sequence[Share], offsets: Mapping[nn.Parameter, int], zeros: Tensor) -> None:
         self._shares = shares
         self._offsets = offsets
         self.squared_norms: Tensor = sum((share.squared_norms() for share in shares), start=zeros)
 
-    def add_weighted_sum(self, factors: Tensor, total: Tensor) -> None:
-        """Add every record's gradient times its factor to `total`.
+    @torch.no_grad()
+    def weighted_sum(self, factors: Tensor) -> Tensor:
+        """The sum over records of factor times gradient.
 
         Guarantee:
             A record whose squared norm is not finite adds exactly zero, whatever its factor.
 
         Args:
-            factors: float64, shape ``(n,)``.
-            total: Flat over the trainable parameters, float64.
+            factors: In [0, 1], float64, shape ``(n,)``.
+
+        Returns:
+            Flat over the trainable parameters, float64, new.
         """
-        broken = torch.nonzero(~torch.isfinite(self.squared_norms)).squeeze(1)
+        self._blank_broken()
+        factors = _narrowed(factors, next(iter(self._offsets)).dtype)
+        size = sum(parameter.numel() for parameter in self._offsets)
+        total = torch.empty(size, dtype=torch.float64, device=factors.device)
+        missing = dict(self._offsets)
         for share in self._shares:
-            if len(broken):
+            for parameter, part in share.weighted_sums(factors):
+                start = missing.pop(parameter)
+                total[start : start + parameter.numel()] = part.flatten()
+        for parameter, start in missing.items():
+            total[start : start + parameter.numel()] = 0.0
+        return total
+
+    def _blank_broken(self) -> None:
+        broken = torch.nonzero(~torch.isfinite(self.squared_norms)).squeeze(1)
+        if len(broken):
+            for share in self._shares:
                 share.blank(broken)
-            start, size = self._offsets[id(share.parameter)], share.parameter.numel()
-            total[start : start + size].view(share.parameter.shape).add_(share.weighted_sum(factors))
+
+
+def _narrowed(factors: Tensor, dtype: torch.dtype) -> Tensor:
+    """Factors in the model's type; as they are where one, of a huge gradient, would lose its precision there."""
+    tiny = torch.where(factors > 0.0, factors, 1.0).min() < torch.finfo(dtype).tiny
+    return factors if bool(tiny) else factors.to(dtype)
 
 
 class GhostGradients:
-    """Notes what goes into the layers of a model that `fedcore_clients.ghost_rules.covers`.
+    """Notes what goes into the layers of a model, by the rules of `fedcore_clients.ghost_rules`.
 
     The forward hooks cost nothing outside of `contributions`. One backward pass gives the gradients of the
     layers' outputs; those of the parameters are never computed by autograd.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self._rules: dict[nn.Module, Rule] = {}
+    def __init__(self, model: nn.Module, rules: Mapping[nn.Module, Rule]) -> None:
         self._notes: list[_Note] | None = None
-        self._offsets: dict[int, int] = {}
+        self._offsets: dict[nn.Parameter, int] = {}
         end = 0
         for parameter in model.parameters():
             if parameter.requires_grad:
-                self._offsets[id(parameter)] = end
+                self._offsets[parameter] = end
                 end += parameter.numel()
-        for module in model.modules():
-            if any(parameter.requires_grad for parameter in module.parameters(recurse=False)):
-                rule = rule_of(module)
-                if rule is None:
-                    raise NotCovered(type(module).__name__)
-                self._rules[module] = rule
+        self._rules = rules
         self._handles = [module.register_forward_hook(self._note) for module in self._rules]
 
     def contributions(self, losses: Callable[[], Tensor], size: int) -> Contributions:
@@ -77,11 +92,11 @@ class GhostGradients:
             losses: Gives one loss for each of the `size` records; runs the model.
 
         Raises:
-            NotCovered: A layer was called in a way that its rule does not foresee; the hooks are gone then.
+            NotCoveredError: A layer was called in a way that its rule does not foresee; the hooks are gone then.
         """
         try:
             calls, zeros = self._calls(losses, size)
-        except NotCovered:
+        except NotCoveredError:
             self.detach()
             raise
         with torch.no_grad():
@@ -95,19 +110,20 @@ class GhostGradients:
 
     def _calls(self, losses: Callable[[], Tensor], size: int) -> tuple[dict[nn.Module, list[Call]], Tensor]:
         """The calls of every layer, and a zero for each record."""
-        self._notes = notes = []
+        notes: list[_Note] = []
+        self._notes = notes
         try:
             loss = losses().sum()
         finally:
             self._notes = None
         if any(len(note.inputs) != size for note in notes):
-            raise NotCovered("a layer's input has another number of rows than the batch")
+            raise NotCoveredError("a layer's input has another number of rows than the batch")
         edges = [note.edge for note in notes]
         gradients = torch.autograd.grad(loss, edges, allow_unused=True) if edges else ()
         calls: dict[nn.Module, list[Call]] = {}
         for note, gradient in zip(notes, gradients, strict=True):
             if note.inputs._version != note.version:
-                raise NotCovered("a layer's input was changed after the layer had read it")
+                raise NotCoveredError("a layer's input was changed after the layer had read it")
             if gradient is not None:
                 calls.setdefault(note.module, []).append(Call(note.inputs, gradient))
         return calls, torch.zeros(size, dtype=torch.float64, device=loss.device)
@@ -117,9 +133,9 @@ class GhostGradients:
         if self._notes is None:
             return
         if len(args) != 1 or not isinstance(args[0], Tensor) or not isinstance(output, Tensor):
-            raise NotCovered("a layer was called with other than one tensor")
+            raise NotCoveredError("a layer was called with other than one tensor")
         if not output.requires_grad or args[0].ndim == 0 or output.ndim < _least_dimensions(module):
-            raise NotCovered("a layer was called without gradients or without a batch")
+            raise NotCoveredError("a layer was called without gradients or without a batch")
         self._notes.append(_Note(module, args[0], get_gradient_edge(output)))
 
 
@@ -135,4 +151,4 @@ class _Note:
 
 def _least_dimensions(module: nn.Module) -> int:
     """How many dimensions the output of a layer has at least, where its input is a batch."""
-    return {nn.Conv1d: 3, nn.Conv2d: 4}.get(type(module), 2)
+    return 4 if isinstance(module, nn.Conv2d) else 3 if isinstance(module, nn.Conv1d) else 2

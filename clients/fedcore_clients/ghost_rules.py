@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedcore_clients.ghost_shares import Call, LookedUp, Share, Sizes, Written, product_share
+from fedcore_clients.ghost_shares import Call, LookedUp, OuterProduct, Share, Sizes, Written, product_share
 
-Rule = Callable[[nn.Module, list[Call]], Iterator[Share]]
+Rule = Callable[[Any, list[Call]], Iterator[Share]]
 
 
-def covers(model: nn.Module) -> bool:
-    """Whether every trainable parameter of `model` belongs to one layer alone, and that has a rule."""
+def rules_of(model: nn.Module) -> dict[nn.Module, Rule] | None:
+    """The rule of every layer with trainable parameters; ``None`` where a layer has none, or layers share one."""
+    rules: dict[nn.Module, Rule] = {}
     seen: set[int] = set()
     for module in model.modules():
-        own = {name: p for name, p in module.named_parameters(recurse=False) if p.requires_grad}
-        if not own:
+        own = {name: id(p) for name, p in module.named_parameters(recurse=False) if p.requires_grad}
+        if not own or _only_renames(module):
             continue
-        if rule_of(module) is None or not own.keys() <= {"weight", "bias"} or module._forward_hooks:
-            return False
-        if seen & {id(parameter) for parameter in own.values()}:
-            return False
-        seen |= {id(parameter) for parameter in own.values()}
-    return bool(seen)
+        rule = rule_of(module)
+        if rule is None or module._forward_hooks or not own.keys() <= {"weight", "bias"} or seen & set(own.values()):
+            return None
+        rules[module] = rule
+        seen.update(own.values())
+    return rules or None
+
+
+def _only_renames(module: nn.Module) -> bool:
+    """Opacus' recurrent layers list the parameters of their cells once more, under the names of torch's layers."""
+    inside = {id(p) for child in module.children() for p in child.parameters()}
+    own = {id(p) for p in module.parameters(recurse=False)}
+    return type(module).__module__.startswith("opacus.layers.") and own <= inside
 
 
 def rule_of(module: nn.Module) -> Rule | None:
@@ -50,20 +59,22 @@ def _plain_embedding(module: nn.Embedding) -> bool:
     return settings == (None, None) and not module.scale_grad_by_freq and not module.sparse
 
 
-def _trained(parameter: Tensor | None) -> bool:
+def _trained(parameter: nn.Parameter | None) -> TypeGuard[nn.Parameter]:
     return parameter is not None and parameter.requires_grad
 
 
-def _linear(module: nn.Module, calls: list[Call]) -> Iterator[Share]:
+def _linear(module: nn.Linear, calls: list[Call]) -> Iterator[Share]:
     weight, bias = module.weight, module.bias
-    if _trained(weight):
-        joined = [Call(_positions(call.inputs), _positions(call.gradient)) for call in calls]
-        if len(joined) > 1:
-            joined = [Call(torch.cat([c.inputs for c in joined], 1), torch.cat([c.gradient for c in joined], 1))]
-        sizes = Sizes(1, joined[0].inputs.shape[1], *weight.shape)
-        yield product_share(weight, joined, _linear_matrices, sizes)
+    if len(calls) == 1 and calls[0].inputs.ndim == 2:
+        yield OuterProduct(weight, bias, calls[0])
+        return
+    inputs = torch.cat([_positions(call.inputs) for call in calls], 1)
+    gradients = torch.cat([_positions(call.gradient) for call in calls], 1)
+    if weight.requires_grad:
+        sizes = Sizes(1, inputs.shape[1], *weight.shape)
+        yield product_share(weight, [Call(inputs, gradients)], _linear_matrices, sizes)
     if _trained(bias):
-        yield Written(bias, _added(_positions(call.gradient).sum(1) for call in calls))
+        yield Written(bias, gradients.sum(1))
 
 
 def _positions(tensor: Tensor) -> Tensor:
@@ -79,10 +90,10 @@ def _added(tensors: Iterator[Tensor]) -> Tensor:
     return torch.stack(list(tensors)).sum(0)
 
 
-def _convolution(module: nn.Module, calls: list[Call]) -> Iterator[Share]:
+def _convolution(module: nn.Conv1d | nn.Conv2d, calls: list[Call]) -> Iterator[Share]:
     weight, bias = module.weight, module.bias
     calls = [Call(_as_image(call.inputs), _as_image(call.gradient)) for call in calls]
-    if _trained(weight):
+    if weight.requires_grad:
         positions = sum(call.gradient.shape[2:].numel() for call in calls)
         sizes = Sizes(module.groups, positions, len(weight) // module.groups, weight[0].numel())
         yield product_share(weight, calls, _convolution_matrices(module), sizes)
@@ -95,42 +106,54 @@ def _as_image(tensor: Tensor) -> Tensor:
     return tensor.unsqueeze(2) if tensor.ndim == 3 else tensor
 
 
-def _convolution_matrices(module: nn.Module) -> Callable[[Call], tuple[Tensor, Tensor]]:
-    one = module.weight.ndim == 3
-    kernel, stride, dilation = (
-        (1, *given) if one else given for given in (module.kernel_size, module.stride, module.dilation)
-    )
-    padding = (0, *module.padding) if one else module.padding
+def _convolution_matrices(module: nn.Conv1d | nn.Conv2d) -> Callable[[Call], tuple[Tensor, Tensor]]:
+    high, wide = _pair(module.kernel_size, 1)
+    down, right = _pair(module.stride, 1)
+    spread_down, spread_right = _pair(module.dilation, 1)
+    top, left = _pair(module.padding, 0)
 
     def matrices(call: Call) -> tuple[Tensor, Tensor]:
-        patches = functional.unfold(call.inputs, kernel, dilation=dilation, padding=padding, stride=stride)
-        gradient = call.gradient.reshape(len(patches), module.groups, -1, patches.shape[-1])
-        return gradient.mT, patches.view(len(patches), module.groups, -1, patches.shape[-1]).mT
+        images = functional.pad(call.inputs, (left, left, top, top)).contiguous()
+        rows, channels, (height, width) = len(images), images.shape[1], call.gradient.shape[2:]
+        record, plane, line, _ = images.stride()
+        # Overlapping windows; copied by reshape several times faster than by torch's im2col.
+        patches = images.as_strided(
+            (rows, channels, high, wide, height, width),
+            (record, plane, line * spread_down, spread_right, line * down, right),
+        )
+        inputs = patches.reshape(rows, module.groups, -1, height * width)
+        return call.gradient.reshape(rows, module.groups, -1, height * width).mT, inputs.mT
 
     return matrices
 
 
-def _embedding(module: nn.Module, calls: list[Call]) -> Iterator[Share]:
+def _pair(given: tuple[int, ...] | str, first: int) -> tuple[int, int]:
+    """Settings along height and width; a one-dimensional layer has those of the width only."""
+    values = [int(value) for value in given]
+    return (first, values[0]) if len(values) == 1 else (values[0], values[1])
+
+
+def _embedding(module: nn.Embedding, calls: list[Call]) -> Iterator[Share]:
     tokens = torch.cat([call.inputs.reshape(len(call.inputs), -1) for call in calls], 1)
     gradients = torch.cat([_positions(call.gradient) for call in calls], 1)
     yield LookedUp(module.weight, tokens, gradients)
 
 
-def _layer_norm(module: nn.Module, calls: list[Call]) -> Iterator[Share]:
+def _layer_norm(module: nn.LayerNorm, calls: list[Call]) -> Iterator[Share]:
     def normalised(inputs: Tensor) -> Tensor:
         return functional.layer_norm(inputs, module.normalized_shape, eps=module.eps)
 
     return _normalisation(module, calls, normalised, lambda tensor: _last(tensor, len(module.normalized_shape)))
 
 
-def _rms_norm(module: nn.Module, calls: list[Call]) -> Iterator[Share]:
+def _rms_norm(module: nn.RMSNorm, calls: list[Call]) -> Iterator[Share]:
     def normalised(inputs: Tensor) -> Tensor:
         return functional.rms_norm(inputs, module.normalized_shape, eps=module.eps)
 
     return _normalisation(module, calls, normalised, lambda tensor: _last(tensor, len(module.normalized_shape)))
 
 
-def _group_norm(module: nn.Module, calls: list[Call]) -> Iterator[Share]:
+def _group_norm(module: nn.GroupNorm, calls: list[Call]) -> Iterator[Share]:
     def normalised(inputs: Tensor) -> Tensor:
         return functional.group_norm(inputs, module.num_groups, eps=module.eps)
 
@@ -144,7 +167,7 @@ def _last(tensor: Tensor, kept: int) -> Tensor:
 
 
 def _normalisation(
-    module: nn.Module,
+    module: nn.LayerNorm | nn.RMSNorm | nn.GroupNorm,
     calls: list[Call],
     normalised: Callable[[Tensor], Tensor],
     summed: Callable[[Tensor], Tensor],
@@ -152,8 +175,9 @@ def _normalisation(
     """Scale and shift after a normalisation within each record."""
     if _trained(module.weight):
         yield Written(module.weight, _added(summed(call.gradient * normalised(call.inputs)) for call in calls))
-    if _trained(getattr(module, "bias", None)):
-        yield Written(module.bias, _added(summed(call.gradient) for call in calls))
+    bias = getattr(module, "bias", None)
+    if _trained(bias):
+        yield Written(bias, _added(summed(call.gradient) for call in calls))
 
 
 _RULES: dict[type[nn.Module], Rule] = {

@@ -26,97 +26,79 @@ class Call:
     inputs: Tensor
     gradient: Tensor
 
+    def blanked(self, records: Tensor) -> Call:
+        """The same call with zeros at these row numbers."""
+        return Call(self.inputs.index_fill(0, records, 0.0), self.gradient.index_fill(0, records, 0.0))
+
 
 class Share(Protocol):
-    """The part of one parameter in every record's gradient."""
-
-    parameter: nn.Parameter
+    """The part of one layer's parameters in every record's gradient."""
 
     def squared_norms(self) -> Tensor:
         """Squared Euclidean norm for each record, float64, shape ``(n,)``."""
 
-    def weighted_sum(self, factors: Tensor) -> Tensor:
-        """Sum over records of factor times gradient; `factors` float64, shape ``(n,)``. Shaped like the parameter."""
+    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[nn.Parameter, Tensor]]:
+        """For each parameter the sum over records of factor times gradient, with the parameter's number of elements.
+
+        Args:
+            factors: Shape ``(n,)``; in the model's number type, or in float64 where that cannot hold them.
+        """
 
     def blank(self, records: Tensor) -> None:
         """Make the gradients of the records at these row numbers zero, whatever they hold now."""
 
 
 class Written:
-    """Per-record gradients as they are, for parameters of which they are small; in float64."""
+    """Per-record gradients as they are, for parameters of which they are small.
+
+    Args:
+        gradients: Shape ``(n, ...)``.
+    """
 
     def __init__(self, parameter: nn.Parameter, gradients: Tensor) -> None:
-        self.parameter = parameter
-        self._gradients = gradients.flatten(1).to(torch.float64)
+        self._parameter = parameter
+        self._gradients = gradients.flatten(1)
 
     def squared_norms(self) -> Tensor:
-        return torch.linalg.vecdot(self._gradients, self._gradients)
+        """See `Share`."""
+        return _squares(self._gradients)
 
-    def weighted_sum(self, factors: Tensor) -> Tensor:
-        return (factors @ self._gradients).view(self.parameter.shape)
+    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[nn.Parameter, Tensor]]:
+        """See `Share`."""
+        yield self._parameter, factors @ self._gradients.to(factors.dtype)
 
     def blank(self, records: Tensor) -> None:
+        """See `Share`."""
         self._gradients = self._gradients.index_fill(0, records, 0.0)
 
 
-class Product:
-    """A gradient that is for each record and group a product ``Dᵀ A`` of two matrices of `positions` rows.
+class OuterProduct:
+    """Weight and bias of a linear layer that is called once with one vector a record.
 
-    ``D`` holds output gradients, `positions` × outputs, and ``A`` inputs, `positions` × inputs. With one
-    position the squared norm is ``‖D‖² ‖A‖²``; with many it is the inner product of ``D Dᵀ`` and ``A Aᵀ``, in
-    float64, since the terms may cancel.
-
-    Args:
-        matrices: Gives ``D`` and ``A`` for some rows, each of shape ``(rows, groups, positions, ·)``.
+    The gradients are the outer product of output gradient and input, and the output gradient itself, so that the
+    squared norm is ``‖δ‖² (‖a‖² + 1)``.
     """
 
-    def __init__(self, parameter: nn.Parameter, calls: list[Call], matrices: Matrices, sizes: Sizes) -> None:
-        self.parameter = parameter
-        self._calls, self._matrices, self._sizes = calls, matrices, sizes
+    def __init__(self, weight: nn.Parameter, bias: nn.Parameter | None, call: Call) -> None:
+        self._weight, self._bias, self._call = weight, bias, call
 
     def squared_norms(self) -> Tensor:
-        norms = _rank_one_norms if self._sizes.positions == 1 else _gram_norms
-        return torch.cat([norms(*pair) for _, pair in self._pairs()])
+        """See `Share`."""
+        factor = 0.0 if self._bias is None or not self._bias.requires_grad else 1.0
+        inputs = _squares(self._call.inputs) if self._weight.requires_grad else 0.0
+        return _squares(self._call.gradient) * (inputs + factor)
 
-    def weighted_sum(self, factors: Tensor) -> Tensor:
-        total = None
-        for rows, (gradients, inputs) in self._pairs():
-            # Weighted in float64: a factor may be below what float32 can hold, where the gradient is huge.
-            weighted = (gradients * factors[rows, None, None, None]).to(inputs.dtype)
-            part = torch.bmm(_joined(weighted).mT, _joined(inputs))
-            total = part if total is None else total.add_(part)
-        if total is None:
-            return torch.zeros_like(self.parameter)
-        return total.view(self.parameter.shape)
+    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[nn.Parameter, Tensor]]:
+        """See `Share`."""
+        weighted = (self._call.gradient * factors[:, None]).to(self._call.gradient.dtype)
+        if self._weight.requires_grad:
+            yield self._weight, weighted.mT @ self._call.inputs
+        if self._bias is not None and self._bias.requires_grad:
+            yield self._bias, weighted.sum(0)
 
     def blank(self, records: Tensor) -> None:
-        self._calls = [
-            Call(call.inputs.index_fill(0, records, 0.0), call.gradient.index_fill(0, records, 0.0))
-            for call in self._calls
-        ]
-
-    def written(self) -> Written:
-        """The same share with its per-record gradients written down."""
-        n, sizes = len(self._calls[0].inputs), self._sizes
-        gradients = self._calls[0].gradient.new_empty(
-            (n, sizes.groups, sizes.outputs, sizes.inputs), dtype=torch.float64
-        )
-        for rows, (deltas, inputs) in self._pairs():
-            product = torch.bmm(deltas.flatten(0, 1).mT, inputs.flatten(0, 1))
-            gradients[rows] = product.view(-1, *gradients.shape[1:])
-        return Written(self.parameter, gradients)
-
-    def _pairs(self) -> Iterator[tuple[slice, tuple[Tensor, Tensor]]]:
-        """Rows and their matrices, a piece after the other."""
-        n = len(self._calls[0].inputs)
-        step = max(1, _PIECE // self._sizes.numbers) if self._sizes.positions > 1 else max(1, n)
-        for start in range(0, n, step):
-            rows = slice(start, start + step)
-            pairs = [self._matrices(Call(call.inputs[rows], call.gradient[rows])) for call in self._calls]
-            yield rows, pairs[0] if len(pairs) == 1 else _stacked(pairs)
-
-
-Matrices = Callable[[Call], tuple[Tensor, Tensor]]
+        """See `Share`."""
+        self._call = self._call.blanked(records)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,36 +117,87 @@ class Sizes:
 
     @property
     def worth_writing(self) -> bool:
-        """Whether a record's gradient takes no more room than the matrices it is made of, give or take."""
-        return self.positions > 1 and self.groups * self.outputs * self.inputs <= 2 * self.numbers
+        """Whether a record's gradient takes no more room than the matrices that it is made of, give or take."""
+        return self.groups * self.outputs * self.inputs <= 2 * self.numbers
+
+
+Matrices = Callable[[Call], tuple[Tensor, Tensor]]
+
+
+class Product:
+    """A gradient that is, for each record and group, a product ``Dᵀ A`` of two matrices of `positions` rows.
+
+    ``D`` holds output gradients, `positions` × outputs, and ``A`` inputs, `positions` × inputs. The squared norm
+    is the inner product of ``D Dᵀ`` and ``A Aᵀ``, in float64, since its terms may cancel.
+
+    Args:
+        matrices: Gives ``D`` and ``A`` for the rows of a call, each of shape ``(rows, groups, positions, ·)``.
+    """
+
+    def __init__(self, parameter: nn.Parameter, calls: list[Call], matrices: Matrices, sizes: Sizes) -> None:
+        self._parameter = parameter
+        self._calls, self._matrices, self._sizes = calls, matrices, sizes
+
+    def squared_norms(self) -> Tensor:
+        """See `Share`."""
+        return torch.cat([_gram_norms(*pair) for _, pair in self._pairs()])
+
+    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[nn.Parameter, Tensor]]:
+        """See `Share`."""
+        total = torch.zeros((), dtype=self._parameter.dtype, device=self._parameter.device)
+        for rows, (gradients, inputs) in self._pairs():
+            weighted = (gradients * factors[rows, None, None, None]).to(inputs.dtype)
+            total = torch.bmm(_joined(weighted).mT, _joined(inputs)).add_(total)
+        yield self._parameter, total
+
+    def blank(self, records: Tensor) -> None:
+        """See `Share`."""
+        self._calls = [call.blanked(records) for call in self._calls]
+
+    def written(self) -> Written:
+        """The same share with its per-record gradients written down."""
+        sizes = self._sizes
+        shape = (len(self._calls[0].inputs), sizes.groups, sizes.outputs, sizes.inputs)
+        written = self._calls[0].gradient.new_empty(shape)
+        for rows, (gradients, inputs) in self._pairs():
+            torch.bmm(gradients.flatten(0, 1).mT, inputs.flatten(0, 1), out=written[rows].flatten(0, 1))
+        return Written(self._parameter, written)
+
+    def _pairs(self) -> Iterator[tuple[slice, tuple[Tensor, Tensor]]]:
+        """Rows and their matrices, a piece after the other."""
+        step = max(1, _PIECE // self._sizes.numbers)
+        for start in range(0, len(self._calls[0].inputs), step):
+            rows = slice(start, start + step)
+            pairs = [self._matrices(Call(call.inputs[rows], call.gradient[rows])) for call in self._calls]
+            yield rows, pairs[0] if len(pairs) == 1 else _stacked(pairs)
 
 
 class LookedUp:
     """The gradient of an embedding: each token's output gradient goes to the token's row."""
 
     def __init__(self, parameter: nn.Parameter, tokens: Tensor, gradients: Tensor) -> None:
-        self.parameter = parameter
+        self._parameter = parameter
         self._tokens, self._gradients = tokens, gradients
 
     def squared_norms(self) -> Tensor:
-        n, length = self._tokens.shape
+        """See `Share`."""
+        n = len(self._tokens)
         record = torch.arange(n, device=self._tokens.device)[:, None]
-        keys, place = torch.unique(self._tokens + record * len(self.parameter), return_inverse=True)
+        keys, place = torch.unique(self._tokens + record * len(self._parameter), return_inverse=True)
         summed = self._gradients.new_zeros((len(keys), self._gradients.shape[-1]), dtype=torch.float64)
         summed.index_add_(0, place.flatten(), self._gradients.flatten(0, 1).to(torch.float64))
-        squared = torch.linalg.vecdot(summed, summed)
-        return squared.new_zeros(n).index_add_(0, keys // len(self.parameter), squared)
+        squared = _squares(summed)
+        return squared.new_zeros(n).index_add_(0, keys // len(self._parameter), squared)
 
-    def weighted_sum(self, factors: Tensor) -> Tensor:
-        weighted = (self._gradients * factors[:, None, None]).flatten(0, 1)
-        return weighted.new_zeros(self.parameter.shape).index_add_(0, self._tokens.flatten(), weighted)
+    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[nn.Parameter, Tensor]]:
+        """See `Share`."""
+        weighted = (self._gradients * factors[:, None, None]).to(self._gradients.dtype).flatten(0, 1)
+        total = weighted.new_zeros(self._parameter.shape)
+        yield self._parameter, total.index_add_(0, self._tokens.flatten(), weighted)
 
     def blank(self, records: Tensor) -> None:
+        """See `Share`."""
         self._gradients = self._gradients.index_fill(0, records, 0.0)
-
-
-def _rank_one_norms(gradients: Tensor, inputs: Tensor) -> Tensor:
-    return (_squares(gradients.flatten(2)) * _squares(inputs.flatten(2))).sum(1)
 
 
 def _squares(vectors: Tensor) -> Tensor:
@@ -174,7 +207,7 @@ def _squares(vectors: Tensor) -> Tensor:
 
 def _gram_norms(gradients: Tensor, inputs: Tensor) -> Tensor:
     left, right = (matrix.flatten(0, 1).to(torch.float64) for matrix in (gradients, inputs))
-    inner = torch.linalg.vecdot(torch.bmm(left, left.mT).flatten(1), torch.bmm(right, right.mT).flatten(1))
+    inner = torch.bmm(left, left.mT).mul_(torch.bmm(right, right.mT)).sum((1, 2))
     return inner.view(gradients.shape[:2]).sum(1).clamp_(min=0.0)
 
 

@@ -17,8 +17,8 @@ from fedcore.errors import PrivacyError
 from fedcore.examples import Batch
 from fedcore.privacy.mechanisms import clip_factors, clipped_sum
 from fedcore.task import Task
-from fedcore_clients.ghost import Contributions, GhostGradients, NotCovered
-from fedcore_clients.ghost_rules import covers
+from fedcore_clients.ghost import Contributions, GhostGradients, NotCoveredError
+from fedcore_clients.ghost_rules import rules_of
 
 
 class PerExampleGradients:
@@ -39,9 +39,9 @@ class PerExampleGradients:
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._max_physical_batch = max_physical_batch
         # MPS has no float64, in which norms are summed.
-        one_pass = covers(model) and self._trained[0].device.type != "mps"
-        self._ghost = GhostGradients(model) if one_pass else None
-        self._hooks = None if one_pass else _attach_hooks(model)
+        rules = None if self._trained[0].device.type == "mps" else rules_of(model)
+        self._ghost = GhostGradients(model, rules) if rules else None
+        self._hooks = None if rules else _attach_hooks(model)
 
     @property
     def one_pass(self) -> bool:
@@ -61,15 +61,20 @@ class PerExampleGradients:
         Returns:
             float64, flat over the trainable parameters; zeros for an empty batch.
         """
-        total = torch.zeros(self._num_trained(), dtype=torch.float64, device=self._sum_device())
+        total: Tensor | None = None
         for start in range(0, _rows(batch), self._max_physical_batch):
-            part = {name: column[start : start + self._max_physical_batch] for name, column in batch.items()}
-            found = self._contributions(part)
-            if found is None:
-                total += clipped_sum(self._gradients(part), clip_norm)
-            else:
-                found.add_weighted_sum(clip_factors(found.squared_norms, clip_norm), total)
-        return total
+            part = self._clipped(
+                {name: column[start : start + self._max_physical_batch] for name, column in batch.items()}, clip_norm
+            )
+            total = part if total is None else total.add_(part)
+        return self._zeros() if total is None else total
+
+    def _clipped(self, batch: Batch, clip_norm: float) -> Tensor:
+        """The clipped sum of rows that are worked on at once."""
+        found = self._contributions(batch)
+        if found is None:
+            return clipped_sum(self._gradients(batch), clip_norm)
+        return found.weighted_sum(clip_factors(found.squared_norms, clip_norm))
 
     def contributions(self, batch: Batch, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         """What some rows of a batch contribute to its sum before clipping, by the way that training takes.
@@ -81,12 +86,8 @@ class PerExampleGradients:
         if found is None:
             flat = torch.cat([gradient[list(rows)].flatten(1) for gradient in self._gradients(batch)], 1)
             return flat, flat.to(torch.float64).square().sum(1)
-        sums = torch.zeros((len(rows), self._num_trained()), dtype=torch.float64, device=self._sum_device())
-        for row, total in zip(rows, sums, strict=True):
-            one = torch.zeros_like(found.squared_norms)
-            one[row] = 1.0
-            found.add_weighted_sum(one, total)
-        return sums, found.squared_norms[list(rows)]
+        alone = torch.eye(_rows(batch), dtype=torch.float64, device=found.squared_norms.device)[list(rows)]
+        return torch.stack([found.weighted_sum(row) for row in alone]), found.squared_norms[list(rows)]
 
     def _contributions(self, batch: Batch) -> Contributions | None:
         """The rows' gradients by one pass; ``None`` where the model does not allow it."""
@@ -94,7 +95,7 @@ class PerExampleGradients:
             return None
         try:
             return self._ghost.contributions(lambda: self._task.loss(self._model, batch), _rows(batch))
-        except NotCovered:
+        except NotCoveredError:
             self._ghost, self._hooks = None, _attach_hooks(self._model)
             return None
 
@@ -120,8 +121,9 @@ class PerExampleGradients:
             )
         return gradient.detach().to(self._sum_device())
 
-    def _num_trained(self) -> int:
-        return sum(parameter.numel() for parameter in self._trained)
+    def _zeros(self) -> Tensor:
+        size = sum(parameter.numel() for parameter in self._trained)
+        return torch.zeros(size, dtype=torch.float64, device=self._sum_device())
 
     def _sum_device(self) -> torch.device:
         """The parameters' device; the CPU for MPS, which has no float64."""

@@ -24,11 +24,11 @@ def probe_isolation(task: Task, model: nn.Module, examples: Examples) -> None:
     """Refuse a model or loss whose per-record gradients are not those of the record alone.
 
     In float64, the gradients and norms that training would clip and sum for records of a batch are compared
-    with autograd's for each record in a batch of its own. They agree to about 1e-15 where records are isolated and the layers'
-    gradient rules are right; batch normalisation, losses weighted over the batch and layers without a right
-    rule differ by 1e-2 and more. It is done at batches of 2, 5 and up to 256 rows, since coupling
-    may begin with the size, and at perturbed weights too, since a gate that starts at zero hides what is
-    behind it. A training pass that changes any parameter or buffer is refused. Dropout is switched off.
+    with autograd's for each record in a batch of its own. They agree to about 1e-15 where records are isolated
+    and the layers' gradient rules are right; batch normalisation, losses weighted over the batch and layers
+    without a right rule differ by 1e-2 and more. It is done at batches of 2, 5 and up to 256 rows, since
+    coupling may begin with the size, and at perturbed weights too, since a gate that starts at zero hides what
+    is behind it. A training pass that changes any parameter or buffer is refused. Dropout is switched off.
 
     A probe is evidence and no proof: it sees the rows, sizes and weights that it tries.
 

@@ -82,7 +82,7 @@ def release(clipped: Tensor, plan: PrivacyPlan, randomness: Randomness, *, out: 
     released = torch.empty_like(clipped) if out is None else out
     dtype = torch.float64 if plan.noise_precision is NoisePrecision.FLOAT64 else torch.float32
     # In slices, so that noise is added while it is still in the cache.
-    for result, part in zip(released.split(_SLICE), clipped.split(_SLICE), strict=True):
+    for result, part in zip(torch.split(released, _SLICE), torch.split(clipped, _SLICE), strict=True):
         noise = randomness.normal(len(part), dtype).to(part.device)
         result.copy_(torch.add(part, noise, alpha=plan.noise_std).div_(plan.nominal_batch))
     return released

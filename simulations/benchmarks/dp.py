@@ -65,7 +65,11 @@ class _Transformer(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tokens, self.blocks, self.head = nn.Embedding(100, 64), nn.Sequential(_Block(64), _Block(64)), nn.Linear(64, 10)
+        self.tokens, self.blocks, self.head = (
+            nn.Embedding(100, 64),
+            nn.Sequential(_Block(64), _Block(64)),
+            nn.Linear(64, 10),
+        )
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.head(self.blocks(self.tokens(inputs)).mean(1))
@@ -146,9 +150,9 @@ def _compare(name: str, case: _Case, turns: int) -> None:
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(turns + 2):
         for way, run in ways.items():
-            started = time.perf_counter()
+            started = time.process_time()
             run()
-            seconds[way].append((time.perf_counter() - started) / case.steps)
+            seconds[way].append((time.process_time() - started) / case.steps)
     median = {way: statistics.median(taken[2:]) for way, taken in seconds.items()}
     numbers = sum(p.numel() for p in task.build_model().parameters())
     print(f"\n{name}: {numbers:,} parameters, batch {case.batch}; medians of {turns} turns of {case.steps} steps")
@@ -240,9 +244,9 @@ def _normals(dtype: torch.dtype, size: int = 2**20) -> float:
     randomness = SecureRandomness()
     taken = []
     for _ in range(15):
-        started = time.perf_counter()
+        started = time.process_time()
         randomness.normal(size, dtype)
-        taken.append(time.perf_counter() - started)
+        taken.append(time.process_time() - started)
     return size / statistics.median(taken)
 
 
