@@ -23,9 +23,10 @@ class Contributions:
         squared_norms: Of every record's gradient over all its parameters, float64, shape ``(n,)``.
     """
 
-    def __init__(self, shares: Sequence[Share], offsets: Mapping[nn.Parameter, int], zeros: Tensor) -> None:
+    def __init__(self, shares: Sequence[Share], offsets: Mapping[Tensor, int], zeros: Tensor) -> None:
         self._shares = shares
         self._offsets = offsets
+        self._dtype = next(iter(offsets)).dtype
         self.squared_norms: Tensor = sum((share.squared_norms() for share in shares), start=zeros)
 
     @torch.no_grad()
@@ -33,18 +34,20 @@ class Contributions:
         """The sum over records of factor times gradient.
 
         Guarantee:
-            A record whose squared norm is not finite adds exactly zero, whatever its factor.
+            A record whose gradient is not finite, and whose factor is therefore 0, adds exactly zero.
 
         Args:
             factors: In [0, 1], float64, shape ``(n,)``.
 
         Returns:
-            Flat over the trainable parameters, float64, new.
+            Flat over the trainable parameters, in their number type, new.
         """
-        self._blank_broken()
-        factors = _narrowed(factors, next(iter(self._offsets)).dtype)
+        if not float(factors.min()) >= torch.finfo(self._dtype).tiny:
+            factors = self._without_broken(factors)
+        else:
+            factors = factors.to(self._dtype)
         size = sum(parameter.numel() for parameter in self._offsets)
-        total = torch.empty(size, dtype=torch.float64, device=factors.device)
+        total = torch.empty(size, dtype=self._dtype, device=factors.device)
         missing = dict(self._offsets)
         for share in self._shares:
             for parameter, part in share.weighted_sums(factors):
@@ -54,17 +57,13 @@ class Contributions:
             total[start : start + parameter.numel()] = 0.0
         return total
 
-    def _blank_broken(self) -> None:
+    def _without_broken(self, factors: Tensor) -> Tensor:
+        """Blank records that are not finite. Factors that the model's type cannot hold stay float64."""
         broken = torch.nonzero(~torch.isfinite(self.squared_norms)).squeeze(1)
         if len(broken):
             for share in self._shares:
                 share.blank(broken)
-
-
-def _narrowed(factors: Tensor, dtype: torch.dtype) -> Tensor:
-    """Factors in the model's type; as they are where one, of a huge gradient, would lose its precision there."""
-    tiny = torch.where(factors > 0.0, factors, 1.0).min() < torch.finfo(dtype).tiny
-    return factors if bool(tiny) else factors.to(dtype)
+        return factors
 
 
 class GhostGradients:
@@ -76,7 +75,7 @@ class GhostGradients:
 
     def __init__(self, model: nn.Module, rules: Mapping[nn.Module, Rule]) -> None:
         self._notes: list[_Note] | None = None
-        self._offsets: dict[nn.Parameter, int] = {}
+        self._offsets: dict[Tensor, int] = {}
         end = 0
         for parameter in model.parameters():
             if parameter.requires_grad:

@@ -59,7 +59,7 @@ def _plain_embedding(module: nn.Embedding) -> bool:
     return settings == (None, None) and not module.scale_grad_by_freq and not module.sparse
 
 
-def _trained(parameter: nn.Parameter | None) -> TypeGuard[nn.Parameter]:
+def _trained(parameter: Tensor | None) -> TypeGuard[Tensor]:
     return parameter is not None and parameter.requires_grad
 
 

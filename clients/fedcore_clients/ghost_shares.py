@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 _PIECE = 2**18
 """Numbers of a layer worked on at once, where that is a choice: about a core's second-level cache."""
@@ -37,7 +37,7 @@ class Share(Protocol):
     def squared_norms(self) -> Tensor:
         """Squared Euclidean norm for each record, float64, shape ``(n,)``."""
 
-    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[nn.Parameter, Tensor]]:
+    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """For each parameter the sum over records of factor times gradient, with the parameter's number of elements.
 
         Args:
@@ -55,7 +55,7 @@ class Written:
         gradients: Shape ``(n, ...)``.
     """
 
-    def __init__(self, parameter: nn.Parameter, gradients: Tensor) -> None:
+    def __init__(self, parameter: Tensor, gradients: Tensor) -> None:
         self._parameter = parameter
         self._gradients = gradients.flatten(1)
 
@@ -63,7 +63,7 @@ class Written:
         """See `Share`."""
         return _squares(self._gradients)
 
-    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[nn.Parameter, Tensor]]:
+    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Share`."""
         yield self._parameter, factors @ self._gradients.to(factors.dtype)
 
@@ -79,7 +79,7 @@ class OuterProduct:
     squared norm is ``‖δ‖² (‖a‖² + 1)``.
     """
 
-    def __init__(self, weight: nn.Parameter, bias: nn.Parameter | None, call: Call) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, call: Call) -> None:
         self._weight, self._bias, self._call = weight, bias, call
 
     def squared_norms(self) -> Tensor:
@@ -88,13 +88,17 @@ class OuterProduct:
         inputs = _squares(self._call.inputs) if self._weight.requires_grad else 0.0
         return _squares(self._call.gradient) * (inputs + factor)
 
-    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[nn.Parameter, Tensor]]:
+    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Share`."""
-        weighted = (self._call.gradient * factors[:, None]).to(self._call.gradient.dtype)
+        inputs, gradient = self._call.inputs, self._call.gradient
         if self._weight.requires_grad:
-            yield self._weight, weighted.mT @ self._call.inputs
+            if inputs.numel() < gradient.numel():
+                inputs = _weighted(inputs, factors)
+            else:
+                gradient = _weighted(gradient, factors)
+            yield self._weight, gradient.mT @ inputs
         if self._bias is not None and self._bias.requires_grad:
-            yield self._bias, weighted.sum(0)
+            yield self._bias, factors @ self._call.gradient.to(factors.dtype)
 
     def blank(self, records: Tensor) -> None:
         """See `Share`."""
@@ -134,7 +138,7 @@ class Product:
         matrices: Gives ``D`` and ``A`` for the rows of a call, each of shape ``(rows, groups, positions, ·)``.
     """
 
-    def __init__(self, parameter: nn.Parameter, calls: list[Call], matrices: Matrices, sizes: Sizes) -> None:
+    def __init__(self, parameter: Tensor, calls: list[Call], matrices: Matrices, sizes: Sizes) -> None:
         self._parameter = parameter
         self._calls, self._matrices, self._sizes = calls, matrices, sizes
 
@@ -142,11 +146,11 @@ class Product:
         """See `Share`."""
         return torch.cat([_gram_norms(*pair) for _, pair in self._pairs()])
 
-    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[nn.Parameter, Tensor]]:
+    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Share`."""
         total = torch.zeros((), dtype=self._parameter.dtype, device=self._parameter.device)
         for rows, (gradients, inputs) in self._pairs():
-            weighted = (gradients * factors[rows, None, None, None]).to(inputs.dtype)
+            weighted = _weighted(gradients, factors[rows])
             total = torch.bmm(_joined(weighted).mT, _joined(inputs)).add_(total)
         yield self._parameter, total
 
@@ -175,7 +179,7 @@ class Product:
 class LookedUp:
     """The gradient of an embedding: each token's output gradient goes to the token's row."""
 
-    def __init__(self, parameter: nn.Parameter, tokens: Tensor, gradients: Tensor) -> None:
+    def __init__(self, parameter: Tensor, tokens: Tensor, gradients: Tensor) -> None:
         self._parameter = parameter
         self._tokens, self._gradients = tokens, gradients
 
@@ -189,9 +193,9 @@ class LookedUp:
         squared = _squares(summed)
         return squared.new_zeros(n).index_add_(0, keys // len(self._parameter), squared)
 
-    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[nn.Parameter, Tensor]]:
+    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Share`."""
-        weighted = (self._gradients * factors[:, None, None]).to(self._gradients.dtype).flatten(0, 1)
+        weighted = _weighted(self._gradients, factors).flatten(0, 1)
         total = weighted.new_zeros(self._parameter.shape)
         yield self._parameter, total.index_add_(0, self._tokens.flatten(), weighted)
 
@@ -200,9 +204,15 @@ class LookedUp:
         self._gradients = self._gradients.index_fill(0, records, 0.0)
 
 
+def _weighted(rows: Tensor, factors: Tensor) -> Tensor:
+    """Each row times its factor, in the rows' type."""
+    return (rows * factors.view(-1, *(1 for _ in rows.shape[1:]))).to(rows.dtype)
+
+
 def _squares(vectors: Tensor) -> Tensor:
     """Squared norms along the last dimension, in float64."""
-    return torch.linalg.vector_norm(vectors, dim=-1, dtype=torch.float64).square()
+    norms: Tensor = torch.linalg.vector_norm(vectors, dim=-1, dtype=torch.float64)
+    return norms.square()
 
 
 def _gram_norms(gradients: Tensor, inputs: Tensor) -> Tensor:
@@ -220,7 +230,7 @@ def _stacked(pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return torch.cat([pair[0] for pair in pairs], 2), torch.cat([pair[1] for pair in pairs], 2)
 
 
-def product_share(parameter: nn.Parameter, calls: list[Call], matrices: Matrices, sizes: Sizes) -> Share:
+def product_share(parameter: Tensor, calls: list[Call], matrices: Matrices, sizes: Sizes) -> Share:
     """The share of a weight, written down where that is no dearer than its matrices."""
     product = Product(parameter, calls, matrices, sizes)
     return product.written() if sizes.worth_writing else product

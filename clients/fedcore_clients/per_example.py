@@ -59,14 +59,15 @@ class PerExampleGradients:
             batch: Any number of rows, none included.
 
         Returns:
-            float64, flat over the trainable parameters; zeros for an empty batch.
+            Flat over the trainable parameters, zeros for an empty batch; in the model's number type where the
+            rows are worked on at once by one pass, else float64.
         """
         total: Tensor | None = None
         for start in range(0, _rows(batch), self._max_physical_batch):
             part = self._clipped(
                 {name: column[start : start + self._max_physical_batch] for name, column in batch.items()}, clip_norm
             )
-            total = part if total is None else total.add_(part)
+            total = part if total is None else total.to(torch.float64).add_(part)
         return self._zeros() if total is None else total
 
     def _clipped(self, batch: Batch, clip_norm: float) -> Tensor:

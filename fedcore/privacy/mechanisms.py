@@ -39,8 +39,9 @@ def clip_factors(squared_norms: Tensor, clip_norm: float) -> Tensor:
     Returns:
         Factors in [0, 1], float64, shape ``(n,)``.
     """
-    factors = (clip_norm / squared_norms.sqrt().clamp(min=clip_norm)).to(torch.float64)
-    return torch.where(torch.isfinite(squared_norms), factors, torch.zeros_like(factors))
+    norms = squared_norms.to(torch.float64).sqrt()
+    # Over an infinite norm the factor is 0 by itself.
+    return torch.nan_to_num_(clip_norm / norms.clamp_(min=clip_norm), nan=0.0)
 
 
 def clipped_sum(gradients: list[Tensor], clip_norm: float) -> Tensor:
@@ -70,16 +71,16 @@ def release(clipped: Tensor, plan: PrivacyPlan, randomness: Randomness, *, out: 
 
     Guarantee:
         The one release of a step; see `PrivacyPlan`. An empty batch is released like any other. The noise is
-        drawn in the plan's `noise_precision`, and added in float64.
+        drawn in the plan's `noise_precision`, and added in the wider type of noise and sum.
 
     Args:
-        clipped: From `clipped_sum`, or zeros for an empty batch; float64, shape ``(d,)``.
+        clipped: The clipped sum, or zeros for an empty batch; shape ``(d,)``.
         out: Where to write the result, rounded to its type; shape ``(d,)``. New and float64 by default.
 
     Returns:
         `out`; by default float64 on the device of `clipped`.
     """
-    released = torch.empty_like(clipped) if out is None else out
+    released = torch.empty_like(clipped, dtype=torch.float64) if out is None else out
     dtype = torch.float64 if plan.noise_precision is NoisePrecision.FLOAT64 else torch.float32
     # In slices, so that noise is added while it is still in the cache.
     for result, part in zip(torch.split(released, _SLICE), torch.split(clipped, _SLICE), strict=True):

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algori
 from torch import Tensor
 
 _TO_UNIT = 2.0**-53
-_BLOCK = 8192
+_BLOCK = 16384
 """Pairs of normals made at once: as many as keep all buffers of a block in a core's second-level cache."""
 _SLACK = 15
 """Bytes that ``CipherContext.update_into`` wants beyond its input: a block of AES less one."""
@@ -64,7 +64,7 @@ class SecureRandomness:
         if dtype not in self._blocks:
             self._blocks[dtype] = _PairBlock(dtype)
         drawn = torch.empty(size + size % 2, dtype=dtype)
-        for part in drawn.split(2 * _BLOCK):
+        for part in torch.split(drawn, 2 * _BLOCK):
             self._blocks[dtype].fill(part, self._keystream)
         return drawn[:size]
 

@@ -57,7 +57,8 @@ class _Block(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         normed = self.first(inputs)
         inputs = inputs + self.attention(normed, normed, normed, need_weights=False)[0]
-        return inputs + self.narrow(functional.gelu(self.wide(self.second(inputs))))
+        added: Tensor = self.narrow(functional.gelu(self.wide(self.second(inputs))))
+        return inputs + added
 
 
 class _Transformer(nn.Module):
@@ -72,7 +73,8 @@ class _Transformer(nn.Module):
         )
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.head(self.blocks(self.tokens(inputs)).mean(1))
+        logits: Tensor = self.head(self.blocks(self.tokens(inputs)).mean(1))
+        return logits
 
 
 class _Recurrent(nn.Module):
@@ -83,7 +85,8 @@ class _Recurrent(nn.Module):
         self.tokens, self.cells, self.head = nn.Embedding(100, 32), DPLSTM(32, 64, batch_first=True), nn.Linear(64, 10)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.head(self.cells(self.tokens(inputs))[0][:, -1])
+        logits: Tensor = self.head(self.cells(self.tokens(inputs))[0][:, -1])
+        return logits
 
 
 @dataclass(frozen=True)
@@ -182,7 +185,11 @@ def _fedcore(task: _Task, precision: str) -> Callable[[], None]:
     local = LocalModel(task, plan, torch.device("cpu"))
     client = Client(name="c", training=task.load_data(None), held_out=None)
     request = TrainRequest(round=1, attempt=0, cohort=("c",), parameters=local.parameters.clone())
-    return lambda: train_locally(local, client, request) and None
+
+    def run() -> None:
+        train_locally(local, client, request)
+
+    return run
 
 
 def _plain(task: _Task) -> Callable[[], None]:
@@ -206,13 +213,14 @@ def _opacus_ghost(task: _Task) -> Callable[[], None]:
 
 
 def _private(kind: type[DPOptimizer], task: _Task, model: nn.Module) -> torch.optim.Optimizer:
-    return kind(
+    optimizer: torch.optim.Optimizer = kind(
         torch.optim.SGD(model.parameters(), lr=_LEARNING_RATE),
         noise_multiplier=_NOISE_MULTIPLIER,
         max_grad_norm=_CLIP_NORM,
         expected_batch_size=task._case.batch,
         loss_reduction="sum",
     )
+    return optimizer
 
 
 def _steps(
