@@ -113,7 +113,8 @@ def _convolution_matrices(module: nn.Conv1d | nn.Conv2d) -> Callable[[Call], tup
     top, left = _pair(module.padding, 0)
 
     def matrices(call: Call) -> tuple[Tensor, Tensor]:
-        images = functional.pad(call.inputs, (left, left, top, top)).contiguous()
+        images = functional.pad(call.inputs, (left, left, top, top)) if top or left else call.inputs
+        images = images.contiguous()
         rows, channels, (height, width) = len(images), images.shape[1], call.gradient.shape[2:]
         record, plane, line, _ = images.stride()
         # Overlapping windows; copied by reshape several times faster than by torch's im2col.

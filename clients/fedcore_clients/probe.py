@@ -71,7 +71,7 @@ def _compare(
     except Exception as error:
         raise PrivacyError(
             f"per-record gradients of this model cannot be computed ({type(error).__name__}: {error}); "
-            "use layers that Opacus supports"
+            "use layers that fedcore or Opacus has a rule for"
         ) from error
     if any(not torch.equal(old, new) for old, new in zip(before, (*model.parameters(), *model.buffers()), strict=True)):
         raise PrivacyError(

@@ -41,7 +41,7 @@ class NoiseKind(StrEnum):
 
 
 class NoisePrecision(StrEnum):
-    """The number type in which noise is drawn; it is added in float64 in any case."""
+    """The number type in which noise is drawn; it is added in the wider type of noise and sum."""
 
     FLOAT64 = "float64"
     FLOAT32 = "float32"

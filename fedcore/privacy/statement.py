@@ -127,10 +127,10 @@ def _public(plan: PrivacyPlan) -> list[str]:
 
 
 def _numerics(plan: PrivacyPlan) -> str:
-    drawn = f"noise drawn in {plan.noise_precision.value} and added in float64"
     return (
-        "gradients in the model's number type; norms, clipping factors and sums over batches in float64; "
-        f"{drawn}, then rounded to the model's type; floating-point attacks on continuous noise are not covered"
+        "norms and clipping factors in float64; gradients and their sum in the model's number type; noise drawn in "
+        f"{plan.noise_precision.value}, added in the wider of the two types, then rounded to the model's; "
+        "floating-point attacks on continuous noise are not covered"
     )
 
 

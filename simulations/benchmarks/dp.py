@@ -1,9 +1,9 @@
 """What record-level privacy costs a training step: fedcore against plain SGD and against Opacus, in one run.
 
 Every way takes the same steps on the same batch, on one core; the ways take turns, so that a busy machine slows
-all, and medians are compared. Of fedcore the whole client-round is measured (load, batch, clipped sum, noise,
-optimizer, difference), as it is in a simulation and a deployment. The batch is fixed by a client of that many rows
-at sampling rate 1. Run ``python simulations/benchmarks/dp.py``, with ``--help`` for less.
+all, and medians of processor time are compared. Of fedcore the whole client-round is measured (load, batch, clipped
+sum, noise, optimizer, difference), as it is in a simulation and a deployment. The batch is fixed by a client of that
+many rows at sampling rate 1. Run ``python simulations/benchmarks/dp.py``, with ``--help`` for less.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ with warnings.catch_warnings():
 
 _LEARNING_RATE, _CLIP_NORM, _NOISE_MULTIPLIER = 0.1, 1.0, 1.0
 _PLAIN, _HOOKS, _GHOST = "plain SGD", "Opacus hooks", "Opacus ghost"
-_FLOAT64, _FLOAT32 = "fedcore, float64 noise", "fedcore, float32 noise"
+_OPEN, _FLOAT64, _FLOAT32 = "fedcore, no privacy", "fedcore, float64 noise", "fedcore, float32 noise"
 
 
 class _Net(nn.Sequential):
@@ -145,8 +146,9 @@ def _compare(name: str, case: _Case, turns: int) -> None:
     task = _Task(case)
     ways = {
         _PLAIN: _plain(task),
-        _FLOAT64: _fedcore(task, "float64"),
-        _FLOAT32: _fedcore(task, "float32"),
+        _OPEN: _fedcore(task, {}),
+        _FLOAT64: _fedcore(task, _privacy(case) | {"noise-precision": "float64"}),
+        _FLOAT32: _fedcore(task, _privacy(case) | {"noise-precision": "float32"}),
         _HOOKS: _opacus_hooks(task),
         _GHOST: _opacus_ghost(task),
     }
@@ -161,25 +163,29 @@ def _compare(name: str, case: _Case, turns: int) -> None:
     print(f"\n{name}: {numbers:,} parameters, batch {case.batch}; medians of {turns} turns of {case.steps} steps")
     for way, value in median.items():
         ratios = f"{value / median[_PLAIN]:5.2f} x plain   {median[_HOOKS] / value:5.2f} x as fast as Opacus hooks"
-        print(f"  {way:24}{1000 * value:8.2f} ms a step   {ratios}   {median[_GHOST] / value:5.2f} x as fast as ghost")
+        print(f"  {way:23}{1000 * value:8.2f} ms a step   {ratios}   {median[_GHOST] / value:5.2f} x as fast as ghost")
 
 
-def _fedcore(task: _Task, precision: str) -> Callable[[], None]:
+def _privacy(case: _Case) -> dict[str, Any]:
+    return {
+        "unit": "record",
+        "noise-multiplier": _NOISE_MULTIPLIER,
+        "clip-norm": _CLIP_NORM,
+        "sampling-rate": 1.0,
+        "nominal-batch": float(case.batch),
+        "steps-per-round": case.steps,
+    }
+
+
+def _fedcore(task: _Task, privacy: dict[str, Any]) -> Callable[[], None]:
     case = task._case
+    training = {"batch-size": case.batch, "local-epochs": case.steps, "max-physical-batch": case.batch}
     plan = RunPlan.from_mapping(
         {
             "task": {"name": "benchmark"},
             "federation": {"clients": 1, "weighting": "uniform"},
-            "training": {"learning-rate": _LEARNING_RATE, "device": "cpu", "max-physical-batch": case.batch},
-            "privacy": {
-                "unit": "record",
-                "noise-multiplier": _NOISE_MULTIPLIER,
-                "clip-norm": _CLIP_NORM,
-                "sampling-rate": 1.0,
-                "nominal-batch": float(case.batch),
-                "steps-per-round": case.steps,
-                "noise-precision": precision,
-            },
+            "training": {"learning-rate": _LEARNING_RATE, "device": "cpu", **training},
+            "privacy": privacy,
         }
     )
     local = LocalModel(task, plan, torch.device("cpu"))
