@@ -1,29 +1,36 @@
-"""Gradients of every record by itself, by Opacus' hooks on the user's own module.
+"""Clipped sums of every record's gradient: in one pass where the layers allow it, by Opacus' hooks otherwise.
 
-Only the hooks are used. `PrivacyEngine.make_private` derives sampling rate, divisor and number of steps
-from the data set, which voids the guarantee that it reports; here all three are the plan's.
+Of Opacus only the hooks are used. `PrivacyEngine.make_private` derives sampling rate, divisor and number of
+steps from the data set, which voids the guarantee that it reports; here all three are the plan's.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from fedcore.errors import PrivacyError
 from fedcore.examples import Batch
-from fedcore.privacy.mechanisms import clipped_sum
+from fedcore.privacy.mechanisms import clip_factors, clipped_sum
 from fedcore.task import Task
+from fedcore_clients.ghost import Contributions, GhostGradients, NotCoveredError
+from fedcore_clients.ghost_rules import rules_of
 
 
 class PerExampleGradients:
     """Computes clipped sums of per-record gradients of one model.
 
+    The way is chosen by the model's layers, once: `fedcore_clients.ghost` where every layer with trainable
+    parameters has a rule, else Opacus' hooks. A model that calls a layer in an unforeseen way (packed
+    sequences, rows in another than the first dimension) changes to the hooks for good when it is first met.
+
     Args:
-        model: Gets Opacus' hooks; its names and its state dictionary stay as they are.
-        max_physical_batch: Rows whose gradients are held at once.
+        model: Gets forward hooks; its names and its state dictionary stay as they are.
+        max_physical_batch: Rows that are worked on at once.
     """
 
     def __init__(self, task: Task, model: nn.Module, *, max_physical_batch: int) -> None:
@@ -31,36 +38,74 @@ class PerExampleGradients:
         self._model = model
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._max_physical_batch = max_physical_batch
-        self._hooks = _attach_hooks(model)
+        # MPS has no float64, in which norms are summed.
+        rules = None if self._trained[0].device.type == "mps" else rules_of(model)
+        self._ghost = GhostGradients(model, rules) if rules else None
+        self._hooks = None if rules else _attach_hooks(model)
+
+    @property
+    def one_pass(self) -> bool:
+        """Whether the way without Opacus is taken."""
+        return self._ghost is not None
 
     def clipped_sum(self, batch: Batch, clip_norm: float) -> Tensor:
         """Sum of the clipped gradients of the rows of `batch`.
+
+        Guarantee:
+            A row contributes at most `clip_norm` in Euclidean norm, up to rounding in the model's number
+            type, and exactly zero where its gradient is not finite.
 
         Args:
             batch: Any number of rows, none included.
 
         Returns:
-            float64, flat over the trainable parameters; zeros for an empty batch.
+            Flat over the trainable parameters, zeros for an empty batch; in the model's number type where the
+            rows are worked on at once by one pass, else float64.
         """
-        size = len(next(iter(batch.values())))
-        total = torch.zeros(
-            sum(parameter.numel() for parameter in self._trained),
-            dtype=torch.float64,
-            device=self._sum_device(),
-        )
-        for start in range(0, size, self._max_physical_batch):
-            rows = slice(start, start + self._max_physical_batch)
-            gradients = self.gradients({name: column[rows] for name, column in batch.items()})
-            total += clipped_sum(gradients, clip_norm)
-        return total
+        total: Tensor | None = None
+        for start in range(0, _rows(batch), self._max_physical_batch):
+            part = self._clipped(
+                {name: column[start : start + self._max_physical_batch] for name, column in batch.items()}, clip_norm
+            )
+            total = part if total is None else total.to(torch.float64).add_(part)
+        return self._zeros() if total is None else total
 
-    def gradients(self, batch: Batch) -> list[Tensor]:
-        """Per-record gradients, one tensor of shape ``(n, *parameter shape)`` for each trainable parameter."""
+    def _clipped(self, batch: Batch, clip_norm: float) -> Tensor:
+        """The clipped sum of rows that are worked on at once."""
+        found = self._contributions(batch)
+        if found is None:
+            return clipped_sum(self._gradients(batch), clip_norm)
+        return found.weighted_sum(clip_factors(found.squared_norms, clip_norm))
+
+    def contributions(self, batch: Batch, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """What some rows of a batch contribute to its sum before clipping, by the way that training takes.
+
+        Returns:
+            Their gradients, shape ``(len(rows), parameters)``, and their squared norms, float64.
+        """
+        found = self._contributions(batch)
+        if found is None:
+            flat = torch.cat([gradient[list(rows)].flatten(1) for gradient in self._gradients(batch)], 1)
+            return flat, flat.to(torch.float64).square().sum(1)
+        alone = torch.eye(_rows(batch), dtype=torch.float64, device=found.squared_norms.device)[list(rows)]
+        return torch.stack([found.weighted_sum(row) for row in alone]), found.squared_norms[list(rows)]
+
+    def _contributions(self, batch: Batch) -> Contributions | None:
+        """The rows' gradients by one pass; ``None`` where the model does not allow it."""
+        if self._ghost is None:
+            return None
+        try:
+            return self._ghost.contributions(lambda: self._task.loss(self._model, batch), _rows(batch))
+        except NotCoveredError:
+            self._ghost, self._hooks = None, _attach_hooks(self._model)
+            return None
+
+    def _gradients(self, batch: Batch) -> list[Tensor]:
+        """Per-record gradients by hooks, of shape ``(n, *parameter shape)`` for each trainable parameter."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Full backward hook is firing")
             self._task.loss(self._model, batch).sum().backward()  # type: ignore[no-untyped-call]
-        size = len(next(iter(batch.values())))
-        return [self._take(parameter, size) for parameter in self._trained]
+        return [self._take(parameter, _rows(batch)) for parameter in self._trained]
 
     def _take(self, parameter: nn.Parameter, size: int) -> Tensor:
         """Take a parameter's per-record gradients from it."""
@@ -77,10 +122,18 @@ class PerExampleGradients:
             )
         return gradient.detach().to(self._sum_device())
 
+    def _zeros(self) -> Tensor:
+        size = sum(parameter.numel() for parameter in self._trained)
+        return torch.zeros(size, dtype=torch.float64, device=self._sum_device())
+
     def _sum_device(self) -> torch.device:
         """The parameters' device; the CPU for MPS, which has no float64."""
         device = self._trained[0].device
         return torch.device("cpu") if device.type == "mps" else device
+
+
+def _rows(batch: Batch) -> int:
+    return len(next(iter(batch.values())))
 
 
 def _attach_hooks(model: nn.Module) -> object:

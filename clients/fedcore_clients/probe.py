@@ -23,12 +23,12 @@ _PERTURBATIONS = (0.0, 0.1, 0.5)
 def probe_isolation(task: Task, model: nn.Module, examples: Examples) -> None:
     """Refuse a model or loss whose per-record gradients are not those of the record alone.
 
-    In float64, the gradients that Opacus' hooks give for records of a batch are compared with autograd's for
-    each record in a batch of its own. They agree to about 1e-15 where records are isolated and the layers'
-    gradient rules are right; batch normalisation, losses weighted over the batch and layers that Opacus does
-    not understand differ by 1e-2 and more. It is done at batches of 2, 5 and up to 256 rows, since coupling
-    may begin with the size, and at perturbed weights too, since a gate that starts at zero hides what is
-    behind it. A training pass that changes any parameter or buffer is refused. Dropout is switched off.
+    In float64, the gradients and norms that training would clip and sum for records of a batch are compared
+    with autograd's for each record in a batch of its own. They agree to about 1e-15 where records are isolated
+    and the layers' gradient rules are right; batch normalisation, losses weighted over the batch and layers
+    without a right rule differ by 1e-2 and more. It is done at batches of 2, 5 and up to 256 rows, since
+    coupling may begin with the size, and at perturbed weights too, since a gate that starts at zero hides what
+    is behind it. A training pass that changes any parameter or buffer is refused. Dropout is switched off.
 
     A probe is evidence and no proof: it sees the rows, sizes and weights that it tries.
 
@@ -71,7 +71,7 @@ def _compare(
     except Exception as error:
         raise PrivacyError(
             f"per-record gradients of this model cannot be computed ({type(error).__name__}: {error}); "
-            "use layers that Opacus supports"
+            "use layers that fedcore or Opacus has a rule for"
         ) from error
     if any(not torch.equal(old, new) for old, new in zip(before, (*model.parameters(), *model.buffers()), strict=True)):
         raise PrivacyError(
@@ -98,18 +98,22 @@ def _batch_sizes(num_parameters: int) -> list[int]:
 
 
 def _gradients(task: Task, model: nn.Module, per_example: PerExampleGradients, rows: Examples) -> tuple[Tensor, Tensor]:
-    """Per-record gradients of some rows, from the whole batch and from batches of one; ``(compared, parameters)``."""
+    """Gradients of some rows and their norms, from the whole batch and from batches of one.
+
+    Both of shape ``(compared, parameters + 1)``. The former come by the very way that training takes.
+    """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    compared = torch.linspace(0, len(rows) - 1, min(_COMPARED, len(rows))).round().long()
-    together = torch.cat(
-        [gradient[compared].flatten(1) for gradient in per_example.gradients(rows.batch(slice(None)))], 1
-    )
+    compared = torch.linspace(0, len(rows) - 1, min(_COMPARED, len(rows))).round().long().tolist()
+    together, squared_norms = per_example.contributions(rows.batch(slice(None)), compared)
     alone = []
-    for row in compared.tolist():
+    for row in compared:
         loss = task.loss(model, rows.batch(slice(row, row + 1))).sum()
         gradients = torch.autograd.grad(loss, trained, allow_unused=True, materialize_grads=True)
         alone.append(torch.cat([gradient.flatten() for gradient in gradients]))
-    return together, torch.stack(alone)
+    # The norm is one more number to compare: it decides how much of the gradient counts.
+    by_itself = torch.stack(alone)
+    norms = by_itself.norm(dim=1, keepdim=True)
+    return torch.cat([together, squared_norms.sqrt()[:, None]], 1), torch.cat([by_itself, norms], 1)
 
 
 def _varied_rows(examples: Examples, size: int) -> Examples:

@@ -100,15 +100,16 @@ def _train_privately(
     if privacy is None or per_example is None:
         raise PlanError("private training needs a plan with a privacy unit")
     received = local.parameters.buffer.clone() if local.plan.training.proximal_mu else None
+    before = torch.empty_like(local.parameters.buffer)  # one for all steps: fresh memory costs more than the copy
     for _ in range(privacy.steps_per_round):
         rows = poisson_batch(len(client.training), privacy, randomness)
-        before = local.parameters.buffer.clone()
+        before.copy_(local.parameters.buffer)
         clipped = per_example.clipped_sum(client.training.batch(rows), privacy.clip_norm)
         if not torch.equal(before, local.parameters.buffer):
             raise PrivacyError(
                 "the model's forward pass changed its own parameters or buffers, which would be released without noise"
             )
-        local.gradient.copy_(release(clipped, privacy, randomness))
+        release(clipped, privacy, randomness, out=local.gradient)
         _step(local, optimizer, received)
 
 

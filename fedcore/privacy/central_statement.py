@@ -20,7 +20,7 @@ def central_claim(plan: CentralPrivacy) -> dict[str, Any]:
     """Who is protected, and compared with what."""
     words = "a client's updates count once a round, however many records and persons are behind them"
     return {
-        "unit": {"name": plan.unit.value, "definition": "one given client, with all of its rows,"},
+        "unit": {"name": plan.unit.value, "definition": "one given client with all of its rows"},
         "max_contribution": {"records_per_unit": None, "records_per_person": None, "words": words},
         "person": {"max_records": None, "epsilon": None, "delta": plan.delta},
         "neighbouring_relation": {"name": plan.relation.value, "definition": _RELATIONS[plan.relation]},
@@ -73,6 +73,8 @@ def central_reach() -> dict[str, Any]:
             "client": "need not be trusted with the guarantee of others: what it sends is clipped",
             "network": "not trusted with data",
         },
+        "numerics": "clipping, sum and noise in float64, then rounded to the model's type; floating-point attacks on "
+        "continuous noise are not covered",
     }
 
 

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from fedcore.privacy.noise import Randomness
-from fedcore.privacy.plan import PrivacyPlan
+from fedcore.privacy.plan import NoisePrecision, PrivacyPlan
+
+_SLICE = 2**16
 
 
 def poisson_batch(num_examples: int, plan: PrivacyPlan, randomness: Randomness) -> Tensor:
@@ -37,8 +39,9 @@ def clip_factors(squared_norms: Tensor, clip_norm: float) -> Tensor:
     Returns:
         Factors in [0, 1], float64, shape ``(n,)``.
     """
-    factors = (clip_norm / squared_norms.sqrt().clamp(min=clip_norm)).to(torch.float64)
-    return torch.where(torch.isfinite(squared_norms), factors, torch.zeros_like(factors))
+    norms = squared_norms.to(torch.float64).sqrt()
+    # Over an infinite norm the factor is 0 by itself.
+    return torch.nan_to_num_(clip_norm / norms.clamp_(min=clip_norm), nan=0.0)
 
 
 def clipped_sum(gradients: list[Tensor], clip_norm: float) -> Tensor:
@@ -63,17 +66,24 @@ def clipped_sum(gradients: list[Tensor], clip_norm: float) -> Tensor:
     return torch.cat([factors @ gradient for gradient in flat])
 
 
-def release(clipped: Tensor, plan: PrivacyPlan, randomness: Randomness) -> Tensor:
+def release(clipped: Tensor, plan: PrivacyPlan, randomness: Randomness, *, out: Tensor | None = None) -> Tensor:
     """Add the plan's noise to a clipped sum, and divide by the plan's public constant.
 
     Guarantee:
-        The one release of a step; see `PrivacyPlan`. An empty batch is released like any other.
+        The one release of a step; see `PrivacyPlan`. An empty batch is released like any other. The noise is
+        drawn in the plan's `noise_precision`, and added in the wider type of noise and sum.
 
     Args:
-        clipped: From `clipped_sum`, or zeros for an empty batch; float64, shape ``(d,)``.
+        clipped: The clipped sum, or zeros for an empty batch; shape ``(d,)``.
+        out: Where to write the result, rounded to its type; shape ``(d,)``. New and float64 by default.
 
     Returns:
-        float64, shape ``(d,)``, on the device of `clipped`.
+        `out`; by default float64 on the device of `clipped`.
     """
-    noise = randomness.normal(clipped.numel()).to(clipped.device)
-    return (clipped + plan.noise_std * noise) / plan.nominal_batch
+    released = torch.empty_like(clipped, dtype=torch.float64) if out is None else out
+    dtype = torch.float64 if plan.noise_precision is NoisePrecision.FLOAT64 else torch.float32
+    # In slices, so that noise is added while it is still in the cache.
+    for result, part in zip(torch.split(released, _SLICE), torch.split(clipped, _SLICE), strict=True):
+        noise = randomness.normal(len(part), dtype).to(part.device)
+        result.copy_(torch.add(part, noise, alpha=plan.noise_std).div_(plan.nominal_batch))
+    return released

@@ -44,6 +44,13 @@ class NoiseKind(StrEnum):
     TEST = "test"
 
 
+class NoisePrecision(StrEnum):
+    """The number type in which noise is drawn; it is added in the wider type of noise and sum."""
+
+    FLOAT64 = "float64"
+    FLOAT32 = "float32"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrivacyEvent:
     """One use of the data by the Poisson-subsampled Gaussian mechanism, as data.
@@ -99,6 +106,7 @@ class PrivacyPlan:
     delta: float
     noise: NoiseKind
     max_records_per_person: int | None = None
+    noise_precision: NoisePrecision = NoisePrecision.FLOAT64
 
     @classmethod
     def from_run_plan(cls, plan: RunPlan) -> PrivacyPlan | None:
@@ -124,6 +132,7 @@ class PrivacyPlan:
             delta=section.delta,
             noise=NoiseKind(section.noise),
             max_records_per_person=section.max_records_per_person,
+            noise_precision=NoisePrecision(section.noise_precision),
         )
 
     @property

@@ -101,8 +101,6 @@ def privacy_statement(
         "preprocessing": preprocessing,
         "public_data": "none",
         "rng": _rng(plan),
-        "numerics": "clipping, sum and noise in float64, then rounded to the model's type; floating-point attacks on "
-        "continuous noise are not covered",
         "verification": {"before_training": verification, "linter_warnings": list(warnings), "audit": "none"},
         "known_deviations": noted,
         "contact": contact,
@@ -118,7 +116,8 @@ def _particulars(
         against = {"delta_against_size": central_delta(plan, client_sizes)}
         return central_claim(plan) | against | central_mechanism(plan, event) | central_reach()
     against = {"delta_against_size": _delta_words(plan, client_sizes)}
-    return _claim(plan, event) | against | _mechanism(plan, event) | _reach(plan)
+    numerics = {"numerics": _numerics(plan)}
+    return _claim(plan, event) | against | _mechanism(plan, event) | _reach(plan) | numerics
 
 
 def _claim(plan: PrivacyPlan, event: PrivacyEvent) -> dict[str, Any]:
@@ -204,6 +203,14 @@ def _tuning(plan: PrivacyPlan | CentralPrivacy, event: PrivacyEvent, trials: int
 def _public(plan: PrivacyPlan) -> list[str]:
     sizes = [] if plan.relation is Relation.ADD_REMOVE else ["the number of records of each client"]
     return [*sizes, "the labels and the columns", "the vocabulary of every attribute", "the plan"]
+
+
+def _numerics(plan: PrivacyPlan) -> str:
+    return (
+        "norms and clipping factors in float64; gradients and their sum in the model's number type; noise drawn in "
+        f"{plan.noise_precision.value}, added in the wider of the two types, then rounded to the model's; "
+        "floating-point attacks on continuous noise are not covered"
+    )
 
 
 def _rng(plan: PrivacyPlan | CentralPrivacy) -> dict[str, Any]:

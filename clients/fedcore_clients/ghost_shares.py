@@ -1,0 +1,236 @@
+"""What each kind of layer contributes to per-record gradients, from its inputs and its outputs' gradients.
+
+A layer's weight gradient is a product of what came in and of the gradient of what went out. The norm of every
+record's gradient, and the weighted sum over records, follow from these two without writing the per-record
+gradients down (Goodfellow 2015, arXiv 1510.01799; Li et al. 2021, arXiv 2110.05679, section 4; Bu et al. 2022,
+arXiv 2210.00038, for the sum from the same pass). They are written down only where they are small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+_PIECE = 2**18
+"""Numbers of a layer worked on at once, where that is a choice: about a core's second-level cache."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of a layer: its input and the gradient of the summed loss with respect to its output, rows first."""
+
+    inputs: Tensor
+    gradient: Tensor
+
+    def blanked(self, records: Tensor) -> Call:
+        """The same call with zeros at these row numbers."""
+        return Call(self.inputs.index_fill(0, records, 0.0), self.gradient.index_fill(0, records, 0.0))
+
+
+class Share(Protocol):
+    """The part of one layer's parameters in every record's gradient."""
+
+    def squared_norms(self) -> Tensor:
+        """Squared Euclidean norm for each record, float64, shape ``(n,)``."""
+
+    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each parameter the sum over records of factor times gradient, with the parameter's number of elements.
+
+        Args:
+            factors: Shape ``(n,)``; in the model's number type, or in float64 where that cannot hold them.
+        """
+
+    def blank(self, records: Tensor) -> None:
+        """Make the gradients of the records at these row numbers zero, whatever they hold now."""
+
+
+class Written:
+    """Per-record gradients as they are, for parameters of which they are small.
+
+    Args:
+        gradients: Shape ``(n, ...)``.
+    """
+
+    def __init__(self, parameter: Tensor, gradients: Tensor) -> None:
+        self._parameter = parameter
+        self._gradients = gradients.flatten(1)
+
+    def squared_norms(self) -> Tensor:
+        """See `Share`."""
+        return _squares(self._gradients)
+
+    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `Share`."""
+        yield self._parameter, factors @ self._gradients.to(factors.dtype)
+
+    def blank(self, records: Tensor) -> None:
+        """See `Share`."""
+        self._gradients = self._gradients.index_fill(0, records, 0.0)
+
+
+class OuterProduct:
+    """Weight and bias of a linear layer that is called once with one vector a record.
+
+    The gradients are the outer product of output gradient and input, and the output gradient itself, so that the
+    squared norm is ``‖δ‖² (‖a‖² + 1)``.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, call: Call) -> None:
+        self._weight, self._bias, self._call = weight, bias, call
+
+    def squared_norms(self) -> Tensor:
+        """See `Share`."""
+        factor = 0.0 if self._bias is None or not self._bias.requires_grad else 1.0
+        inputs = _squares(self._call.inputs) if self._weight.requires_grad else 0.0
+        return _squares(self._call.gradient) * (inputs + factor)
+
+    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `Share`."""
+        inputs, gradient = self._call.inputs, self._call.gradient
+        if self._weight.requires_grad:
+            if inputs.numel() < gradient.numel():
+                inputs = _weighted(inputs, factors)
+            else:
+                gradient = _weighted(gradient, factors)
+            yield self._weight, gradient.mT @ inputs
+        if self._bias is not None and self._bias.requires_grad:
+            yield self._bias, factors @ self._call.gradient.to(factors.dtype)
+
+    def blank(self, records: Tensor) -> None:
+        """See `Share`."""
+        self._call = self._call.blanked(records)
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Sizes of a record's two matrices in a `Product`."""
+
+    groups: int
+    positions: int
+    outputs: int
+    inputs: int
+
+    @property
+    def numbers(self) -> int:
+        """Numbers in a record's two matrices."""
+        return self.groups * self.positions * (self.outputs + self.inputs)
+
+    @property
+    def worth_writing(self) -> bool:
+        """Whether a record's gradient takes no more room than the matrices that it is made of, give or take."""
+        return self.groups * self.outputs * self.inputs <= 2 * self.numbers
+
+
+Matrices = Callable[[Call], tuple[Tensor, Tensor]]
+
+
+class Product:
+    """A gradient that is, for each record and group, a product ``Dᵀ A`` of two matrices of `positions` rows.
+
+    ``D`` holds output gradients, `positions` × outputs, and ``A`` inputs, `positions` × inputs. The squared norm
+    is the inner product of ``D Dᵀ`` and ``A Aᵀ``, in float64, since its terms may cancel.
+
+    Args:
+        matrices: Gives ``D`` and ``A`` for the rows of a call, each of shape ``(rows, groups, positions, ·)``.
+    """
+
+    def __init__(self, parameter: Tensor, calls: list[Call], matrices: Matrices, sizes: Sizes) -> None:
+        self._parameter = parameter
+        self._calls, self._matrices, self._sizes = calls, matrices, sizes
+
+    def squared_norms(self) -> Tensor:
+        """See `Share`."""
+        return torch.cat([_gram_norms(*pair) for _, pair in self._pairs()])
+
+    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `Share`."""
+        total = torch.zeros((), dtype=self._parameter.dtype, device=self._parameter.device)
+        for rows, (gradients, inputs) in self._pairs():
+            weighted = _weighted(gradients, factors[rows])
+            total = torch.bmm(_joined(weighted).mT, _joined(inputs)).add_(total)
+        yield self._parameter, total
+
+    def blank(self, records: Tensor) -> None:
+        """See `Share`."""
+        self._calls = [call.blanked(records) for call in self._calls]
+
+    def written(self) -> Written:
+        """The same share with its per-record gradients written down."""
+        sizes = self._sizes
+        shape = (len(self._calls[0].inputs), sizes.groups, sizes.outputs, sizes.inputs)
+        written = self._calls[0].gradient.new_empty(shape)
+        for rows, (gradients, inputs) in self._pairs():
+            torch.bmm(gradients.flatten(0, 1).mT, inputs.flatten(0, 1), out=written[rows].flatten(0, 1))
+        return Written(self._parameter, written)
+
+    def _pairs(self) -> Iterator[tuple[slice, tuple[Tensor, Tensor]]]:
+        """Rows and their matrices, a piece after the other."""
+        step = max(1, _PIECE // self._sizes.numbers)
+        for start in range(0, len(self._calls[0].inputs), step):
+            rows = slice(start, start + step)
+            pairs = [self._matrices(Call(call.inputs[rows], call.gradient[rows])) for call in self._calls]
+            yield rows, pairs[0] if len(pairs) == 1 else _stacked(pairs)
+
+
+class LookedUp:
+    """The gradient of an embedding: each token's output gradient goes to the token's row."""
+
+    def __init__(self, parameter: Tensor, tokens: Tensor, gradients: Tensor) -> None:
+        self._parameter = parameter
+        self._tokens, self._gradients = tokens, gradients
+
+    def squared_norms(self) -> Tensor:
+        """See `Share`."""
+        n = len(self._tokens)
+        record = torch.arange(n, device=self._tokens.device)[:, None]
+        keys, place = torch.unique(self._tokens + record * len(self._parameter), return_inverse=True)
+        summed = self._gradients.new_zeros((len(keys), self._gradients.shape[-1]), dtype=torch.float64)
+        summed.index_add_(0, place.flatten(), self._gradients.flatten(0, 1).to(torch.float64))
+        squared = _squares(summed)
+        return squared.new_zeros(n).index_add_(0, keys // len(self._parameter), squared)
+
+    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `Share`."""
+        weighted = _weighted(self._gradients, factors).flatten(0, 1)
+        total = weighted.new_zeros(self._parameter.shape)
+        yield self._parameter, total.index_add_(0, self._tokens.flatten(), weighted)
+
+    def blank(self, records: Tensor) -> None:
+        """See `Share`."""
+        self._gradients = self._gradients.index_fill(0, records, 0.0)
+
+
+def _weighted(rows: Tensor, factors: Tensor) -> Tensor:
+    """Each row times its factor, in the rows' type."""
+    return (rows * factors.view(-1, *(1 for _ in rows.shape[1:]))).to(rows.dtype)
+
+
+def _squares(vectors: Tensor) -> Tensor:
+    """Squared norms along the last dimension, in float64."""
+    norms: Tensor = torch.linalg.vector_norm(vectors, dim=-1, dtype=torch.float64)
+    return norms.square()
+
+
+def _gram_norms(gradients: Tensor, inputs: Tensor) -> Tensor:
+    left, right = (matrix.flatten(0, 1).to(torch.float64) for matrix in (gradients, inputs))
+    inner = torch.bmm(left, left.mT).mul_(torch.bmm(right, right.mT)).sum((1, 2))
+    return inner.view(gradients.shape[:2]).sum(1).clamp_(min=0.0)
+
+
+def _joined(matrix: Tensor) -> Tensor:
+    """All records' positions one after the other: ``(groups, rows * positions, ·)``."""
+    return matrix.transpose(0, 1).flatten(1, 2)
+
+
+def _stacked(pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    return torch.cat([pair[0] for pair in pairs], 2), torch.cat([pair[1] for pair in pairs], 2)
+
+
+def product_share(parameter: Tensor, calls: list[Call], matrices: Matrices, sizes: Sizes) -> Share:
+    """The share of a weight, written down where that is no dearer than its matrices."""
+    product = Product(parameter, calls, matrices, sizes)
+    return product.written() if sizes.worth_writing else product
