@@ -2,13 +2,15 @@
 
 The order is fixed: signature, freshness, roster, policy; then the array is fetched and compared with what was
 signed; then the budget is charged; only then is data opened. What leaves was looked at once more and is signed.
+An update is also kept, and whoever asks for it again gets the same one: fresh noise each time could be averaged away.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -26,8 +28,9 @@ from fedcore.wire.replies import pack_name, pack_refusal
 from fedcore.wire.requests import unpack_cohort, unpack_plan, unpack_roster
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.egress import checked_reply
+from fedcore_clients.ledger.outbox import Outbox
 from fedcore_clients.policy.approvals import Approvals, Clock
-from fedcore_clients.policy.budget import Spending
+from fedcore_clients.policy.budget import Account
 from fedcore_clients.policy.daily_requests import DailyRequests
 from fedcore_clients.policy.request_facts import RequestFacts
 from fedcore_clients.policy.request_gate import check_request
@@ -44,12 +47,14 @@ class Request:
         content: The records; the array's bytes are still to be fetched, unless it is small.
         facts: What the policy judged; ``None`` for a hello.
         array_bytes: Declared size of the model.
+        answer: The signed answer, where it is ready: to a request that was answered before.
     """
 
     envelope: Envelope
     content: RecordDict
     facts: RequestFacts | None
     array_bytes: int
+    answer: RecordDict | None = None
 
 
 class Guard:
@@ -58,21 +63,22 @@ class Guard:
     Args:
         home: Where the client keeps its files.
         clock: The present, with its time zone.
-        data_sets: Names of those that the owner has given a path for.
+        data: Path of each data set by its name.
 
     Raises:
         TrustError: A key or the roster is absent or damaged.
-        StorageError: A journal is damaged.
+        StorageError: A journal or the ledger is damaged, or the ledger is not the one that was seen last.
     """
 
-    def __init__(self, home: ClientHome, policy: Policy, clock: Clock, *, data_sets: Collection[str]) -> None:
-        self._home, self._policy, self._data_sets = home, policy, data_sets
+    def __init__(self, home: ClientHome, policy: Policy, clock: Clock, *, data: Mapping[str, Path]) -> None:
+        self._home, self._policy, self._data = home, policy, data
         self._identity: Identity = home.identity()
         self._coordinator: PublicIdentity = home.coordinator()
         self._roster_text = ""
         self._roster = self._known_roster()
         self._approvals = Approvals(home.approvals, clock)
-        self._spending = Spending(home.spends, clock)
+        self._account = Account.opened(home, policy.privacy, clock, data=data)
+        self._outbox = Outbox(home.outbox)
         self._daily = DailyRequests(home.path / "requests.json", clock)
         self._newest = _newest_requests(home)
         self.events = EventLog(home.events, clock=clock)
@@ -109,7 +115,7 @@ class Guard:
             check_array(request.content, request.envelope)
             _check_model(one_array(request.content), request.array_bytes)
             if request.facts is not None and request.facts.kind == "train":
-                self._spending.charge(request.facts, self._policy.privacy)
+                self._account.charge(request.facts)
         except TrustError as error:
             raise Refusal(request.envelope, RefusedError("ARRAY", str(error))) from error
         except RefusedError as error:
@@ -124,6 +130,7 @@ class Guard:
 
         Raises:
             Refusal: The policy does not let it out.
+            StorageError: An update could not be kept; it must not leave.
         """
         facts = request.facts
         if facts is None:
@@ -132,6 +139,8 @@ class Guard:
             checked = checked_reply(content, facts, self._policy, client=self.name)
         except RefusedError as error:
             raise Refusal(request.envelope, error) from error
+        if facts.kind == "train":
+            self._keep(request.envelope, facts, checked)
         sealed = self._sealed(checked, request.envelope)
         self.events.append("answered", **_told(request.envelope.place))
         return sealed
@@ -148,6 +157,8 @@ class Guard:
             raise RefusedError("KIND", "expected a hello, or a request to train or to evaluate")
         if place.kind == "hello":
             return Request(envelope=envelope, content=content, facts=None, array_bytes=0)
+        if (again := self._answered_before(content, envelope)) is not None:
+            return again
         self._refuse_stale(place)
         self._learn_roster(unpack_roster(content))
         facts = self._facts(content, place)
@@ -168,7 +179,7 @@ class Guard:
             approvals=self._approvals,
             requests_today=self._daily.today,
         )
-        if facts.data_set not in self._data_sets:
+        if facts.data_set not in self._data:
             raise RefusedError("DATA", f"no path was given for data set {facts.data_set!r}; start with --data")
 
     def _facts(self, content: RecordDict, place: Place) -> RequestFacts:
@@ -188,6 +199,28 @@ class Guard:
             model_dtype=array.dtype,
             model_bytes=array_bytes(array),
         )
+
+    def _keep(self, envelope: Envelope, facts: RequestFacts, content: RecordDict) -> None:
+        """Write an update down before it leaves, and seal it in the ledger."""
+        asked = self._account.asked(facts)
+        digest = self._outbox.put(facts.data_set, asked.place, _question(envelope), content)
+        self._account.ledger.seal(asked, digest)
+
+    def _answered_before(self, content: RecordDict, envelope: Envelope) -> Request | None:
+        """A request to train word for word as one that was answered; it is charged and worked on no more."""
+        place = envelope.place
+        if place.kind != "train" or self._newest.get((place.run, place.kind)) != place.order:
+            return None
+        facts = self._facts(content, place)
+        asked = self._account.asked(facts)
+        digest = self._account.ledger.sealed(asked)
+        kept = digest and self._outbox.get(facts.data_set, asked.place, _question(envelope), digest)
+        if not kept or self._daily.today >= self._policy.limits.requests_per_day:
+            return None
+        self._daily.note()
+        self.events.append("answered-again", **_told(place))
+        answer = self._sealed(kept, envelope)
+        return Request(envelope=envelope, content=content, facts=facts, array_bytes=facts.model_bytes, answer=answer)
 
     def _refuse_stale(self, place: Place) -> None:
         """A request counts only if it is newer than every one of its kind that was accepted in this run."""
@@ -240,6 +273,11 @@ class Refusal(Exception):  # noqa: N818 - not an error: the gate does its work
     def __init__(self, envelope: Envelope, cause: RefusedError) -> None:
         self.envelope, self.cause = envelope, cause
         super().__init__(f"{cause.code}: {cause}")
+
+
+def _question(envelope: Envelope) -> str:
+    """The same for requests that ask the same thing, whatever their nonce."""
+    return f"{envelope.records_sha256} {envelope.array_sha256}"
 
 
 def _newest_requests(home: ClientHome) -> dict[tuple[str, str], tuple[int, int, int]]:

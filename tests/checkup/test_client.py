@@ -19,7 +19,7 @@ from fedcore.plan import RunPlan, merge
 from fedcore.trust.identity import Identity
 from fedcore.trust.roster import Member
 from fedcore_clients.checkup import client_checks
-from fedcore_clients.policy.budget import Spending
+from fedcore_clients.policy.budget import Account
 from fedcore_clients.policy.request_facts import RequestFacts
 from fedcore_clients.policy.settings import Policy
 from fedcore_server.consortium.members import remove
@@ -229,15 +229,14 @@ def test_a_budget_that_the_plan_would_overdraw_is_told_and_not_charged(home):
         model_dtype="float32",
         model_bytes=8,
     )
-    Spending(home.spends, lambda: NOW).charge(
-        facts, policy.privacy.model_copy(update={"budget": policy.privacy.budget.model_copy(update={"epsilon": 50.0})})
-    )
-    before = home.spends.read_bytes()
+    larger = policy.privacy.budget.model_copy(update={"epsilon": 50.0})
+    Account.opened(home, policy.privacy.model_copy(update={"budget": larger}), lambda: NOW).charge(facts)
+    before = home.ledger.read_bytes()
     found = looked_at(home, plan)
     assert "refused with BUDGET" in only(found, "plan").what
     assert only(found, "ledger").state is State.PROBLEM
     assert "of 3 spent, at δ = 1e-05" in only(found, "ledger").what
-    assert home.spends.read_bytes() == before
+    assert home.ledger.read_bytes() == before
 
 
 def test_a_damaged_account_is_a_problem(home):

@@ -6,6 +6,7 @@ import json
 import math
 
 import pytest
+from fedcore_clients.policy.charge import Charge
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,6 @@ from fedcore.privacy.accounting import epsilon_of
 from fedcore.privacy.plan import PrivacyEvent
 from fedcore_clients.policy import budget as budget_module
 from fedcore_clients.policy.budget import Spending
-from fedcore_clients.policy.charge import Charge
 from tests.clients.policy.builders import (
     Clock,
     build_bare_plan,
