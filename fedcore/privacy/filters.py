@@ -21,6 +21,7 @@ from fedcore.privacy.plan import PrivacyEvent
 
 _SMALLEST_SAMPLED_NOISE = 0.05
 _REACH = 12.0
+_SMALL_MOMENT = 0.1
 _MOST_STEPS = 10**7
 
 
@@ -107,9 +108,12 @@ def _sampled_divergence(rate: float, noise: float, order: float) -> float:
     width = min(noise / 32.0, noise * noise / 4.0)
     z = np.arange(-_REACH * noise, order + _REACH * noise, width)
     ratio = np.logaddexp(math.log1p(-rate), math.log(rate) + (2.0 * z - 1.0) / (2.0 * noise * noise))
-    terms = order * ratio - z * z / (2.0 * noise * noise)
-    total = float(np.logaddexp.reduce(terms)) + math.log(width / (noise * math.sqrt(2.0 * math.pi)))
-    return max(0.0, total / (order - 1.0))
+    density = -z * z / (2.0 * noise * noise) + math.log(width / (noise * math.sqrt(2.0 * math.pi)))
+    moment = float(np.logaddexp.reduce(order * ratio + density))
+    if moment < _SMALL_MOMENT:  # so near to 1 that it would be lost in rounding: E[ratio] is 1, and every term positive
+        excess = np.expm1(order * ratio) - order * np.expm1(ratio)
+        moment = math.log1p(float(np.sum(excess * np.exp(density))))
+    return moment / (order - 1.0)
 
 
 def most_steps(*, epsilon: float, delta: float, sampling_rate: float, noise_multiplier: float) -> int:

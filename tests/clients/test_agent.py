@@ -96,6 +96,11 @@ def serve(site, monkeypatch):
     return serve
 
 
+def update_in(site, reply):
+    content = site.read(reply)[1]
+    return bytes(content["arrays"]["parameters"].data), dict(content["fedcore"])
+
+
 def codes(site, served):
     return [dict(site.read(reply)[1]["fedcore"]).get("refused") for reply in served.network.replies]
 
@@ -166,9 +171,14 @@ def test_f13_a_full_disk_costs_the_request_and_neither_the_client_nor_its_accoun
     assert [path.name for path in site.home.path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_f22_a_client_that_cannot_send_its_answer_has_charged_it_and_answers_no_second_time(site, serve, monkeypatch):
+def test_f22_an_answer_that_could_not_be_sent_is_sent_when_it_is_asked_for_again_and_not_made_anew(
+    site, serve, monkeypatch
+):
+    lost = []
+
     class Deaf(Network):
         def reply(self, incoming, content):
+            lost.append(content)
             self.agent.stop()
             raise DeploymentError("the server does not answer")
 
@@ -178,8 +188,13 @@ def test_f22_a_client_that_cannot_send_its_answer_has_charged_it_and_answers_no_
         serve(sealed)
     spent = site.charges()
     assert len(spent) == 1
-    assert codes(site, serve(sealed)) == ["STALE"]
+    again = serve(sealed, sealed)
+    assert codes(site, again) == [None, None]
+    assert again.trainer.asked == []
+    for reply in again.network.replies:
+        assert update_in(site, reply) == update_in(site, lost[0])
     assert site.charges() == spent
+    assert [event["event"] for event in read_events(site.home.events)].count("answered-again") == 2
 
 
 def test_a_server_that_is_away_is_tried_again_until_the_client_is_stopped(site, monkeypatch):
