@@ -24,6 +24,7 @@ from fedcore_clients.ledger.marks import can_be_marked
 from fedcore_clients.ledger.statement import Statement, statements_of
 from fedcore_clients.plan_trial import PlanTrial
 from fedcore_clients.policy.approvals import Clock
+from fedcore_clients.policy.budget import following
 from fedcore_clients.policy.settings import Policy
 from fedcore_clients.policy_checkup import device_findings, plan_findings
 
@@ -121,16 +122,17 @@ def _plan(home: ClientHome, trial: PlanTrial, clock: Clock) -> Iterator[Finding]
 
 def _ledger(home: ClientHome, data: Mapping[str, Path], clock: Clock) -> Iterator[Finding]:
     """Whether the account is whole, and how much of each data set's budget is spent."""
-    account = statements_of(Ledger(home.ledger, clock, data=data))
+    policy = None
+    with suppress(PlanError):  # told by the check of the policy
+        policy = Policy.from_toml(home.policy).privacy
+    seen = (lambda budget: following(budget, policy.budget)) if policy else (lambda budget: budget)
+    account = statements_of(Ledger(home.ledger, clock, data=data), seen)
     if home.spends.exists():
         yield warning("ledger", f"{home.spends.name} of an earlier version is taken over at the next start")
     if not account:
         yield ok("ledger", "nothing was spent yet")
-    required = True
-    with suppress(PlanError):  # told by the check of the policy
-        required = Policy.from_toml(home.policy).privacy.required
     for each in account:
-        yield _spent(each, required=required)
+        yield _spent(each, required=policy is None or policy.required)
     for name, path in data.items():
         if not can_be_marked(path):
             told = f"no mark can be kept beside {name}, so that a home put back from a backup would not be noticed"
@@ -145,9 +147,10 @@ def _spent(account: Statement, *, required: bool) -> Finding:
         return problem("ledger", told, advice) if required else ok("ledger", told)
     balance = account.balance
     used = balance.share(balance.spent.units + balance.reserved.units)
+    share = f"{100.0 * used:.3g} %" if math.isfinite(used) else "more than all"
     told = (
-        f"{name}: ε = {rounded_up(account.epsilon):g} was told, and {100.0 * used:.3g} % of the budget, "
-        f"ε = {terms.epsilon:g} at δ = {terms.delta:g}, is spent or reserved"
+        f"{name}: ε = {rounded_up(account.epsilon):g} was told, and {share} of the budget, ε = {terms.epsilon:g} at "
+        f"δ = {terms.delta:g}, is spent or reserved"
     )
     if balance.left == 0:
         return problem("ledger", told, "every further plan is refused; a larger budget is yours to decide")

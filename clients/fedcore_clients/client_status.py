@@ -16,6 +16,8 @@ from fedcore_clients.client_home import ClientHome
 from fedcore_clients.ledger.account import Ledger
 from fedcore_clients.ledger.statement import budget_table, statements_of
 from fedcore_clients.policy.approvals import Approvals
+from fedcore_clients.policy.budget import following
+from fedcore_clients.policy.settings import Policy
 
 
 def client_status(home: ClientHome) -> dict[str, Any]:
@@ -74,7 +76,11 @@ def _process(home: ClientHome) -> dict[str, Any]:
 
 
 def _budgets(home: ClientHome) -> dict[str, Any]:
-    return {each.data_set: each.to_fields() for each in statements_of(Ledger(home.ledger, _now))}
+    if not home.policy.is_file():
+        return {}
+    wanted = Policy.from_toml(home.policy).privacy.budget
+    listed = statements_of(Ledger(home.ledger, _now), lambda budget: following(budget, wanted))
+    return {each.data_set: each.to_fields() for each in listed}
 
 
 def _now() -> datetime:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fedcore_clients.ledger.account import Ledger
@@ -55,8 +55,11 @@ class Statement:
         }
 
 
-def statements_of(ledger: Ledger) -> list[Statement]:
+def statements_of(ledger: Ledger, seen: Callable[[Budget], Budget] = lambda budget: budget) -> list[Statement]:
     """One for each data set that has a budget, by name; none where no account was begun.
+
+    Args:
+        seen: What a budget is taken for.
 
     Raises:
         StorageError: The account cannot be read, is gone, or is not the one that its marks saw last.
@@ -64,7 +67,7 @@ def statements_of(ledger: Ledger) -> list[Statement]:
     if not ledger.file.exists():
         ledger.file.marks.check_absent(ledger.file.path)
         return []
-    return [_statement(ledger, name, budget) for name, budget in sorted(ledger.budgets().items())]
+    return [_statement(ledger, name, seen(budget)) for name, budget in sorted(ledger.budgets().items())]
 
 
 def open_reservations(entries: list[Entry]) -> dict[tuple[str, str], int]:
@@ -105,7 +108,7 @@ def _statement(ledger: Ledger, name: str, budget: Budget) -> Statement:
     return Statement(
         data_set=name,
         budget=budget,
-        balance=ledger.balance(name),
+        balance=replace(ledger.balance(name), cap=budget.terms.cap),
         epsilon=epsilon_together([use.parsed_mechanism() for use in uses], budget.terms.delta),
         charges=len(uses),
     )

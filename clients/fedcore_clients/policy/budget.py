@@ -14,6 +14,7 @@ from fedcore.privacy.accounting import composed_epsilon, rounded_up
 from fedcore.privacy.plan import PrivacyEvent, PrivacyPlan, Relation
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.ledger.account import Asked, Ledger
+from fedcore_clients.ledger.balance import Budget
 from fedcore_clients.ledger.entry import Entry, Kind
 from fedcore_clients.ledger.spends_file import OldCharge, take_over
 from fedcore_clients.ledger.terms import Mode, Terms, agree
@@ -24,6 +25,8 @@ from fedcore_clients.policy.request_facts import RequestFacts, shown
 from fedcore_clients.policy.sections import BudgetSection, PrivacySection
 
 _CODE = "BUDGET"
+MAKER = "policy"
+"""Who made a budget that follows the policy."""
 
 
 class Account:
@@ -131,14 +134,10 @@ class Account:
     def _with_budget(self, data_set: str) -> Relation:
         """See that a data set has a budget; one that the policy made follows it."""
         found, wanted = self.ledger.budgets().get(data_set), self._policy.budget
-        if found is None:
-            terms = terms_of(wanted)
-        elif found.maker == "policy" and (found.terms.epsilon, found.terms.delta) != (wanted.epsilon, wanted.delta):
-            terms = found.terms.changed(wanted.epsilon, wanted.delta)
-        else:
-            return found.terms.relation
-        self.ledger.set_budget(data_set, terms, maker="policy")
-        return terms.relation
+        budget = Budget(terms=terms_of(wanted), maker=MAKER) if found is None else following(found, wanted)
+        if budget != found:
+            self.ledger.set_budget(data_set, budget.terms, maker=budget.maker)
+        return budget.terms.relation
 
     def _take_over(self, charge: OldCharge) -> None:
         self._with_budget(charge.data_set)
@@ -148,6 +147,14 @@ class Account:
             self.ledger.spend(charge.data_set, charge.mechanism, note, reference=charge.reference, run=run)
         except PrivacyError:  # so little noise that no budget could hold it
             self.ledger.spend(charge.data_set, None, note, reference=charge.reference, run=run)
+
+
+def following(budget: Budget, wanted: BudgetSection) -> Budget:
+    """The budget as the policy has it now, where the policy made it; any other as it is."""
+    terms = budget.terms
+    if budget.maker != MAKER or (terms.epsilon, terms.delta) == (wanted.epsilon, wanted.delta):
+        return budget
+    return Budget(terms=terms.changed(wanted.epsilon, wanted.delta), maker=MAKER)
 
 
 def coordinator_of(home: ClientHome) -> str:
