@@ -13,7 +13,7 @@ from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fedcore.errors import TrustError
+from fedcore.errors import StorageError, TrustError
 from fedcore.events import read_events, verify_events
 from fedcore.messages import ClientReport, ClientUpdate
 from fedcore.metrics import Metrics
@@ -253,6 +253,74 @@ def test_n2_a_request_is_worked_on_once_also_after_a_restart(site):
         refused(site, again, site.request(round=2, letters=site.letters()), "STALE")
     assert site.charges() == spent
     site.guard().receive(site.request(round=2, attempt=1))
+
+
+def answered(site, guard, sealed, **changes):
+    request = guard.receive(sealed)
+    guard.charge(request)
+    return guard.release(request, update(site, **changes))
+
+
+def content_of(site, reply):
+    content = site.read(reply)[1]
+    return bytes(content["arrays"]["parameters"].data), dict(content["fedcore"])
+
+
+def test_who_asks_the_same_again_gets_the_same_answer_uncharged_also_after_a_restart(site):
+    sealed, guard = site.request(), site.guard()
+    first = content_of(site, answered(site, guard, sealed))
+    again = site.request(letters=site.letters())  # the same words in another envelope
+    for each, who in ((sealed, guard), (again, guard), (sealed, site.guard())):
+        reply = who.receive(each).answer
+        assert content_of(site, reply) == first
+        assert site.read(reply)[0].in_reply_to == json.loads(each["envelope"]["statement"])["nonce"]
+    assert len(site.charges()) == 1
+
+
+def test_who_asks_another_thing_in_the_same_place_is_refused(site):
+    guard = site.guard()
+    answered(site, guard, site.request())
+    refused(site, guard, site.request(values=[1.0] * SIZE), "STALE")
+    refused(site, guard, site.request(cohort=("north", "south")), "STALE")
+
+
+def test_an_answer_is_kept_until_the_next_one_of_its_data_set(site):
+    guard, first = site.guard(), site.request()
+    answered(site, guard, first)
+    answered(site, guard, site.request(round=2), round=2)
+    refused(site, guard, first, "STALE")
+    assert len(list(site.home.outbox.glob("*.bin"))) == 1
+
+
+@pytest.mark.parametrize("what", ["*.bin", "*.json"])
+@pytest.mark.parametrize("how", [lambda path: path.unlink(), lambda path: path.write_bytes(b"\1" * 20)])
+def test_an_answer_that_was_damaged_is_not_sent_and_not_made_anew(site, what, how):
+    guard, sealed = site.guard(), site.request()
+    answered(site, guard, sealed)
+    (path,) = site.home.outbox.glob(what)
+    how(path)
+    refused(site, guard, sealed, "STALE")
+
+
+def test_an_answer_that_cannot_be_kept_does_not_leave(site, monkeypatch):
+    def full(path, content):
+        raise StorageError("the disk is full")
+
+    guard = site.guard()
+    request = guard.receive(site.request())
+    guard.charge(request)
+    monkeypatch.setattr("fedcore_clients.ledger.outbox.write_whole", full)
+    with pytest.raises(StorageError, match="disk is full"):
+        guard.release(request, update(site))
+    assert len(site.charges()) == 1
+
+
+def test_a_client_does_not_start_beside_an_account_that_is_gone(site):
+    guard = site.guard()
+    guard.charge(guard.receive(site.request()))
+    site.home.ledger.unlink()
+    with pytest.raises(StorageError, match="what was spent is not known"):
+        site.guard()
 
 
 def test_n2_an_older_incarnation_of_a_run_is_refused_for_every_kind(site):
