@@ -22,10 +22,11 @@ from fedcore.files import remove_leftovers, write_whole
 from fedcore.lock import holding
 from fedcore.mapped_bytes import mapped_file
 from fedcore.wire.records import one_array
+from fedcore_clients.admission import Refusal, Request
 from fedcore_clients.app_process import AppProcess, AppSettings
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.fleet import Fleet, Incoming, connect
-from fedcore_clients.guard import Guard, Refusal, Request
+from fedcore_clients.guard import Guard
 from fedcore_clients.policy.request_facts import RequestFacts
 from fedcore_clients.policy.settings import Policy
 

@@ -22,6 +22,7 @@ from fedcore_clients.data_checkup import data_checks
 from fedcore_clients.ledger.account import Ledger
 from fedcore_clients.ledger.marks import can_be_marked
 from fedcore_clients.ledger.statement import Statement, statements_of
+from fedcore_clients.ledger.verification import check
 from fedcore_clients.plan_trial import PlanTrial
 from fedcore_clients.policy.approvals import Clock
 from fedcore_clients.policy.budget import following
@@ -126,7 +127,10 @@ def _ledger(home: ClientHome, data: Mapping[str, Path], clock: Clock) -> Iterato
     with suppress(PlanError):  # told by the check of the policy
         policy = Policy.from_toml(home.policy).privacy
     seen = (lambda budget: following(budget, policy.budget)) if policy else (lambda budget: budget)
-    account = statements_of(Ledger(home.ledger, clock, data=data), seen)
+    ledger = Ledger(home.ledger, clock, data=data)
+    account = statements_of(ledger, seen)
+    if account:
+        check(ledger.file)
     if home.spends.exists():
         yield warning("ledger", f"{home.spends.name} of an earlier version is taken over at the next start")
     if not account:

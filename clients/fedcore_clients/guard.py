@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
-import numpy as np
-from flwr.app import Array, RecordDict
+from flwr.app import RecordDict
 
 from fedcore.errors import DataError, PlanError, RefusedError, TrustError
-from fedcore.events import EventLog, read_events
+from fedcore.events import EventLog
 from fedcore.files import write_whole
-from fedcore.mapped_bytes import pieces
 from fedcore.trust.identity import Identity, PublicIdentity
 from fedcore.trust.roster import Roster
 from fedcore.wire.envelope import Envelope, Place, check_array, open_envelope, seal, unsealed
 from fedcore.wire.records import array_bytes, header_of, one_array
 from fedcore.wire.replies import pack_name, pack_refusal
 from fedcore.wire.requests import unpack_cohort, unpack_plan, unpack_roster
+from fedcore_clients.admission import Refusal, Request, check_model, newest_requests, question_of, told
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.egress import checked_reply
 from fedcore_clients.ledger.outbox import Outbox
@@ -37,24 +35,6 @@ from fedcore_clients.policy.request_gate import check_request
 from fedcore_clients.policy.settings import Policy
 
 _KINDS = ("hello", "train", "evaluate")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """A request that was let in.
-
-    Attributes:
-        content: The records; the array's bytes are still to be fetched, unless it is small.
-        facts: What the policy judged; ``None`` for a hello.
-        array_bytes: Declared size of the model.
-        answer: The signed answer, where it is ready: to a request that was answered before.
-    """
-
-    envelope: Envelope
-    content: RecordDict
-    facts: RequestFacts | None
-    array_bytes: int
-    answer: RecordDict | None = None
 
 
 class Guard:
@@ -80,7 +60,7 @@ class Guard:
         self._account = Account.opened(home, policy.privacy, clock, data=data)
         self._outbox = Outbox(home.outbox)
         self._daily = DailyRequests(home.path / "requests.json", clock)
-        self._newest = _newest_requests(home)
+        self._newest = newest_requests(home)
         self.events = EventLog(home.events, clock=clock)
 
     @property
@@ -113,7 +93,7 @@ class Guard:
         """
         try:
             check_array(request.content, request.envelope)
-            _check_model(one_array(request.content), request.array_bytes)
+            check_model(one_array(request.content), request.array_bytes)
             if request.facts is not None and request.facts.kind == "train":
                 self._account.charge(request.facts)
         except TrustError as error:
@@ -142,13 +122,13 @@ class Guard:
         if facts.kind == "train":
             self._keep(request.envelope, facts, checked)
         sealed = self._sealed(checked, request.envelope)
-        self.events.append("answered", **_told(request.envelope.place))
+        self.events.append("answered", **told(request.envelope.place))
         return sealed
 
     def refuse(self, refusal: Refusal) -> RecordDict:
         """The signed refusal: its code leaves, its reason is written down here."""
         place = refusal.envelope.place
-        self.events.append("refused", **_told(place), code=refusal.cause.code, reason=str(refusal.cause)[:500])
+        self.events.append("refused", **told(place), code=refusal.cause.code, reason=str(refusal.cause)[:500])
         return self._sealed(pack_refusal(refusal.cause.code), refusal.envelope)
 
     def _judged(self, content: RecordDict, envelope: Envelope) -> Request:
@@ -165,7 +145,7 @@ class Guard:
         self._check_request(facts)
         self._daily.note()
         self._newest[place.run, place.kind] = place.order
-        self.events.append("accepted", **_told(place), peer=envelope.source, peer_head=envelope.chain_head)
+        self.events.append("accepted", **told(place), peer=envelope.source, peer_head=envelope.chain_head)
         return Request(envelope=envelope, content=content, facts=facts, array_bytes=facts.model_bytes)
 
     def _check_request(self, facts: RequestFacts) -> None:
@@ -203,7 +183,7 @@ class Guard:
     def _keep(self, envelope: Envelope, facts: RequestFacts, content: RecordDict) -> None:
         """Write an update down before it leaves, and seal it in the ledger."""
         asked = self._account.asked(facts)
-        digest = self._outbox.put(facts.data_set, asked.place, _question(envelope), content)
+        digest = self._outbox.put(facts.data_set, asked.place, question_of(envelope), content)
         self._account.ledger.seal(asked, digest)
 
     def _answered_before(self, content: RecordDict, envelope: Envelope) -> Request | None:
@@ -214,11 +194,11 @@ class Guard:
         facts = self._facts(content, place)
         asked = self._account.asked(facts)
         digest = self._account.ledger.sealed(asked)
-        kept = digest and self._outbox.get(facts.data_set, asked.place, _question(envelope), digest)
+        kept = digest and self._outbox.get(facts.data_set, asked.place, question_of(envelope), digest)
         if not kept or self._daily.today >= self._policy.limits.requests_per_day:
             return None
         self._daily.note()
-        self.events.append("answered-again", **_told(place))
+        self.events.append("answered-again", **told(place))
         answer = self._sealed(kept, envelope)
         return Request(envelope=envelope, content=content, facts=facts, array_bytes=facts.model_bytes, answer=answer)
 
@@ -260,55 +240,3 @@ class Guard:
             chain_head=self.events.head,
             in_reply_to=request.nonce,
         )[0]
-
-
-class Refusal(Exception):  # noqa: N818 - not an error: the gate does its work
-    """A genuine request is refused.
-
-    Attributes:
-        envelope: Of the request.
-        cause: With the code that leaves, and the reason that does not.
-    """
-
-    def __init__(self, envelope: Envelope, cause: RefusedError) -> None:
-        self.envelope, self.cause = envelope, cause
-        super().__init__(f"{cause.code}: {cause}")
-
-
-def _question(envelope: Envelope) -> str:
-    """The same for requests that ask the same thing, whatever their nonce."""
-    return f"{envelope.records_sha256} {envelope.array_sha256}"
-
-
-def _newest_requests(home: ClientHome) -> dict[tuple[str, str], tuple[int, int, int]]:
-    """The newest accepted request of each run and kind, from the journal."""
-    newest: dict[tuple[str, str], tuple[int, int, int]] = {}
-    for event in read_events(home.events):
-        if event.get("event") == "accepted":
-            order = (event["incarnation"], event["round"], event["attempt"])
-            key = (event["run"], event["kind"])
-            newest[key] = max(order, newest.get(key, order))
-    return newest
-
-
-def _check_model(array: Array, declared_bytes: int) -> None:
-    """Refuse a model that is none.
-
-    Raises:
-        RefusedError: With the code ``MODEL``.
-    """
-    if len(array.data) != declared_bytes:
-        raise RefusedError("MODEL", f"the model received has {len(array.data)} bytes, and not {declared_bytes}")
-    for piece in pieces(array.data):
-        if not np.isfinite(np.frombuffer(piece, np.dtype(array.dtype))).all():
-            raise RefusedError("MODEL", "the model received holds numbers that are not finite")
-
-
-def _told(place: Place) -> dict[str, Any]:
-    return {
-        "run": place.run,
-        "incarnation": place.incarnation,
-        "round": place.round,
-        "attempt": place.attempt,
-        "kind": place.kind,
-    }

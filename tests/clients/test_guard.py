@@ -22,7 +22,7 @@ from fedcore.trust.identity import COORDINATOR, Identity
 from fedcore.wire.envelope import ANYONE, Place, seal, unsealed
 from fedcore.wire.replies import pack_report, pack_update
 from fedcore.wire.requests import pack_hello
-from fedcore_clients.guard import Refusal
+from fedcore_clients.admission import Refusal
 from fedcore_server.consortium.members import remove
 from tests.builders import build_parameters
 from tests.clients.policy.builders import build_bare_plan, build_open_policy, build_plan, build_policy

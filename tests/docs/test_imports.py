@@ -18,6 +18,7 @@ _MAY_IMPORT: dict[str, set[str]] = {
 }
 _FLOWER_AT_THE_SERVER = ("superlink/", "correspondence.py", "flower_app.py", "grid_federation.py", "runs/process.py")
 _FLOWER_AT_A_CLIENT = (
+    "admission.py",
     "agent.py",
     "app_process.py",
     "egress.py",

@@ -6,50 +6,24 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fedcore.errors import PrivacyError, RefusedError, StorageError
 from fedcore.privacy.plan import PrivacyEvent
+from fedcore_clients.ledger.asked import Asked
 from fedcore_clients.ledger.balance import Balance, Budget, balance_of, budget_of, reservation_of
+from fedcore_clients.ledger.claims import charge_cost, is_begun, is_charged, missing_rounds, same_kind, terms_in
 from fedcore_clients.ledger.entry import USES, Entry, Kind
 from fedcore_clients.ledger.mechanism import Mechanism, to_text
 from fedcore_clients.ledger.refusals import over_budget, over_reservation
 from fedcore_clients.ledger.schema import OVER_BUDGET, OVER_RESERVATION
 from fedcore_clients.ledger.store import Book, LedgerFile
-from fedcore_clients.ledger.terms import Cost, Mode, Terms
+from fedcore_clients.ledger.terms import Cost, Terms
 from fedcore_clients.policy.approvals import Clock
 
 _CODE = "BUDGET"
 _USES = f"kind IN ({', '.join(repr(str(kind)) for kind in USES)})"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A request to train, as far as the account goes.
-
-    Attributes:
-        run: Name of the run, ``@`` and its coordinator.
-        round: From 1.
-        rounds: Of the whole run.
-        plan: Hash of what the plan promises; a run has one.
-        event: One round's mechanism; ``None`` where nothing is promised.
-    """
-
-    data_set: str
-    run: str
-    incarnation: int
-    round: int
-    attempt: int
-    rounds: int
-    plan: str
-    event: PrivacyEvent | None
-
-    @property
-    def place(self) -> str:
-        """The same for every repeat of the request, and for no other."""
-        return f"{self.run} {self.incarnation} {self.round} {self.attempt}"
 
 
 class Ledger:
@@ -78,7 +52,7 @@ class Ledger:
         """
         with self.file.writing() as book:
             old = budget_of(book, data_set)
-            if old is not None and _is_begun(book, data_set) and not _same_kind(old.terms, terms):
+            if old is not None and is_begun(book, data_set) and not same_kind(old.terms, terms):
                 raise PrivacyError(
                     f"the budget of data set {data_set!r} counts in mode {old.terms.mode}, with what was fixed when it "
                     "was made, for what was spent is known in its units alone; only ε and δ can be changed"
@@ -91,7 +65,7 @@ class Ledger:
     def is_begun(self, data_set: str) -> bool:
         """Whether anything was ever reserved or spent of a budget, so that its mode is fixed."""
         with self.file.reading() as book:
-            return _is_begun(book, data_set)
+            return is_begun(book, data_set)
 
     def balance(self, data_set: str) -> Balance:
         """How a budget stands.
@@ -100,7 +74,7 @@ class Ledger:
             PrivacyError: The data set has none.
         """
         with self.file.reading() as book:
-            return balance_of(book, data_set, _terms(book, data_set).cap)
+            return balance_of(book, data_set, terms_in(book, data_set).cap)
 
     def uses(self, data_set: str | None = None) -> list[Entry]:
         """Everything told about a data set, or about all; oldest first."""
@@ -122,13 +96,13 @@ class Ledger:
             RefusedError: With the code ``BUDGET``; the ledger is as it was.
         """
         with self.file.writing() as book:
-            if _is_charged(book, asked):
+            if is_charged(book, asked):
                 return
             check(list(book.entries(f"{_USES} AND data_set = ?", asked.data_set)))
             if asked.event is None:
                 return
-            terms = _terms(book, asked.data_set)
-            if rounds := _missing_rounds(book, asked):
+            terms = terms_in(book, asked.data_set)
+            if rounds := missing_rounds(book, asked):
                 self._set_aside(book, asked, terms, asked.event, rounds)
 
     def charge(self, asked: Asked) -> None:
@@ -139,7 +113,7 @@ class Ledger:
             StorageError: Nothing may be opened.
         """
         with self.file.writing() as book:
-            if _is_charged(book, asked):
+            if is_charged(book, asked):
                 raise RefusedError("STALE", "this request was charged before; its data is opened once")
             values: dict[str, Any] = {
                 "run": asked.run,
@@ -151,7 +125,7 @@ class Ledger:
             if asked.event is None:
                 book.append(Kind.UNBOUNDED, asked.data_set, **values)
                 return
-            cost = _charge_cost(book, asked, asked.event)
+            cost = charge_cost(book, asked, asked.event)
             values |= {"units": cost.units, "slots": cost.slots, "rounds": 1}
             with _refusing(OVER_RESERVATION, over_reservation(asked.rounds)):
                 book.append(Kind.CHARGE, asked.data_set, mechanism=to_text(asked.event), **values)
@@ -163,7 +137,7 @@ class Ledger:
             StorageError: The request was not charged, or has a reply already; nothing may leave.
         """
         with self.file.writing() as book:
-            if not _is_charged(book, asked) or any(book.entries("reference = ?", f"seal {asked.place}")):
+            if not is_charged(book, asked) or any(book.entries("reference = ?", f"seal {asked.place}")):
                 raise StorageError("a reply to a request that was not charged, or a second one; it must not leave")
             book.append(Kind.SEAL, asked.data_set, run=asked.run, note=digest, reference=f"seal {asked.place}")
 
@@ -186,7 +160,7 @@ class Ledger:
         """
         named = reference or _fresh("spend")
         with self.file.writing() as book:
-            cost = Cost(units=0) if mechanism is None else _terms(book, data_set).cost(mechanism)
+            cost = Cost(units=0) if mechanism is None else terms_in(book, data_set).cost(mechanism)
             if not any(book.entries("reference = ?", named)):
                 kind, text = (Kind.UNBOUNDED, "") if mechanism is None else (Kind.SPEND, to_text(mechanism))
                 measures = {"units": cost.units, "slots": cost.slots}
@@ -237,55 +211,6 @@ class _refusing:  # noqa: N801 - reads as a verb where it is used
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, sqlite3.IntegrityError) and self._what in str(error):
             raise RefusedError(_CODE, self._message) from error
-
-
-def _missing_rounds(book: Book, asked: Asked) -> int:
-    """Rounds that are still to be set aside for a request.
-
-    Raises:
-        RefusedError: The run is another than was reserved for, or asks for more rounds than it has said.
-    """
-    others = book.entries("run = ? AND kind = 'reserve'", asked.run)
-    if any((entry.note, entry.data_set) != (asked.plan, asked.data_set) for entry in others):
-        raise RefusedError(_CODE, "the run was reserved for with another promise of privacy, or another data set")
-    held = reservation_of(book, asked.data_set, asked.run)
-    if not held.is_open:
-        return max(1, asked.rounds - asked.round + 1)
-    if asked.round in held.done:
-        return 1
-    if held.rounds == 0:
-        raise RefusedError(_CODE, over_reservation(asked.rounds))
-    return 0
-
-
-def _charge_cost(book: Book, asked: Asked, event: PrivacyEvent) -> Cost:
-    """Of one round; a grant is used up by the first, for where its run ends may depend on what it told."""
-    terms = _terms(book, asked.data_set)
-    if terms.mode is Mode.GRANTS:
-        return reservation_of(book, asked.data_set, asked.run).cost
-    return terms.round_cost(event)
-
-
-def _is_charged(book: Book, asked: Asked) -> bool:
-    return any(book.entries("reference = ?", f"charge {asked.place}"))
-
-
-def _terms(book: Book, data_set: str) -> Terms:
-    found = budget_of(book, data_set)
-    if found is None:
-        raise PrivacyError(f"data set {data_set!r} has no budget in the ledger; give it one with: fedcore ledger init")
-    return found.terms
-
-
-def _is_begun(book: Book, data_set: str) -> bool:
-    return any(book.entries("data_set = ? AND kind IN ('reserve', 'spend')", data_set))
-
-
-def _same_kind(old: Terms, new: Terms) -> bool:
-    fixed = ("mode", "relation", "order", "sampling_rate", "noise_multiplier")
-    if old.mode is Mode.GRANTS and (old.delta, old.cap.slots) != (new.delta, new.cap.slots):
-        return False
-    return all(getattr(old, name) == getattr(new, name) for name in fixed)
 
 
 def _fresh(what: str) -> str:

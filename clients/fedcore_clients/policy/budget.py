@@ -13,7 +13,8 @@ from fedcore.errors import PrivacyError, RefusedError
 from fedcore.privacy.accounting import composed_epsilon, rounded_up
 from fedcore.privacy.plan import PrivacyEvent, PrivacyPlan, Relation
 from fedcore_clients.client_home import ClientHome
-from fedcore_clients.ledger.account import Asked, Ledger
+from fedcore_clients.ledger.account import Ledger
+from fedcore_clients.ledger.asked import Asked
 from fedcore_clients.ledger.balance import Budget
 from fedcore_clients.ledger.entry import Entry, Kind
 from fedcore_clients.ledger.spends_file import OldCharge, take_over

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.privacy.plan import PrivacyEvent
-from fedcore_clients.ledger.account import Asked, Ledger
+from fedcore_clients.ledger.account import Ledger
+from fedcore_clients.ledger.asked import Asked
 from fedcore_clients.ledger.terms import NANO, Cost, Mode, Terms, agree
 from tests.clients.policy.builders import Clock
 

@@ -44,11 +44,11 @@ def reopened(ledger, data=None):
 _KILLED = """
 import os, signal, sys, threading
 from pathlib import Path
-from fedcore_clients.ledger import account, balance, entry, marks, mechanism, store
+from fedcore_clients.ledger import account, asked, balance, claims, entry, marks, store
 from tests.clients.ledger.builders import build_asked, build_ledger
 
 root, opened = Path(sys.argv[1]), Path(sys.argv[1]) / "opened"
-WATCHED = {module.__file__ for module in (account, balance, entry, marks, store)}
+WATCHED = {module.__file__ for module in (account, asked, balance, claims, entry, marks, store)}
 
 def life(directory, last):
     steps = 0
