@@ -93,7 +93,10 @@ class Account:
             StorageError: The account cannot be read or written; nothing may be opened.
         """
         asked, privacy = self.asked(request), promised(request.plan)
-        self._check_relation(asked.data_set, privacy)
+        try:
+            self._check_relation(asked.data_set, privacy)
+        except PrivacyError as error:  # the policy's own budget buys nothing
+            raise RefusedError(_CODE, str(error)) from error
         self.ledger.reserve(asked, lambda uses: self._check(asked, privacy, uses))
         self.ledger.charge(asked)
 

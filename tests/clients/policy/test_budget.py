@@ -89,6 +89,11 @@ def test_a_run_that_would_not_fit_as_a_whole_is_refused_at_its_start_by_how_much
     assert "too much by" in message
 
 
+def test_a_budget_that_buys_nothing_is_a_refusal_and_no_fault(home):
+    nothing = build_policy(privacy={"budget": {"epsilon": 1e-9, "delta": 1e-12}}).privacy
+    assert "leaves nothing to be spent" in refusal_of(opened(home, nothing), build_request())
+
+
 def test_runs_of_the_same_name_in_two_consortia_are_two_runs(home):
     account = opened(home)
     account.charge(build_request())
