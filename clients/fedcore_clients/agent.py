@@ -22,10 +22,11 @@ from fedcore.files import remove_leftovers, write_whole
 from fedcore.lock import holding
 from fedcore.mapped_bytes import mapped_file
 from fedcore.wire.records import one_array
+from fedcore_clients.admission import Refusal, Request
 from fedcore_clients.app_process import AppProcess, AppSettings
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.fleet import Fleet, Incoming, connect
-from fedcore_clients.guard import Guard, Refusal, Request
+from fedcore_clients.guard import Guard
 from fedcore_clients.policy.request_facts import RequestFacts
 from fedcore_clients.policy.settings import Policy
 
@@ -66,7 +67,7 @@ class Agent:
         self._home, self._settings, self._tell = home, settings, tell
         self._stopping = threading.Event()
         self._policy = Policy.from_toml(home.policy)
-        self._guard = Guard(home, self._policy, lambda: datetime.now(UTC), data_sets=settings.data.keys())
+        self._guard = Guard(home, self._policy, lambda: datetime.now(UTC), data=settings.data)
         self._state: dict[str, Any] = {"pid": os.getpid(), "requests": 0, "refused": 0}
         self._fitting: tuple[str, int] | None = None
         self._spool = _empty_directory(home.spool)
@@ -167,6 +168,10 @@ class Agent:
         if facts is None:
             fleet.confirm(incoming)
             return self._guard.introduce(request)
+        if request.answer is not None:
+            fleet.confirm(incoming)
+            self._tell(f"run {facts.run}, round {facts.round} was asked for again, and gets the same answer")
+            return request.answer
         self._check_layout(request, facts)
         array = self._fetched(incoming, request)
         fleet.confirm(incoming)
@@ -193,7 +198,7 @@ class Agent:
         path = self._spool / "request.bin"
         path.unlink(missing_ok=True)  # a new file: the child may still have the last one mapped
         try:
-            _check_room(self._spool, 3 * request.array_bytes)
+            _check_room(self._spool, 4 * request.array_bytes)  # the model, its update twice, and a reserve
             array = one_array(request.content)
             with path.open("wb") as file:
                 for chunk in [array.data] if array.data else incoming.chunks(max_bytes=request.array_bytes):

@@ -19,10 +19,13 @@ from fedcore.privacy.accounting import rounded_up
 from fedcore.trust.roster import Roster
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.data_checkup import data_checks
+from fedcore_clients.ledger.account import Ledger
+from fedcore_clients.ledger.marks import can_be_marked
+from fedcore_clients.ledger.statement import Statement, statements_of
+from fedcore_clients.ledger.verification import check
 from fedcore_clients.plan_trial import PlanTrial
 from fedcore_clients.policy.approvals import Clock
-from fedcore_clients.policy.budget import Spending
-from fedcore_clients.policy.sections import PrivacySection
+from fedcore_clients.policy.budget import following
 from fedcore_clients.policy.settings import Policy
 from fedcore_clients.policy_checkup import device_findings, plan_findings
 
@@ -46,7 +49,7 @@ def client_checks(home: ClientHome, *, plan: RunPlan | None, data: Mapping[str, 
         "roster": lambda: _roster(home),
         "lock": lambda: _lock(home),
         "policy": lambda: _policy(home),
-        "ledger": lambda: _ledger(home, clock),
+        "ledger": lambda: _ledger(home, data, clock),
         "events": lambda: chain(home.events),
         "disk": lambda: disk(home.path, model_bytes=0 if trial is None else trial.model_bytes_if_known()),
     }
@@ -118,27 +121,41 @@ def _plan(home: ClientHome, trial: PlanTrial, clock: Clock) -> Iterator[Finding]
     return plan_findings(home, trial, clock)
 
 
-def _ledger(home: ClientHome, clock: Clock) -> Iterator[Finding]:
-    """How much of each data set's budget is spent; a budget that is not known is the default one."""
-    spending = Spending(home.spends, clock)
-    sets = sorted({charge.data_set for charge in spending.charges()})
-    if not sets:
-        yield ok("ledger", "nothing was spent yet")
-        return
-    privacy = PrivacySection()
+def _ledger(home: ClientHome, data: Mapping[str, Path], clock: Clock) -> Iterator[Finding]:
+    """Whether the account is whole, and how much of each data set's budget is spent."""
+    policy = None
     with suppress(PlanError):  # told by the check of the policy
-        privacy = Policy.from_toml(home.policy).privacy
-    for name in sets:
-        yield _spent(name, spending.epsilon(name, privacy.budget.delta), privacy)
+        policy = Policy.from_toml(home.policy).privacy
+    seen = (lambda budget: following(budget, policy.budget)) if policy else (lambda budget: budget)
+    ledger = Ledger(home.ledger, clock, data=data)
+    account = statements_of(ledger, seen)
+    if account:
+        check(ledger.file)
+    if home.spends.exists():
+        yield warning("ledger", f"{home.spends.name} of an earlier version is taken over at the next start")
+    if not account:
+        yield ok("ledger", "nothing was spent yet")
+    for each in account:
+        yield _spent(each, required=policy is None or policy.required)
+    for name, path in data.items():
+        if not can_be_marked(path):
+            told = f"no mark can be kept beside {name}, so that a home put back from a backup would not be noticed"
+            yield ok("ledger", f"{told}; keep {path.parent} writable to the client to have one")
 
 
-def _spent(name: str, epsilon: float, privacy: PrivacySection) -> Finding:
-    budget = privacy.budget
-    if math.isinf(epsilon):
+def _spent(account: Statement, *, required: bool) -> Finding:
+    name, terms = account.data_set, account.budget.terms
+    if math.isinf(account.epsilon):
         told = f"{name}: trained on without privacy, so that what was told has no bound"
         advice = "every further plan is refused while privacy.required is true"
-        return problem("ledger", told, advice) if privacy.required else ok("ledger", told)
-    told = f"{name}: ε = {rounded_up(epsilon):g} of {budget.epsilon:g} spent, at δ = {budget.delta:g}"
-    if epsilon >= budget.epsilon:
+        return problem("ledger", told, advice) if required else ok("ledger", told)
+    balance = account.balance
+    used = balance.share(balance.spent.units + balance.reserved.units)
+    share = f"{100.0 * used:.3g} %" if math.isfinite(used) else "more than all"
+    told = (
+        f"{name}: ε = {rounded_up(account.epsilon):g} was told, and {share} of the budget, ε = {terms.epsilon:g} at "
+        f"δ = {terms.delta:g}, is spent or reserved"
+    )
+    if balance.left == 0:
         return problem("ledger", told, "every further plan is refused; a larger budget is yours to decide")
-    return warning("ledger", f"{told}; little is left") if epsilon > _NEARLY * budget.epsilon else ok("ledger", told)
+    return warning("ledger", f"{told}; little is left") if used > _NEARLY else ok("ledger", told)

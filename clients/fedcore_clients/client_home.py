@@ -41,6 +41,8 @@ class ClientHome:
     Attributes:
         roster: The newest roster that the client has seen.
         response: Its answer to the invitation, as it was sent to the operator.
+        outbox: Sealed replies, to be sent again as they are.
+        spends: The account of earlier versions; taken over into the ledger when it is found.
         lock: Held by the one process that runs the client.
     """
 
@@ -55,6 +57,8 @@ class ClientHome:
         self.roster = path / "roster.json"
         self.policy = path / "policy.toml"
         self.events = path / "events.jsonl"
+        self.ledger = path / "ledger.db"
+        self.outbox = path / "outbox"
         self.spends = path / "spends.jsonl"
         self.approvals = path / "approvals.json"
         self.spool = path / "spool"

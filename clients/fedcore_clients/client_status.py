@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from fedcore.events import read_events
 from fedcore.lock import is_locked
 from fedcore_clients.client_home import ClientHome
+from fedcore_clients.ledger.account import Ledger
+from fedcore_clients.ledger.statement import budget_table, statements_of
 from fedcore_clients.policy.approvals import Approvals
-from fedcore_clients.policy.budget import Spending
+from fedcore_clients.policy.budget import following
 from fedcore_clients.policy.settings import Policy
 
 
@@ -63,13 +63,7 @@ def print_status(found: dict[str, Any]) -> None:
     for code, count in found["refused"].items():
         console.print(f"  refused {code}: {count}")
     if found["budgets"]:
-        table = Table(box=None, pad_edge=False)
-        for heading in ("data set", "ε spent", "ε of the budget", "δ", "charges"):
-            table.add_column(heading)
-        for name, each in found["budgets"].items():
-            spent = "∞" if each["epsilon"] is None else f"{each['epsilon']:.3f}"
-            table.add_row(name, spent, f"{each['budget']:g}", f"{each['delta']:g}", str(each["charges"]))
-        console.print(table)
+        console.print(budget_table(found["budgets"]))
     for digest in found["waiting_for_approval"]:
         console.print(f"waits for approval: fedcore client approve {digest[:12]}")
 
@@ -84,18 +78,9 @@ def _process(home: ClientHome) -> dict[str, Any]:
 def _budgets(home: ClientHome) -> dict[str, Any]:
     if not home.policy.is_file():
         return {}
-    spending, policy = Spending(home.spends, _now), Policy.from_toml(home.policy).privacy.budget
-    charges = Counter(charge.data_set for charge in spending.charges())
-    spent = {name: spending.epsilon(name, policy.delta) for name in charges}
-    return {
-        name: {
-            "epsilon": spent[name] if math.isfinite(spent[name]) else None,
-            "budget": policy.epsilon,
-            "delta": policy.delta,
-            "charges": charges[name],
-        }
-        for name in sorted(charges)
-    }
+    wanted = Policy.from_toml(home.policy).privacy.budget
+    listed = statements_of(Ledger(home.ledger, _now), lambda budget: following(budget, wanted))
+    return {each.data_set: each.to_fields() for each in listed}
 
 
 def _now() -> datetime:

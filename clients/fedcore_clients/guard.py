@@ -2,32 +2,33 @@
 
 The order is fixed: signature, freshness, roster, policy; then the array is fetched and compared with what was
 signed; then the budget is charged; only then is data opened. What leaves was looked at once more and is signed.
+An update is also kept, and whoever asks for it again gets the same one: fresh noise each time could be averaged away.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, cast
 
-import numpy as np
-from flwr.app import Array, RecordDict
+from flwr.app import RecordDict
 
 from fedcore.errors import DataError, PlanError, RefusedError, TrustError
-from fedcore.events import EventLog, read_events
+from fedcore.events import EventLog
 from fedcore.files import write_whole
-from fedcore.mapped_bytes import pieces
 from fedcore.trust.identity import Identity, PublicIdentity
 from fedcore.trust.roster import Roster
 from fedcore.wire.envelope import Envelope, Place, check_array, open_envelope, seal, unsealed
 from fedcore.wire.records import array_bytes, header_of, one_array
 from fedcore.wire.replies import pack_name, pack_refusal
 from fedcore.wire.requests import unpack_cohort, unpack_plan, unpack_roster
+from fedcore_clients.admission import Refusal, Request, check_model, newest_requests, question_of, told
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.egress import checked_reply
+from fedcore_clients.ledger.outbox import Outbox
 from fedcore_clients.policy.approvals import Approvals, Clock
-from fedcore_clients.policy.budget import Spending
+from fedcore_clients.policy.budget import Account
 from fedcore_clients.policy.daily_requests import DailyRequests
 from fedcore_clients.policy.request_facts import RequestFacts
 from fedcore_clients.policy.request_gate import check_request
@@ -37,45 +38,30 @@ _KINDS = ("hello", "train", "evaluate")
 _CLOCK_SKEW_SECONDS = 300.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """A request that was let in.
-
-    Attributes:
-        content: The records; the array's bytes are still to be fetched, unless it is small.
-        facts: What the policy judged; ``None`` for a hello.
-        array_bytes: Declared size of the model.
-    """
-
-    envelope: Envelope
-    content: RecordDict
-    facts: RequestFacts | None
-    array_bytes: int
-
-
 class Guard:
     """The client's gate in both directions, with its journal, its account and its memory of what it has answered.
 
     Args:
         home: Where the client keeps its files.
         clock: The present, with its time zone.
-        data_sets: Names of those that the owner has given a path for.
+        data: Path of each data set by its name.
 
     Raises:
         TrustError: A key or the roster is absent or damaged.
-        StorageError: A journal is damaged.
+        StorageError: A journal or the ledger is damaged, or the ledger is not the one that was seen last.
     """
 
-    def __init__(self, home: ClientHome, policy: Policy, clock: Clock, *, data_sets: Collection[str]) -> None:
-        self._home, self._policy, self._clock, self._data_sets = home, policy, clock, data_sets
+    def __init__(self, home: ClientHome, policy: Policy, clock: Clock, *, data: Mapping[str, Path]) -> None:
+        self._home, self._policy, self._clock, self._data = home, policy, clock, data
         self._identity: Identity = home.identity()
         self._coordinator: PublicIdentity = home.coordinator()
         self._roster_text = ""
         self._roster = self._known_roster()
         self._approvals = Approvals(home.approvals, clock)
-        self._spending = Spending(home.spends, clock)
+        self._account = Account.opened(home, policy.privacy, clock, data=data)
+        self._outbox = Outbox(home.outbox)
         self._daily = DailyRequests(home.path / "requests.json", clock)
-        self._newest = _newest_requests(home)
+        self._newest = newest_requests(home)
         self.events = EventLog(home.events, clock=clock)
 
     @property
@@ -108,9 +94,9 @@ class Guard:
         """
         try:
             check_array(request.content, request.envelope)
-            _check_model(one_array(request.content), request.array_bytes)
+            check_model(one_array(request.content), request.array_bytes)
             if request.facts is not None and request.facts.kind == "train":
-                self._spending.charge(request.facts, self._policy.privacy)
+                self._account.charge(request.facts)
         except TrustError as error:
             raise Refusal(request.envelope, RefusedError("ARRAY", str(error))) from error
         except RefusedError as error:
@@ -125,6 +111,7 @@ class Guard:
 
         Raises:
             Refusal: The policy does not let it out.
+            StorageError: An update could not be kept; it must not leave.
         """
         facts = request.facts
         if facts is None:
@@ -133,14 +120,16 @@ class Guard:
             checked = checked_reply(content, facts, self._policy, client=self.name)
         except RefusedError as error:
             raise Refusal(request.envelope, error) from error
+        if facts.kind == "train":
+            self._keep(request.envelope, facts, checked)
         sealed = self._sealed(checked, request.envelope)
-        self.events.append("answered", **_told(request.envelope.place))
+        self.events.append("answered", **told(request.envelope.place))
         return sealed
 
     def refuse(self, refusal: Refusal) -> RecordDict:
         """The signed refusal: its code leaves, its reason is written down here."""
         place = refusal.envelope.place
-        self.events.append("refused", **_told(place), code=refusal.cause.code, reason=str(refusal.cause)[:500])
+        self.events.append("refused", **told(place), code=refusal.cause.code, reason=str(refusal.cause)[:500])
         return self._sealed(pack_refusal(refusal.cause.code), refusal.envelope)
 
     def _judged(self, content: RecordDict, envelope: Envelope) -> Request:
@@ -151,13 +140,15 @@ class Guard:
             return Request(envelope=envelope, content=content, facts=None, array_bytes=0)
         if self._clock().timestamp() > envelope.not_after + _CLOCK_SKEW_SECONDS:
             raise RefusedError("EXPIRED", "the request is no longer good; if it is new, compare the two clocks")
+        if (again := self._answered_before(content, envelope)) is not None:
+            return again
         self._refuse_stale(place)
         self._learn_roster(unpack_roster(content))
         facts = self._facts(content, place)
         self._check_request(facts)
         self._daily.note()
         self._newest[place.run, place.kind] = place.order
-        self.events.append("accepted", **_told(place), peer=envelope.source, peer_head=envelope.chain_head)
+        self.events.append("accepted", **told(place), peer=envelope.source, peer_head=envelope.chain_head)
         return Request(envelope=envelope, content=content, facts=facts, array_bytes=facts.model_bytes)
 
     def _check_request(self, facts: RequestFacts) -> None:
@@ -171,7 +162,7 @@ class Guard:
             approvals=self._approvals,
             requests_today=self._daily.today,
         )
-        if facts.data_set not in self._data_sets:
+        if facts.data_set not in self._data:
             raise RefusedError("DATA", f"no path was given for data set {facts.data_set!r}; start with --data")
 
     def _facts(self, content: RecordDict, place: Place) -> RequestFacts:
@@ -191,6 +182,28 @@ class Guard:
             model_dtype=array.dtype,
             model_bytes=array_bytes(array),
         )
+
+    def _keep(self, envelope: Envelope, facts: RequestFacts, content: RecordDict) -> None:
+        """Write an update down before it leaves, and seal it in the ledger."""
+        asked = self._account.asked(facts)
+        digest = self._outbox.put(facts.data_set, asked.place, question_of(envelope), content)
+        self._account.ledger.seal(asked, digest)
+
+    def _answered_before(self, content: RecordDict, envelope: Envelope) -> Request | None:
+        """A request to train word for word as one that was answered; it is charged and worked on no more."""
+        place = envelope.place
+        if place.kind != "train" or self._newest.get((place.run, place.kind)) != place.order:
+            return None
+        facts = self._facts(content, place)
+        asked = self._account.asked(facts)
+        digest = self._account.ledger.sealed(asked)
+        kept = digest and self._outbox.get(facts.data_set, asked.place, question_of(envelope), digest)
+        if not kept or self._daily.today >= self._policy.limits.requests_per_day:
+            return None
+        self._daily.note()
+        self.events.append("answered-again", **told(place))
+        answer = self._sealed(kept, envelope)
+        return Request(envelope=envelope, content=content, facts=facts, array_bytes=facts.model_bytes, answer=answer)
 
     def _refuse_stale(self, place: Place) -> None:
         """A request counts only if it is newer than every one of its kind that was accepted in this run."""
@@ -230,50 +243,3 @@ class Guard:
             chain_head=self.events.head,
             in_reply_to=request.nonce,
         )[0]
-
-
-class Refusal(Exception):  # noqa: N818 - not an error: the gate does its work
-    """A genuine request is refused.
-
-    Attributes:
-        envelope: Of the request.
-        cause: With the code that leaves, and the reason that does not.
-    """
-
-    def __init__(self, envelope: Envelope, cause: RefusedError) -> None:
-        self.envelope, self.cause = envelope, cause
-        super().__init__(f"{cause.code}: {cause}")
-
-
-def _newest_requests(home: ClientHome) -> dict[tuple[str, str], tuple[int, int, int]]:
-    """The newest accepted request of each run and kind, from the journal."""
-    newest: dict[tuple[str, str], tuple[int, int, int]] = {}
-    for event in read_events(home.events):
-        if event.get("event") == "accepted":
-            order = (event["incarnation"], event["round"], event["attempt"])
-            key = (event["run"], event["kind"])
-            newest[key] = max(order, newest.get(key, order))
-    return newest
-
-
-def _check_model(array: Array, declared_bytes: int) -> None:
-    """Refuse a model that is none.
-
-    Raises:
-        RefusedError: With the code ``MODEL``.
-    """
-    if len(array.data) != declared_bytes:
-        raise RefusedError("MODEL", f"the model received has {len(array.data)} bytes, and not {declared_bytes}")
-    for piece in pieces(array.data):
-        if not np.isfinite(np.frombuffer(piece, np.dtype(array.dtype))).all():
-            raise RefusedError("MODEL", "the model received holds numbers that are not finite")
-
-
-def _told(place: Place) -> dict[str, Any]:
-    return {
-        "run": place.run,
-        "incarnation": place.incarnation,
-        "round": place.round,
-        "attempt": place.attempt,
-        "kind": place.kind,
-    }

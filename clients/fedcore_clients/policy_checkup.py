@@ -15,9 +15,11 @@ from fedcore.errors import RefusedError
 from fedcore.trust.roster import Roster
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.device import resolve_device
+from fedcore_clients.ledger.account import Ledger
+from fedcore_clients.ledger.store import LedgerFile, copied
 from fedcore_clients.plan_trial import PlanTrial
 from fedcore_clients.policy.approvals import Approvals, Clock
-from fedcore_clients.policy.budget import Spending
+from fedcore_clients.policy.budget import Account, coordinator_of
 from fedcore_clients.policy.daily_requests import DailyRequests
 from fedcore_clients.policy.request_facts import RequestFacts
 from fedcore_clients.policy.request_gate import KnownMembers, check_request
@@ -91,9 +93,14 @@ class _Gate:
                 requests_today=DailyRequests(self.home.path / "requests.json", self.clock).today,
             )
             if facts.kind == "train":
-                Spending(self._copy(self.home.spends), self.clock).charge(facts, self.policy.privacy)
+                self._account().charge(facts)
         except RefusedError as error:
             yield f"refused with {error.code}: {error}"
+
+    def _account(self) -> Account:
+        path = self.scratch / self.home.ledger.name
+        copied(LedgerFile(self.home.ledger, self.clock, {}), path, self.clock)
+        return Account(Ledger(path, self.clock), self.policy.privacy, coordinator=coordinator_of(self.home))
 
     def _copy(self, path: Path) -> Path:
         with suppress(FileNotFoundError):

@@ -19,7 +19,7 @@ from fedcore.plan import RunPlan, merge
 from fedcore.trust.identity import Identity
 from fedcore.trust.roster import Member
 from fedcore_clients.checkup import client_checks
-from fedcore_clients.policy.budget import Spending
+from fedcore_clients.policy.budget import Account
 from fedcore_clients.policy.request_facts import RequestFacts
 from fedcore_clients.policy.settings import Policy
 from fedcore_server.consortium.members import remove
@@ -229,20 +229,33 @@ def test_a_budget_that_the_plan_would_overdraw_is_told_and_not_charged(home):
         model_dtype="float32",
         model_bytes=8,
     )
-    Spending(home.spends, lambda: NOW).charge(
-        facts, policy.privacy.model_copy(update={"budget": policy.privacy.budget.model_copy(update={"epsilon": 50.0})})
-    )
-    before = home.spends.read_bytes()
+    larger = policy.privacy.budget.model_copy(update={"epsilon": 50.0})
+    Account.opened(home, policy.privacy.model_copy(update={"budget": larger}), lambda: NOW).charge(facts)
+    before = home.ledger.read_bytes()
     found = looked_at(home, plan)
     assert "refused with BUDGET" in only(found, "plan").what
     assert only(found, "ledger").state is State.PROBLEM
-    assert "of 3 spent, at δ = 1e-05" in only(found, "ledger").what
-    assert home.spends.read_bytes() == before
+    assert "of the budget, ε = 3 at δ = 1e-05, is spent or reserved" in only(found, "ledger").what
+    assert home.ledger.read_bytes() == before
 
 
 def test_a_damaged_account_is_a_problem(home):
-    home.spends.write_text("no charge\n{}\n")
+    home.ledger.write_bytes(b"no charge" * 1000)
     assert "what was spent is not known" in only(looked_at(home), "ledger").what
+
+
+def test_an_account_of_an_earlier_version_is_told_and_left_for_the_start(home):
+    home.spends.write_text("{}\n")
+    assert "taken over at the next start" in of(looked_at(home), "ledger")[0].what
+    assert home.spends.exists()
+    assert not home.ledger.exists()
+
+
+def test_data_that_no_mark_can_be_kept_beside_is_told(home, rows, monkeypatch):
+    write_policy(home)
+    monkeypatch.setattr("fedcore_clients.ledger.marks.os.access", lambda *_: False)
+    found = of(looked_at(home, data={TINY: rows}), "ledger")
+    assert any("a home put back from a backup would not be noticed" in each.what for each in found)
 
 
 def test_a_plan_that_leaves_open_what_a_server_cannot_know_is_told(home):

@@ -24,6 +24,8 @@ from fedcore.wire.requests import pack_request
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.guard import Guard
 from fedcore_clients.join import join
+from fedcore_clients.ledger.account import Ledger
+from fedcore_clients.ledger.entry import Entry
 from fedcore_clients.policy.settings import Policy
 from fedcore_server.consortium.home import ConsortiumHome
 from fedcore_server.consortium.members import admit, init, invite
@@ -60,7 +62,15 @@ class Site:
 
     def guard(self) -> Guard:
         policy = Policy.from_toml(self.home.policy)
-        return Guard(self.home, policy, lambda: datetime.now(UTC), data_sets=policy.data.allowed)
+        return Guard(self.home, policy, lambda: datetime.now(UTC), data=self.data())
+
+    def data(self) -> dict[str, Path]:
+        """A file for each data set that the policy allows."""
+        found = {name: self._root / "data" / name for name in self.policy.data.allowed}
+        for path in found.values():
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+        return found
 
     def roster(self) -> Roster:
         return self.consortium.roster()
@@ -118,5 +128,7 @@ class Site:
         """What the coordinator sees of an answer, its signature checked."""
         return open_envelope(reply, self.home.identity().public, destination=COORDINATOR), unsealed(reply)
 
-    def spends(self) -> bytes:
-        return self.home.spends.read_bytes() if self.home.spends.exists() else b""
+    def charges(self) -> list[Entry]:
+        """What the ledger counts as told, oldest first."""
+        ledger = Ledger(self.home.ledger, lambda: datetime.now(UTC))
+        return ledger.uses() if ledger.file.exists() else []

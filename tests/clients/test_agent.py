@@ -3,7 +3,6 @@
 import errno
 import os
 from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -90,13 +89,16 @@ def serve(site, monkeypatch):
 
         monkeypatch.setattr(agent_module, "AppProcess", lambda _: trainer)
         monkeypatch.setattr(agent_module, "connect", connect)
-        network.agent = Agent(
-            site.home, AgentSettings(data=dict.fromkeys(site.policy.data.allowed, Path())), tell=told.append
-        )
+        network.agent = Agent(site.home, AgentSettings(data=site.data()), tell=told.append)
         network.agent.run()
         return SimpleNamespace(network=network, trainer=trainer, told=told)
 
     return serve
+
+
+def update_in(site, reply):
+    content = site.read(reply)[1]
+    return bytes(content["arrays"]["parameters"].data), dict(content["fedcore"])
 
 
 def codes(site, served):
@@ -107,7 +109,7 @@ def test_a_request_by_the_rules_is_worked_on_and_answered(site, serve):
     served = serve(site.request(), site.request(round=2))
     assert codes(site, served) == [None, None]
     assert served.trainer.asked == ["query.layout", "train", "train"]  # the layout once a plan
-    assert len(site.spends().splitlines()) == 2
+    assert len(site.charges()) == 2
     assert verify_events(site.home.events) == []
 
 
@@ -122,28 +124,28 @@ def test_n1_what_nobody_known_has_signed_gets_an_error_without_words_and_does_no
 def test_a_refusal_is_told_before_anything_is_fetched_charged_or_opened(site, serve):
     served = serve(site.request(cohort=("north",)))
     assert codes(site, served) == ["COHORT"]
-    assert (served.trainer.asked, served.network.confirmed, site.spends()) == ([], [], b"")
+    assert (served.trainer.asked, served.network.confirmed, site.charges()) == ([], [], [])
 
 
 def test_n6_a_model_of_another_layout_is_told_before_anything_is_charged_or_opened(site, serve):
     served = serve(site.request(), site.request(round=2), refusals={"query.layout": ("LAYOUT", "expected 7 numbers")})
     assert codes(site, served) == ["LAYOUT", "LAYOUT"]
     assert served.trainer.asked == ["query.layout", "query.layout"]
-    assert site.spends() == b""
+    assert site.charges() == []
 
 
 def test_n6_numbers_that_are_none_are_told_before_anything_is_charged_or_opened(site, serve):
     served = serve(site.request(values=build_parameters(*[float("nan")] * SIZE).buffer))
     assert codes(site, served) == ["MODEL"]
     assert served.trainer.asked == ["query.layout"]
-    assert site.spends() == b""
+    assert site.charges() == []
 
 
 @pytest.mark.parametrize("code", ["TIME_LIMIT", "CRASHED", "FAILED"])
 def test_of_what_goes_wrong_in_the_child_a_code_leaves_and_the_charge_stays(site, serve, code):
     served = serve(site.request(), site.request(round=2), refusals={"train": (code, "patient 4711 in rows.py, line 7")})
     assert codes(site, served) == [code, code]
-    assert len(site.spends().splitlines()) == 2
+    assert len(site.charges()) == 2
     assert all(b"4711" not in bytes(reply["envelope"]["records"]) for reply in served.network.replies)
 
 
@@ -164,14 +166,19 @@ def test_f13_a_full_disk_costs_the_request_and_neither_the_client_nor_its_accoun
     assert codes(site, served) == [None, None]
     assert len(served.network.failed) == 1
     assert "the disk is full" in "".join(served.told)
-    assert [b'"round": 2' in line for line in site.spends().splitlines()] == [False, False]
+    assert [charge.round for charge in site.charges()] == [1, 3]
     assert verify_events(site.home.events) == []
     assert [path.name for path in site.home.path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_f22_a_client_that_cannot_send_its_answer_has_charged_it_and_answers_no_second_time(site, serve, monkeypatch):
+def test_f22_an_answer_that_could_not_be_sent_is_sent_when_it_is_asked_for_again_and_not_made_anew(
+    site, serve, monkeypatch
+):
+    lost = []
+
     class Deaf(Network):
         def reply(self, incoming, content):
+            lost.append(content)
             self.agent.stop()
             raise DeploymentError("the server does not answer")
 
@@ -179,10 +186,15 @@ def test_f22_a_client_that_cannot_send_its_answer_has_charged_it_and_answers_no_
     with monkeypatch.context() as context:
         context.setattr(f"{__name__}.Network", Deaf)
         serve(sealed)
-    spent = site.spends()
-    assert len(spent.splitlines()) == 1
-    assert codes(site, serve(sealed)) == ["STALE"]
-    assert site.spends() == spent
+    spent = site.charges()
+    assert len(spent) == 1
+    again = serve(sealed, sealed)
+    assert codes(site, again) == [None, None]
+    assert again.trainer.asked == []
+    for reply in again.network.replies:
+        assert update_in(site, reply) == update_in(site, lost[0])
+    assert site.charges() == spent
+    assert [event["event"] for event in read_events(site.home.events)].count("answered-again") == 2
 
 
 def test_a_server_that_is_away_is_tried_again_until_the_client_is_stopped(site, monkeypatch):
@@ -198,7 +210,7 @@ def test_a_server_that_is_away_is_tried_again_until_the_client_is_stopped(site, 
         yield
 
     monkeypatch.setattr(agent_module, "connect", away)
-    client = Agent(site.home, AgentSettings(data=dict.fromkeys(site.policy.data.allowed, Path())), tell=told.append)
+    client = Agent(site.home, AgentSettings(data=site.data()), tell=told.append)
     client.run()
     assert len(told) == 4
     assert all("trying again in" in line for line in told)

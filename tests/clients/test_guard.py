@@ -14,7 +14,7 @@ from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fedcore.errors import TrustError
+from fedcore.errors import StorageError, TrustError
 from fedcore.events import read_events, verify_events
 from fedcore.messages import ClientReport, ClientUpdate
 from fedcore.metrics import Metrics
@@ -23,7 +23,7 @@ from fedcore.trust.identity import COORDINATOR, Identity
 from fedcore.wire.envelope import ANYONE, Place, seal, unsealed
 from fedcore.wire.replies import pack_report, pack_update
 from fedcore.wire.requests import pack_hello
-from fedcore_clients.guard import Refusal
+from fedcore_clients.admission import Refusal
 from fedcore_server.consortium.members import remove
 from tests.builders import build_parameters
 from tests.clients.policy.builders import build_bare_plan, build_open_policy, build_plan, build_policy
@@ -38,11 +38,11 @@ def site(tmp_path):
 
 def refused(site, guard, sealed, code):
     """The request is refused with this code, before its array is fetched, and nothing else is told."""
-    before = site.spends()
+    before = site.charges()
     with pytest.raises(Refusal) as caught:
         guard.charge(guard.receive(sealed))
     assert caught.value.cause.code == code, caught.value.cause
-    assert site.spends() == before
+    assert site.charges() == before
     assert_tells_a_code_only(site, guard.refuse(caught.value), sealed, code)
     return str(caught.value.cause)
 
@@ -61,16 +61,16 @@ def dropped(site, guard, sealed):
     """What is not the coordinator's word gets no signed answer."""
     with pytest.raises(TrustError):
         guard.receive(sealed)
-    assert site.spends() == b""
+    assert site.charges() == []
 
 
 def test_a_request_by_the_rules_is_let_in_and_charged_once(site):
     guard = site.guard()
     request = guard.receive(site.request())
     assert (request.facts.cohort, request.array_bytes) == (("north", "south", "west"), 4 * SIZE)
-    assert site.spends() == b""
+    assert site.charges() == []
     guard.charge(request)
-    assert len(site.spends().splitlines()) == 1
+    assert len(site.charges()) == 1
     assert [event["event"] for event in read_events(site.home.events)] == ["accepted"]
 
 
@@ -244,19 +244,19 @@ def test_n1_an_array_that_is_swapped_on_its_way_is_refused_before_it_is_charged(
     request.content["arrays"]["parameters"].data = np.ones(SIZE, np.float32).tobytes()
     with pytest.raises(Refusal) as caught:
         guard.charge(request)
-    assert site.spends() == b""
+    assert site.charges() == []
     assert_tells_a_code_only(site, guard.refuse(caught.value), sealed, "ARRAY")
 
 
 def test_n2_a_request_is_worked_on_once_also_after_a_restart(site):
     guard, sealed = site.guard(), site.request(round=2)
     guard.charge(guard.receive(sealed))
-    spent = site.spends()
+    spent = site.charges()
     for again in (guard, site.guard()):
         refused(site, again, sealed, "STALE")
         refused(site, again, site.request(round=1), "STALE")
         refused(site, again, site.request(round=2, letters=site.letters()), "STALE")
-    assert site.spends() == spent
+    assert site.charges() == spent
     site.guard().receive(site.request(round=2, attempt=1))
 
 
@@ -264,8 +264,76 @@ def test_n2_a_request_that_was_held_back_is_refused(site):
     held_back = site.letters(clock=lambda: time.time() - 600 - 301)
     refused(site, site.guard(), site.request(letters=held_back), "EXPIRED")
     refused(site, site.guard(), site.request(kind="evaluate", letters=held_back), "EXPIRED")
-    assert site.spends() == b""
+    assert site.charges() == []
     site.guard().receive(site.request(letters=site.letters(clock=lambda: time.time() - 600 - 240)))  # clocks differ
+
+
+def answered(site, guard, sealed, **changes):
+    request = guard.receive(sealed)
+    guard.charge(request)
+    return guard.release(request, update(site, **changes))
+
+
+def content_of(site, reply):
+    content = site.read(reply)[1]
+    return bytes(content["arrays"]["parameters"].data), dict(content["fedcore"])
+
+
+def test_who_asks_the_same_again_gets_the_same_answer_uncharged_also_after_a_restart(site):
+    sealed, guard = site.request(), site.guard()
+    first = content_of(site, answered(site, guard, sealed))
+    again = site.request(letters=site.letters())  # the same words in another envelope
+    for each, who in ((sealed, guard), (again, guard), (sealed, site.guard())):
+        reply = who.receive(each).answer
+        assert content_of(site, reply) == first
+        assert site.read(reply)[0].in_reply_to == json.loads(each["envelope"]["statement"])["nonce"]
+    assert len(site.charges()) == 1
+
+
+def test_who_asks_another_thing_in_the_same_place_is_refused(site):
+    guard = site.guard()
+    answered(site, guard, site.request())
+    refused(site, guard, site.request(values=[1.0] * SIZE), "STALE")
+    refused(site, guard, site.request(cohort=("north", "south")), "STALE")
+
+
+def test_an_answer_is_kept_until_the_next_one_of_its_data_set(site):
+    guard, first = site.guard(), site.request()
+    answered(site, guard, first)
+    answered(site, guard, site.request(round=2), round=2)
+    refused(site, guard, first, "STALE")
+    assert len(list(site.home.outbox.glob("*.bin"))) == 1
+
+
+@pytest.mark.parametrize("what", ["*.bin", "*.json"])
+@pytest.mark.parametrize("how", [lambda path: path.unlink(), lambda path: path.write_bytes(b"\1" * 20)])
+def test_an_answer_that_was_damaged_is_not_sent_and_not_made_anew(site, what, how):
+    guard, sealed = site.guard(), site.request()
+    answered(site, guard, sealed)
+    (path,) = site.home.outbox.glob(what)
+    how(path)
+    refused(site, guard, sealed, "STALE")
+
+
+def test_an_answer_that_cannot_be_kept_does_not_leave(site, monkeypatch):
+    def full(path, content):
+        raise StorageError("the disk is full")
+
+    guard = site.guard()
+    request = guard.receive(site.request())
+    guard.charge(request)
+    monkeypatch.setattr("fedcore_clients.ledger.outbox.write_whole", full)
+    with pytest.raises(StorageError, match="disk is full"):
+        guard.release(request, update(site))
+    assert len(site.charges()) == 1
+
+
+def test_a_client_does_not_start_beside_an_account_that_is_gone(site):
+    guard = site.guard()
+    guard.charge(guard.receive(site.request()))
+    site.home.ledger.unlink()
+    with pytest.raises(StorageError, match="what was spent is not known"):
+        site.guard()
 
 
 def test_n2_an_older_incarnation_of_a_run_is_refused_for_every_kind(site):
@@ -305,10 +373,10 @@ def test_n4_an_exhausted_budget_ends_all_training_and_charges_nothing_more(tmp_p
             guard.charge(guard.receive(site.request(letters=site.letters(run=f"run-{runs}"))))
         except Refusal as refusal:
             guard.refuse(refusal)
-    spent = site.spends()
-    assert 1 <= len(spent.splitlines()) == runs - 1
+    spent = site.charges()
+    assert 1 <= len(spent) == runs - 1
     refused(site, site.guard(), site.request(letters=site.letters(run="one-more")), "BUDGET")
-    assert site.spends() == spent
+    assert site.charges() == spent
 
 
 def test_n4_the_daily_limit_and_a_missing_approval_are_codes_as_well(tmp_path):
@@ -349,7 +417,7 @@ REPORTS = {
 def test_an_evaluation_that_tells_too_much_is_held_back(site, row):
     make, code = REPORTS[row]
     held_back(site, site.guard(), site.request(kind="evaluate"), make(), code)
-    assert site.spends() == b""
+    assert site.charges() == []
 
 
 def update(site, **changes):
@@ -377,7 +445,7 @@ UPDATES = {
 def test_an_update_that_breaks_the_promise_is_held_back_and_stays_charged(site, row):
     changes, code = UPDATES[row]
     held_back(site, site.guard(), site.request(), update(site, **changes), code)
-    assert len(site.spends().splitlines()) == 1
+    assert len(site.charges()) == 1
 
 
 def test_an_update_by_the_rules_leaves_signed_and_is_written_down(site):
@@ -399,10 +467,10 @@ def test_f22_what_was_charged_stays_charged_when_the_client_dies_before_or_after
         if dies_after_the_answer:
             guard.release(request, update(site, round=round_))
         reborn = site.guard()
-        assert len(site.spends().splitlines()) == round_
+        assert len(site.charges()) == round_
         refused(site, reborn, sealed, "STALE")  # the same request is not answered, and not charged, twice
-    charges = [json.loads(line) for line in site.spends().splitlines()]
-    assert [charge["round"] for charge in charges] == [1, 2]
+    charges = site.charges()
+    assert [charge.round for charge in charges] == [1, 2]
     assert sum(event["event"] == "answered" for event in read_events(site.home.events)) <= len(charges)
 
 
@@ -434,13 +502,13 @@ HEADERS = st.dictionaries(
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(header=HEADERS)
 def test_whatever_the_coordinator_signs_is_refused_with_a_code_unless_it_says_what_it_should(site, header):
-    guard, spent = site.guard(), site.spends()
+    guard, spent = site.guard(), site.charges()
     honest = dict(unsealed(site.request())["fedcore"])
     try:
         guard.charge(guard.receive(site.request(header=header)))
     except Refusal as refusal:
         assert re.fullmatch("[A-Z_]{1,32}", refusal.cause.code)  # noqa: PT017 - one that is let in is right as well
-        assert site.spends() == spent
+        assert site.charges() == spent
     else:
         assert {**honest, **header} == honest
 

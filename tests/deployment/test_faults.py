@@ -7,6 +7,8 @@ import time
 import pytest
 
 from fedcore.events import verify_events
+from fedcore_clients.client_home import ClientHome
+from fedcore_clients.ledger.account import Ledger
 from tests.deployment.federation import CLIENTS, repeatable, wait_until
 from tests.deployment.proxy import proxied
 from tests.deployment.test_federation import assert_simulated_alike
@@ -44,8 +46,8 @@ def test_f3_f4_f22_a_server_killed_for_longer_than_a_round_goes_on_and_every_ans
 
 
 def spends(federation, client):
-    path = federation.root / client / "spends.jsonl"
-    return path.read_bytes().splitlines() if path.exists() else []
+    ledger = Ledger(ClientHome(federation.root / client).ledger, lambda: None)
+    return ledger.uses() if ledger.file.exists() else []
 
 
 @pytest.mark.slow

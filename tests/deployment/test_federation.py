@@ -141,10 +141,16 @@ def test_a_client_that_is_removed_is_asked_no_more_and_may_join_anew(federation)
     wait_until(lambda: federation.rounds(name)[-1]["asked"] == ["client-0", "client-2"], what="a smaller cohort")
 
     federation.kill("client-1")
-    shutil.rmtree(federation.root / "client-1")
+    (federation.root / "client-1").rename(federation.root / "lost-1")
     for left in ("invite-client-1.json", "response-client-1.json"):
         (federation.root / left).unlink()
     federation.join("client-1", open_policy())
+    federation.start_client("client-1")
+    wait_until(federation.clients["client-1"].poll, what="it does not start without the account of its data")
+    assert "what was spent is not known" in federation.log("client-1")
+
+    for kept in (federation.root / "lost-1").glob("ledger.*"):
+        shutil.copy(kept, federation.root / "client-1")
     federation.start_client("client-1")
     wait_until(lambda: "client-1" in federation.rounds(name)[-1]["counted"], what="the client with its new keys")
 

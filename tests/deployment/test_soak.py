@@ -19,7 +19,10 @@ from fedcore.events import missing_heads, read_events, verify_events
 from fedcore.plan import RunPlan
 from fedcore.privacy.accounting import composed_epsilon
 from fedcore.privacy.plan import PrivacyPlan
-from fedcore_clients.policy.budget import Spending
+from fedcore_clients.client_home import ClientHome
+from fedcore_clients.ledger.account import Ledger
+from fedcore_clients.ledger.mechanism import epsilon_together
+from fedcore_clients.ledger.verification import problems_of
 from fedcore_server.runs.deployable_plan import deployable
 from fedcore_server.runs.store import RunState, RunStore
 from tests.deployment.federation import CLIENTS, Deployment, wait_until
@@ -55,7 +58,7 @@ class TinyDeployment(Deployment):
     """Clients of a task so small that nearly all of a round is what is to be tested."""
 
     def start_client(self, name):
-        self.clients[name] = self._start(name, "client", "start", "--home", name, "--data=tiny=tiny.data")
+        self.clients[name] = self._start(name, "client", "start", "--home", name, f"--data=tiny={name}.data")
 
 
 class Chaos:
@@ -94,7 +97,8 @@ class Chaos:
 @pytest.fixture(scope="module")
 def soaked(tmp_path_factory):
     root = tmp_path_factory.mktemp("soak")
-    (root / "tiny.data").touch()
+    for client in CLIENTS:
+        (root / f"{client}.data").touch()
     deployment = TinyDeployment(root, CLIENTS)
     try:
         deployment.found(POLICY)
@@ -197,7 +201,9 @@ def test_no_ledger_counts_less_than_what_was_released(deployment, name):
     privacy = PrivacyPlan.from_run_plan(deployable(PLAN))
     for client in CLIENTS:
         home = deployment.root / client
-        charges = Spending(home / "spends.jsonl", lambda: None).charges()
+        ledger = Ledger(ClientHome(home).ledger, lambda: None)
+        assert problems_of(ledger.file) == []
+        charges = ledger.uses("tiny")
         charged = Counter((each.incarnation, each.round, each.attempt) for each in charges)
         answered = Counter(
             (event["incarnation"], event["round"], event["attempt"])
@@ -207,7 +213,7 @@ def test_no_ledger_counts_less_than_what_was_released(deployment, name):
         assert answered <= charged
         counted = sum(client in line["counted"] for line in deployment.rounds(name))
         assert len(charges) >= sum(answered.values()) >= counted
-        spent = Spending(home / "spends.jsonl", lambda: None).epsilon("tiny", 1e-5)
+        spent = epsilon_together([each.parsed_mechanism() for each in charges], 1e-5)
         assert spent >= composed_epsilon([privacy.event(counted)], 1e-5)
         print(f"{client}: {counted} counted, {sum(answered.values())} answered, {len(charges)} charged, ε {spent:.3f}")
 

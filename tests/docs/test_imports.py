@@ -17,7 +17,16 @@ _MAY_IMPORT: dict[str, set[str]] = {
     "fedcore_simulations": _UPPER,
 }
 _FLOWER_AT_THE_SERVER = ("superlink/", "correspondence.py", "flower_app.py", "grid_federation.py", "runs/process.py")
-_FLOWER_AT_A_CLIENT = ("agent.py", "app_process.py", "egress.py", "fleet.py", "flower_app.py", "guard.py")
+_FLOWER_AT_A_CLIENT = (
+    "admission.py",
+    "agent.py",
+    "app_process.py",
+    "egress.py",
+    "fleet.py",
+    "flower_app.py",
+    "guard.py",
+    "ledger/outbox.py",
+)
 _HOMES = {
     "flwr": (
         "fedcore/wire/",

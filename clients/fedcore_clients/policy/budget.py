@@ -1,193 +1,180 @@
-"""What was spent on each data set: charged before data is opened, and never counted short."""
+"""What a request to train costs, held against the policy and the data set's account before data is opened."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-import os
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from fedcore.errors import RefusedError, StorageError
-from fedcore.files import append_line, write_whole
+from fedcore.errors import PrivacyError, RefusedError
 from fedcore.privacy.accounting import composed_epsilon, rounded_up
-from fedcore.privacy.plan import PrivacyPlan
+from fedcore.privacy.plan import PrivacyEvent, PrivacyPlan, Relation
+from fedcore_clients.client_home import ClientHome
+from fedcore_clients.ledger.account import Ledger
+from fedcore_clients.ledger.asked import Asked
+from fedcore_clients.ledger.balance import Budget
+from fedcore_clients.ledger.entry import Entry, Kind
+from fedcore_clients.ledger.spends_file import OldCharge, take_over
+from fedcore_clients.ledger.terms import Mode, Terms, agree
+from fedcore_clients.ledger.verification import check
 from fedcore_clients.policy.approvals import Clock
-from fedcore_clients.policy.charge import Charge
 from fedcore_clients.policy.privacy_gate import promised
 from fedcore_clients.policy.request_facts import RequestFacts, shown
-from fedcore_clients.policy.sections import PrivacySection
+from fedcore_clients.policy.sections import BudgetSection, PrivacySection
 
 _CODE = "BUDGET"
+MAKER = "policy"
+"""Who made a budget that follows the policy."""
 
 
-class Spending:
-    """The append-only account of a client, ``spends.jsonl``: one line for each request to train.
+class Account:
+    """The client's use of its owner's ledger.
 
-    The account belongs to the data sets, not to a run or a server. Its lines are events, and ε is computed from
-    them, so that a better accountant improves old ones too.
-
-    A line that a crash tore has stopped its own `charge`, so that no data was opened for it. It is counted all the
-    same, as a charge like the one asked for next: the account may count too much, and never too little. Damage
-    anywhere else stops all training until the owner has looked.
+    A data set without a budget of its own is given the policy's, in mode ``rdp``, and follows the policy from then on;
+    one that the owner made with ``fedcore ledger init`` stays as it was made.
 
     Args:
-        path: The file; may be absent. One process at a time writes it.
-        clock: The present, with its time zone.
+        policy: The privacy section of the client's policy.
+        coordinator: Tells the runs of one consortium from those of another that have the same names.
     """
 
-    def __init__(self, path: Path, clock: Clock) -> None:
-        self._path = path
-        self._clock = clock
+    def __init__(self, ledger: Ledger, policy: PrivacySection, *, coordinator: str) -> None:
+        self.ledger, self._policy, self._coordinator = ledger, policy, coordinator
 
-    def charge(self, request: RequestFacts, policy: PrivacySection) -> None:
-        """Charge a request to train, durably; only then may data be opened. Each call charges once more.
+    @classmethod
+    def opened(
+        cls, home: ClientHome, policy: PrivacySection, clock: Clock, *, data: Mapping[str, Path] | None = None
+    ) -> Account:
+        """The account in a home, begun where there was none, checked, and with what an older version had spent.
 
-        Guarantee:
-            Where it returns and the policy requires privacy, all charges on the data set compose to at most the
-            budget's ε at the budget's δ, and those of this run to at most `max_epsilon` at the plan's δ. Unit: one
-            record of this client. Composed as if all parameters were fixed beforehand: that a server chooses
-            those of a later run after it saw an earlier one is not covered.
-
-        Raises:
-            RefusedError: With the code ``BUDGET``; nothing was charged.
-            StorageError: The account cannot be read or written; nothing may be opened.
-        """
-        asked = self._asked(request)
-        if policy.required:
-            _check_promised([asked])  # before a torn line could be counted as one more like it
-        before = [one for one in self._recovered(asked) if one.data_set == asked.data_set]
-        _check(asked, before, request, policy)
-        append_line(self._path, asked.to_line())
-
-    def charges(self) -> tuple[Charge, ...]:
-        """All whole charges on record, oldest first.
+        Args:
+            data: Path of each data set by its name.
 
         Raises:
-            StorageError: The account cannot be read, or is damaged before its last line.
+            StorageError: It is gone, damaged, older than it was, or another one; nothing may be trained.
         """
-        return self._read()[0]
+        account = cls(Ledger(home.ledger, clock, data=data), policy, coordinator=coordinator_of(home))
+        account.ledger.file.create()
+        check(account.ledger.file)
+        take_over(home.spends, account._take_over)
+        return account
 
-    def epsilon(self, data_set: str, delta: float) -> float:
-        """What was spent on a data set, as ε at `delta`; infinite after any training without privacy."""
-        return _epsilon([one for one in self.charges() if one.data_set == data_set], delta)
+    def asked(self, request: RequestFacts) -> Asked:
+        """What the ledger needs to know of a request.
 
-    def _asked(self, request: RequestFacts) -> Charge:
+        Raises:
+            RefusedError: With the code ``PRIVACY``; the plan leaves a number of its promise open.
+        """
         privacy = promised(request.plan)
-        return Charge(
+        return Asked(
             data_set=request.data_set,
-            run=request.run,
+            run=f"{request.run}@{self._coordinator}",
             incarnation=request.incarnation,
             round=request.round,
             attempt=request.attempt,
+            rounds=request.plan.federation.rounds,
+            plan=_hash_of(privacy),
             event=None if privacy is None else privacy.event(1),
-            time=self._clock(),
         )
 
-    def _recovered(self, asked: Charge) -> tuple[Charge, ...]:
-        """All charges, after a torn last line was replaced by one like `asked`."""
-        charges, torn = self._read()
-        if torn:
-            charges = (*charges, asked)
-            write_whole(self._path, "".join(f"{one.to_line()}\n" for one in charges))
-        elif not charges:
-            _create_durably(self._path)
-        return charges
+    def charge(self, request: RequestFacts) -> None:
+        """Reserve for the run what it needs, and charge a request to train; only then may data be opened.
 
-    def _read(self) -> tuple[tuple[Charge, ...], bool]:
-        """Whole charges, and whether there is a torn line after them."""
-        *lines, last = self._content().split(b"\n")
+        Guarantee:
+            Where it returns, the budget of the data set holds as `Ledger` and `Terms` say, and, where the policy
+            requires privacy, all that was told about it has a bound; the charges of this run compose to at most
+            `max_epsilon` at the plan's δ. Unit: one record of this client.
+
+        Raises:
+            RefusedError: With the code ``BUDGET`` or ``STALE``; nothing was charged.
+            StorageError: The account cannot be read or written; nothing may be opened.
+        """
+        asked, privacy = self.asked(request), promised(request.plan)
         try:
-            return tuple(Charge.from_line(line) for line in lines), last != b""
-        except ValueError as error:
-            raise StorageError(
-                f"{self._path} is damaged, so that what was spent is not known; nothing is trained before it is "
-                "restored from a backup"
-            ) from error
+            self._check_relation(asked.data_set, privacy)
+        except PrivacyError as error:  # the policy's own budget buys nothing
+            raise RefusedError(_CODE, str(error)) from error
+        self.ledger.reserve(asked, lambda uses: self._check(asked, privacy, uses))
+        self.ledger.charge(asked)
 
-    def _content(self) -> bytes:
+    def _check(self, asked: Asked, privacy: PrivacyPlan | None, uses: Sequence[Entry]) -> None:
+        """What the policy says about the uses of a data set, with one more.
+
+        Raises:
+            RefusedError: With the code ``BUDGET``.
+        """
+        bare = sum(use.kind is Kind.UNBOUNDED for use in uses) + (privacy is None)
+        if bare and self._policy.required:
+            raise RefusedError(
+                _CODE,
+                f"{bare} charges on data set {shown(asked.data_set)}, this one included, promise no privacy, so that "
+                "what is told about it has no bound, and privacy.required is true",
+            )
+        if privacy is not None:
+            self._check_run(privacy, [use for use in uses if use.run == asked.run])
+
+    def _check_run(self, privacy: PrivacyPlan, uses: Sequence[Entry]) -> None:
+        events = [found for use in uses if isinstance(found := use.parsed_mechanism(), PrivacyEvent)]
+        spent = composed_epsilon([*events, privacy.event(1)], privacy.delta)
+        if spent > self._policy.max_epsilon:
+            told = f"{rounded_up(spent):g}" if math.isfinite(spent) else "more than can be bounded"
+            raise RefusedError(
+                _CODE,
+                f"privacy.max-epsilon is {self._policy.max_epsilon:g}, and with rounds tried again the run would spend "
+                f"{told} at δ = {privacy.delta:g}",
+            )
+
+    def _check_relation(self, data_set: str, privacy: PrivacyPlan | None) -> None:
+        """Have a budget, and one that a plan of this relation does not break."""
+        relation = self._with_budget(data_set)
+        if privacy is not None and relation is Relation.ADD_REMOVE and privacy.relation is not relation:
+            raise RefusedError(
+                _CODE, "the budget holds for records that are added or removed, and the plan tells how many there are"
+            )
+
+    def _with_budget(self, data_set: str) -> Relation:
+        """See that a data set has a budget; one that the policy made follows it."""
+        found, wanted = self.ledger.budgets().get(data_set), self._policy.budget
+        budget = Budget(terms=terms_of(wanted), maker=MAKER) if found is None else following(found, wanted)
+        if budget != found:
+            self.ledger.set_budget(data_set, budget.terms, maker=budget.maker)
+        return budget.terms.relation
+
+    def _take_over(self, charge: OldCharge) -> None:
+        self._with_budget(charge.data_set)
+        run = f"{charge.run}@{self._coordinator}"
+        note = f"spends.jsonl, round {charge.round}"
         try:
-            return self._path.read_bytes()
-        except FileNotFoundError:
-            return b""
-        except OSError as error:
-            raise StorageError(f"{self._path} cannot be read: {error.strerror or error}") from error
+            self.ledger.spend(charge.data_set, charge.mechanism, note, reference=charge.reference, run=run)
+        except PrivacyError:  # so little noise that no budget could hold it
+            self.ledger.spend(charge.data_set, None, note, reference=charge.reference, run=run)
 
 
-def _check(asked: Charge, before: list[Charge], request: RequestFacts, policy: PrivacySection) -> None:
-    """Refuse a charge that does not fit.
+def following(budget: Budget, wanted: BudgetSection) -> Budget:
+    """The budget as the policy has it now, where the policy made it; any other as it is."""
+    terms = budget.terms
+    if budget.maker != MAKER or (terms.epsilon, terms.delta) == (wanted.epsilon, wanted.delta):
+        return budget
+    return Budget(terms=terms.changed(wanted.epsilon, wanted.delta), maker=MAKER)
 
-    Args:
-        before: Charges on the same data set.
+
+def coordinator_of(home: ClientHome) -> str:
+    """A few letters that stand for a home's coordinator."""
+    return home.coordinator().key.hex()[:12]
+
+
+def terms_of(budget: BudgetSection) -> Terms:
+    """The terms of a budget that the policy makes.
+
+    Mode ``rdp``, for the policy is written before anyone knows the noise and the sampling of the plans to come.
     """
-    privacy = promised(request.plan)
-    if policy.required:
-        _check_promised([*before, asked])
+    return agree(epsilon=budget.epsilon, delta=budget.delta, mode=Mode.RDP)
+
+
+def _hash_of(privacy: PrivacyPlan | None) -> str:
     if privacy is None:
-        return
-    same_run = [one for one in before if one.run == asked.run]
-    _check_run([*same_run, asked], privacy, policy)
-    rounds_ahead = 1 if same_run else max(1, privacy.rounds - request.round + 1)
-    _check_budget(before, asked, privacy, rounds_ahead, policy)
-
-
-def _check_promised(charges: list[Charge]) -> None:
-    bare = sum(one.event is None for one in charges)
-    if bare:
-        raise RefusedError(
-            _CODE,
-            f"{bare} charges on data set {shown(charges[-1].data_set)}, this one included, promise no privacy, so that "
-            "what is told about it has no bound, and privacy.required is true",
-        )
-
-
-def _check_run(charges: list[Charge], privacy: PrivacyPlan, policy: PrivacySection) -> None:
-    spent = _private_epsilon(charges, privacy.delta)
-    if spent > policy.max_epsilon:
-        raise RefusedError(
-            _CODE,
-            f"privacy.max-epsilon is {policy.max_epsilon:g}, and with rounds tried again the run would spend "
-            f"{_number(spent)} at δ = {privacy.delta:g}",
-        )
-
-
-def _check_budget(
-    before: list[Charge], asked: Charge, privacy: PrivacyPlan, rounds: int, policy: PrivacySection
-) -> None:
-    budget = policy.budget
-    events = [one.event for one in before if one.event is not None]
-    total = composed_epsilon([*events, privacy.event(rounds)], budget.delta)
-    if total <= budget.epsilon:
-        return
-    what = "this round" if rounds == 1 else f"the {rounds} rounds of this run"
-    raise RefusedError(
-        _CODE,
-        f"data set {shown(asked.data_set)}: privacy.budget is ε = {budget.epsilon:g} at δ = {budget.delta:g}, "
-        f"{_number(_private_epsilon(before, budget.delta))} are spent, and with {what} it would be {_number(total)}, "
-        f"too much by {_number(total - budget.epsilon)}",
-    )
-
-
-def _epsilon(charges: Iterable[Charge], delta: float) -> float:
-    listed = list(charges)
-    return math.inf if any(one.event is None for one in listed) else _private_epsilon(listed, delta)
-
-
-def _private_epsilon(charges: Iterable[Charge], delta: float) -> float:
-    return composed_epsilon([one.event for one in charges if one.event is not None], delta)
-
-
-def _number(epsilon: float) -> str:
-    return f"{rounded_up(epsilon):g}" if math.isfinite(epsilon) else "unbounded"
-
-
-def _create_durably(path: Path) -> None:
-    """Make the empty file, and flush the directory: a file that a power cut takes away would count nothing."""
-    try:
-        path.touch(mode=0o600)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except OSError as error:
-        raise StorageError(f"{path} could not be made: {error.strerror or error}") from error
+        return ""
+    return hashlib.sha256(json.dumps(asdict(privacy), sort_keys=True).encode()).hexdigest()

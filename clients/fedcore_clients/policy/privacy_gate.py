@@ -24,7 +24,7 @@ def check_privacy(plan: RunPlan, policy: PrivacySection) -> None:
         Returns only if the plan promises no privacy and the policy asks for none, or if the plan's mechanism, run
         for all of its rounds, is within `max_epsilon` at the plan's own δ, which is at most `max_delta`. Unit: one
         record of this client. ε is an upper bound by ``fedcore.privacy.accounting``; the plan's own ``epsilon``,
-        a target, is not read. Rounds that are tried again are the matter of `Spending`.
+        a target, is not read. Rounds that are tried again are the matter of `Account`.
 
     Raises:
         RefusedError: With the code ``PRIVACY``.

@@ -1,4 +1,4 @@
-"""The account of what was spent: durable, composed, and never short."""
+"""What a request costs: held against the policy and the account, with what an earlier version had spent."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import json
 import math
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from fedcore.errors import RefusedError, StorageError
 from fedcore.privacy.accounting import epsilon_of
 from fedcore.privacy.plan import PrivacyEvent
-from fedcore_clients.policy import budget as budget_module
-from fedcore_clients.policy.budget import Spending
-from fedcore_clients.policy.charge import Charge
+from fedcore.trust.identity import Identity
+from fedcore_clients.client_home import ClientHome
+from fedcore_clients.ledger.entry import Kind
+from fedcore_clients.ledger.mechanism import epsilon_together
+from fedcore_clients.ledger.terms import Mode, agree
+from fedcore_clients.policy.budget import Account
 from tests.clients.policy.builders import (
     Clock,
     build_bare_plan,
@@ -26,178 +27,205 @@ from tests.clients.policy.builders import (
 
 STRICT = build_policy().privacy
 OPEN = build_open_policy(privacy={"allow-test-noise": True}).privacy
+OLD = {
+    "time": "2026-11-20T12:00:00+00:00",
+    "data_set": "wards",
+    "run": "first-run",
+    "incarnation": 1,
+    "round": 1,
+    "attempt": 0,
+    "event": {"mechanism": "poisson-subsampled-gaussian", "sampling_rate": 0.5, "noise_multiplier": 4.0, "steps": 2},
+}
 
 
 @pytest.fixture
-def spending(tmp_path):
-    return Spending(tmp_path / "spends.jsonl", Clock())
+def home(tmp_path):
+    home = ClientHome(tmp_path)
+    home.coordinator_key.write_text(Identity.create("coordinator").public.key.hex())
+    return home
 
 
-def refusal_of(spending, request, policy=STRICT) -> str:
-    before = spending.charges()
+def opened(home, policy=STRICT):
+    return Account.opened(home, policy, Clock())
+
+
+def spent_epsilon(account, data_set="wards") -> float:
+    return epsilon_together([use.parsed_mechanism() for use in account.ledger.uses(data_set)], 1e-5)
+
+
+def refusal_of(account, request) -> str:
+    before = account.ledger.uses()
     with pytest.raises(RefusedError) as refused:
-        spending.charge(request, policy)
+        account.charge(request)
     assert refused.value.code == "BUDGET"
-    assert spending.charges() == before
+    assert account.ledger.uses() == before
     return str(refused.value)
 
 
-def test_a_charge_stands_on_disk_as_one_line(spending, tmp_path):
-    spending.charge(build_request(round=2, attempt=1, incarnation=3), STRICT)
-    assert json.loads((tmp_path / "spends.jsonl").read_text()) == {
-        "time": "2026-11-22T12:00:00+00:00",
-        "data_set": "wards",
-        "run": "first-run",
-        "incarnation": 3,
-        "round": 2,
-        "attempt": 1,
-        "event": {
-            "mechanism": "poisson-subsampled-gaussian",
-            "sampling_rate": 0.5,
-            "noise_multiplier": 4.0,
-            "steps": 2,
-        },
-    }
-
-
-def test_rounds_compose_as_the_accountant_composes_them(spending):
-    for number in range(1, 6):
-        spending.charge(build_request(round=number), STRICT)
-    together = PrivacyEvent(sampling_rate=0.5, noise_multiplier=4.0, steps=10)
-    assert spending.epsilon("wards", 1e-5) == epsilon_of(together, 1e-5)
-
-
-def test_runs_with_different_mechanisms_compose_and_are_not_added(spending):
-    other = build_plan(privacy={"noise-multiplier": 6.0})
-    spending.charge(build_request(), STRICT)
-    spending.charge(build_request(other, run="second"), STRICT)
-    events = [PrivacyEvent(sampling_rate=0.5, noise_multiplier=noise, steps=2) for noise in (4.0, 6.0)]
-    assert spending.epsilon("wards", 1e-5) == epsilon_of(tuple(events), 1e-5)
-    assert spending.epsilon("wards", 1e-5) < sum(epsilon_of(event, 1e-5) for event in events)
-
-
-def test_every_call_charges_also_for_the_same_round(spending):
-    for _ in range(3):
-        spending.charge(build_request(), STRICT)
-    assert len(spending.charges()) == 3
-
-
-def test_a_run_that_would_not_fit_as_a_whole_is_refused_at_its_start_by_how_much(spending):
-    tight = build_policy(privacy={"budget": {"epsilon": 1.0}}).privacy
-    message = refusal_of(spending, build_request(), tight)
-    whole = epsilon_of(build_whole(20), 1e-5)
-    assert "privacy.budget is ε = 1 at δ = 1e-05, 0 are spent, and with the 10 rounds of this run" in message
-    assert f"it would be {math.ceil(whole * 100) / 100:g}" in message
-    assert "too much by" in message
-
-
-def build_whole(steps: int) -> PrivacyEvent:
+def whole(steps: int) -> PrivacyEvent:
     return PrivacyEvent(sampling_rate=0.5, noise_multiplier=4.0, steps=steps)
 
 
-def test_a_client_that_joins_late_is_held_to_the_rounds_that_are_left(spending):
-    tight = build_policy(privacy={"budget": {"epsilon": epsilon_of(build_whole(4), 1e-5)}}).privacy
-    refusal_of(spending, build_request(round=8), tight)
-    spending.charge(build_request(round=9), tight)
-    spending.charge(build_request(round=10), tight)
+def test_a_data_set_without_a_budget_is_given_the_policys_at_a_fixed_order(home):
+    account = opened(home)
+    account.charge(build_request())
+    terms = account.ledger.budgets()["wards"].terms
+    assert terms == agree(epsilon=20.0, delta=1e-5, mode=Mode.RDP)
+    assert account.ledger.balance("wards").spent == terms.round_cost(whole(2))
+    assert account.ledger.balance("wards").reserved.units == 9 * terms.round_cost(whole(2)).units
 
 
-def test_an_exhausted_budget_refuses_the_next_round_only_on_its_data_set(spending):
-    tight = build_policy(privacy={"budget": {"epsilon": epsilon_of(build_whole(20), 1e-5)}}).privacy
-    for number in range(1, 11):
-        spending.charge(build_request(round=number), tight)
-    assert "with this round it would be" in refusal_of(spending, build_request(round=10, attempt=1), tight)
-    refusal_of(spending, build_request(run="second"), tight)
-    spending.charge(build_request(build_plan(task={"data": "digits"})), tight)
+def test_rounds_compose_as_the_accountant_composes_them(home):
+    account = opened(home)
+    for number in range(1, 6):
+        account.charge(build_request(round=number))
+    assert spent_epsilon(account) == epsilon_of(whole(10), 1e-5)
 
 
-def test_rounds_tried_again_count_towards_the_epsilon_of_the_run(spending):
-    limit = build_policy(privacy={"max-epsilon": epsilon_of(build_whole(20), 1e-5)}).privacy
+def test_a_run_that_would_not_fit_as_a_whole_is_refused_at_its_start_by_how_much(home):
+    message = refusal_of(opened(home, build_policy(privacy={"budget": {"epsilon": 1.0}}).privacy), build_request())
+    assert "data set 'wards': the budget is ε = 1 at δ = 1e-05; 0 % of it is spent" in message
+    assert "the 10 rounds of this run would take" in message
+    assert "too much by" in message
+
+
+def test_a_budget_that_buys_nothing_is_a_refusal_and_no_fault(home):
+    nothing = build_policy(privacy={"budget": {"epsilon": 1e-9, "delta": 1e-12}}).privacy
+    assert "leaves nothing to be spent" in refusal_of(opened(home, nothing), build_request())
+
+
+def test_runs_of_the_same_name_in_two_consortia_are_two_runs(home):
+    account = opened(home)
+    account.charge(build_request())
+    home.coordinator_key.write_text(Identity.create("coordinator").public.key.hex())
+    another = opened(home)
+    another.charge(build_request())
+    assert len(another.ledger.uses()) == 2
+
+
+def test_an_exhausted_budget_refuses_the_next_round_only_on_its_data_set(home):
+    terms = agree(epsilon=20.0, delta=1e-5, mode=Mode.RDP)
+    account = opened(home)
+    most = terms.cap.units // terms.round_cost(whole(2)).units
+    for run in range(most // 10):
+        for number in range(1, 11):
+            account.charge(build_request(round=number, run=f"run-{run}"))
+    assert "of this run would take" in refusal_of(account, build_request(run="one-more"))
+    account.charge(build_request(build_plan(task={"data": "digits"}), run="on-other-rows"))
+
+
+def test_rounds_tried_again_count_towards_the_epsilon_of_the_run(home):
+    account = opened(home, build_policy(privacy={"max-epsilon": epsilon_of(whole(20), 1e-5)}).privacy)
     for attempt in range(10):
-        spending.charge(build_request(attempt=attempt), limit)
-    assert "with rounds tried again the run would spend" in refusal_of(spending, build_request(attempt=10), limit)
-    spending.charge(build_request(run="second"), limit)
+        account.charge(build_request(attempt=attempt))
+    again = build_request(attempt=10)
+    assert "with rounds tried again the run would spend" in refusal_of(account, again)
+    account.charge(build_request(run="second"))
 
 
-def test_training_without_privacy_is_refused_where_it_is_required(spending, tmp_path):
-    assert "promise no privacy" in refusal_of(spending, build_request(build_bare_plan()))
-    assert not (tmp_path / "spends.jsonl").exists()
+def test_training_without_privacy_is_refused_where_it_is_required(home):
+    assert "promise no privacy" in refusal_of(opened(home), build_request(build_bare_plan()))
 
 
 @pytest.mark.parametrize("plan", [build_bare_plan(), build_plan(privacy={"noise": "test"})])
-def test_what_promises_nothing_is_charged_as_infinite(spending, plan):
-    spending.charge(build_request(plan), OPEN)
-    assert spending.charges()[0].event is None
-    assert spending.epsilon("wards", 1e-5) == math.inf
-    assert spending.epsilon("digits", 1e-5) == 0.0
+def test_what_promises_nothing_is_charged_as_infinite(home, plan):
+    account = opened(home, OPEN)
+    account.charge(build_request(plan))
+    assert [use.kind for use in account.ledger.uses()] == [Kind.UNBOUNDED]
+    assert spent_epsilon(account) == math.inf
+    assert spent_epsilon(account, "digits") == 0.0
 
 
-def test_after_training_without_privacy_no_finite_budget_is_left(spending):
-    spending.charge(build_request(build_bare_plan()), OPEN)
-    assert "1 charges on data set 'wards'" in refusal_of(spending, build_request(run="second"))
-    spending.charge(build_request(run="second"), OPEN)
+def test_after_training_without_privacy_no_finite_budget_is_left(home):
+    opened(home, OPEN).charge(build_request(build_bare_plan()))
+    assert "2 charges on data set 'wards'" in refusal_of(opened(home), build_request(build_bare_plan(), run="second"))
+    assert "1 charges on data set 'wards'" in refusal_of(opened(home), build_request(run="second"))
+    opened(home, OPEN).charge(build_request(run="second"))
 
 
-def test_without_required_privacy_the_budget_still_holds_for_private_plans(spending):
-    tight = build_open_policy(privacy={"budget": {"epsilon": 0.5}}).privacy
-    refusal_of(spending, build_request(), tight)
+def test_without_required_privacy_the_budget_still_holds_for_private_plans(home):
+    refusal_of(opened(home, build_open_policy(privacy={"budget": {"epsilon": 0.5}}).privacy), build_request())
 
 
-@pytest.mark.parametrize("kept", [1, 60, -1])
-def test_a_torn_last_line_is_counted_as_one_more_of_what_is_asked(spending, tmp_path, kept):
-    path = tmp_path / "spends.jsonl"
-    spending.charge(build_request(round=1), STRICT)
-    first = path.read_bytes()
-    spending.charge(build_request(round=2), STRICT)
-    path.write_bytes(first + path.read_bytes()[len(first) :][:kept])
-    assert len(spending.charges()) == 1
-    spending.charge(build_request(round=3), STRICT)
-    assert [one.round for one in spending.charges()] == [1, 3, 3]
-    assert path.read_bytes().startswith(first)
-    assert path.read_bytes().endswith(b"\n")
+def test_a_budget_that_the_policy_made_follows_it_and_one_by_hand_does_not(home):
+    account = opened(home)
+    account.charge(build_request())
+    smaller = build_policy(privacy={"budget": {"epsilon": 12.0}}).privacy
+    opened(home, smaller).charge(build_request(round=2))
+    terms = account.ledger.budgets()["wards"].terms
+    assert (terms.epsilon, terms.order) == (12.0, agree(epsilon=20.0, delta=1e-5, mode=Mode.RDP).order)
+    account.ledger.set_budget("wards", terms.changed(30.0, 1e-5), maker="owner")
+    opened(home, smaller).charge(build_request(round=3))
+    assert account.ledger.budgets()["wards"].terms.epsilon == 30.0
 
 
-def test_damage_before_the_last_line_stops_all_training(spending, tmp_path):
-    for number in (1, 2):
-        spending.charge(build_request(round=number), STRICT)
-    path = tmp_path / "spends.jsonl"
-    path.write_text(path.read_text().replace("wards", 'wa"rds', 1))
+def test_a_budget_for_added_and_removed_records_is_not_spent_by_a_plan_that_tells_their_number(home):
+    account = opened(home)
+    terms = agree(epsilon=20.0, delta=1e-5, mode=Mode.RDP, relation="add-remove")
+    account.ledger.set_budget("wards", terms, maker="owner")
+    assert "tells how many there are" in refusal_of(account, build_request())
+    account.charge(build_request(build_plan(privacy={"relation": "add-remove"})))
+
+
+def write_old(home, *charges, torn=b""):
+    home.spends.write_bytes("".join(json.dumps(OLD | each) + "\n" for each in charges).encode() + torn)
+
+
+def test_what_an_earlier_version_had_spent_is_taken_over_once(home):
+    write_old(home, {}, {"round": 2}, {"data_set": "digits", "event": None}, {})
+    for _ in range(2):
+        account = opened(home)
+        assert spent_epsilon(account) == epsilon_of(whole(6), 1e-5)
+        assert spent_epsilon(account, "digits") == math.inf
+    assert not home.spends.exists()
+    assert len(account.ledger.uses()) == 4
+    account.charge(build_request(round=3))
+    assert spent_epsilon(account) == epsilon_of(whole(8), 1e-5)
+
+
+def test_a_crash_while_it_is_taken_over_counts_nothing_twice_and_nothing_not(home, monkeypatch):
+    write_old(home, {}, {"round": 2}, {"round": 3})
+    content = home.spends.read_bytes()
+    for left in range(3):
+        with monkeypatch.context() as context:
+            calls = iter(range(10))
+            real = Account._take_over
+
+            def torn(self, charge, left=left, calls=calls, real=real):
+                if next(calls) > left:
+                    raise StorageError("killed")
+                real(self, charge)
+
+            context.setattr(Account, "_take_over", torn)
+            if left < 2:
+                with pytest.raises(StorageError, match="killed"):
+                    opened(home)
+                assert home.spends.read_bytes() == content
+            else:
+                opened(home)
+    assert [use.kind for use in opened(home).ledger.uses()] == [Kind.SPEND] * 3
+
+
+@pytest.mark.parametrize("torn", [b"{", json.dumps(OLD).encode()[:60]])
+def test_a_torn_last_line_is_counted_as_one_more_like_the_one_before(home, torn):
+    write_old(home, {}, torn=torn)
+    assert spent_epsilon(opened(home)) == epsilon_of(whole(4), 1e-5)
+
+
+@pytest.mark.parametrize(
+    "how", [b"wa\xff", b"{}", b'{"event": 1}', json.dumps(OLD).encode().replace(b"gaussian", b"x")]
+)
+def test_damage_in_the_account_of_an_earlier_version_stops_all_training(home, how):
+    write_old(home, {})
+    home.spends.write_bytes(how + b"\n" + home.spends.read_bytes())
     with pytest.raises(StorageError, match="what was spent is not known"):
-        spending.charge(build_request(round=3), STRICT)
+        opened(home)
+    assert home.spends.exists()
 
 
-def test_an_unknown_mechanism_is_never_taken_for_nothing(spending, tmp_path):
-    spending.charge(build_request(), STRICT)
-    path = tmp_path / "spends.jsonl"
-    path.write_text(path.read_text().replace("poisson-subsampled-gaussian", "laplace"))
-    with pytest.raises(StorageError, match="restored from a backup"):
-        spending.epsilon("wards", 1e-5)
-
-
-def test_a_charge_that_cannot_be_written_is_an_error(spending, monkeypatch):
-    def full(path, line):
-        raise StorageError("the disk is full")
-
-    monkeypatch.setattr(budget_module, "append_line", full)
-    with pytest.raises(StorageError, match="disk is full"):
-        spending.charge(build_request(), STRICT)
-
-
-def test_the_account_survives_a_restart(spending, tmp_path):
-    spending.charge(build_request(), STRICT)
-    assert Spending(tmp_path / "spends.jsonl", Clock()).charges() == spending.charges()
-
-
-@given(rate=st.floats(1e-6, 1.0), noise=st.floats(0.01, 1e6), steps=st.integers(1, 10**6), name=st.text(max_size=20))
-@settings(max_examples=50)
-def test_a_line_reads_back_as_it_was(rate, noise, steps, name):
-    event = PrivacyEvent(sampling_rate=rate, noise_multiplier=noise, steps=steps)
-    charge = Charge(data_set=name, run=name, incarnation=1, round=2, attempt=3, event=event, time=Clock()())
-    assert "\n" not in charge.to_line()
-    assert Charge.from_line(charge.to_line()) == charge
-
-
-@pytest.mark.parametrize("line", ["", "{}", "[]", "null", '{"event": 1}', "\xff"])
-def test_what_is_no_charge_is_not_read_as_one(line):
-    with pytest.raises(ValueError, match=r".*"):
-        Charge.from_line(line)
+def test_more_than_the_budget_was_spent_before_and_is_on_record_all_the_same(home):
+    steps = {"event": OLD["event"] | {"steps": 5000}}
+    write_old(home, steps, {"event": OLD["event"] | {"noise_multiplier": 1e-7}})
+    account = opened(home)
+    assert account.ledger.balance("wards").left == 0
+    assert [use.kind for use in account.ledger.uses()] == [Kind.SPEND, Kind.UNBOUNDED]

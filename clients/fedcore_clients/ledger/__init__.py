@@ -1,0 +1,1 @@
+"""A data owner's account of what was told about each data set: durable, chained, and over all runs."""

@@ -1,0 +1,125 @@
+"""How a data set's budget stands, in whole nano-units."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+
+from fedcore.errors import StorageError
+from fedcore_clients.ledger.entry import Kind
+from fedcore_clients.ledger.store import Book
+from fedcore_clients.ledger.terms import Cost, Terms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """The terms in force.
+
+    Attributes:
+        maker: ``policy`` where it follows the client's policy, ``owner`` where it was made by hand.
+    """
+
+    terms: Terms
+    maker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    """Of one data set.
+
+    Attributes:
+        spent: Of uses that were charged, here or by hand.
+        reserved: Set aside for runs and not used yet.
+    """
+
+    cap: Cost
+    spent: Cost
+    reserved: Cost
+
+    @property
+    def left(self) -> int:
+        """Nano-units that can be reserved."""
+        return max(0, self.cap.units - self.spent.units - self.reserved.units)
+
+    @property
+    def left_slots(self) -> int:
+        """Shares of δ that can be reserved."""
+        return max(0, self.cap.slots - self.spent.slots - self.reserved.slots)
+
+    def share(self, units: int) -> float:
+        """Of the whole budget; infinite where that is nothing."""
+        return units / self.cap.units if self.cap.units else math.inf if units else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """What one run has set aside and not used yet.
+
+    Attributes:
+        plan: Hash of the promise that it was made for; empty where there was none.
+        done: Rounds that were charged.
+        is_open: Whether it was not closed since it was last made.
+    """
+
+    rounds: int
+    cost: Cost
+    plan: str
+    done: frozenset[int]
+    is_open: bool
+
+
+def budget_of(book: Book, data_set: str) -> Budget | None:
+    """The newest budget of a data set.
+
+    Raises:
+        StorageError: It is none that this version knows.
+    """
+    latest = None
+    for entry in book.entries("data_set = ? AND kind = 'budget'", data_set):
+        latest = entry
+    if latest is None:
+        return None
+    try:
+        fields = json.loads(latest.note)
+        maker = fields.pop("maker")
+        return Budget(terms=Terms.from_fields(fields, Cost(units=latest.units, slots=latest.slots)), maker=maker)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StorageError(f"the budget of data set {data_set!r} in the ledger is not one known here") from error
+
+
+def balance_of(book: Book, data_set: str, cap: Cost) -> Balance:
+    """The sums of a data set."""
+
+    def summed(*kinds: Kind) -> Cost:
+        where = f"data_set = ? AND kind IN ({', '.join('?' * len(kinds))})"
+        values = (data_set, *map(str, kinds))
+        return Cost(units=book.total("units", where, *values), slots=book.total("slots", where, *values))
+
+    reserve, refund = summed(Kind.RESERVE), summed(Kind.REFUND)
+    charge, by_hand = summed(Kind.CHARGE), summed(Kind.SPEND)
+    return Balance(
+        cap=cap,
+        spent=Cost(units=charge.units + by_hand.units, slots=charge.slots + by_hand.slots),
+        reserved=Cost(
+            units=reserve.units - refund.units - charge.units, slots=reserve.slots - refund.slots - charge.slots
+        ),
+    )
+
+
+def reservation_of(book: Book, data_set: str, run: str) -> Reservation:
+    """What a run has set aside."""
+    rounds = units = slots = 0
+    plan, done, is_open = "", set[int](), False
+    where = "data_set = ? AND run = ? AND kind IN ('reserve', 'charge', 'refund')"
+    for entry in book.entries(where, data_set, run):
+        sign = 1 if entry.kind is Kind.RESERVE else -1
+        rounds, units, slots = rounds + sign * entry.rounds, units + sign * entry.units, slots + sign * entry.slots
+        if entry.kind is Kind.CHARGE:
+            done.add(entry.round)
+        else:
+            is_open = entry.kind is Kind.RESERVE
+        plan = entry.note if entry.kind is Kind.RESERVE else plan
+    return Reservation(
+        rounds=rounds, cost=Cost(units=units, slots=slots), plan=plan, done=frozenset(done), is_open=is_open
+    )

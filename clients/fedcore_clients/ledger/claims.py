@@ -1,0 +1,70 @@
+"""What a request has a claim to in the account as it stands."""
+
+from __future__ import annotations
+
+from fedcore.errors import PrivacyError, RefusedError
+from fedcore.privacy.plan import PrivacyEvent
+from fedcore_clients.ledger.asked import Asked
+from fedcore_clients.ledger.balance import budget_of, reservation_of
+from fedcore_clients.ledger.refusals import over_reservation
+from fedcore_clients.ledger.store import Book
+from fedcore_clients.ledger.terms import Cost, Mode, Terms
+
+_CODE = "BUDGET"
+
+
+def missing_rounds(book: Book, asked: Asked) -> int:
+    """Rounds that are still to be set aside for a request.
+
+    Raises:
+        RefusedError: The run is another than was reserved for, or asks for more rounds than it has said.
+    """
+    others = book.entries("run = ? AND kind = 'reserve'", asked.run)
+    if any((entry.note, entry.data_set) != (asked.plan, asked.data_set) for entry in others):
+        raise RefusedError(_CODE, "the run was reserved for with another promise of privacy, or another data set")
+    held = reservation_of(book, asked.data_set, asked.run)
+    if not held.is_open:
+        return max(1, asked.rounds - asked.round + 1)
+    if asked.round in held.done:
+        return 1
+    if held.rounds == 0:
+        raise RefusedError(_CODE, over_reservation(asked.rounds))
+    return 0
+
+
+def charge_cost(book: Book, asked: Asked, event: PrivacyEvent) -> Cost:
+    """Of one round; a grant is used up by the first, for where its run ends may depend on what it told."""
+    terms = terms_in(book, asked.data_set)
+    if terms.mode is Mode.GRANTS:
+        return reservation_of(book, asked.data_set, asked.run).cost
+    return terms.round_cost(event)
+
+
+def is_charged(book: Book, asked: Asked) -> bool:
+    """Whether a request was charged before."""
+    return any(book.entries("reference = ?", f"charge {asked.place}"))
+
+
+def terms_in(book: Book, data_set: str) -> Terms:
+    """The terms of a data set.
+
+    Raises:
+        PrivacyError: It has no budget.
+    """
+    found = budget_of(book, data_set)
+    if found is None:
+        raise PrivacyError(f"data set {data_set!r} has no budget in the ledger; give it one with: fedcore ledger init")
+    return found.terms
+
+
+def is_begun(book: Book, data_set: str) -> bool:
+    """Whether anything was ever reserved or spent of a budget, so that its mode is fixed."""
+    return any(book.entries("data_set = ? AND kind IN ('reserve', 'spend')", data_set))
+
+
+def same_kind(old: Terms, new: Terms) -> bool:
+    """Whether what was spent under the old terms can be counted under the new ones."""
+    fixed = ("mode", "relation", "order", "sampling_rate", "noise_multiplier")
+    if old.mode is Mode.GRANTS and (old.delta, old.cap.slots) != (new.delta, new.cap.slots):
+        return False
+    return all(getattr(old, name) == getattr(new, name) for name in fixed)

@@ -1,0 +1,157 @@
+"""Marks: where the account stood when it was seen last, kept apart from it.
+
+A ledger that is gone, put back from a backup, or another one than before contradicts its marks. There is one in
+the client's home, and one beside each data set that can be written beside, for a whole home may be put back too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedcore.errors import StorageError
+from fedcore.files import write_whole
+
+_SUFFIX = ".fedcore-ledger"
+_MOST_BYTES = 65_536
+_RESTORE = "put the newest ledger back; if it is lost for good, see docs/ledger.md, 'When the account is lost'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """What was seen last.
+
+    Attributes:
+        ledger: Identity of the account.
+        data_set: Name of the data set; empty in the home's own mark.
+        head: Hash of its newest entry.
+    """
+
+    path: Path
+    ledger: str
+    data_set: str
+    head: str
+
+
+class Marks:
+    """The marks of one ledger.
+
+    Args:
+        home: File in the client's home; it also knows where data sets were seen last.
+        data: Path of each data set by its name, as far as it is known now.
+
+    Raises:
+        StorageError: The home's mark is damaged.
+    """
+
+    def __init__(self, home: Path, data: Mapping[str, Path]) -> None:
+        self._home = home
+        known = (_read(home) or {}).get("data", {})
+        self._data = {name: Path(path) for name, path in known.items()} | {n: p.resolve() for n, p in data.items()}
+
+    def found(self) -> list[Mark]:
+        """All marks that are there.
+
+        Raises:
+            StorageError: One is damaged.
+        """
+        places = [("", self._home), *((name, beside(path)) for name, path in self._data.items())]
+        return [mark for name, path in places if (mark := _mark(name, path)) is not None]
+
+    def check_absent(self, ledger: Path) -> None:
+        """Refuse to begin anew where there was an account.
+
+        Raises:
+            StorageError: A mark says so.
+        """
+        for mark in self.found():
+            raise StorageError(
+                f"{ledger} is not there, and {mark.path} says that ledger {mark.ledger} has accounted for "
+                f"{_what(mark)}, so that what was spent is not known; nothing is trained: {_RESTORE}"
+            )
+
+    def write(self, ledger: str, head: str, data_set: str) -> None:
+        """Keep where the account stands, after it was flushed to disk and before data is opened.
+
+        Raises:
+            StorageError: A mark cannot be written, other than beside data that is read-only.
+        """
+        known = (_read(self._home) or {}).get("data", {})
+        paths = dict(sorted((known | {name: str(path) for name, path in self._data.items()}).items()))
+        write_whole(self._home, json.dumps({"ledger": ledger, "head": head, "data": paths}, indent=1) + "\n")
+        path = self._data.get(data_set)
+        if path is not None and can_be_marked(path):
+            content = {"ledger": ledger, "data_set": data_set, "head": head}
+            write_whole(beside(path), json.dumps(content, indent=1) + "\n")
+
+    def unmarked(self) -> Iterator[str]:
+        """Data sets beside which nothing can be written."""
+        return (name for name, path in sorted(self._data.items()) if not can_be_marked(path))
+
+
+def check_marks(marks: Iterable[Mark], ledger: str, *, holds: Callable[[str], bool]) -> None:
+    """Compare an account with what was seen last.
+
+    Args:
+        ledger: Identity of the account.
+        holds: Whether an entry of that hash is in the account.
+
+    Raises:
+        StorageError: It is another account, or an older one.
+    """
+    for mark in marks:
+        if mark.ledger != ledger:
+            raise StorageError(
+                f"{mark.path} says that ledger {mark.ledger} accounts for {_what(mark)}, and this one is {ledger}: "
+                f"one data set has one account. Use the client's home that holds it, or {_RESTORE}"
+            )
+        if not holds(mark.head):
+            raise StorageError(
+                f"the ledger lacks the entry {mark.head[:12]}… that {mark.path} saw last: it was put back from a "
+                f"backup, and what was spent since is not in it; nothing is trained: {_RESTORE}"
+            )
+
+
+def beside(data: Path) -> Path:
+    """Where the mark of a data set lies."""
+    return data.with_name(f"{data.name}{_SUFFIX}")
+
+
+def can_be_marked(data: Path) -> bool:
+    """Whether a mark can be written beside a data set."""
+    return bool(data.name) and data.exists() and os.access(data.parent, os.W_OK | os.X_OK)
+
+
+def _mark(name: str, path: Path) -> Mark | None:
+    content = _read(path)
+    if content is None:
+        return None
+    found = str(content.get("data_set", name))
+    if found != name:
+        raise StorageError(
+            f"{path} says that the data set is accounted for as {found!r}, and it was given as {name!r}: one data set "
+            "has one name and one budget"
+        )
+    return Mark(path=path, ledger=content["ledger"], data_set=name, head=content["head"])
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        with path.open("rb") as file:
+            content = json.loads(file.read(_MOST_BYTES))
+        texts = [content["ledger"], content["head"], *content.get("data", {}).values()]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise StorageError(f"{path}, which says where the ledger stood last, cannot be read; {_RESTORE}") from error
+    if not all(isinstance(text, str) for text in texts):
+        raise StorageError(f"{path}, which says where the ledger stood last, is damaged; {_RESTORE}")
+    return dict(content)
+
+
+def _what(mark: Mark) -> str:
+    return f"data set {mark.data_set!r}" if mark.data_set else "the data sets of this home"

@@ -1,0 +1,42 @@
+"""The ledger of a client's home, for its owner's commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fedcore.errors import StorageError
+from fedcore_clients.client_home import ClientHome
+from fedcore_clients.ledger.account import Ledger
+
+
+def open_ledger(home: Path, data: Mapping[str, Path], *, create: bool) -> Ledger:
+    """The ledger in a home that a client has joined in.
+
+    Args:
+        data: Path of each data set by its name, as far as it is new.
+        create: Begin one where there was none.
+
+    Raises:
+        TrustError: It is no client's home.
+        StorageError: There is no ledger, it is gone, or there is the account of an older version still to take over.
+    """
+    at = ClientHome(home)
+    at.settings()
+    ledger = Ledger(at.ledger, lambda: datetime.now(UTC), data=data)
+    if create:
+        _check_taken_over(at)
+        ledger.file.create()
+    elif not ledger.file.exists():
+        ledger.file.marks.check_absent(at.ledger)
+        _check_taken_over(at)
+        raise StorageError(f"there is no ledger in {home} yet; fedcore ledger init or fedcore client start begins one")
+    return ledger
+
+
+def _check_taken_over(home: ClientHome) -> None:
+    if home.spends.exists():
+        raise StorageError(
+            f"{home.spends} is the account of an earlier version; fedcore client start takes it over first"
+        )

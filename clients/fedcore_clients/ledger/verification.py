@@ -1,0 +1,78 @@
+"""Whether a ledger is as it was written: its file, its rules, its chain, and its sums counted anew."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from fedcore.errors import StorageError
+from fedcore_clients.ledger.entry import FIRST, Entry, Kind
+from fedcore_clients.ledger.store import Book, LedgerFile
+
+_Sums = dict[tuple[str, ...], list[int]]
+
+
+def problems_of(file: LedgerFile) -> list[str]:
+    """Every problem in words; an empty list where there is none.
+
+    Raises:
+        StorageError: The ledger cannot be opened, or is not the one that its marks saw last.
+    """
+    with file.reading() as book:
+        return [*book.damage(), *chain_problems(book.entries()), *_sum_problems(book)]
+
+
+def check(file: LedgerFile) -> None:
+    """Refuse to go on with a ledger that has a problem.
+
+    Raises:
+        StorageError: It has one.
+    """
+    if problems := problems_of(file):
+        raise StorageError(
+            f"the ledger {file.path} is damaged or was changed, so that what was spent is not known; nothing is "
+            f"trained before it is restored. {problems[0]}; all of it: fedcore ledger verify"
+        )
+
+
+def chain_problems(entries: Iterable[Entry]) -> Iterator[str]:
+    """Every break in the chain."""
+    head = FIRST
+    for number, entry in enumerate(entries, start=1):
+        if entry.number != number:
+            yield f"entry {entry.number}: expected number {number}, so that one is missing"
+        if entry.previous != head:
+            yield f"entry {entry.number}: it does not follow the entry before it"
+        if entry.hash != entry.computed_hash():
+            yield f"entry {entry.number}: its content is not what was hashed when it was written"
+        try:
+            entry.parsed_mechanism()
+        except ValueError as error:
+            yield f"entry {entry.number}: {error}"
+        head = entry.hash
+
+
+def _sum_problems(book: Book) -> Iterator[str]:
+    """Where more was set aside than the cap in force, or more used than was set aside: in units, slots, rounds."""
+    caps: dict[str, tuple[int, int]] = {}
+    held: _Sums = defaultdict(lambda: [0, 0, 0])
+    left: _Sums = defaultdict(lambda: [0, 0, 0])
+    for entry in book.entries():
+        measures = (entry.units, entry.slots, entry.rounds)
+        if entry.kind is Kind.BUDGET:
+            caps[entry.data_set] = (entry.units, entry.slots)
+        if entry.kind in (Kind.RESERVE, Kind.SPEND, Kind.REFUND):
+            _add(held[entry.data_set,], measures, -1 if entry.kind is Kind.REFUND else 1)
+        if entry.kind in (Kind.RESERVE, Kind.CHARGE, Kind.REFUND):
+            _add(left[entry.data_set, entry.run], measures, 1 if entry.kind is Kind.RESERVE else -1)
+        units, slots, _ = held[entry.data_set,]
+        cap = caps.get(entry.data_set, (-1, -1))
+        if entry.kind is Kind.RESERVE and (units > cap[0] or slots > cap[1]):
+            yield f"entry {entry.number}: more is set aside than the budget of {entry.data_set!r} holds"
+        if min(left[entry.data_set, entry.run]) < 0:
+            yield f"entry {entry.number}: run {entry.run!r} uses more than was set aside for it"
+
+
+def _add(sums: list[int], measures: Iterable[int], sign: int) -> None:
+    for index, value in enumerate(measures):
+        sums[index] += sign * value
