@@ -88,7 +88,7 @@ class PrivacyLosses:
             return np.clip(np.asarray(self.accountant.get_delta(epsilons), dtype=np.float64), 0.0, 1.0)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)  # each may hold millions of numbers
 def privacy_losses(
     events: tuple[PrivacyEvent, ...] | PrivacyEvent, relation: Relation = Relation.ZERO_OUT
 ) -> PrivacyLosses | None:

@@ -59,7 +59,7 @@ def gaussian_mu(event: PrivacyEvent, relation: Relation) -> float | None:
     return moved * math.sqrt(event.steps) / event.noise_multiplier if event.noise_multiplier > 0 else math.inf
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)
 def _kept(losses: PrivacyLosses) -> NDArray[np.float64]:
     """Pairs (ε, δ), shape ``(n, 2)``."""
     widest = losses.epsilon(_SMALLEST_DELTA)

@@ -103,5 +103,6 @@ def test_a_client_checks_by_itself_that_its_model_can_be_private(monkeypatch):
         TinyTask, "build_model", lambda _: nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 2))
     )
     monkeypatch.setattr("fedcore_simulations.preparation.probe_isolation", lambda *_: None)
+    monkeypatch.setattr("fedcore_simulations.preparation.refuse", lambda _: None)
     with pytest.raises(RoundFailedError, match="0 valid updates"):
         through_flower(plan_of("record-level privacy with test noise"))

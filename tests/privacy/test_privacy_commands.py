@@ -100,11 +100,12 @@ def finer(rate, noise, steps, delta, relation):
 
 
 def settings(number):
-    """Settings whose ε is of interest, the same at each call."""
+    """Settings whose ε is of interest, the same at each call; beyond ε of hundreds the finer bins are looser."""
     generator = random.Random(20250701)
     for _ in range(number):
         rate = generator.choice([1.0, 10 ** generator.uniform(-3, 0)])
-        noise, steps = 10 ** generator.uniform(-0.2, 1), int(10 ** generator.uniform(0, 3))
+        steps = int(10 ** generator.uniform(0, 3))
+        noise = 10 ** generator.uniform(-0.2, 1) * max(1.0, rate * steps**0.5)
         yield rate, noise, steps, 10 ** generator.uniform(-8, -4), generator.choice(list(Relation))
 
 

@@ -55,8 +55,22 @@ def terms(record: RunRecord) -> tuple[Entry, ...]:
         "noise multiplier": found.get("noise_multiplier"),
         "clip norm": found.get("clip_norm"),
         "sampling rate": rate,
+        **_person(found.get("person")),
+        "found by any attack, at 1 % false alarms": _share(found.get("attack_bounds"), "tpr_at_fpr_1_percent"),
     }
     return tuple(_entry(name, value) for name, value in values.items() if value is not None)
+
+
+def _person(person: Any) -> dict[str, Any]:
+    """ε of a person with several records, where a cap is declared."""
+    if not isinstance(person, Mapping) or not person.get("max_records"):
+        return {}
+    return {f"ε of a person with up to {person['max_records']} records": EPSILON.text(person.get("epsilon"))}
+
+
+def _share(group: Any, name: str) -> str | None:
+    value = group.get(name) if isinstance(group, Mapping) else None
+    return f"at most {100 * value:.1f} %" if isinstance(value, int | float) else None
 
 
 def statement(content: Mapping[str, Any]) -> tuple[Entry, ...]:
