@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from fedcore.errors import PrivacyError
 from fedcore.privacy.plan import NoiseKind, PrivacyEvent, Relation, Unit
+from fedcore.privacy.planning import USELESS, noise_over_a_run
 
 if TYPE_CHECKING:
     from fedcore.plan import RunPlan
 
 _CLIP_LEARNING_RATE = 0.2
 _COUNT_NOISE_SHARE = 20.0
-_MOST_NOISE, _LITTLE_NOISE = 1.0, 0.3  # of the signal; digits at 100 clients has 0.46 and learns, at 10 it has 4.6
+_LITTLE_NOISE = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,17 +123,11 @@ class CentralPrivacy:
         share_within = 0.5 + noisy_count / self.cohort
         return clip_norm * math.exp(-_CLIP_LEARNING_RATE * (share_within - self.quantile))
 
-    def noise_to_signal(self, num_parameters: int) -> float:
-        """Length of the noise summed over the run, over the longest way that clipped updates could go together.
-
-        ``z √d / (m √R)``: above 1 the model is moved by noise more than by all clients together.
-        """
-        return self.update_noise_multiplier * math.sqrt(num_parameters) / (self.cohort * math.sqrt(max(1, self.rounds)))
-
     def drowned(self, num_parameters: int) -> str | None:
         """Why nothing can be learned, in words; ``None`` where something can."""
-        ratio = self.noise_to_signal(num_parameters)
-        if ratio <= _MOST_NOISE:
+        in_a_step = self.update_noise_multiplier / self.cohort
+        ratio = noise_over_a_run(in_a_step, parameters=num_parameters, steps=self.rounds)
+        if ratio <= USELESS:
             return None
         needed = math.ceil(self.cohort * ratio / _LITTLE_NOISE)
         return (

@@ -17,7 +17,7 @@ from fedcore.privacy.plan import Relation
 
 _LARGEST_COUNT = 10**12
 _MORE = 4
-_DOUBTFUL, _USELESS = 0.15, 1.0
+_DOUBTFUL, USELESS = 0.15, 1.0  # measured on digits under unit client: 0.46 costs points of accuracy, 4.6 all of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +77,12 @@ class Prospect:
     @property
     def noise_over_the_run(self) -> float:
         """Length of the noise on the mean of all steps, over all parameters, in clip norms."""
-        return self.noise_in_a_step * math.sqrt(self.parameters / self.steps)
+        return noise_over_a_run(self.noise_in_a_step, parameters=self.parameters, steps=self.steps)
 
     @property
     def verdict(self) -> Literal["useful", "doubtful", "useless"]:
         """Whether the noise leaves something to learn from."""
-        if self.noise_in_a_step > 1.0 or self.noise_over_the_run > _USELESS:
+        if self.noise_in_a_step > 1.0 or self.noise_over_the_run > USELESS:
             return "useless"
         return "doubtful" if self.noise_over_the_run > _DOUBTFUL else "useful"
 
@@ -100,6 +100,15 @@ class Prospect:
         if self.verdict == "doubtful":
             return f"{run}, for {self.parameters} parameters: expect to lose several points of accuracy"
         return f"{run}, for {self.parameters} parameters"
+
+
+def noise_over_a_run(noise_in_a_step: float, *, parameters: int, steps: int) -> float:
+    """Length of the noise of all steps over the longest way that all means could go together.
+
+    Noise adds up as the root of the steps, clipped means at best as their number; above 1 the model is moved by noise
+    more than by anything it could learn.
+    """
+    return noise_in_a_step * math.sqrt(parameters / steps)
 
 
 def alternatives(prospect: Prospect) -> Iterator[tuple[str, Prospect]]:

@@ -48,7 +48,7 @@ def five_silos(epsilon, seed):
             "epsilon": epsilon,
             "sampling-rate": 0.5,
             "steps-per-round": 5,
-            "learning-rate": 2.0,
+            "learning-rate": 1.5,
         },
         "engine": {"workers": 1},
     }

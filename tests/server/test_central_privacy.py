@@ -186,7 +186,6 @@ def test_few_clients_are_known_beforehand_to_drown_in_noise():
         CentralPrivacy.from_run_plan(plan_of({"clients": clients, "rounds": 100}, **{"noise-multiplier": 6.0}))
         for clients in (10, 1000)
     )
-    assert few.noise_to_signal(650) == pytest.approx(6 * math.sqrt(650) / (10 * 10))
     assert "would learn next to nothing" in few.drowned(650)
     assert many.drowned(650) is None
 
