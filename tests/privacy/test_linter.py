@@ -145,8 +145,8 @@ def naive_sum(gradients, clip_norm):
 
 
 class Seeded(noise.SecureRandomness):
-    def normal(self, size):
-        return torch.randn(size, dtype=torch.float64)
+    def normal(self, size, dtype=torch.float64):
+        return torch.randn(size, dtype=dtype)
 
 
 PLANTED: dict[str, list[Callable[[pytest.MonkeyPatch], Subject]]] = {

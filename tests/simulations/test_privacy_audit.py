@@ -70,13 +70,11 @@ def test_the_proven_bound_is_the_accountants_for_the_whole_run(unit):
 
 def halve_noise_at_clients(monkeypatch):
     honest = training.release
-    monkeypatch.setattr(
-        training,
-        "release",
-        lambda clipped, plan, randomness: honest(
-            clipped, replace(plan, noise_multiplier=plan.noise_multiplier / 2), randomness
-        ),
-    )
+
+    def halved(clipped, plan, randomness, **rest):
+        return honest(clipped, replace(plan, noise_multiplier=plan.noise_multiplier / 2), randomness, **rest)
+
+    monkeypatch.setattr(training, "release", halved)
 
 
 def triple_clip_at_clients(monkeypatch):
@@ -87,8 +85,8 @@ def triple_clip_at_clients(monkeypatch):
 def forget_a_layer_at_clients(monkeypatch):
     honest = training.release
 
-    def forgetful(clipped, plan, randomness):
-        released = honest(clipped, plan, randomness)
+    def forgetful(clipped, plan, randomness, **rest):
+        released = honest(clipped, plan, randomness, **rest)
         released[:32] = clipped[:32] / plan.nominal_batch  # the weight of the first layer
         return released
 

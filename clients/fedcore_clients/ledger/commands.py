@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -242,14 +243,15 @@ def _chosen(held: dict[tuple[str, str], int], run: str | None) -> list[tuple[str
 
 
 def _relation(text: str) -> Any:
-    from fedcore.privacy.plan import Relation
+    from fedcore_clients.ledger.terms import RELATIONS
 
-    return _one_of(Relation, text, "--relation")
+    return _one_of(RELATIONS, text, "--relation")
 
 
-def _one_of(kind: Any, text: str, option: str) -> Any:
+def _one_of(known: Iterable[Any], text: str, option: str) -> Any:
     from fedcore.errors import PlanError
 
-    if text not in list(kind):
-        raise PlanError(f"{option}: expected one of {', '.join(kind)}, found {text!r}")
-    return kind(text)
+    by_name = {str(each): each for each in known}
+    if text not in by_name:
+        raise PlanError(f"{option}: expected one of {', '.join(by_name)}, found {text!r}")
+    return by_name[text]

@@ -168,6 +168,11 @@ class Terms:
             )
 
 
+RELATIONS = (Relation.ZERO_OUT, Relation.ADD_REMOVE)
+"""By which a budget may count. Both give a mechanism the same ε, and every mechanism has one by them, whatever relation
+its plan states: clipping and noise are the same."""
+
+
 def agree(
     *,
     epsilon: float,
@@ -190,6 +195,8 @@ def agree(
         PrivacyError: A number is out of range or absent, or nothing could be spent.
     """
     _check_promise(epsilon, delta)
+    if relation not in RELATIONS:
+        raise PrivacyError(f"a budget counts by {' or '.join(RELATIONS)}: the costs of another relation are not known")
     terms = Terms(
         epsilon=epsilon,
         delta=delta,
