@@ -352,6 +352,12 @@ def _privacy_and_federation_contradictions(privacy: PrivacySection, federation: 
         yield "federation.weighting: examples cannot be used with relation add-remove, where their number is secret"
     if privacy.unit == "client" and federation.weighting == "examples":
         yield "federation.weighting: under unit client all weigh the same, or a client could choose its own weight"
+    redrawn = privacy.relation == "add-remove" and federation.cohort_size is not None
+    if privacy.unit == "client" and privacy.participation == "visible" and redrawn:
+        yield (
+            "privacy.relation: with one client more, add-remove would draw another cohort, which moves the sum by more "
+            "than a client; ask all clients, or take zero-out"
+        )
     if privacy.participation == "secret" and (privacy.unit != "client" or federation.cohort_sampling != "poisson"):
         yield (
             "privacy.participation: secret amplifies a Poisson cohort under unit client; set cohort-sampling and "

@@ -15,6 +15,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from fedcore.privacy.mechanisms import ROUNDING
+
 _PIECE = 2**18
 """Numbers of a layer worked on at once, where that is a choice: about a core's second-level cache."""
 
@@ -190,8 +192,10 @@ class LookedUp:
         keys, place = torch.unique(self._tokens + record * len(self._parameter), return_inverse=True)
         summed = self._gradients.new_zeros((len(keys), self._gradients.shape[-1]), dtype=torch.float64)
         summed.index_add_(0, place.flatten(), self._gradients.flatten(0, 1).to(torch.float64))
-        squared = _squares(summed)
-        return squared.new_zeros(n).index_add_(0, keys // len(self._parameter), squared)
+        parts = _squares(summed)
+        squared = parts.new_zeros(n).index_add_(0, keys // len(self._parameter), parts)
+        lengths = _squares(self._gradients).sqrt_().sum(1)
+        return _with_rounding(squared, self._tokens.shape[1] * torch.finfo(self._gradients.dtype).eps * lengths)
 
     def weighted_sums(self, factors: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Share`."""
@@ -216,9 +220,28 @@ def _squares(vectors: Tensor) -> Tensor:
 
 
 def _gram_norms(gradients: Tensor, inputs: Tensor) -> Tensor:
-    left, right = (matrix.flatten(0, 1).to(torch.float64) for matrix in (gradients, inputs))
-    inner = torch.bmm(left, left.mT).mul_(torch.bmm(right, right.mT)).sum((1, 2))
-    return inner.view(gradients.shape[:2]).sum(1).clamp_(min=0.0)
+    records, positions = gradients.shape[:2], gradients.shape[2]
+    left, right = (
+        torch.bmm(each, each.mT) for each in (m.flatten(0, 1).to(torch.float64) for m in (gradients, inputs))
+    )
+    lengths = (left.diagonal(dim1=1, dim2=2) * right.diagonal(dim1=1, dim2=2)).clamp_(min=0.0).sqrt_().sum(1)
+    inner = left.mul_(right).sum((1, 2))
+    squared, lengths = (each.view(records).sum(1) for each in (inner, lengths))
+    squared = squared.clamp_(min=0.0) + positions * torch.finfo(torch.float64).eps * lengths.square()
+    return _with_rounding(squared, positions * torch.finfo(gradients.dtype).eps * lengths)
+
+
+def _with_rounding(squared: Tensor, rounding: Tensor) -> Tensor:
+    """Squared norms that bound what is really summed, also where large terms of a record cancel.
+
+    The norm is that of the exact sum; what is added up is rounded in the model's type, in proportion to the terms and
+    not to their sum. Where that is more than `ROUNDING` of the norm it is added to it, and the noise covers the rest.
+
+    Args:
+        rounding: Bound on the length of the rounding error of each record's sum, float64, shape ``(n,)``.
+    """
+    norms = squared.sqrt()
+    return torch.where(rounding > ROUNDING * norms, (norms + rounding).square(), squared)
 
 
 def _joined(matrix: Tensor) -> Tensor:

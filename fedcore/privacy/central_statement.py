@@ -51,8 +51,9 @@ def central_mechanism(plan: CentralPrivacy, event: PrivacyEvent) -> dict[str, An
     }
 
 
-def central_reach() -> dict[str, Any]:
+def central_reach(plan: CentralPrivacy) -> dict[str, Any]:
     """What is protected from whom, and what is not."""
+    taking_part = ["which clients take part, and how often their updates were rejected"]
     return {
         "protected_outputs": ["every model of the run", "the released model"],
         "protected_from": ["the other clients", "whoever uses the model"],
@@ -60,7 +61,8 @@ def central_reach() -> dict[str, Any]:
             "every update as the server receives it",
             "evaluation metrics and group counts over the clients' held-out rows, released as they are",
             "the time that a round takes, and the size of messages and logs",
-            "which clients take part, and how often their updates were rejected",
+            *(taking_part if plan.sampling_rate == 1.0 else []),
+            "in a simulation: how many rows of each class every simulated client has, in split.json and the report",
         ],
         "public_quantities": [
             "the number of clients asked",

@@ -11,6 +11,9 @@ from torch import Tensor
 from fedcore.privacy.noise import Randomness
 from fedcore.privacy.plan import NoisePrecision, PrivacyPlan
 
+ROUNDING = 1e-4
+"""By how much, through rounding, a contribution may be longer than the clip norm; the noise is larger by as much."""
+
 _SLICE = 2**16
 
 
@@ -71,7 +74,8 @@ def release(clipped: Tensor, plan: PrivacyPlan, randomness: Randomness, *, out: 
 
     Guarantee:
         The one release of a step; see `PrivacyPlan`. An empty batch is released like any other. The noise is
-        drawn in the plan's `noise_precision`, and added in the wider type of noise and sum.
+        drawn in the plan's `noise_precision`, and added in the wider type of noise and sum. It is larger than the
+        plan's by `ROUNDING`, so that a record may exceed the clip norm by as much.
 
     Args:
         clipped: The clipped sum, or zeros for an empty batch; shape ``(d,)``.
@@ -82,8 +86,9 @@ def release(clipped: Tensor, plan: PrivacyPlan, randomness: Randomness, *, out: 
     """
     released = torch.empty_like(clipped, dtype=torch.float64) if out is None else out
     dtype = torch.float64 if plan.noise_precision is NoisePrecision.FLOAT64 else torch.float32
+    std = plan.noise_std * (1.0 + ROUNDING)
     # In slices, so that noise is added while it is still in the cache.
     for result, part in zip(torch.split(released, _SLICE), torch.split(clipped, _SLICE), strict=True):
         noise = randomness.normal(len(part), dtype).to(part.device)
-        result.copy_(torch.add(part, noise, alpha=plan.noise_std).div_(plan.nominal_batch))
+        result.copy_(torch.add(part, noise, alpha=std).div_(plan.nominal_batch))
     return released

@@ -114,7 +114,7 @@ def _particulars(
     """What depends on the unit: who is protected, how, and from whom."""
     if isinstance(plan, CentralPrivacy):
         against = {"delta_against_size": central_delta(plan, client_sizes)}
-        return central_claim(plan) | against | central_mechanism(plan, event) | central_reach()
+        return central_claim(plan) | against | central_mechanism(plan, event) | central_reach(plan)
     against = {"delta_against_size": _delta_words(plan, client_sizes)}
     numerics = {"numerics": _numerics(plan)}
     return _claim(plan, event) | against | _mechanism(plan, event) | _reach(plan) | numerics
@@ -229,6 +229,8 @@ def _deviations(plan: PrivacyPlan | CentralPrivacy, epsilon: float, client_sizes
     if not math.isfinite(epsilon):
         noted.append("the noise is zero or next to zero: nothing is promised")
     if isinstance(plan, CentralPrivacy):
+        if plan.delta * len(client_sizes) >= 1.0:
+            noted.append("δ is at least 1/N for N clients: whole clients could be published within it")
         return noted
     if client_sizes and plan.delta * max(client_sizes) >= 1.0:
         noted.append("δ is at least 1/N at the largest client: whole records could be published within it")

@@ -11,6 +11,10 @@ _HONEST = {
     "record": "the client's own software is honest",
     "client": "the server is honest, which sees every update as it is",
 }
+_SEVERAL = {
+    "record": "A person with several records is protected less than stated.",
+    "client": "A person is protected with the client that holds the records; at several clients less than stated.",
+}
 _VOID = "This model carries no privacy guarantee; known_deviations says why."
 _TIERS = {
     "strong": "strong: even a well-informed attacker learns next to nothing about one {unit}",
@@ -29,7 +33,7 @@ def in_a_paragraph(statement: Mapping[str, Any]) -> str:
     several = (
         f"A person with up to {person['max_records']} records at one client has ε = {_shown(person['epsilon'])}."
         if person["max_records"]
-        else "A person with several records is protected less than stated."
+        else _SEVERAL[unit["name"]]
     )
     return (
         f"Whoever sees {_listed(statement['protected_outputs'])} can hardly tell whether {unit['definition']} was "
@@ -105,5 +109,5 @@ def _bullets(lines: Any) -> str:
 
 
 def _sentence(text: str) -> str:
-    capital = text[:1].upper() + text[1:]
+    capital = text[:1].upper() + text[1:] if text[:1].isascii() else text
     return capital if capital.endswith(".") else f"{capital}."

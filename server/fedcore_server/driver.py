@@ -121,7 +121,9 @@ class Run:
             _log_round(record)
             evaluation = record.evaluation or evaluation
             on_round(record, state)
-            if not record.report.committed and state.attempt >= self.plan.federation.round_attempts:
+            if not record.report.committed and (
+                state.attempt >= self.plan.federation.round_attempts or _refused(record.report)
+            ):
                 raise RoundFailedError(
                     f"round {record.report.round} had {len(record.report.counted)} valid updates in attempt "
                     f"{state.attempt} of {self.plan.federation.round_attempts}, and the quorum is "
@@ -189,6 +191,11 @@ class Run:
             audits=evaluation.audits,
             decisions=decisions,
         )
+
+
+def _refused(report: RoundReport) -> bool:
+    """Whether a client has refused: it will again, and asking once more would only charge the others."""
+    return any(rejection.code == "REFUSED" for rejection in report.rejected)
 
 
 def _missing_evidence(evaluation: Evaluation) -> tuple[Decision, ...]:

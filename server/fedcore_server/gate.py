@@ -35,7 +35,8 @@ def check_update(update: ClientUpdate, request: TrainRequest, plan: RunPlan) -> 
     norm = update.difference.norm()
     if not math.isfinite(norm) and not is_finite(buffer):  # a finite norm has finite numbers: a look less
         raise UpdateRejectedError(update.client, "NONFINITE", "the update holds numbers that are not finite")
-    if norm > (most := plan.federation.max_update_norm):
+    by_client = plan.privacy.unit == "client"  # there clipping bounds it, and a rejection would tell of its norm
+    if norm > (most := plan.federation.max_update_norm) and not by_client:
         raise UpdateRejectedError(
             update.client, "NORM", f"federation.max-update-norm is {most:g}, and the update's norm is {norm:.3g}"
         )

@@ -39,8 +39,8 @@ class PrivateMean:
         factor = min(1.0, self._clip_norm / norm) if norm > 0.0 else 1.0
         for total, difference in slices(so_far.total, update.difference.buffer):
             total.add_(difference.to(torch.float64), alpha=factor)
-        centred = so_far.centred_within + (0.5 if norm <= self._clip_norm else -0.5)
-        return replace(so_far, weight=so_far.weight + 1.0, centred_within=centred)
+        within = 0.0 if norm == 0.0 else 0.5 if norm <= self._clip_norm else -0.5  # a blanked client counts for nothing
+        return replace(so_far, weight=so_far.weight + 1.0, centred_within=so_far.centred_within + within)
 
     def finish(self, so_far: Accumulator) -> Parameters:
         """Add the noise, and divide by the plan's number of clients: never by how many came."""

@@ -101,12 +101,13 @@ def close_round(
             sizes[update.client] = update.num_examples
     committed = len(counted) >= _needed(plan, request)
     mean = apply_on_server(transforms, aggregator.finish(sums))
+    told = privacy is None or privacy.sampling_rate == 1.0  # a cohort that amplifies must not be told
     report = RoundReport(
         round=request.round,
         attempt=request.attempt,
-        asked=request.cohort,
-        counted=tuple(counted),
-        rejected=tuple(rejected),
+        asked=request.cohort if told else (),
+        counted=tuple(counted) if told else (),
+        rejected=tuple(rejected) if told else (),
         committed=committed,
         training={} if privacy else metrics.means(),  # under client-level privacy only what the noise covers
         update_norm=mean.norm(),

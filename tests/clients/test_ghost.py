@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fedcore.errors import PrivacyError
+from fedcore.privacy.mechanisms import ROUNDING
 from fedcore_clients import ghost_shares
 from fedcore_clients.per_example import PerExampleGradients
 from fedcore_clients.probe import probe_isolation
@@ -364,3 +365,35 @@ def test_the_probe_finds_a_fault_in_the_way_that_training_takes(monkeypatch, whe
     monkeypatch.setattr(ghost_shares, where, fault(getattr(ghost_shares, where)))
     with pytest.raises(PrivacyError, match="no right rule"):
         probe_isolation(task, task.build_model(), task.load_data(None))
+
+
+class Weighed(nn.Module):
+    """Each position's output times a weight that the record brings along, so that its terms can cancel."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, inputs, weights):
+        return (self.layer(inputs).sum(-1) * weights).sum(1)
+
+
+class WeighedTask(TinyTask):
+    def loss(self, model, batch):
+        return model(batch["inputs"], batch["weights"])
+
+
+@pytest.mark.parametrize("magnitude", [1.0, 1e4, 1e6, 1e8, 1e10])
+@pytest.mark.parametrize("layer", [lambda: nn.Embedding(10, 4), lambda: nn.Linear(64, 64, bias=False)])
+def test_a_record_whose_terms_cancel_exceeds_the_clip_norm_no_more_than_the_noise_covers(layer, magnitude):
+    """The exact norm is small where the terms are large: what is summed in float32 is not the exact sum."""
+    torch.manual_seed(0)
+    model = Weighed(layer())
+    half_a_unit = magnitude * 2.0**-25
+    weights = torch.tensor([[magnitude, *[half_a_unit] * 20, -magnitude, *[half_a_unit / 7] * 20]])
+    embedded = isinstance(model.layer, nn.Embedding)
+    inputs = torch.zeros(1, 42, dtype=torch.int64) if embedded else torch.randn(1, 1, 64).expand(1, 42, 64).contiguous()
+    gradients = PerExampleGradients(WeighedTask(), model, max_physical_batch=8)
+    clipped = gradients.clipped_sum({"inputs": inputs, "weights": weights}, 1.0)
+    assert gradients.one_pass
+    assert float(clipped.to(torch.float64).norm()) <= 1.0 + ROUNDING

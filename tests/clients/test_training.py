@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from fedcore.errors import PlanError
+from fedcore.privacy.mechanisms import ROUNDING
 from fedcore.seeding import derive_seed, torch_generator
 from fedcore_clients.per_example import PerExampleGradients
 from fedcore_clients.training import train_locally
@@ -115,7 +116,8 @@ def reference_private_step(local, client, *, noise_seed):
             gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
             total += gradient * min(1.0, privacy.clip_norm / float(gradient.norm()))
         noise = torch.randn(len(total), generator=generator, dtype=torch.float64)
-        step = (total + privacy.noise_multiplier * privacy.clip_norm * noise) / privacy.nominal_batch
+        std = privacy.noise_multiplier * privacy.clip_norm * (1 + ROUNDING)
+        step = (total + std * noise) / privacy.nominal_batch
         with torch.no_grad():
             flat = torch.cat([p.flatten() for p in model.parameters()]) - 0.1 * step
             nn.utils.vector_to_parameters(flat, model.parameters())

@@ -15,7 +15,7 @@ from fedcore.privacy.promise import promise_of
 from fedcore.privacy.resolution import resolve_privacy
 from fedcore_server.private_mean import PrivateMean
 from fedcore_server.rounds import close_round, plan_round
-from fedcore_server.state import ServerState
+from fedcore_server.state import Rejection, ServerState
 from tests.builders import build_layout, build_parameters, build_plan, build_request, build_update
 
 CLIENTS = tuple(f"client-{index}" for index in range(4))
@@ -108,6 +108,17 @@ def test_an_adaptive_clip_norm_finds_the_median_from_both_sides(start):
     assert clip_norm == pytest.approx(1.0, abs=0.15)
 
 
+def test_a_client_moves_the_centred_count_by_at_most_a_half():
+    """Zero-out compares a client with one that is blanked: an update of zeros, or none."""
+    others = [build_update("a", 0.3), build_update("b", 5.0)]
+    without, _ = summed(others, clip_norm=1.0)
+    blanked, _ = summed([*others, build_update("c", 0.0)], clip_norm=1.0)
+    assert blanked.centred_within == without.centred_within
+    for value in (0.5, 50.0):
+        present, _ = summed([*others, build_update("c", value)], clip_norm=1.0)
+        assert abs(present.centred_within - without.centred_within) == 0.5
+
+
 def test_count_and_sum_together_cost_what_is_promised():
     """Gaussian mechanisms compose as ``z⁻² = z_Δ⁻² + (2 σ_b)⁻²``: a client moves the centred count by ½."""
     privacy = CentralPrivacy.from_run_plan(plan_of(federation={"clients": 60}, **{"clip-quantile": 0.5}))
@@ -164,6 +175,25 @@ def test_a_round_tells_nothing_that_the_noise_does_not_cover():
     assert not torch.equal(new.parameters.buffer, torch.full((2,), 0.1))
 
 
+def test_a_secret_cohort_leaves_no_name_and_no_number_in_the_journal():
+    federation = {"clients": 4, "cohort-size": 2, "cohort-sampling": "poisson"}
+    plan = plan_of(federation=federation, participation="secret")
+    state = ServerState(round=0, parameters=build_parameters(0.0, 0.0))
+    request = build_request(state.parameters, cohort=CLIENTS[:2], round=1)
+    rejection = Rejection(client=CLIENTS[1], code="LATE", reason="no reply")
+    _, report = close_round(state, plan, request, iter([build_update(CLIENTS[0], 0.1, 0.1), rejection]))
+    assert (report.asked, report.counted, report.rejected) == ((), (), ())
+    assert report.committed
+
+
+def test_a_long_update_is_clipped_and_not_rejected_for_its_norm():
+    plan = plan_of(federation={"max-update-norm": 1.0})
+    state = ServerState(round=0, parameters=build_parameters(0.0, 0.0))
+    request = build_request(state.parameters, cohort=CLIENTS, round=1)
+    _, report = close_round(state, plan, request, iter([build_update(name, 9.0, 9.0) for name in CLIENTS]))
+    assert (report.counted, report.rejected) == (CLIENTS, ())
+
+
 def test_an_empty_cohort_still_gets_its_noise():
     plan = plan_of()
     state = ServerState(round=0, parameters=build_parameters(0.0, 0.0))
@@ -195,6 +225,7 @@ def test_few_clients_are_known_beforehand_to_drown_in_noise():
     [
         ({"federation": {"weighting": "examples"}}, "all weigh the same"),
         ({"participation": "secret"}, "secret amplifies a Poisson cohort"),
+        ({"relation": "add-remove", "federation": {"cohort-size": 2}}, "would draw another cohort"),
     ],
 )
 def test_contradictions_are_refused(changes, words):

@@ -236,7 +236,7 @@ def _chosen(held: dict[tuple[str, str], int], run: str | None) -> list[tuple[str
 
     if run is None:
         return []
-    found = [key for key in held if run in (key[1], key[1].partition("@")[0])]
+    found = [key for key in held if run in (key[1], key[1].partition("@")[0], key[1].partition(".")[0])]
     if not found:
         raise PlanError(f"run {run!r} holds nothing; see: fedcore ledger recover without --run")
     return found

@@ -118,7 +118,7 @@ class Account:
 
     def _check_run(self, privacy: PrivacyPlan, uses: Sequence[Entry]) -> None:
         events = [found for use in uses if isinstance(found := use.parsed_mechanism(), PrivacyEvent)]
-        spent = composed_epsilon([*events, privacy.event(1)], privacy.delta)
+        spent = composed_epsilon([*events, privacy.event(1)], privacy.delta, privacy.relation)
         if spent > self._policy.max_epsilon:
             told = f"{rounded_up(spent):g}" if math.isfinite(spent) else "more than can be bounded"
             raise RefusedError(

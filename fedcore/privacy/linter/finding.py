@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from fedcore.plan import RunPlan
-from fedcore.privacy.plan import PrivacyPlan
+from fedcore.privacy.promise import Promise, promise_of
 from fedcore.privacy.resolution import resolve_privacy
 
 if TYPE_CHECKING:
@@ -40,15 +40,15 @@ class Subject:
     probe: Callable[[], None] | None = None
 
     @cached_property
-    def privacy(self) -> PrivacyPlan | None:
+    def privacy(self) -> Promise | None:
         """The promise, its target ε turned into noise; ``None`` where there is none."""
         section = self.plan.privacy
         if section.unit == "none":
             return None
         if section.epsilon is None and section.nominal_batch is not None:
-            return PrivacyPlan.from_run_plan(self.plan)
+            return promise_of(self.plan)
         resolved = self.plan.updated(privacy=resolve_privacy(self.plan, nominal_batch=1.0))
-        return PrivacyPlan.from_run_plan(resolved)
+        return promise_of(resolved)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

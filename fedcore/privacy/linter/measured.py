@@ -14,6 +14,7 @@ from fedcore.errors import PrivacyError
 from fedcore.examples import Examples
 from fedcore.privacy import mechanisms, noise
 from fedcore.privacy.linter.finding import Rule, Subject
+from fedcore.privacy.plan import PrivacyPlan
 from fedcore.task import Task
 
 _DRAWS, _MOST_ROWS, _COORDINATES = 500, 4000, 20_000
@@ -22,9 +23,14 @@ _WIDE, _CLOSE = 0.5, 0.04  # about eight standard errors each: a false alarm in 
 _TOLERANCE = 1e-9
 
 
+def _for_records(subject: Subject) -> PrivacyPlan | None:
+    """The promise to records, whose mechanism is measured here; that to clients is the server's."""
+    return subject.privacy if isinstance(subject.privacy, PrivacyPlan) else None
+
+
 def _sampler(subject: Subject) -> Iterator[str]:
     """Compare sizes of batches with a binomial's mean and variance."""
-    privacy = subject.privacy
+    privacy = _for_records(subject)
     if privacy is None or privacy.sampling_rate >= 1.0 or privacy.unit != "record":
         return
     rate = privacy.sampling_rate
@@ -42,7 +48,7 @@ def _sampler(subject: Subject) -> Iterator[str]:
 
 
 def _noise_scale(subject: Subject) -> Iterator[str]:
-    privacy = subject.privacy
+    privacy = _for_records(subject)
     if privacy is None or privacy.noise_std == 0.0 or privacy.unit != "record":
         return
     released = mechanisms.release(
@@ -55,7 +61,7 @@ def _noise_scale(subject: Subject) -> Iterator[str]:
 
 
 def _low_precision_noise(subject: Subject) -> Iterator[str]:
-    privacy = subject.privacy
+    privacy = _for_records(subject)
     if privacy is None or privacy.unit != "record":
         return
     released = mechanisms.release(torch.zeros(8, dtype=torch.float64), privacy, noise.SecureRandomness())
@@ -69,7 +75,7 @@ def _low_precision_noise(subject: Subject) -> Iterator[str]:
 
 def _seeded_noise(subject: Subject) -> Iterator[str]:
     """Draw twice after setting every seed that a run sets."""
-    if subject.privacy is None:
+    if _for_records(subject) is None:
         return
     first, second = (_after_seeding() for _ in range(2))
     if torch.equal(first, second):
@@ -91,7 +97,7 @@ def _after_seeding() -> Tensor:
 
 def _clipping(subject: Subject) -> Iterator[str]:
     """Leave out each of some awkward records, and see how far the sum moves."""
-    privacy = subject.privacy
+    privacy = _for_records(subject)
     if privacy is None or privacy.unit != "record":
         return
     clip = privacy.clip_norm

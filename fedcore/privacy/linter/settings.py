@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fedcore.privacy.linter.finding import Rule, Subject
-from fedcore.privacy.plan import NoiseKind, Relation
+from fedcore.privacy.plan import NoiseKind, PrivacyPlan, Relation
 
 _SMALLEST_NOISE = 1e-3
 _NEAR = 0.1
+_OF = {"record": "records at a client", "client": "clients"}
 
 
 def _no_noise(subject: Subject) -> Iterator[str]:
@@ -25,7 +26,9 @@ def _test_noise(subject: Subject) -> Iterator[str]:
 def _records(subject: Subject) -> float | None:
     """Public number of records of a client: as it is told, or as the plan's divisor takes it to be."""
     privacy, divisor = subject.privacy, subject.plan.privacy.nominal_batch
-    if privacy is None or privacy.unit != "record":
+    if subject.plan.privacy.unit == "client":
+        return float(subject.plan.federation.clients)
+    if not isinstance(privacy, PrivacyPlan):
         return None
     if subject.largest_client is not None and privacy.relation is not Relation.ADD_REMOVE:
         return float(subject.largest_client)
@@ -35,7 +38,7 @@ def _records(subject: Subject) -> float | None:
 def _delta(subject: Subject, low: float, high: float) -> Iterator[str]:
     records, privacy = _records(subject), subject.privacy
     if privacy is not None and records is not None and low <= privacy.delta * records < high:
-        yield f"privacy.delta = {privacy.delta:g} with about {records:.0f} records at a client"
+        yield f"privacy.delta = {privacy.delta:g} with about {records:.0f} {_OF[subject.plan.privacy.unit]}"
 
 
 def _delta_too_large(subject: Subject) -> Iterator[str]:
@@ -47,13 +50,13 @@ def _delta_near_size(subject: Subject) -> Iterator[str]:
 
 
 def _derived_normaliser(subject: Subject) -> Iterator[str]:
-    if subject.plan.privacy.nominal_batch is None:
+    if subject.plan.privacy.unit == "record" and subject.plan.privacy.nominal_batch is None:
         yield "privacy.nominal-batch is left open"
 
 
 def _size_released(subject: Subject) -> Iterator[str]:
     section, federation = subject.plan.privacy, subject.plan.federation
-    if section.relation != "add-remove":
+    if section.unit != "record" or section.relation != "add-remove":
         return
     if federation.weighting == "examples":
         yield 'federation.weighting = "examples" with privacy.relation = "add-remove"'
@@ -62,13 +65,17 @@ def _size_released(subject: Subject) -> Iterator[str]:
 
 
 def _size_inferable(subject: Subject) -> Iterator[str]:
-    if subject.plan.privacy.relation == "add-remove":
+    if subject.plan.privacy.unit == "record" and subject.plan.privacy.relation == "add-remove":
         yield 'privacy.relation = "add-remove" with an evaluation on held-out rows'
 
 
 def _client_sampling(subject: Subject) -> Iterator[str]:
     federation = subject.plan.federation
-    if federation.cohort_size is not None and federation.cohort_size < federation.clients:
+    if (
+        subject.plan.privacy.participation == "visible"
+        and federation.cohort_size is not None
+        and federation.cohort_size < federation.clients
+    ):
         yield f"federation.cohort-size = {federation.cohort_size} of {federation.clients} clients"
 
 

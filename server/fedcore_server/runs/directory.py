@@ -13,9 +13,9 @@ from fedcore.errors import RunDirectoryError, StorageError
 from fedcore.files import append_line, place_whole, remove_leftovers, write_whole
 from fedcore.mapped_bytes import pieces
 from fedcore.plan import RunPlan
-from fedcore_server.runs.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from fedcore_server.driver import RoundRecord
 from fedcore_server.rounds import done
+from fedcore_server.runs.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from fedcore_server.state import ServerState
 
 

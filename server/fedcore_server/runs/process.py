@@ -30,12 +30,12 @@ from fedcore.trust.roster import Roster
 from fedcore_server.correspondence import Correspondence
 from fedcore_server.driver import Outcome, RoundRecord
 from fedcore_server.flower_app import build_server_app
-from fedcore_server.runs.deployable_plan import privacy_findings
-from fedcore_server.runs.participation import participation
 from fedcore_server.plan_hooks import load_hooks
-from fedcore_server.runs.results import build_results
 from fedcore_server.rounds import init_state
+from fedcore_server.runs.deployable_plan import privacy_findings
 from fedcore_server.runs.directory import RunDirectory, is_finished
+from fedcore_server.runs.participation import participation
+from fedcore_server.runs.results import build_results
 from fedcore_server.runs.store import RunState, RunStore
 from fedcore_server.service.home import ServerHome
 from fedcore_server.state import ServerState

@@ -55,7 +55,8 @@ class PrivacyAudit:
     """What was proven, what was measured, and whether they can both be true.
 
     Attributes:
-        proven: ε that the accountant gives for the whole run; infinite without noise.
+        proven: ε that the accountant gives for the whole run by the plan's own relation; infinite without noise.
+        refutable: ε between data sets that differ by a blanked unit, as those of the audit do: what is tested.
         estimate: ε of the canaries' scores taken as Gaussian; no bound.
         bounds: At 95 %, to be shown. Never merged with `proven` into one number.
         failing: Lower bound at 99.9 %; above `proven` the claim is refuted.
@@ -63,6 +64,7 @@ class PrivacyAudit:
 
     unit: str
     proven: float
+    refutable: float
     delta: float
     canaries: int
     probes: tuple[Probe, ...]
@@ -73,7 +75,7 @@ class PrivacyAudit:
     @property
     def violated(self) -> bool:
         """Whether the claim is refuted; true with probability 1 in 1,000 at most where the mechanism is right."""
-        return self.failing > self.proven or not all(probe.passed for probe in self.probes)
+        return self.failing > self.refutable or not all(probe.passed for probe in self.probes)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; what is infinite is ``None``."""
@@ -114,7 +116,8 @@ def audit_privacy(subject: Subject, *, generator: torch.Generator) -> PrivacyAud
     _, mu_failing = canary_mu(inside, outside, p=FAILING_P * (1.0 - _PROBE_SHARE))
     return PrivacyAudit(
         unit="client" if isinstance(privacy, CentralPrivacy) else privacy.unit.value,
-        proven=epsilon_of(privacy.total_event, privacy.delta),
+        proven=epsilon_of(privacy.total_event, privacy.delta, privacy.relation),
+        refutable=epsilon_of(privacy.total_event, privacy.delta),
         delta=privacy.delta,
         canaries=subject.num_canaries,
         probes=tuple(probes),

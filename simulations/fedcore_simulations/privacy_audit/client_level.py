@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -31,7 +33,7 @@ class ClientLevelSubject:
         if privacy is None:
             raise PrivacyError("an audit of client-level privacy needs a plan with unit client")
         self.privacy, self.num_canaries = privacy, num_canaries
-        plain = {
+        plain: dict[str, Any] = {
             "server-optimizer": "sgd",
             "server-momentum": 0.0,
             "server-learning-rate": 1.0,
@@ -39,6 +41,8 @@ class ClientLevelSubject:
             "transforms": [],
             "quorum": 1,
         }
+        if privacy.sampling_rate == 1.0:
+            plain["cohort-size"] = None  # the promise covers a client that is asked in every round
         self._plan = plan.updated(federation=plain, privacy={"clip-quantile": None}, training={"precision": "float64"})
         self.layout = Layout(("canaries",), ((num_canaries,),), num_canaries)
 

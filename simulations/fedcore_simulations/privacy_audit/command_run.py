@@ -39,6 +39,8 @@ def audit_command(
         if is_run(subject)
         else plan_from_options(subject, {}, [])
     )
+    if is_run(subject):
+        plan = plan.updated(federation={"rounds": _charged(Path(subject), plan)})
     if plan.privacy.unit == "none":
         raise PlanError("privacy.unit: the plan promises nothing, so that there is nothing to audit")
     ready = prepare(load_task(plan), plan)
@@ -60,6 +62,14 @@ def audit_command(
     else:
         _show(Console(highlight=False), found, rates)
     return _VIOLATED if found.violated else 0
+
+
+def _charged(directory: Path, plan: RunPlan) -> int:
+    """Rounds that clients were charged for: more than the plan's where some were tried again."""
+    try:
+        return int(json.loads((directory / "privacy.json").read_text(encoding="utf-8"))["participations"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return plan.federation.rounds
 
 
 def _subject(ready: Preparation, canaries: int, name: str | None) -> Subject:
@@ -88,11 +98,10 @@ def _keep(directory: Path, told: Mapping[str, Any], *, violated: bool) -> None:
     if not (violated and statement_file.is_file()):
         return
     statement = json.loads(statement_file.read_text(encoding="utf-8"))
-    statement |= {"valid": False, "privacy": "VIOLATED"}
-    statement["known_deviations"] = [
-        *statement.get("known_deviations", []),
-        "privacy: VIOLATED: an audit refuted the stated ε; see privacy-audit.json",
-    ]
+    words = "privacy: VIOLATED: an audit refuted the stated ε; see privacy-audit.json"
+    statement["valid"] = False
+    statement["verification"] = {**statement["verification"], "audit": words}
+    statement["known_deviations"] = [words, *statement["known_deviations"]]
     write_whole(statement_file, json.dumps(statement, indent=2, ensure_ascii=False) + "\n")
 
 

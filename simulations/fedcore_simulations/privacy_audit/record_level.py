@@ -39,7 +39,13 @@ class RecordLevelSubject:
         if privacy is None:
             raise PrivacyError("an audit of record-level privacy needs a plan with unit record")
         self.privacy, self.num_canaries = privacy, num_canaries
-        plain = {"optimizer": "SGD", "optimizer-options": {}, "proximal-mu": 0.0, "device": "cpu"}
+        plain = {
+            "optimizer": "SGD",
+            "optimizer-options": {},
+            "proximal-mu": 0.0,
+            "device": "cpu",
+            "precision": "float64",
+        }
         self._plan = plan.updated(training=plain, federation={"transforms": []})
         self._step = plan.privacy.learning_rate or plan.training.learning_rate
         self._examples = examples

@@ -1,0 +1,1 @@
+"""Runs as directories: submitted, driven by a process, followed, checkpointed, and what they leave."""
