@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from fedcore.trust.invitation import JoinResponse
 
 
 def join(
@@ -30,7 +33,7 @@ def join(
 
     response = join_consortium(invitation, home)
     path = out or Path(f"response-{response.client}.json")
-    _write(path, response.to_json(), kept=home / "response.json")
+    _write(path, response, kept=home / "response.json")
     print(f"{response.client} has joined {response.consortium} from its side; its keys are in {home}")
     print(f"its fingerprint: {response.fingerprint}")
     print(f"\nnext: send {path} to the operator; it holds no secret")
@@ -39,10 +42,25 @@ def join(
     print(f"when admitted: fedcore client start --home {home} --data NAME=PATH")
 
 
-def _write(path: Path, content: str, *, kept: Path) -> None:
+def _write(path: Path, response: JoinResponse, *, kept: Path) -> None:
+    """Write the response; in the place of an older one of this client, and of nothing else."""
     from fedcore.errors import TrustError
     from fedcore.files import write_whole
 
-    if path.exists():
-        raise TrustError(f"{path} exists and is left as it is; you have joined: send {kept} to the operator instead")
-    write_whole(path, content)
+    if path.exists() and not _is_older(path, response):
+        raise TrustError(
+            f"{path} exists and is left as it is; you have joined: send {kept} to the operator instead, and read out "
+            f"its fingerprint, {response.fingerprint}"
+        )
+    write_whole(path, response.to_json())
+
+
+def _is_older(path: Path, response: JoinResponse) -> bool:
+    from fedcore.errors import FedcoreError
+    from fedcore.trust.invitation import JoinResponse
+
+    try:
+        older = JoinResponse.read(path)
+    except FedcoreError:
+        return False
+    return (older.client, older.consortium) == (response.client, response.consortium)

@@ -28,7 +28,10 @@ from fedcore_clients.policy.settings import Policy
 Kind = Literal["train", "evaluate"]
 _KINDS: tuple[Kind, ...] = ("train", "evaluate")
 _RUN = "fedcore-doctor"
-_ADVICE = "change policy.toml if you agree to it, or have the plan changed; further refusals may follow this one"
+_ADVICE = (
+    "change policy.toml if you agree to it (a budget made by hand: fedcore ledger init --supersede), or have the plan "
+    "changed; further refusals may follow this one"
+)
 
 
 def plan_findings(home: ClientHome, trial: PlanTrial, clock: Clock) -> Iterator[Finding]:

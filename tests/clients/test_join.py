@@ -253,5 +253,16 @@ def test_the_command_overwrites_nothing_and_says_where_the_response_is(invited):
     assert JoinResponse.read(invited / "hospital-a" / "response.json").client == "hospital-a"
 
 
+def test_an_older_response_of_this_client_gives_way_to_the_new_one(invited):
+    run("invite.json", "--home", "hospital-a")
+    old = JoinResponse.read(invited / "response-hospital-a.json")
+    invite(invited / "federation", "hospital-a", out=invited / "again.json", again=True)
+    code, told = run("again.json", "--home", "hospital-a")
+    new = JoinResponse.read(invited / "response-hospital-a.json")
+    assert code == 0
+    assert new.fingerprint in told
+    assert new.fingerprint != old.fingerprint
+
+
 def test_the_command_teaches_with_an_example():
     assert "fedcore client join invite-hospital-a.json --home hospital-a" in run("--help")[1]

@@ -15,7 +15,7 @@ def over_budget(data_set: str, terms: Terms, balance: Balance, cost: Cost, round
         f"reserved for runs, and {what} would take {_percent(balance, cost.units)}"
     )
     if cost.units > balance.left:
-        beyond = cost.units - balance.left
+        beyond = cost.units - (balance.cap.units - balance.spent.units - balance.reserved.units)
         return f"{told}, too much by {_percent(balance, beyond)} ({beyond / NANO:.4g} of {terms.unit})"
     return f"{told}; all {balance.cap.slots} shares of δ are given away, too much by {cost.slots - balance.left_slots}"
 

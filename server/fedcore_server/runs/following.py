@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from fedcore.plan import read_toml
+from fedcore.privacy.accounting import rounded_up
 from fedcore_server.runs.participation import participation
 from fedcore_server.runs.store import RunState, RunStatus, RunStore
 
@@ -59,9 +60,8 @@ def print_run(store: RunStore, name: str) -> None:
     console = Console(highlight=False)
     status, lines = store.status(name), list(store.rounds(name))
     console.print(f"{name}: {status.state}{', ' + status.reason if status.reason else ''}", markup=False)
-    console.print(
-        f"started {status.incarnation} times; submitted {status.submitted[:19]}, changed {status.changed[:19]}"
-    )
+    started = "once" if status.incarnation == 1 else f"{status.incarnation} times"
+    console.print(f"started {started}; submitted {status.submitted[:19]}, changed {status.changed[:19]}")
     if lines:
         console.print(_round_words(lines[-1], read_toml(store.path / name / "plan.toml")["federation"]["rounds"]))
         _print_participation(console, lines)
@@ -112,5 +112,5 @@ def _round_words(line: Mapping[str, Any], total: int) -> str:
     told += [f"{each['client']} {each['code']} ({each['reason']})" for each in line["rejected"]]
     told += [f"{name} {value:.4g}" for name, value in (line["evaluation"] or {}).items()]
     if line["epsilon"] is not None:
-        told.append(f"ε {line['epsilon']:.2f}")
+        told.append(f"ε {rounded_up(line['epsilon']):.2f}")
     return "  ".join([*told, f"{line['wall_seconds']:.1f} s"])

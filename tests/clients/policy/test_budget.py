@@ -9,7 +9,7 @@ import pytest
 
 from fedcore.errors import RefusedError, StorageError
 from fedcore.privacy.accounting import epsilon_of
-from fedcore.privacy.plan import PrivacyEvent
+from fedcore.privacy.plan import PrivacyEvent, Relation
 from fedcore.trust.identity import Identity
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.ledger.entry import Kind
@@ -229,3 +229,22 @@ def test_more_than_the_budget_was_spent_before_and_is_on_record_all_the_same(hom
     account = opened(home)
     assert account.ledger.balance("wards").left == 0
     assert [use.kind for use in account.ledger.uses()] == [Kind.SPEND, Kind.UNBOUNDED]
+
+
+def test_rounds_tried_again_are_held_against_the_plans_own_relation(home):
+    """Under replace-one the same noise costs more: what a run may spend must not be counted in a cheaper relation."""
+    policy = build_policy(
+        privacy={"relations": ["zero-out", "replace-one"], "max-epsilon": 6.0, "budget": {"epsilon": 200.0}}
+    ).privacy
+    account, plan = opened(home, policy), build_plan(privacy={"relation": "replace-one"})
+
+    def charged_until_refused():
+        for attempt in range(200):
+            try:
+                account.charge(build_request(plan, round=1, attempt=attempt))
+            except RefusedError:
+                return attempt
+        raise AssertionError("never refused")
+
+    told = epsilon_of(whole(2 * charged_until_refused()), plan.privacy.delta, Relation.REPLACE_ONE)
+    assert 4.0 < told <= 6.0
