@@ -28,6 +28,11 @@ from fedcore_server.state import RoundReport, ServerState
 
 _log = logging.getLogger("fedcore")
 
+_FINAL_REFUSALS = frozenset(
+    ("TASK", "DATA", "ROUNDS", "RANGE", "TRANSFORM", "PRIVACY", "BUDGET", "METRICS", "MIN_COUNT", "SIZE", "APPROVAL")
+)
+"""What a client's policy says of a plan: the same however often it is asked."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundRecord:
@@ -194,8 +199,8 @@ class Run:
 
 
 def _refused(report: RoundReport) -> bool:
-    """Whether a client has refused: it will again, and asking once more would only charge the others."""
-    return any(rejection.code == "REFUSED" for rejection in report.rejected)
+    """Whether a client has refused for good: asking once more would only charge the others."""
+    return any(rejection.refusal in _FINAL_REFUSALS for rejection in report.rejected)
 
 
 def _missing_evidence(evaluation: Evaluation) -> tuple[Decision, ...]:

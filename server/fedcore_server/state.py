@@ -51,6 +51,11 @@ class Rejection:
     code: str
     reason: str
 
+    @property
+    def refusal(self) -> str:
+        """The client's own code, where its policy refused; empty where something else went wrong."""
+        return self.reason.rpartition(": ")[2] if self.code == "REFUSED" else ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundReport:

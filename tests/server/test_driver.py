@@ -5,6 +5,10 @@ import pytest
 from fedcore.audit.gate import Verdict
 from fedcore.audit.hooks import Decision, Point
 from fedcore.errors import PlanError, RoundFailedError
+from fedcore.messages import ClientUpdate
+from fedcore_server.driver import Run
+from fedcore_server.rounds import init_state
+from fedcore_server.state import Rejection
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_plan, build_private_plan
 
@@ -164,3 +168,29 @@ def test_wall_times_are_read_from_the_clock_that_is_passed_in():
         run = Run(task=ready.task, plan=ready.plan, federation=engine, clock=lambda: float(next(ticks)))
         run.to_end(init_state(ready.task, ready.plan), lambda record, _: records.append(record.wall_seconds))
     assert records == [1.0, 1.0, 1.0]
+
+
+class Refusing:
+    """Two clients, of whom one always refuses with the same code."""
+
+    def __init__(self, code):
+        self.code, self.asked = code, 0
+
+    def available(self):
+        return ["a", "b"]
+
+    def train(self, request):
+        self.asked += 1
+        still = request.parameters.zeros_like()
+        yield ClientUpdate(client="a", round=request.round, difference=still, num_examples=1)
+        yield Rejection(client="b", code="REFUSED", reason=f"the client refused: {self.code}")
+
+
+@pytest.mark.parametrize(("code", "asked"), [("BUDGET", 1), ("PRIVACY", 1), ("CRASHED", 3), ("DISK", 3)])
+def test_a_round_is_not_tried_again_where_a_policy_has_refused(code, asked):
+    """Each attempt is charged to the clients that answer it."""
+    plan, federation = build_plan(federation={"clients": 2, "quorum": 2, "round_attempts": 3}), Refusing(code)
+    run = Run(task=TinyTask(), plan=plan, federation=federation)
+    with pytest.raises(RoundFailedError, match="1 valid updates"):
+        run.to_end(init_state(TinyTask(), plan), lambda record, state: None)
+    assert federation.asked == asked
