@@ -156,7 +156,7 @@ def _fedcore(directory: Path, size: int, rounds: int) -> Measured:
         _wait((home / "server.json").exists, "the server starts")
         clients = [
             stack.enter_context(
-                _running(directory, "client", "start", "--home", name, "--data", f"nothing={directory}")
+                _running(directory, "client", "start", "--home", name, "--data", f"nothing={directory / name}")
             )
             for name in _CLIENTS
         ]
