@@ -14,7 +14,7 @@ from typing import Literal, cast
 
 from flwr.app import RecordDict
 
-from fedcore.errors import DataError, PlanError, RefusedError, TrustError
+from fedcore.errors import DataError, PlanError, RefusedError, StorageError, TrustError
 from fedcore.events import EventLog
 from fedcore.files import write_whole
 from fedcore.trust.identity import Identity, PublicIdentity
@@ -99,6 +99,8 @@ class Guard:
                 self._account.charge(request.facts)
         except TrustError as error:
             raise Refusal(request.envelope, RefusedError("ARRAY", str(error))) from error
+        except StorageError as error:
+            raise Refusal(request.envelope, RefusedError("LEDGER", str(error))) from error
         except RefusedError as error:
             raise Refusal(request.envelope, error) from error
 

@@ -29,7 +29,20 @@ from fedcore_server.state import RoundReport, ServerState
 _log = logging.getLogger("fedcore")
 
 _FINAL_REFUSALS = frozenset(
-    ("TASK", "DATA", "ROUNDS", "RANGE", "TRANSFORM", "PRIVACY", "BUDGET", "METRICS", "MIN_COUNT", "SIZE", "APPROVAL")
+    (
+        "TASK",
+        "DATA",
+        "ROUNDS",
+        "RANGE",
+        "TRANSFORM",
+        "PRIVACY",
+        "BUDGET",
+        "LEDGER",
+        "METRICS",
+        "MIN_COUNT",
+        "SIZE",
+        "APPROVAL",
+    )
 )
 """What a client's policy says of a plan: the same however often it is asked."""
 

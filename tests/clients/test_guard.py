@@ -523,3 +523,17 @@ def test_without_privacy_the_numbers_of_training_leave_as_the_policy_says(tmp_pa
     _, content = site.read(guard.release(request, update(site, metrics=told)))
     assert dict(content["metrics"]) == {"sum.loss": 1.0, "count.loss": 100.0}
     assert isinstance(content["metrics"], MetricRecord)
+
+
+def test_a_ledger_that_is_not_the_data_sets_own_is_refused_with_a_code(site):
+    guard = site.guard()
+    guard.charge(guard.receive(site.request()))
+    (mark,) = (site.home.path.parent / "data").glob("*.fedcore-ledger")
+    found = json.loads(mark.read_text())
+    mark.write_text(json.dumps({**found, "ledger": "0" * len(found["ledger"])}))
+    request = guard.receive(site.request(round=2))
+    with pytest.raises(Refusal) as caught:
+        guard.charge(request)
+    assert caught.value.cause.code == "LEDGER"
+    mark.write_text(json.dumps(found))
+    assert len(site.charges()) == 1
