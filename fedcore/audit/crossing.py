@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 import numpy as np
@@ -13,11 +13,6 @@ from fedcore.errors import DataError
 
 ATTRIBUTE_MARK = "*"
 GROUP_MARK = " & "
-
-
-def crossed_name(attributes: Iterable[str]) -> str:
-    """Return the name of the crossing, such as ``sex*race``."""
-    return ATTRIBUTE_MARK.join(attributes)
 
 
 def cross(vocabularies: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

@@ -157,24 +157,6 @@ def _bracket(spent: Callable[[float], float], epsilon: float) -> tuple[float, fl
     return high / 2.0, high
 
 
-def composed_epsilons(
-    per_round: PrivacyEvent, rounds: Iterable[int], delta: float, relation: Relation = Relation.ZERO_OUT
-) -> list[float]:
-    """ε after each of the given numbers of rounds."""
-    return [
-        epsilon_of(
-            PrivacyEvent(
-                sampling_rate=per_round.sampling_rate,
-                noise_multiplier=per_round.noise_multiplier,
-                steps=per_round.steps * number,
-            ),
-            delta,
-            relation,
-        )
-        for number in rounds
-    ]
-
-
 def composed_epsilon(events: Iterable[PrivacyEvent], delta: float, relation: Relation = Relation.ZERO_OUT) -> float:
     """Smallest ε proven for any number of events together, whoever chose their parameters.
 
@@ -208,7 +190,7 @@ def discretisation(events: Sequence[PrivacyEvent], relation: Relation) -> float:
     small to protect anything, whose ε must still be reported.
     """
     widest, sampled, variance = 0.0, 0, 0.0
-    moved = 2.0 if relation is Relation.REPLACE_ONE else 1.0
+    moved = relation.moved
     for event in events:
         alone = 1.0 / max(event.noise_multiplier, _SMALLEST_NOISE)
         single = moved * alone

@@ -48,15 +48,14 @@ class AttackBounds:
         )
 
 
-def gaussian_mu(event: PrivacyEvent, relation: Relation) -> float | None:
+def exact_mu(event: PrivacyEvent, relation: Relation) -> float | None:
     """μ of Gaussian differential privacy; ``None`` where the mechanism is sampled, and has none that is exact.
 
     Source: Dong, Roth and Su 2022 (arXiv 1905.02383), theorem 2.7 and corollary 3.3.
     """
     if event.sampling_rate < 1.0:
         return None
-    moved = 2.0 if relation is Relation.REPLACE_ONE else 1.0
-    return moved * math.sqrt(event.steps) / event.noise_multiplier if event.noise_multiplier > 0 else math.inf
+    return relation.moved * math.sqrt(event.steps) / event.noise_multiplier if event.noise_multiplier > 0 else math.inf
 
 
 @lru_cache(maxsize=8)

@@ -86,7 +86,7 @@ class CentralPrivacy:
     @property
     def sensitivity(self) -> float:
         """Largest Euclidean change of the clipped sum between neighbours in the first round."""
-        return (2.0 if self.relation is Relation.REPLACE_ONE else 1.0) * self.clip_norm
+        return self.relation.moved * self.clip_norm
 
     def event(self, rounds: int) -> PrivacyEvent:
         """What every client has spent after `rounds` rounds, whether it was asked or not."""

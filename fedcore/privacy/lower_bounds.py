@@ -14,6 +14,7 @@ import numpy as np
 from scipy import optimize, stats
 
 from fedcore.errors import PrivacyError
+from fedcore.privacy.filters import gaussian_delta
 
 _LARGEST_EPSILON = 200.0
 
@@ -90,19 +91,14 @@ def gaussian_one_run_epsilon(*, canaries: int, guesses: int, correct: int, delta
 
 
 def gaussian_epsilon(mu: float, delta: float) -> float:
-    """ε of μ-Gaussian differential privacy at `delta` (Balle and Wang 2018, arXiv 1805.06530, theorem 8)."""
+    """ε of μ-Gaussian differential privacy at `delta`: the inverse of `gaussian_delta`."""
     if mu <= 0.0:
         return 0.0
 
-    def spent(epsilon: float) -> float:
-        return float(
-            stats.norm.cdf(-epsilon / mu + mu / 2) - math.exp(epsilon + stats.norm.logcdf(-epsilon / mu - mu / 2))
-        )
-
-    if spent(0.0) <= delta:
+    if gaussian_delta(mu, 0.0) <= delta:
         return 0.0
     high = mu * mu / 2.0 + mu * 10.0
-    return float(optimize.brentq(lambda epsilon: spent(epsilon) - delta, 0.0, high, xtol=1e-12))
+    return float(optimize.brentq(lambda epsilon: gaussian_delta(mu, epsilon) - delta, 0.0, high, xtol=1e-12))
 
 
 def canary_mu(inside: Sequence[float], outside: Sequence[float], *, p: float) -> tuple[float, float]:

@@ -36,6 +36,11 @@ class Relation(StrEnum):
     REPLACE_ONE = "replace-one"
     """One record is another; the number of records is public. The clipped sum moves by twice the clip norm."""
 
+    @property
+    def moved(self) -> float:
+        """By how many clip norms a clipped sum differs between neighbours at most."""
+        return 2.0 if self is Relation.REPLACE_ONE else 1.0
+
 
 class NoiseKind(StrEnum):
     """Where randomness that a guarantee rests on comes from."""
@@ -138,7 +143,7 @@ class PrivacyPlan:
     @property
     def sensitivity(self) -> float:
         """Largest Euclidean change of the clipped sum between neighbours."""
-        return 2.0 * self.clip_norm if self.relation is Relation.REPLACE_ONE else self.clip_norm
+        return self.relation.moved * self.clip_norm
 
     @property
     def noise_std(self) -> float:

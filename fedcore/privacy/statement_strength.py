@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fedcore.privacy.accounting import epsilon_of, privacy_losses
-from fedcore.privacy.attacks import AttackBounds, gaussian_mu
+from fedcore.privacy.attacks import AttackBounds, exact_mu
 from fedcore.privacy.central import CentralPrivacy
 from fedcore.privacy.plan import NoiseKind, PrivacyEvent, PrivacyPlan
 
@@ -25,7 +25,7 @@ _STRONG, _REASONABLE = 1.0, 10.0
 def strength(plan: PrivacyPlan | CentralPrivacy, event: PrivacyEvent) -> dict[str, Any]:
     """Fields that tell the guarantee of `event` in other terms than one ε."""
     losses = privacy_losses(event, plan.relation)
-    epsilon, mu = epsilon_of(event, plan.delta, plan.relation), gaussian_mu(event, plan.relation)
+    epsilon, mu = epsilon_of(event, plan.delta, plan.relation), exact_mu(event, plan.relation)
     at_delta = {f"{delta:.0e}": finite(losses.epsilon(delta)) if losses else 0.0 for delta in _DELTAS}
     deltas = losses.deltas(np.array(_EPSILONS)) if losses else np.zeros(len(_EPSILONS))
     at_epsilon = {f"{value:g}": float(delta) for value, delta in zip(_EPSILONS, deltas, strict=True)}

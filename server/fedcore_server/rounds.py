@@ -153,8 +153,11 @@ def aggregator_of(plan: RunPlan, state: ServerState) -> Aggregator:
 
 
 def _needed(plan: RunPlan, request: TrainRequest) -> int:
-    """Valid updates needed. An empty Poisson cohort is a round like any other: its update is zero."""
-    return plan.federation.quorum if request.cohort else 0
+    """Valid updates needed. An empty Poisson cohort is a round like any other: its update is zero.
+
+    Where the cohort is a secret every round is committed: that one failed would tell how few were asked.
+    """
+    return plan.federation.quorum if request.cohort and plan.privacy.participation == "visible" else 0
 
 
 def _checked(

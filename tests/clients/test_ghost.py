@@ -1,6 +1,7 @@
 """Clipped sums from one forward and one backward pass, against one record at a time."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -383,17 +384,31 @@ class WeighedTask(TinyTask):
         return model(batch["inputs"], batch["weights"])
 
 
-@pytest.mark.parametrize("magnitude", [1.0, 1e4, 1e6, 1e8, 1e10])
-@pytest.mark.parametrize("layer", [lambda: nn.Embedding(10, 4), lambda: nn.Linear(64, 64, bias=False)])
-def test_a_record_whose_terms_cancel_exceeds_the_clip_norm_no_more_than_the_noise_covers(layer, magnitude):
-    """The exact norm is small where the terms are large: what is summed in float32 is not the exact sum."""
-    torch.manual_seed(0)
-    model = Weighed(layer())
-    half_a_unit = magnitude * 2.0**-25
-    weights = torch.tensor([[magnitude, *[half_a_unit] * 20, -magnitude, *[half_a_unit / 7] * 20]])
-    embedded = isinstance(model.layer, nn.Embedding)
-    inputs = torch.zeros(1, 42, dtype=torch.int64) if embedded else torch.randn(1, 1, 64).expand(1, 42, 64).contiguous()
-    gradients = PerExampleGradients(WeighedTask(), model, max_physical_batch=8)
+def cancelling(magnitude, small, times):
+    """Weights whose exact sum is zero, and whose sum in float32 is not: what is small is lost beside what is large."""
+    half = [magnitude, *[small] * times]
+    return torch.tensor([[*half, *[-each for each in half]]])
+
+
+def looked_up(magnitude):
+    unit = 2.0 ** (math.floor(math.log2(magnitude)) - 23)
+    weights = cancelling(magnitude, 0.51 * unit, 2000)
+    return nn.Embedding(10, 4), torch.zeros(weights.shape, dtype=torch.int64), weights
+
+
+def multiplied(magnitude):
+    weights = cancelling(magnitude, 513 * magnitude / 1e10, 6)
+    return nn.Linear(64, 64, bias=False), torch.ones(*weights.shape, 64), weights
+
+
+@pytest.mark.parametrize(
+    ("made", "magnitude"),
+    [(looked_up, 1e4), (looked_up, 1e6), (multiplied, 1e6), (multiplied, 1e8), (multiplied, 1e10)],
+)
+def test_a_record_whose_terms_cancel_exceeds_the_clip_norm_no_more_than_the_noise_covers(made, magnitude):
+    """The exact norm is next to zero; what is summed in float32 is longer than the clip norm by up to 1e5 times."""
+    layer, inputs, weights = made(magnitude)
+    gradients = PerExampleGradients(WeighedTask(), Weighed(layer), max_physical_batch=8)
     clipped = gradients.clipped_sum({"inputs": inputs, "weights": weights}, 1.0)
     assert gradients.one_pass
     assert float(clipped.to(torch.float64).norm()) <= 1.0 + ROUNDING

@@ -234,7 +234,7 @@ def assert_costs_that_client_only(without_it, code, **grid):
 def test_a_bad_update_costs_its_sender_and_nobody_else(without_it, row):
     tamper, code = TAMPERED[row]
     rounds = assert_costs_that_client_only(without_it, code, tamper=tamper)
-    assert "4711" not in json.dumps(rounds)
+    assert "patient" not in json.dumps(rounds)
 
 
 @pytest.mark.parametrize("change", [doubled, two_records], ids=["B15 two arrays", "B15 two records of arrays"])
@@ -534,7 +534,7 @@ def test_b20_a_megabyte_of_text_in_a_header_is_not_kept():
     long = "patient 4711 " * 80_000
     outcome, rounds = through_flower(plan_of(PLAN), tamper=with_header(note=long))
     assert outcome.state.round == 3
-    assert "4711" not in json.dumps(rounds)
+    assert "patient" not in json.dumps(rounds)
 
 
 class Failing(InMemoryGrid):

@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from fedcore.errors import PrivacyError
-from fedcore.privacy.accounting import calibrate_noise_multiplier, composed_epsilon, composed_epsilons, epsilon_of
+from fedcore.privacy.accounting import calibrate_noise_multiplier, composed_epsilon, epsilon_of
 from fedcore.privacy.plan import PrivacyEvent
 
 
@@ -103,7 +103,7 @@ def test_an_epsilon_out_of_reach_is_refused_with_what_to_do():
 
 
 def test_epsilon_grows_with_rounds():
-    epsilons = composed_epsilons(event(0.5, 2.0, 2), range(6), 1e-5)
+    epsilons = [epsilon_of(event(0.5, 2.0, 2 * rounds), 1e-5) for rounds in range(6)]
     assert epsilons[0] == 0.0
     assert epsilons == sorted(epsilons)
 

@@ -9,7 +9,7 @@ from scipy.stats import norm
 from fedcore.errors import PlanError, PrivacyError, RefusedError
 from fedcore.plan import RunPlan
 from fedcore.privacy.accounting import calibrate_noise_multiplier, composed_epsilon, epsilon_of, privacy_losses
-from fedcore.privacy.attacks import AttackBounds, gaussian_mu
+from fedcore.privacy.attacks import AttackBounds, exact_mu
 from fedcore.privacy.mechanisms import clipped_sum, release
 from fedcore.privacy.noise import SecureRandomness
 from fedcore.privacy.person import person_epsilon
@@ -151,11 +151,11 @@ def test_bounds_on_attacks_are_those_of_the_gaussian_trade_off(mu):
         exact = norm.cdf(norm.ppf(fpr) + mu)
         assert exact - 1e-9 <= found <= exact + 1e-3
     assert bounds.advantage == pytest.approx(2 * norm.cdf(mu / 2) - 1, abs=1e-3)
-    assert gaussian_mu(mechanism, Relation.ZERO_OUT) == pytest.approx(mu)
-    assert gaussian_mu(mechanism, Relation.REPLACE_ONE) == pytest.approx(2 * mu)
+    assert exact_mu(mechanism, Relation.ZERO_OUT) == pytest.approx(mu)
+    assert exact_mu(mechanism, Relation.REPLACE_ONE) == pytest.approx(2 * mu)
 
 
 def test_bounds_on_attacks_are_none_without_noise_and_guessing_without_a_release():
     assert AttackBounds.of(privacy_losses(event(0.5, 0.0, 1))).tpr_at_fpr_1_percent == 1.0
     assert AttackBounds.of(privacy_losses(())).tpr_at_fpr_1_percent == 0.01
-    assert gaussian_mu(event(0.5, 1.0, 1), Relation.ZERO_OUT) is None
+    assert exact_mu(event(0.5, 1.0, 1), Relation.ZERO_OUT) is None

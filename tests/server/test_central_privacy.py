@@ -186,6 +186,17 @@ def test_a_secret_cohort_leaves_no_name_and_no_number_in_the_journal():
     assert report.committed
 
 
+def test_a_round_of_a_secret_cohort_is_committed_when_nobody_answers():
+    federation = {"clients": 4, "cohort-size": 2, "cohort-sampling": "poisson"}
+    state = ServerState(round=0, parameters=build_parameters(0.0, 0.0))
+    request = build_request(state.parameters, cohort=CLIENTS[:2], round=1)
+    reports = [
+        close_round(state, plan_of(federation=federation, participation=how), request, iter([]))[1]
+        for how in ("visible", "secret")
+    ]
+    assert [report.committed for report in reports] == [False, True]
+
+
 def test_a_long_update_is_clipped_and_not_rejected_for_its_norm():
     plan = plan_of(federation={"max-update-norm": 1.0})
     state = ServerState(round=0, parameters=build_parameters(0.0, 0.0))
@@ -225,6 +236,10 @@ def test_few_clients_are_known_beforehand_to_drown_in_noise():
     [
         ({"federation": {"weighting": "examples"}}, "all weigh the same"),
         ({"participation": "secret"}, "secret amplifies a Poisson cohort"),
+        (
+            {"participation": "secret", "federation": {"cohort-size": 2, "cohort-sampling": "poisson", "quorum": 2}},
+            "a round that fails for want of clients",
+        ),
         ({"relation": "add-remove", "federation": {"cohort-size": 2}}, "would draw another cohort"),
     ],
 )

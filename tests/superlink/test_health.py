@@ -69,7 +69,7 @@ def test_the_page_counts_rounds_replies_and_bytes() -> None:
         ("fedcore_run_state", "idle"): 0,
     }
     assert {key: samples[key] for key in expected} == expected
-    assert "4711" not in page.text()
+    assert "patient" not in page.text()
 
 
 def test_an_unknown_run_state_is_refused() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -42,8 +41,3 @@ def privacy(  # noqa: PLR0917 - typer reads the options from the signature
             subject, canaries=canaries, attack_models=attack_models, client=client, seed=seed, as_json=as_json
         )
     )
-
-
-def is_run(subject: str) -> bool:
-    """Whether the subject is a run directory and not a plan."""
-    return (Path(subject) / "plan.toml").is_file()

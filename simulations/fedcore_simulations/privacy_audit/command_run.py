@@ -20,7 +20,6 @@ from fedcore_clients.local_model import Client
 from fedcore_simulations.options import plan_from_options
 from fedcore_simulations.preparation import Preparation, prepare
 from fedcore_simulations.privacy_audit.audit import PrivacyAudit, Subject, audit_privacy
-from fedcore_simulations.privacy_audit.audit_commands import is_run
 from fedcore_simulations.privacy_audit.client_level import ClientLevelSubject
 from fedcore_simulations.privacy_audit.membership import AttackRates, attack
 from fedcore_simulations.privacy_audit.record_level import RecordLevelSubject
@@ -36,10 +35,10 @@ def audit_command(
     console.print("preparing: data, partition, checks, privacy accounting …", style="dim")
     plan = (
         RunPlan.from_mapping(read_toml(Path(subject) / "plan.toml"))
-        if is_run(subject)
+        if _is_run(subject)
         else plan_from_options(subject, {}, [])
     )
-    if is_run(subject):
+    if _is_run(subject):
         plan = plan.updated(federation={"rounds": _charged(Path(subject), plan)})
     if plan.privacy.unit == "none":
         raise PlanError("privacy.unit: the plan promises nothing, so that there is nothing to audit")
@@ -55,13 +54,18 @@ def audit_command(
             else {}
         )
     told = found.to_json() | {"attack": {name: _plain(each) for name, each in rates.items()}}
-    if is_run(subject):
+    if _is_run(subject):
         _keep(Path(subject), told, violated=found.violated)
     if as_json:
         print(json.dumps(told, indent=2, ensure_ascii=False))
     else:
         _show(Console(highlight=False), found, rates)
     return _VIOLATED if found.violated else 0
+
+
+def _is_run(subject: str) -> bool:
+    """Whether the subject is a run directory and not a plan."""
+    return (Path(subject) / "plan.toml").is_file()
 
 
 def _charged(directory: Path, plan: RunPlan) -> int:
