@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fedcore.audit.groups import GroupTable
 from fedcore.metrics import Metrics
+from fedcore.mitigation.row_weights import RowWeights
 from fedcore.privacy.plan import PrivacyEvent
 
 if TYPE_CHECKING:
@@ -23,12 +24,14 @@ class TrainRequest:
         attempt: 0, and one more each time a round is tried again.
         cohort: Names of the clients asked, sorted.
         parameters: The current model.
+        row_weights: By what the rows' losses are multiplied; ``None`` where all weigh the same.
     """
 
     round: int
     attempt: int
     cohort: tuple[str, ...]
     parameters: Parameters
+    row_weights: RowWeights | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

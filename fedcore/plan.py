@@ -220,6 +220,22 @@ class AuditSection(_Section):
     hooks: tuple[str, ...] = Field((), description="audit hooks of one's own, each `module:object`")
 
 
+class MitigationSection(_Section):
+    """What training does about a gap that the audit measures."""
+
+    method: Literal["none", "reweighing", "minimax", "fairfed", "agnostic", "q-fedavg"] = Field(
+        "none",
+        description="`reweighing` and `minimax` weigh rows by group; `fairfed`, `agnostic` and `q-fedavg` clients",
+    )
+    attribute: str = Field("", description="audited attribute whose groups are meant; by default the only one")
+    metric: str = Field("true_positive_rate", description="rate whose gap `fairfed` compares")
+    strength: NonNegative | None = Field(
+        None,
+        description="exponent of the weights for `reweighing` (default 1), step for `minimax` and `agnostic` (0.1) and "
+        "`fairfed` (1), q for `q-fedavg` (0.1)",
+    )
+
+
 class EngineSection(_Section):
     """How a simulation runs its clients; a deployment has none."""
 
@@ -233,6 +249,7 @@ _SECTIONS: dict[str, type[_Section]] = {
     "training": TrainingSection,
     "privacy": PrivacySection,
     "audit": AuditSection,
+    "mitigation": MitigationSection,
     "engine": EngineSection,
 }
 
@@ -247,6 +264,7 @@ class RunPlan(BaseModel):
     training: TrainingSection = Field(default_factory=TrainingSection)
     privacy: PrivacySection = Field(default_factory=PrivacySection)
     audit: AuditSection = Field(default_factory=AuditSection)
+    mitigation: MitigationSection = Field(default_factory=MitigationSection)
     engine: EngineSection = Field(default_factory=EngineSection)
 
     @classmethod
@@ -333,8 +351,8 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 def _contradictions(sections: Mapping[str, _Section]) -> Iterator[str]:
     """What is wrong between keys that are each right by themselves."""
-    names = ("federation", "training", "privacy", "audit")
-    federation, training, privacy, audit = (sections.get(name) for name in names)
+    names = ("federation", "training", "privacy", "audit", "mitigation")
+    federation, training, privacy, audit, mitigation = (sections.get(name) for name in names)
     if isinstance(training, TrainingSection):
         yield from _training_contradictions(training)
     if isinstance(federation, FederationSection):
@@ -345,6 +363,10 @@ def _contradictions(sections: Mapping[str, _Section]) -> Iterator[str]:
             yield from _privacy_and_federation_contradictions(privacy, federation)
     if isinstance(audit, AuditSection):
         yield from _audit_contradictions(audit)
+        if isinstance(mitigation, MitigationSection):
+            yield from _mitigation_contradictions(mitigation, audit)
+    if isinstance(mitigation, MitigationSection) and isinstance(privacy, PrivacySection):
+        yield from _mitigation_and_privacy_contradictions(mitigation, privacy)
 
 
 def _privacy_and_federation_contradictions(privacy: PrivacySection, federation: FederationSection) -> Iterator[str]:
@@ -408,6 +430,24 @@ def _audit_contradictions(audit: AuditSection) -> Iterator[str]:
         )
     if audit.limits and not audit.sensitive:
         yield "audit.limits: there are limits, and no attribute in audit.sensitive that they could hold for"
+
+
+def _mitigation_contradictions(mitigation: MitigationSection, audit: AuditSection) -> Iterator[str]:
+    from fedcore.audit.rates import METRICS
+
+    if mitigation.method in {"none", "agnostic", "q-fedavg"}:
+        return
+    if not mitigation.attribute and len(audit.sensitive) != 1:
+        yield f"mitigation.attribute: {mitigation.method} needs one; audit.sensitive has {len(audit.sensitive)}"
+    if mitigation.attribute and mitigation.attribute not in audit.sensitive:
+        yield f"mitigation.attribute: {mitigation.attribute!r} is not audited; add it to audit.sensitive"
+    if mitigation.metric not in METRICS:
+        yield f"mitigation.metric: {_unknown(mitigation.metric, dict.fromkeys(METRICS), 'metric')}"
+
+
+def _mitigation_and_privacy_contradictions(mitigation: MitigationSection, privacy: PrivacySection) -> Iterator[str]:
+    if privacy.unit == "client" and mitigation.method in {"fairfed", "agnostic", "q-fedavg"}:
+        yield f"mitigation.method: {mitigation.method} weighs clients, and under unit client all weigh the same"
 
 
 def _limit_problems(limit: LimitSection) -> tuple[str, ...]:

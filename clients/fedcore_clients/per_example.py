@@ -48,7 +48,7 @@ class PerExampleGradients:
         """Whether the way without Opacus is taken."""
         return self._ghost is not None
 
-    def clipped_sum(self, batch: Batch, clip_norm: float) -> Tensor:
+    def clipped_sum(self, batch: Batch, clip_norm: float, factors: Tensor | None = None) -> Tensor:
         """Sum of the clipped gradients of the rows of `batch`.
 
         Guarantee:
@@ -57,6 +57,7 @@ class PerExampleGradients:
 
         Args:
             batch: Any number of rows, none included.
+            factors: By what each row's loss is multiplied before its gradient is clipped, shape ``(n,)``.
 
         Returns:
             Flat over the trainable parameters, zeros for an empty batch; in the model's number type where the
@@ -64,17 +65,20 @@ class PerExampleGradients:
         """
         total: Tensor | None = None
         for start in range(0, _rows(batch), self._max_physical_batch):
+            rows = slice(start, start + self._max_physical_batch)
             part = self._clipped(
-                {name: column[start : start + self._max_physical_batch] for name, column in batch.items()}, clip_norm
+                {name: column[rows] for name, column in batch.items()},
+                clip_norm,
+                None if factors is None else factors[rows],
             )
             total = part if total is None else total.to(torch.float64).add_(part)
         return self._zeros() if total is None else total
 
-    def _clipped(self, batch: Batch, clip_norm: float) -> Tensor:
+    def _clipped(self, batch: Batch, clip_norm: float, factors: Tensor | None) -> Tensor:
         """The clipped sum of rows that are worked on at once."""
-        found = self._contributions(batch)
+        found = self._contributions(batch, factors)
         if found is None:
-            return clipped_sum(self._gradients(batch), clip_norm)
+            return clipped_sum(self._gradients(batch, factors), clip_norm)
         return found.weighted_sum(clip_factors(found.squared_norms, clip_norm))
 
     def contributions(self, batch: Batch, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -90,21 +94,25 @@ class PerExampleGradients:
         alone = torch.eye(_rows(batch), dtype=torch.float64, device=found.squared_norms.device)[list(rows)]
         return torch.stack([found.weighted_sum(row) for row in alone]), found.squared_norms[list(rows)]
 
-    def _contributions(self, batch: Batch) -> Contributions | None:
+    def _losses(self, batch: Batch, factors: Tensor | None) -> Tensor:
+        losses = self._task.loss(self._model, batch)
+        return losses if factors is None else losses * factors
+
+    def _contributions(self, batch: Batch, factors: Tensor | None = None) -> Contributions | None:
         """The rows' gradients by one pass; ``None`` where the model does not allow it."""
         if self._ghost is None:
             return None
         try:
-            return self._ghost.contributions(lambda: self._task.loss(self._model, batch), _rows(batch))
+            return self._ghost.contributions(lambda: self._losses(batch, factors), _rows(batch))
         except NotCoveredError:
             self._ghost, self._hooks = None, _attach_hooks(self._model)
             return None
 
-    def _gradients(self, batch: Batch) -> list[Tensor]:
+    def _gradients(self, batch: Batch, factors: Tensor | None = None) -> list[Tensor]:
         """Per-record gradients by hooks, of shape ``(n, *parameter shape)`` for each trainable parameter."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Full backward hook is firing")
-            self._task.loss(self._model, batch).sum().backward()  # type: ignore[no-untyped-call]
+            self._losses(batch, factors).sum().backward()  # type: ignore[no-untyped-call]
         return [self._take(parameter, _rows(batch)) for parameter in self._trained]
 
     def _take(self, parameter: nn.Parameter, size: int) -> Tensor:

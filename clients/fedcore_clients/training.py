@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedcore.errors import PlanError, PrivacyError
+from fedcore.audit.tables import attribute_codes
+from fedcore.errors import DataError, PlanError, PrivacyError
 from fedcore.large_vectors import scratch, slices
 from fedcore.messages import ClientUpdate, TrainRequest
 from fedcore.metrics import Metrics
@@ -32,11 +33,12 @@ def train_locally(local: LocalModel, client: Client, request: TrainRequest) -> C
     stream = ("train", request.round, request.attempt, client.name)
     _seed_global_stream(local.device, derive_seed(local.plan.federation.seed, *stream))
     optimizer = build_optimizer(local.plan, local.trained)
+    factors = _loss_factors(local, client, request)
     if local.privacy is None:
-        metrics = _train_epochs(local, client, optimizer, request)
+        metrics = _train_epochs(local, client, optimizer, request, factors)
     else:
         metrics = Metrics()
-        _train_privately(local, client, optimizer, _randomness(local, *stream))
+        _train_privately(local, client, optimizer, _randomness(local, *stream), factors)
     difference = _difference(local.parameters.buffer, request.parameters.buffer)
     return ClientUpdate(
         client=client.name,
@@ -68,8 +70,24 @@ def build_optimizer(plan: RunPlan, parameters: list[torch.nn.Parameter]) -> torc
         raise PlanError(f"training.optimizer-options: {training.optimizer} refuses them: {error}") from error
 
 
+def _loss_factors(local: LocalModel, client: Client, request: TrainRequest) -> Tensor | None:
+    """By what the request multiplies each training row's loss, shape ``(n,)``."""
+    weights = request.row_weights
+    if weights is None:
+        return None
+    if weights.attribute not in local.plan.audit.sensitive:
+        raise DataError("row weights: the request weighs by an attribute that the plan does not audit")
+    groups = attribute_codes(client.training, weights.attribute, local.plan.audit)
+    labels = client.training.columns["targets"].cpu().numpy()
+    return torch.from_numpy(weights.for_rows(groups, labels)).to(local.device, local.dtype)
+
+
 def _train_epochs(
-    local: LocalModel, client: Client, optimizer: torch.optim.Optimizer, request: TrainRequest
+    local: LocalModel,
+    client: Client,
+    optimizer: torch.optim.Optimizer,
+    request: TrainRequest,
+    factors: Tensor | None,
 ) -> Metrics:
     """Mini-batch training without privacy; returns the sum of the losses met on the way."""
     training, rows = local.plan.training, len(client.training)
@@ -79,9 +97,11 @@ def _train_epochs(
     for _ in range(training.local_epochs):
         shuffled = torch.randperm(rows, generator=order)
         for start in range(0, rows, training.batch_size):
-            losses = local.task.loss(local.model, client.training.batch(shuffled[start : start + training.batch_size]))
+            batch = shuffled[start : start + training.batch_size]
+            losses = local.task.loss(local.model, client.training.batch(batch))
             local.gradient.zero_()
-            losses.mean().backward()  # type: ignore[no-untyped-call]
+            weighted = losses if factors is None else losses * factors[batch]
+            weighted.mean().backward()  # type: ignore[no-untyped-call]
             total += losses.detach().sum().cpu()
             _step(local, optimizer, received)
     seen = float(rows * training.local_epochs)
@@ -89,7 +109,11 @@ def _train_epochs(
 
 
 def _train_privately(
-    local: LocalModel, client: Client, optimizer: torch.optim.Optimizer, randomness: Randomness
+    local: LocalModel,
+    client: Client,
+    optimizer: torch.optim.Optimizer,
+    randomness: Randomness,
+    factors: Tensor | None,
 ) -> None:
     """DP-SGD: Poisson batch, clipped sum, noise, public divisor; the optimizer only sees what is released.
 
@@ -104,7 +128,8 @@ def _train_privately(
     for _ in range(privacy.steps_per_round):
         rows = poisson_batch(len(client.training), privacy, randomness)
         before.copy_(local.parameters.buffer)
-        clipped = per_example.clipped_sum(client.training.batch(rows), privacy.clip_norm)
+        weights = None if factors is None else factors[rows]
+        clipped = per_example.clipped_sum(client.training.batch(rows), privacy.clip_norm, weights)
         if not torch.equal(before, local.parameters.buffer):
             raise PrivacyError(
                 "the model's forward pass changed its own parameters or buffers, which would be released without noise"

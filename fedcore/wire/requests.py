@@ -9,6 +9,7 @@ from flwr.app import ConfigRecord, RecordDict
 
 from fedcore.errors import DataError
 from fedcore.messages import EvaluateRequest, TrainRequest
+from fedcore.mitigation.row_weights import RowWeights
 from fedcore.plan import RunPlan
 from fedcore.wire.records import HEADER, array_and_header, header_of, integer_in, json_in, parameters_of
 
@@ -31,6 +32,8 @@ def pack_request(request: TrainRequest | EvaluateRequest, plan: RunPlan, *, rost
         "plan-sha256": plan.sha256,
         "roster": roster,
     }
+    if isinstance(request, TrainRequest) and request.row_weights is not None:
+        header["row-weights"] = json.dumps(request.row_weights.to_json())
     return array_and_header(header, request.parameters)
 
 
@@ -84,6 +87,7 @@ def unpack_train_request(content: RecordDict, layout: Layout) -> TrainRequest:
         attempt=integer_in(header, "attempt"),
         cohort=unpack_cohort(content),
         parameters=parameters_of(content, layout),
+        row_weights=RowWeights.from_json(json_in(header, "row-weights", dict)) if "row-weights" in header else None,
     )
 
 

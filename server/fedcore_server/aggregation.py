@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -12,6 +13,8 @@ from fedcore.errors import LayoutError
 from fedcore.large_vectors import slices
 from fedcore.messages import ClientUpdate
 from fedcore.parameters import Layout, Parameters
+
+_SMALLEST_LOSS = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +95,70 @@ class UniformMean:
     def sensitivity(self, clip_norm: float) -> float | None:
         """One client moves the sum by at most its clipped norm."""
         return clip_norm
+
+
+class ShareMean:
+    """Updates weighted by shares that the server has chosen (FairFed, agnostic federated learning).
+
+    Args:
+        shares: Of each client, non-negative; one without a share counts as much as the mean of the others.
+    """
+
+    def __init__(self, shares: Mapping[str, float]) -> None:
+        self._shares = shares
+        self._otherwise = sum(shares.values()) / len(shares) if shares else 1.0
+
+    def start(self, like: Parameters) -> Accumulator:
+        """Zeros."""
+        return _empty(like)
+
+    def accumulate(self, so_far: Accumulator, update: ClientUpdate) -> Accumulator:
+        """Add ``share * difference``."""
+        return _add(so_far, update, self._shares.get(update.client, self._otherwise))
+
+    def finish(self, so_far: Accumulator) -> Parameters:
+        """Divide by the shares counted."""
+        return _divide(so_far, so_far.weight)
+
+    def sensitivity(self, clip_norm: float) -> float | None:
+        """None: the shares follow what clients report."""
+        return None
+
+
+class FairMean:
+    """q-FedAvg: the update of a client counts by the q-th power of its loss.
+
+    With ``F`` the loss, ``d`` the difference and ``L`` the reciprocal of the clients' learning rate, the update is
+    ``sum F^q L d / sum (q F^(q-1) L² ‖d‖² + L F^q)``. Li et al. 2020, "Fair resource allocation in federated learning",
+    arXiv 1905.10497, algorithm 2. With q = 0 it is the uniform mean.
+
+    Args:
+        losses: Mean loss of each client, positive; one without a loss is taken to have the mean of the others.
+    """
+
+    def __init__(self, losses: Mapping[str, float], *, power: float, learning_rate: float) -> None:
+        self._losses, self._power, self._smoothness = losses, power, 1.0 / learning_rate
+        self._otherwise = sum(losses.values()) / len(losses) if losses else 1.0
+
+    def start(self, like: Parameters) -> Accumulator:
+        """Zeros."""
+        return _empty(like)
+
+    def accumulate(self, so_far: Accumulator, update: ClientUpdate) -> Accumulator:
+        """Add ``F^q L d``, and to the weight what it is divided by."""
+        loss = max(self._losses.get(update.client, self._otherwise), _SMALLEST_LOSS)
+        weight = self._smoothness * loss**self._power
+        added = _add(so_far, update, weight)
+        bent = self._power * loss ** (self._power - 1.0) * (self._smoothness * update.difference.norm()) ** 2
+        return replace(added, weight=added.weight + bent)
+
+    def finish(self, so_far: Accumulator) -> Parameters:
+        """Divide."""
+        return _divide(so_far, so_far.weight)
+
+    def sensitivity(self, clip_norm: float) -> float | None:
+        """None: the weights follow what clients report."""
+        return None
 
 
 def _empty(like: Parameters) -> Accumulator:

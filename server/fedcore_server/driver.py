@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fedcore.audit.gate import Verdict
@@ -16,6 +16,7 @@ from fedcore.audit.settings import AuditSettings
 from fedcore.audit.tables import empty_tables
 from fedcore.errors import RoundFailedError
 from fedcore.messages import EvaluateRequest
+from fedcore.mitigation.steering import Steering
 from fedcore.plan import RunPlan
 from fedcore.privacy.accounting import epsilon_of
 from fedcore.privacy.promise import promise_of
@@ -23,6 +24,7 @@ from fedcore.task import Task
 from fedcore.transforms import UpdateTransform
 from fedcore_server.evaluation import Evaluation, audit_settings, close_evaluation
 from fedcore_server.federation import Federation
+from fedcore_server.mitigation import steered
 from fedcore_server.rounds import close_round, done, plan_round
 from fedcore_server.state import RoundReport, ServerState
 
@@ -54,6 +56,7 @@ class RoundRecord:
     Attributes:
         evaluation: None where the plan evaluates less often than every round.
         epsilon: Spent so far; None without privacy, or where the round was not evaluated.
+        steering: What mitigated gaps in this round; None where nothing did.
     """
 
     report: RoundReport
@@ -61,6 +64,7 @@ class RoundRecord:
     decisions: tuple[Decision, ...]
     epsilon: float | None
     wall_seconds: float
+    steering: Steering | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -82,6 +86,7 @@ class RoundRecord:
             "clients": _shown_clients(evaluation) if evaluation else {},
             "decisions": [decision.to_json() for decision in self.decisions],
             "epsilon": self.epsilon,
+            "mitigation": self.steering.to_json() if self.steering else None,
             "wall_seconds": round(self.wall_seconds, 6),
         }
 
@@ -132,10 +137,13 @@ class Run:
         tables = empty_tables(self.task, self.plan)
         settings = audit_settings(self.plan.audit)
         evaluation: Evaluation | None = None
+        state = self._steered_from_start(state, tables, settings)
         while not done(state, self.plan):
             started = self.clock()
             state, report = self._train(state)  # from here on nothing holds the model before
             record = self._close(state, report, started, tables, settings)
+            if record.evaluation:
+                state = replace(state, steering=steered(self.plan, state.steering, record.evaluation))
             _log_round(record)
             evaluation = record.evaluation or evaluation
             on_round(record, state)
@@ -150,6 +158,14 @@ class Run:
         if evaluation is None:
             evaluation = self._evaluate(state, tables, settings)
         return Outcome(state=state, evaluation=evaluation, bias=self._before_release(evaluation, state, settings))
+
+    def _steered_from_start(
+        self, state: ServerState, tables: Mapping[str, GroupTable], settings: AuditSettings
+    ) -> ServerState:
+        """Where gaps are mitigated, evaluate the first model, so that the first round is steered too."""
+        if self.plan.mitigation.method == "none" or state.steering is not None:
+            return state
+        return replace(state, steering=steered(self.plan, None, self._evaluate(state, tables, settings)))
 
     def _train(self, state: ServerState) -> tuple[ServerState, RoundReport]:
         request = plan_round(state, self.plan, self.federation.available())
@@ -170,6 +186,7 @@ class Run:
             decisions=self._ask_hooks(Point.ROUND_EVALUATED, evaluation, state) if evaluation else (),
             epsilon=self._epsilon(state) if evaluation else None,
             wall_seconds=self.clock() - started,
+            steering=state.steering,
         )
 
     def _evaluate(self, state: ServerState, tables: Mapping[str, GroupTable], settings: AuditSettings) -> Evaluation:

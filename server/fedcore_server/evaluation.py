@@ -24,6 +24,7 @@ class Evaluation:
         metrics: Means over all rows.
         clients: Each client's own means, with its number of rows under ``n``.
         tables: Summed group tables by attribute.
+        client_tables: Each client's own tables; they stay in memory.
         audits: What the tables say.
         min_cell: A client's own means are shown from this many rows on.
     """
@@ -32,6 +33,7 @@ class Evaluation:
     metrics: Mapping[str, float]
     clients: Mapping[str, Mapping[str, float]]
     tables: Mapping[str, GroupTable]
+    client_tables: Mapping[str, Mapping[str, GroupTable]]
     audits: Mapping[str, AttributeAudit]
     rejected: tuple[Rejection, ...]
     min_cell: int
@@ -53,6 +55,7 @@ def close_evaluation(
     """
     metrics, tables = Metrics(), dict(empty)
     clients: dict[str, Mapping[str, float]] = {}
+    client_tables: dict[str, Mapping[str, GroupTable]] = {}
     rejected: list[Rejection] = []
     for reply in reports:
         report = _checked(reply, request, empty, clients, measured)
@@ -61,12 +64,14 @@ def close_evaluation(
             continue
         metrics += report.metrics
         tables = {name: table + report.tables[name] for name, table in tables.items()}
+        client_tables[report.client] = report.tables
         clients[report.client] = {**report.metrics.means(), "n": report.metrics.counts.get("loss", 0.0)}
     return Evaluation(
         round=request.round,
         metrics=metrics.means(),
         clients=clients,
         tables=tables,
+        client_tables=client_tables,
         audits=audit_tables(tables.values(), settings),
         rejected=tuple(rejected),
         min_cell=settings.min_cell,

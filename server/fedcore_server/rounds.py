@@ -23,13 +23,14 @@ from fedcore.errors import UpdateRejectedError
 from fedcore.large_vectors import put_aside
 from fedcore.messages import ClientUpdate, TrainRequest
 from fedcore.metrics import Metrics
+from fedcore.mitigation.steering import Steering
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.central import CentralPrivacy
 from fedcore.seeding import derive_seed
 from fedcore.task import Task
 from fedcore.transforms import UpdateTransform, apply_on_server
-from fedcore_server.aggregation import Aggregator, UniformMean, WeightedMean
+from fedcore_server.aggregation import Aggregator, FairMean, ShareMean, UniformMean, WeightedMean
 from fedcore_server.cohort import choose_cohort, secret_cohort
 from fedcore_server.gate import capped, check_update
 from fedcore_server.optimizers import apply_update
@@ -68,6 +69,7 @@ def plan_round(state: ServerState, plan: RunPlan, available: Sequence[str]) -> T
         attempt=state.attempt,
         cohort=cohort,
         parameters=state.parameters,
+        row_weights=state.steering.row_weights if state.steering else None,
     )
 
 
@@ -125,6 +127,7 @@ def close_round(
         moments=moments,
         average=average,
         clip_norm=aggregator.next_clip_norm(sums) if isinstance(aggregator, PrivateMean) else None,
+        steering=state.steering,
     )
     return new, report
 
@@ -149,7 +152,17 @@ def aggregator_of(plan: RunPlan, state: ServerState) -> Aggregator:
     if privacy is not None:
         randomness = server_randomness(plan, privacy, state.round + 1, state.attempt)
         return PrivateMean(privacy, clip_norm_of(privacy, state), randomness)
+    if state.steering and state.steering.clients:
+        return _steered_mean(plan, state.steering)
     return UniformMean() if plan.federation.weighting == "uniform" else WeightedMean()
+
+
+def _steered_mean(plan: RunPlan, steering: Steering) -> Aggregator:
+    if plan.mitigation.method != "q-fedavg":
+        return ShareMean(steering.clients)
+    power = 0.1 if plan.mitigation.strength is None else plan.mitigation.strength
+    private = plan.privacy.learning_rate if plan.privacy.unit != "none" else None
+    return FairMean(steering.clients, power=power, learning_rate=private or plan.training.learning_rate)
 
 
 def _needed(plan: RunPlan, request: TrainRequest) -> int:

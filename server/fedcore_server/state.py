@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from fedcore.mitigation.steering import Steering
 from fedcore.parameters import Parameters
 
 
@@ -23,6 +24,7 @@ class ServerState:
         moments: Buffers of the server optimizer by name, each of the model's shape.
         average: Moving average of the rounds' models, where the plan asks for one.
         clip_norm: Of the next round's updates, where it follows them.
+        steering: What mitigates gaps in the next rounds, from the evaluations so far.
     """
 
     round: int
@@ -32,6 +34,7 @@ class ServerState:
     moments: Mapping[str, Tensor] = field(default_factory=dict)
     average: Parameters | None = None
     clip_norm: float | None = None
+    steering: Steering | None = None
 
     @property
     def released(self) -> Parameters:

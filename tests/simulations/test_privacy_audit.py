@@ -79,7 +79,11 @@ def halve_noise_at_clients(monkeypatch):
 
 def triple_clip_at_clients(monkeypatch):
     honest = PerExampleGradients.clipped_sum
-    monkeypatch.setattr(PerExampleGradients, "clipped_sum", lambda self, batch, clip: honest(self, batch, 3 * clip))
+    monkeypatch.setattr(
+        PerExampleGradients,
+        "clipped_sum",
+        lambda self, batch, clip, factors=None: honest(self, batch, 3 * clip, factors),
+    )
 
 
 def forget_a_layer_at_clients(monkeypatch):

@@ -18,9 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fedcore.errors import LayoutError, RunDirectoryError
+from fedcore.errors import DataError, LayoutError, RunDirectoryError
 from fedcore.files import place_whole
 from fedcore.large_vectors import let_go_of, put_aside, slices
+from fedcore.mitigation.steering import Steering
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore_server.state import ServerState
@@ -41,6 +42,7 @@ def save_checkpoint(directory: Path, state: ServerState, plan: RunPlan) -> None:
         "attempt": state.attempt,
         "asked": state.asked,
         "clip_norm": state.clip_norm,
+        "steering": None if state.steering is None else state.steering.to_json(),
         "plan_sha256": plan.sha256,
     }
     header["sha256"] = _hash(header, tensors)
@@ -99,7 +101,7 @@ def _load(path: Path, initial: ServerState, plan: RunPlan) -> ServerState:
         return _state(header, tensors, initial)
     except FileNotFoundError:
         raise _AbsentError(f"no checkpoint at {path}: this run had not finished its first round") from None
-    except (SafetensorError, KeyError, ValueError, LayoutError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, DataError, LayoutError) as error:
         raise _DamagedError(f"the checkpoint {path} is damaged: {error}") from error
 
 
@@ -111,6 +113,7 @@ def _state(header: Mapping[str, Any], tensors: Mapping[str, Tensor], initial: Se
         attempt=int(header["attempt"]),
         asked=int(header["asked"]),
         clip_norm=None if header["clip_norm"] is None else float(header["clip_norm"]),
+        steering=None if header["steering"] is None else Steering.from_json(header["steering"]),
         parameters=Parameters(put_aside(tensors["parameters"].to(dtype)), layout),
         average=None if average is None else Parameters(average.to(dtype), layout),
         moments={

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fedcore.errors import EngineError, FedcoreError
 from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
+from fedcore.mitigation.row_weights import RowWeights
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.task import Task
@@ -35,6 +36,7 @@ class _Request:
 
     round: int
     attempt: int
+    row_weights: RowWeights | None
 
 
 class LoopEngine:
@@ -117,7 +119,11 @@ class LoopEngine:
         if self._pool is None:
             raise RuntimeError("an engine works inside its with statement only")
         self._pool.model.copy_(request.parameters.buffer)
-        light = _Request(round=request.round, attempt=getattr(request, "attempt", 0))
+        light = _Request(
+            round=request.round,
+            attempt=getattr(request, "attempt", 0),
+            row_weights=getattr(request, "row_weights", None),
+        )
         return self._pool.run(kind, light, [self._index[name] for name in request.cohort])
 
 
@@ -151,7 +157,13 @@ class _Job:
         if kind == "evaluate":
             asked = EvaluateRequest(round=request.round, cohort=(), parameters=self._model)
             return _for_client(evaluate_locally, self._local, self._clients[client], asked)
-        order = TrainRequest(round=request.round, attempt=request.attempt, cohort=(), parameters=self._model)
+        order = TrainRequest(
+            round=request.round,
+            attempt=request.attempt,
+            cohort=(),
+            parameters=self._model,
+            row_weights=request.row_weights,
+        )
         update = _for_client(train_locally, self._local, self._clients[client], order)
         slot.copy_(update.difference.buffer)
         return update.num_examples, update.metrics, update.privacy_event

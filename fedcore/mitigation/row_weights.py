@@ -1,0 +1,112 @@
+"""By what the loss of a row is multiplied, by its group and its label."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcore.audit.groups import UNKNOWN, GroupTable
+from fedcore.errors import DataError
+
+SMALLEST, LARGEST = 0.1, 10.0
+"""Within which factors are kept: a cell of few rows must not rule the model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowWeights:
+    """Factors of the rows' losses.
+
+    Under record-level privacy they do not touch the guarantee: a gradient is clipped after it was multiplied.
+
+    Attributes:
+        attribute: Name of an audited attribute, or of a crossing.
+        factors: One tuple for each of its groups with a factor for each label, in the order of the plan's
+            vocabulary and the task's labels; in [0.1, 10].
+
+    Raises:
+        DataError: The factors are no table, or one is out of range.
+    """
+
+    attribute: str
+    factors: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        widths = {len(row) for row in self.factors}
+        if len(widths) != 1 or 0 in widths:
+            raise DataError("row weights: expected a table of a factor for each group and label")
+        if not all(SMALLEST <= factor <= LARGEST for row in self.factors for factor in row):
+            raise DataError(f"row weights: a factor is not from {SMALLEST:g} to {LARGEST:g}")
+
+    @classmethod
+    def of(cls, attribute: str, factors: NDArray[np.float64]) -> Self:
+        """Factors brought into range; shape (groups, labels)."""
+        within = np.clip(factors, SMALLEST, LARGEST)
+        return cls(attribute=attribute, factors=tuple(tuple(float(each) for each in row) for row in within))
+
+    @classmethod
+    def from_json(cls, plain: Any) -> Self:
+        """The way back from `to_json`.
+
+        Raises:
+            DataError: It is nothing that `to_json` gave.
+        """
+        try:
+            attribute, rows = plain["attribute"], plain["factors"]
+            factors = tuple(tuple(float(factor) for factor in row) for row in rows)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise DataError("row weights: expected an attribute and a table of factors") from error
+        if not isinstance(attribute, str) or not all(math.isfinite(factor) for row in factors for factor in row):
+            raise DataError("row weights: expected an attribute's name and finite factors")
+        return cls(attribute=attribute, factors=factors)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"attribute": self.attribute, "factors": [list(row) for row in self.factors]}
+
+    def for_rows(self, groups: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
+        """Each row's factor.
+
+        Args:
+            groups: Positions in the vocabulary, shape (n,).
+            labels: Codes of the labels, shape (n,).
+
+        Raises:
+            DataError: The table lacks a group or a label of a row.
+        """
+        table = np.array(self.factors)
+        if groups.size and (int(groups.max()) >= len(table) or int(labels.max()) >= table.shape[1]):
+            raise DataError("row weights: they are for fewer groups or labels than the data has")
+        factors: NDArray[np.float64] = table[groups, labels]
+        return factors
+
+
+def reweighed(table: GroupTable, *, strength: float = 1.0) -> RowWeights:
+    """Factors that make group and label independent: ``P(group) P(label) / P(group, label)``.
+
+    Kamiran and Calders 2012, "Data preprocessing techniques for classification without discrimination", section 4.3.
+    Rows of unknown group, and cells without rows, keep the factor 1.
+
+    Args:
+        strength: Exponent of the factors; 0 leaves the rows as they are.
+    """
+    counts = table.counts.sum(axis=2).astype(np.float64)
+    unknown = table.groups.index(UNKNOWN)
+    counts[unknown] = 0.0
+    expected = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / max(1.0, counts.sum())
+    factors = np.divide(expected, counts, out=np.ones_like(counts), where=counts > 0)
+    return RowWeights.of(table.attribute, factors**strength)
+
+
+def weighed_by_group(table: GroupTable, shares: dict[str, float]) -> RowWeights:
+    """Factors by which each group has its given share of the loss: ``share / P(group)``, the same for all labels."""
+    sizes = table.counts.sum(axis=(1, 2)).astype(np.float64)
+    known = sum(size for group, size in zip(table.groups, sizes, strict=True) if group in shares)
+    factors = [
+        shares[group] * known / size if group in shares and size > 0 else 1.0
+        for group, size in zip(table.groups, sizes, strict=True)
+    ]
+    return RowWeights.of(table.attribute, np.repeat(np.array(factors)[:, None], len(table.labels), axis=1))

@@ -1,0 +1,53 @@
+"""Shares that follow a risk: of groups in the loss, or of clients in the mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def ascended(shares: Mapping[str, float], risks: Mapping[str, float], *, step: float) -> dict[str, float]:
+    """One step of ascent on ``sum share * risk`` over the simplex: who fares worse gets a larger share.
+
+    Mohri, Sivek and Suresh 2019, "Agnostic federated learning", arXiv 1902.00146, algorithm 1, for clients; Papadaki
+    et al. 2022, "Minimax demographic group fairness in federated learning", arXiv 2201.08304, for groups.
+
+    Args:
+        shares: Non-negative, of sum 1.
+        risks: Mean losses; who has none stays as it is before the projection.
+    """
+    moved = np.array([share + step * risks.get(name, 0.0) for name, share in shares.items()])
+    return dict(zip(shares, (float(share) for share in projected(moved)), strict=True))
+
+
+def projected(point: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The point of the probability simplex nearest to `point`, shape (n,).
+
+    Duchi et al. 2008, "Efficient projections onto the l1-ball for learning in high dimensions", figure 1.
+    """
+    falling = np.sort(point)[::-1]
+    surplus = (np.cumsum(falling) - 1.0) / np.arange(1, len(point) + 1)
+    last = int(np.flatnonzero(falling > surplus)[-1])
+    nearest: NDArray[np.float64] = np.maximum(point - surplus[last], 0.0)
+    return nearest
+
+
+def moved_from_mean(shares: Mapping[str, float], distances: Mapping[str, float], *, step: float) -> dict[str, float]:
+    """FairFed's shares: a client farther from the federation's gap than the others are on average counts less.
+
+    ``share - step * (distance - mean distance)``, not below 0, and normalised. Ezzeldin et al. 2023, "FairFed: enabling
+    group fairness in federated learning", arXiv 2110.00857, eq. 6, on shares and not on numbers of rows, beside which
+    the correction would vanish.
+
+    Args:
+        shares: Non-negative, of sum 1.
+        distances: How far each client's gap is from the federation's; a client without one keeps its share.
+    """
+    if not distances:
+        return dict(shares)
+    mean = sum(distances.values()) / len(distances)
+    moved = {name: max(0.0, share - step * (distances.get(name, mean) - mean)) for name, share in shares.items()}
+    total = sum(moved.values())
+    return {name: share / total for name, share in moved.items()} if total > 0 else dict(shares)

@@ -1,0 +1,317 @@
+"""How an evaluation steers the rounds after it."""
+
+import copy
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fedcore import Attribute, Examples
+from fedcore.audit.groups import GroupTable
+from fedcore.errors import DataError, PlanError
+from fedcore.messages import ClientReport, EvaluateRequest, TrainRequest
+from fedcore.metrics import Metrics
+from fedcore.mitigation.row_weights import RowWeights
+from fedcore.mitigation.steering import Steering
+from fedcore.wire.requests import pack_request, unpack_train_request
+from fedcore_clients.local_model import Client
+from fedcore_clients.per_example import PerExampleGradients
+from fedcore_clients.training import train_locally
+from fedcore_server.aggregation import FairMean, ShareMean, UniformMean
+from fedcore_server.evaluation import audit_settings, close_evaluation
+from fedcore_server.mitigation import group_risks, steered
+from fedcore_server.rounds import aggregator_of, plan_round
+from fedcore_server.runs.checkpoint import load_checkpoint, save_checkpoint
+from fedcore_server.state import ServerState
+from fedcore_simulations import simulate
+from tests.builders import TinyTask, build_local, build_parameters, build_plan, build_private_plan, build_update
+
+GROUPS, LABELS = ("female", "male", "unknown"), ("no", "yes")
+ADULT = Path(__file__).parents[3] / "shared" / "data" / "adult.csv"
+
+
+def table(women, men):
+    counts = np.zeros((3, 2, 4), dtype=np.int64)
+    counts[0], counts[1] = women, men
+    return GroupTable(attribute="sex", groups=GROUPS, labels=LABELS, num_bins=4, scored=True, counts=counts)
+
+
+FAIR = table([[4, 0, 0, 2], [2, 0, 0, 4]], [[4, 0, 0, 2], [2, 0, 0, 4]])
+UNFAIR = table([[6, 0, 0, 0], [6, 0, 0, 0]], [[0, 0, 0, 6], [0, 0, 0, 6]])
+
+
+def plan_of(method, **mitigation):
+    return build_plan(
+        federation={"clients": 2},
+        audit={"sensitive": ["sex"], "score_bins": 4, "vocabularies": {"sex": list(GROUPS)}},
+        mitigation={"method": method, **mitigation},
+    )
+
+
+def evaluation(tables, losses=None):
+    names = [f"client-{index}" for index in range(len(tables))]
+    request = EvaluateRequest(round=0, cohort=tuple(names), parameters=build_parameters(0.0))
+    reports = [
+        ClientReport(
+            client=name,
+            round=0,
+            metrics=Metrics(
+                sums={"loss": (losses or {}).get(name, 1.0) * counts.counts.sum(), "accuracy": 12.0},
+                counts={"loss": float(counts.counts.sum()), "accuracy": float(counts.counts.sum())},
+            ),
+            tables={"sex": counts},
+        )
+        for name, counts in zip(names, tables, strict=True)
+    ]
+    empty = {"sex": GroupTable.zeros(attribute="sex", groups=GROUPS, labels=LABELS, num_bins=4, scored=True)}
+    return close_evaluation(request, reports, empty, audit_settings(plan_of("none").audit))
+
+
+def test_without_a_mitigation_nothing_is_steered():
+    assert steered(plan_of("none"), None, evaluation([FAIR])) is None
+
+
+def test_reweighing_takes_its_weights_from_the_first_evaluation_and_keeps_them():
+    first = steered(
+        plan_of("reweighing"), None, evaluation([FAIR, table([[9, 0, 0, 0], [1, 0, 0, 0]], FAIR.counts[1])])
+    )
+    assert first.row_weights.factors[0][1] > 1.0
+    assert steered(plan_of("reweighing"), first, evaluation([FAIR])) is first
+
+
+def test_the_group_of_the_larger_loss_gets_a_larger_share_of_it():
+    unequal = table([[0, 0, 0, 6], [6, 0, 0, 0]], [[6, 0, 0, 0], [0, 0, 0, 6]])
+    risks = group_risks(unequal)
+    assert risks["female"] == pytest.approx(-math.log(0.125))
+    assert risks["male"] == pytest.approx(-math.log(0.875))
+    plan = plan_of("minimax", strength=0.1)
+    start = steered(plan, None, evaluation([unequal]))
+    assert start.groups == pytest.approx({"female": 0.5, "male": 0.5})
+    after = steered(plan, start, evaluation([unequal]))
+    moved = 0.1 * (risks["female"] - risks["male"]) / 2
+    assert after.groups == pytest.approx({"female": 0.5 + moved, "male": 0.5 - moved})
+    assert after.row_weights.factors[0] == pytest.approx([1 + 2 * moved] * 2)
+
+
+def test_fairfed_takes_weight_from_the_client_whose_gap_is_far_from_the_federations():
+    plan = plan_of("fairfed", metric="selection_rate", strength=0.5)
+    tables = [FAIR, FAIR, UNFAIR]
+    start = steered(plan, None, evaluation(tables))
+    assert start.clients == pytest.approx(dict.fromkeys(start.clients, 1 / 3))
+    after = steered(plan, start, evaluation(tables)).clients
+    # The federation's gap is a third; the clients' are 0, 0 and 1.
+    moved = {"client-0": 1 / 3 + 0.5 / 9, "client-1": 1 / 3 + 0.5 / 9, "client-2": 1 / 3 - 1 / 9}
+    assert after == pytest.approx(moved)
+
+
+def test_agnostic_learning_ascends_on_the_clients_losses():
+    plan = plan_of("agnostic", strength=0.1)
+    found = steered(plan, None, evaluation([FAIR, FAIR], {"client-0": 1.0, "client-1": 2.0}))
+    assert found.clients == pytest.approx({"client-0": 0.45, "client-1": 0.55})
+
+
+def aggregated(aggregator, updates):
+    sums = aggregator.start(build_parameters(0.0, 0.0))
+    for update in updates:
+        sums = aggregator.accumulate(sums, update)
+    return aggregator.finish(sums).buffer
+
+
+UPDATES = [build_update("client-0", 1.0, 0.0), build_update("client-1", 0.0, 3.0)]
+
+
+def test_clients_count_by_their_shares():
+    found = aggregated(ShareMean({"client-0": 0.75, "client-1": 0.25}), UPDATES)
+    assert found.tolist() == pytest.approx([0.75, 0.75])
+
+
+def test_a_client_without_a_share_counts_like_the_mean_of_the_others():
+    found = aggregated(ShareMean({"client-0": 0.5, "client-7": 0.5}), UPDATES)
+    assert found.tolist() == pytest.approx([0.5, 1.5])
+
+
+def test_q_fedavg_follows_the_paper_and_is_the_uniform_mean_at_zero():
+    losses = {"client-0": 2.0, "client-1": 0.5}
+    found = aggregated(FairMean(losses, power=2.0, learning_rate=0.1), UPDATES)
+    steps = [(2.0, 10.0 * 1.0, [1.0, 0.0]), (0.5, 10.0 * 3.0, [0.0, 3.0])]
+    above = sum(np.array(d) * 10.0 * loss**2 for loss, _, d in steps)
+    below = sum(2 * loss * length**2 + 10.0 * loss**2 for loss, length, _ in steps)
+    assert found.tolist() == pytest.approx((above / below).tolist())
+    even = aggregated(FairMean(losses, power=0.0, learning_rate=0.1), UPDATES)
+    assert even.tolist() == pytest.approx(aggregated(UniformMean(), UPDATES).tolist())
+
+
+def test_the_plan_decides_which_mean_the_shares_are_for():
+    state = ServerState(round=1, parameters=build_parameters(0.0), steering=Steering(clients={"client-0": 1.0}))
+    assert isinstance(aggregator_of(plan_of("q-fedavg"), state), FairMean)
+    assert isinstance(aggregator_of(plan_of("fairfed"), state), ShareMean)
+
+
+def test_row_weights_travel_with_the_request_and_survive_a_checkpoint(tmp_path):
+    weights = RowWeights(attribute="sex", factors=((1.0, 2.0), (0.5, 1.0), (1.0, 1.0)))
+    state = ServerState(
+        round=1,
+        parameters=build_parameters(1.0, 2.0),
+        steering=Steering(row_weights=weights, groups={"female": 1.0}, clients={"client-0": 0.3}),
+    )
+    plan = plan_of("minimax")
+    request = plan_round(state, plan, ["client-0"])
+    assert request.row_weights == weights
+    received = unpack_train_request(pack_request(request, plan), state.parameters.layout)
+    assert received.row_weights == weights
+    save_checkpoint(tmp_path, state, plan)
+    assert load_checkpoint(tmp_path, state, plan).steering == state.steering
+
+
+def client_and_weights(factor):
+    data = TinyTask(rows=30).load_data(None)
+    weights = RowWeights(attribute="sex", factors=((factor, factor),) * 3)
+    return Client(name="client-0", training=data, held_out=None), weights
+
+
+def asked(local, weights):
+    return TrainRequest(
+        round=1, attempt=0, cohort=("client-0",), parameters=local.parameters.clone(), row_weights=weights
+    )
+
+
+AUDIT = {"sensitive": ["sex"], "vocabularies": {"sex": ["female", "male", "unknown"]}}
+
+
+def test_the_loss_of_a_row_is_multiplied_by_its_factor():
+    client, weights = client_and_weights(2.0)
+    client_twice, _ = client_and_weights(1.0)
+    weighed = build_local(build_plan(audit=AUDIT, training={"learning_rate": 0.05}))
+    plain = build_local(build_plan(audit=AUDIT, training={"learning_rate": 0.1}))
+    found = train_locally(weighed, client, asked(weighed, weights)).difference.buffer
+    expected = train_locally(plain, client_twice, asked(plain, None)).difference.buffer
+    torch.testing.assert_close(found, expected)
+
+
+class Scaled(torch.nn.Module):
+    """A layer that only Opacus' hooks know what to do with."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.InstanceNorm1d(2, affine=True)
+
+    def forward(self, inputs):
+        return self.norm(torch.stack([inputs, inputs**2, inputs**3], 2)).sum(2) + inputs
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_row_weighed_ten_times_is_clipped_like_any_other(layers):
+    task = TinyTask()
+    batch = task.load_data(None).batch(slice(0, 8))
+    factors = torch.tensor([10.0, 0.1, 1.0, 1.0, 10.0, 1.0, 1.0, 1.0])
+    model = torch.nn.Sequential(*[torch.nn.Linear(4, 2), Scaled()][:layers])
+    reference = copy.deepcopy(model)
+    gradients = PerExampleGradients(task, model, max_physical_batch=3)
+    assert gradients.one_pass == (layers == 1)
+    found = gradients.clipped_sum(batch, 0.5, factors)
+    expected = sum(clipped(gradient_of(task, reference, batch, row) * factors[row], 0.5) for row in range(8))
+    torch.testing.assert_close(found.float(), expected, rtol=1e-5, atol=1e-6)
+
+
+def gradient_of(task, model, batch, row):
+    losses = task.loss(model, {name: column[row : row + 1] for name, column in batch.items()})
+    return torch.cat([each.flatten() for each in torch.autograd.grad(losses.sum(), list(model.parameters()))])
+
+
+def clipped(gradient, clip_norm):
+    return gradient * min(1.0, clip_norm / float(gradient.norm()))
+
+
+def test_weights_by_an_attribute_that_the_plan_does_not_audit_are_refused():
+    client, _ = client_and_weights(1.0)
+    local = build_local(build_plan(audit=AUDIT))
+    with pytest.raises(DataError, match="does not audit"):
+        train_locally(local, client, asked(local, RowWeights(attribute="race", factors=((1.0, 1.0),))))
+
+
+class BiasedTask(TinyTask):
+    """Women say yes less often, and one input tells the sex."""
+
+    def load_data(self, path):
+        generator = torch.Generator().manual_seed(self.seed)
+        female = torch.rand(self.rows, generator=generator) < 0.5
+        targets = (torch.rand(self.rows, generator=generator) < torch.where(female, 0.2, 0.7)).long()
+        inputs = torch.randn(self.rows, 4, generator=generator) + targets[:, None]
+        inputs[:, 0] = female * 3.0
+        sex = Attribute.from_values(["female" if each else "male" for each in female], vocabulary=("female", "male"))
+        return Examples(columns={"inputs": inputs, "targets": targets}, attributes={"sex": sex})
+
+
+def simulated(method, *, workers=1, private=False, **federation):
+    build = build_private_plan if private else build_plan
+    plan = build(
+        federation={"clients": 3, "rounds": 4, **federation},
+        training={"learning_rate": 0.5},
+        audit={"sensitive": ["sex"]},
+        mitigation={"method": method},
+        engine={"workers": workers},
+    )
+    return simulate(BiasedTask(rows=900), plan=plan)
+
+
+@pytest.mark.parametrize("method", ["reweighing", "minimax", "fairfed", "agnostic", "q-fedavg"])
+def test_every_mitigation_runs_and_two_workers_give_what_one_gives(method):
+    one, two = simulated(method), simulated(method, workers=2)
+    assert one.metrics == two.metrics
+    assert one.metrics != simulated("none").metrics
+
+
+def test_reweighing_narrows_the_gap_that_the_data_has():
+    plain, reweighed = (
+        simulated(method).audit.audits["sex"].gaps["selection_rate"] for method in ("none", "reweighing")
+    )
+    assert reweighed.difference < 0.6 * plain.difference
+
+
+def test_private_training_is_reweighed_too():
+    assert simulated("reweighing", private=True).metrics != simulated("none", private=True).metrics
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"mitigation": {"method": "reweighing"}}, "needs one; audit.sensitive has 0"),
+        ({"mitigation": {"method": "minimax", "attribute": "race"}, "audit": {"sensitive": ["sex"]}}, "is not audited"),
+        ({"mitigation": {"method": "fairfed", "metric": "tpr"}, "audit": {"sensitive": ["sex"]}}, "metric"),
+        (
+            {
+                "mitigation": {"method": "agnostic"},
+                "privacy": {"unit": "client", "noise-multiplier": 1.0},
+                "federation": {"weighting": "uniform"},
+            },
+            "weighs clients",
+        ),
+    ],
+)
+def test_contradictions_are_refused(sections, words):
+    with pytest.raises(PlanError, match=words):
+        build_plan(**sections)
+
+
+@pytest.mark.skipif(not ADULT.exists(), reason="the Adult data set is not beside the repository")
+def test_on_adult_reweighing_narrows_the_parity_gap_by_40_percent_for_at_most_2_points():
+    def trained(method):
+        return simulate(
+            "tabular",
+            {
+                "task": {"data": str(ADULT), "options": {"label": "income-per-year"}},
+                "federation": {"clients": 20, "rounds": 5},
+                "training": {"learning-rate": 2.0},
+                "audit": {"sensitive": ["sex"]},
+                "mitigation": {"method": method},
+            },
+        )
+
+    plain, reweighed = trained("none"), trained("reweighing")
+    gaps = [result.audit.audits["sex"].gaps["selection_rate"].difference for result in (plain, reweighed)]
+    print(f"gap of the selection rates {100 * gaps[0]:.1f} -> {100 * gaps[1]:.1f} points")
+    print(f"accuracy {plain.metrics['accuracy']:.4f} -> {reweighed.metrics['accuracy']:.4f}")
+    assert gaps[1] <= 0.6 * gaps[0]
+    assert reweighed.metrics["accuracy"] >= plain.metrics["accuracy"] - 0.02
