@@ -217,6 +217,10 @@ class AuditSection(_Section):
     )
     min_cell: Count = Field(10, description="groups with fewer rows are not shown")
     limits: tuple[LimitSection, ...] = Field((), description="limits that the gate judges")
+    gate: Literal["report", "fail", "strict"] = Field(
+        "fail",
+        description="what withholds the model: nothing (`report`), a FAIL (`fail`), or an INCONCLUSIVE too (`strict`)",
+    )
     hooks: tuple[str, ...] = Field((), description="audit hooks of one's own, each `module:object`")
 
 

@@ -40,6 +40,7 @@ def run_command(
     else:
         _refuse_other_options(subject, options, settings, out)
         plan, directory = None, resume_from
+    from fedcore_server.runs.release import exit_code
     from fedcore_simulations.runner import resume, simulate  # torch: only once the plan is known to be right
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what batch systems send is a Ctrl-C too
@@ -57,7 +58,7 @@ def run_command(
         print(json.dumps(result.summary, indent=2, ensure_ascii=False))
     else:
         print_outcome(Console(highlight=False), result.summary, directory)
-    return 0
+    return exit_code(result.summary)
 
 
 def _refuse_other_options(

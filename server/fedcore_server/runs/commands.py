@@ -1,8 +1,9 @@
-"""``fedcore run``, ``runs``, ``show``, ``stop`` and ``resume``. Imports nothing heavy: help must be instant."""
+"""``fedcore run``, ``runs``, ``show``, ``stop``, ``resume``, ``waive``. Imports nothing heavy: help must be instant."""
 
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,8 +26,9 @@ def run(
 ) -> None:
     """Run a plan on the connected clients, and wait for its end.
 
-    Ctrl-C leaves it running. The exit code tells how it ended: 0 finished, 1 failed, 3 stopped, 75 paused for want
-    of a quorum (fedcore resume goes on), 130 no longer watched.
+    Ctrl-C leaves it running. The exit code tells how it ended: 0 finished, 1 failed, 3 or 4 finished with a model that
+    the bias audit withheld (FAIL, INCONCLUSIVE), 5 stopped, 75 paused for want of a quorum (fedcore resume goes on),
+    130 no longer watched.
 
     Example:
       fedcore run plan.toml --home federation --follow
@@ -122,6 +124,28 @@ def resume(
         print(found)
         return
     raise typer.Exit(wait_for(store, found, follow=follow, as_json=as_json))
+
+
+def waive(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run whose model was withheld.")],
+    reason: Annotated[str, typer.Option(help="Why the model is used all the same; it is printed in the report.")],
+    by: Annotated[str, typer.Option(help="Who decided.")],
+    home: Annotated[Path, typer.Option(help="A consortium's home; its coordinator's key signs.")] = _HOME,
+    until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day that it is good.")] = None,
+) -> None:
+    """Release a model that the bias audit withheld, signed and with a reason.
+
+    The audit's verdict stays what it is; the waiver stands beside it, in waiver.json and in the report.
+
+    Example:
+      fedcore waive federation/runs/digits-0001 --by "Dr. Ada Byron" --reason "pilot in one ward, reviewed weekly"
+    """
+    from fedcore_server.consortium.home import ConsortiumHome
+    from fedcore_server.runs.waiver import waive as sign
+
+    signer = ConsortiumHome.open(home).coordinator()
+    sign(run, signer, reason=reason, by=by, until=until.date() if until else None)
+    typer.echo(f"released {run / 'model.safetensors'}; the waiver is in {run / 'waiver.json'} and in the report")
 
 
 def _facts(store: Any, name: str) -> dict[str, Any]:

@@ -104,15 +104,15 @@ class RunDirectory:
         """Write one of the JSON files."""
         write_whole(self.path / name, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
-    def write_model(self, content: memoryview) -> None:
-        """Write the released model."""
+    def write_model(self, content: memoryview, name: str) -> None:
+        """Write the model, released or withheld."""
 
         def write(aside: Path) -> None:
             with aside.open("wb") as file:
                 for piece in pieces(content):
                     file.write(piece)
 
-        place_whole(self.path / "model.safetensors", write)
+        place_whole(self.path / name, write)
 
     def _lines(self) -> list[str]:
         if not (self.path / "rounds.jsonl").exists():

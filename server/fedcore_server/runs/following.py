@@ -14,11 +14,12 @@ from rich.table import Table
 from fedcore.plan import read_toml
 from fedcore.privacy.accounting import rounded_up
 from fedcore_server.runs.participation import participation
+from fedcore_server.runs.release import exit_code
 from fedcore_server.runs.store import RunState, RunStatus, RunStore
 
 _LOOK_SECONDS = 0.2
 _INTERRUPTED = 130
-_EXIT_CODES = {RunState.FINISHED: 0, RunState.FAILED: 1, RunState.STOPPED: 3, RunState.PAUSED: 75}
+_EXIT_CODES = {RunState.FAILED: 1, RunState.STOPPED: 5, RunState.PAUSED: 75}
 
 
 def wait_for(store: RunStore, name: str, *, follow: bool, as_json: bool) -> int:
@@ -52,6 +53,8 @@ def wait_for(store: RunStore, name: str, *, follow: bool, as_json: bool) -> int:
         console.print(f"the run goes on; see fedcore show {name} --home {home}, and fedcore stop {name} --home {home}")
         return _INTERRUPTED
     _print_end(console, store, name, status, as_json=as_json)
+    if status.state is RunState.FINISHED:
+        return exit_code(json.loads((store.path / name / "summary.json").read_text(encoding="utf-8")))
     return _EXIT_CODES[status.state]
 
 

@@ -28,6 +28,7 @@ from fedcore.seeding import derive_seed
 from fedcore.task import Task
 from fedcore_server.driver import Outcome
 from fedcore_server.runs.directory import RunDirectory
+from fedcore_server.runs.release import RELEASED, WITHHELD, withheld_because, withheld_words
 
 _PACKAGES = ("torch", "flwr", "opacus", "dp-accounting", "numpy")
 
@@ -60,7 +61,7 @@ class Results:
 
         for record in rounds or ():
             append_line(directory.path / "rounds.jsonl", json.dumps(record, allow_nan=False))
-        directory.write_model(self.weights)
+        directory.write_model(self.weights, WITHHELD if self.summary["withheld"] else RELEASED)
         directory.write_json("privacy.json", self.privacy or {})
         directory.write_json("bias.json", self.bias.to_json() if self.bias else {})
         if self.split is not None:
@@ -122,6 +123,7 @@ def build_results(
     )
     if statement is not None:
         check_statement(statement)
+    withheld = withheld_because(plan, outcome.bias)
     summary = {
         "task": task.name,
         "engine": engine,
@@ -133,11 +135,16 @@ def build_results(
         "delta": statement["delta"] if statement else None,
         "unit": privacy.unit.value if privacy else None,
         "audit_verdict": _verdict(outcome.bias),
+        "withheld": withheld,
         "worst_gap": _worst_gap(outcome.bias),
         "wall_seconds": round(wall_seconds, 3),
         "client_rounds_per_second": round(client_rounds / wall_seconds, 3) if wall_seconds > 0 else None,
         "notes": list(getattr(task, "notes", ())),
-        "warnings": [*_warnings(outcome, statement, privacy), *_lost_clients(took_part)],
+        "warnings": [
+            *([withheld_words(withheld)] if withheld else []),
+            *_warnings(outcome, statement, privacy),
+            *_lost_clients(took_part),
+        ],
         "participation": dict(took_part["clients"]) if took_part else None,
         "model_sha256": model_sha256,
         "plan_sha256": plan.sha256,
