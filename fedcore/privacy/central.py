@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fedcore.errors import PrivacyError
 from fedcore.privacy.plan import NoiseKind, PrivacyEvent, Relation, Unit
 from fedcore.privacy.planning import USELESS, noise_over_a_run
+from fedcore.wording import counted
 
 if TYPE_CHECKING:
     from fedcore.plan import RunPlan
@@ -130,11 +131,12 @@ class CentralPrivacy:
         if ratio <= USELESS:
             return None
         needed = math.ceil(self.cohort * ratio / _LITTLE_NOISE)
+        rounds = counted(self.rounds, "round")
         return (
             f"the noise is {ratio:.1f} times what all {self.cohort:g} clients together could move the model by in "
-            f"{self.rounds} rounds, so that it would learn next to nothing. Unit client needs many clients (here about "
-            f"{needed}), a smaller model or a larger epsilon; for few clients take unit record, whose noise is added "
-            "where the rows are"
+            f"{rounds}, so that it would learn next to nothing. Unit client needs many clients (here about {needed}), "
+            "a smaller model or a larger epsilon; for few clients take unit record, whose noise is added where the "
+            "rows are"
         )
 
     def _check_count_noise(self) -> None:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedcore.privacy.accounting import rounded_up
+from fedcore.wording import counted
 from fedcore_server.driver import RoundRecord, accuracy_by_group
 from fedcore_simulations.preparation import Preparation
 
@@ -47,9 +48,10 @@ class RoundsDisplay:
         plan = ready.plan
         private = plan.privacy.unit != "none"
         noise = f", noise multiplier {plan.privacy.noise_multiplier:g}" if private else ""
+        clients = counted(len(ready.clients), "client")
         self._console.print(
-            f"{ready.task.name}: {ready.examples} rows, {len(ready.clients)} clients ({plan.federation.partition}), "
-            f"{plan.federation.rounds} rounds, privacy {plan.privacy.unit}{noise}, {ready.device}",
+            f"{ready.task.name}: {counted(ready.examples, 'row')}, {clients} ({plan.federation.partition}), "
+            f"{counted(plan.federation.rounds, 'round')}, privacy {plan.privacy.unit}{noise}, {ready.device}",
             soft_wrap=True,
         )
         for note in getattr(ready.task, "notes", ()):
@@ -95,10 +97,8 @@ def print_outcome(console: Console, summary: Mapping[str, Any], directory: Path)
         table.add_row("audit", Text(verdict, style=_VERDICT_STYLE[verdict]))
     elif gap:
         table.add_row("audit", "no limits declared, so no verdict")
-    table.add_row(
-        "work",
-        f"{summary['clients']} clients x {summary['rounds']} rounds in {summary['wall_seconds']:.1f} s",
-    )
+    clients, rounds = counted(summary["clients"], "client"), counted(summary["rounds"], "round")
+    table.add_row("work", f"{clients} x {rounds} in {summary['wall_seconds']:.1f} s")
     console.print(table)
     console.print(f"  report  {directory / 'report.html'}", soft_wrap=True)
     for warning in summary["warnings"]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from fedcore.wording import counted
 from fedcore_server.report.groups import shown_rates, worst_group
 from fedcore_server.report.privacy import is_private, unit_words
 from fedcore_server.report.quantities import EPSILON, Quantity
 from fedcore_server.report.run_record import RunRecord
 from fedcore_server.report.wording import (
     capitalised,
-    counted,
     delta_text,
     interval_text,
     listed,
@@ -147,7 +147,7 @@ def _verdict(record: RunRecord) -> Card:
 def _size(record: RunRecord) -> Card:
     summary, rejected = record.summary, len(record.rejected)
     rounds, clients = int(summary.get("rounds") or 0), int(summary.get("clients") or 0)
-    rows = f"{summary['examples']:,} rows. " if summary.get("examples") is not None else ""
+    rows = f"{counted(summary['examples'], 'row')}. " if summary.get("examples") is not None else ""
     replies = f"{counted(rejected, 'reply', 'replies')} rejected." if rejected else "Every reply counted."
     return Card(
         label="Rounds × clients", value=f"{rounds:,} × {clients:,}", detail=rows + (replies if record.rounds else "")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fedcore.wording import counted
 from fedcore_server.report.figures import Figure, Table, drawn_rounds
 from fedcore_server.report.line_chart import Curve, LineChart
 from fedcore_server.report.quantities import EPSILON, Quantity, significant
@@ -65,7 +66,7 @@ def _person(person: Any) -> dict[str, Any]:
     """ε of a person with several records, where a cap is declared."""
     if not isinstance(person, Mapping) or not person.get("max_records"):
         return {}
-    return {f"ε of a person with up to {person['max_records']} records": EPSILON.text(person.get("epsilon"))}
+    return {f"ε of a person with up to {counted(person['max_records'], 'record')}": EPSILON.text(person.get("epsilon"))}
 
 
 def _share(group: Any, name: str) -> str | None:

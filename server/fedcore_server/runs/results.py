@@ -116,6 +116,7 @@ def build_results(
             trials=plan.privacy.trials,
             warnings=privacy_warnings,
             contact=plan.privacy.contact,
+            split_is_told=split is not None,
         )
         if privacy
         else None

@@ -16,6 +16,7 @@ from fedcore.files import write_whole
 from fedcore.plan import RunPlan, read_toml
 from fedcore.privacy.accounting import rounded_up
 from fedcore.tasks.registry import load_task
+from fedcore.wording import counted
 from fedcore_clients.local_model import Client
 from fedcore_simulations.options import plan_from_options
 from fedcore_simulations.preparation import Preparation, prepare
@@ -133,6 +134,5 @@ def _show(console: Console, found: PrivacyAudit, rates: Mapping[str, AttackRates
     if found.violated:
         console.print("privacy: VIOLATED. The stated ε is refuted; do not rely on it.", style="bold red")
     else:
-        console.print(
-            f"privacy: not refuted ({len(found.probes)} probes passed). A test that finds nothing is no proof."
-        )
+        probes = counted(len(found.probes), "probe")
+        console.print(f"privacy: not refuted ({probes} passed). A test that finds nothing is no proof.")
