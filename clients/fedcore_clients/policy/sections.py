@@ -11,7 +11,8 @@ OpenUnit = Annotated[float, Field(gt=0, lt=1, strict=True)]
 Share = Annotated[float, Field(gt=0, le=1, strict=True)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Switch = Annotated[bool, Field(strict=True)]
-DataName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
+DATA_NAME = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$"
+DataName = Annotated[str, StringConstraints(pattern=DATA_NAME)]
 TaskName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
