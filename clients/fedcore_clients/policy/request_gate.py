@@ -13,11 +13,11 @@ from typing import Protocol
 from fedcore.audit.crossing import ATTRIBUTE_MARK
 from fedcore.errors import RefusedError
 from fedcore.plan import RunPlan
+from fedcore.toml_problems import kebab
 from fedcore.wording import counted
 from fedcore_clients.policy.approvals import Approvals
 from fedcore_clients.policy.privacy_gate import check_privacy
 from fedcore_clients.policy.request_facts import RequestFacts, shown
-from fedcore_clients.policy.sections import kebab
 from fedcore_clients.policy.settings import Policy
 from fedcore_clients.policy.summary import plan_summary
 
