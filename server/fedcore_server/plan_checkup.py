@@ -20,11 +20,16 @@ def plan_findings(plan: RunPlan, roster: Roster | None) -> Iterator[Finding]:
     Raises:
         FedcoreError: The plan cannot be run by any server.
     """
-    from fedcore_server.runs.deployable_plan import deployable
+    from fedcore.privacy.linter import DROWNED
+    from fedcore.tasks.registry import load_task
+    from fedcore_server.runs.deployable_plan import deployable, privacy_findings
 
     found = deployable(plan)
     rounds = counted(found.federation.rounds, "round")
     told = f"{found.task.name}, {rounds}, privacy {found.privacy.unit} ({found.sha256[:12]})"
+    for finding in privacy_findings(load_task(found), found):
+        if finding.rule is DROWNED:
+            yield warning("plan", f"{finding.where}: {finding.rule.why}", finding.rule.fix)
     if roster is None:
         yield ok("plan", told)
         return

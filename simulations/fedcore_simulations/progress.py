@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedcore.privacy.accounting import rounded_up
+from fedcore.privacy.linter import DROWNED, Finding
 from fedcore.wording import counted
 from fedcore_server.driver import RoundRecord, accuracy_by_group
 from fedcore_simulations.preparation import Preparation
@@ -56,8 +57,8 @@ class RoundsDisplay:
         )
         for note in getattr(ready.task, "notes", ()):
             self._console.print(f"note: {note}", soft_wrap=True, markup=False)
-        for warning in ready.privacy_warnings:
-            self._console.print(f"warning: {warning}", soft_wrap=True, markup=False, style="yellow")
+        for line in _warnings(ready.findings):
+            self._console.print(line, soft_wrap=True, markup=False, style="yellow")
         self._rounds, self._started = plan.federation.rounds, time.monotonic()
         if self._live:
             self._live.start()
@@ -103,6 +104,17 @@ def print_outcome(console: Console, summary: Mapping[str, Any], directory: Path)
     console.print(f"  report  {directory / 'report.html'}", soft_wrap=True)
     for warning in summary["warnings"]:
         console.print(Text(f"! {warning}", style="yellow"), soft_wrap=True)
+
+
+def _warnings(findings: Iterable[Finding]) -> Iterator[str]:
+    """A short line for each, and once where the rest is to be had; in full only what makes the run worthless."""
+    short = False
+    for finding in findings:
+        in_full = finding.rule is DROWNED
+        yield f"warning: {finding.rule.id}: {finding.text if in_full else finding.where}"
+        short = short or not in_full
+    if short:
+        yield "fedcore lint privacy PLAN says why, and what to do"
 
 
 def _figures(record: RoundRecord) -> list[str]:
