@@ -7,7 +7,7 @@ from typing import Any
 
 from fedcore.wording import counted
 from fedcore_server.report.groups import shown_rates, worst_group
-from fedcore_server.report.privacy import is_private, unit_words
+from fedcore_server.report.privacy import is_private, is_refuted, unit_words
 from fedcore_server.report.quantities import EPSILON, Quantity
 from fedcore_server.report.run_record import RunRecord
 from fedcore_server.report.wording import (
@@ -129,7 +129,8 @@ def _privacy(record: RunRecord) -> Card:
     epsilon, delta = record.summary.get("epsilon"), delta_text(record.summary.get("delta"))
     if epsilon is None or record.privacy.get("valid") is False:
         nominal = "" if epsilon is None else f" The nominal ε is {EPSILON.text(epsilon)} at δ = {delta}."
-        return Card(label="Privacy", value="void", detail=f"The guarantee does not hold; see the warnings.{nominal}")
+        value = "VIOLATED" if is_refuted(record) else "void"
+        return Card(label="Privacy", value=value, detail=f"The guarantee does not hold; see the warnings.{nominal}")
     relation = record.privacy.get("neighbouring_relation")
     name = relation.get("name") if isinstance(relation, dict) else relation
     told = f"Per {unit_words(record)}, δ = {delta}" + (f", {name} relation" if name else "")

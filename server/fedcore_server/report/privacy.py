@@ -29,6 +29,11 @@ def is_private(record: RunRecord) -> bool:
     return bool(record.privacy) or record.summary.get("epsilon") is not None
 
 
+def is_refuted(record: RunRecord) -> bool:
+    """Tell whether an audit refuted what the run claims."""
+    return record.summary.get("privacy_audit") == "VIOLATED"
+
+
 def unit_words(record: RunRecord) -> str:
     """Return what one privacy unit is: ``record``."""
     return str(record.summary.get("unit") or _named(record.privacy.get("unit")) or "unit")
@@ -82,18 +87,25 @@ def statement(content: Mapping[str, Any]) -> tuple[Entry, ...]:
 def _spending(record: RunRecord, rounds: Sequence[Round], note: str) -> Figure:
     unit, delta = unit_words(record), delta_text(record.summary.get("delta"))
     void = record.privacy.get("valid") is False
+    title = "Nominal ε" if void else "ε spent"
     said = f"{EPSILON.text(rounds[-1].epsilon)} per {unit} after round {rounds[-1].number}, at δ = {delta}."
-    said = f"The guarantee is void; with secure noise it would be {said}" if void else said
+    if void:
+        what = (
+            "An audit refuted the claim of"
+            if is_refuted(record)
+            else "The guarantee is void; with secure noise it would be"
+        )
+        said = f"{what} {said}"
     chart = LineChart(
         curves=[Curve(name="ε", points=[(float(one.number), one.epsilon) for one in rounds])],
         quantity=EPSILON,
         zero=True,
         reference=_target(record.plan),
-        says=f"ε spent, over the rounds. {said}",
+        says=f"{title}, over the rounds. {said}",
     )
     rows = [[str(one.number), EPSILON.text(one.epsilon, exact=True)] for one in rounds]
     return Figure(
-        title="Nominal ε" if void else "ε spent",
+        title=title,
         sentence=said,
         picture=chart.draw(),
         table=Table(columns=["round", f"ε per {unit}"], rows=rows),

@@ -133,6 +133,7 @@ def build_results(
         "epsilon": statement["epsilon"] if statement else None,
         "delta": statement["delta"] if statement else None,
         "unit": privacy.unit.value if privacy else None,
+        "privacy_audit": None,  # until fedcore audit privacy refutes the claim
         "audit_verdict": _verdict(outcome.bias),
         "worst_gap": _worst_gap(outcome.bias),
         "wall_seconds": round(wall_seconds, 3),
