@@ -90,12 +90,8 @@ def _spending(record: RunRecord, rounds: Sequence[Round], note: str) -> Figure:
     title = "Nominal ε" if void else "ε spent"
     said = f"{EPSILON.text(rounds[-1].epsilon)} per {unit} after round {rounds[-1].number}, at δ = {delta}."
     if void:
-        what = (
-            "An audit refuted the claim of"
-            if is_refuted(record)
-            else "The guarantee is void; with secure noise it would be"
-        )
-        said = f"{what} {said}"
+        why = "The guarantee is void; with secure noise it would be"
+        said = f"{'An audit refuted the claim of' if is_refuted(record) else why} {said}"
     chart = LineChart(
         curves=[Curve(name="ε", points=[(float(one.number), one.epsilon) for one in rounds])],
         quantity=EPSILON,
