@@ -8,6 +8,10 @@ from hypothesis import strategies as st
 
 from fedcore.errors import PlanError
 from fedcore.plan import RunPlan, merge
+from fedcore.plan.reading import POLICY_ONLY
+from fedcore.plan.sections import SECTIONS
+from fedcore_clients.policy.settings import SECTIONS as POLICY_SECTIONS
+from fedcore_clients.policy.template import policy_template
 from fedcore_simulations.options import plan_from_options
 from fedcore_simulations.scenarios import scenarios
 
@@ -167,3 +171,25 @@ def test_a_setting_without_section_key_and_value_is_refused(setting):
 def test_an_unknown_scenario_names_the_nearest():
     with pytest.raises(PlanError, match="did you mean 'digits'"):
         plan_from_options("digit", {}, [])
+
+
+def test_a_clients_policy_is_told_from_a_plan_in_one_line(tmp_path):
+    path = tmp_path / "policy.toml"
+    path.write_text(policy_template())
+    with pytest.raises(PlanError, match="this is a client's policy and no plan") as refused:
+        RunPlan.from_toml(path)
+    assert len(refused.value.problems) == 1
+    assert set(POLICY_SECTIONS) - set(SECTIONS) == POLICY_ONLY
+
+
+@pytest.mark.parametrize(
+    "mapping", [{"project": {"name": "x"}, "tool": {}}, {"name": "a", "consortium": "b", "server": "c:1"}]
+)
+def test_a_file_that_is_something_else_is_told_to_be_no_plan_in_one_line(mapping):
+    (told,) = problems(mapping)
+    assert told.startswith("this is no plan: it has ")
+
+
+def test_two_unknown_sections_in_a_plan_are_told_with_all_that_is_wrong():
+    told = problems({"task": {"nam": 1}, "zzz": {}, "federation": {}})
+    assert len(told) == 2

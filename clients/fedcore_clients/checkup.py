@@ -17,6 +17,7 @@ from fedcore.lock import is_locked
 from fedcore.plan import RunPlan
 from fedcore.privacy.accounting import rounded_up
 from fedcore.trust.roster import Roster
+from fedcore.wording import counted
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.data_checkup import data_checks
 from fedcore_clients.ledger.account import Ledger
@@ -78,7 +79,7 @@ def _roster(home: ClientHome) -> Iterator[Finding]:
     roster = Roster.read(home.roster.read_bytes(), home.coordinator().key)
     me = home.settings().name
     member = roster.member(me)
-    told = f"version {roster.version} with {len(roster.members)} members"
+    told = f"version {roster.version} with {counted(len(roster.members), 'member')}"
     if member is None:
         yield problem("roster", f"{told} does not hold {me}", "ask the operator to admit this client")
     elif member.identity_key != home.identity().public.key:

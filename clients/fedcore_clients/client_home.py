@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,12 +75,7 @@ class ClientHome:
                 f"{self.path} is no home of a client that has joined: expected a client.toml in it; name another "
                 f"--home, or: fedcore client join INVITE --home {self.path}"
             )
-        content = read_bounded(self.settings_file, what="the file", max_bytes=_MAX_BYTES)
-        try:
-            table = tomllib.loads(content.decode())
-        except ValueError as error:  # no TOML, or no UTF-8
-            raise TrustError(f"{self.settings_file} is no TOML: {error}") from error
-        document = Document(table, what=str(self.settings_file), keys=("name", "consortium", "server"))
+        document = Document.of_settings(self.settings_file, keys=("name", "consortium", "server"))
         return ClientSettings(
             name=document.text("name"), consortium=document.text("consortium"), server=document.text("server")
         )

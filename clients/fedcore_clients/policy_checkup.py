@@ -13,6 +13,7 @@ from typing import Literal
 from fedcore.checkup.finding import Finding, ok, problem
 from fedcore.errors import RefusedError
 from fedcore.trust.roster import Roster
+from fedcore.wording import counted
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.device import resolve_device
 from fedcore_clients.ledger.account import Ledger
@@ -51,7 +52,7 @@ def plan_findings(home: ClientHome, trial: PlanTrial, clock: Clock) -> Iterator[
     if not refusals:
         assumed = "" if roster else "; a roster with all of its clients is assumed"
         told = f"the policy lets {plan.task.name} be trained and evaluated on {trial.data_set} for"
-        yield ok("plan", f"{told} {plan.federation.rounds} rounds (plan {plan.sha256[:12]}){assumed}")
+        yield ok("plan", f"{told} {counted(plan.federation.rounds, 'round')} (plan {plan.sha256[:12]}){assumed}")
 
 
 def device_findings(trial: PlanTrial) -> Iterator[Finding]:

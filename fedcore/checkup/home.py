@@ -13,6 +13,7 @@ from cryptography import x509
 from fedcore.checkup.finding import Finding, ok, problem, skipped, warning
 from fedcore.errors import TrustError
 from fedcore.events import read_events, verify_events
+from fedcore.wording import counted
 
 _SOON = timedelta(days=14)
 
@@ -50,7 +51,7 @@ def certificate(name: str, path: Path, *, now: datetime, advice: str) -> Iterato
     elif now >= end:
         yield problem(name, f"expired on {end:%Y-%m-%d}", advice)
     elif end - now < _SOON:
-        yield warning(name, f"expires on {end:%Y-%m-%d}, in {(end - now).days} days", advice)
+        yield warning(name, f"expires on {end:%Y-%m-%d}, in {counted((end - now).days, 'day')}", advice)
     else:
         yield ok(name, f"valid until {end:%Y-%m-%d}")
 
@@ -68,11 +69,11 @@ def chain(path: Path) -> Iterator[Finding]:
     if breaks:
         yield problem(
             "events",
-            f"{path} was changed: {len(breaks)} breaks, the first at {breaks[0]}",
+            f"{path} was changed: {counted(len(breaks), 'break')}, the first at {breaks[0]}",
             f"fedcore events verify {path}",
         )
     else:
-        yield ok("events", f"{path}: {sum(1 for _ in read_events(path))} events, an unbroken chain")
+        yield ok("events", f"{path}: {counted(sum(1 for _ in read_events(path)), 'event')}, an unbroken chain")
 
 
 def _wrong(path: Path, read: Callable[[], Any]) -> Finding | None:

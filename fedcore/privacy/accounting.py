@@ -28,6 +28,8 @@ _FINEST_BINS = 2.5e-5
 _BIN_ERROR = 3e-4
 _SMALLEST_NOISE = 1e-3
 _LARGEST_NOISE = 1e5
+_LINES = 5
+_GRID = 2048  # trials of noise within a factor of 2: 0.034 % apart
 
 
 def accountant_description(events: Iterable[PrivacyEvent], relation: Relation = Relation.ZERO_OUT) -> dict[str, Any]:
@@ -128,12 +130,9 @@ def calibrate_noise_multiplier(
         event = PrivacyEvent(sampling_rate=sampling_rate, noise_multiplier=noise_multiplier, steps=steps)
         return epsilon_of(event, delta, relation)
 
-    low, high = _bracket(spent, epsilon)
-    while high / low > 1.0005:
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if spent(middle) > epsilon else (low, middle)
-    rounded = math.ceil(high * 1e4) / 1e4
-    return rounded if spent(rounded) <= epsilon else high
+    found = _smallest(spent, epsilon, above=_bracket(spent, epsilon))
+    rounded = math.ceil(found * 1e4) / 1e4
+    return rounded if spent(rounded) <= epsilon else found
 
 
 def rounded_up(epsilon: float, decimals: int = 2) -> float:
@@ -142,19 +141,51 @@ def rounded_up(epsilon: float, decimals: int = 2) -> float:
     return math.ceil(epsilon * scale) / scale
 
 
-def _bracket(spent: Callable[[float], float], epsilon: float) -> tuple[float, float]:
-    """Two multipliers a factor 2 apart, the upper of which keeps the target; found from the noisy side."""
+def _bracket(spent: Callable[[float], float], epsilon: float) -> float:
+    """The largest power of two that does not keep the target; found from the noisy side, where ε is cheap.
+
+    ε falls about as noise grows, so that what one trial overshoots by says how far to go.
+    """
     high = 1.0
-    while spent(high) > epsilon:
-        high *= 2.0
-        if high > _LARGEST_NOISE:
+    while (found := spent(high)) > epsilon:
+        if 2.0 * high > _LARGEST_NOISE:
             raise PrivacyError(
                 f"no noise multiplier up to {_LARGEST_NOISE:g} keeps epsilon {epsilon:g}; ask for a larger epsilon, "
                 "fewer rounds or fewer steps"
             )
+        high *= 2.0 ** max(1, math.floor(math.log2(found / epsilon))) if math.isfinite(found) else 2.0
+        high = min(high, 2.0 ** math.floor(math.log2(_LARGEST_NOISE)))
     while spent(high / 2.0) <= epsilon:
         high /= 2.0
-    return high / 2.0, high
+    return high / 2.0
+
+
+def _smallest(spent: Callable[[float], float], epsilon: float, *, above: float) -> float:
+    """The first multiplier that keeps the target, of `_GRID` between `above` and its double, apart by one factor.
+
+    In logarithms ε is nearly straight over noise, so that a line between two trials finds the place in a few of them,
+    each of which composes a whole run; halves are the fallback where that does not close in.
+    """
+
+    def noise_at(index: int) -> float:
+        return above * math.exp2(index / _GRID)
+
+    def excess(index: int) -> float:
+        found = spent(noise_at(index))
+        return math.log(found / epsilon) if 0.0 < found < math.inf else math.copysign(math.inf, found - epsilon)
+
+    low, high, low_excess, high_excess = 0, _GRID, excess(0), excess(_GRID)
+    trials = 0
+    while high - low > 1:
+        straight = math.isfinite(low_excess - high_excess) and trials % (_LINES + 1) < _LINES
+        share = low_excess / (low_excess - high_excess) if straight else 0.5
+        middle = min(high - 1, max(low + 1, low + math.ceil(share * (high - low))))
+        trials, found = trials + 1, excess(middle)
+        if found > 0.0:
+            low, low_excess = middle, found
+        else:
+            high, high_excess = middle, found
+    return noise_at(high)
 
 
 def composed_epsilon(events: Iterable[PrivacyEvent], delta: float, relation: Relation = Relation.ZERO_OUT) -> float:
@@ -189,7 +220,7 @@ def discretisation(events: Sequence[PrivacyEvent], relation: Relation) -> float:
     far finer bins. A fixed width would also need memory for losses up to T / (2 σ²): gigabytes for noise far too
     small to protect anything, whose ε must still be reported.
     """
-    widest, sampled, variance = 0.0, 0, 0.0
+    widest, rounded, variance = 0.0, 0, 0.0
     moved = relation.moved
     for event in events:
         alone = 1.0 / max(event.noise_multiplier, _SMALLEST_NOISE)
@@ -198,10 +229,10 @@ def discretisation(events: Sequence[PrivacyEvent], relation: Relation) -> float:
         spread = single if event.sampling_rate == 1.0 else min(single, amplified)
         composed = math.sqrt(event.steps) * spread
         widest = max(widest, *(mu * mu / 2.0 + 10.0 * mu for mu in (single, composed)))
-        if event.sampling_rate < 1.0:
-            sampled, variance = sampled + event.steps, variance + composed * composed
+        rounded += event.steps if event.sampling_rate < 1.0 else 1  # without sampling all steps are one Gaussian
+        variance += composed * composed
     growth = 0.5 + 2.0 / math.sqrt(max(variance, 1e-12))
-    bins = math.sqrt(4.0 * _BIN_ERROR / (growth * max(1, sampled)))
+    bins = math.sqrt(4.0 * _BIN_ERROR / (growth * max(1, rounded)))
     return max(_FINEST_BINS, min(_COARSEST_BINS, bins), 1e-5 * widest)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fedcore.errors import PrivacyError
 from fedcore.privacy.plan import NoiseKind, PrivacyEvent, Relation, Unit
 from fedcore.privacy.planning import USELESS, noise_over_a_run
+from fedcore.wording import counted
 
 if TYPE_CHECKING:
     from fedcore.plan import RunPlan
@@ -124,17 +125,15 @@ class CentralPrivacy:
         return clip_norm * math.exp(-_CLIP_LEARNING_RATE * (share_within - self.quantile))
 
     def drowned(self, num_parameters: int) -> str | None:
-        """Why nothing can be learned, in words; ``None`` where something can."""
+        """By how much the noise is too long for anything to be learned, in words; ``None`` where it is not."""
         in_a_step = self.update_noise_multiplier / self.cohort
-        ratio = noise_over_a_run(in_a_step, parameters=num_parameters, steps=self.rounds)
+        ratio = max(in_a_step, noise_over_a_run(in_a_step, parameters=num_parameters, steps=self.rounds))
         if ratio <= USELESS:
             return None
         needed = math.ceil(self.cohort * ratio / _LITTLE_NOISE)
         return (
             f"the noise is {ratio:.1f} times what all {self.cohort:g} clients together could move the model by in "
-            f"{self.rounds} rounds, so that it would learn next to nothing. Unit client needs many clients (here about "
-            f"{needed}), a smaller model or a larger epsilon; for few clients take unit record, whose noise is added "
-            "where the rows are"
+            f"{counted(self.rounds, 'round')}, and about {needed:,} clients would be needed"
         )
 
     def _check_count_noise(self) -> None:

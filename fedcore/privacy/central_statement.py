@@ -7,6 +7,7 @@ from typing import Any
 
 from fedcore.privacy.central import CentralPrivacy
 from fedcore.privacy.plan import PrivacyEvent, Relation
+from fedcore.wording import counted
 
 _RELATIONS = {
     Relation.ZERO_OUT: "two federations that differ in one client, whose updates are blanked in one of them; how many "
@@ -62,7 +63,6 @@ def central_reach(plan: CentralPrivacy) -> dict[str, Any]:
             "evaluation metrics and group counts over the clients' held-out rows, released as they are",
             "the time that a round takes, and the size of messages and logs",
             *(taking_part if plan.sampling_rate == 1.0 else []),
-            "in a simulation: how many rows of each class every simulated client has, in split.json and the report",
         ],
         "public_quantities": [
             "the number of clients asked",
@@ -82,4 +82,6 @@ def central_reach(plan: CentralPrivacy) -> dict[str, Any]:
 
 def central_delta(plan: CentralPrivacy, clients: Sequence[int]) -> str:
     """δ beside the number of clients."""
-    return f"δ · N is {plan.delta * len(clients):.2g} for {len(clients)} clients" if clients else "not known here"
+    if not clients:
+        return "not known here"
+    return f"δ · N is {plan.delta * len(clients):.2g} for {counted(len(clients), 'client')}"

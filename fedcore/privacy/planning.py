@@ -14,6 +14,7 @@ from typing import Literal
 from fedcore.errors import PlanError
 from fedcore.privacy.accounting import calibrate_noise_multiplier
 from fedcore.privacy.plan import Relation
+from fedcore.wording import counted
 
 _LARGEST_COUNT = 10**12
 _MORE = 4
@@ -96,10 +97,10 @@ class Prospect:
             )
         run = f"over the run the noise is {self.noise_over_the_run:.2g} times as long as the longest mean gradient"
         if self.verdict == "useless":
-            return f"{run}, for {self.parameters} parameters: the model would be noise"
+            return f"{run}, for {counted(self.parameters, 'parameter')}: the model would be noise"
         if self.verdict == "doubtful":
-            return f"{run}, for {self.parameters} parameters: expect to lose several points of accuracy"
-        return f"{run}, for {self.parameters} parameters"
+            return f"{run}, for {counted(self.parameters, 'parameter')}: expect to lose several points of accuracy"
+        return f"{run}, for {counted(self.parameters, 'parameter')}"
 
 
 def noise_over_a_run(noise_in_a_step: float, *, parameters: int, steps: int) -> float:

@@ -13,26 +13,15 @@ from typing import Any
 from fedcore.privacy.accounting import accountant_description, epsilon_of
 from fedcore.privacy.central import CentralPrivacy
 from fedcore.privacy.central_statement import central_claim, central_delta, central_mechanism, central_reach
-from fedcore.privacy.person import person_epsilon
-from fedcore.privacy.plan import NoiseKind, PrivacyEvent, PrivacyPlan, Relation, Unit
+from fedcore.privacy.plan import NoiseKind, PrivacyEvent, PrivacyPlan, Relation
+from fedcore.privacy.record_statement import record_claim, record_delta, record_mechanism, record_reach
 from fedcore.privacy.statement_fields import STATEMENT_VERSION
 from fedcore.privacy.statement_strength import finite, strength
 from fedcore.privacy.statement_words import in_a_paragraph
+from fedcore.wording import counted
 
-_UNITS = {Unit.RECORD: "one given record (row) of one client's training data"}
-_RELATIONS = {
-    Relation.ZERO_OUT: "two data sets that differ in one record, whose contribution is blanked in one of them; "
-    "the number of records of each client is public",
-    Relation.ADD_REMOVE: "two data sets of which one has one record more; the number of records is secret",
-    Relation.REPLACE_ONE: "two data sets that differ in one record, which is another one in one of them; "
-    "the number of records of each client is public",
-}
-_UNPROTECTED = (
-    "evaluation metrics and group counts over the held-out rows, which are never trained on, are released as they are",
-    "the time that a round takes, and the size of messages and logs",
-    "which clients take part",
-    "in a simulation: how many rows of each class every simulated client has, in split.json and the report, which "
-    "describe the experiment and which no deployed client tells",
+_SPLIT = (
+    "how many rows of each class every simulated client has, in split.json and the report; no deployed client tells it"
 )
 _COMPOSITION = {
     "covers": "this run only; other uses of the same records add to it",
@@ -57,6 +46,7 @@ def privacy_statement(
     trials: int | None = None,
     warnings: Sequence[str] = (),
     contact: str | None = None,
+    split_is_told: bool = False,
 ) -> dict[str, Any]:
     """Write the statement of a released model.
 
@@ -71,6 +61,7 @@ def privacy_statement(
         trials: Declared number of runs on the same records from which this one was chosen, itself included.
         warnings: What the linter said of plan and model without refusing them.
         contact: Whom to ask.
+        split_is_told: Whether the run tells how the rows lie with the clients, as simulations do.
 
     Returns:
         The content of ``privacy.json``: plain values only; an infinite ε is ``None`` with a deviation.
@@ -80,7 +71,7 @@ def privacy_statement(
     noted = _deviations(plan, epsilon, client_sizes)
     if asked > rounds:
         noted.append(
-            f"{asked - rounds} attempts at a round failed or were cut off by a stop; what clients sent in them is "
+            f"{counted(asked - rounds, 'attempt')} at a round failed, or ended with a stop; what clients sent then is "
             "charged too, so that ε may exceed the plan's target"
         )
     statement: dict[str, Any] = {
@@ -105,6 +96,8 @@ def privacy_statement(
         "known_deviations": noted,
         "contact": contact,
     }
+    if split_is_told:
+        statement["unprotected_outputs"].append(_SPLIT)
     return statement | {"plain_language": in_a_paragraph(statement)}
 
 
@@ -115,67 +108,8 @@ def _particulars(
     if isinstance(plan, CentralPrivacy):
         against = {"delta_against_size": central_delta(plan, client_sizes)}
         return central_claim(plan) | against | central_mechanism(plan, event) | central_reach(plan)
-    against = {"delta_against_size": _delta_words(plan, client_sizes)}
-    numerics = {"numerics": _numerics(plan)}
-    return _claim(plan, event) | against | _mechanism(plan, event) | _reach(plan) | numerics
-
-
-def _claim(plan: PrivacyPlan, event: PrivacyEvent) -> dict[str, Any]:
-    """Who is protected, and compared with what."""
-    records = plan.max_records_per_person
-    several = person_epsilon(event, records, plan.delta, plan.relation) if records else math.inf
-    words = (
-        f"a person is declared to have at most {records} records, all at one client; nothing checks it"
-        if records
-        else "a person with several records, at one client or at several, is protected less than stated"
-    )
-    return {
-        "unit": {"name": plan.unit.value, "definition": _UNITS[plan.unit]},
-        "max_contribution": {"records_per_unit": 1, "records_per_person": records, "words": words},
-        "person": {"max_records": records, "epsilon": finite(several), "delta": plan.delta},
-        "neighbouring_relation": {"name": plan.relation.value, "definition": _RELATIONS[plan.relation]},
-    }
-
-
-def _mechanism(plan: PrivacyPlan, event: PrivacyEvent) -> dict[str, Any]:
-    sampled = plan.sampling_rate < 1
-    name = "Poisson-subsampled Gaussian" if sampled else "Gaussian"
-    kind = "DP-SGD" if sampled else "DP-SGD without sampling"
-    return {
-        "mechanism": f"{name} on the sum of clipped per-record gradients ({kind})",
-        "clip_norm": plan.clip_norm,
-        "sensitivity": plan.sensitivity,
-        "noise_multiplier": plan.noise_multiplier,
-        "noise_std_released": plan.noise_std / plan.nominal_batch,
-        "nominal_batch": plan.nominal_batch,
-        "sampling": {
-            "scheme": "Poisson" if sampled else "none: every record in every step",
-            "rate": plan.sampling_rate,
-            "drawn_by": "the client, in secret",
-            "client_sampling": "amplifies nothing in this statement",
-        },
-        "noise_location": "the client, in every step",
-        "steps": event.steps,
-    }
-
-
-def _reach(plan: PrivacyPlan) -> dict[str, Any]:
-    """What is protected from whom, and what is not."""
-    return {
-        "protected_outputs": [
-            "every update that a client sends",
-            "every model of the run",
-            "the released model",
-        ],
-        "protected_from": ["the server", "the other clients", "whoever uses the model"],
-        "unprotected_outputs": list(_UNPROTECTED),
-        "public_quantities": _public(plan),
-        "trust_model": {
-            "client": "runs fedcore as installed, and keeps its randomness secret",
-            "server": "not trusted with data; sees updates that are private already",
-            "network": "not trusted with data",
-        },
-    }
+    against = {"delta_against_size": record_delta(plan, client_sizes)}
+    return record_claim(plan, event) | against | record_mechanism(plan, event) | record_reach(plan)
 
 
 def _tuning(plan: PrivacyPlan | CentralPrivacy, event: PrivacyEvent, trials: int | None) -> dict[str, Any]:
@@ -198,19 +132,6 @@ def _tuning(plan: PrivacyPlan | CentralPrivacy, event: PrivacyEvent, trials: int
         "epsilon_of_all_trials": finite(epsilon_of(together, plan.delta, plan.relation)),
         "words": words,
     }
-
-
-def _public(plan: PrivacyPlan) -> list[str]:
-    sizes = [] if plan.relation is Relation.ADD_REMOVE else ["the number of records of each client"]
-    return [*sizes, "the labels and the columns", "the vocabulary of every attribute", "the plan"]
-
-
-def _numerics(plan: PrivacyPlan) -> str:
-    return (
-        "norms and clipping factors in float64; gradients and their sum in the model's number type; noise drawn in "
-        f"{plan.noise_precision.value}, added in the wider of the two types, then rounded to the model's; "
-        "floating-point attacks on continuous noise are not covered"
-    )
 
 
 def _rng(plan: PrivacyPlan | CentralPrivacy) -> dict[str, Any]:
@@ -240,9 +161,3 @@ def _deviations(plan: PrivacyPlan | CentralPrivacy, epsilon: float, client_sizes
             "for the training rows as they are after the split, and their number can be inferred from the evaluation"
         )
     return noted
-
-
-def _delta_words(plan: PrivacyPlan, client_sizes: Sequence[int]) -> str:
-    if not client_sizes or plan.relation is Relation.ADD_REMOVE:
-        return "the number of records is secret"
-    return f"δ · N is {plan.delta * max(client_sizes):.2g} at the largest client of {max(client_sizes)} records"

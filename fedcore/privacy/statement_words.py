@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fedcore.privacy.accounting import rounded_up
+from fedcore.wording import counted
 
 _HONEST = {
     "record": "the client's own software is honest",
@@ -31,16 +32,17 @@ def in_a_paragraph(statement: Mapping[str, Any]) -> str:
     unit, attack = statement["unit"], statement["attack_bounds"]
     person = statement["person"]
     several = (
-        f"A person with up to {person['max_records']} records at one client has ε = {_shown(person['epsilon'])}."
+        f"A person with up to {counted(person['max_records'], 'record')} at one client has "
+        f"ε = {_shown(person['epsilon'])}."
         if person["max_records"]
         else _SEVERAL[unit["name"]]
     )
     return (
         f"Whoever sees {_listed(statement['protected_outputs'])} can hardly tell whether {unit['definition']} was "
         f"used in training. Formally ({_shown(statement['epsilon'])}, {statement['delta']:g})"
-        f"-differential privacy, {statement['neighbouring_relation']['name']}, over {statement['rounds']} rounds of "
-        f"this run. An attacker allowed 1 % false alarms detects a participant in at most "
-        f"{_percent(attack['tpr_at_fpr_1_percent'])} of cases. It holds against "
+        f"-differential privacy, {statement['neighbouring_relation']['name']}, over "
+        f"{counted(statement['rounds'], 'round')} of this run. An attacker allowed 1 % false alarms detects a "
+        f"participant in at most {_percent(attack['tpr_at_fpr_1_percent'])} of cases. It holds against "
         f"{_listed(statement['protected_from'])}, as long as {_HONEST[unit['name']]}. It does not cover "
         f"the evaluation results on held-out rows, other runs on the same records, or trials of other settings. "
         f"{several}"

@@ -14,6 +14,7 @@ from fedcore.tasks.table_file import Table, read_table
 from fedcore.tasks.table_schema import check_schema, nearest
 from fedcore.tasks.table_toml import read_schema
 from fedcore.tasks.tabular_settings import TabularSettings
+from fedcore.wording import counted
 
 if TYPE_CHECKING:
     from fedcore.plan import FederationSection
@@ -62,7 +63,7 @@ def labelled_rows(table: Table, label: str) -> tuple[Table, tuple[str, ...]]:
     known = table.words(label).codes >= 0
     if known.all():
         return table, ()
-    return table.select(known), (f"{int((~known).sum())} rows without a label are left out",)
+    return table.select(known), (f"left out, without a label: {counted(int((~known).sum()), 'row')}",)
 
 
 def _drafted(settings: TabularSettings, table: Table, federation: FederationSection) -> SettledSchema:

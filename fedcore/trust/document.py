@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,6 +15,7 @@ from typing import Any, NoReturn
 from fedcore.errors import TrustError
 
 _LONGEST_TEXT = 16_384
+_LARGEST_SETTINGS = 65_536
 _LARGEST_NUMBER = 2**53 - 1  # what every JSON reader keeps exactly
 
 
@@ -39,6 +41,16 @@ class Document:
         if not isinstance(content, dict) or content.get("schema") != schema:
             raise TrustError(f"{what}: expected a file of schema {schema}; made by another version, or another file?")
         return cls(content, what=what, keys={"schema", *keys})
+
+    @classmethod
+    def of_settings(cls, path: Path, *, keys: Collection[str]) -> Document:
+        """Read a home's settings: a small file of TOML with just `keys`."""
+        content = read_bounded(path, what="the file", max_bytes=_LARGEST_SETTINGS)
+        try:
+            table = tomllib.loads(content.decode())
+        except ValueError as error:  # no TOML, or no UTF-8
+            raise TrustError(f"{path} is no TOML: {error}") from error
+        return cls(table, what=str(path), keys=keys)
 
     def text(self, key: str) -> str:
         """A text that is not empty."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedcore.wording import counted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -133,7 +135,7 @@ def _summary(path: Path) -> str:
     head = str(found[-1]["hash"]) if found else FIRST_HEAD
     torn = path.read_bytes()[-1:] not in (b"", b"\n")
     note = "; a last line that a crash tore was never part of it" if torn else ""
-    return f"whole: {len(found)} event{'' if len(found) == 1 else 's'}, head {head}{note}"
+    return f"whole: {counted(len(found), 'event')}, head {head}{note}"
 
 
 def _line(event: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from fedcore.checkup.finding import Finding, ok, problem, warning
 from fedcore.errors import FedcoreError
 from fedcore.plan import RunPlan
 from fedcore.trust.roster import Roster
+from fedcore.wording import counted
 
 
 def plan_findings(plan: RunPlan, roster: Roster | None) -> Iterator[Finding]:
@@ -19,21 +20,29 @@ def plan_findings(plan: RunPlan, roster: Roster | None) -> Iterator[Finding]:
     Raises:
         FedcoreError: The plan cannot be run by any server.
     """
-    from fedcore_server.runs.deployable_plan import deployable
+    from fedcore.privacy.linter import DROWNED
+    from fedcore.tasks.registry import load_task
+    from fedcore_server.runs.deployable_plan import deployable, privacy_findings
 
     found = deployable(plan)
-    told = f"{found.task.name}, {found.federation.rounds} rounds, privacy {found.privacy.unit} ({found.sha256[:12]})"
+    rounds = counted(found.federation.rounds, "round")
+    told = f"{found.task.name}, {rounds}, privacy {found.privacy.unit} ({found.sha256[:12]})"
+    for finding in privacy_findings(load_task(found), found):
+        if finding.rule is DROWNED:
+            yield warning("plan", f"{finding.where}: {finding.rule.why}", finding.rule.fix)
     if roster is None:
         yield ok("plan", told)
         return
     members, federation = len(roster.members), found.federation
     if members < federation.quorum:
         yield problem(
-            "plan", f"{told}: quorum {federation.quorum}, and the roster has {members} members", "admit more clients"
+            "plan",
+            f"{told}: quorum {federation.quorum}, and the roster has {counted(members, 'member')}",
+            "admit more clients",
         )
     elif members < federation.clients:
         waits = f"it waits {federation.patience_seconds:g} s for the others"
-        yield warning("plan", f"{told}: {federation.clients} clients, and the roster has {members}; {waits}")
+        yield warning("plan", f"{told}: {counted(federation.clients, 'client')}, and the roster has {members}; {waits}")
     else:
         yield ok("plan", told)
 

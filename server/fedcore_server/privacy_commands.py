@@ -19,6 +19,8 @@ privacy = typer.Typer(
     rich_markup_mode="rich",
 )
 
+_ASSUMED_PARAMETERS = 1000
+
 SampleRate = Annotated[
     float, typer.Option("--sample-rate", metavar="Q", help="Probability of a record to be in a step's batch; 1 is all.")
 ]
@@ -106,7 +108,9 @@ def plan(  # noqa: PLR0917 - typer reads the options from the signature
     sample_rate: SampleRate = 0.5,
     steps_per_round: Annotated[int, typer.Option(help="Steps of a client in a round.")] = 1,
     clients: Annotated[int, typer.Option(help="Clients whose updates are averaged.")] = 1,
-    parameters: Annotated[int, typer.Option(help="Numbers that the model learns; noise falls on each.")] = 1000,
+    parameters: Annotated[
+        int | None, typer.Option(help="Numbers that the model learns; noise falls on each. 1000 if absent.")
+    ] = None,
     unit: Annotated[
         Literal["record", "client"],
         typer.Option(help="What is protected: a record, by noise in its client, or a client, by noise at the server."),
@@ -126,9 +130,15 @@ def plan(  # noqa: PLR0917 - typer reads the options from the signature
     Example:
       fedcore privacy plan --examples 1000 --rounds 50 --target-epsilon 2 --clients 10 --picture noise.svg
     """
+    from rich.console import Console
+    from rich.progress import Progress
+
     from fedcore.privacy.plan import Relation
     from fedcore.privacy.planning import Prospect
+    from fedcore_server.privacy_planning import check_picture, described, draw, show, trials
 
+    if out is not None:
+        check_picture(out)
     prospect = Prospect(
         unit=unit,
         relation=Relation(relation),
@@ -139,13 +149,15 @@ def plan(  # noqa: PLR0917 - typer reads the options from the signature
         rounds=rounds,
         sampling_rate=sample_rate,
         steps_per_round=steps_per_round,
-        parameters=parameters,
+        parameters=_ASSUMED_PARAMETERS if parameters is None else parameters,
     )
-    from fedcore_server.privacy_planning import described, draw, show
-
-    found = _computed(lambda: described(prospect))
-    if out is not None:
-        draw(prospect, out)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("noise for each choice", total=trials(prospect, drawn=out is not None))
+        found = _computed(lambda: described(prospect, lambda: progress.advance(bar)))
+        if out is not None:
+            _computed(lambda: draw(prospect, out, lambda: progress.advance(bar)))
+    found["parameters_assumed"] = parameters is None
     if as_json:
         _print(found)
     else:

@@ -18,6 +18,7 @@ from fedcore.checkup.finding import Check, Finding, State, examine, problem
 from fedcore.checkup.machine import disk, machine_checks
 from fedcore.errors import PlanError
 from fedcore.plan import RunPlan
+from fedcore.wording import counted
 
 _MARKS = {
     State.OK: ("✓", "green"),
@@ -172,15 +173,11 @@ def _plain(text: str) -> str:
 
 def _verdict(diagnosis: Diagnosis) -> str:
     if diagnosis.problems:
-        return f"{_counted(diagnosis.problems, 'problem')}, {_counted(diagnosis.warnings, 'warning')}: a run would fail"
+        return f"{counted(diagnosis.problems, 'problem')}, {counted(diagnosis.warnings, 'warning')}: a run would fail"
     if diagnosis.kind == "machine":
         hint = "name a --home to look at it too"
-        return f"this machine is ready ({_counted(diagnosis.warnings, 'warning')}); {hint}"
-    return f"ready ({_counted(diagnosis.warnings, 'warning')})"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+        return f"this machine is ready ({counted(diagnosis.warnings, 'warning')}); {hint}"
+    return f"ready ({counted(diagnosis.warnings, 'warning')})"
 
 
 def _now() -> datetime:

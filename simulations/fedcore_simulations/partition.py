@@ -12,6 +12,7 @@ from fedcore.errors import DataError, PlanError
 from fedcore.examples import Examples
 from fedcore.plan import FederationSection
 from fedcore.seeding import numpy_generator
+from fedcore.wording import counted
 
 _TRIES = 1000
 _LOGNORMAL_SIGMA = 1.0
@@ -52,8 +53,8 @@ def partition(examples: Examples, held_out: NDArray[np.bool_], settings: Federat
     rows = int((~held_out).sum())
     if settings.clients > rows:
         raise DataError(
-            f"{settings.clients} clients cannot share {rows} training rows: each needs one at least; "
-            "lower --clients, or bring more data"
+            f"{counted(settings.clients, 'client')} cannot share {counted(rows, 'training row')}: each needs one at "
+            "least; lower --clients, or bring more data"
         )
     deal = _dealer(kind, argument, examples, settings)
     for attempt in range(_TRIES):

@@ -20,8 +20,7 @@ from fedcore.errors import TaskError
 from fedcore.examples import Examples
 from fedcore.held_out import held_out_rows
 from fedcore.plan import RunPlan
-from fedcore.privacy.central import CentralPrivacy
-from fedcore.privacy.linter import Subject, lint, refuse, warnings_of
+from fedcore.privacy.linter import Finding, Subject, lint, refuse
 from fedcore.privacy.resolution import resolve_privacy
 from fedcore.seeding import derive_seed
 from fedcore.task import Task, check_task, load_examples
@@ -47,7 +46,7 @@ class Preparation:
         plan: Resolved: no number is left to be derived.
         examples: Number of all rows.
         split: How the rows lie with the clients, for ``split.json``; ``None`` where their number is secret.
-        privacy_warnings: What the linter says of plan and model without refusing them.
+        findings: What the linter says of plan and model without refusing them.
     """
 
     task: Task
@@ -57,7 +56,7 @@ class Preparation:
     device: torch.device
     examples: int
     split: dict[str, Any] | None
-    privacy_warnings: tuple[str, ...]
+    findings: tuple[Finding, ...]
 
 
 def prepare(task: Task, plan: RunPlan) -> Preparation:
@@ -86,7 +85,7 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
         hooks=hooks,
         device=device,
         examples=len(examples),
-        privacy_warnings=(*warnings_of(findings), *_drowned(task, plan)),
+        findings=findings,
         split=None if _size_is_secret(plan) else _describe_split(task, examples, held_out, division),
     )
 
@@ -148,14 +147,6 @@ def _resolve(plan: RunPlan, examples: Examples, division: Partition, held_out: N
         mean_rows = float((~held_out).sum()) / clients
         changes["privacy"] = resolve_privacy(plan, nominal_batch=plan.privacy.sampling_rate * mean_rows)
     return plan.updated(**changes)
-
-
-def _drowned(task: Task, plan: RunPlan) -> tuple[str, ...]:
-    privacy = CentralPrivacy.from_run_plan(plan)
-    if privacy is None:
-        return ()
-    drowned = privacy.drowned(sum(each.numel() for each in task.build_model().parameters() if each.requires_grad))
-    return () if drowned is None else (drowned,)
 
 
 def _size_is_secret(plan: RunPlan) -> bool:

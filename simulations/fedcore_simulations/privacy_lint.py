@@ -19,6 +19,7 @@ from fedcore.seeding import derive_seed
 from fedcore.task import Task, load_examples
 from fedcore.tasks.registry import load_task
 from fedcore.transforms import load_transforms
+from fedcore.wording import counted
 from fedcore_clients.probe import probe_isolation
 
 
@@ -85,9 +86,9 @@ def print_findings(report: LintReport) -> None:
     if not report.promised:
         console.print('privacy.unit = "none": nothing is promised, so that nothing can be false')
     elif refusals:
-        console.print(f"refused: {refusals} findings would make the claim false")
+        console.print(f"refused: {counted(refusals, 'finding')} would make the claim false")
     else:
-        console.print(f"nothing refused; {len(report.findings)} warnings")
+        console.print(f"nothing refused; {counted(len(report.findings), 'warning')}")
 
 
 def print_json(report: LintReport) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from fedcore.privacy.accounting import rounded_up
+from fedcore.privacy.linter import DROWNED, Finding
+from fedcore.wording import counted
 from fedcore_server.driver import RoundRecord, accuracy_by_group
 from fedcore_simulations.preparation import Preparation
 
@@ -47,15 +49,16 @@ class RoundsDisplay:
         plan = ready.plan
         private = plan.privacy.unit != "none"
         noise = f", noise multiplier {plan.privacy.noise_multiplier:g}" if private else ""
+        clients = counted(len(ready.clients), "client")
         self._console.print(
-            f"{ready.task.name}: {ready.examples} rows, {len(ready.clients)} clients ({plan.federation.partition}), "
-            f"{plan.federation.rounds} rounds, privacy {plan.privacy.unit}{noise}, {ready.device}",
+            f"{ready.task.name}: {counted(ready.examples, 'row')}, {clients} ({plan.federation.partition}), "
+            f"{counted(plan.federation.rounds, 'round')}, privacy {plan.privacy.unit}{noise}, {ready.device}",
             soft_wrap=True,
         )
         for note in getattr(ready.task, "notes", ()):
             self._console.print(f"note: {note}", soft_wrap=True, markup=False)
-        for warning in ready.privacy_warnings:
-            self._console.print(f"warning: {warning}", soft_wrap=True, markup=False, style="yellow")
+        for line in _warnings(ready.findings):
+            self._console.print(line, soft_wrap=True, markup=False, style="yellow")
         self._rounds, self._started = plan.federation.rounds, time.monotonic()
         if self._live:
             self._live.start()
@@ -95,14 +98,23 @@ def print_outcome(console: Console, summary: Mapping[str, Any], directory: Path)
         table.add_row("audit", Text(verdict, style=_VERDICT_STYLE[verdict]))
     elif gap:
         table.add_row("audit", "no limits declared, so no verdict")
-    table.add_row(
-        "work",
-        f"{summary['clients']} clients x {summary['rounds']} rounds in {summary['wall_seconds']:.1f} s",
-    )
+    clients, rounds = counted(summary["clients"], "client"), counted(summary["rounds"], "round")
+    table.add_row("work", f"{clients} x {rounds} in {summary['wall_seconds']:.1f} s")
     console.print(table)
     console.print(f"  report  {directory / 'report.html'}", soft_wrap=True)
     for warning in summary["warnings"]:
         console.print(Text(f"! {warning}", style="yellow"), soft_wrap=True)
+
+
+def _warnings(findings: Iterable[Finding]) -> Iterator[str]:
+    """A short line for each, and once where the rest is to be had; in full only what makes the run worthless."""
+    short = False
+    for finding in findings:
+        in_full = finding.rule is DROWNED
+        yield f"warning: {finding.rule.id}: {finding.text if in_full else finding.where}"
+        short = short or not in_full
+    if short:
+        yield "fedcore lint privacy PLAN says why, and what to do"
 
 
 def _figures(record: RoundRecord) -> list[str]:

@@ -15,6 +15,7 @@ from torch import nn
 
 from fedcore.audit.report import BiasReport
 from fedcore.plan import RunPlan
+from fedcore.privacy.linter import warnings_of
 from fedcore.task import Task
 from fedcore.tasks.registry import checked_task, load_task
 from fedcore.transforms import load_transforms
@@ -154,7 +155,7 @@ def _run(
         client_rounds=sum(len(record["counted"]) for record in records[before:]),
         split=ready.split,
         verification=PROBED,
-        privacy_warnings=ready.privacy_warnings,
+        privacy_warnings=warnings_of(ready.findings),
         command=command,
     )
     if directory is not None:

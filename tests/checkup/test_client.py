@@ -132,7 +132,7 @@ def test_a_roster_without_this_client_or_with_another_key_is_a_problem(home, ser
     write_policy(home)
     roster = server.roster()
     roster_of(home, server)
-    assert only(looked_at(home), "roster").what == "version 2 with 1 members, hospital-a among them"
+    assert only(looked_at(home), "roster").what == "version 2 with 1 member, hospital-a among them"
     remove(server.path, "hospital-a")
     roster_of(home, server, "b")
     assert "does not hold hospital-a" in only(looked_at(home), "roster").what

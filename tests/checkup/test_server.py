@@ -10,10 +10,12 @@ import pytest
 from fedcore.checkup.finding import State, examine
 from fedcore.events import EventLog
 from fedcore.files import write_whole
+from fedcore.plan import RunPlan
 from fedcore_server.checkup import server_checks
 from fedcore_server.consortium.certificates import key_pem, new_key
 from fedcore_server.consortium.home import ConsortiumHome
 from fedcore_server.consortium.members import invite
+from fedcore_server.plan_checkup import plan_findings
 from tests.builders import build_plan
 from tests.checkup.builders import (
     PULL,
@@ -202,6 +204,20 @@ def test_a_plan_is_held_against_the_roster(home):
     assert (found.state, "2 clients, and the roster has 1; it waits 600 s" in found.what) == (State.WARNING, True)
     welcome(home.path, "hospital-b")
     assert only(looked_at(home, plan), "plan").state is State.OK
+
+
+def test_a_plan_whose_noise_drowns_all_that_few_clients_learn_is_warned_of():
+    privacy = {"unit": "client", "epsilon": 8.0}
+    found = {
+        clients: list(
+            plan_findings(RunPlan.from_mapping({"privacy": privacy, "federation": {"clients": clients}}), None)
+        )
+        for clients in (10, 10_000)
+    }
+    assert [finding.state for finding in found[10]] == [State.WARNING, State.OK]
+    assert "would learn next to nothing" in found[10][0].what
+    assert "take unit record" in found[10][0].advice
+    assert [finding.state for finding in found[10_000]] == [State.OK]
 
 
 def test_every_fault_of_a_plan_is_told(home):

@@ -11,6 +11,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from fedcore.errors import PrivacyError
+from fedcore.privacy import accounting
 from fedcore.privacy.accounting import calibrate_noise_multiplier, composed_epsilon, epsilon_of
 from fedcore.privacy.plan import PrivacyEvent
 
@@ -95,6 +96,38 @@ def test_calibrated_noise_keeps_the_target_and_wastes_little_of_it(epsilon, samp
     noise = calibrate_noise_multiplier(epsilon=epsilon, delta=1e-5, sampling_rate=sampling_rate, steps=steps)
     spent = epsilon_of(event(sampling_rate, noise, steps), 1e-5)
     assert 0.98 * epsilon <= spent <= epsilon
+
+
+def halving(spent, epsilon):
+    """The multiplier by halves alone, from a bracket found by doubling: slow, and plainly right."""
+    high = 1.0
+    while spent(high) > epsilon:
+        high *= 2.0
+    while spent(high / 2.0) <= epsilon:
+        high /= 2.0
+    low = high / 2.0
+    while high / low > 1.0005:
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if spent(middle) > epsilon else (low, middle)
+    return math.ceil(high * 1e4) / 1e4
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "sampling_rate", "steps"),
+    [(0.5, 1.0, 50), (8.0, 1.0, 50), (1.0, 0.5, 200), (8.0, 0.5, 20), (2.0, 0.01, 3000), (50.0, 0.1, 10)],
+)
+def test_calibration_finds_what_halving_finds_in_half_the_trials(monkeypatch, epsilon, sampling_rate, steps):
+    expected = halving(lambda noise: epsilon_of(event(sampling_rate, noise, steps), 1e-5), epsilon)
+    tried = []
+
+    def counted(events, delta, relation):
+        tried.append(events.noise_multiplier)
+        return epsilon_of(events, delta, relation)
+
+    monkeypatch.setattr(accounting, "epsilon_of", counted)
+    calibrate = calibrate_noise_multiplier.__wrapped__
+    assert calibrate(epsilon=epsilon, delta=1e-5, sampling_rate=sampling_rate, steps=steps) == expected
+    assert len(set(tried)) <= 10
 
 
 def test_an_epsilon_out_of_reach_is_refused_with_what_to_do():

@@ -3,9 +3,11 @@
 import json
 import sys
 from collections.abc import Callable
+from io import StringIO
 
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 from torch.nn import functional
 
@@ -16,6 +18,7 @@ from fedcore.privacy import mechanisms, noise
 from fedcore.privacy.linter import RULES, Subject, lint, refuse, warnings_of
 from fedcore_clients.probe import probe_isolation
 from fedcore_simulations import simulate
+from fedcore_simulations.progress import RoundsDisplay
 from tests.builders import TinyTask, build_plan
 
 CLEAN = {"unit": "record", "noise_multiplier": 2.0, "nominal_batch": 10.0, "sampling_rate": 0.5, "trials": 1}
@@ -170,6 +173,7 @@ PLANTED: dict[str, list[Callable[[pytest.MonkeyPatch], Subject]]] = {
     "low-precision-pass": [lambda _: subject(task=Halved())],
     "released-metrics": [lambda _: subject(task=Printing())],
     "transform-reads-data": [lambda _: subject(transforms=(Peeking(),))],
+    "drowned-in-noise": [lambda _: subject(plan=for_clients(10))],
     "no-noise": [lambda _: subject(plan=planned(noise_multiplier=0.0))],
     "test-noise": [lambda _: subject(plan=planned(noise="test"))],
     "delta-too-large": [
@@ -203,6 +207,12 @@ PLANTED: dict[str, list[Callable[[pytest.MonkeyPatch], Subject]]] = {
     "trained-rows-evaluated": [lambda _: twice()],
 }
 CASES = [(name, number) for name, planted in PLANTED.items() for number in range(len(planted))]
+
+
+def for_clients(clients):
+    """A plan under unit client, of 100 rounds with a noise multiplier of 100."""
+    federation = {"clients": clients, "rounds": 100, "evaluate_every": 100}
+    return planned(unit="client", noise_multiplier=100.0, nominal_batch=None, sampling_rate=None, federation=federation)
 
 
 def buffered():
@@ -266,6 +276,10 @@ def test_in_a_clean_plan_nothing_is_found():
     assert lint(clean()) == ()
 
 
+def test_with_enough_clients_the_noise_drowns_nothing():
+    assert lint(subject(plan=for_clients(1000))) == ()
+
+
 def test_where_nothing_is_promised_nothing_is_found():
     assert lint(Subject(plan=build_plan(), model=nn.BatchNorm1d(8))) == ()
 
@@ -296,6 +310,29 @@ def test_warnings_of_a_run_stand_in_its_statement():
     told = simulate(TinyTask(), planned(trials=None)).privacy["verification"]["linter_warnings"]
     assert [line.partition(":")[0] for line in told] == ["uncharged-search"]
     assert simulate(TinyTask(), planned()).privacy["verification"]["linter_warnings"] == []
+
+
+def test_a_simulation_tells_a_warning_in_a_line_and_that_a_run_is_worthless_in_full():
+    told = []
+
+    def introduced(plan):
+        console = Console(file=StringIO(), width=1000)
+        with RoundsDisplay(console) as display:
+            simulate(TinyTask(), plan, progress=lambda ready: (display.start(ready), lambda _: None)[1])
+        told.append([line for line in console.file.getvalue().splitlines() if "preparing" not in line][1:])
+
+    introduced(planned(trials=None))
+    introduced(for_clients(10))
+    introduced(planned())
+    assert told[0] == [
+        "warning: uncharged-search: privacy.trials is not given",
+        "fedcore lint privacy PLAN says why, and what to do",
+    ]
+    (drowned,) = told[1]
+    assert drowned.startswith("warning: drowned-in-noise: the noise is ")
+    assert "would learn next to nothing" in drowned
+    assert "take unit record" in drowned
+    assert told[2] == []
 
 
 def command(monkeypatch, capsys, *words):

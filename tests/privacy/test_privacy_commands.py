@@ -11,9 +11,12 @@ from dp_accounting.pld import PLDAccountant
 
 from fedcore.cli import main
 from fedcore.privacy.accounting import epsilon_of
+from fedcore.privacy.central import CentralPrivacy
 from fedcore.privacy.plan import PrivacyEvent, Relation
+from fedcore.privacy.planning import Prospect
+from fedcore_server.privacy_planning import described, draw, trials
 from fedcore_simulations import simulate
-from tests.builders import TinyTask, build_private_plan
+from tests.builders import TinyTask, build_plan, build_private_plan
 
 GAUSSIAN = ["--sample-rate", "1", "--noise-multiplier", "10", "--steps", "100", "--delta", "1e-5"]
 
@@ -163,9 +166,47 @@ def test_bad_numbers_and_names_of_a_plan_are_refused(monkeypatch, capsys, tmp_pa
     assert code == 2
     assert "--examples" in err
     assert "--rounds" in err
-    code, _, err = run(monkeypatch, capsys, "plan", *PLAN, "--target-epsilon", 1, "--picture", tmp_path / "noise.png")
+
+
+@pytest.mark.parametrize(("name", "told"), [("noise.png", ".svg"), ("absent/noise.svg", "is no folder")])
+def test_a_picture_that_cannot_be_written_is_refused_before_anything_is_computed(
+    monkeypatch, capsys, tmp_path, name, told
+):
+    monkeypatch.setattr(Prospect, "noise_multiplier", property(lambda _: pytest.fail("computed")))
+    code, _, err = run(monkeypatch, capsys, "plan", *PLAN, "--target-epsilon", 1, "--picture", tmp_path / name)
     assert code == 2
-    assert ".svg" in err
+    assert told in err
+
+
+def test_progress_counts_every_noise_that_is_computed(tmp_path):
+    told = []
+    prospect = Prospect(
+        unit="client", relation=Relation.ZERO_OUT, epsilon=3.0, delta=1e-5, examples=1, clients=10, rounds=10,
+        sampling_rate=1.0, steps_per_round=1, parameters=10,
+    )  # fmt: skip
+    described(prospect, lambda: told.append(1))
+    assert len(told) == trials(prospect, drawn=False)
+    draw(prospect, tmp_path / "noise.svg", lambda: told.append(1))
+    assert len(told) == trials(prospect, drawn=True)
+
+
+def test_how_many_parameters_are_assumed_is_said_and_not_where_they_are_given(monkeypatch, capsys):
+    words = ["--examples", "1", "--rounds", "10", "--target-epsilon", "8", "--unit", "client", "--clients", "1000"]
+    assert "1,000 parameters assumed" in run(monkeypatch, capsys, "plan", *words)[1]
+    assert "assumed" not in run(monkeypatch, capsys, "plan", *words, "--parameters", "1000")[1]
+
+
+@pytest.mark.parametrize("clients", [10, 100, 300, 1000])
+@pytest.mark.parametrize("parameters", [5, 650, 100_000])
+def test_planning_and_linter_call_the_same_runs_useless(clients, parameters):
+    planned = Prospect(
+        unit="client", relation=Relation.ZERO_OUT, epsilon=8.0, delta=1e-5, examples=1, clients=clients, rounds=30,
+        sampling_rate=1.0, steps_per_round=1, parameters=parameters,
+    )  # fmt: skip
+    federation = {"clients": clients, "rounds": 30, "weighting": "uniform"}
+    privacy = {"unit": "client", "noise_multiplier": planned.noise_multiplier}
+    promised = CentralPrivacy.from_run_plan(build_plan(privacy=privacy, federation=federation))
+    assert (planned.verdict == "useless") is (promised.drowned(parameters) is not None)
 
 
 def test_a_statement_is_explained_in_words(monkeypatch, capsys, tmp_path):

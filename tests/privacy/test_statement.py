@@ -20,7 +20,9 @@ STARRED = [name for name, field in FIELDS.items() if field.required]
 
 
 def statement(**changes):
-    told = {name: changes.pop(name) for name in ("trials", "contact", "run", "warnings") if name in changes}
+    told = {
+        name: changes.pop(name) for name in ("trials", "contact", "run", "warnings", "split_is_told") if name in changes
+    }
     sizes = changes.pop("client_sizes", [30, 40])
     rounds = changes.pop("rounds", 4)
     asked = changes.pop("asked", rounds)
@@ -141,6 +143,15 @@ def test_failed_attempts_are_charged_and_noted():
     assert told["epsilon"] == statement(rounds=4)["epsilon"]
     assert told["steps"] == 4
     assert any("2 attempts at a round failed" in deviation for deviation in told["known_deviations"])
+    assert "1 attempt at a round failed" in statement(rounds=3, asked=4)["known_deviations"][0]
+
+
+def test_how_rows_lie_with_clients_is_told_to_be_released_where_it_is_alone():
+    assert not any("split.json" in line for line in statement()["unprotected_outputs"])
+    assert not any("simulation" in line for line in statement()["unprotected_outputs"])
+    assert any("split.json" in line for line in statement(split_is_told=True)["unprotected_outputs"])
+    simulated = simulate(TinyTask(), build_private_plan()).privacy
+    assert any("split.json" in line for line in simulated["unprotected_outputs"])
 
 
 def test_test_noise_voids_the_statement_in_words():

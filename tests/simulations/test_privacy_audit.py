@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 from fedcore.cli import build_app
-from fedcore.errors import PlanError
+from fedcore.errors import PlanError, RunDirectoryError
 from fedcore.plan import RunPlan, read_toml
 from fedcore.privacy.accounting import epsilon_of
 from fedcore.privacy.noise import SeededRandomness
@@ -22,6 +22,7 @@ from fedcore_simulations.privacy_audit.audit import audit_privacy
 from fedcore_simulations.privacy_audit.client_level import ClientLevelSubject
 from fedcore_simulations.privacy_audit.membership import _rates, attack
 from fedcore_simulations.privacy_audit.record_level import RecordLevelSubject
+from fedcore_simulations.privacy_audit.run_marking import is_run, keep
 from fedcore_simulations.runner import simulate
 from tests.builders import TinyTask, build_plan
 
@@ -250,8 +251,37 @@ def test_a_refuted_run_is_marked_and_the_exit_code_tells(monkeypatch, plan_file,
     statement = json.loads((directory / "privacy.json").read_text())
     assert not statement["valid"]
     assert "VIOLATED" in statement["verification"]["audit"]
+    assert "no privacy guarantee" in statement["plain_language"]
+    summary = json.loads((directory / "summary.json").read_text())
+    assert summary["privacy_audit"] == "VIOLATED"
+    assert "VIOLATED" in summary["warnings"][0]
+    report = (directory / "report.html").read_text()
+    assert ">VIOLATED<" in report
+    assert "An audit refuted the claim of" in report
+    assert "Privacy spent" not in report
+    keep(directory, {"privacy": "VIOLATED"}, violated=True)
+    assert json.loads((directory / "summary.json").read_text()) == summary
     explained = CliRunner().invoke(build_app(), ["privacy", "explain", str(directory / "privacy.json")])
     assert "VIOLATED" in explained.output
+
+
+def test_a_folder_without_a_run_and_a_deployments_run_are_told_apart_from_what_can_be_audited(
+    plan_file, tmp_path, monkeypatch
+):
+    empty, deployed = tmp_path / "empty", tmp_path / "deployed"
+    empty.mkdir()
+    with pytest.raises(RunDirectoryError, match=r"empty holds no run: expected a plan\.toml"):
+        is_run(str(empty))
+    simulate(None, RunPlan.from_mapping(read_toml(plan_file)), out=deployed)
+    assert is_run(str(deployed))
+    (deployed / "status.json").touch()
+    before = sorted(deployed.iterdir())
+    with pytest.raises(PlanError, match="run of a deployment, whose rows lie with its clients"):
+        CliRunner().invoke(build_app(), ["audit", "privacy", str(deployed)], catch_exceptions=False)
+    assert sorted(deployed.iterdir()) == before
+    (tmp_path / "digits").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert not is_run("digits")  # a scenario, whatever folder is called like it
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def test_what_is_left_out_is_noted_and_logged_without_values(tmp_path, caplog):
         task = build_tabular(path)
         assert len(task.load_data(path)) == 119
     assert set(task.notes[1:]) == {
-        "1 rows without a label are left out",
+        "left out, without a label: 1 row",
         "column 'secret' is left out: it holds mostly different words, as an identifier does",
         "column 'empty' is left out: it holds no value",
         "1 cells of column 'pressure' are no numbers, and count as missing",

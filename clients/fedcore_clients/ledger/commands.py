@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from fedcore_clients.ledger.init_command import init
 from fedcore_clients.ledger.spend_command import spend
-
-if TYPE_CHECKING:
-    from fedcore_clients.ledger.account import Ledger
+from fedcore_clients.ledger.verify_command import refuse_damaged, verify
 
 ledger = typer.Typer(
     name="ledger",
@@ -21,74 +18,11 @@ ledger = typer.Typer(
     help="The account of what was told about each of your data sets, over all runs.",
     epilog="It is kept by the client, in its home; nothing needs to be done for it to count.",
 )
-ledger.command()(spend)
+for _command in (init, spend, verify):
+    ledger.command()(_command)
 
 Home = Annotated[Path, typer.Option(help="The client's directory, from fedcore client join.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
-DataSet = Annotated[str, typer.Argument(metavar="DATA_SET", help="Its name, as policy and plans have it.")]
-
-
-@ledger.command()
-def init(  # noqa: PLR0917 - typer reads the options from the signature
-    data_set: DataSet,
-    home: Home,
-    epsilon: Annotated[float, typer.Option(help="ε of all that is ever told about one record.")],
-    delta: Annotated[float, typer.Option(help="δ at which it holds; well below one over the number of rows.")] = 1e-5,
-    mode: Annotated[
-        str,
-        typer.Option(
-            help="How uses are added up: rdp (plans of any noise), unit (tightest; steps of the reference mechanism "
-            "that --sampling-rate and --noise-multiplier give), gdp (no sampling), grants (whole runs)."
-        ),
-    ] = "rdp",
-    relation: Annotated[str, typer.Option(help="zero-out (the number of rows is public) or add-remove.")] = "zero-out",
-    sampling_rate: Annotated[float | None, typer.Option(help="Mode unit: largest rate a plan may ask for.")] = None,
-    noise_multiplier: Annotated[float | None, typer.Option(help="Mode unit: least noise a plan may ask for.")] = None,
-    grants: Annotated[
-        int | None, typer.Option(min=1, help="Mode grants: shares of δ, one a run; 10 if absent.")
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help="Where the data set lies, to keep a mark beside it.")] = None,
-    supersede: Annotated[bool, typer.Option("--supersede", help="Give a budget that is there another ε or δ.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Give a data set a budget of your own; without it the client takes the policy's, in mode rdp.
-
-    The mode is fixed once something was spent: what was spent is known in its units alone.
-
-    Example:
-      fedcore ledger init digits --home hospital-a --epsilon 8
-      fedcore ledger init digits --home hospital-a --epsilon 8 --mode unit --sampling-rate 0.1 --noise-multiplier 1
-    """
-    from fedcore.errors import PrivacyError
-    from fedcore_clients.ledger.terms import Mode, agree
-
-    account = _ledger(home, {} if data is None else {data_set: data}, create=True)
-    known = account.budgets().get(data_set)
-    if known is not None and not supersede:
-        raise PrivacyError(
-            f"data set {data_set!r} has a budget: ε = {known.terms.epsilon:g} at δ = {known.terms.delta:g}, mode "
-            f"{known.terms.mode}; to give it another ε or δ, knowing what it means, add --supersede"
-        )
-    if known is not None and account.is_begun(data_set):
-        terms = known.terms.changed(epsilon, delta)
-    else:
-        terms = agree(
-            epsilon=epsilon,
-            delta=delta,
-            mode=_one_of(Mode, mode, "--mode"),
-            relation=_relation(relation),
-            sampling_rate=sampling_rate,
-            noise_multiplier=noise_multiplier,
-            grants=grants,
-        )
-    account.set_budget(data_set, terms, maker="owner")
-    _print_budgets(account, as_json=as_json)
-    if terms.mode is Mode.RDP and epsilon < 2.0 and not as_json:
-        print(
-            "warning: below ε = 2 mode rdp buys far less than the noise would allow, with sampling next to nothing; "
-            "if you know the sampling rate and the noise of the plans to come, mode unit buys all of it",
-            file=sys.stderr,
-        )
 
 
 @ledger.command()
@@ -101,7 +35,12 @@ def show(home: Home, as_json: AsJson = False) -> None:
     Example:
       fedcore ledger show --home hospital-a
     """
-    _print_budgets(_ledger(home), as_json=as_json)
+    from fedcore_clients.ledger.display import print_budgets
+    from fedcore_clients.ledger.opening import open_ledger
+
+    account = open_ledger(home, {})
+    refuse_damaged(account.file)
+    print_budgets(account, as_json=as_json)
 
 
 @ledger.command()
@@ -121,9 +60,11 @@ def export(
 
     from fedcore.errors import StorageError
     from fedcore.files import write_whole
+    from fedcore.wording import counted
+    from fedcore_clients.ledger.opening import open_ledger
     from fedcore_clients.ledger.statement import statements_of
 
-    account = _ledger(home)
+    account = open_ledger(home, {})
     with account.file.reading() as book:
         found: dict[str, Any] = {"format": 1, "ledger": book.id, "head": book.head}
         found["entries"] = [asdict(entry) for entry in book.entries()]
@@ -135,7 +76,7 @@ def export(
     if out.exists():
         raise StorageError(f"{out} exists and is left as it is; name another file")
     write_whole(out, text + "\n")
-    print(f"wrote {len(found['entries'])} entries to {out}; head {found['head']}")
+    print(f"wrote {counted(len(found['entries']), 'entry', 'entries')} to {out}; head {found['head']}")
 
 
 @ledger.command()
@@ -155,14 +96,16 @@ def recover(
     """
     import json
 
+    from fedcore.wording import counted
+    from fedcore_clients.ledger.opening import open_ledger
     from fedcore_clients.ledger.statement import open_reservations
 
-    account = _ledger(home)
+    account = open_ledger(home, {})
     held = open_reservations(account.entries())
     chosen = _chosen(held, run)
     for data_set, name in chosen:
         account.close(data_set, name)
-    listed = [
+    listed: list[dict[str, Any]] = [
         {"data_set": data_set, "run": name, "rounds": rounds, "given_back": (data_set, name) in chosen}
         for (data_set, name), rounds in held.items()
     ]
@@ -171,64 +114,11 @@ def recover(
         return
     for each in listed:
         state = "given back" if each["given_back"] else "held"
-        print(f"{each['run']}: {each['rounds']} rounds on {each['data_set']}, {state}")
+        print(f"{each['run']}: {counted(each['rounds'], 'round')} on {each['data_set']}, {state}")
     if not listed:
         print("no run holds anything")
     elif run is None:
         print(f"\na run that is over: fedcore ledger recover --home {home} --run NAME")
-
-
-@ledger.command()
-def verify(home: Home, as_json: AsJson = False) -> None:
-    """Check the file, its rules, the chain of hashes, the marks and the sums; exit code 1 where one is wrong.
-
-    Example:
-      fedcore ledger verify --home hospital-a
-    """
-    import json
-
-    from fedcore_clients.ledger.verification import problems_of
-
-    account = _ledger(home)
-    problems = problems_of(account.file)
-    with account.file.reading() as book:
-        head = book.head
-    if as_json:
-        print(
-            json.dumps({"problems": problems, "head": head, "unmarked": list(account.file.marks.unmarked())}, indent=1)
-        )
-    else:
-        for problem in problems:
-            print(problem)
-        for name in account.file.marks.unmarked():
-            print(f"no mark can be kept beside {name}: a home put back from a backup would not be noticed")
-        print(f"{len(problems)} problems" if problems else f"the ledger is as it was written; head {head}")
-    if problems:
-        raise typer.Exit(1)
-
-
-def _ledger(home: Path, data: dict[str, Path] | None = None, *, create: bool = False) -> Ledger:
-    """The ledger of a home, with what an older version had spent."""
-    from fedcore_clients.ledger.opening import open_ledger
-
-    return open_ledger(home, data or {}, create=create)
-
-
-def _print_budgets(account: Ledger, *, as_json: bool) -> None:
-    import json
-
-    from rich.console import Console
-
-    from fedcore_clients.ledger.statement import VALID, budget_table, statements_of
-
-    found = {each.data_set: each.to_fields() for each in statements_of(account)}
-    if as_json:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
-    elif not found:
-        print("no data set has a budget yet")
-    else:
-        Console(highlight=False).print(budget_table(found))
-        print(f"ε spent: {VALID}")
 
 
 def _chosen(held: dict[tuple[str, str], int], run: str | None) -> list[tuple[str, str]]:
@@ -240,18 +130,3 @@ def _chosen(held: dict[tuple[str, str], int], run: str | None) -> list[tuple[str
     if not found:
         raise PlanError(f"run {run!r} holds nothing; see: fedcore ledger recover without --run")
     return found
-
-
-def _relation(text: str) -> Any:
-    from fedcore_clients.ledger.terms import RELATIONS
-
-    return _one_of(RELATIONS, text, "--relation")
-
-
-def _one_of(known: Iterable[Any], text: str, option: str) -> Any:
-    from fedcore.errors import PlanError
-
-    by_name = {str(each): each for each in known}
-    if text not in by_name:
-        raise PlanError(f"{option}: expected one of {', '.join(by_name)}, found {text!r}")
-    return by_name[text]

@@ -99,6 +99,8 @@ class Entry:
             ValueError: The kind is unknown here.
         """
         values = dict(zip(COLUMNS, row, strict=True))
+        if values["kind"] not in set(Kind):
+            raise ValueError(f"entry {values['number']} is of the unknown kind {values['kind']!r}")
         return cls(**values | {"kind": Kind(values["kind"])})
 
 

@@ -18,7 +18,7 @@ from fedcore.files import write_whole
 
 _SUFFIX = ".fedcore-ledger"
 _MOST_BYTES = 65_536
-_RESTORE = "put the newest ledger back; if it is lost for good, see docs/ledger.md, 'When the account is lost'"
+RESTORE = "put the newest ledger back; if it is lost for good, see docs/ledger.md, 'When the account is lost'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class Marks:
         for mark in self.found():
             raise StorageError(
                 f"{ledger} is not there, and {mark.path} says that ledger {mark.ledger} has accounted for "
-                f"{_what(mark)}, so that what was spent is not known; nothing is trained: {_RESTORE}"
+                f"{_what(mark)}, so that what was spent is not known; nothing is trained: {RESTORE}"
             )
 
     def write(self, ledger: str, head: str, data_set: str) -> None:
@@ -107,12 +107,12 @@ def check_marks(marks: Iterable[Mark], ledger: str, *, holds: Callable[[str], bo
         if mark.ledger != ledger:
             raise StorageError(
                 f"{mark.path} says that ledger {mark.ledger} accounts for {_what(mark)}, and this one is {ledger}: "
-                f"one data set has one account. Use the client's home that holds it, or {_RESTORE}"
+                f"one data set has one account. Use the client's home that holds it, or {RESTORE}"
             )
         if not holds(mark.head):
             raise StorageError(
                 f"the ledger lacks the entry {mark.head[:12]}… that {mark.path} saw last: it was put back from a "
-                f"backup, and what was spent since is not in it; nothing is trained: {_RESTORE}"
+                f"backup, and what was spent since is not in it; nothing is trained: {RESTORE}"
             )
 
 
@@ -147,9 +147,9 @@ def _read(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise StorageError(f"{path}, which says where the ledger stood last, cannot be read; {_RESTORE}") from error
+        raise StorageError(f"{path}, which says where the ledger stood last, cannot be read; {RESTORE}") from error
     if not all(isinstance(text, str) for text in texts):
-        raise StorageError(f"{path}, which says where the ledger stood last, is damaged; {_RESTORE}")
+        raise StorageError(f"{path}, which says where the ledger stood last, is damaged; {RESTORE}")
     return dict(content)
 
 

@@ -11,12 +11,12 @@ from fedcore_clients.client_home import ClientHome
 from fedcore_clients.ledger.account import Ledger
 
 
-def open_ledger(home: Path, data: Mapping[str, Path], *, create: bool) -> Ledger:
+def open_ledger(home: Path, data: Mapping[str, Path], *, may_be_absent: bool = False) -> Ledger:
     """The ledger in a home that a client has joined in.
 
     Args:
         data: Path of each data set by its name, as far as it is new.
-        create: Begin one where there was none.
+        may_be_absent: Whether it may be begun yet; ``ledger.file.create`` begins it.
 
     Raises:
         TrustError: It is no client's home.
@@ -25,12 +25,10 @@ def open_ledger(home: Path, data: Mapping[str, Path], *, create: bool) -> Ledger
     at = ClientHome(home)
     at.settings()
     ledger = Ledger(at.ledger, lambda: datetime.now(UTC), data=data)
-    if create:
-        _check_taken_over(at)
-        ledger.file.create()
-    elif not ledger.file.exists():
+    if not ledger.file.exists():
         ledger.file.marks.check_absent(at.ledger)
         _check_taken_over(at)
+    if not (may_be_absent or ledger.file.exists()):
         raise StorageError(f"there is no ledger in {home} yet; fedcore ledger init or fedcore client start begins one")
     return ledger
 

@@ -31,11 +31,14 @@ def spend(  # noqa: PLR0917 - typer reads the options from the signature
     Example:
       fedcore ledger spend digits --home hospital-a --noise-multiplier 5 --note "histogram of ages, 2026"
     """
+    from fedcore.errors import PlanError
     from fedcore_clients.ledger.opening import open_ledger
     from fedcore_clients.ledger.terms import NANO
 
+    if not note.strip():
+        raise PlanError("--note: say what the use was; whoever reads the account later knows it from there alone")
     mechanism = _mechanism(noise_multiplier, sampling_rate, steps, epsilon, delta, unbounded=unbounded)
-    account = open_ledger(home, {}, create=False)
+    account = open_ledger(home, {})
     cost = account.spend(data_set, mechanism, note[:500])
     if mechanism is None:
         print(f"charged to {data_set} as unbounded: what was told about it has no bound any more")

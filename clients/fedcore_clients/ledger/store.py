@@ -12,7 +12,7 @@ from typing import Any
 
 from fedcore.errors import StorageError
 from fedcore_clients.ledger.entry import COLUMNS, FIRST, Entry, Kind
-from fedcore_clients.ledger.marks import Marks, check_marks
+from fedcore_clients.ledger.marks import RESTORE, Marks, check_marks
 from fedcore_clients.ledger.schema import APPLICATION, STATEMENTS, VERSION
 from fedcore_clients.policy.approvals import Clock
 
@@ -221,7 +221,7 @@ def _explained(path: Path, error: Exception) -> str:
         return f"the disk is full: {path} could not be written, and what stood there before is untouched"
     if isinstance(error, sqlite3.OperationalError | OSError) and "malformed" not in text and "no such" not in text:
         return f"the ledger {path} cannot be opened: {text}; nothing is trained before it can"
-    return f"the ledger {path} is damaged ({text}); {_NOTHING}: restore it, if it is the newest, from a backup"
+    return f"the ledger {path} is damaged ({text}); {_NOTHING}: {RESTORE}"
 
 
 def _flush_directory(path: Path) -> None:

@@ -40,15 +40,15 @@ def chain_problems(entries: Iterable[Entry]) -> Iterator[str]:
     head = FIRST
     for number, entry in enumerate(entries, start=1):
         if entry.number != number:
-            yield f"entry {entry.number}: expected number {number}, so that one is missing"
+            yield f"{_place(entry)}: expected number {number}, so that one is missing before it"
         if entry.previous != head:
-            yield f"entry {entry.number}: it does not follow the entry before it"
+            yield f"{_place(entry)}: it does not follow the entry before it"
         if entry.hash != entry.computed_hash():
-            yield f"entry {entry.number}: its content is not what was hashed when it was written"
+            yield f"{_place(entry)}: its content is not what was hashed when it was written"
         try:
             entry.parsed_mechanism()
         except ValueError as error:
-            yield f"entry {entry.number}: {error}"
+            yield f"{_place(entry)}: {error}"
         head = entry.hash
 
 
@@ -68,9 +68,15 @@ def _sum_problems(book: Book) -> Iterator[str]:
         units, slots, _ = held[entry.data_set,]
         cap = caps.get(entry.data_set, (-1, -1))
         if entry.kind is Kind.RESERVE and (units > cap[0] or slots > cap[1]):
-            yield f"entry {entry.number}: more is set aside than the budget of {entry.data_set!r} holds"
+            yield f"{_place(entry)}: more is set aside than the budget holds"
         if min(left[entry.data_set, entry.run]) < 0:
-            yield f"entry {entry.number}: run {entry.run!r} uses more than was set aside for it"
+            yield f"{_place(entry)}: the run uses more than was set aside for it"
+
+
+def _place(entry: Entry) -> str:
+    """Which entry it is: its number, and whose account it concerns."""
+    run = f", run {entry.run!r}" if entry.run else ""
+    return f"entry {entry.number} ({entry.kind}, data set {entry.data_set!r}{run})"
 
 
 def _add(sums: list[int], measures: Iterable[int], sign: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from fedcore.errors import PlanError, StorageError
 from fedcore.files import write_whole
+from fedcore.wording import counted
 
 Clock = Callable[[], datetime]
 _Entry = TypeVar("_Entry")
@@ -136,7 +137,7 @@ def _matching(reference: str, known: Iterable[str]) -> str:
         raise PlanError(f"expected 8 to 64 characters 0-9a-f of a plan's hash, found {reference!r}")
     found = sorted({digest for digest in known if digest.startswith(prefix)})
     if len(found) != 1:
-        what = "no plan" if not found else f"{len(found)} plans"
+        what = "no plan" if not found else counted(len(found), "plan")
         raise PlanError(f"{what} known here with a hash that begins with {prefix}; see: fedcore client approve")
     return found[0]
 

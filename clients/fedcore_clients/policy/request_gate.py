@@ -13,10 +13,11 @@ from typing import Protocol
 from fedcore.audit.crossing import ATTRIBUTE_MARK
 from fedcore.errors import RefusedError
 from fedcore.plan import RunPlan
+from fedcore.toml_problems import kebab
+from fedcore.wording import counted
 from fedcore_clients.policy.approvals import Approvals
 from fedcore_clients.policy.privacy_gate import check_privacy
 from fedcore_clients.policy.request_facts import RequestFacts, shown
-from fedcore_clients.policy.sections import kebab
 from fedcore_clients.policy.settings import Policy
 from fedcore_clients.policy.summary import plan_summary
 
@@ -142,7 +143,9 @@ def _check_rounds(request: RequestFacts, policy: Policy) -> None:
     if not low <= planned <= high:
         raise RefusedError("ROUNDS", f"training.rounds allows {low} to {high} rounds, and the plan has {planned}")
     if not 1 <= request.round <= planned:
-        raise RefusedError("ROUNDS", f"the plan has {planned} rounds, and the request is for round {request.round}")
+        raise RefusedError(
+            "ROUNDS", f"the plan has {counted(planned, 'round')}, and the request is for round {request.round}"
+        )
     if request.attempt < 0 or request.incarnation < 1:
         raise RefusedError("ROUNDS", "expected an attempt of 0 or more and an incarnation of 1 or more")
 

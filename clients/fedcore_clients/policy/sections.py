@@ -6,18 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from fedcore.toml_problems import kebab
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 OpenUnit = Annotated[float, Field(gt=0, lt=1, strict=True)]
 Share = Annotated[float, Field(gt=0, le=1, strict=True)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Switch = Annotated[bool, Field(strict=True)]
-DataName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
+DATA_NAME = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$"
+DataName = Annotated[str, StringConstraints(pattern=DATA_NAME)]
 TaskName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-
-
-def kebab(name: str) -> str:
-    """The key of a field as it is written in TOML."""
-    return name.replace("_", "-")
 
 
 class PolicySection(BaseModel):

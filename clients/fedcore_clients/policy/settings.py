@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedcore.errors import PlanError
-from fedcore_clients.policy.problems import explain, unknown
+from fedcore.toml_problems import explain, kebab, unknown
 from fedcore_clients.policy.sections import (
     ApprovalSection,
     CohortSection,
@@ -23,7 +23,6 @@ from fedcore_clients.policy.sections import (
     ReleaseSection,
     TasksSection,
     TrainingSection,
-    kebab,
 )
 
 SECTIONS: dict[str, type[PolicySection]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from fedcore.privacy.accounting import composed_epsilon, rounded_up
+from fedcore.wording import counted
 from fedcore_clients.policy.privacy_gate import promised
 from fedcore_clients.policy.request_facts import RequestFacts
 from fedcore_clients.policy.settings import Policy
@@ -22,7 +23,7 @@ def plan_summary(request: RequestFacts, policy: Policy) -> tuple[str, ...]:
     training = plan.training
     return (
         f"run {ascii(request.run)[:80]}: task {plan.task.name} on data set {request.data_set}, "
-        f"{plan.federation.rounds} rounds",
+        f"{counted(plan.federation.rounds, 'round')}",
         f"training: {training.optimizer}, learning rate {plan.privacy.learning_rate or training.learning_rate:g}",
         _privacy(request),
         *_leaving(request, policy),

@@ -14,13 +14,13 @@ from fedcore.plan import RunPlan
 from fedcore.privacy.linter.finding import Finding, Rule, Subject
 from fedcore.privacy.linter.layers import LAYER_RULES
 from fedcore.privacy.linter.measured import MEASURED_RULES
-from fedcore.privacy.linter.settings import SETTING_RULES
+from fedcore.privacy.linter.settings import DROWNED, SETTING_RULES
 from fedcore.privacy.linter.source import SOURCE_RULES
 
 RULES: tuple[Rule, ...] = (*LAYER_RULES, *SOURCE_RULES, *SETTING_RULES, *MEASURED_RULES)
 _FOR_RECORDS = frozenset(rule.id for rule in (*LAYER_RULES, *SOURCE_RULES)) | {"remembers-rows", "record-isolation"}
 
-__all__ = ["RULES", "Finding", "Rule", "Subject", "lint", "lint_model", "refuse", "warnings_of"]
+__all__ = ["DROWNED", "RULES", "Finding", "Rule", "Subject", "lint", "lint_model", "refuse", "warnings_of"]
 
 
 def lint(subject: Subject) -> tuple[Finding, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fedcore.privacy.central import CentralPrivacy
 from fedcore.privacy.linter.finding import Rule, Subject
 from fedcore.privacy.plan import NoiseKind, PrivacyPlan, Relation
+from fedcore.wording import counted
 
 _SMALLEST_NOISE = 1e-3
 _NEAR = 0.1
@@ -98,7 +100,25 @@ def _own_transform(subject: Subject) -> Iterator[str]:
     yield from (f"federation.transforms: {name}" for name in subject.plan.federation.transforms)
 
 
+def _drowned(subject: Subject) -> Iterator[str]:
+    if isinstance(subject.privacy, CentralPrivacy) and subject.model is not None:
+        learned = sum(each.numel() for each in subject.model.parameters() if each.requires_grad)
+        if told := subject.privacy.drowned(learned):
+            yield f"{told}, for {counted(learned, 'parameter')}"
+
+
+DROWNED = Rule(
+    id="drowned-in-noise",
+    severity="warn",
+    why="the model would learn next to nothing, for under unit client the noise does not shrink with a client's rows",
+    fix="ask many more clients, take a smaller model or a larger epsilon; for few clients take unit record, whose "
+    "noise is added where the rows are",
+    find=_drowned,
+)
+"""The one warning that a run is not worth its time, which is therefore told in full wherever a plan is looked at."""
+
 SETTING_RULES = (
+    DROWNED,
     Rule(
         id="no-noise",
         severity="refuse",

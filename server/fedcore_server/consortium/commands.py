@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedcore.wording import counted
+
 if TYPE_CHECKING:
     from fedcore.trust.invitation import JoinResponse
 
@@ -102,7 +104,7 @@ def admit(
     if not yes:
         _ask_about(answer)
     roster = admit_client(home, answer)
-    print(f"admitted {answer.client}; roster version {roster.version} has {_counted(len(roster.members))}")
+    print(f"admitted {answer.client}; roster version {roster.version} has {counted(len(roster.members), 'member')}")
 
 
 @consortium.command()
@@ -120,7 +122,7 @@ def remove(client: Client, home: Home = _DEFAULT_HOME) -> None:
     before = ConsortiumHome.open(home).roster().version
     roster = remove_client(home, client)
     what = "removed" if roster.version != before else "withdrew the invitation of"
-    print(f"{what} {client}; roster version {roster.version} has {_counted(len(roster.members))}")
+    print(f"{what} {client}; roster version {roster.version} has {counted(len(roster.members), 'member')}")
 
 
 @consortium.command()
@@ -168,7 +170,3 @@ def _ask_about(answer: JoinResponse) -> None:
 
 def _at(home: Path) -> str:
     return "" if home == _DEFAULT_HOME else f" --home {home}"
-
-
-def _counted(members: int) -> str:
-    return f"{members} member{'' if members == 1 else 's'}"

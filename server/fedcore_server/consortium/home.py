@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,12 +73,7 @@ class ConsortiumHome:
                 f"{self.path} holds no consortium: expected a consortium.toml in it; name another --home, or make one "
                 f"with: fedcore consortium init --name NAME --server HOST:PORT --home {self.path}"
             )
-        content = read_bounded(self.settings_file, what="the file", max_bytes=_MAX_BYTES)
-        try:
-            table = tomllib.loads(content.decode())
-        except ValueError as error:  # no TOML, or no UTF-8
-            raise TrustError(f"{self.settings_file} is no TOML: {error}") from error
-        document = Document(table, what=str(self.settings_file), keys=("name", "address"))
+        document = Document.of_settings(self.settings_file, keys=("name", "address"))
         return ConsortiumSettings(name=document.text("name"), address=document.text("address"))
 
     def coordinator(self) -> Identity:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.trust.fingerprint import words
+from fedcore.wording import counted
 from fedcore_server.consortium.certificates import load_certificate
 from fedcore_server.consortium.home import ConsortiumHome
 
@@ -104,4 +105,4 @@ def _until(moment: datetime, now: datetime, advice: str, *, days_ahead: int = 0)
     day, left = moment.astimezone(UTC).date(), math.ceil((moment - now) / timedelta(days=1))
     if moment <= now:
         return f"expired on {day}; {advice}"
-    return f"until {day} ({left} day{'' if left == 1 else 's'} left)" + (f"; {advice}" if left <= days_ahead else "")
+    return f"until {day} ({counted(left, 'day')} left)" + (f"; {advice}" if left <= days_ahead else "")

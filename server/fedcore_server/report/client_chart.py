@@ -9,6 +9,7 @@ from statistics import median
 
 from markupsafe import Markup
 
+from fedcore.wording import counted
 from fedcore_server.report.quantities import Quantity
 from fedcore_server.report.scales import Axis, Scale, value_axis
 from fedcore_server.report.svg import (
@@ -22,7 +23,6 @@ from fedcore_server.report.svg import (
     text_width,
     title,
 )
-from fedcore_server.report.wording import counted
 
 MOST_ROWS = 16
 _TOP, _ROW, _FOOT = 26.0, 23.0, 24.0

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from fedcore.wording import counted
 from fedcore_server.report.client_chart import ClientChart, ClientValue
 from fedcore_server.report.figures import Figure, Table
 from fedcore_server.report.heat_map import HeatMap
@@ -13,7 +14,7 @@ from fedcore_server.report.participation_chart import ParticipationChart
 from fedcore_server.report.quantities import Quantity
 from fedcore_server.report.run_record import RunRecord, Split
 from fedcore_server.report.scales import thinned
-from fedcore_server.report.wording import counted, listed
+from fedcore_server.report.wording import listed
 
 _MOST_ROWS, _MOST_COLUMNS, _MOST_PARTICIPANTS = 60, 24, 20
 

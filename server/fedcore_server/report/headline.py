@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from fedcore.wording import counted
 from fedcore_server.report.groups import shown_rates, worst_group
-from fedcore_server.report.privacy import is_private, unit_words
+from fedcore_server.report.privacy import is_private, is_refuted, unit_words
 from fedcore_server.report.quantities import EPSILON, Quantity
 from fedcore_server.report.run_record import RunRecord
 from fedcore_server.report.wording import (
     capitalised,
-    counted,
     delta_text,
     interval_text,
     listed,
@@ -129,7 +129,8 @@ def _privacy(record: RunRecord) -> Card:
     epsilon, delta = record.summary.get("epsilon"), delta_text(record.summary.get("delta"))
     if epsilon is None or record.privacy.get("valid") is False:
         nominal = "" if epsilon is None else f" The nominal ε is {EPSILON.text(epsilon)} at δ = {delta}."
-        return Card(label="Privacy", value="void", detail=f"The guarantee does not hold; see the warnings.{nominal}")
+        value = "VIOLATED" if is_refuted(record) else "void"
+        return Card(label="Privacy", value=value, detail=f"The guarantee does not hold; see the warnings.{nominal}")
     relation = record.privacy.get("neighbouring_relation")
     name = relation.get("name") if isinstance(relation, dict) else relation
     told = f"Per {unit_words(record)}, δ = {delta}" + (f", {name} relation" if name else "")
@@ -147,7 +148,7 @@ def _verdict(record: RunRecord) -> Card:
 def _size(record: RunRecord) -> Card:
     summary, rejected = record.summary, len(record.rejected)
     rounds, clients = int(summary.get("rounds") or 0), int(summary.get("clients") or 0)
-    rows = f"{summary['examples']:,} rows. " if summary.get("examples") is not None else ""
+    rows = f"{counted(summary['examples'], 'row')}. " if summary.get("examples") is not None else ""
     replies = f"{counted(rejected, 'reply', 'replies')} rejected." if rejected else "Every reply counted."
     return Card(
         label="Rounds × clients", value=f"{rounds:,} × {clients:,}", detail=rows + (replies if record.rounds else "")

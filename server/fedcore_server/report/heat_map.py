@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from fedcore.wording import counted
 from fedcore_server.report.svg import WIDTH, element, picture, shortened, text, text_width, title
-from fedcore_server.report.wording import counted
 
 MOST_COUNTED = 24  # rows up to which counts and every name are written
 _TOP, _TOTAL, _GAP = 24.0, 46.0, 8.0

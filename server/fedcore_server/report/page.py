@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from fedcore.files import write_whole
+from fedcore.wording import counted
 from fedcore_server.report.clients import client_figures
 from fedcore_server.report.groups import group_parts
 from fedcore_server.report.headline import cards, warnings
@@ -18,7 +19,7 @@ from fedcore_server.report.learning import learning_figures
 from fedcore_server.report.privacy import is_private, privacy_figures, statement, terms
 from fedcore_server.report.run_files import read_run
 from fedcore_server.report.run_record import RunRecord
-from fedcore_server.report.wording import capitalised, counted
+from fedcore_server.report.wording import capitalised
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

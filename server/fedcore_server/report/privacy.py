@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fedcore.wording import counted
 from fedcore_server.report.figures import Figure, Table, drawn_rounds
 from fedcore_server.report.line_chart import Curve, LineChart
 from fedcore_server.report.quantities import EPSILON, Quantity, significant
@@ -26,6 +27,11 @@ class Entry:
 def is_private(record: RunRecord) -> bool:
     """Tell whether the run claims anything."""
     return bool(record.privacy) or record.summary.get("epsilon") is not None
+
+
+def is_refuted(record: RunRecord) -> bool:
+    """Tell whether an audit refuted what the run claims."""
+    return record.summary.get("privacy_audit") == "VIOLATED"
 
 
 def unit_words(record: RunRecord) -> str:
@@ -65,7 +71,7 @@ def _person(person: Any) -> dict[str, Any]:
     """ε of a person with several records, where a cap is declared."""
     if not isinstance(person, Mapping) or not person.get("max_records"):
         return {}
-    return {f"ε of a person with up to {person['max_records']} records": EPSILON.text(person.get("epsilon"))}
+    return {f"ε of a person with up to {counted(person['max_records'], 'record')}": EPSILON.text(person.get("epsilon"))}
 
 
 def _share(group: Any, name: str) -> str | None:
@@ -81,18 +87,21 @@ def statement(content: Mapping[str, Any]) -> tuple[Entry, ...]:
 def _spending(record: RunRecord, rounds: Sequence[Round], note: str) -> Figure:
     unit, delta = unit_words(record), delta_text(record.summary.get("delta"))
     void = record.privacy.get("valid") is False
+    title = "Nominal ε" if void else "ε spent"
     said = f"{EPSILON.text(rounds[-1].epsilon)} per {unit} after round {rounds[-1].number}, at δ = {delta}."
-    said = f"The guarantee is void; with secure noise it would be {said}" if void else said
+    if void:
+        why = "The guarantee is void; with secure noise it would be"
+        said = f"{'An audit refuted the claim of' if is_refuted(record) else why} {said}"
     chart = LineChart(
         curves=[Curve(name="ε", points=[(float(one.number), one.epsilon) for one in rounds])],
         quantity=EPSILON,
         zero=True,
         reference=_target(record.plan),
-        says=f"ε spent, over the rounds. {said}",
+        says=f"{title}, over the rounds. {said}",
     )
     rows = [[str(one.number), EPSILON.text(one.epsilon, exact=True)] for one in rounds]
     return Figure(
-        title="Nominal ε" if void else "ε spent",
+        title=title,
         sentence=said,
         picture=chart.draw(),
         table=Table(columns=["round", f"ε per {unit}"], rows=rows),

@@ -50,11 +50,6 @@ def count_text(count: float | None) -> str:
     return NOT_DEFINED if count is None else f"{round(count):,}"
 
 
-def counted(count: int, singular: str, plural: str | None = None) -> str:
-    """Write ``1 client`` or ``2 clients``."""
-    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
-
-
 def delta_text(delta: float | None) -> str:
     """Write a small probability as people do: ``1e-5``."""
     return NOT_DEFINED if delta is None else plain_exponent(f"{delta:g}")

@@ -117,6 +117,7 @@ def build_results(
             trials=plan.privacy.trials,
             warnings=privacy_warnings,
             contact=plan.privacy.contact,
+            split_is_told=split is not None,
         )
         if privacy
         else None
@@ -134,6 +135,7 @@ def build_results(
         "epsilon": statement["epsilon"] if statement else None,
         "delta": statement["delta"] if statement else None,
         "unit": privacy.unit.value if privacy else None,
+        "privacy_audit": None,  # until fedcore audit privacy refutes the claim
         "audit_verdict": _verdict(outcome.bias),
         "withheld": withheld,
         "worst_gap": _worst_gap(outcome.bias),

@@ -193,6 +193,11 @@ def _plain_name(task: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in word).strip("-") or "run"
 
 
+def is_deployed(directory: Path) -> bool:
+    """Whether a run's directory is that of a deployment, and no simulation's."""
+    return (directory / _STATUS).is_file()
+
+
 def _write_status(directory: Path, status: RunStatus) -> None:
     write_whole(directory / _STATUS, json.dumps(asdict(status), indent=1) + "\n")
 

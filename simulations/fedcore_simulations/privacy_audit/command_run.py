@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fedcore.errors import PlanError
-from fedcore.files import write_whole
-from fedcore.plan import RunPlan, read_toml
+from fedcore.plan import RunPlan
 from fedcore.privacy.accounting import rounded_up
 from fedcore.tasks.registry import load_task
+from fedcore.wording import counted
 from fedcore_clients.local_model import Client
 from fedcore_simulations.options import plan_from_options
 from fedcore_simulations.preparation import Preparation, prepare
@@ -23,6 +23,7 @@ from fedcore_simulations.privacy_audit.audit import PrivacyAudit, Subject, audit
 from fedcore_simulations.privacy_audit.client_level import ClientLevelSubject
 from fedcore_simulations.privacy_audit.membership import AttackRates, attack
 from fedcore_simulations.privacy_audit.record_level import RecordLevelSubject
+from fedcore_simulations.privacy_audit.run_marking import is_run, keep
 
 _VIOLATED = 1
 
@@ -32,14 +33,13 @@ def audit_command(
 ) -> int:
     """Audit, show, and mark a run that is refuted; return the exit code."""
     console = Console(stderr=True, highlight=False)
+    run = Path(subject) if is_run(subject) else None
     console.print("preparing: data, partition, checks, privacy accounting …", style="dim")
-    plan = (
-        RunPlan.from_mapping(read_toml(Path(subject) / "plan.toml"))
-        if _is_run(subject)
-        else plan_from_options(subject, {}, [])
-    )
-    if _is_run(subject):
-        plan = plan.updated(federation={"rounds": _charged(Path(subject), plan)})
+    if run is None:
+        plan = plan_from_options(subject, {}, [])
+    else:
+        plan = RunPlan.from_toml(run / "plan.toml")
+        plan = plan.updated(federation={"rounds": _charged(run, plan)})
     if plan.privacy.unit == "none":
         raise PlanError("privacy.unit: the plan promises nothing, so that there is nothing to audit")
     ready = prepare(load_task(plan), plan)
@@ -54,18 +54,13 @@ def audit_command(
             else {}
         )
     told = found.to_json() | {"attack": {name: _plain(each) for name, each in rates.items()}}
-    if _is_run(subject):
-        _keep(Path(subject), told, violated=found.violated)
+    if run is not None:
+        keep(run, told, violated=found.violated)
     if as_json:
         print(json.dumps(told, indent=2, ensure_ascii=False))
     else:
         _show(Console(highlight=False), found, rates)
     return _VIOLATED if found.violated else 0
-
-
-def _is_run(subject: str) -> bool:
-    """Whether the subject is a run directory and not a plan."""
-    return (Path(subject) / "plan.toml").is_file()
 
 
 def _charged(directory: Path, plan: RunPlan) -> int:
@@ -95,20 +90,6 @@ def _plain(rates: AttackRates) -> dict[str, Any]:
     return {"rows": rates.rows, "true_positive_rate_at_false_positive_rate": shares, "auc": rates.area}
 
 
-def _keep(directory: Path, told: Mapping[str, Any], *, violated: bool) -> None:
-    """Write ``privacy-audit.json``, and take the claim back where it is refuted."""
-    write_whole(directory / "privacy-audit.json", json.dumps(told, indent=2, ensure_ascii=False) + "\n")
-    statement_file = directory / "privacy.json"
-    if not (violated and statement_file.is_file()):
-        return
-    statement = json.loads(statement_file.read_text(encoding="utf-8"))
-    words = "privacy: VIOLATED: an audit refuted the stated ε; see privacy-audit.json"
-    statement["valid"] = False
-    statement["verification"] = {**statement["verification"], "audit": words}
-    statement["known_deviations"] = [words, *statement["known_deviations"]]
-    write_whole(statement_file, json.dumps(statement, indent=2, ensure_ascii=False) + "\n")
-
-
 def _show(console: Console, found: PrivacyAudit, rates: Mapping[str, AttackRates]) -> None:
     told = found.to_json()
     proven = "∞: there is no noise" if told["proven_epsilon"] is None else f"{rounded_up(found.proven):.2f}"
@@ -133,6 +114,5 @@ def _show(console: Console, found: PrivacyAudit, rates: Mapping[str, AttackRates
     if found.violated:
         console.print("privacy: VIOLATED. The stated ε is refuted; do not rely on it.", style="bold red")
     else:
-        console.print(
-            f"privacy: not refuted ({len(found.probes)} probes passed). A test that finds nothing is no proof."
-        )
+        probes = counted(len(found.probes), "probe")
+        console.print(f"privacy: not refuted ({probes} passed). A test that finds nothing is no proof.")

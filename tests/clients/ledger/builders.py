@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +53,17 @@ def build_asked(round: int = 1, **changes: Any) -> Asked:
 def train(ledger: Ledger, asked: Asked) -> None:
     ledger.reserve(asked)
     ledger.charge(asked)
+
+
+def without_rules(ledger: Ledger, *statements: str) -> None:
+    """Change the file behind the back of its rules, and put them back."""
+    connection = sqlite3.connect(ledger.file.path)
+    kept = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+    for name, _ in kept:
+        connection.execute(f"DROP TRIGGER {name}")
+    for statement in statements:
+        connection.execute(statement)
+    for _, sql in kept:
+        connection.execute(sql)
+    connection.commit()
+    connection.close()

@@ -12,7 +12,7 @@ from fedcore.errors import FedcoreError, PlanError, PrivacyError, StorageError, 
 from fedcore_clients.ledger.account import Ledger
 from fedcore_clients.ledger.entry import FIRST
 from fedcore_clients.ledger.marks import beside
-from tests.clients.ledger.builders import build_asked, train
+from tests.clients.ledger.builders import build_asked, train, without_rules
 from tests.clients.policy.builders import Clock
 from tests.clients.site import Site
 
@@ -81,6 +81,33 @@ def test_what_makes_no_budget_is_told(home, arguments, error, told):
     with pytest.raises(error, match=told):
         run("init", home, "wards", *arguments)
     assert not home.ledger.exists() or Ledger(home.ledger, Clock()).budgets() == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "told"),
+    [
+        ("wards", ("--epsilon", -1), "0 < ε"),
+        ("wards", ("--epsilon", 0), "0 < ε"),
+        ("wards", ("--epsilon", "nan"), "0 < ε"),
+        ("wards", ("--epsilon", "inf"), "0 < ε"),
+        ("wards", ("--epsilon", 8, "--delta", 2), "0 < δ < 1"),
+        ("wards", ("--epsilon", 8, "--delta", 0), "0 < δ < 1"),
+        ("wards", ("--epsilon", 8, "--data", "/nonexist"), "--data: there is nothing at /nonexist"),
+        ("", ("--epsilon", 8), "DATA_SET: expected letters"),
+        ("a b", ("--epsilon", 8), "DATA_SET: expected letters"),
+    ],
+)
+def test_before_all_is_known_to_be_right_init_writes_nothing(home, name, arguments, told):
+    before = sorted(home.path.iterdir())
+    with pytest.raises(FedcoreError, match=told):
+        run("init", home, name, *arguments)
+    assert sorted(home.path.iterdir()) == before
+
+
+def test_a_budget_that_was_begun_is_superseded_by_what_its_mode_counts(home, ledger):
+    """ε = 0.5 would buy nothing in the default mode, and something in the budget's own."""
+    train(ledger, build_asked(1))
+    assert printed("init", home, "wards", "--epsilon", 0.5, "--supersede", "--json")["wards"]["mode"] == "unit"
 
 
 def test_a_mark_is_kept_beside_the_data_that_init_is_told_of(home, tmp_path):
@@ -166,6 +193,35 @@ def test_a_ledger_is_verified(home, ledger):
     found = run("verify", home)
     assert found.exit_code == 1
     assert "within_reservation: absent or changed" in found.stdout
+
+
+def test_a_damaged_ledger_is_told_by_entry_and_data_set_and_no_figures_are_shown(home, ledger):
+    train(ledger, build_asked(1))
+    without_rules(ledger, "UPDATE entry SET units = 0 WHERE kind = 'charge'")
+    for arguments in (("show",), ("show", "--json"), ("verify",)):
+        found = run(arguments[0], home, *arguments[1:])
+        assert found.exit_code == 1
+        told = found.stdout if arguments[0] == "verify" else found.stderr
+        assert "is damaged or was changed (1 problem)" in told
+        assert "entry 3 (charge, data set 'wards', run 'run@coordinator'): its content is not what was hashed" in told
+        assert "put the newest ledger back" in told
+        assert "When the account is lost" in told
+        if arguments[0] == "show":
+            assert found.stdout == ""
+
+
+def test_an_entry_of_an_unknown_kind_is_named(home, ledger):
+    train(ledger, build_asked(1))
+    without_rules(ledger, "UPDATE entry SET kind = 'gift' WHERE kind = 'charge'")
+    with pytest.raises(StorageError, match="entry 3 is of the unknown kind 'gift'"):
+        run("verify", home)
+
+
+@pytest.mark.parametrize("note", ["", "  "])
+def test_a_use_without_a_word_about_it_is_refused(home, ledger, note):
+    with pytest.raises(PlanError, match="--note: say what the use was"):
+        run("spend", home, "wards", "--noise-multiplier", 2, "--note", note)
+    assert ledger.uses() == []
 
 
 @pytest.mark.parametrize("command", ["show", "export", "recover", "verify"])

@@ -18,7 +18,7 @@ from fedcore_clients.ledger.entry import Kind
 from fedcore_clients.ledger.marks import beside
 from fedcore_clients.ledger.terms import NANO
 from fedcore_clients.ledger.verification import check, problems_of
-from tests.clients.ledger.builders import WARDS, build_asked, build_ledger, train
+from tests.clients.ledger.builders import WARDS, build_asked, build_ledger, train, without_rules
 from tests.clients.policy.builders import Clock
 
 
@@ -233,19 +233,6 @@ def test_another_database_is_no_ledger(ledger):
     connection.close()
     with pytest.raises(StorageError, match="is no ledger of fedcore"):
         train(reopened(ledger), build_asked(2))
-
-
-def without_rules(ledger, *statements):
-    connection = sqlite3.connect(ledger.file.path)
-    kept = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
-    for name, _ in kept:
-        connection.execute(f"DROP TRIGGER {name}")
-    for statement in statements:
-        connection.execute(statement)
-    for _, sql in kept:
-        connection.execute(sql)
-    connection.commit()
-    connection.close()
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,19 @@
-"""Problems of a policy file in words: where, what was expected, what was found."""
+"""Problems of a plan or a policy in words: where, what was expected, what was found."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
 _WORDS = {"Input should be": "expected", "Field required": "missing"}
+
+
+def kebab(name: str) -> str:
+    """The key of a field as it is written in TOML."""
+    return name.replace("_", "-")
 
 
 def explain(section: str, model: type[BaseModel], problem: Any) -> str:
@@ -33,9 +38,14 @@ def explain(section: str, model: type[BaseModel], problem: Any) -> str:
 def unknown(name: str, known: Iterable[str], what: str) -> str:
     """Say that a name is unknown, and which known one is near."""
     listed = list(known)
-    near = difflib.get_close_matches(name.replace("_", "-"), listed, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(listed)}"
+    near = nearest(name, listed)
+    hint = f"known are {', '.join(listed)}" if near is None else f"did you mean {near!r}?"
     return f"unknown {what}: {name!r}; {hint}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a misspelt one was meant to be; ``None`` where none is like it."""
+    return next(iter(difflib.get_close_matches(kebab(name), list(known), n=1, cutoff=0.5)), None)
 
 
 def _place(section: str, keys: Sequence[str | int]) -> str:
@@ -45,10 +55,17 @@ def _place(section: str, keys: Sequence[str | int]) -> str:
 def _nested(section: str, model: type[BaseModel], keys: Sequence[str | int]) -> tuple[str, type[BaseModel]]:
     """The table that the last of `keys` opens: its name and its model."""
     for key in keys:
-        field = model.model_fields[str(key).replace("-", "_")].annotation
-        if isinstance(field, type) and issubclass(field, BaseModel):
-            section, model = f"{section}.{key}", field
+        if isinstance(key, str):
+            inside = _model_in(model.model_fields[key.replace("-", "_")].annotation)
+            section, model = (f"{section}.{key}", inside) if inside is not None else (section, model)
     return section, model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The table that a key holds, or the tables of which it holds several."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for each in get_args(annotation) if (found := _model_in(each)) is not None), None)
 
 
 def _keys(model: type[BaseModel]) -> list[str]:

@@ -1,0 +1,22 @@
+"""How budgets are printed."""
+
+from __future__ import annotations
+
+import json
+
+from rich.console import Console
+
+from fedcore_clients.ledger.account import Ledger
+from fedcore_clients.ledger.statement import VALID, budget_table, statements_of
+
+
+def print_budgets(account: Ledger, *, as_json: bool) -> None:
+    """Print what is spent, reserved and left of each budget."""
+    found = {each.data_set: each.to_fields() for each in statements_of(account)}
+    if as_json:
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+    elif not found:
+        print("no data set has a budget yet")
+    else:
+        Console(highlight=False).print(budget_table(found))
+        print(f"ε spent: {VALID}")

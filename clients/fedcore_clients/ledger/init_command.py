@@ -1,0 +1,119 @@
+"""The subcommand ``fedcore ledger init``. Imports nothing heavy: help must be instant."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from fedcore_clients.ledger.account import Ledger
+    from fedcore_clients.ledger.terms import Terms
+
+
+def init(  # noqa: PLR0917 - typer reads the options from the signature
+    data_set: Annotated[str, typer.Argument(metavar="DATA_SET", help="Its name, as policy and plans have it.")],
+    home: Annotated[Path, typer.Option(help="The client's directory, from fedcore client join.")],
+    epsilon: Annotated[float, typer.Option(help="ε of all that is ever told about one record.")],
+    delta: Annotated[float, typer.Option(help="δ at which it holds; well below one over the number of rows.")] = 1e-5,
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="How uses are added up: rdp (plans of any noise), unit (tightest; steps of the reference mechanism "
+            "that --sampling-rate and --noise-multiplier give), gdp (no sampling), grants (whole runs)."
+        ),
+    ] = "rdp",
+    relation: Annotated[str, typer.Option(help="zero-out (the number of rows is public) or add-remove.")] = "zero-out",
+    sampling_rate: Annotated[float | None, typer.Option(help="Mode unit: largest rate a plan may ask for.")] = None,
+    noise_multiplier: Annotated[float | None, typer.Option(help="Mode unit: least noise a plan may ask for.")] = None,
+    grants: Annotated[
+        int | None, typer.Option(min=1, help="Mode grants: shares of δ, one a run; 10 if absent.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Where the data set lies, to keep a mark beside it.")] = None,
+    supersede: Annotated[bool, typer.Option("--supersede", help="Give a budget that is there another ε or δ.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+) -> None:
+    """Give a data set a budget of your own; without it the client takes the policy's, in mode rdp.
+
+    The mode is fixed once something was spent: what was spent is known in its units alone.
+
+    Example:
+      fedcore ledger init digits --home hospital-a --epsilon 8
+      fedcore ledger init digits --home hospital-a --epsilon 8 --mode unit --sampling-rate 0.1 --noise-multiplier 1
+    """
+    from fedcore_clients.ledger.display import print_budgets
+    from fedcore_clients.ledger.opening import open_ledger
+    from fedcore_clients.ledger.terms import RELATIONS, Mode, agree
+
+    _check_place(data_set, data)
+    chosen_mode, chosen_relation = _one_of(Mode, mode, "--mode"), _one_of(RELATIONS, relation, "--relation")
+    account = open_ledger(home, {} if data is None else {data_set: data}, may_be_absent=True)
+    fixed = _fixed_terms(account, data_set, supersede=supersede) if account.file.exists() else None
+    terms = (
+        fixed.changed(epsilon, delta)
+        if fixed is not None
+        else agree(
+            epsilon=epsilon,
+            delta=delta,
+            mode=chosen_mode,
+            relation=chosen_relation,
+            sampling_rate=sampling_rate,
+            noise_multiplier=noise_multiplier,
+            grants=grants,
+        )
+    )
+    account.file.create()  # nothing was written before all was known to be right
+    account.set_budget(data_set, terms, maker="owner")
+    print_budgets(account, as_json=as_json)
+    if terms.mode is Mode.RDP and epsilon < 2.0 and not as_json:
+        print(
+            "warning: below ε = 2 mode rdp buys far less than the noise would allow, with sampling next to nothing; "
+            "if you know the sampling rate and the noise of the plans to come, mode unit buys all of it",
+            file=sys.stderr,
+        )
+
+
+def _check_place(data_set: str, data: Path | None) -> None:
+    """Refuse a name that no plan could use, and a place where no data lies."""
+    import re
+
+    from fedcore.errors import DataError, PlanError
+    from fedcore_clients.policy.sections import DATA_NAME
+
+    if not re.fullmatch(DATA_NAME, data_set):
+        raise PlanError(
+            f"DATA_SET: expected letters, digits and . _ : - as in the policy's data.allowed, found {data_set!r}"
+        )
+    if data is not None and not data.exists():
+        raise DataError(f"--data: there is nothing at {data}, beside which the account's mark is to be laid")
+
+
+def _fixed_terms(account: Ledger, data_set: str, *, supersede: bool) -> Terms | None:
+    """The terms of a budget that something was spent of; ``None`` where all can still be chosen.
+
+    Raises:
+        PrivacyError: There is a budget, and it was not said that another is wanted.
+    """
+    from fedcore.errors import PrivacyError
+
+    known = account.budgets().get(data_set)
+    if known is None:
+        return None
+    if not supersede:
+        raise PrivacyError(
+            f"data set {data_set!r} has a budget: ε = {known.terms.epsilon:g} at δ = {known.terms.delta:g}, mode "
+            f"{known.terms.mode}; to give it another ε or δ, knowing what it means, add --supersede"
+        )
+    return known.terms if account.is_begun(data_set) else None
+
+
+def _one_of(known: Iterable[Any], text: str, option: str) -> Any:
+    from fedcore.errors import PlanError
+
+    by_name = {str(each): each for each in known}
+    if text not in by_name:
+        raise PlanError(f"{option}: expected one of {', '.join(by_name)}, found {text!r}")
+    return by_name[text]

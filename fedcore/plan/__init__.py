@@ -1,0 +1,34 @@
+"""The whole run as one frozen, hashable value, read from TOML.
+
+Every section is a class whose fields are the plan's keys in kebab-case; `docs/plan-reference.md` is checked
+against them.
+"""
+
+from __future__ import annotations
+
+from fedcore.plan.reading import merge, read_toml
+from fedcore.plan.run_plan import RunPlan
+from fedcore.plan.sections import (
+    AuditSection,
+    EngineSection,
+    FederationSection,
+    LimitSection,
+    MitigationSection,
+    PrivacySection,
+    TaskSection,
+    TrainingSection,
+)
+
+__all__ = [
+    "AuditSection",
+    "EngineSection",
+    "FederationSection",
+    "LimitSection",
+    "MitigationSection",
+    "PrivacySection",
+    "RunPlan",
+    "TaskSection",
+    "TrainingSection",
+    "merge",
+    "read_toml",
+]

@@ -1,0 +1,134 @@
+"""What is wrong between keys of a plan that are each right by themselves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+
+from fedcore.errors import PlanError
+from fedcore.plan.sections import (
+    AuditSection,
+    FederationSection,
+    LimitSection,
+    MitigationSection,
+    PrivacySection,
+    Section,
+    TrainingSection,
+)
+from fedcore.toml_problems import unknown
+
+_PARTITION = re.compile(r"iid|dirichlet:(?=[\d.]*[1-9])\d*\.?\d+(e-?\d+)?|shards:[1-9]\d*|by:.+|sizes:lognormal")
+
+
+def contradictions(sections: Mapping[str, Section]) -> Iterator[str]:
+    """Every contradiction, in a sentence; sections that could not be read are left out."""
+    names = ("federation", "training", "privacy", "audit", "mitigation")
+    federation, training, privacy, audit, mitigation = (sections.get(name) for name in names)
+    if isinstance(training, TrainingSection):
+        yield from _training_contradictions(training)
+    if isinstance(federation, FederationSection):
+        yield from _federation_contradictions(federation)
+    if isinstance(privacy, PrivacySection):
+        yield from _privacy_contradictions(privacy)
+        if isinstance(federation, FederationSection):
+            yield from _privacy_and_federation_contradictions(privacy, federation)
+    if isinstance(audit, AuditSection):
+        yield from _audit_contradictions(audit)
+        if isinstance(mitigation, MitigationSection):
+            yield from _mitigation_contradictions(mitigation, audit)
+    if isinstance(mitigation, MitigationSection) and isinstance(privacy, PrivacySection):
+        yield from _mitigation_and_privacy_contradictions(mitigation, privacy)
+
+
+def _privacy_and_federation_contradictions(privacy: PrivacySection, federation: FederationSection) -> Iterator[str]:
+    if privacy.unit == "record" and privacy.relation == "add-remove" and federation.weighting == "examples":
+        yield "federation.weighting: examples cannot be used with relation add-remove, where their number is secret"
+    if privacy.unit == "client" and federation.weighting == "examples":
+        yield "federation.weighting: under unit client all weigh the same, or a client could choose its own weight"
+    redrawn = privacy.relation == "add-remove" and federation.cohort_size is not None
+    if privacy.unit == "client" and privacy.participation == "visible" and redrawn:
+        yield (
+            "privacy.relation: with one client more, add-remove would draw another cohort, which moves the sum by more "
+            "than a client; ask all clients, or take zero-out"
+        )
+    if privacy.participation == "secret" and federation.quorum > 1:
+        yield "federation.quorum: a round that fails for want of clients would tell how many were asked; leave it out"
+    if privacy.participation == "secret" and (privacy.unit != "client" or federation.cohort_sampling != "poisson"):
+        yield (
+            "privacy.participation: secret amplifies a Poisson cohort under unit client; set cohort-sampling and "
+            "cohort-size in federation, or leave it out"
+        )
+
+
+def _federation_contradictions(federation: FederationSection) -> Iterator[str]:
+    if not _PARTITION.fullmatch(federation.partition):
+        yield (
+            "federation.partition: expected iid, dirichlet:A with A > 0, shards:K, by:COLUMN or sizes:lognormal, "
+            f"found {federation.partition!r}"
+        )
+    if (federation.cohort_size or 0) > federation.clients:
+        yield f"federation.cohort-size: expected at most clients = {federation.clients}, found {federation.cohort_size}"
+    if federation.quorum > (federation.cohort_size or federation.clients):
+        yield f"federation.quorum: expected at most the cohort, found {federation.quorum}"
+    if federation.cohort_sampling == "poisson" and federation.cohort_size is None:
+        yield "federation.cohort-sampling: poisson needs cohort-size, the expected number of clients"
+
+
+def _privacy_contradictions(privacy: PrivacySection) -> Iterator[str]:
+    if privacy.unit == "none":
+        return
+    if (privacy.epsilon is None) == (privacy.noise_multiplier is None):
+        yield "privacy: expected exactly one of epsilon (a target) and noise-multiplier"
+    if privacy.unit == "record" and privacy.relation == "add-remove" and privacy.nominal_batch is None:
+        yield (
+            "privacy.nominal-batch: needed with relation add-remove, where the number of records is secret and "
+            "nothing may be derived from it"
+        )
+
+
+def _training_contradictions(training: TrainingSection) -> Iterator[str]:
+    if "lr" in training.optimizer_options:
+        yield "training.optimizer-options: lr is set by learning-rate; remove it here"
+
+
+def _audit_contradictions(audit: AuditSection) -> Iterator[str]:
+    yield from (problem for limit in audit.limits for problem in _limit_problems(limit))
+    bins = Fraction(str(audit.threshold)) * audit.score_bins
+    if bins.denominator != 1:
+        yield (
+            f"audit.threshold: expected a multiple of 1/{audit.score_bins} (an edge of score-bins), "
+            f"found {audit.threshold}"
+        )
+    if audit.limits and not audit.sensitive:
+        yield "audit.limits: there are limits, and no attribute in audit.sensitive that they could hold for"
+
+
+def _mitigation_contradictions(mitigation: MitigationSection, audit: AuditSection) -> Iterator[str]:
+    from fedcore.audit.rates import METRICS
+
+    if mitigation.method in {"none", "agnostic", "q-fedavg"}:
+        return
+    if not mitigation.attribute and len(audit.sensitive) != 1:
+        yield f"mitigation.attribute: {mitigation.method} needs one; audit.sensitive has {len(audit.sensitive)}"
+    if mitigation.attribute and mitigation.attribute not in audit.sensitive:
+        yield f"mitigation.attribute: {mitigation.attribute!r} is not audited; add it to audit.sensitive"
+    if mitigation.metric not in METRICS:
+        yield f"mitigation.metric: {unknown(mitigation.metric, METRICS, 'metric')}"
+
+
+def _mitigation_and_privacy_contradictions(mitigation: MitigationSection, privacy: PrivacySection) -> Iterator[str]:
+    if privacy.unit == "client" and mitigation.method in {"fairfed", "agnostic", "q-fedavg"}:
+        yield f"mitigation.method: {mitigation.method} weighs clients, and under unit client all weigh the same"
+
+
+def _limit_problems(limit: LimitSection) -> tuple[str, ...]:
+    from fedcore.audit.settings import Limit
+
+    try:
+        Limit.of(
+            limit.metric, attribute=limit.attribute, kind=limit.kind, at_most=limit.at_most, at_least=limit.at_least
+        )
+    except PlanError as error:
+        return tuple(f"audit.limits: {problem}" for problem in error.problems)
+    return ()

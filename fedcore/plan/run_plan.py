@@ -1,0 +1,92 @@
+"""A plan as one value."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fedcore.errors import PlanError
+from fedcore.plan.contradictions import contradictions
+from fedcore.plan.reading import check_is_plan, read_toml
+from fedcore.plan.sections import (
+    SECTIONS,
+    AuditSection,
+    EngineSection,
+    FederationSection,
+    MitigationSection,
+    PrivacySection,
+    Section,
+    TaskSection,
+    TrainingSection,
+)
+from fedcore.toml_problems import explain, unknown
+
+
+class RunPlan(BaseModel):
+    """A whole run. Build it with `RunPlan.from_mapping` or `RunPlan.from_toml`, which tell all errors at once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: TaskSection = Field(default_factory=TaskSection)
+    federation: FederationSection = Field(default_factory=FederationSection)
+    training: TrainingSection = Field(default_factory=TrainingSection)
+    privacy: PrivacySection = Field(default_factory=PrivacySection)
+    audit: AuditSection = Field(default_factory=AuditSection)
+    mitigation: MitigationSection = Field(default_factory=MitigationSection)
+    engine: EngineSection = Field(default_factory=EngineSection)
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> RunPlan:
+        """Validate nested mappings with kebab-case keys.
+
+        Raises:
+            PlanError: Holds every problem in every section.
+        """
+        check_is_plan(mapping)
+        problems = [unknown(name, SECTIONS, "section") for name in mapping if name not in SECTIONS]
+        sections: dict[str, Section] = {}
+        for name, section in SECTIONS.items():
+            try:
+                sections[name] = section.model_validate(mapping.get(name, {}))
+            except ValidationError as error:
+                problems += [explain(name, section, problem) for problem in error.errors()]
+        problems += contradictions(sections)
+        if problems:
+            raise PlanError(problems)
+        return cls.model_validate(sections)
+
+    @classmethod
+    def from_toml(cls, path: Path | str) -> RunPlan:
+        """Read a plan file."""
+        return cls.from_mapping(read_toml(Path(path)))
+
+    def updated(self, **sections: Mapping[str, Any]) -> RunPlan:
+        """A plan with some keys of some sections replaced; checked anew."""
+        mapping = self.to_mapping()
+        for name, changes in sections.items():
+            mapping[name] = {**mapping[name], **changes}
+        return RunPlan.from_mapping(mapping)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Nested dictionaries of plain values with kebab-case keys; absent values are left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    def to_toml(self) -> str:
+        """The plan as TOML, every key written out."""
+        import tomli_w
+
+        return tomli_w.dumps(self.to_mapping())
+
+    @property
+    def sha256(self) -> str:
+        """Hash of what the plan says, the same for every spelling of it.
+
+        The engine is left out: it decides how fast a run is, never what it computes.
+        """
+        content = {name: section for name, section in self.to_mapping().items() if name != "engine"}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,244 @@
+"""The sections of a plan: every key with its default and what it means.
+
+`docs/plan-reference.md` is written from these classes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fedcore.toml_problems import kebab
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+OpenUnit = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+
+
+class Section(BaseModel):
+    """A table of the plan: frozen, and without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=kebab, populate_by_name=False)
+
+
+class TaskSection(Section):
+    """What is learned, and from which data."""
+
+    name: str = Field("digits", description="a reference task, or `module:object` of a task of one's own")
+    data: str | None = Field(
+        None,
+        description="path handed to the task's `load_data`; in a deployment the *name* of a data set, "
+        "which each client maps to a path of its own",
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="arguments of the task's own")
+
+
+class FederationSection(Section):
+    """Who takes part, and how updates become the next model."""
+
+    clients: Count = Field(10, description="number of clients; a deployment waits for so many before its first round")
+    rounds: Count = Field(30, description="number of rounds")
+    seed: int = Field(0, ge=0, description="seed of everything that is not privacy noise")
+    partition: str = Field(
+        "iid",
+        description="how a simulation splits rows: `iid`, `dirichlet:A`, `shards:K`, `by:COLUMN`, `sizes:lognormal`",
+    )
+    held_out: OpenUnit = Field(0.2, description="share of the rows kept for evaluation, never trained on")
+    cohort_size: Count | None = Field(None, description="clients asked in a round; all when absent")
+    cohort_sampling: Literal["fixed", "poisson"] = Field(
+        "fixed", description="exactly `cohort-size` clients, or each by itself with that expected number"
+    )
+    quorum: Count = Field(1, description="valid updates without which a round fails")
+    weighting: Literal["examples", "uniform"] | None = Field(
+        None,
+        description="weight of a client; by default `examples`, and `uniform` under privacy",
+    )
+    max_examples: Count = Field(
+        1_000_000,
+        description="most rows by which a client's update is weighed, however many it claims; set it to what the "
+        "largest client has",
+    )
+    max_update_norm: Positive = Field(
+        1e9,
+        description="an update of a larger Euclidean norm is rejected (`NORM`); the default catches what is absurd, "
+        "and a few times the `update_norm` of usual rounds also what is harmful",
+    )
+    server_optimizer: Literal["sgd", "adam", "yogi", "adagrad"] = Field(
+        "sgd", description="how the mean update is applied to the model"
+    )
+    server_learning_rate: Positive = Field(1.0, description="step length of the server optimizer")
+    server_momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="momentum of server `sgd`")
+    server_betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
+        (0.9, 0.99), description="decay of the first and second moment in server `adam` and `yogi`"
+    )
+    server_adaptivity: Positive = Field(1e-3, description="τ, the floor under the second moment's root")
+    averaging: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="decay of the average over rounds that is evaluated and released; 0 releases the last model",
+    )
+    transforms: tuple[str, ...] = Field(
+        (),
+        description="update transforms of one's own, each `module:object`; the client halves run in this order",
+    )
+    round_attempts: Count = Field(3, description="how often a round without a quorum is tried before the run fails")
+    round_timeout_seconds: Positive = Field(
+        3600.0, description="deployment: a client that has not answered by then is late, and not counted"
+    )
+    patience_seconds: NonNegative = Field(
+        600.0, description="deployment: how long to wait for clients to connect before a round is asked of fewer"
+    )
+    evaluate_every: Count = Field(1, description="rounds between evaluations; the last round is always evaluated")
+
+
+class TrainingSection(Section):
+    """What a client does with a model that it receives."""
+
+    optimizer: str = Field("SGD", description="name of a class in `torch.optim`")
+    optimizer_options: dict[str, float | bool | list[float]] = Field(
+        default_factory=dict, description="its further arguments, such as `momentum`"
+    )
+    learning_rate: Positive = Field(0.1, description="step length of the client's optimizer")
+    batch_size: Count = Field(32, description="rows of a step without privacy; the last batch may be smaller")
+    local_epochs: Count = Field(1, description="passes over the client's rows in a round without privacy")
+    proximal_mu: NonNegative = Field(0.0, description="μ of FedProx: pull towards the received model")
+    max_physical_batch: Count = Field(
+        256, description="rows whose per-example gradients are held at once; changes memory, not results"
+    )
+    precision: Literal["float32", "float64"] = Field("float32", description="number type of the model")
+    device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:K` or `mps`")
+
+
+class PrivacySection(Section):
+    """What is promised, to whom. `fedcore.privacy.plan.PrivacyPlan` is derived from it."""
+
+    unit: Literal["none", "record", "client"] = Field(
+        "none",
+        description="what one privacy unit is: `record`, one row, by noise at its client; `client`, a client with all "
+        "of its rows, by noise at a trusted server; `none` promises nothing",
+    )
+    relation: Literal["zero-out", "add-remove", "replace-one"] = Field(
+        "zero-out",
+        description="neighbouring data sets: a record blanked with the size public, a record more or less with the "
+        "size secret, or a record replaced by another, which costs more ε",
+    )
+    max_records_per_person: Count | None = Field(
+        None,
+        description="declared cap on the records of one person at one client; the statement then gives the ε of a "
+        "person beside that of a record",
+    )
+    epsilon: Positive | None = Field(
+        None,
+        description="target ε of the whole run, to which the noise is calibrated; rounds tried again come on top",
+    )
+    noise_multiplier: NonNegative | None = Field(
+        None, description="standard deviation of the noise over the clip norm; instead of `epsilon`"
+    )
+    delta: OpenUnit = Field(1e-5, description="δ of the guarantee")
+    clip_norm: Positive = Field(
+        1.0, description="largest Euclidean norm of one record's gradient, or with unit `client` of one update"
+    )
+    clip_quantile: OpenUnit | None = Field(
+        None,
+        description="unit `client`: the share of updates that should be within the clip norm, which follows it from "
+        "`clip-norm` on; fixed when absent",
+    )
+    participation: Literal["visible", "secret"] = Field(
+        "visible",
+        description="unit `client`: `secret` declares that nobody but a trusted server learns who was asked, so that "
+        "a Poisson cohort amplifies; simulations only, for deployed clients are told their cohort",
+    )
+    sampling_rate: Share = Field(0.5, description="unit `record`: probability of each record to be in a step's batch")
+    steps_per_round: Count = Field(1, description="unit `record`: steps of a client in a round")
+    learning_rate: Positive | None = Field(
+        None,
+        description="step length of the client's optimizer under privacy, where clipped sums over a public divisor "
+        "want another than plain means; `training.learning-rate` when absent",
+    )
+    nominal_batch: Positive | None = Field(
+        None,
+        description="public constant that a noisy sum is divided by; a simulation takes the sampling rate times "
+        "the mean number of training rows when the size is public",
+    )
+    trials: Count | None = Field(
+        None,
+        description="declared number of runs on the same records from which this one is chosen, itself included; the "
+        "statement gives the ε of all of them. 1 declares that nothing else was tried",
+    )
+    contact: str | None = Field(None, description="whom to ask about the privacy statement; written into it")
+    noise: Literal["secure", "test"] = Field(
+        "secure", description="`test` draws noise and batches from the seed: repeatable, and no guarantee"
+    )
+    noise_precision: Literal["float64", "float32"] = Field(
+        "float64",
+        description="number type in which noise is drawn; `float32` is about twice as fast, with fewer low bits",
+    )
+
+
+class LimitSection(Section):
+    """One limit, declared before the run."""
+
+    metric: str = Field(description="a metric of the audit, such as `accuracy` or `selection_rate`")
+    attribute: str = Field("*", description="the attribute it holds for; `*` is every one")
+    kind: Literal["difference", "ratio"] = Field(
+        "difference", description="largest minus smallest, or smallest over largest"
+    )
+    at_most: float | None = Field(None, description="largest difference allowed")
+    at_least: float | None = Field(None, description="smallest ratio allowed")
+
+
+class AuditSection(Section):
+    """Which groups are compared, and within which limits."""
+
+    sensitive: tuple[str, ...] = Field((), description="attributes to audit; `a*b` crosses two")
+    favourable: str | None = Field(None, description="label that counts as selected; by default the second of two")
+    threshold: OpenUnit = Field(0.5, description="score from which a row counts as selected; on a bin edge")
+    score_bins: Annotated[int, Field(ge=2, le=1024)] = Field(64, description="bins of the score histogram")
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = Field(0.95, description="confidence of every interval")
+    vocabularies: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="categories of every audited attribute; a simulation takes them from the task's data",
+    )
+    min_cell: Count = Field(10, description="groups with fewer rows are not shown")
+    limits: tuple[LimitSection, ...] = Field((), description="limits that the gate judges")
+    gate: Literal["report", "fail", "strict"] = Field(
+        "fail",
+        description="what withholds the model: nothing (`report`), a FAIL (`fail`), or an INCONCLUSIVE too (`strict`)",
+    )
+    hooks: tuple[str, ...] = Field((), description="audit hooks of one's own, each `module:object`")
+
+
+class MitigationSection(Section):
+    """What training does about a gap that the audit measures."""
+
+    method: Literal["none", "reweighing", "minimax", "fairfed", "agnostic", "q-fedavg"] = Field(
+        "none",
+        description="`reweighing` and `minimax` weigh rows by group; `fairfed`, `agnostic` and `q-fedavg` clients",
+    )
+    attribute: str = Field("", description="audited attribute whose groups are meant; by default the only one")
+    metric: str = Field("true_positive_rate", description="rate whose gap `fairfed` compares")
+    strength: NonNegative | None = Field(
+        None,
+        description="exponent of the weights for `reweighing` (default 1), step for `minimax` and `agnostic` (0.1) and "
+        "`fairfed` (1), q for `q-fedavg` (0.1)",
+    )
+
+
+class EngineSection(Section):
+    """How a simulation runs its clients; a deployment has none."""
+
+    name: Literal["auto", "loop"] = Field("auto", description="`loop` trains one client after the other in each worker")
+    workers: Annotated[int, Field(ge=0)] = Field(0, description="worker processes; 0 is one for each core")
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "task": TaskSection,
+    "federation": FederationSection,
+    "training": TrainingSection,
+    "privacy": PrivacySection,
+    "audit": AuditSection,
+    "mitigation": MitigationSection,
+    "engine": EngineSection,
+}
