@@ -34,6 +34,10 @@ _UNPROTECTED = (
     "in a simulation: how many rows of each class every simulated client has, in split.json and the report, which "
     "describe the experiment and which no deployed client tells",
 )
+_UNPROTECTED_SIZE = (
+    "how many rows are held out, exactly, and so about how many there are in all",
+    "in a simulation: how the rows were dealt, which depends on their number; the relation holds for those dealt",
+)
 _COMPOSITION = {
     "covers": "this run only; other uses of the same records add to it",
     "adaptive": False,
@@ -116,8 +120,7 @@ def _particulars(
         against = {"delta_against_size": central_delta(plan, client_sizes)}
         return central_claim(plan) | against | central_mechanism(plan, event) | central_reach(plan)
     against = {"delta_against_size": _delta_words(plan, client_sizes)}
-    numerics = {"numerics": _numerics(plan)}
-    return _claim(plan, event) | against | _mechanism(plan, event) | _reach(plan) | numerics
+    return _claim(plan, event) | against | _mechanism(plan, event) | _reach(plan) | {"numerics": _numerics(plan)}
 
 
 def _claim(plan: PrivacyPlan, event: PrivacyEvent) -> dict[str, Any]:
@@ -162,13 +165,9 @@ def _mechanism(plan: PrivacyPlan, event: PrivacyEvent) -> dict[str, Any]:
 def _reach(plan: PrivacyPlan) -> dict[str, Any]:
     """What is protected from whom, and what is not."""
     return {
-        "protected_outputs": [
-            "every update that a client sends",
-            "every model of the run",
-            "the released model",
-        ],
+        "protected_outputs": ["every update that a client sends", "every model of the run", "the released model"],
         "protected_from": ["the server", "the other clients", "whoever uses the model"],
-        "unprotected_outputs": list(_UNPROTECTED),
+        "unprotected_outputs": [*_UNPROTECTED, *(_UNPROTECTED_SIZE if _size_is_secret(plan) else ())],
         "public_quantities": _public(plan),
         "trust_model": {
             "client": "runs fedcore as installed, and keeps its randomness secret",
@@ -201,7 +200,7 @@ def _tuning(plan: PrivacyPlan | CentralPrivacy, event: PrivacyEvent, trials: int
 
 
 def _public(plan: PrivacyPlan) -> list[str]:
-    sizes = [] if plan.relation is Relation.ADD_REMOVE else ["the number of records of each client"]
+    sizes = [] if _size_is_secret(plan) else ["the number of records of each client"]
     return [*sizes, "the labels and the columns", "the vocabulary of every attribute", "the plan"]
 
 
@@ -234,15 +233,14 @@ def _deviations(plan: PrivacyPlan | CentralPrivacy, epsilon: float, client_sizes
         return noted
     if client_sizes and plan.delta * max(client_sizes) >= 1.0:
         noted.append("δ is at least 1/N at the largest client: whole records could be published within it")
-    if plan.relation is Relation.ADD_REMOVE:
-        noted.append(
-            "which rows are held out depends on the number of rows, and how many they are is told: the relation holds "
-            "for the training rows as they are after the split, and their number can be inferred from the evaluation"
-        )
     return noted
 
 
 def _delta_words(plan: PrivacyPlan, client_sizes: Sequence[int]) -> str:
-    if not client_sizes or plan.relation is Relation.ADD_REMOVE:
+    if not client_sizes or _size_is_secret(plan):
         return "the number of records is secret"
     return f"δ · N is {plan.delta * max(client_sizes):.2g} at the largest client of {max(client_sizes)} records"
+
+
+def _size_is_secret(plan: PrivacyPlan) -> bool:
+    return plan.relation is Relation.ADD_REMOVE

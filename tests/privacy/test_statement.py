@@ -136,6 +136,13 @@ def test_where_the_size_is_secret_nothing_that_is_written_tells_it(tmp_path):
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["examples"] is None
 
 
+def test_where_the_size_is_secret_the_held_out_rows_are_told_to_be_counted_and_nothing_deviates():
+    told = statement(relation=Relation.ADD_REMOVE)
+    assert told["known_deviations"] == []
+    assert any(line.startswith("how many rows are held out, exactly") for line in told["unprotected_outputs"])
+    assert not any("held out, exactly" in line for line in statement()["unprotected_outputs"])
+
+
 def test_failed_attempts_are_charged_and_noted():
     told = statement(rounds=2, asked=4)
     assert told["epsilon"] == statement(rounds=4)["epsilon"]
