@@ -43,7 +43,6 @@ _COMPOSITION = {
     "adaptive": False,
     "why": "the plan fixes every parameter of the mechanism before the run, which composition by privacy losses needs",
     "ledger": "each client keeps its own account over all runs, which no server sees",
-    "ledger_head": None,
 }
 
 
@@ -61,6 +60,7 @@ def privacy_statement(
     trials: int | None = None,
     warnings: Sequence[str] = (),
     contact: str | None = None,
+    ledgers: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Write the statement of a released model.
 
@@ -75,6 +75,7 @@ def privacy_statement(
         trials: Declared number of runs on the same records from which this one was chosen, itself included.
         warnings: What the linter said of plan and model without refusing them.
         contact: Whom to ask.
+        ledgers: Entry number and digest of the last charge that each client told of (`LedgerReceipt`).
 
     Returns:
         The content of ``privacy.json``: plain values only; an infinite ε is ``None`` with a deviation.
@@ -100,7 +101,8 @@ def privacy_statement(
         "rounds": rounds,
         "participations": asked,
         "accountant": accountant_description([event], plan.relation),
-        "composition_scope": _COMPOSITION,
+        "composition_scope": _COMPOSITION
+        | {"ledger_head": {name: dict(told) for name, told in (ledgers or {}).items()}},
         "hyperparameter_tuning": _tuning(plan, event, trials),
         "preprocessing": preprocessing,
         "public_data": "none",

@@ -14,18 +14,18 @@ from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fedcore.errors import StorageError, TrustError
+from fedcore.errors import StorageError, TrustError, UpdateRejectedError
 from fedcore.events import read_events, verify_events
-from fedcore.messages import ClientReport, ClientUpdate
+from fedcore.messages import ClientReport, ClientUpdate, LedgerReceipt
 from fedcore.metrics import Metrics
 from fedcore.privacy.plan import PrivacyPlan
 from fedcore.trust.identity import COORDINATOR, Identity
 from fedcore.wire.envelope import ANYONE, Place, seal, unsealed
-from fedcore.wire.replies import pack_report, pack_update
+from fedcore.wire.replies import pack_report, pack_update, unpack_update
 from fedcore.wire.requests import pack_hello
 from fedcore_clients.admission import Refusal
 from fedcore_server.consortium.members import remove
-from tests.builders import build_parameters
+from tests.builders import build_layout, build_parameters
 from tests.clients.policy.builders import build_bare_plan, build_open_policy, build_plan, build_policy
 from tests.clients.policy.test_reply_gate import build_report, build_table
 from tests.clients.site import SIZE, Site
@@ -456,6 +456,55 @@ def test_an_update_by_the_rules_leaves_signed_and_is_written_down(site):
     assert set(content) == {"arrays", "fedcore", "metrics"}
     assert envelope.source == "north"
     assert [event["event"] for event in read_events(site.home.events)] == ["accepted", "answered"]
+
+
+def test_where_the_ledger_stands_is_not_told_unless_the_owner_lets_it(site):
+    assert "ledger" not in content_of(site, answered(site, site.guard(), site.request()))[1]
+
+
+def test_a_receipt_names_the_charge_and_neither_data_set_nor_budget_and_is_the_same_when_asked_again(tmp_path):
+    site = Site(tmp_path, build_policy(release={"ledger-receipts": True}))
+    guard = site.guard()
+    for number in (1, 2):
+        sealed = site.request(round=number)
+        first = content_of(site, answered(site, guard, sealed, round=number))
+        assert content_of(site, guard.receive(sealed).answer) == first
+        told, charge = json.loads(first[1]["ledger"]), site.charges()[-1]
+        assert set(told) == {"entry", "digest"}
+        assert told["entry"] == charge.number
+        assert told["digest"] != charge.hash  # which guesses at the entry could be tried on
+        with guard._account.ledger.file.reading() as book:
+            assert LedgerReceipt.of(book.id, charge.number, charge.hash).to_json() == told
+        update = unpack_update(site.read(site.guard().receive(sealed).answer)[1], build_layout(SIZE), client="north")
+        assert update.receipt.to_json() == told
+
+
+def test_a_receipt_that_the_child_made_up_does_not_leave(site):
+    content = update(site)
+    content["fedcore"]["ledger"] = json.dumps({"entry": 1, "digest": "0" * 64})
+    held_back(site, site.guard(), site.request(), content, "SCHEMA")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        '{"entry": 0, "digest": "DIGEST"}',
+        '{"entry": true, "digest": "DIGEST"}',
+        '{"entry": 1.5, "digest": "DIGEST"}',
+        '{"entry": 1, "digest": "ab"}',
+        '{"entry": 1, "digest": 5}',
+        '{"entry": 1}',
+        '{"entry": 1, "digest": "DIGEST", "data_set": "wards"}',
+        "[]",
+        "x",
+    ],
+)
+def test_a_malformed_receipt_costs_the_update(site, told):
+    content = update(site)
+    content["fedcore"]["ledger"] = told.replace("DIGEST", "0" * 64)
+    with pytest.raises(UpdateRejectedError) as rejected:
+        unpack_update(content, build_layout(SIZE), client="north")
+    assert rejected.value.code == "SCHEMA"
 
 
 def test_f22_what_was_charged_stays_charged_when_the_client_dies_before_or_after_its_answer(site):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedcore_clients.ledger.spend_command import spend
+from fedcore_clients.ledger.verify_command import verify
 
 if TYPE_CHECKING:
     from fedcore_clients.ledger.account import Ledger
@@ -22,6 +23,7 @@ ledger = typer.Typer(
     epilog="It is kept by the client, in its home; nothing needs to be done for it to count.",
 )
 ledger.command()(spend)
+ledger.command()(verify)
 
 Home = Annotated[Path, typer.Option(help="The client's directory, from fedcore client join.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
@@ -176,35 +178,6 @@ def recover(
         print("no run holds anything")
     elif run is None:
         print(f"\na run that is over: fedcore ledger recover --home {home} --run NAME")
-
-
-@ledger.command()
-def verify(home: Home, as_json: AsJson = False) -> None:
-    """Check the file, its rules, the chain of hashes, the marks and the sums; exit code 1 where one is wrong.
-
-    Example:
-      fedcore ledger verify --home hospital-a
-    """
-    import json
-
-    from fedcore_clients.ledger.verification import problems_of
-
-    account = _ledger(home)
-    problems = problems_of(account.file)
-    with account.file.reading() as book:
-        head = book.head
-    if as_json:
-        print(
-            json.dumps({"problems": problems, "head": head, "unmarked": list(account.file.marks.unmarked())}, indent=1)
-        )
-    else:
-        for problem in problems:
-            print(problem)
-        for name in account.file.marks.unmarked():
-            print(f"no mark can be kept beside {name}: a home put back from a backup would not be noticed")
-        print(f"{len(problems)} problems" if problems else f"the ledger is as it was written; head {head}")
-    if problems:
-        raise typer.Exit(1)
 
 
 def _ledger(home: Path, data: dict[str, Path] | None = None, *, create: bool = False) -> Ledger:
