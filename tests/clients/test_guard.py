@@ -305,6 +305,74 @@ def test_an_answer_is_kept_until_the_next_one_of_its_data_set(site):
     assert len(list(site.home.outbox.glob("*.bin"))) == 1
 
 
+def test_an_older_attempt_is_refused_and_neither_answered_nor_worked_on_again(site):
+    """Delivered late, after the server tried the round again or was started again: it has given this attempt up."""
+    guard = site.guard()
+    places = ({"attempt": 0}, {"attempt": 1}, {"letters": site.letters(incarnation=2)})
+    older, old, newest = (site.request(**place) for place in places)
+    for sealed in (older, old, newest):
+        answered(site, guard, sealed)
+    for who in (guard, site.guard()):
+        refused(site, who, older, "STALE")
+        refused(site, who, old, "STALE")
+        assert who.receive(newest).answer is not None
+    assert len(site.charges()) == 3
+
+
+def test_of_two_runs_on_one_data_set_the_one_answered_last_can_ask_again_and_the_other_is_refused(site):
+    """The other may well ask: its answer was lost. It has to try the round again, which is charged."""
+    guard = site.guard()
+    one, two = (site.request(letters=site.letters(run=run)) for run in ("one", "two"))
+    answered(site, guard, one)
+    last = content_of(site, answered(site, guard, two))
+    for who in (guard, site.guard()):
+        refused(site, who, one, "STALE")
+        assert content_of(site, who.receive(two).answer) == last
+    answered(site, guard, site.request(letters=site.letters(run="one"), attempt=1))
+    assert [(charge.run.partition("@")[0], charge.attempt) for charge in site.charges()] == [
+        ("one", 0), ("two", 0), ("one", 1),
+    ]  # fmt: skip
+
+
+def test_where_the_journal_is_lost_the_ledger_refuses_what_it_has_charged(site):
+    guard = site.guard()
+    attempts = [site.request(attempt=attempt) for attempt in (0, 1)]
+    for sealed in attempts:
+        answered(site, guard, sealed)
+    for sealed in attempts:
+        site.home.events.unlink()
+        refused(site, site.guard(), sealed, "STALE")
+
+
+PLACES = st.tuples(st.sampled_from(["one", "two"]), st.integers(1, 2), st.integers(1, 2), st.integers(0, 1))
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(asked=st.lists(st.tuples(PLACES, st.booleans()), min_size=4, max_size=14))
+def test_in_whatever_order_requests_are_repeated_each_is_worked_on_once_and_charged(tmp_path_factory, asked):
+    """With clients that die at any time; each answer is the first one to its question."""
+    site = Site(tmp_path_factory.mktemp("site"), build_policy(privacy={"max-epsilon": 1e6, "budget": {"epsilon": 1e4}}))
+    guard, worked_on, answers = site.guard(), [], {}
+    for place, dies in asked:
+        run, incarnation, round_, attempt = place
+        letters = site.letters(run=run, incarnation=incarnation)
+        sealed = site.request(letters=letters, round=round_, attempt=attempt)
+        try:
+            request = guard.receive(sealed)
+            if request.answer is None:
+                guard.charge(request)
+                worked_on.append(place)
+                difference = build_parameters(*[0.01 * len(worked_on)] * SIZE)  # fresh noise, as it were
+                reply = guard.release(request, update(site, round=round_, difference=difference))
+                assert answers.setdefault(place, content_of(site, reply)) == content_of(site, reply)
+            else:
+                assert content_of(site, request.answer) == answers[place]
+        except Refusal as refusal:
+            assert refusal.cause.code == "STALE"  # noqa: PT017 - one of several ends
+        guard = site.guard() if dies else guard
+    assert len(worked_on) == len(set(worked_on)) == len(site.charges())
+
+
 @pytest.mark.parametrize("what", ["*.bin", "*.json"])
 @pytest.mark.parametrize("how", [lambda path: path.unlink(), lambda path: path.write_bytes(b"\1" * 20)])
 def test_an_answer_that_was_damaged_is_not_sent_and_not_made_anew(site, what, how):
