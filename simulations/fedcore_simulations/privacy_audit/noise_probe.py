@@ -37,7 +37,7 @@ def probe_noise(first: Tensor, second: Tensor, layout: Layout, *, p: float) -> l
     tensors = _trained(first, layout)
     share = p / 2.0 / len(tensors)
     scales = (_scale(name, part.flatten(), p=share) for name, part in tensors)
-    return [*scales, _fresh(torch.cat([first, second]), p=p / 2.0)]
+    return [*scales, _fresh(first, second, p=p / 2.0)]
 
 
 def probe_count(errors: Tensor, *, p: float) -> Probe:
@@ -72,11 +72,12 @@ def _scale(name: str, values: Tensor, *, p: float) -> Probe:
     )
 
 
-def _fresh(releases: Tensor, *, p: float) -> Probe:
+def _fresh(first: Tensor, second: Tensor, *, p: float) -> Probe:
     """Correlations of all pairs of releases; about ``N(0, 1/d)`` each where they are independent."""
-    count, size = releases.shape
-    norms = releases.norm(dim=1)
-    correlations = (releases @ releases.T) / torch.outer(norms, norms)
+    products = torch.cat([torch.cat([one @ other.T for other in (first, second)], dim=1) for one in (first, second)])
+    count, size = len(products), first.shape[1]
+    norms = products.diagonal().sqrt()
+    correlations = products / torch.outer(norms, norms)
     pairs = correlations[tuple(torch.triu_indices(count, count, offset=1))].nan_to_num(nan=1.0).abs()
     most = float(stats.norm.isf(p / 2.0 / len(pairs))) / math.sqrt(size)
     return Probe(
