@@ -5,6 +5,7 @@ import torch
 import typer
 
 from fedcore import Examples
+from fedcore.errors import DataError
 from fedcore_clients.client_commands import _paths
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.owner_data import load_client
@@ -62,6 +63,12 @@ def test_where_the_size_is_secret_seeds_move_nothing_and_another_secret_does():
     assert all(torch.equal(chosen[0], other) for other in chosen[1:])
     other = held_out(secret_size(), secret=6)
     assert other.shape != chosen[0].shape or not torch.equal(other, chosen[0])
+
+
+def test_data_of_which_chance_leaves_no_row_to_train_on_is_refused():
+    plan = secret_size(held_out=0.999999)
+    with pytest.raises(DataError, match="none is left to train on"):
+        load_client(TinyTask(rows=3), plan, "north", None, secret=5)
 
 
 def test_the_secret_is_drawn_once_and_kept_from_others(tmp_path):
