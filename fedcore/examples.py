@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -12,6 +13,8 @@ from torch.utils.data import Dataset
 
 from fedcore.audit.groups import UNKNOWN
 from fedcore.errors import DataError
+
+_ROWS_AT_ONCE = 4096
 
 Batch: TypeAlias = Mapping[str, Tensor]
 """Some rows of the columns, by name; what a task's ``loss`` and ``predict`` receive."""
@@ -94,6 +97,13 @@ class Examples:
             columns=self.batch(rows),
             attributes={name: attribute.select(rows) for name, attribute in self.attributes.items()},
         )
+
+    def rows_as_bytes(self) -> Iterator[bytes]:
+        """Each row's columns, one after the other in the order of their names, without attributes."""
+        columns = [column.reshape(len(self), math.prod(column.shape[1:])) for _, column in sorted(self.columns.items())]
+        for start in range(0, len(self), _ROWS_AT_ONCE):
+            parts = [column[start : start + _ROWS_AT_ONCE].cpu().contiguous().view(torch.uint8) for column in columns]
+            yield from (row.tobytes() for row in torch.cat(parts, dim=1).numpy())
 
     def to(self, *, dtype: torch.dtype, device: torch.device) -> Examples:
         """The same examples on `device`, floating columns as `dtype`."""

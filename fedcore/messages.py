@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fedcore.audit.groups import GroupTable
+from fedcore.errors import DataError
 from fedcore.metrics import Metrics
 from fedcore.mitigation.row_weights import RowWeights
 from fedcore.privacy.plan import PrivacyEvent
 
 if TYPE_CHECKING:
     from fedcore.parameters import Parameters
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +49,38 @@ class EvaluateRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerReceipt:
+    """What a client tells of its ledger: that a round was charged, so that the account can be held against it later.
+
+    Attributes:
+        entry: Number of the charge in the account.
+        digest: SHA-256, in hexadecimal, over the account's identity and the hash of that entry, which is chained to
+            all entries before. The identity never leaves the owner, so that no guess at an entry can be tried.
+
+    Raises:
+        DataError: It is no such number or digest.
+    """
+
+    entry: int
+    digest: str
+
+    def __post_init__(self) -> None:
+        if isinstance(self.entry, bool) or not isinstance(self.entry, int) or not 0 < self.entry < 2**53:
+            raise DataError("expected the number of a ledger's entry, from 1")
+        if not isinstance(self.digest, str) or not _DIGEST.fullmatch(self.digest):
+            raise DataError("expected a SHA-256 in hexadecimal as a ledger's receipt")
+
+    @classmethod
+    def of(cls, account: str, entry: int, entry_hash: str) -> LedgerReceipt:
+        """The receipt of an entry, from the account's identity."""
+        return cls(entry=entry, digest=hashlib.sha256(f"{account} {entry_hash}".encode()).hexdigest())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"entry": self.entry, "digest": self.digest}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClientUpdate:
     """What a client sends back from training.
 
@@ -52,6 +89,7 @@ class ClientUpdate:
         num_examples: Training rows of the client; ``None`` where the privacy relation makes it secret.
         metrics: Training metrics; empty under privacy, where they would be a release of their own.
         privacy_event: What the client spent, or ``None`` without privacy.
+        receipt: Where its ledger stands, if the owner lets that be told.
     """
 
     client: str
@@ -60,6 +98,7 @@ class ClientUpdate:
     num_examples: int | None
     metrics: Metrics = field(default_factory=Metrics)
     privacy_event: PrivacyEvent | None = None
+    receipt: LedgerReceipt | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

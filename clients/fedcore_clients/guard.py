@@ -21,7 +21,7 @@ from fedcore.trust.identity import Identity, PublicIdentity
 from fedcore.trust.roster import Roster
 from fedcore.wire.envelope import Envelope, Place, check_array, open_envelope, seal, unsealed
 from fedcore.wire.records import array_bytes, header_of, one_array
-from fedcore.wire.replies import pack_name, pack_refusal
+from fedcore.wire.replies import add_receipt, pack_name, pack_refusal
 from fedcore.wire.requests import unpack_cohort, unpack_plan, unpack_roster
 from fedcore_clients.admission import Refusal, Request, check_model, newest_requests, question_of, told
 from fedcore_clients.client_home import ClientHome
@@ -188,6 +188,8 @@ class Guard:
     def _keep(self, envelope: Envelope, facts: RequestFacts, content: RecordDict) -> None:
         """Write an update down before it leaves, and seal it in the ledger."""
         asked = self._account.asked(facts)
+        if self._policy.release.ledger_receipts:
+            add_receipt(content, self._account.ledger.receipt(asked))
         digest = self._outbox.put(facts.data_set, asked.place, question_of(envelope), content)
         self._account.ledger.seal(asked, digest)
 

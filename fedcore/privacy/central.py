@@ -124,6 +124,13 @@ class CentralPrivacy:
         share_within = 0.5 + noisy_count / self.cohort
         return clip_norm * math.exp(-_CLIP_LEARNING_RATE * (share_within - self.quantile))
 
+    def noisy_count(self, clip_norm: float, next_clip_norm: float) -> float:
+        """The count behind a step of the clip norm: `next_clip_norm` the other way round, 0 where it stays fixed."""
+        if self.quantile is None:
+            return 0.0
+        share_within = self.quantile - math.log(next_clip_norm / clip_norm) / _CLIP_LEARNING_RATE
+        return (share_within - 0.5) * self.cohort
+
     def drowned(self, num_parameters: int) -> str | None:
         """By how much the noise is too long for anything to be learned, in words; ``None`` where it is not."""
         in_a_step = self.update_noise_multiplier / self.cohort

@@ -24,6 +24,10 @@ _UNPROTECTED = (
     "the time that a round takes, and the size of messages and logs",
     "which clients take part",
 )
+_UNPROTECTED_SIZE = (
+    "how many rows are held out, exactly, and so about how many there are in all",
+    "in a simulation: how the rows were dealt, which depends on their number; the relation holds for those dealt",
+)
 
 
 def record_claim(plan: PrivacyPlan, event: PrivacyEvent) -> dict[str, Any]:
@@ -75,7 +79,7 @@ def record_reach(plan: PrivacyPlan) -> dict[str, Any]:
             "the released model",
         ],
         "protected_from": ["the server", "the other clients", "whoever uses the model"],
-        "unprotected_outputs": list(_UNPROTECTED),
+        "unprotected_outputs": [*_UNPROTECTED, *(_UNPROTECTED_SIZE if _size_is_secret(plan) else ())],
         "public_quantities": _public(plan),
         "trust_model": {
             "client": "runs fedcore as installed, and keeps its randomness secret",
@@ -87,7 +91,7 @@ def record_reach(plan: PrivacyPlan) -> dict[str, Any]:
 
 
 def _public(plan: PrivacyPlan) -> list[str]:
-    sizes = [] if plan.relation is Relation.ADD_REMOVE else ["the number of records of each client"]
+    sizes = [] if _size_is_secret(plan) else ["the number of records of each client"]
     return [*sizes, "the labels and the columns", "the vocabulary of every attribute", "the plan"]
 
 
@@ -101,7 +105,11 @@ def _numerics(plan: PrivacyPlan) -> str:
 
 def record_delta(plan: PrivacyPlan, client_sizes: Sequence[int]) -> str:
     """δ beside the number of records of the largest client."""
-    if not client_sizes or plan.relation is Relation.ADD_REMOVE:
+    if not client_sizes or _size_is_secret(plan):
         return "the number of records is secret"
     largest = max(client_sizes)
     return f"δ · N is {plan.delta * largest:.2g} at the largest client of {counted(largest, 'record')}"
+
+
+def _size_is_secret(plan: PrivacyPlan) -> bool:
+    return plan.relation is Relation.ADD_REMOVE

@@ -13,7 +13,7 @@ from typing import Any
 from fedcore.privacy.accounting import accountant_description, epsilon_of
 from fedcore.privacy.central import CentralPrivacy
 from fedcore.privacy.central_statement import central_claim, central_delta, central_mechanism, central_reach
-from fedcore.privacy.plan import NoiseKind, PrivacyEvent, PrivacyPlan, Relation
+from fedcore.privacy.plan import NoiseKind, PrivacyEvent, PrivacyPlan
 from fedcore.privacy.record_statement import record_claim, record_delta, record_mechanism, record_reach
 from fedcore.privacy.statement_fields import STATEMENT_VERSION
 from fedcore.privacy.statement_strength import finite, strength
@@ -28,7 +28,6 @@ _COMPOSITION = {
     "adaptive": False,
     "why": "the plan fixes every parameter of the mechanism before the run, which composition by privacy losses needs",
     "ledger": "each client keeps its own account over all runs, which no server sees",
-    "ledger_head": None,
 }
 
 
@@ -47,6 +46,7 @@ def privacy_statement(
     warnings: Sequence[str] = (),
     contact: str | None = None,
     split_is_told: bool = False,
+    ledgers: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Write the statement of a released model.
 
@@ -62,6 +62,7 @@ def privacy_statement(
         warnings: What the linter said of plan and model without refusing them.
         contact: Whom to ask.
         split_is_told: Whether the run tells how the rows lie with the clients, as simulations do.
+        ledgers: Entry number and digest of the last charge that each client told of (`LedgerReceipt`).
 
     Returns:
         The content of ``privacy.json``: plain values only; an infinite ε is ``None`` with a deviation.
@@ -87,7 +88,8 @@ def privacy_statement(
         "rounds": rounds,
         "participations": asked,
         "accountant": accountant_description([event], plan.relation),
-        "composition_scope": _COMPOSITION,
+        "composition_scope": _COMPOSITION
+        | {"ledger_head": {name: dict(told) for name, told in (ledgers or {}).items()}},
         "hyperparameter_tuning": _tuning(plan, event, trials),
         "preprocessing": preprocessing,
         "public_data": "none",
@@ -155,9 +157,4 @@ def _deviations(plan: PrivacyPlan | CentralPrivacy, epsilon: float, client_sizes
         return noted
     if client_sizes and plan.delta * max(client_sizes) >= 1.0:
         noted.append("δ is at least 1/N at the largest client: whole records could be published within it")
-    if plan.relation is Relation.ADD_REMOVE:
-        noted.append(
-            "which rows are held out depends on the number of rows, and how many they are is told: the relation holds "
-            "for the training rows as they are after the split, and their number can be inferred from the evaluation"
-        )
     return noted

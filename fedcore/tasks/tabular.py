@@ -62,7 +62,7 @@ class Tabular(Classification):
             DataError: The table or the schema cannot be used.
         """
         settings = TabularSettings.from_plan(plan)
-        return cls(settings, settle_schema(settings, plan.federation))
+        return cls(settings, settle_schema(settings, plan))
 
     def build_model(self) -> nn.Module:
         """A linear model, which bends at the knots of numeric columns; or hidden layers with ReLU between."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fedcore.errors import DataError, PlanError
-from fedcore.held_out import held_out_rows
+from fedcore.held_out import held_out_rows, size_is_secret
 from fedcore.tasks.table_columns import Binary, Categorical, Column, Ignored, Label, Numeric, Schema
 from fedcore.tasks.table_draft import draft_label, draft_schema
 from fedcore.tasks.table_file import Table, read_table
@@ -17,11 +17,16 @@ from fedcore.tasks.tabular_settings import TabularSettings
 from fedcore.wording import counted
 
 if TYPE_CHECKING:
-    from fedcore.plan import FederationSection
+    from fedcore.plan import FederationSection, RunPlan
 
 _DRAFTED = (
     "the schema was drafted from the training rows, which no guarantee covers; fedcore schema FILE writes a draft to "
     "read and correct, and task.options.schema names it"
+)
+_MUST_BE_DECLARED = (
+    'privacy.relation = "add-remove" needs a declared schema: a drafted one changes with every row, and with it how '
+    "all rows are encoded and which are held out; write one with fedcore schema FILE --out schema.toml, and name it in "
+    "task.options.schema"
 )
 _NO_LABEL = "tabular needs to know what to predict; give --label COLUMN"
 
@@ -43,11 +48,11 @@ class SettledSchema:
     notes: tuple[str, ...]
 
 
-def settle_schema(settings: TabularSettings, federation: FederationSection) -> SettledSchema:
+def settle_schema(settings: TabularSettings, plan: RunPlan) -> SettledSchema:
     """Read or draft the schema, and fit it to the plan.
 
     Raises:
-        PlanError: The plan names columns or classes that there are not; tells all.
+        PlanError: The plan names columns or classes that there are not (tells all), or needs a declared schema.
         DataError: The table or the schema file cannot be used.
     """
     table = read_table(settings.data) if settings.data else None
@@ -55,7 +60,9 @@ def settle_schema(settings: TabularSettings, federation: FederationSection) -> S
         return _declared(settings, table)
     if table is None:
         raise PlanError("task.data: tabular needs a table; give --data FILE.csv or FILE.parquet")
-    return _drafted(settings, table, federation)
+    if size_is_secret(plan):
+        raise PlanError(_MUST_BE_DECLARED)
+    return _drafted(settings, table, plan.federation)
 
 
 def labelled_rows(table: Table, label: str) -> tuple[Table, tuple[str, ...]]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 
 from fedcore.audit.groups import GroupTable
 from fedcore.errors import DataError, UpdateRejectedError
-from fedcore.messages import ClientReport, ClientUpdate
+from fedcore.messages import ClientReport, ClientUpdate, LedgerReceipt
 from fedcore.metrics import Metrics
 from fedcore.privacy.plan import PrivacyEvent
 from fedcore.wire.records import ARRAYS, HEADER, array_and_header, header_of, integer_in, json_in, parameters_of
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fedcore.parameters import Layout
 
 METRICS = "metrics"
+_RECEIPT = "ledger"
 _CODE = re.compile("[A-Z_]{1,32}")
 
 
@@ -76,6 +77,12 @@ def pack_update(update: ClientUpdate) -> RecordDict:
     return content
 
 
+def add_receipt(content: RecordDict, receipt: LedgerReceipt | None) -> None:
+    """Put into a packed update where the client's ledger stands; nothing where there is no receipt."""
+    if receipt is not None:
+        cast("ConfigRecord", content[HEADER])[_RECEIPT] = json.dumps(receipt.to_json())
+
+
 def unpack_update(content: RecordDict, layout: Layout, *, client: str) -> ClientUpdate:
     """Read the update of a client.
 
@@ -96,6 +103,7 @@ def unpack_update(content: RecordDict, layout: Layout, *, client: str) -> Client
             num_examples=integer_in(header, "num-examples") if "num-examples" in header else None,
             metrics=metrics_in(content),
             privacy_event=event_in(header),
+            receipt=_receipt_in(header),
         )
     except DataError as error:
         raise UpdateRejectedError(client, "SCHEMA", str(error)) from error
@@ -161,6 +169,15 @@ def event_in(header: Mapping[str, Any]) -> PrivacyEvent | None:
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError("the privacy event is malformed") from error
+
+
+def _receipt_in(header: Mapping[str, Any]) -> LedgerReceipt | None:
+    if _RECEIPT not in header:
+        return None
+    try:
+        return LedgerReceipt(**json_in(header, _RECEIPT, dict))
+    except TypeError as error:
+        raise DataError("the ledger's receipt is malformed") from error
 
 
 def _as_float(value: float) -> float:

@@ -77,6 +77,7 @@ class RoundRecord:
             "asked": list(report.asked),
             "counted": list(report.counted),
             "examples": dict(report.num_examples),
+            "receipts": {client: receipt.to_json() for client, receipt in report.receipts.items()},
             "rejected": [{"client": r.client, "code": r.code, "reason": r.reason} for r in refused],
             "training": dict(report.training),
             "update_norm": report.update_norm,

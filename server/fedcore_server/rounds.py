@@ -21,7 +21,7 @@ import torch
 
 from fedcore.errors import UpdateRejectedError
 from fedcore.large_vectors import put_aside
-from fedcore.messages import ClientUpdate, TrainRequest
+from fedcore.messages import ClientUpdate, LedgerReceipt, TrainRequest
 from fedcore.metrics import Metrics
 from fedcore.mitigation.steering import Steering
 from fedcore.parameters import Parameters
@@ -90,6 +90,7 @@ def close_round(
     sums, metrics = aggregator.start(request.parameters), Metrics()
     counted: list[str] = []
     sizes: dict[str, int] = {}
+    receipts: dict[str, LedgerReceipt] = {}
     rejected: list[Rejection] = []
     for reply in updates:
         update = _checked(reply, request, plan, counted)
@@ -101,6 +102,8 @@ def close_round(
         counted.append(update.client)
         if update.num_examples is not None:
             sizes[update.client] = update.num_examples
+        if update.receipt is not None:
+            receipts[update.client] = update.receipt
     committed = len(counted) >= _needed(plan, request)
     mean = apply_on_server(transforms, aggregator.finish(sums))
     told = privacy is None or privacy.sampling_rate == 1.0  # a cohort that amplifies must not be told
@@ -115,6 +118,7 @@ def close_round(
         update_norm=mean.norm(),
         num_examples={} if privacy else sizes,
         clip_norm=clip_norm_of(privacy, state) if privacy else None,
+        receipts={} if privacy else receipts,
     )
     if not committed:
         return replace(state, attempt=state.attempt + 1, asked=state.asked + 1), report

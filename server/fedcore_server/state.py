@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from fedcore.messages import LedgerReceipt
 from fedcore.mitigation.steering import Steering
 from fedcore.parameters import Parameters
 
@@ -73,6 +74,7 @@ class RoundReport:
         update_norm: Euclidean norm of the mean update.
         num_examples: Public training rows of each counted client that tells them.
         clip_norm: To which the updates were clipped, under client-level privacy.
+        receipts: Where the ledgers of counted clients stand, of those that tell.
     """
 
     round: int
@@ -85,3 +87,4 @@ class RoundReport:
     update_norm: float
     num_examples: Mapping[str, int] = field(default_factory=dict)
     clip_norm: float | None = None
+    receipts: Mapping[str, LedgerReceipt] = field(default_factory=dict)

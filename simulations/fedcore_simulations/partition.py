@@ -40,6 +40,11 @@ def partition(examples: Examples, held_out: NDArray[np.bool_], settings: Federat
     ``by:COLUMN`` makes a client of each value of an attribute. ``sizes:lognormal`` deals shuffled rows in
     shares from a log-normal distribution (σ = 1).
 
+    The draw is over all rows, so that one row more deals them anew, under relation ``add-remove`` too. A deployed
+    client's rows are its own, and nobody deals them: to deal is part of an experiment's set-up, and what the run
+    promises holds for the rows that each client was dealt. A draw by each row's content would leave no client its
+    share, and no class its concentration.
+
     Args:
         held_out: Which rows are not trained on.
 

@@ -18,7 +18,7 @@ from fedcore.audit.hooks import AuditHook
 from fedcore.audit.tables import declared_vocabularies, empty_tables
 from fedcore.errors import TaskError
 from fedcore.examples import Examples
-from fedcore.held_out import held_out_rows
+from fedcore.held_out import choose_held_out, size_is_secret
 from fedcore.plan import RunPlan
 from fedcore.privacy.linter import Finding, Subject, lint, refuse
 from fedcore.privacy.resolution import resolve_privacy
@@ -69,7 +69,7 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
     transforms = load_transforms(plan)
     hooks = load_hooks(plan)
     examples = load_examples(task, Path(plan.task.data) if plan.task.data else None)
-    held_out = held_out_rows(len(examples), plan.federation.held_out, plan.federation.seed).numpy()
+    held_out = choose_held_out(examples, plan, plan.federation.seed).numpy()
     division = partition(examples, held_out, plan.federation)
     clients = _clients(examples, held_out, division)
     model = _check_model(task, plan, examples)
@@ -86,7 +86,7 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
         device=device,
         examples=len(examples),
         findings=findings,
-        split=None if _size_is_secret(plan) else _describe_split(task, examples, held_out, division),
+        split=None if size_is_secret(plan) else _describe_split(task, examples, held_out, division),
     )
 
 
@@ -147,10 +147,6 @@ def _resolve(plan: RunPlan, examples: Examples, division: Partition, held_out: N
         mean_rows = float((~held_out).sum()) / clients
         changes["privacy"] = resolve_privacy(plan, nominal_batch=plan.privacy.sampling_rate * mean_rows)
     return plan.updated(**changes)
-
-
-def _size_is_secret(plan: RunPlan) -> bool:
-    return plan.privacy.unit == "record" and plan.privacy.relation == "add-remove"
 
 
 def _describe_split(task: Task, examples: Examples, held_out: NDArray[np.bool_], division: Partition) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from fedcore.errors import FedcoreError
 from fedcore.examples import Examples
-from fedcore.held_out import held_out_rows
+from fedcore.held_out import choose_held_out
 from fedcore.plan import RunPlan
 from fedcore.privacy.linter import Finding, Subject, lint
 from fedcore.seeding import derive_seed
@@ -58,7 +58,7 @@ def lint_plan(plan: RunPlan, *, measure: bool) -> LintReport:
     if examples is None:
         subject = Subject(plan=plan, task=task, model=model, transforms=transforms)
         return LintReport(promised=True, findings=lint(subject), not_measured=not_measured)
-    held_out = held_out_rows(len(examples), plan.federation.held_out, plan.federation.seed)
+    held_out = choose_held_out(examples, plan, plan.federation.seed)
     training = examples.select(torch.nonzero(~held_out).squeeze(1))
     kept = torch.nonzero(held_out).squeeze(1)
     subject = Subject(

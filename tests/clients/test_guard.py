@@ -14,18 +14,18 @@ from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fedcore.errors import StorageError, TrustError
+from fedcore.errors import StorageError, TrustError, UpdateRejectedError
 from fedcore.events import read_events, verify_events
-from fedcore.messages import ClientReport, ClientUpdate
+from fedcore.messages import ClientReport, ClientUpdate, LedgerReceipt
 from fedcore.metrics import Metrics
 from fedcore.privacy.plan import PrivacyPlan
 from fedcore.trust.identity import COORDINATOR, Identity
 from fedcore.wire.envelope import ANYONE, Place, seal, unsealed
-from fedcore.wire.replies import pack_report, pack_update
+from fedcore.wire.replies import pack_report, pack_update, unpack_update
 from fedcore.wire.requests import pack_hello
 from fedcore_clients.admission import Refusal
 from fedcore_server.consortium.members import remove
-from tests.builders import build_parameters
+from tests.builders import build_layout, build_parameters
 from tests.clients.policy.builders import build_bare_plan, build_open_policy, build_plan, build_policy
 from tests.clients.policy.test_reply_gate import build_report, build_table
 from tests.clients.site import SIZE, Site
@@ -305,6 +305,74 @@ def test_an_answer_is_kept_until_the_next_one_of_its_data_set(site):
     assert len(list(site.home.outbox.glob("*.bin"))) == 1
 
 
+def test_an_older_attempt_is_refused_and_neither_answered_nor_worked_on_again(site):
+    """Delivered late, after the server tried the round again or was started again: it has given this attempt up."""
+    guard = site.guard()
+    places = ({"attempt": 0}, {"attempt": 1}, {"letters": site.letters(incarnation=2)})
+    older, old, newest = (site.request(**place) for place in places)
+    for sealed in (older, old, newest):
+        answered(site, guard, sealed)
+    for who in (guard, site.guard()):
+        refused(site, who, older, "STALE")
+        refused(site, who, old, "STALE")
+        assert who.receive(newest).answer is not None
+    assert len(site.charges()) == 3
+
+
+def test_of_two_runs_on_one_data_set_the_one_answered_last_can_ask_again_and_the_other_is_refused(site):
+    """The other may well ask: its answer was lost. It has to try the round again, which is charged."""
+    guard = site.guard()
+    one, two = (site.request(letters=site.letters(run=run)) for run in ("one", "two"))
+    answered(site, guard, one)
+    last = content_of(site, answered(site, guard, two))
+    for who in (guard, site.guard()):
+        refused(site, who, one, "STALE")
+        assert content_of(site, who.receive(two).answer) == last
+    answered(site, guard, site.request(letters=site.letters(run="one"), attempt=1))
+    assert [(charge.run.partition("@")[0], charge.attempt) for charge in site.charges()] == [
+        ("one", 0), ("two", 0), ("one", 1),
+    ]  # fmt: skip
+
+
+def test_where_the_journal_is_lost_the_ledger_refuses_what_it_has_charged(site):
+    guard = site.guard()
+    attempts = [site.request(attempt=attempt) for attempt in (0, 1)]
+    for sealed in attempts:
+        answered(site, guard, sealed)
+    for sealed in attempts:
+        site.home.events.unlink()
+        refused(site, site.guard(), sealed, "STALE")
+
+
+PLACES = st.tuples(st.sampled_from(["one", "two"]), st.integers(1, 2), st.integers(1, 2), st.integers(0, 1))
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(asked=st.lists(st.tuples(PLACES, st.booleans()), min_size=4, max_size=14))
+def test_in_whatever_order_requests_are_repeated_each_is_worked_on_once_and_charged(tmp_path_factory, asked):
+    """With clients that die at any time; each answer is the first one to its question."""
+    site = Site(tmp_path_factory.mktemp("site"), build_policy(privacy={"max-epsilon": 1e6, "budget": {"epsilon": 1e4}}))
+    guard, worked_on, answers = site.guard(), [], {}
+    for place, dies in asked:
+        run, incarnation, round_, attempt = place
+        letters = site.letters(run=run, incarnation=incarnation)
+        sealed = site.request(letters=letters, round=round_, attempt=attempt)
+        try:
+            request = guard.receive(sealed)
+            if request.answer is None:
+                guard.charge(request)
+                worked_on.append(place)
+                difference = build_parameters(*[0.01 * len(worked_on)] * SIZE)  # fresh noise, as it were
+                reply = guard.release(request, update(site, round=round_, difference=difference))
+                assert answers.setdefault(place, content_of(site, reply)) == content_of(site, reply)
+            else:
+                assert content_of(site, request.answer) == answers[place]
+        except Refusal as refusal:
+            assert refusal.cause.code == "STALE"  # noqa: PT017 - one of several ends
+        guard = site.guard() if dies else guard
+    assert len(worked_on) == len(set(worked_on)) == len(site.charges())
+
+
 @pytest.mark.parametrize("what", ["*.bin", "*.json"])
 @pytest.mark.parametrize("how", [lambda path: path.unlink(), lambda path: path.write_bytes(b"\1" * 20)])
 def test_an_answer_that_was_damaged_is_not_sent_and_not_made_anew(site, what, how):
@@ -456,6 +524,55 @@ def test_an_update_by_the_rules_leaves_signed_and_is_written_down(site):
     assert set(content) == {"arrays", "fedcore", "metrics"}
     assert envelope.source == "north"
     assert [event["event"] for event in read_events(site.home.events)] == ["accepted", "answered"]
+
+
+def test_where_the_ledger_stands_is_not_told_unless_the_owner_lets_it(site):
+    assert "ledger" not in content_of(site, answered(site, site.guard(), site.request()))[1]
+
+
+def test_a_receipt_names_the_charge_and_neither_data_set_nor_budget_and_is_the_same_when_asked_again(tmp_path):
+    site = Site(tmp_path, build_policy(release={"ledger-receipts": True}))
+    guard = site.guard()
+    for number in (1, 2):
+        sealed = site.request(round=number)
+        first = content_of(site, answered(site, guard, sealed, round=number))
+        assert content_of(site, guard.receive(sealed).answer) == first
+        told, charge = json.loads(first[1]["ledger"]), site.charges()[-1]
+        assert set(told) == {"entry", "digest"}
+        assert told["entry"] == charge.number
+        assert told["digest"] != charge.hash  # which guesses at the entry could be tried on
+        with guard._account.ledger.file.reading() as book:
+            assert LedgerReceipt.of(book.id, charge.number, charge.hash).to_json() == told
+        update = unpack_update(site.read(site.guard().receive(sealed).answer)[1], build_layout(SIZE), client="north")
+        assert update.receipt.to_json() == told
+
+
+def test_a_receipt_that_the_child_made_up_does_not_leave(site):
+    content = update(site)
+    content["fedcore"]["ledger"] = json.dumps({"entry": 1, "digest": "0" * 64})
+    held_back(site, site.guard(), site.request(), content, "SCHEMA")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        '{"entry": 0, "digest": "DIGEST"}',
+        '{"entry": true, "digest": "DIGEST"}',
+        '{"entry": 1.5, "digest": "DIGEST"}',
+        '{"entry": 1, "digest": "ab"}',
+        '{"entry": 1, "digest": 5}',
+        '{"entry": 1}',
+        '{"entry": 1, "digest": "DIGEST", "data_set": "wards"}',
+        "[]",
+        "x",
+    ],
+)
+def test_a_malformed_receipt_costs_the_update(site, told):
+    content = update(site)
+    content["fedcore"]["ledger"] = told.replace("DIGEST", "0" * 64)
+    with pytest.raises(UpdateRejectedError) as rejected:
+        unpack_update(content, build_layout(SIZE), client="north")
+    assert rejected.value.code == "SCHEMA"
 
 
 def test_f22_what_was_charged_stays_charged_when_the_client_dies_before_or_after_its_answer(site):

@@ -4,10 +4,12 @@ import pytest
 import torch
 import typer
 
+from fedcore import Examples
+from fedcore.errors import DataError
 from fedcore_clients.client_commands import _paths
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.owner_data import load_client
-from tests.builders import TinyTask, build_plan
+from tests.builders import TinyTask, build_plan, build_private_plan
 
 
 def held_out(plan, secret=5):
@@ -21,6 +23,52 @@ def test_no_seed_of_a_plan_changes_which_rows_are_held_out():
 
 def test_another_clients_secret_holds_out_other_rows():
     assert not torch.equal(held_out(build_plan()), held_out(build_plan(), secret=6))
+
+
+def secret_size(**federation):
+    return build_private_plan(privacy={"relation": "add-remove"}, federation=federation)
+
+
+class Longer(TinyTask):
+    """One record more, before the others."""
+
+    def load_data(self, path):
+        rows = super().load_data(path)
+        columns = {name: torch.cat([column[:1] + 1, column]) for name, column in rows.columns.items()}
+        return Examples(columns=columns)
+
+
+def split(task, plan):
+    client = load_client(task, plan, "north", None, secret=5)
+    return set(client.training.rows_as_bytes()), set(client.held_out.rows_as_bytes())
+
+
+def test_where_the_size_is_secret_one_record_more_moves_no_other():
+    plan = secret_size()
+    training, held_out = split(TinyTask(), plan)
+    longer, longer_held_out = split(Longer(), plan)
+    assert training <= longer
+    assert held_out <= longer_held_out
+    assert len(longer) + len(longer_held_out) == len(training) + len(held_out) + 1
+
+
+@pytest.mark.parametrize("relation", ["zero-out", "replace-one"])
+def test_where_the_size_is_public_the_share_is_kept_exactly(relation):
+    plan = build_private_plan(privacy={"relation": relation}, federation={"held_out": 0.25})
+    assert len(held_out(plan)) == 30
+
+
+def test_where_the_size_is_secret_seeds_move_nothing_and_another_secret_does():
+    chosen = [held_out(secret_size(seed=seed)) for seed in range(3)]
+    assert all(torch.equal(chosen[0], other) for other in chosen[1:])
+    other = held_out(secret_size(), secret=6)
+    assert other.shape != chosen[0].shape or not torch.equal(other, chosen[0])
+
+
+def test_data_of_which_chance_leaves_no_row_to_train_on_is_refused():
+    plan = secret_size(held_out=0.999999)
+    with pytest.raises(DataError, match="none is left to train on"):
+        load_client(TinyTask(rows=3), plan, "north", None, secret=5)
 
 
 def test_the_secret_is_drawn_once_and_kept_from_others(tmp_path):

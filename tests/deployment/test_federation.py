@@ -52,6 +52,14 @@ def test_digits_with_privacy_on_three_clients_ends_well_and_can_be_followed(fede
     status = json.loads(fedcore("client", "status", "--home", "client-0", "--json", cwd=federation.root).stdout)
     assert status["budgets"]["private"]["charges"] == 5
     assert status["budgets"]["private"]["epsilon"] <= 8.01
+    told = json.loads((run / "privacy.json").read_text())["composition_scope"]["ledger_head"]
+    assert list(told) == CLIENTS
+    receipts = {name: f"{each['entry']}:{each['digest']}" for name, each in told.items()}
+    fedcore("ledger", "verify", "--home", "client-0", "--receipt", receipts["client-0"], cwd=federation.root)
+    others = fedcore(
+        "ledger", "verify", "--home", "client-0", "--receipt", receipts["client-1"], cwd=federation.root, check=False
+    )
+    assert others.returncode == 1
     assert verify_events(run / "events.jsonl") == []
     heads = {event["hash"] for event in read_events(run / "events.jsonl")}
     for client in CLIENTS:

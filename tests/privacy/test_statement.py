@@ -20,9 +20,8 @@ STARRED = [name for name, field in FIELDS.items() if field.required]
 
 
 def statement(**changes):
-    told = {
-        name: changes.pop(name) for name in ("trials", "contact", "run", "warnings", "split_is_told") if name in changes
-    }
+    names = ("trials", "contact", "run", "warnings", "split_is_told", "ledgers")
+    told = {name: changes.pop(name) for name in names if name in changes}
     sizes = changes.pop("client_sizes", [30, 40])
     rounds = changes.pop("rounds", 4)
     asked = changes.pop("asked", rounds)
@@ -136,6 +135,19 @@ def test_where_the_size_is_secret_nothing_that_is_written_tells_it(tmp_path):
     simulate(TinyTask(), plan, out=tmp_path / "run")
     assert not (tmp_path / "run" / "split.json").exists()
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["examples"] is None
+
+
+def test_where_the_size_is_secret_the_held_out_rows_are_told_to_be_counted_and_nothing_deviates():
+    told = statement(relation=Relation.ADD_REMOVE)
+    assert told["known_deviations"] == []
+    assert any(line.startswith("how many rows are held out, exactly") for line in told["unprotected_outputs"])
+    assert not any("held out, exactly" in line for line in statement()["unprotected_outputs"])
+
+
+def test_the_ledgers_of_clients_that_tell_are_named():
+    told = {"north": {"entry": 12, "digest": "ab" * 32}}
+    assert statement(ledgers=told)["composition_scope"]["ledger_head"] == told
+    assert statement()["composition_scope"]["ledger_head"] == {}
 
 
 def test_failed_attempts_are_charged_and_noted():

@@ -1,6 +1,6 @@
 """Nobody who was lost goes unnamed."""
 
-from fedcore_server.runs.participation import participation
+from fedcore_server.runs.participation import last_receipts, participation
 
 
 def line(counted, *, asked=None, committed=True, rejected=()):
@@ -37,3 +37,9 @@ def test_strikes_are_what_a_clients_own_signature_vouches_for():
 
 def test_updates_of_a_round_that_failed_are_in_no_model_and_not_counted():
     assert participation([], [line(["a"], committed=False)])["clients"]["a"]["counted"] == 0
+
+
+def test_the_last_receipt_of_each_ledger_counts_and_old_journals_hold_none():
+    rounds = [{"receipts": {"b": {"entry": 3}, "a": {"entry": 9}}}, {}, {"receipts": {"b": {"entry": 5}}}]
+    assert last_receipts(rounds) == {"a": {"entry": 9}, "b": {"entry": 5}}
+    assert last_receipts([{}]) == {}

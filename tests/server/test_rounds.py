@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from fedcore.messages import LedgerReceipt
 from fedcore.metrics import Metrics
 from fedcore.parameters import Parameters
+from fedcore.privacy.plan import PrivacyPlan
 from fedcore.transforms import NormClip
 from fedcore_server.aggregation import UniformMean, WeightedMean
 from fedcore_server.rounds import aggregator_of, close_round, done, init_state, plan_round
@@ -320,3 +322,17 @@ def test_the_first_model_is_made_from_the_plans_seed():
     )
     assert torch.equal(one, two)
     assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("unit", "told"), [("record", True), ("client", False)])
+def test_receipts_of_counted_clients_are_reported_where_clients_keep_the_account(unit, told):
+    plan = build_private_plan(privacy={"unit": unit})
+    event = PrivacyPlan.from_run_plan(plan).event(1) if unit == "record" else None
+    receipt = LedgerReceipt(entry=7, digest="ab" * 32)
+    updates = [
+        replace(build_update(name, 1.0, 0.0, 0.0), receipt=receipt if name != "b" else None, privacy_event=event)
+        for name in CLIENTS
+    ]
+    _, report = close(plan, [*updates, replace(updates[0], receipt=LedgerReceipt(entry=8, digest="cd" * 32))])
+    assert report.counted == CLIENTS
+    assert dict(report.receipts) == ({"a": receipt, "c": receipt} if told else {})

@@ -13,7 +13,7 @@ from fedcore.cli import build_app
 from fedcore.errors import PlanError, RunDirectoryError
 from fedcore.plan import RunPlan, read_toml
 from fedcore.privacy.accounting import epsilon_of
-from fedcore.privacy.noise import SeededRandomness
+from fedcore.privacy.noise import SecureRandomness, SeededRandomness
 from fedcore_clients import training
 from fedcore_clients.per_example import PerExampleGradients
 from fedcore_server import private_mean, rounds
@@ -48,7 +48,11 @@ def client_subject(**privacy):
     return ClientLevelSubject(plan, num_canaries=CANARIES)
 
 
-SUBJECTS = {"record": record_subject, "client": client_subject}
+def adaptive_subject(**privacy):
+    return client_subject(**{"clip-quantile": 0.5, **privacy})
+
+
+SUBJECTS = {"record": record_subject, "client": client_subject, "client, adaptive": adaptive_subject}
 
 
 def audited(subject, seed=0):
@@ -128,6 +132,64 @@ def reuse_the_seed_at_the_server(monkeypatch):
     monkeypatch.setattr(rounds, "server_randomness", lambda *_: SeededRandomness(torch.Generator().manual_seed(7)))
 
 
+def new_in_each_run():
+    """Randomness that is seeded anew in each round, with a seed that only its run has."""
+    seeds = {}
+
+    def reseeded(round):
+        if round == 1:
+            seeds["of the run"] = SecureRandomness().uniform(1).mul(2**53).long().item()
+        return SeededRandomness(torch.Generator().manual_seed(seeds["of the run"]))
+
+    return reseeded
+
+
+def seed_each_round_anew_at_clients(monkeypatch):
+    reseeded = new_in_each_run()
+    monkeypatch.setattr(training, "_randomness", lambda local, kind, round, *rest: reseeded(round))
+
+
+def seed_each_round_anew_at_the_server(monkeypatch):
+    reseeded = new_in_each_run()
+    monkeypatch.setattr(rounds, "server_randomness", lambda plan, privacy, round, *rest: reseeded(round))
+
+
+def plant_in_the_count(monkeypatch, count_after):
+    """Let `count_after(mean, sums)` decide on the count by which the clip norm moves."""
+
+    def next_clip_norm(self, so_far):
+        return self._privacy.next_clip_norm(self._clip_norm, count_after(self, so_far))
+
+    monkeypatch.setattr(private_mean.PrivateMean, "next_clip_norm", next_clip_norm)
+
+
+def noise_of_the_count(mean):
+    return mean._privacy.count_noise_std * float(mean._randomness.normal(1))
+
+
+def forget_the_counts_noise(monkeypatch):
+    plant_in_the_count(monkeypatch, lambda mean, sums: sums.centred_within)
+
+
+def halve_the_counts_noise(monkeypatch):
+    plant_in_the_count(monkeypatch, lambda mean, sums: sums.centred_within + noise_of_the_count(mean) / 2)
+
+
+def count_without_centring(monkeypatch):
+    """A client moves the count by one and not by a half."""
+    plant_in_the_count(monkeypatch, lambda mean, sums: 2 * sums.centred_within + noise_of_the_count(mean))
+
+
+def count_blanked_clients(monkeypatch):
+    honest = private_mean.PrivateMean.accumulate
+
+    def counting(self, so_far, update):
+        summed = honest(self, so_far, update)
+        return replace(summed, centred_within=summed.centred_within + 0.5 * (update.difference.norm() == 0.0))
+
+    monkeypatch.setattr(private_mean.PrivateMean, "accumulate", counting)
+
+
 DEFECTS = {
     "record, noise halved": (record_subject, halve_noise_at_clients),
     "record, clip tripled": (record_subject, triple_clip_at_clients),
@@ -136,6 +198,15 @@ DEFECTS = {
     "client, noise halved": (client_subject, halve_noise_at_the_server),
     "client, clip tripled": (client_subject, triple_clip_at_the_server),
     "client, seed reused": (client_subject, reuse_the_seed_at_the_server),
+    "record, each round seeded anew": (record_subject, seed_each_round_anew_at_clients),
+    "client, each round seeded anew": (client_subject, seed_each_round_anew_at_the_server),
+    "adaptive, noise halved": (adaptive_subject, halve_noise_at_the_server),
+    "adaptive, clip tripled": (adaptive_subject, triple_clip_at_the_server),
+    "adaptive, each round seeded anew": (adaptive_subject, seed_each_round_anew_at_the_server),
+    "adaptive, count noise forgotten": (adaptive_subject, forget_the_counts_noise),
+    "adaptive, count noise halved": (adaptive_subject, halve_the_counts_noise),
+    "adaptive, count not centred": (adaptive_subject, count_without_centring),
+    "adaptive, blanked clients counted": (adaptive_subject, count_blanked_clients),
 }
 
 
@@ -164,6 +235,65 @@ def test_a_right_mechanism_is_refuted_at_most_once_in_a_thousand_trials(unit):
     refuted = sum(audited(subject, seed).violated for seed in range(1000))
     print(f"{unit}: refuted in {refuted} of 1000")
     assert refuted <= 1
+
+
+def failed(audit):
+    return [probe.name for probe in audit.probes if not probe.passed]
+
+
+def test_what_is_wrong_with_the_count_is_found_by_its_own_probe(monkeypatch):
+    forget_the_counts_noise(monkeypatch)
+    assert failed(audited(adaptive_subject())) == ["noise in the count of updates within the clip norm"]
+
+
+@pytest.mark.parametrize(
+    ("subject", "plant"),
+    [
+        (record_subject, seed_each_round_anew_at_clients),
+        (client_subject, seed_each_round_anew_at_the_server),
+    ],
+)
+def test_noise_repeated_between_the_rounds_of_one_run_is_told_as_such(monkeypatch, subject, plant):
+    plant(monkeypatch)
+    assert "noise is new in each round and run" in failed(audited(subject()))
+
+
+@pytest.mark.parametrize("quantile", [0.05, 0.5, 0.95])
+@pytest.mark.parametrize("participation", [{}, {"cohort-size": 40}])
+def test_an_adaptive_clip_norm_stays_where_canaries_can_be_measured(quantile, participation):
+    plan = build_plan(
+        federation={"clients": 50, "rounds": 60, "weighting": "uniform", **participation},
+        privacy={"unit": "client", "noise-multiplier": 3.0, "clip-quantile": quantile},
+    )
+    audit = audited(ClientLevelSubject(plan, num_canaries=CANARIES))
+    assert not audit.violated, audit.to_json()
+    assert 0.4 * audit.proven < audit.estimate < 1.3 * audit.proven
+
+
+def test_a_plan_that_asks_a_part_of_the_clients_is_not_refuted():
+    plan = build_plan(
+        federation={"clients": 50, "rounds": 20, "cohort-size": 10, "weighting": "uniform"},
+        privacy={"unit": "client", "noise-multiplier": 3.0},
+    )
+    audit = audited(ClientLevelSubject(plan, num_canaries=CANARIES))
+    assert not audit.violated, audit.to_json()
+
+
+def test_a_secret_cohort_is_audited_as_it_is_drawn():
+    plan = build_plan(
+        federation={"clients": 50, "rounds": 40, "cohort-size": 25, "cohort-sampling": "poisson", "quorum": 1,
+                    "weighting": "uniform"},
+        privacy={"unit": "client", "noise-multiplier": 2.0, "clip-quantile": 0.5, "participation": "secret"},
+    )  # fmt: skip
+    audit = audited(ClientLevelSubject(plan, num_canaries=CANARIES))
+    assert not audit.violated, audit.to_json()
+    assert audit.estimate > 0.3 * audit.proven
+
+
+def test_the_count_is_read_off_the_clip_norms():
+    privacy = adaptive_subject().privacy
+    for count in (-17.25, 0.0, 3.5):
+        assert privacy.noisy_count(0.3, privacy.next_clip_norm(0.3, count)) == pytest.approx(count, abs=1e-9)
 
 
 def test_without_noise_nothing_is_promised_and_nothing_refuted():

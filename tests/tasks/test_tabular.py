@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from fedcore.errors import PlanError
 from fedcore.held_out import held_out_rows
 from fedcore.task import check_task, load_examples
 from fedcore.tasks.registry import load_task
@@ -68,6 +69,15 @@ def test_the_schema_is_drafted_from_the_training_rows_only(tmp_path):
     rest = torch.arange(120) != row
     assert torch.equal(odd.columns["inputs"][rest], plain.columns["inputs"][rest])
     assert odd.attributes["ward"].vocabulary == plain.attributes["ward"].vocabulary
+
+
+def test_where_the_size_is_secret_a_drafted_schema_is_refused(table, tmp_path):
+    privacy = {"unit": "record", "epsilon": 1.0, "relation": "add-remove", "nominal-batch": 20.0}
+    federation = {"weighting": "uniform"}
+    with pytest.raises(PlanError, match="needs a declared schema: a drafted one changes with every row"):
+        build_tabular(table, privacy=privacy, federation=federation)
+    sections = declared(table, tmp_path)
+    build_tabular(table, **sections, privacy=privacy, federation=federation)
 
 
 def test_the_privacy_statement_says_where_the_schema_came_from(table, tmp_path):

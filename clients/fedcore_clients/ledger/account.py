@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.errors import PrivacyError, RefusedError, StorageError
+from fedcore.messages import LedgerReceipt
 from fedcore.privacy.plan import PrivacyEvent
 from fedcore_clients.ledger.asked import Asked
 from fedcore_clients.ledger.balance import Balance, Budget, balance_of, budget_of, reservation_of
@@ -145,6 +146,12 @@ class Ledger:
         """The hash of the reply to a request; ``None`` where none was ready."""
         with self.file.reading() as book:
             return next((entry.note for entry in book.entries("reference = ?", f"seal {asked.place}")), None)
+
+    def receipt(self, asked: Asked) -> LedgerReceipt | None:
+        """What may be told of the charge of a request; ``None`` where there is none, or it promises nothing."""
+        with self.file.reading() as book:
+            charge = next(book.entries("reference = ? AND kind = 'charge'", f"charge {asked.place}"), None)
+            return None if charge is None else LedgerReceipt.of(book.id, charge.number, charge.hash)
 
     def spend(
         self, data_set: str, mechanism: Mechanism | None, note: str, *, reference: str | None = None, run: str = ""

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from fedcore.errors import StorageError
+from fedcore.messages import LedgerReceipt
 from fedcore_clients.ledger.entry import FIRST, Entry, Kind
 from fedcore_clients.ledger.store import Book, LedgerFile
 
@@ -20,6 +21,14 @@ def problems_of(file: LedgerFile) -> list[str]:
     """
     with file.reading() as book:
         return [*book.damage(), *chain_problems(book.entries()), *_sum_problems(book)]
+
+
+def receipt_problems(file: LedgerFile, receipt: LedgerReceipt | None) -> Iterator[str]:
+    """Whether the charge of a receipt that was told once is not in the ledger."""
+    with file.reading() as book:
+        found = None if receipt is None else next(book.entries("number = ?", receipt.entry), None)
+        if receipt and (found is None or LedgerReceipt.of(book.id, found.number, found.hash) != receipt):
+            yield f"entry {receipt.entry}: it is not the one of the receipt"
 
 
 def check(file: LedgerFile) -> None:

@@ -146,6 +146,11 @@ class ReleaseSection(PolicySection):
     max_score_bins: Annotated[int, Field(ge=2, le=1024, strict=True)] = Field(
         64, description="most score bins of a group table; the finer, the more it tells of single rows"
     )
+    ledger_receipts: Switch = Field(
+        False,
+        description="tell with each update the number and a digest of its charge in the ledger, for the privacy "
+        "statement; the number tells how much was ever written into the ledger",
+    )
     min_examples: Count = Field(20, description="rows below which nothing is trained, evaluated or released")
     max_update_norm: Positive | None = Field(
         None, description="largest Euclidean norm of an update that leaves (code NORM)", examples=[100.0]

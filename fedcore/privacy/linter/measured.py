@@ -147,15 +147,10 @@ def _isolation(subject: Subject) -> Iterator[str]:
 def _trained_rows(subject: Subject) -> Iterator[str]:
     if subject.training is None or subject.held_out is None:
         return
-    seen = set(_rows(subject.training))
-    equal = sum(row in seen for row in _rows(subject.held_out))
+    seen = set(subject.training.rows_as_bytes())
+    equal = sum(row in seen for row in subject.held_out.rows_as_bytes())
     if equal:
         yield f"{equal} of {len(subject.held_out)} held-out rows are equal to a row that is trained on"
-
-
-def _rows(examples: Examples) -> Iterator[bytes]:
-    columns = [examples.columns[name].reshape(len(examples), -1).cpu().numpy() for name in sorted(examples.columns)]
-    yield from (b"".join(column[row].tobytes() for column in columns) for row in range(len(examples)))
 
 
 MEASURED_RULES = (

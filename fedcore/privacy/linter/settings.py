@@ -66,11 +66,6 @@ def _size_released(subject: Subject) -> Iterator[str]:
         yield 'privacy.nominal-batch is derived from the number of records with privacy.relation = "add-remove"'
 
 
-def _size_inferable(subject: Subject) -> Iterator[str]:
-    if subject.plan.privacy.unit == "record" and subject.plan.privacy.relation == "add-remove":
-        yield 'privacy.relation = "add-remove" with an evaluation on held-out rows'
-
-
 def _client_sampling(subject: Subject) -> Iterator[str]:
     federation = subject.plan.federation
     if (
@@ -162,14 +157,6 @@ SETTING_RULES = (
         why="the number of records is the secret that add-remove protects, and this tells it",
         fix='use federation.weighting = "uniform" and a constant privacy.nominal-batch, or relation zero-out',
         find=_size_released,
-    ),
-    Rule(
-        id="size-inferable",
-        severity="warn",
-        why="which rows are held out depends on their number, and the evaluation tells how many there are, so that the "
-        "number of training rows can be inferred",
-        fix="use relation zero-out, where the number is public",
-        find=_size_inferable,
     ),
     Rule(
         id="client-sampling",

@@ -45,6 +45,16 @@ def participation(
     }
 
 
+def last_receipts(rounds: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Of each client that told one, the last receipt of its ledger, by name; failed attempts were charged too.
+
+    Args:
+        rounds: Lines of the journal; those of earlier versions hold none.
+    """
+    told = (line.get("receipts", {}).items() for line in rounds)
+    return dict(sorted({name: receipt for each in told for name, receipt in each}.items()))
+
+
 def _facts(asked: int, counted: int, rejected: Counter[str]) -> dict[str, Any]:
     return {
         "asked": asked,

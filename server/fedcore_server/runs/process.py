@@ -34,7 +34,7 @@ from fedcore_server.plan_hooks import load_hooks
 from fedcore_server.rounds import init_state
 from fedcore_server.runs.deployable_plan import privacy_findings
 from fedcore_server.runs.directory import RunDirectory, is_finished
-from fedcore_server.runs.participation import participation
+from fedcore_server.runs.participation import last_receipts, participation
 from fedcore_server.runs.results import build_results
 from fedcore_server.runs.store import RunState, RunStore
 from fedcore_server.service.home import ServerHome
@@ -173,6 +173,7 @@ class RunProcess:
             privacy_warnings=warnings_of(privacy_findings(task, self._plan)),
             command=f"fedcore run, as {self._name}",
             took_part=took_part,
+            ledgers=last_receipts(rounds),
         )
         results.write(self._directory, rounds=None)
         self._events.append("released", model_sha256=results.summary["model_sha256"])

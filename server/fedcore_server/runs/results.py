@@ -85,6 +85,7 @@ def build_results(
     command: str | None,
     took_part: Mapping[str, Any] | None = None,
     privacy_warnings: Sequence[str] = (),
+    ledgers: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Results:
     """Put together what a finished run has to show.
 
@@ -95,6 +96,7 @@ def build_results(
         verification: Which checks of the privacy guarantee were run.
         took_part: Who took part, from `participation`; deployments only.
         privacy_warnings: What the linter said of plan and model without refusing them.
+        ledgers: The last receipt of each client that told one, as plain values; deployments only.
 
     Raises:
         PrivacyError: The privacy statement lacks something without which no model is released.
@@ -118,6 +120,7 @@ def build_results(
             warnings=privacy_warnings,
             contact=plan.privacy.contact,
             split_is_told=split is not None,
+            ledgers=ledgers or {},
         )
         if privacy
         else None

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fedcore.errors import PrivacyError
-from fedcore.messages import ClientUpdate
+from fedcore.messages import ClientUpdate, TrainRequest
 from fedcore.parameters import Layout, Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.central import CentralPrivacy
-from fedcore_server.rounds import close_round, plan_round
+from fedcore_server.rounds import clip_norm_of, close_round, plan_round
 from fedcore_server.state import ServerState
+from fedcore_simulations.privacy_audit.releases import NO_COUNTS, CanaryRun, Silence
 
 _GAIN = 10.0
+_SILENT_ROUNDS = 100
+_JUST_WITHIN = 1.0 - 1e-12  # of the clip norm, so that rounding cannot put it above
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Round:
+    """What a round released, in units of its clip norm, and how far its count was from the true one."""
+
+    mean: Tensor
+    count_error: float
 
 
 class ClientLevelSubject:
-    """A federation of canary clients: each pushes a coordinate of its own, or sends nothing at all.
+    """A federation of canary clients: each pushes a coordinate of its own, or is blank and sends zeros.
 
-    The server's own functions plan and close all of the plan's rounds. The clip norm is fixed at the plan's first one:
-    an adaptive one would follow the canaries, which are no usual clients. The server optimizer is plain averaging.
+    The server's own functions plan and close all of the plan's rounds; the server optimizer is plain averaging. Where
+    the clip norm follows the updates it does so here too, and a canary moves the count beside the sum by as much as any
+    client can: it is just within the clip norm where that has grown, and far above it where it has shrunk, which keeps
+    it where the plan began. The canaries' scores show the sum alone, for they share one count; of it we know what it
+    should be, and so its noise.
 
     Args:
         plan: Resolved, with unit ``client``.
@@ -41,41 +57,56 @@ class ClientLevelSubject:
             "transforms": [],
             "quorum": 1,
         }
-        if privacy.sampling_rate == 1.0:
-            plain["cohort-size"] = None  # the promise covers a client that is asked in every round
-        self._plan = plan.updated(federation=plain, privacy={"clip-quantile": None}, training={"precision": "float64"})
+        if privacy.sampling_rate == 1.0:  # the promise covers a client that is asked in every round
+            plain |= {"cohort-size": None, "clients": int(privacy.cohort)}
+        self._plan = plan.updated(federation=plain, training={"precision": "float64"})
         self.layout = Layout(("canaries",), ((num_canaries,),), num_canaries)
+        self._names = [f"canary-{index:06d}" for index in range(num_canaries)]
 
-    def canary_scores(self, coins: Tensor) -> Tensor:
-        """Run all rounds with those canaries whose coin is true; see `RecordLevelSubject.canary_scores`."""
-        return self._released(coins, rounds=self.privacy.rounds) / self.privacy.clip_norm
+    def canary_run(self, coins: Tensor) -> CanaryRun:
+        """Run all rounds with those canaries whose coin is true."""
+        rounds = list(self._rounds(self._names, coins, self.privacy.rounds))
+        scores = torch.stack([each.mean for each in rounds]).sum(0) * self.privacy.cohort
+        return CanaryRun(scores=scores, counts=self._counts(rounds))
 
-    def noise(self) -> Tensor:
-        """What one round without any client's update releases, in units of the promised standard deviation."""
-        silence = torch.zeros(self.num_canaries, dtype=torch.bool)
-        promised = self.privacy.noise_multiplier * self.privacy.clip_norm
-        return self._released(silence, rounds=1) / promised
+    def silence(self) -> Silence:
+        """Run rounds in which nobody is there to be asked."""
+        silent = list(self._rounds([], torch.zeros(self.num_canaries, dtype=torch.bool), _SILENT_ROUNDS))
+        promised = self.privacy.update_noise_multiplier / self.privacy.cohort
+        return Silence(rounds=torch.stack([each.mean for each in silent]) / promised, counts=self._counts(silent))
 
-    def _released(self, coins: Tensor, *, rounds: int) -> Tensor:
-        """Sum of what the rounds released, before the public divisor."""
-        names = [f"canary-{index:06d}" for index in range(self.num_canaries)]
-        zeros = torch.zeros(self.num_canaries, dtype=torch.float64)
-        state = ServerState(round=0, parameters=Parameters(zeros, self.layout))
+    def _rounds(self, available: list[str], coins: Tensor, rounds: int) -> Iterator[_Round]:
+        origin = Parameters(torch.zeros(self.num_canaries, dtype=torch.float64), self.layout)
+        state = ServerState(round=0, parameters=origin)
         for _ in range(rounds):
-            request = plan_round(state, self._plan, names)
+            clip_norm = clip_norm_of(self.privacy, state)
+            request = plan_round(state, self._plan, available)
+            within = clip_norm > self.privacy.clip_norm
+            length = clip_norm * (_JUST_WITHIN if within else _GAIN)
             asked = set(request.cohort)
-            updates = (
-                self._update(names[index], state.round + 1, index, request.parameters)
-                for index in torch.nonzero(coins).flatten().tolist()
-                if names[index] in asked
+            present = [coin and name in asked for name, coin in zip(self._names, coins.tolist(), strict=True)]
+            true_count = sum(present) * (0.5 if within else -0.5)
+            state, _ = close_round(state, self._plan, request, self._updates(request, present, length))
+            yield _Round(
+                mean=state.parameters.buffer / clip_norm,
+                count_error=self._noisy_count(clip_norm, state) - true_count,
             )
-            state, report = close_round(state, self._plan, request, updates)
-            if not report.committed:  # no coin fell: as an empty cohort
-                empty = plan_round(state, self._plan, [])
-                state, _ = close_round(state, self._plan, empty, iter(()))
-        return state.parameters.buffer * self.privacy.cohort
+            state = replace(state, parameters=origin)  # so that a round can be told from those before
 
-    def _update(self, name: str, round: int, index: int, like: Parameters) -> ClientUpdate:
-        difference = torch.zeros_like(like.buffer)
-        difference[index] = _GAIN * self.privacy.clip_norm
-        return ClientUpdate(client=name, round=round, difference=Parameters(difference, self.layout), num_examples=None)
+    def _updates(self, request: TrainRequest, present: list[bool], length: float) -> Iterator[ClientUpdate]:
+        asked = set(request.cohort)
+        for index, name in enumerate(self._names):
+            if name in asked:
+                difference = torch.zeros(self.num_canaries, dtype=torch.float64)
+                difference[index] = length if present[index] else 0.0
+                update = Parameters(difference, self.layout)
+                yield ClientUpdate(client=name, round=request.round, difference=update, num_examples=None)
+
+    def _noisy_count(self, clip_norm: float, after: ServerState) -> float:
+        return self.privacy.noisy_count(clip_norm, clip_norm_of(self.privacy, after))
+
+    def _counts(self, rounds: list[_Round]) -> Tensor:
+        if self.privacy.quantile is None:
+            return NO_COUNTS
+        errors = torch.tensor([each.count_error for each in rounds], dtype=torch.float64)
+        return errors / self.privacy.count_noise_std

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 from scipy import stats
 from torch import Tensor
 
@@ -26,16 +27,27 @@ class Probe:
 
 
 def probe_noise(first: Tensor, second: Tensor, layout: Layout, *, p: float) -> list[Probe]:
-    """Check two releases of noise alone.
+    """Check what the rounds of two runs release where there is nothing but noise.
 
     Args:
-        first: In units of the promised standard deviation, shape ``(layout.num_trained,)``.
-        second: Another release, by the same code.
+        first: In units of the promised standard deviation, shape ``(rounds, layout.num_trained)``.
+        second: Of another run, by the same code.
         p: Probability that correct noise fails any of the checks.
     """
-    tensors = [(name, part) for name, part in _trained(first, layout)]
+    tensors = _trained(first, layout)
     share = p / 2.0 / len(tensors)
-    return [*(_scale(name, part, p=share) for name, part in tensors), _fresh(first, second, p=p / 2.0)]
+    scales = (_scale(name, part.flatten(), p=share) for name, part in tensors)
+    return [*scales, _fresh(first, second, p=p / 2.0)]
+
+
+def probe_count(errors: Tensor, *, p: float) -> Probe:
+    """Check the noise on the count of updates within the clip norm; a count that is itself wrong shows as well.
+
+    Args:
+        errors: Released less true counts, in units of the promised standard deviation; shape ``(rounds,)``.
+        p: Probability that correct noise fails.
+    """
+    return _scale("the count of updates within the clip norm", errors, p=p)
 
 
 def _trained(values: Tensor, layout: Layout) -> list[tuple[str, Tensor]]:
@@ -43,7 +55,7 @@ def _trained(values: Tensor, layout: Layout) -> list[tuple[str, Tensor]]:
     for name, shape in zip(layout.names, layout.shapes, strict=True):
         end = start + math.prod(shape)
         if end <= layout.num_trained:
-            parts.append((name, values[start:end]))
+            parts.append((name, values[:, start:end]))
         start = end
     return parts
 
@@ -61,12 +73,15 @@ def _scale(name: str, values: Tensor, *, p: float) -> Probe:
 
 
 def _fresh(first: Tensor, second: Tensor, *, p: float) -> Probe:
-    """Correlation of the two releases; about ``N(0, 1/d)`` where they are independent."""
-    norm = float(first.norm() * second.norm())
-    correlation = float(first @ second) / norm if norm > 0.0 else 1.0
-    most = float(stats.norm.isf(p / 2.0)) / math.sqrt(len(first))
+    """Correlations of all pairs of releases; about ``N(0, 1/d)`` each where they are independent."""
+    products = torch.cat([torch.cat([one @ other.T for other in (first, second)], dim=1) for one in (first, second)])
+    count, size = len(products), first.shape[1]
+    norms = products.diagonal().sqrt()
+    correlations = products / torch.outer(norms, norms)
+    pairs = correlations[tuple(torch.triu_indices(count, count, offset=1))].nan_to_num(nan=1.0).abs()
+    most = float(stats.norm.isf(p / 2.0 / len(pairs))) / math.sqrt(size)
     return Probe(
-        name="noise is new each time",
-        passed=abs(correlation) <= most,
-        found=f"two releases correlate by {correlation:.3f} (at most {most:.3f} expected)",
+        name="noise is new in each round and run",
+        passed=float(pairs.max()) <= most,
+        found=f"of {count} releases two correlate by {float(pairs.max()):.3f} (at most {most:.3f} expected)",
     )

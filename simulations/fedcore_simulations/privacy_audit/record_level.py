@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -18,9 +19,11 @@ from fedcore.task import Task
 from fedcore_clients.local_model import Client, LocalModel
 from fedcore_clients.training import train_locally
 from fedcore_simulations.privacy_audit.canary_task import CanaryTask, blank, with_canaries
+from fedcore_simulations.privacy_audit.releases import CanaryRun, Silence
 
 _HEAD = "head.weight"
 _GAIN = 10.0
+_SILENT_ROUNDS = 3  # each as large as the model
 
 
 class RecordLevelSubject:
@@ -57,26 +60,18 @@ class RecordLevelSubject:
         """What lies where in a release."""
         return self._local.parameters.layout
 
-    def canary_scores(self, coins: Tensor) -> Tensor:
-        """Train once with those canaries whose coin is true; what was released about each, summed over the run.
-
-        Returns:
-            Shape ``(canaries,)``, in units of the clip norm: ``coin * Binomial(steps, rate) + N(0, steps * σ²)`` where
-            the mechanism is right.
-        """
+    def canary_run(self, coins: Tensor) -> CanaryRun:
+        """Train once with those canaries whose coin is true; a canary is counted ``Binomial(steps, rate)`` times."""
         rows = with_canaries(self._examples, coins, gain=_GAIN * self.privacy.clip_norm)
         released = sum(self._releases(rows), torch.zeros(self.layout.size, dtype=torch.float64))
         head = Parameters(released, self.layout)[_HEAD].flatten()[1:]
-        return -head / self.privacy.clip_norm
+        return CanaryRun(scores=-head / self.privacy.clip_norm)
 
-    def noise(self) -> Tensor:
-        """What one round releases where every record is blank, in units of the promised standard deviation.
-
-        Returns:
-            Shape ``(layout.num_trained,)``: standard normal numbers where the noise is right.
-        """
-        released = next(self._releases(blank(self._examples)))[: self.layout.num_trained]
-        return released / (self.privacy.noise_std * math.sqrt(self.privacy.steps_per_round))
+    def silence(self) -> Silence:
+        """Train for the first rounds on blank records alone."""
+        first = islice(self._releases(blank(self._examples)), _SILENT_ROUNDS)
+        released = torch.stack([each[: self.layout.num_trained] for each in first])
+        return Silence(rounds=released / (self.privacy.noise_std * math.sqrt(self.privacy.steps_per_round)))
 
     def _releases(self, examples: Examples) -> Iterator[Tensor]:
         """The sum that each round released, before the public divisor."""

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from fedcore.cli import build_app
 from fedcore.errors import FedcoreError, PlanError, PrivacyError, StorageError, TrustError
+from fedcore.messages import LedgerReceipt
 from fedcore_clients.ledger.account import Ledger
 from fedcore_clients.ledger.entry import FIRST
 from fedcore_clients.ledger.marks import beside
@@ -179,6 +180,21 @@ def test_what_a_run_holds_is_listed_and_given_back_by_name(home, ledger):
     assert "no run holds anything" in run("recover", home).stdout
     shown = printed("show", home, "--json")["wards"]
     assert (shown["spent"], shown["reserved"]) == (1.0, 0.0)
+
+
+def test_a_receipt_is_found_in_its_own_ledger_alone(home, ledger):
+    train(ledger, build_asked(1))
+    with ledger.file.reading() as book:
+        charge = [entry for entry in book.entries() if entry.kind == "charge"][-1]
+        receipt = LedgerReceipt.of(book.id, charge.number, charge.hash)
+    told = f"{receipt.entry}:{receipt.digest}"
+    assert run("verify", home, "--receipt", told).exit_code == 0
+    for wrong in (f"{receipt.entry - 1}:{receipt.digest}", f"999:{receipt.digest}", f"{receipt.entry}:{'0' * 64}"):
+        found = run("verify", home, "--receipt", wrong)
+        assert found.exit_code == 1
+        assert "it is not the one of the receipt" in found.stdout
+    for malformed in (receipt.digest, "1:xyz", f"0:{receipt.digest}", ""):
+        assert run("verify", home, "--receipt", malformed).exit_code == 2
 
 
 def test_a_ledger_is_verified(home, ledger):
