@@ -10,6 +10,9 @@ from typing import Literal, Self
 from fedcore.audit.rates import METRICS
 from fedcore.errors import PlanError
 
+LIMITED: tuple[str, ...] = METRICS
+"""What a limit may be set on."""
+
 Kind = Literal["difference", "ratio"]
 
 

@@ -1,0 +1,127 @@
+"""The audit of a table as plain text, for a terminal and for a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from fedcore.audit.gaps import Gap
+from fedcore.audit.groups import UNKNOWN
+from fedcore.audit.rates import Rate
+from fedcore_simulations.bias_audit.result import BiasResult
+
+_TITLES = {
+    "selection_rate": "selected",
+    "base_rate": "base rate",
+    "accuracy": "accuracy",
+    "impact_ratio": "impact ratio",
+    "true_positive_rate": "true positive",
+    "false_positive_rate": "false positive",
+    "positive_predictive_value": "predictive value",
+}
+_BLOCKS = (
+    ("selection_rate", "impact_ratio", "base_rate", "accuracy"),
+    ("true_positive_rate", "false_positive_rate", "positive_predictive_value"),
+)
+_LONGEST_NAME = 28
+
+
+def readable(result: BiasResult) -> str:
+    """Return everything that is shown, line by line."""
+    lines = [*_head(result)]
+    for attribute in result.audits:
+        lines += ["", *_attribute(result, attribute)]
+    if result.notes:
+        lines += ["", *(f"note: {note}" for note in result.notes)]
+    lines += ["", *_verdict(result)]
+    return "\n".join(lines) + "\n"
+
+
+def _head(result: BiasResult) -> Iterator[str]:
+    rows, options = result.rows, result.options
+    of = "" if rows.total == len(rows.weights) else f" in {len(rows.weights):,} lines"
+    decided = f"decisions {options.prediction}" if options.score is None else f"scores {options.score}"
+    true = "no labels" if options.label is None else f"labels {options.label}, favourable {rows.labels[1]}"
+    yield f"{rows.source}: {rows.total:,} rows{of}, {decided}, {true}"
+    yield f"shares in percent, with intervals of {100 * result.settings.confidence:g} % confidence in brackets"
+
+
+def _attribute(result: BiasResult, attribute: str) -> Iterator[str]:
+    for block in _BLOCKS:
+        if any(metric in result.metrics for metric in block):
+            yield from _block(result, attribute, block)
+            yield ""
+    yield from (f"  {line}" for line in _gap_lines(result, attribute))
+
+
+def _block(result: BiasResult, attribute: str, block: Sequence[str]) -> list[str]:
+    audit = result.audits[attribute]
+    columns = [metric for metric in block if metric in (*result.metrics, "impact_ratio")]
+    impact = result.shown_impact(attribute)
+    table = [[attribute, "n", *(_TITLES[metric] for metric in columns)]]
+    for group in result.listed(attribute):
+        if group in audit.suppressed:
+            table.append([_short(group), "not shown"])
+            continue
+        rates = [impact.get(group) if m == "impact_ratio" else audit.groups[m][group] for m in columns]
+        cells = [_cell(rate, m) for rate, m in zip(rates, columns, strict=True)]
+        table.append([_short(group), f"{audit.sizes[group]:,}", *cells])
+    return aligned(table)
+
+
+def _cell(rate: Rate | None, metric: str) -> str:
+    if rate is None or rate.value is None or rate.low is None or rate.high is None:
+        return "undefined" if rate is not None else "-"
+    if metric == "impact_ratio":
+        return f"{rate.value:.3f} ({rate.low:.2f}-{rate.high:.2f})"
+    return f"{100 * rate.value:.1f} ({100 * rate.low:.1f}-{100 * rate.high:.1f})"
+
+
+def _gap_lines(result: BiasResult, attribute: str) -> Iterator[str]:
+    gaps = result.audits[attribute].shown_gaps
+    for metric in result.metrics:
+        yield gap_line(gaps[metric])
+    odds = result.shown_parities(attribute).get("equalized_odds")
+    if odds is not None and odds.difference is not None and odds.low is not None and odds.high is not None:
+        ratio = "undefined" if odds.ratio is None else f"{odds.ratio:.3f}"
+        yield (
+            f"equalized odds: {100 * odds.difference:.1f} points ({100 * odds.low:.1f} to {100 * odds.high:.1f}), "
+            f"ratio {ratio}"
+        )
+
+
+def gap_line(gap: Gap) -> str:
+    """Return the gap with its direction, its interval and its ratio."""
+    if gap.difference_low is None or gap.difference_high is None:
+        return gap.words
+    ends = f" ({100 * gap.difference_low:.1f} to {100 * gap.difference_high:.1f})"
+    return f"{gap.words}{ends}, ratio {'undefined' if gap.ratio is None else f'{gap.ratio:.3f}'}"
+
+
+def _verdict(result: BiasResult) -> Iterator[str]:
+    if result.verdict is None:
+        yield "verdict: none, because no limit was given (--limit 'selection_rate>=0.8')"
+        return
+    yield from (f"limit: {finding.reason}" for finding in result.findings)
+    yield f"verdict: {result.verdict}"
+
+
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows with columns of equal width: the first to the left, the others to the right."""
+    width = [0] * max(map(len, table))
+    for row in table:
+        width = [max(old, len(cell)) for old, cell in zip(width, _filled(row, len(width)), strict=True)]
+    return ["  ".join(_padded(_filled(row, len(width)), width)).rstrip() for row in table]
+
+
+def _filled(row: Sequence[str], length: int) -> list[str]:
+    return [*row, *[""] * (length - len(row))]
+
+
+def _padded(cells: Iterable[str], width: Sequence[int]) -> Iterator[str]:
+    for position, (cell, size) in enumerate(zip(cells, width, strict=True)):
+        yield cell.rjust(size) if position else cell.ljust(size)
+
+
+def _short(group: str) -> str:
+    name = group if group != UNKNOWN else "unknown"
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"

@@ -1,0 +1,198 @@
+"""``fedcore audit bias``: what it prints, and the code it ends with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.audit.bias_table import Command, count_table, options, write_table
+
+UGESP = {"White": (48, 80), "Black": (27, 60), "Hispanic": (24, 50), "Asian": (51, 100)}
+HIRED = options(prediction="hired", weight="n", group="race")
+
+
+@pytest.fixture
+def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capsys)
+
+
+def test_the_four_fifths_example_of_the_guidelines_is_reproduced(audit: Command, tmp_path: Path) -> None:
+    told = audit.json(count_table(tmp_path / "t.csv", UGESP), *HIRED)
+
+    assert {g: of["selection_rate"]["value"] for g, of in told["groups"]["race"].items()} == {
+        "White": 0.60, "Black": 0.45, "Hispanic": 0.48, "Asian": 0.51,
+    }  # fmt: skip
+    assert {g: of["impact_ratio"]["value"] for g, of in told["groups"]["race"].items()} == {
+        "White": 1.0, "Black": 0.75, "Hispanic": 0.80, "Asian": 0.85,
+    }  # fmt: skip
+    assert told["gaps"]["race"]["impact_ratio"]["ratio"] == 0.75
+    assert told["verdict"] is None
+
+
+def test_compas_counts_reproduce_propublica_s_rates(audit: Command, tmp_path: Path) -> None:
+    # ProPublica (2016), "How we analyzed the COMPAS recidivism algorithm": two-year confusion tables.
+    cells = {"Black": (990, 805, 532, 1369), "White": (1139, 349, 461, 505)}  # tn, fp, fn, tp
+    columns: dict[str, list[object]] = {"race": [], "again": [], "high": [], "n": []}
+    for race, counts in cells.items():
+        for (again, high), n in zip([(0, 0), (0, 1), (1, 0), (1, 1)], counts, strict=True):
+            for name, value in zip(columns, (race, again, high, n), strict=True):
+                columns[name].append(value)
+    table = write_table(tmp_path / "compas.csv", columns)
+
+    told = audit.json(table, *options(label="again", prediction="high", weight="n", group="race"))["groups"]["race"]
+
+    printed = {
+        "Black": {"false_positive_rate": 44.85, "false_negative_rate": 27.99, "positive_predictive_value": 62.97},
+        "White": {"false_positive_rate": 23.45, "false_negative_rate": 47.72, "positive_predictive_value": 59.13},
+    }
+    for race, rates in printed.items():
+        for metric, percent in rates.items():
+            assert round(100 * told[race][metric]["value"], 2) == percent, (race, metric)
+
+
+def test_json_has_exactly_the_shapes_that_are_promised(audit: Command, tmp_path: Path) -> None:
+    table = write_table(
+        tmp_path / "t.csv", {"y": [0, 1, 1, 0] * 20, "p": [0, 1, 0, 1] * 20, "sex": ["f", "m", "m", "f"] * 20}
+    )
+
+    told = audit.json(table, *options(label="y", prediction="p", group="sex"))
+
+    for metrics in told["groups"]["sex"].values():
+        for one in metrics.values():
+            assert set(one) == {"value", "low", "high", "n"}
+    for gap in told["gaps"]["sex"].values():
+        assert set(gap) == {"difference", "ratio", "low", "high", "highest", "lowest"}
+    assert {"demographic_parity", "equal_opportunity", "equalized_odds", "impact_ratio"} <= set(told["gaps"]["sex"])
+    assert told["groups"]["sex"]["f"]["true_positive_rate"] == {"value": None, "low": None, "high": None, "n": 0}
+
+
+def test_a_table_of_rows_and_one_of_counts_say_the_same(audit: Command, tmp_path: Path) -> None:
+    counts = audit.json(count_table(tmp_path / "c.csv", UGESP), *HIRED)
+    rows = write_table(
+        tmp_path / "r.csv",
+        {
+            "race": [g for g, (_, n) in UGESP.items() for _ in range(n)],
+            "hired": ["yes" if i < k else "no" for k, n in UGESP.values() for i in range(n)],
+        },
+    )
+
+    single = audit.json(rows, *options(prediction="hired", group="race"))
+
+    assert single["groups"] == counts["groups"]
+    assert single["gaps"] == counts["gaps"]
+
+
+def test_four_sixths_over_five_sixths_meets_four_fifths(audit: Command, tmp_path: Path) -> None:
+    # (4/6) / (5/6) is 0.7999999999999999 in floating point.
+    table = count_table(tmp_path / "t.csv", {"a": (4 * 10**7, 6 * 10**7), "b": (5 * 10**7, 6 * 10**7)})
+
+    told = audit.json(table, *HIRED, *options(limit="impact_ratio>=0.8"))
+
+    assert told["gaps"]["race"]["impact_ratio"]["ratio"] == 0.8
+    assert told["verdict"] == "INCONCLUSIVE"  # the estimate meets it; the interval spans it
+
+
+@pytest.mark.parametrize(
+    ("selected", "verdict", "codes"),
+    [
+        ({"a": (900, 1000), "b": (890, 1000)}, "PASS", (0, 0)),
+        ({"a": (900, 1000), "b": (300, 1000)}, "FAIL", (3, 3)),
+        ({"a": (9, 20), "b": (7, 20)}, "INCONCLUSIVE", (0, 4)),
+    ],
+)
+def test_the_exit_code_says_what_the_verdict_is(
+    audit: Command, tmp_path: Path, selected: dict[str, tuple[int, int]], verdict: str, codes: tuple[int, int]
+) -> None:
+    table = count_table(tmp_path / "t.csv", selected)
+    limited = [*HIRED, *options(limit="demographic_parity>=0.8")]
+
+    assert audit.json(table, *limited, code=codes[0])["verdict"] == verdict
+    assert audit.json(table, *limited, "--fail-on-inconclusive", code=codes[1])["verdict"] == verdict
+
+
+def test_empty_cells_are_the_group_unknown(audit: Command, tmp_path: Path) -> None:
+    selected = {"a": (30, 60), "": (10, 20), "Unknown": (5, 20), "b": (20, 60)}
+
+    told = audit.json(count_table(tmp_path / "t.csv", selected), *HIRED)
+
+    assert told["groups"]["race"]["unknown"]["selection_rate"]["value"] == 15 / 40
+    assert told["gaps"]["race"]["selection_rate"]["lowest"] == "b"
+    assert any("40 rows of unknown group" in note for note in told["notes"])
+
+
+def test_a_small_group_is_null_and_cannot_be_computed_from_the_rest(audit: Command, tmp_path: Path) -> None:
+    selected = {"a": (30, 60), "b": (20, 60), "c": (10, 40), "tiny": (1, 4)}
+
+    told = audit.json(count_table(tmp_path / "t.csv", selected), *HIRED)
+
+    hidden = {g for g, of in told["groups"]["race"].items() if of["selection_rate"]["n"] is None}
+    assert "tiny" in hidden
+    assert len(hidden) == 2
+    for group in hidden:
+        assert set(told["groups"]["race"][group]["selection_rate"].values()) == {None}
+    assert set(told["suppressed"]["race"]) == hidden
+    assert any("not shown" in note and "tiny" in note for note in told["notes"])
+
+
+def test_crossed_columns_have_the_combinations_that_occur(audit: Command, tmp_path: Path) -> None:
+    table = write_table(
+        tmp_path / "t.csv",
+        {"sex": ["f", "m", "m", ""] * 30, "race": ["x", "x", "y", "y"] * 30, "hired": [0, 1, 1, 0] * 30},
+    )
+
+    told = audit.json(table, *options(prediction="hired", group=["sex", "race", "sex*race"]))
+
+    assert list(told["groups"]["sex*race"]) == ["f & x", "m & x", "m & y", "unknown"]
+
+
+def test_scores_are_cut_where_the_threshold_says_and_not_at_a_bin(audit: Command, tmp_path: Path) -> None:
+    table = write_table(
+        tmp_path / "t.csv",
+        {"s": [0.1234, 0.1235, 0.1236, 0.9] * 10, "y": [0, 1, 0, 1] * 10, "g": ["a", "a", "b", "b"] * 10},
+    )
+
+    told = audit.json(table, *options(label="y", score="s", group="g", threshold=0.1235))
+
+    assert told["groups"]["g"]["a"]["selection_rate"]["value"] == 0.5
+    assert told["groups"]["g"]["b"]["selection_rate"]["value"] == 1.0
+    assert told["threshold"] == 0.1235
+
+
+def test_scores_of_another_range_need_to_say_so(audit: Command, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "t.csv", {"s": [1, 4, 7, 10] * 10, "g": ["a", "a", "b", "b"] * 10})
+
+    told = audit.json(table, *options(score="s", group="g", score_range="1,10", threshold=5))
+
+    assert told["groups"]["g"]["a"]["selection_rate"]["value"] == 0.0
+    assert "--score-range LOW,HIGH" in audit.refused(table, *options(score="s", group="g"))
+
+
+def test_parquet_says_what_csv_says(audit: Command, tmp_path: Path) -> None:
+    pandas, _ = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    table = count_table(tmp_path / "t.csv", UGESP)
+    pandas.read_csv(table).to_parquet(tmp_path / "t.parquet")
+
+    assert audit.json(tmp_path / "t.parquet", *HIRED)["gaps"] == audit.json(table, *HIRED)["gaps"]
+
+
+def test_the_text_says_the_direction_in_words_and_the_files_are_kept(audit: Command, tmp_path: Path) -> None:
+    shown = audit(count_table(tmp_path / "t.csv", UGESP), *HIRED, *options(out=tmp_path / "out"))
+
+    assert "selection rate: White 60.0 % over Black 45.0 %, 15.0 points" in shown
+    assert "verdict: none, because no limit was given" in shown
+    assert (tmp_path / "out/bias.txt").read_text(encoding="utf-8") == shown
+    assert (tmp_path / "out/bias.json").is_file()
+
+
+def test_the_command_needs_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, fedcore_simulations.audit_commands, fedcore_simulations.bias_audit.command_run;"
+        "print('torch' in sys.modules, 'flwr' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == (
+        "False False\n"
+    )
