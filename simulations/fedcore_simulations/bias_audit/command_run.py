@@ -10,6 +10,7 @@ from rich.console import Console
 from fedcore.audit.gate import Verdict
 from fedcore.errors import PlanError, StorageError
 from fedcore.files import write_whole
+from fedcore_simulations.bias_audit.bias_json import result_json
 from fedcore_simulations.bias_audit.options import BiasOptions
 from fedcore_simulations.bias_audit.result import BiasResult, audit_rows
 from fedcore_simulations.bias_audit.rows import read_rows
@@ -25,7 +26,7 @@ def bias_command(options: BiasOptions, *, out: Path | None, as_json: bool, fail_
         rows = read_rows(options)
     with console.status(f"comparing groups of {rows.total:,} rows …"):
         result = audit_rows(rows, options)
-        told, shown = json.dumps(result.to_json(), indent=2, ensure_ascii=False, allow_nan=False), readable(result)
+        told, shown = json.dumps(result_json(result), indent=2, ensure_ascii=False, allow_nan=False), readable(result)
     if out is not None:
         _keep(out, {"bias.json": f"{told}\n", "bias.txt": shown})
     print(told if as_json else shown, end="\n" if as_json else "")

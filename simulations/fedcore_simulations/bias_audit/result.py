@@ -1,27 +1,30 @@
-"""From rows to the audit of every attribute, and its JSON."""
+"""From rows to the audit of every attribute."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from fedcore import __version__
-from fedcore.audit.fairness import METRICS, AttributeAudit, audit_tables, rate_json
-from fedcore.audit.gaps import Gap
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcore.audit.estimates import MEASURES, Measure
+from fedcore.audit.fairness import METRICS, AttributeAudit, audit_tables
 from fedcore.audit.gate import Finding, Verdict, judge_all, overall
 from fedcore.audit.groups import UNKNOWN, GroupTable
+from fedcore.audit.measures import Measures, measures_of
 from fedcore.audit.parity import Parity, impact_ratios, parities
 from fedcore.audit.rates import Rate
-from fedcore.audit.report import METHODS, POPULATION
+from fedcore.audit.scores import ScoreTable, scores_of_rows
 from fedcore.audit.settings import AuditSettings
 from fedcore_simulations.bias_audit.grouping import Coded
 from fedcore_simulations.bias_audit.limits import limits_of
 from fedcore_simulations.bias_audit.options import BiasOptions
-from fedcore_simulations.bias_audit.rows import Rows, threshold_of
+from fedcore_simulations.bias_audit.rows import Rows
 
-SCHEMA_VERSION = 1
 MIN_CELL = 10
+SEED = 0
+"""Of the bootstrap: the same table gives the same intervals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +36,7 @@ class BiasResult:
         rows: The table.
         settings: How it was read.
         audits: Audit of each attribute.
+        measures: What was measured beside rates, for each attribute.
         metrics: Names of the rates that are measured.
     """
 
@@ -40,6 +44,7 @@ class BiasResult:
     rows: Rows
     settings: AuditSettings
     audits: Mapping[str, AttributeAudit]
+    measures: Mapping[str, Measures]
     metrics: tuple[str, ...]
 
     @property
@@ -60,6 +65,19 @@ class BiasResult:
             for metric in self.metrics
         }
 
+    def shown_measures(self, attribute: str) -> dict[str, dict[str, Measure]]:
+        """Return ``{metric: {group: measure}}`` of all that is no rate, without the groups that are not shown."""
+        hidden = self.audits[attribute].suppressed
+        return {
+            metric: {g: one.measure(self.settings.confidence) for g, one in by_group.items() if g not in hidden}
+            for metric, by_group in self.measures[attribute].estimates.items()
+        }
+
+    def shown_distances(self, attribute: str) -> dict[str, Parity]:
+        """Return how far apart the scores of the groups that are shown lie."""
+        groups = [group for group in self.listed(attribute) if group not in self.audits[attribute].suppressed]
+        return self.measures[attribute].distances(groups, confidence=self.settings.confidence)
+
     def shown_impact(self, attribute: str) -> dict[str, Rate | None]:
         """Return the impact ratio of every group that is shown."""
         rates = self.shown_rates(attribute)["selection_rate"]
@@ -74,77 +92,13 @@ class BiasResult:
         sizes = self.audits[attribute].sizes
         return tuple(group for group, size in sizes.items() if group != UNKNOWN or size)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain lists, strings and numbers; undefined and suppressed are null, never 0 or NaN."""
-        options = self.options
-        any_audit = next(iter(self.audits.values()))
-        few = self.rows.total < self.settings.min_cell
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "fedcore_version": __version__,
-            "table": {"name": self.rows.source, "lines": len(self.rows.weights), "rows": self.rows.total},
-            "columns": {
-                "label": options.label,
-                "score": options.score,
-                "prediction": options.prediction,
-                "weight": options.weight,
-                "site": options.site,
-            },
-            "favourable": self.rows.labels[1],
-            "threshold": threshold_of(options),
-            "confidence": self.settings.confidence,
-            "min_cell": self.settings.min_cell,
-            "methods": dict(METHODS),
-            "population": POPULATION,
-            "overall": {metric: _rate(any_audit.overall[metric], hidden=few) for metric in self.metrics},
-            "groups": {attribute: self._groups_json(attribute) for attribute in self.audits},
-            "gaps": {attribute: self._gaps_json(attribute) for attribute in self.audits},
-            "explained": {attribute: self._explained(attribute) for attribute in self.audits},
-            "suppressed": {attribute: list(audit.suppressed) for attribute, audit in self.audits.items()},
-            "notes": list(self.notes),
-            "findings": [finding.to_json() for finding in self.findings],
-            "verdict": None if self.verdict is None else self.verdict.value,
-        }
-
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know beside the numbers, in sentences."""
         found = [*self.rows.notes]
         for attribute, audit in self.audits.items():
-            found += _notes(attribute, audit, self.shown_rates(attribute))
+            found += _notes(attribute, audit, {**self.shown_rates(attribute), **self.shown_measures(attribute)})
         return tuple(found)
-
-    def _groups_json(self, attribute: str) -> dict[str, Any]:
-        audit, impact = self.audits[attribute], self.shown_impact(attribute)
-        return {
-            group: {
-                **{
-                    metric: _rate(audit.groups[metric][group], hidden=group in audit.suppressed)
-                    for metric in self.metrics
-                },
-                "impact_ratio": _rate(impact.get(group), hidden=group in audit.suppressed),
-            }
-            for group in self.listed(attribute)
-        }
-
-    def _gaps_json(self, attribute: str) -> dict[str, Any]:
-        gaps = self.audits[attribute].shown_gaps
-        named = {name: asdict(parity) for name, parity in self.shown_parities(attribute).items()}
-        return {**{metric: _gap(gaps[metric]) for metric in self.metrics}, **named}
-
-    def _explained(self, attribute: str) -> dict[str, Any]:
-        gaps = self.audits[attribute].shown_gaps
-        return {
-            metric: {
-                "words": gap.words,
-                "ratio_low": gap.ratio_low,
-                "ratio_high": gap.ratio_high,
-                "compared": list(gap.groups_compared),
-                "undefined": list(gap.undefined),
-            }
-            for metric in self.metrics
-            for gap in (gaps[metric],)
-        }
 
 
 def audit_rows(rows: Rows, options: BiasOptions) -> BiasResult:
@@ -158,11 +112,17 @@ def audit_rows(rows: Rows, options: BiasOptions) -> BiasResult:
     settings = AuditSettings(
         confidence=options.confidence,
         min_cell=MIN_CELL if options.min_cell is None else options.min_cell,
-        limits=limits_of(options.limits, attributes=rows.groups, metrics=metrics),
+        limits=limits_of(options.limits, attributes=rows.groups, metrics=(*metrics, *_measured(rows, options))),
     )
-    tables = [decision_table(rows, attribute, coded) for attribute, coded in rows.groups.items()]
+    tables = {attribute: decision_table(rows, attribute, coded) for attribute, coded in rows.groups.items()}
+    measures = {attribute: _measures(rows, options, table) for attribute, table in tables.items()}
     return BiasResult(
-        options=options, rows=rows, settings=settings, audits=audit_tables(tables, settings), metrics=metrics
+        options=options,
+        rows=rows,
+        settings=settings,
+        audits={name: measures[name].added(one) for name, one in audit_tables(tables.values(), settings).items()},
+        measures=measures,
+        metrics=metrics,
     )
 
 
@@ -179,24 +139,33 @@ def decision_table(rows: Rows, attribute: str, coded: Coded) -> GroupTable:
     )
 
 
-def _rate(rate: Rate | None, *, hidden: bool) -> dict[str, Any]:
-    if hidden or rate is None:
-        return {"value": None, "low": None, "high": None, "n": None if hidden else 0}
-    return rate_json(rate)
+def _measured(rows: Rows, options: BiasOptions) -> tuple[str, ...]:
+    """Return the names of what is measured beside rates."""
+    if rows.truth is None:
+        return ()
+    scored = MEASURES if options.score_range == (0.0, 1.0) else MEASURES[:4]
+    return MEASURES[:3] if rows.scores is None else scored
 
 
-def _gap(gap: Gap) -> dict[str, Any]:
-    return {
-        "difference": gap.difference,
-        "ratio": gap.ratio,
-        "low": gap.difference_low,
-        "high": gap.difference_high,
-        "highest": gap.highest,
-        "lowest": gap.lowest,
-    }
+def _measures(rows: Rows, options: BiasOptions, table: GroupTable) -> Measures:
+    scores = None if rows.scores is None else score_table(rows, rows.scores, table.attribute, options.score_range)
+    return measures_of(None if rows.truth is None else table, scores, generator=np.random.default_rng(SEED))
 
 
-def _notes(attribute: str, audit: AttributeAudit, shown: Mapping[str, Mapping[str, Rate]]) -> list[str]:
+def score_table(rows: Rows, scores: NDArray[np.float64], attribute: str, edges: tuple[float, float]) -> ScoreTable:
+    """Count the rows of an attribute's groups by their scores."""
+    coded = rows.groups[attribute]
+    return scores_of_rows(
+        groups=coded.vocabulary,
+        group_codes=coded.codes,
+        label_codes=rows.truth,
+        scores=scores,
+        edges=edges,
+        weights=rows.weights,
+    )
+
+
+def _notes(attribute: str, audit: AttributeAudit, shown: Mapping[str, Mapping[str, Rate | Measure]]) -> list[str]:
     found = []
     unknown = audit.sizes[UNKNOWN]
     if unknown and UNKNOWN not in audit.suppressed:
@@ -207,7 +176,7 @@ def _notes(attribute: str, audit: AttributeAudit, shown: Mapping[str, Mapping[st
             f"group back: {', '.join(audit.suppressed)}"
         )
     for metric, rates in shown.items():
-        undefined = [group for group, rate in rates.items() if rate.value is None and group != UNKNOWN]
+        undefined = [group for group, one in rates.items() if one.value is None and group != UNKNOWN]
         if undefined:
             found.append(f"{attribute}: {metric.replace('_', ' ')} is undefined for {', '.join(undefined)}")
     return found

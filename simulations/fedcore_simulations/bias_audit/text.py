@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from fedcore.audit.gaps import Gap
+from fedcore.audit.estimates import Measure
+from fedcore.audit.gaps import SHARES, Gap
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.rates import Rate
 from fedcore_simulations.bias_audit.result import BiasResult
@@ -22,6 +23,18 @@ _BLOCKS = (
     ("selection_rate", "impact_ratio", "base_rate", "accuracy"),
     ("true_positive_rate", "false_positive_rate", "positive_predictive_value"),
 )
+_MEASURES = {
+    "balanced_accuracy": "balanced accuracy",
+    "auc": "AUC",
+    "brier_score": "Brier score",
+    "expected_calibration_error": "calibration error",
+    "calibration_slope": "calibration slope",
+}
+_DISTANCES = {
+    "kolmogorov_smirnov": "scores apart (Kolmogorov-Smirnov)",
+    "wasserstein": "scores apart (Wasserstein)",
+    "cross_group_auc": "AUC across groups",
+}
 _LONGEST_NAME = 28
 
 
@@ -50,6 +63,9 @@ def _attribute(result: BiasResult, attribute: str) -> Iterator[str]:
         if any(metric in result.metrics for metric in block):
             yield from _block(result, attribute, block)
             yield ""
+    if result.shown_measures(attribute):
+        yield from _measure_block(result, attribute)
+        yield ""
     yield from (f"  {line}" for line in _gap_lines(result, attribute))
 
 
@@ -68,6 +84,23 @@ def _block(result: BiasResult, attribute: str, block: Sequence[str]) -> list[str
     return aligned(table)
 
 
+def _measure_block(result: BiasResult, attribute: str) -> list[str]:
+    measures = result.shown_measures(attribute)
+    columns = [metric for metric in _MEASURES if metric in measures]
+    table = [[attribute, *(_MEASURES[metric] for metric in columns)]]
+    for group in result.listed(attribute):
+        hidden = group in result.audits[attribute].suppressed
+        cells = ["not shown"] if hidden else [_number(measures[metric][group]) for metric in columns]
+        table.append([_short(group), *cells])
+    return aligned(table)
+
+
+def _number(measure: Measure) -> str:
+    if measure.value is None or measure.low is None or measure.high is None:
+        return "undefined"
+    return f"{measure.value:.3f} ({measure.low:.2f}-{measure.high:.2f})"
+
+
 def _cell(rate: Rate | None, metric: str) -> str:
     if rate is None or rate.value is None or rate.low is None or rate.high is None:
         return "undefined" if rate is not None else "-"
@@ -78,7 +111,7 @@ def _cell(rate: Rate | None, metric: str) -> str:
 
 def _gap_lines(result: BiasResult, attribute: str) -> Iterator[str]:
     gaps = result.audits[attribute].shown_gaps
-    for metric in result.metrics:
+    for metric in (*result.metrics, *(name for name in gaps if name in _MEASURES)):
         yield gap_line(gaps[metric])
     odds = result.shown_parities(attribute).get("equalized_odds")
     if odds is not None and odds.difference is not None and odds.low is not None and odds.high is not None:
@@ -87,12 +120,18 @@ def _gap_lines(result: BiasResult, attribute: str) -> Iterator[str]:
             f"equalized odds: {100 * odds.difference:.1f} points ({100 * odds.low:.1f} to {100 * odds.high:.1f}), "
             f"ratio {ratio}"
         )
+    for name, distance in result.shown_distances(attribute).items():
+        if distance.difference is not None and distance.low is not None and distance.high is not None:
+            apart = f"{distance.difference:.3f} ({distance.low:.3f} to {distance.high:.3f})"
+            yield f"{_DISTANCES[name]}: {distance.highest} over {distance.lowest}, {apart}"
 
 
 def gap_line(gap: Gap) -> str:
     """Return the gap with its direction, its interval and its ratio."""
     if gap.difference_low is None or gap.difference_high is None:
         return gap.words
+    if gap.metric not in SHARES:
+        return f"{gap.words} ({gap.difference_low:.3f} to {gap.difference_high:.3f})"
     ends = f" ({100 * gap.difference_low:.1f} to {100 * gap.difference_high:.1f})"
     return f"{gap.words}{ends}, ratio {'undefined' if gap.ratio is None else f'{gap.ratio:.3f}'}"
 
