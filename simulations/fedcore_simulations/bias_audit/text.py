@@ -8,6 +8,7 @@ from fedcore.audit.estimates import Measure
 from fedcore.audit.gaps import SHARES, Gap
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.rates import Rate
+from fedcore_simulations.bias_audit.by_site import site_splits, split_lines
 from fedcore_simulations.bias_audit.result import BiasResult
 
 _TITLES = {
@@ -67,6 +68,9 @@ def _attribute(result: BiasResult, attribute: str) -> Iterator[str]:
         yield from _measure_block(result, attribute)
         yield ""
     yield from (f"  {line}" for line in _gap_lines(result, attribute))
+    if result.rows.site is not None:
+        yield ""
+        yield from (f"  {line}" for line in split_lines(result, site_splits(result), attribute))
 
 
 def _block(result: BiasResult, attribute: str, block: Sequence[str]) -> list[str]:
