@@ -12,6 +12,7 @@ from fedcore.audit.gaps import Gap
 from fedcore.audit.rates import Rate
 from fedcore.audit.report import METHODS, POPULATION
 from fedcore_simulations.bias_audit.by_site import site_splits, splits_json
+from fedcore_simulations.bias_audit.profile_tables import profile_json
 from fedcore_simulations.bias_audit.result import BiasResult
 from fedcore_simulations.bias_audit.rows import threshold_of
 
@@ -51,6 +52,7 @@ def result_json(result: BiasResult) -> dict[str, Any]:
         "explained": {attribute: _explained(result, attribute) for attribute in result.audits},
         "sites": splits_json(result, site_splits(result)),
         "cross_group_auc": {attribute: _cross_areas(result, attribute) for attribute in result.audits},
+        "profile": profile_json(result),
         "suppressed": {attribute: list(audit.suppressed) for attribute, audit in result.audits.items()},
         "notes": list(result.notes),
         "findings": [finding.to_json() for finding in result.findings],

@@ -12,6 +12,7 @@ from fedcore.errors import PlanError, StorageError
 from fedcore.files import write_whole
 from fedcore_simulations.bias_audit.bias_json import result_json
 from fedcore_simulations.bias_audit.options import BiasOptions
+from fedcore_simulations.bias_audit.profile_tables import with_profile
 from fedcore_simulations.bias_audit.result import BiasResult, audit_rows
 from fedcore_simulations.bias_audit.rows import read_rows
 from fedcore_simulations.bias_audit.text import readable
@@ -21,6 +22,7 @@ _FAILED, _INCONCLUSIVE = 3, 4
 
 def bias_command(options: BiasOptions, *, out: Path | None, as_json: bool, fail_on_inconclusive: bool) -> int:
     """Read, audit, show and keep; return the exit code."""
+    options = with_profile(options)
     console = Console(stderr=True, highlight=False)
     with console.status(f"reading {options.table.name} …"):
         rows = read_rows(options)

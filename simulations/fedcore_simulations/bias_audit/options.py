@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedcore.audit.crossing import ATTRIBUTE_MARK
+from fedcore.audit.profiles import NYC_LL144, PROFILES
 from fedcore.errors import PlanError
 
 
@@ -61,6 +62,11 @@ class BiasOptions:
         return tuple(dict.fromkeys(part for group in self.groups for part in crossed(group)))
 
     @property
+    def cuts_at_median(self) -> bool:
+        """Whether a profile says which scores are selected."""
+        return self.score is not None and self.profile == NYC_LL144.name
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Every column that is read."""
         named = (self.label, self.score, self.prediction, self.weight, self.site)
@@ -75,11 +81,15 @@ class BiasOptions:
         yield from self._group_problems()
         if self.label is None and self.positive is not None and self.prediction is None:
             yield "--positive names a label; it needs --label COL or --prediction COL"
+        if self.profile not in (None, *PROFILES):
+            yield f"there is no profile {self.profile!r}; there are {', '.join(PROFILES)}"
         if not 0.5 <= self.confidence < 1:
             yield f"--confidence must be at least 0.5 and below 1, not {self.confidence:g}"
 
     def _score_problems(self) -> Iterator[str]:
         low, high = self.score_range
+        if self.cuts_at_median and self.threshold is not None:
+            yield "--profile nyc-ll144 cuts scores at their median; leave --threshold out, or give --prediction COL"
         if self.threshold is not None and self.score is None:
             yield "--threshold cuts scores; it needs --score COL"
         if not -float("inf") < low < high < float("inf"):
@@ -105,6 +115,8 @@ class BiasOptions:
         for option, column in used.items():
             if column is not None and column in self.attributes:
                 yield f"column {column!r} is given both as --group and as {option}"
+        if self.site is not None and self.site in {self.label, self.score, self.prediction, self.weight}:
+            yield f"column {self.site!r} is given both as --site and as something else"
         if self.weight is not None and self.weight in {self.label, self.score, self.prediction}:
             yield f"column {self.weight!r} is given both as --weight and as what it weighs"
         if self.label is not None and self.label == self.score:

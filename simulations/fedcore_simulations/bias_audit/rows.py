@@ -27,6 +27,7 @@ class Rows:
         truth: 1 where the label is the favourable one, int64; None without labels.
         selected: 1 where the decision is, int64.
         scores: Scores as given, float64; None without.
+        median: The sample's median score, where it is what decides; else None.
         weights: How many each row stands for, int64.
         groups: For each attribute and crossing its groups, "unknown" last.
         site: Where rows come from, or None.
@@ -38,6 +39,7 @@ class Rows:
     truth: NDArray[np.int64] | None
     selected: NDArray[np.int64]
     scores: NDArray[np.float64] | None
+    median: float | None
     weights: NDArray[np.int64]
     groups: dict[str, Coded]
     site: Coded | None
@@ -72,7 +74,12 @@ def read_rows(options: BiasOptions) -> Rows:
     weights = _weights(table, options.weight)
     scores = None if options.score is None else _scores(table, options.score, options.score_range)
     labels, truth, predicted, notes = _outcomes(table, options)
-    if scores is not None:
+    median = None
+    if scores is not None and options.cuts_at_median:
+        median = weighted_median(scores, weights)
+        predicted = (scores > median).astype(np.int64)
+        notes.append(f"selected: score above the sample's median, {median:g}, as the profile asks")
+    elif scores is not None:
         threshold, told = _threshold(options)
         predicted, notes = (scores >= threshold).astype(np.int64), [*notes, *told]
     if predicted is None:
@@ -83,6 +90,7 @@ def read_rows(options: BiasOptions) -> Rows:
         truth=truth,
         selected=predicted,
         scores=scores,
+        median=median,
         weights=weights,
         groups=groups_of(table, options.groups),
         site=None if options.site is None else coded_column(table, options.site),
@@ -91,8 +99,16 @@ def read_rows(options: BiasOptions) -> Rows:
 
 
 def threshold_of(options: BiasOptions) -> float | None:
-    """Return the score from which a row is selected; None where decisions are given."""
-    return None if options.score is None else _threshold(options)[0]
+    """Return the score from which a row is selected; None where decisions or the median say it."""
+    return None if options.score is None or options.cuts_at_median else _threshold(options)[0]
+
+
+def weighted_median(scores: NDArray[np.float64], weights: NDArray[np.int64]) -> float:
+    """Return the median of scores that stand for several rows each: the mean of the two in the middle."""
+    order = np.argsort(scores, kind="stable")
+    reached, total = np.cumsum(weights[order]), int(weights.sum())
+    lower, upper = (int(np.searchsorted(reached, place, side="left")) for place in ((total + 1) // 2, total // 2 + 1))
+    return float((scores[order[lower]] + scores[order[upper]]) / 2)
 
 
 def _threshold(options: BiasOptions) -> tuple[float, list[str]]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from fedcore.audit.estimates import Measure
 from fedcore.audit.gaps import SHARES, Gap
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.rates import Rate
 from fedcore_simulations.bias_audit.by_site import site_splits, split_lines
+from fedcore_simulations.bias_audit.profile_tables import profile_lines
 from fedcore_simulations.bias_audit.result import BiasResult
+from fedcore_simulations.bias_audit.text_table import aligned
 
 _TITLES = {
     "selection_rate": "selected",
@@ -44,6 +46,8 @@ def readable(result: BiasResult) -> str:
     lines = [*_head(result)]
     for attribute in result.audits:
         lines += ["", *_attribute(result, attribute)]
+    if result.options.profile is not None:
+        lines += ["", *profile_lines(result)]
     if result.notes:
         lines += ["", *(f"note: {note}" for note in result.notes)]
     lines += ["", *_verdict(result)]
@@ -146,23 +150,6 @@ def _verdict(result: BiasResult) -> Iterator[str]:
         return
     yield from (f"limit: {finding.reason}" for finding in result.findings)
     yield f"verdict: {result.verdict}"
-
-
-def aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows with columns of equal width: the first to the left, the others to the right."""
-    width = [0] * max(map(len, table))
-    for row in table:
-        width = [max(old, len(cell)) for old, cell in zip(width, _filled(row, len(width)), strict=True)]
-    return ["  ".join(_padded(_filled(row, len(width)), width)).rstrip() for row in table]
-
-
-def _filled(row: Sequence[str], length: int) -> list[str]:
-    return [*row, *[""] * (length - len(row))]
-
-
-def _padded(cells: Iterable[str], width: Sequence[int]) -> Iterator[str]:
-    for position, (cell, size) in enumerate(zip(cells, width, strict=True)):
-        yield cell.rjust(size) if position else cell.ljust(size)
 
 
 def _short(group: str) -> str:
