@@ -196,3 +196,64 @@ def test_the_command_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == (
         "False False\n"
     )
+
+
+def test_numbers_are_put_into_bands(audit: Command, tmp_path: Path) -> None:
+    ages = [20, 30, 49.5, 50, "", "unknown"]
+    table = write_table(tmp_path / "t.csv", {"age": ages * 20, "sex": ["f", "m"] * 60, "hired": [0, 1, 1, 0] * 30})
+
+    told = audit.json(table, *options(prediction="hired", group=["age", "age*sex"], bands="age=30,50"))
+
+    sizes = {group: of["selection_rate"]["n"] for group, of in told["groups"]["age"].items()}
+    assert sizes == {"below 30": 20, "30 to 50": 40, "50 and above": 20, "unknown": 40}
+    assert "30 to 50 & m" in told["groups"]["age*sex"]
+    given: dict[str, object] = {"prediction": "hired", "group": "sex"}
+    assert "no column given as --group" in audit.refused(table, *options(**given, bands="age=30"))
+    assert "COL=EDGE,EDGE" in audit.refused(table, *options(**given, bands="age=x"))
+    assert "rising numbers" in audit.refused(table, *options(**given, bands="sex=3,1"))
+    assert "cannot be put into bands" in audit.refused(table, *options(**given, bands="sex=1"))
+
+
+def test_many_numbers_as_groups_are_pointed_out(audit: Command, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "t.csv", {"age": list(range(20, 50)) * 12, "hired": [0, 1] * 180})
+
+    assert "--bands makes fewer of them" in audit(table, *options(prediction="hired", group="age"))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_random_table_s_figures_are_fairlearn_s(audit: Command, tmp_path: Path, seed: int) -> None:
+    import numpy as np
+    from fairlearn import metrics as fairlearn
+    from sklearn import metrics as sklearn
+
+    drawn = np.random.default_rng(seed)
+    group, score = drawn.choice(["a", "b", "c"], 500), drawn.random(500).round(3)
+    label = (drawn.random(500) < score).astype(int)
+    table = write_table(tmp_path / "t.csv", {"y": label.tolist(), "s": score.tolist(), "g": group.tolist()})
+    told = audit.json(table, *options(label="y", score="s", group="g", threshold=0.4))
+    rows = {"y_true": label, "y_pred": (score >= 0.4).astype(int), "sensitive_features": group}
+
+    rates = {
+        "selection_rate": fairlearn.selection_rate,
+        "true_positive_rate": fairlearn.true_positive_rate,
+        "false_positive_rate": fairlearn.false_positive_rate,
+        "true_negative_rate": fairlearn.true_negative_rate,
+        "false_negative_rate": fairlearn.false_negative_rate,
+        "accuracy": sklearn.accuracy_score,
+        "balanced_accuracy": sklearn.balanced_accuracy_score,
+        "positive_predictive_value": sklearn.precision_score,
+    }
+    oracle = fairlearn.MetricFrame(metrics=rates, **rows)
+    for metric in rates:
+        for name in "abc":
+            value = told["groups"]["g"][name][metric]["value"]
+            assert value == pytest.approx(oracle.by_group[metric][name], abs=1e-12), metric
+        assert told["gaps"]["g"][metric]["difference"] == pytest.approx(oracle.difference()[metric], abs=1e-12)
+        assert told["gaps"]["g"][metric]["ratio"] == pytest.approx(oracle.ratio()[metric], abs=1e-12)
+    for name in ("demographic_parity", "equal_opportunity", "equalized_odds"):
+        gap = told["gaps"]["g"][name]
+        assert gap["difference"] == pytest.approx(getattr(fairlearn, f"{name}_difference")(**rows), abs=1e-12)
+        assert gap["ratio"] == pytest.approx(getattr(fairlearn, f"{name}_ratio")(**rows), abs=1e-12)
+    for name in "abc":
+        area = sklearn.roc_auc_score(label[group == name], score[group == name])
+        assert told["groups"]["g"][name]["auc"]["value"] == pytest.approx(area, abs=1e-12)

@@ -11,6 +11,9 @@ import typer
 def bias(  # noqa: PLR0917 - typer reads the options from the signature
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="A .csv or .parquet file, one line per row or count.")],
     group: Annotated[list[str], typer.Option(metavar="COL", help="Whom to compare; a*b crosses two; repeatable.")],
+    bands: Annotated[
+        list[str] | None, typer.Option(metavar="COL=EDGE,…", help="Bands of a numeric group, as age=30,50; repeatable.")
+    ] = None,
     label: Annotated[
         str | None, typer.Option(metavar="COL", help="What turned out true; without it only selection is compared.")
     ] = None,
@@ -50,7 +53,7 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
       fedcore audit bias scored.csv --label repaid --score p --group sex --group 'sex*race'
       fedcore audit bias counts.csv --prediction hired --weight n --group race --limit 'impact_ratio>=0.8'
     """
-    from fedcore_simulations.bias_audit.command_run import bias_command, range_of
+    from fedcore_simulations.bias_audit.command_run import bands_of, bias_command, range_of
     from fedcore_simulations.bias_audit.options import BiasOptions
 
     options = BiasOptions(
@@ -59,6 +62,7 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
         score=score,
         prediction=prediction,
         groups=tuple(group),
+        bands=tuple(bands_of(text) for text in bands or ()),
         weight=weight,
         site=site,
         threshold=threshold,

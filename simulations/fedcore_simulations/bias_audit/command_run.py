@@ -48,6 +48,19 @@ def range_of(text: str) -> tuple[float, float]:
     return low, high
 
 
+def bands_of(text: str) -> tuple[str, tuple[float, ...]]:
+    """Return the column and the edges of ``COL=EDGE,EDGE``.
+
+    Raises:
+        PlanError: It is not written so.
+    """
+    name, _, edges = text.rpartition("=")
+    try:
+        return name, tuple(float(edge) for edge in edges.split(","))
+    except ValueError:
+        raise PlanError(f"--bands must be COL=EDGE,EDGE with numbers, as age=30,50, not {text!r}") from None
+
+
 def _keep(directory: Path, files: dict[str, str]) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fedcore.audit.crossing import ATTRIBUTE_MARK, cross, crossed_codes
 from fedcore.audit.groups import UNKNOWN
 from fedcore.errors import DataError
+from fedcore.tasks.table_columns import Numeric
 from fedcore.tasks.table_file import Table
 from fedcore_simulations.bias_audit.options import crossed
 
@@ -29,15 +30,23 @@ class Coded:
         return Coded(vocabulary=self.vocabulary, codes=self.codes[rows])
 
 
-def groups_of(table: Table, groups: Iterable[str]) -> dict[str, Coded]:
+def groups_of(table: Table, groups: Iterable[str], bands: Mapping[str, tuple[float, ...]]) -> dict[str, Coded]:
     """Return each attribute's groups, and those of ``a*b``.
 
+    Args:
+        table: The table.
+        groups: Columns, alone or crossed.
+        bands: For columns of numbers the edges between groups, rising; a value equal to one lies above it.
+
     Raises:
-        DataError: A column has too many values, or cannot be crossed.
+        DataError: A column has too many values, or cannot be crossed or put into bands.
     """
     found: dict[str, Coded] = {}
     for group in groups:
-        parts = {name: coded_column(table, name) for name in crossed(group)}
+        parts = {
+            name: banded_column(table, name, bands[name]) if name in bands else coded_column(table, name)
+            for name in crossed(group)
+        }
         found[ATTRIBUTE_MARK.join(parts)] = crossing(parts) if len(parts) > 1 else parts[group.strip()]
     return found
 
@@ -64,12 +73,24 @@ def coded_column(table: Table, name: str) -> Coded:
     if len(known) > MOST_GROUPS:
         raise DataError(
             f"column {name!r} of {table.source} has {len(known)} different values, too many to be groups (at most "
-            f"{MOST_GROUPS}); put them into bands first"
+            f"{MOST_GROUPS}); put numbers into bands with --bands {name}=EDGE,EDGE"
         )
     return Coded(
         vocabulary=(*known, UNKNOWN),
         codes=words.positions(tuple(known), outside=len(known), missing=len(known)),
     )
+
+
+def banded_column(table: Table, name: str, edges: tuple[float, ...]) -> Coded:
+    """Return a column of numbers as bands; empty cells, and those that say "unknown", are "unknown"."""
+    words, numbers = table.words(name), table.numbers(name)
+    said = tuple(value for value in words.values if value.lower() != UNKNOWN)
+    known = words.positions(said, outside=-1, missing=-1) >= 0
+    if np.isnan(numbers[known]).any():
+        raise DataError(f"column {name!r} of {table.source} has cells that are no numbers; it cannot be put into bands")
+    groups = Numeric(name=name, low=0, high=1, bands=edges).groups
+    place = np.searchsorted(np.array(edges), np.nan_to_num(numbers), side="right")
+    return Coded(vocabulary=groups, codes=np.where(known, place, len(groups) - 1).astype(np.int64))
 
 
 def in_order(values: tuple[str, ...] | list[str]) -> list[str]:

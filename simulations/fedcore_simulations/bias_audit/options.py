@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from fedcore.audit.crossing import ATTRIBUTE_MARK
@@ -22,6 +24,7 @@ class BiasOptions:
         score: Column of scores, or None.
         prediction: Column of decisions, or None; exactly one of the two is given.
         groups: Columns of groups; ``a*b`` crosses two.
+        bands: For columns of numbers the edges between groups, as ``(column, edges)``.
         weight: Column of how many each row stands for, or None for 1 each.
         site: Column of where a row comes from, or None.
         threshold: A row is selected if its score is at least this; in the scores' own unit.
@@ -41,6 +44,7 @@ class BiasOptions:
     score: str | None = None
     prediction: str | None = None
     groups: tuple[str, ...] = ()
+    bands: tuple[tuple[str, tuple[float, ...]], ...] = ()
     weight: str | None = None
     site: str | None = None
     threshold: float | None = None
@@ -105,6 +109,11 @@ class BiasOptions:
         for group in self.groups:
             if len(set(crossed(group))) < len(crossed(group)) or not all(crossed(group)):
                 yield f"--group {group}: a crossing names two different columns, as in sex*race"
+        for name, edges in self.bands:
+            if name not in self.attributes:
+                yield f"--bands {name}: it is no column given as --group"
+            if not all(first < second for first, second in pairwise((-math.inf, *edges, math.inf))):
+                yield f"--bands {name}: the edges must be rising numbers"
         used = {
             "--label": self.label,
             "--score": self.score,

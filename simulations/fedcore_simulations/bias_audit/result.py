@@ -23,6 +23,7 @@ from fedcore_simulations.bias_audit.options import BiasOptions
 from fedcore_simulations.bias_audit.rows import Rows
 
 MIN_CELL = 10
+MANY = 20
 SEED = 0
 """Of the bootstrap: the same table gives the same intervals."""
 
@@ -167,6 +168,10 @@ def score_table(rows: Rows, scores: NDArray[np.float64], attribute: str, edges: 
 
 def _notes(attribute: str, audit: AttributeAudit, shown: Mapping[str, Mapping[str, Rate | Measure]]) -> list[str]:
     found = []
+    if len(audit.sizes) > MANY and all(_is_number(group) for group in audit.sizes if group != UNKNOWN):
+        found.append(
+            f"{attribute}: {len(audit.sizes) - 1} numbers are groups of their own; --bands makes fewer of them"
+        )
     unknown = audit.sizes[UNKNOWN]
     if unknown and UNKNOWN not in audit.suppressed:
         found.append(f"{attribute}: {unknown:,} rows of unknown group; their rates are shown, and not compared")
@@ -180,3 +185,11 @@ def _notes(attribute: str, audit: AttributeAudit, shown: Mapping[str, Mapping[st
         if undefined:
             found.append(f"{attribute}: {metric.replace('_', ' ')} is undefined for {', '.join(undefined)}")
     return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -92,7 +92,7 @@ def read_rows(options: BiasOptions) -> Rows:
         scores=scores,
         median=median,
         weights=weights,
-        groups=groups_of(table, options.groups),
+        groups=groups_of(table, options.groups, dict(options.bands)),
         site=None if options.site is None else coded_column(table, options.site),
         notes=tuple(notes),
     )

@@ -38,6 +38,7 @@ _DISTANCES = {
     "wasserstein": "scores apart (Wasserstein)",
     "cross_group_auc": "AUC across groups",
 }
+_MIRRORED = ("true_negative_rate", "false_negative_rate")  # their gaps are those of the opposite rates, turned around
 _LONGEST_NAME = 28
 
 
@@ -84,7 +85,7 @@ def _block(result: BiasResult, attribute: str, block: Sequence[str]) -> list[str
     table = [[attribute, "n", *(_TITLES[metric] for metric in columns)]]
     for group in result.listed(attribute):
         if group in audit.suppressed:
-            table.append([_short(group), "not shown"])
+            table += [[_short(group), "not shown"]] if block is _BLOCKS[0] else []
             continue
         rates = [impact.get(group) if m == "impact_ratio" else audit.groups[m][group] for m in columns]
         cells = [_cell(rate, m) for rate, m in zip(rates, columns, strict=True)]
@@ -97,9 +98,8 @@ def _measure_block(result: BiasResult, attribute: str) -> list[str]:
     columns = [metric for metric in _MEASURES if metric in measures]
     table = [[attribute, *(_MEASURES[metric] for metric in columns)]]
     for group in result.listed(attribute):
-        hidden = group in result.audits[attribute].suppressed
-        cells = ["not shown"] if hidden else [_number(measures[metric][group]) for metric in columns]
-        table.append([_short(group), *cells])
+        if group not in result.audits[attribute].suppressed:
+            table.append([_short(group), *(_number(measures[metric][group]) for metric in columns)])
     return aligned(table)
 
 
@@ -120,7 +120,8 @@ def _cell(rate: Rate | None, metric: str) -> str:
 def _gap_lines(result: BiasResult, attribute: str) -> Iterator[str]:
     gaps = result.audits[attribute].shown_gaps
     for metric in (*result.metrics, *(name for name in gaps if name in _MEASURES)):
-        yield gap_line(gaps[metric])
+        if metric not in _MIRRORED:
+            yield gap_line(gaps[metric])
     odds = result.shown_parities(attribute).get("equalized_odds")
     if odds is not None and odds.difference is not None and odds.low is not None and odds.high is not None:
         ratio = "undefined" if odds.ratio is None else f"{odds.ratio:.3f}"
