@@ -16,6 +16,9 @@ Read in this order::
     calibration  whether scores may be taken for probabilities
     entropy      how unequally benefits fall on people
     score_shift  how far apart the scores of two groups lie
+    unknowns     what rows of unknown group could hide
+    sites        a gap split over sites, exactly
+    profiles     what particular rules ask for
     settings     what the plan declares before the run: threshold, confidence, limits
     suppression  which small groups are kept out of what is shown
     fairness     one table in, one ``AttributeAudit`` out

@@ -119,6 +119,7 @@ def test_empty_cells_are_the_group_unknown(audit: Command, tmp_path: Path) -> No
     assert told["groups"]["race"]["unknown"]["selection_rate"]["value"] == 15 / 40
     assert told["gaps"]["race"]["selection_rate"]["lowest"] == "b"
     assert any("40 rows of unknown group" in note for note in told["notes"])
+    assert told["unknown_bounds"]["race"]["a"] == {"low": 30 / (60 + 25), "high": (30 + 15) / (60 + 15)}
 
 
 def test_a_small_group_is_null_and_cannot_be_computed_from_the_rest(audit: Command, tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 from fedcore import __version__
 from fedcore.audit.estimates import Measure
 from fedcore.audit.gaps import Gap
+from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.rates import Rate
 from fedcore.audit.report import METHODS, POPULATION
+from fedcore.audit.unknowns import bounds
 from fedcore_simulations.bias_audit.by_site import site_splits, splits_json
 from fedcore_simulations.bias_audit.profile_tables import profile_json
 from fedcore_simulations.bias_audit.result import BiasResult
@@ -50,6 +52,7 @@ def result_json(result: BiasResult) -> dict[str, Any]:
         "groups": {attribute: _groups(result, attribute) for attribute in result.audits},
         "gaps": {attribute: _gaps(result, attribute) for attribute in result.audits},
         "explained": {attribute: _explained(result, attribute) for attribute in result.audits},
+        "unknown_bounds": {attribute: _bounds(result, attribute) for attribute in result.audits},
         "sites": splits_json(result, site_splits(result)),
         "cross_group_auc": {attribute: _cross_areas(result, attribute) for attribute in result.audits},
         "profile": profile_json(result),
@@ -102,6 +105,16 @@ def _gap(gap: Gap) -> dict[str, Any]:
         "highest": gap.highest,
         "lowest": gap.lowest,
     }
+
+
+def _bounds(result: BiasResult, attribute: str) -> dict[str, Any]:
+    """Return each group's selection rate at the least and at the most, whoever the unknown rows are."""
+    rates = result.shown_rates(attribute)["selection_rate"]
+    unknown = rates.get(UNKNOWN)
+    if unknown is None or not unknown.n:
+        return {}
+    found = {group: bounds(rate, unknown) for group, rate in rates.items() if group != UNKNOWN}
+    return {group: {"low": ends.low, "high": ends.high} for group, ends in found.items() if ends is not None}
 
 
 def _explained(result: BiasResult, attribute: str) -> dict[str, Any]:
