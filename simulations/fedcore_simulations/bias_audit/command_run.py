@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -22,17 +23,30 @@ _FAILED, _INCONCLUSIVE = 3, 4
 
 def bias_command(options: BiasOptions, *, out: Path | None, as_json: bool, fail_on_inconclusive: bool) -> int:
     """Read, audit, show and keep; return the exit code."""
-    options = with_profile(options)
-    console = Console(stderr=True, highlight=False)
-    with console.status(f"reading {options.table.name} …"):
-        rows = read_rows(options)
-    with console.status(f"comparing groups of {rows.total:,} rows …"):
-        result = audit_rows(rows, options)
+    with Console(stderr=True, highlight=False).status(f"reading {options.table.name} …") as status:
+        result = audited(options, tell=status.update)
         told, shown = json.dumps(result_json(result), indent=2, ensure_ascii=False, allow_nan=False), readable(result)
     if out is not None:
         _keep(out, {"bias.json": f"{told}\n", "bias.txt": shown})
     print(told if as_json else shown, end="\n" if as_json else "")
     return _exit_code(result, fail_on_inconclusive=fail_on_inconclusive)
+
+
+def audited(options: BiasOptions, *, tell: Callable[[str], None] = lambda _: None) -> BiasResult:
+    """Audit a table.
+
+    Args:
+        options: What is asked for.
+        tell: Told what is being done, for whoever waits.
+
+    Raises:
+        PlanError: The options contradict one another or the table.
+        DataError: The table cannot be read or counted.
+    """
+    options = with_profile(options)
+    rows = read_rows(options)
+    tell(f"comparing groups of {rows.total:,} rows …")
+    return audit_rows(rows, options)
 
 
 def range_of(text: str) -> tuple[float, float]:
