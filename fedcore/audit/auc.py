@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,54 +16,71 @@ from fedcore.audit.intervals import Interval, normal_quantile
 Counts = NDArray[np.int64]
 
 
-def area_bounds(positives: Counts, negatives: Counts) -> tuple[float, float, float] | None:
-    """Return the area with ties counted half, and its least and greatest value whatever the order in a point.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Areas:
+    """The area for the favourable rows of one group over the other rows of another, for all pairs of groups.
 
-    The area is the chance that a row of the favourable label scores higher than one of the other:
-    ``sum_b P_b (N_<b + N_b / 2) / (P N)``; that of ties is ``sum_b P_b N_b / (P N)``, half of it either way.
-    Source: Hanley and McNeil (1982), Radiology 143:29-36; for bins Cormode and Markov (2022),
-    arXiv 2210.12526.
+    The area is the chance that the one scores higher than the other, ties counted half:
+    ``sum_b P_b (N_<b + N_b / 2) / (P N)``; that of ties is ``sum_b P_b N_b / (P N)``, so that half of it either
+    way bounds the area whatever the order within a point. Source: Hanley and McNeil (1982), Radiology
+    143:29-36; for bins Cormode and Markov (2022), arXiv 2210.12526; across groups ("xAUC") Kallus and Zhou
+    (2019), arXiv 1902.05826.
 
-    Args:
-        positives: Rows of the favourable label at each point of rising score, shape (points,).
-        negatives: Rows of the other label.
-
-    Returns:
-        (area, least, greatest), or None without rows of both labels.
-    """
-    pairs = float(positives.sum()) * float(negatives.sum())
-    if not pairs:
-        return None
-    above, below = positives.astype(np.float64), negatives.astype(np.float64)
-    ties = float(above @ below)
-    won = float(above @ (np.cumsum(below) - below))
-    return (won + ties / 2) / pairs, won / pairs, (won + ties) / pairs
-
-
-def area(positives: Counts, negatives: Counts, *, exact: bool) -> Estimate:
-    """Return the area with its interval, which is widened by the bounds where points are bins of scores.
-
-    Positives and negatives may be of two groups ("xAUC": Kallus and Zhou 2019, arXiv 1902.05826).
-
-    Args:
-        positives: As for ``area_bounds``.
-        negatives: As for ``area_bounds``.
+    Attributes:
+        won: Pairs in which the favourable row scores higher, float64 of shape (groups, groups).
+        tied: Pairs at one point.
+        positives: Favourable rows of each group.
+        negatives: Other rows of each group.
         exact: Whether all rows of a point have one score.
     """
-    found = area_bounds(positives, negatives)
-    if found is None:
-        return UNDEFINED
-    value, least, greatest = found
-    sizes = int(positives.sum()), int(negatives.sum())
 
-    def ends(confidence: float) -> Interval:
-        low, high = (value, value) if exact else (least, greatest)
-        return Interval(
-            low=area_interval(low, *sizes, confidence=confidence).low,
-            high=area_interval(high, *sizes, confidence=confidence).high,
+    won: NDArray[np.float64]
+    tied: NDArray[np.float64]
+    positives: tuple[int, ...]
+    negatives: tuple[int, ...]
+    exact: bool
+
+    @classmethod
+    def of(cls, counts: Counts, *, exact: bool) -> Self:
+        """Count the pairs; exact up to 2^53 of them.
+
+        Args:
+            counts: Rows by group, label and point of rising score, shape (groups, 2, points).
+            exact: Whether all rows of a point have one score.
+        """
+        above, below = counts[:, 1].astype(np.float64), counts[:, 0].astype(np.float64)
+        return cls(
+            won=above @ (np.cumsum(below, axis=1) - below).T,
+            tied=above @ below.T,
+            positives=tuple(above.sum(axis=1).astype(np.int64).tolist()),
+            negatives=tuple(below.sum(axis=1).astype(np.int64).tolist()),
+            exact=exact,
         )
 
-    return Estimate(value=value, n=sum(sizes), spread=ends)
+    def bounds(self, a: int, b: int) -> tuple[float, float, float] | None:
+        """Return the area of group a's favourable rows over b's others, its least and its greatest value."""
+        pairs = float(self.positives[a]) * float(self.negatives[b])
+        if not pairs:
+            return None
+        won, tied = float(self.won[a, b]), float(self.tied[a, b])
+        return (won + tied / 2) / pairs, won / pairs, (won + tied) / pairs
+
+    def estimate(self, a: int, b: int) -> Estimate:
+        """Return the area with its interval, widened by its bounds where points are bins; undefined without rows."""
+        found = self.bounds(a, b)
+        if found is None:
+            return UNDEFINED
+        value, least, greatest = found
+        low, high = (value, value) if self.exact else (least, greatest)
+        sizes = self.positives[a], self.negatives[b]
+
+        def ends(confidence: float) -> Interval:
+            return Interval(
+                low=area_interval(low, *sizes, confidence=confidence).low,
+                high=area_interval(high, *sizes, confidence=confidence).high,
+            )
+
+        return Estimate(value=value, n=sum(sizes), spread=ends)
 
 
 def area_interval(value: float, num_positive: int, num_negative: int, *, confidence: float) -> Interval:

@@ -90,6 +90,8 @@ class Gap:
         name = self.metric.replace("_", " ")
         if self.highest_rate is None or self.lowest_rate is None or self.difference is None:
             return f"{name}: no gap, because fewer than two groups have a rate"
+        if self.metric not in SHARES and self.difference == 0:
+            return f"{name}: {float(self.highest_rate):.3f} in every group"
         if self.metric not in SHARES:
             high, low = float(self.highest_rate), float(self.lowest_rate)
             return f"{name}: {self.highest} {high:.3f} over {self.lowest} {low:.3f}, {self.difference:.3f}"

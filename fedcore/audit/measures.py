@@ -9,7 +9,7 @@ from itertools import permutations
 
 import numpy as np
 
-from fedcore.audit.auc import area
+from fedcore.audit.auc import Areas
 from fedcore.audit.calibration import brier_score, calibration_errors, calibration_slope
 from fedcore.audit.entropy import entropy_indices
 from fedcore.audit.estimates import UNDEFINED, Estimate, difference, gap_of
@@ -85,11 +85,12 @@ def measures_of(decisions: GroupTable | None, scores: ScoreTable | None, *, gene
         estimates |= _of_decisions(decisions, generator)
     if scores is None:
         return Measures(estimates=estimates)
+    areas = Areas.of(scores.counts, exact=scores.exact)
     if scores.labelled:
-        estimates |= _of_scores(scores, generator)
+        estimates |= _of_scores(scores, areas, generator)
     return Measures(
         estimates=estimates,
-        cross_areas=_cross_areas(scores) if scores.labelled else {},
+        cross_areas=_cross_areas(scores, areas) if scores.labelled else {},
         shifts=score_shifts(scores, generator=generator),
         mean_scores=mean_scores(scores),
     )
@@ -126,9 +127,9 @@ def _of_decisions(table: GroupTable, generator: np.random.Generator) -> dict[str
     return {metric: dict(zip(table.groups, each, strict=True)) for metric, each in found.items()}
 
 
-def _of_scores(table: ScoreTable, generator: np.random.Generator) -> dict[str, dict[str, Estimate]]:
+def _of_scores(table: ScoreTable, areas: Areas, generator: np.random.Generator) -> dict[str, dict[str, Estimate]]:
     """Calibration is measured where scores may be probabilities."""
-    found = {"auc": [area(own[1], own[0], exact=table.exact) for own in table.counts]}
+    found = {"auc": [areas.estimate(g, g) for g in range(len(table.groups))]}
     if table.unit:
         found["brier_score"] = [brier_score(table.points, own) for own in table.counts]
         found["expected_calibration_error"] = calibration_errors(table, generator=generator)
@@ -136,12 +137,9 @@ def _of_scores(table: ScoreTable, generator: np.random.Generator) -> dict[str, d
     return {metric: dict(zip(table.groups, each, strict=True)) for metric, each in found.items()}
 
 
-def _cross_areas(table: ScoreTable) -> dict[Pair, Estimate]:
+def _cross_areas(table: ScoreTable, areas: Areas) -> dict[Pair, Estimate]:
     known = [g for g, group in enumerate(table.groups) if group != UNKNOWN and table.counts[g].any()]
-    return {
-        (table.groups[a], table.groups[b]): area(table.counts[a, 1], table.counts[b, 0], exact=table.exact)
-        for a, b in permutations(known, 2)
-    }
+    return {(table.groups[a], table.groups[b]): areas.estimate(a, b) for a, b in permutations(known, 2)}
 
 
 def _worst_cross(areas: Mapping[Pair, Estimate], groups: list[str], *, confidence: float) -> Parity:

@@ -258,3 +258,23 @@ def test_a_random_table_s_figures_are_fairlearn_s(audit: Command, tmp_path: Path
     for name in "abc":
         area = sklearn.roc_auc_score(label[group == name], score[group == name])
         assert told["groups"]["g"][name]["auc"]["value"] == pytest.approx(area, abs=1e-12)
+
+
+@pytest.mark.parametrize(("true", "false"), [("True", "False"), (1, 0)])
+def test_true_and_1_are_the_same_label(audit: Command, tmp_path: Path, true: object, false: object) -> None:
+    labels = {True: "True", False: "False"} if true == 1 else {True: "1", False: "0"}
+    columns = {
+        "y": [labels[i % 3 == 0] for i in range(60)],
+        "p": [true if i % 2 else false for i in range(60)],
+        "g": ["a", "b", "b"] * 20,
+    }
+
+    told = audit.json(write_table(tmp_path / "t.csv", columns), *options(label="y", prediction="p", group="g"))
+
+    assert told["overall"]["accuracy"]["value"] == 0.5
+
+
+def test_one_group_has_no_gaps_and_the_text_says_so_once(audit: Command, tmp_path: Path) -> None:
+    shown = audit(count_table(tmp_path / "t.csv", {"a": (30, 60)}), *HIRED)
+
+    assert shown.count("no gap") == 1

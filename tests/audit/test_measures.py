@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fedcore.audit.auc import area, area_bounds
+from fedcore.audit.auc import Areas
 from fedcore.audit.calibration import brier_score, calibration_errors, calibration_slope
 from fedcore.audit.entropy import entropy_indices
 from fedcore.audit.estimates import Estimate, gap_of, normal
@@ -105,7 +105,8 @@ def test_the_bounds_of_an_area_are_reached_by_the_best_and_the_worst_order_in_ea
     won = sum(bins[p] > bins[n] for p, n in pairs)
     tied = sum(bins[p] == bins[n] for p, n in pairs)
 
-    found = area_bounds(*(np.bincount(bins[label == value], minlength=5) for value in (1, 0)))
+    counts = np.array([[np.bincount(bins[label == value], minlength=5) for value in (0, 1)]])
+    found = Areas.of(counts, exact=False).bounds(0, 0)
 
     assert found is not None
     assert found == pytest.approx(((won + tied / 2) / len(pairs), won / len(pairs), (won + tied) / len(pairs)))
@@ -120,8 +121,8 @@ def test_a_table_s_bins_bound_the_area_of_its_rows() -> None:
     binned = scores_of_table(table)
 
     for g in (0, 1):
-        bounds = area_bounds(binned.counts[g, 1], binned.counts[g, 0])
-        value = area(exact.counts[g, 1], exact.counts[g, 0], exact=True).value
+        bounds = Areas.of(binned.counts, exact=False).bounds(g, g)
+        value = Areas.of(exact.counts, exact=True).estimate(g, g).value
         assert bounds is not None
         assert value is not None
         assert bounds[1] <= value <= bounds[2]
@@ -136,13 +137,12 @@ def test_the_favourable_label_may_be_the_one_that_scores_are_not_of() -> None:
 
     own, other = scores_of_table(table), scores_of_table(table, favourable="no")
 
-    assert area(own.counts[0, 1], own.counts[0, 0], exact=False).value == pytest.approx(
-        area(other.counts[0, 1], other.counts[0, 0], exact=False).value
-    )
+    areas = [Areas.of(table.counts, exact=False).estimate(0, 0).value for table in (own, other)]
+    assert areas[0] == pytest.approx(areas[1])
 
 
 def test_a_perfect_ranking_of_few_rows_is_not_sure() -> None:
-    estimate = area(np.array([0, 5]), np.array([5, 0]), exact=True).measure(0.95)
+    estimate = Areas.of(np.array([[[5, 0], [0, 5]]]), exact=True).estimate(0, 0).measure(0.95)
 
     assert (estimate.value, estimate.high) == (1.0, 1.0)
     assert estimate.low is not None
@@ -178,9 +178,7 @@ def test_entropy_indices_are_the_textbook_s() -> None:
 
 
 def test_what_has_no_rows_of_a_label_has_no_area_and_no_balanced_accuracy() -> None:
-    empty = np.zeros(4, dtype=np.int64)
-
-    assert area(empty, np.ones(4, dtype=np.int64), exact=True).value is None
+    assert Areas.of(np.array([[[1, 1], [0, 0]]]), exact=True).estimate(0, 0).value is None
     assert balanced_accuracy(3, 5, 0, 0).value is None
     assert brier_score(np.linspace(0, 1, 4), np.zeros((2, 4), dtype=np.int64)).value is None
     assert calibration_slope(np.array([0.5]), np.array([[3], [4]])).value is None
@@ -265,7 +263,7 @@ def test_nominal_intervals_cover_in_93_percent_of_samples_of_200() -> None:
             scores=population[rows], edges=edges,
         )  # fmt: skip
         own = table.counts[0]
-        covered["auc"] += _covers(area(own[1], own[0], exact=True), truth["auc"])
+        covered["auc"] += _covers(Areas.of(table.counts, exact=True).estimate(0, 0), truth["auc"])
         covered["brier_score"] += _covers(brier_score(table.points, own), truth["brier_score"])
         covered["calibration_slope"] += _covers(calibration_slope(table.points, own), truth["calibration_slope"])
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from fedcore.audit.auc import area
+from fedcore.audit.auc import Areas
 from fedcore.audit.calibration import brier_score, calibration_slope
 from fedcore.audit.estimates import Estimate, gap_of
 from fedcore.audit.gaps import Gap, gap_between
@@ -34,7 +34,7 @@ def gaps(drawn: np.random.Generator, rows: int) -> dict[str, Gap]:
     rates = group_rates(table)
     found = {metric: gap_between("g", metric, rates[metric], confidence=0.95) for metric in RATES}
     measures: dict[str, Callable[[int], Estimate]] = {
-        "auc": lambda g: area(scores.counts[g, 1], scores.counts[g, 0], exact=True),
+        "auc": lambda g: Areas.of(scores.counts, exact=True).estimate(g, g),
         "brier_score": lambda g: brier_score(scores.points, scores.counts[g]),
         "calibration_slope": lambda g: calibration_slope(scores.points, scores.counts[g]),
         "balanced_accuracy": lambda g: balanced_accuracy(

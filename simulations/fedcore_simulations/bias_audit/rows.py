@@ -186,7 +186,7 @@ def _outcomes(table: Table, options: BiasOptions) -> Outcomes:
     truth = _is(label, positive) if options.label is not None else None
     predicted = None
     if options.prediction is not None:
-        given = _classes(table, options.prediction)
+        given = _alike(_classes(table, options.prediction), label.values)
         _check_known(table, options.prediction, given, label, named)
         predicted = _is(given, positive)
     return names, truth, predicted, notes
@@ -201,6 +201,14 @@ def _classes(table: Table, name: str) -> Words:
             "expected labels such as 0 and 1"
         )
     return words
+
+
+def _alike(given: Words, values: tuple[str, ...]) -> Words:
+    """Return True and False as 1 and 0 where the other column says it so, and the other way round."""
+    for mine, other in (({"True": "1", "False": "0"}, {"0", "1"}), ({"1": "True", "0": "False"}, {"True", "False"})):
+        if set(given.values) <= set(mine) and set(values) <= other:
+            return Words(codes=given.codes, values=tuple(mine[value] for value in given.values))
+    return given
 
 
 def _positive(table: Table, name: str, values: tuple[str, ...], wanted: str | None) -> tuple[str, list[str]]:

@@ -119,6 +119,9 @@ def _cell(rate: Rate | None, metric: str) -> str:
 
 def _gap_lines(result: BiasResult, attribute: str) -> Iterator[str]:
     gaps = result.audits[attribute].shown_gaps
+    if all(gap.highest is None for gap in gaps.values()):
+        yield "no gaps, because fewer than two groups can be compared"
+        return
     for metric in (*result.metrics, *(name for name in gaps if name in _MEASURES)):
         if metric not in _MIRRORED:
             yield gap_line(gaps[metric])
