@@ -134,6 +134,42 @@ def test_a_small_group_is_null_and_cannot_be_computed_from_the_rest(audit: Comma
         assert set(told["groups"]["race"][group]["selection_rate"].values()) == {None}
     assert set(told["suppressed"]["race"]) == hidden
     assert any("not shown" in note and "tiny" in note for note in told["notes"])
+    shown = audit(count_table(tmp_path / "t.csv", selected), *HIRED)
+    assert [line.split() for line in shown.splitlines() if line.startswith("tiny")] == [["tiny", "not", "shown"]]
+
+
+def test_many_hidden_groups_take_one_line(audit: Command, tmp_path: Path) -> None:
+    selected = {"a": (30, 60), "b": (20, 60)} | {f"small {i}": (1, 3) for i in range(30)}
+
+    shown = audit(count_table(tmp_path / "t.csv", selected), *HIRED)
+
+    assert "30 further groups  not shown" in shown
+    assert "and 10 more" in shown
+
+
+def test_no_figure_of_a_hidden_group_is_in_what_is_printed(audit: Command, tmp_path: Path) -> None:
+    # Every hidden group has a rate, and a size, that nothing else has.
+    drawn = [("a", 97, 0.5), ("b", 103, 0.4), ("c", 89, 0.6), ("tiny", 7, 3 / 7)]
+    columns: dict[str, list[object]] = {"g": [], "y": [], "s": [], "site": []}
+    for group, rows, share in drawn:
+        for i in range(rows):
+            label = int(i < share * rows)
+            for name, value in zip(columns, (group, label, (i * 37 % rows) / rows, "xy"[i % 2]), strict=True):
+                columns[name].append(value)
+    table = write_table(tmp_path / "t.csv", columns)
+    given = options(label="y", score="s", group="g", site="site", limit="accuracy<=0.3", profile="us-four-fifths")
+
+    told = audit.json(table, *given)
+
+    hidden = set(told["suppressed"]["g"])
+    assert "tiny" in hidden
+    for group in hidden:
+        assert {value for one in told["groups"]["g"][group].values() for value in one.values()} == {None}
+        assert all(group not in pair for pair in told["cross_group_auc"]["g"].values())
+        assert group not in told["cross_group_auc"]["g"]
+        assert group not in {line["category"] for line in told["profile"]["tables"]["g"]}
+        for gap in told["gaps"]["g"].values():
+            assert group not in {gap["highest"], gap["lowest"]}
 
 
 def test_crossed_columns_have_the_combinations_that_occur(audit: Command, tmp_path: Path) -> None:

@@ -62,6 +62,11 @@ def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         ({}, {"prediction": "p", "group": "sex", "limit": "accuracy<=0.1"}, "accuracy is not measured here"),
         ({"y": [f"{i}" for i in range(60)]}, PLAIN, "has 60 different values, which are no classes"),
         ({"sex": [f"{i}" for i in range(300)]}, PLAIN, "has 300 different values, too many to be groups"),
+        (
+            {"sex": [f"{i % 20}" for i in range(400)], "race": [f"{i // 20}" for i in range(400)]},
+            {**PLAIN, "group": "sex*race"},
+            "sex*race has 400 combinations, too many to be groups (at most 200)",
+        ),
     ],
 )
 def test_bad_input_is_refused(

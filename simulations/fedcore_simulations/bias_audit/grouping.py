@@ -60,6 +60,11 @@ def crossing(parts: dict[str, Coded]) -> Coded:
     codes = crossed_codes(vocabularies, {name: coded.codes for name, coded in parts.items()})
     kept = np.bincount(codes, minlength=len(full)) > 0
     kept[-1] = True
+    if kept.sum() > MOST_GROUPS + 1:
+        raise DataError(
+            f"{ATTRIBUTE_MARK.join(parts)} has {kept.sum() - 1} combinations, too many to be groups (at most "
+            f"{MOST_GROUPS}); cross fewer columns, or put numbers into bands with --bands"
+        )
     return Coded(
         vocabulary=tuple(group for group, keep in zip(full, kept.tolist(), strict=True) if keep),
         codes=(np.cumsum(kept) - 1)[codes],

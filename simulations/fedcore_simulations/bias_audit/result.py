@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -178,13 +178,19 @@ def _notes(attribute: str, audit: AttributeAudit, shown: Mapping[str, Mapping[st
     if audit.suppressed:
         found.append(
             f"{attribute}: not shown, because it has fewer than {audit.settings.min_cell} rows or would give such a "
-            f"group back: {', '.join(audit.suppressed)}"
+            f"group back: {_named(audit.suppressed)}"
         )
     for metric, rates in shown.items():
         undefined = [group for group, one in rates.items() if one.value is None and group != UNKNOWN]
         if undefined:
-            found.append(f"{attribute}: {metric.replace('_', ' ')} is undefined for {', '.join(undefined)}")
+            found.append(f"{attribute}: {metric.replace('_', ' ')} is undefined for {_named(undefined)}")
     return found
+
+
+def _named(groups: Sequence[str]) -> str:
+    """Return the first groups by name, and how many more there are; JSON has them all."""
+    more = f" and {len(groups) - MANY} more" if len(groups) > MANY else ""
+    return ", ".join(groups[:MANY]) + more
 
 
 def _is_number(text: str) -> bool:

@@ -10,7 +10,7 @@ from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.rates import Rate
 from fedcore_simulations.bias_audit.by_site import site_splits, split_lines
 from fedcore_simulations.bias_audit.profile_tables import profile_lines
-from fedcore_simulations.bias_audit.result import BiasResult
+from fedcore_simulations.bias_audit.result import MANY, BiasResult
 from fedcore_simulations.bias_audit.text_table import aligned
 
 _TITLES = {
@@ -85,12 +85,19 @@ def _block(result: BiasResult, attribute: str, block: Sequence[str]) -> list[str
     table = [[attribute, "n", *(_TITLES[metric] for metric in columns)]]
     for group in result.listed(attribute):
         if group in audit.suppressed:
-            table += [[_short(group), "not shown"]] if block is _BLOCKS[0] else []
             continue
         rates = [impact.get(group) if m == "impact_ratio" else audit.groups[m][group] for m in columns]
         cells = [_cell(rate, m) for rate, m in zip(rates, columns, strict=True)]
         table.append([_short(group), f"{audit.sizes[group]:,}", *cells])
+    if block is _BLOCKS[0]:
+        table += _hidden_lines(audit.suppressed)
     return aligned(table)
+
+
+def _hidden_lines(suppressed: Sequence[str]) -> list[list[str]]:
+    if len(suppressed) > MANY:
+        return [[f"{len(suppressed)} further groups", "not shown"]]
+    return [[_short(group), "not shown"] for group in suppressed]
 
 
 def _measure_block(result: BiasResult, attribute: str) -> list[str]:
