@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcore.audit.estimates import UNDEFINED, Estimate, Spread, normal
-from fedcore.audit.intervals import Interval, normal_quantile
+from fedcore.audit.intervals import Interval, normal_quantile, share_interval
 from fedcore.audit.resampling import resampled, upper_quantile
 from fedcore.audit.scores import ScoreTable
 
@@ -33,7 +33,7 @@ def brier_score(points: NDArray[np.float64], counts: NDArray[np.int64]) -> Estim
     value = float((counts * squares).sum() / n)
     variance = max(0.0, float((counts * squares**2).sum() / n) - value * value)
     rows = n * value * (1 - value) / variance if variance > 1e-15 else n
-    return Estimate(value=value, n=n, spread=lambda confidence: _wilson(value, rows, confidence))
+    return Estimate(value=value, n=n, spread=lambda confidence: share_interval(value, rows, confidence=confidence))
 
 
 def calibration_slope(points: NDArray[np.float64], counts: NDArray[np.int64]) -> Estimate:
@@ -102,11 +102,3 @@ def _lopsided(value: float, errors: NDArray[np.float64], away: NDArray[np.float6
         )
 
     return ends
-
-
-def _wilson(value: float, rows: float, confidence: float) -> Interval:
-    z = normal_quantile(confidence)
-    shrink = 1 + z * z / rows
-    centre = (value + z * z / (2 * rows)) / shrink
-    half = z / shrink * math.sqrt(value * (1 - value) / rows + z * z / (4 * rows * rows))
-    return Interval(low=max(0.0, centre - half), high=min(1.0, centre + half))

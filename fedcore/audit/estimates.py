@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,7 +9,7 @@ from itertools import combinations
 
 from fedcore.audit.gaps import Gap, pair_confidence, unsigned
 from fedcore.audit.groups import UNKNOWN
-from fedcore.audit.intervals import Interval, normal_quantile
+from fedcore.audit.intervals import Interval, normal_quantile, square_and_add
 from fedcore.errors import DataError
 
 MEASURES: tuple[str, ...] = (
@@ -81,25 +80,18 @@ def normal(value: float, error: float, *, within: tuple[float, float]) -> Spread
 
 
 def difference(a: Measure, b: Measure) -> Interval:
-    """Return the interval of a - b for independent quantities: the square-and-add of Newcombe's method 10.
-
-    Source: Zou, G. Y. and Donner, A. (2008), "Construction of confidence limits about effect measures: a
-    general approach", Stat. Med. 27:1693-1702.
+    """Return the interval of a - b for independent quantities, by ``square_and_add``.
 
     Raises:
         DataError: One of them is undefined.
     """
-    (left, left_low, left_high), (right, right_low, right_high) = _defined(a), _defined(b)
-    return Interval(
-        low=left - right - math.hypot(left - left_low, right_high - right),
-        high=left - right + math.hypot(left_high - left, right - right_low),
-    )
+    return square_and_add(*_defined(a), *_defined(b))
 
 
-def _defined(measure: Measure) -> tuple[float, float, float]:
+def _defined(measure: Measure) -> tuple[float, Interval]:
     if measure.value is None or measure.low is None or measure.high is None:
         raise DataError("an undefined quantity has no difference to another")
-    return measure.value, measure.low, measure.high
+    return measure.value, Interval(low=measure.low, high=measure.high)
 
 
 def gap_of(attribute: str, metric: str, estimates: Mapping[str, Estimate], *, confidence: float) -> Gap:

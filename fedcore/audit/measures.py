@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import permutations
@@ -16,7 +15,7 @@ from fedcore.audit.estimates import UNDEFINED, Estimate, difference, gap_of
 from fedcore.audit.fairness import AttributeAudit
 from fedcore.audit.gaps import Gap, pair_confidence, unsigned
 from fedcore.audit.groups import UNKNOWN, GroupTable
-from fedcore.audit.intervals import Interval, wilson_interval
+from fedcore.audit.intervals import Interval, square_and_add, wilson_interval
 from fedcore.audit.parity import Parity
 from fedcore.audit.score_shift import mean_scores, score_shifts, worst_shift
 from fedcore.audit.scores import ScoreTable
@@ -99,22 +98,19 @@ def measures_of(decisions: GroupTable | None, scores: ScoreTable | None, *, gene
 def balanced_accuracy(true_negative: int, negative: int, true_positive: int, positive: int) -> Estimate:
     """Return the mean of the true positive and the true negative rate; undefined if one of them is.
 
-    Its interval is half of the square-and-add of their Wilson intervals, as in Zou and Donner (2008).
+    Its interval is that of the difference of the true and the false positive rate, halved and moved.
     """
     if not (negative and positive):
         return UNDEFINED
-    rates = true_negative / negative, true_positive / positive
+    found, rejected = true_positive / positive, true_negative / negative
 
     def ends(confidence: float) -> Interval:
-        first = wilson_interval(true_negative, negative, confidence=confidence)
-        second = wilson_interval(true_positive, positive, confidence=confidence)
-        middle = sum(rates) / 2
-        return Interval(
-            low=max(0.0, middle - math.hypot(rates[0] - first.low, rates[1] - second.low) / 2),
-            high=min(1.0, middle + math.hypot(first.high - rates[0], second.high - rates[1]) / 2),
-        )
+        first = wilson_interval(true_positive, positive, confidence=confidence)
+        falsely = wilson_interval(negative - true_negative, negative, confidence=confidence)
+        youden = square_and_add(found, first, 1 - rejected, falsely)  # found - falsely found = 2 x the mean - 1
+        return Interval(low=max(0.0, (1 + youden.low) / 2), high=min(1.0, (1 + youden.high) / 2))
 
-    return Estimate(value=sum(rates) / 2, n=negative + positive, spread=ends)
+    return Estimate(value=(found + rejected) / 2, n=negative + positive, spread=ends)
 
 
 def _of_decisions(table: GroupTable, generator: np.random.Generator) -> dict[str, dict[str, Estimate]]:
