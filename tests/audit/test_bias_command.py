@@ -314,3 +314,16 @@ def test_one_group_has_no_gaps_and_the_text_says_so_once(audit: Command, tmp_pat
     shown = audit(count_table(tmp_path / "t.csv", {"a": (30, 60)}), *HIRED)
 
     assert shown.count("no gap") == 1
+
+
+def test_a_limit_on_what_is_no_rate_is_judged(audit: Command, tmp_path: Path) -> None:
+    label = [0, 1] * 300
+    ranked = [y if i < 300 else 1 - y for i, y in enumerate(label)]  # right in group a, the wrong way round in b
+    columns = {"y": label, "s": ranked, "g": ["a"] * 300 + ["b"] * 300}
+    given = options(label="y", score="s", group="g", limit="auc<=0.5")
+
+    table = write_table(tmp_path / "t.csv", columns)
+
+    assert audit.json(table, *given, code=3)["findings"][0]["reason"].startswith(
+        "auc difference over g at most 0.5: FAIL; auc: a 1.000 over b 0.000, 1.000 (0.9"
+    )

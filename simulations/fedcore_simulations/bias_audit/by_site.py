@@ -6,11 +6,15 @@ groups its own gap is, to three decimals. Sites are named: whoever runs the comm
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
+from fedcore.audit.counting import counted
 from fedcore.audit.rates import Rate, group_rates
 from fedcore.audit.settings import Limit
 from fedcore.audit.sites import SiteSplit, split_over_sites
@@ -70,13 +74,16 @@ def _of_attribute(result: BiasResult, attribute: str) -> dict[str, SiteSplit | N
 def _rates_by_site(rows: Rows, attribute: str) -> dict[str, dict[str, dict[str, Rate]]]:
     if rows.site is None:
         return {}
-    found = {}
-    for position, site in enumerate(rows.site.vocabulary):
-        here = rows.site.codes == position
-        if here.any():
-            there = rows.at(here)
-            found[site] = group_rates(decision_table(there, attribute, there.groups[attribute]))
-    return found
+    table = decision_table(rows, attribute, rows.groups[attribute])
+    shape = (len(rows.site.vocabulary), *table.counts.shape)
+    labels = rows.selected if rows.truth is None else rows.truth
+    cells = np.ravel_multi_index((rows.site.codes, rows.groups[attribute].codes, labels, rows.selected), shape)
+    counts = counted(cells, size=math.prod(shape), weights=rows.weights).reshape(shape)
+    return {
+        site: group_rates(replace(table, counts=own))
+        for site, own in zip(rows.site.vocabulary, counts, strict=True)
+        if own.any()
+    }
 
 
 def _json(result: BiasResult, attribute: str, metric: str, split: SiteSplit) -> dict[str, Any]:

@@ -25,10 +25,6 @@ class Coded:
     vocabulary: tuple[str, ...]
     codes: NDArray[np.int64]
 
-    def at(self, rows: NDArray[np.bool_]) -> Coded:
-        """Return the marked rows."""
-        return Coded(vocabulary=self.vocabulary, codes=self.codes[rows])
-
 
 def groups_of(table: Table, groups: Iterable[str], bands: Mapping[str, tuple[float, ...]]) -> dict[str, Coded]:
     """Return each attribute's groups, and those of ``a*b``.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -44,18 +44,6 @@ class Rows:
     groups: dict[str, Coded]
     site: Coded | None
     notes: tuple[str, ...]
-
-    def at(self, rows: NDArray[np.bool_]) -> Rows:
-        """Return the marked rows."""
-        return replace(
-            self,
-            truth=None if self.truth is None else self.truth[rows],
-            selected=self.selected[rows],
-            scores=None if self.scores is None else self.scores[rows],
-            weights=self.weights[rows],
-            groups={name: coded.at(rows) for name, coded in self.groups.items()},
-            site=None if self.site is None else self.site.at(rows),
-        )
 
     @property
     def total(self) -> int:
