@@ -33,6 +33,7 @@ class SiteSplit:
         between: What remains if each site served both groups alike.
         no_overlap: What comes from sites that have one of the two groups only; it is neither.
         site_gaps: First minus second at each site that has enough rows of both.
+        site_ratios: The lower over the higher rate there; 1 where both are 0, for they are alike.
         alone: Sites that have one of the two groups only.
         small: Sites that have both, but one of them in too few rows to be judged.
         odds_ratio: Odds of the first over those of the second, common to the sites (Mantel and Haenszel).
@@ -43,6 +44,7 @@ class SiteSplit:
     between: Fraction
     no_overlap: Fraction
     site_gaps: Mapping[str, Fraction]
+    site_ratios: Mapping[str, Fraction]
     alone: tuple[str, ...]
     small: tuple[str, ...]
     odds_ratio: Measure
@@ -50,6 +52,10 @@ class SiteSplit:
     def num_over(self, limit: Fraction) -> int:
         """Return at how many of the judged sites the gap is larger than the limit, in either direction."""
         return sum(abs(gap) > limit for gap in self.site_gaps.values())
+
+    def num_under(self, limit: Fraction) -> int:
+        """Return at how many of the judged sites the ratio is less than the limit, in either direction."""
+        return sum(ratio < limit for ratio in self.site_ratios.values())
 
 
 def split_over_sites(sites: SiteRates, *, min_cell: int = 1, confidence: float = 0.95) -> SiteSplit:
@@ -71,7 +77,9 @@ def split_over_sites(sites: SiteRates, *, min_cell: int = 1, confidence: float =
     if not all(totals):
         raise DataError("a gap can be split over sites only if both groups have rows at some")
     parts = {"within": Fraction(0), "between": Fraction(0), "no_overlap": Fraction(0)}
-    site_gaps, alone, small = {}, [], []
+    judged: dict[str, tuple[Fraction, Fraction]] = {}
+    alone: list[str] = []
+    small: list[str] = []
     for site, (first, second) in sites.items():
         p, q = Fraction(first.n, totals[0]), Fraction(second.n, totals[1])
         r, s = first.fraction, second.fraction
@@ -84,10 +92,11 @@ def split_over_sites(sites: SiteRates, *, min_cell: int = 1, confidence: float =
         if min(first.n, second.n) < min_cell:
             small.append(site)
         else:
-            site_gaps[site] = r - s
+            judged[site] = r, s
     return SiteSplit(
         gap=sum(parts.values(), Fraction(0)),
-        site_gaps=site_gaps,
+        site_gaps={site: r - s for site, (r, s) in judged.items()},
+        site_ratios={site: min(r, s) / max(r, s) if r or s else Fraction(1) for site, (r, s) in judged.items()},
         alone=tuple(alone),
         small=tuple(small),
         odds_ratio=common_odds_ratio(sites, confidence=confidence),

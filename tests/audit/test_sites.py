@@ -74,6 +74,12 @@ def test_small_sites_are_in_the_sums_and_not_judged() -> None:
     assert split.gap == Fraction(35, 59) - Fraction(29, 140)
     assert split.num_over(Fraction(1, 10)) == 1
     assert split.num_over(Fraction(1, 5)) == 0
+    assert split.num_under(Fraction(2, 3)) == 0
+    assert split.num_under(Fraction(7, 10)) == 1
+
+
+def test_sites_where_nobody_is_selected_serve_both_alike() -> None:
+    assert dict(split_over_sites(rates({"x": (0, 5, 0, 5)})).site_ratios) == {"x": 1}
 
 
 def test_of_one_site_the_odds_ratio_and_its_error_are_woolf_s() -> None:
@@ -133,7 +139,9 @@ def test_the_four_hospitals_split_is_exact_and_names_the_one_that_cannot_be_judg
 
     told = audit.json(
         table,
-        *options(prediction="disease", group="sex", site="hospital", limit="demographic_parity<=0.2"),
+        *options(
+            prediction="disease", group="sex", site="hospital", limit=["demographic_parity<=0.2", "impact_ratio>=0.8"]
+        ),
         code=3,
     )["sites"]["sex"]["selection_rate"]
 
@@ -149,7 +157,7 @@ def test_the_four_hospitals_split_is_exact_and_names_the_one_that_cannot_be_judg
     assert (told["within"], told["between"], told["no_overlap"]) == (float(within), float(between), 0.0)
     assert told["gap"] == float(within + between)
     assert told["not_judged"] == {"one_group_only": [], "too_few_rows": ["va"]}
-    assert (told["over_limit"][0]["sites"], told["over_limit"][0]["judged"]) == (2, 3)
+    assert [(one["sites"], one["judged"]) for one in told["over_limit"]] == [(2, 3), (2, 3)]
 
 
 def test_a_part_that_would_give_a_small_group_back_is_not_told(audit: Command, tmp_path: Path) -> None:

@@ -106,10 +106,12 @@ def _json(result: BiasResult, attribute: str, metric: str, split: SiteSplit) -> 
 
 
 def _over(result: BiasResult, attribute: str, metric: str, split: SiteSplit) -> Iterator[tuple[Limit, int]]:
-    """Count the judged sites over each limit on this difference."""
+    """Count the judged sites whose own gap breaks each limit on this metric."""
     for limit in result.settings.limits:
-        if limit.metric == metric and limit.attribute in ("*", attribute) and limit.at_most is not None:
-            yield replace(limit, attribute=attribute), split.num_over(limit.at_most)
+        if limit.metric == metric and limit.attribute in ("*", attribute):
+            over = split.num_over(limit.at_most) if limit.at_most is not None else None
+            under = split.num_under(limit.at_least) if limit.at_least is not None else None
+            yield replace(limit, attribute=attribute), over or under or 0
 
 
 def _words(result: BiasResult, attribute: str, metric: str, split: SiteSplit) -> Iterator[str]:
