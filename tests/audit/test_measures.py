@@ -149,6 +149,32 @@ def test_a_perfect_ranking_of_few_rows_is_not_sure() -> None:
     assert 0.4 < estimate.low < 0.9
 
 
+def test_the_spread_of_an_area_is_delong_s() -> None:
+    _, (group, label, score) = scored(2, digits=1)
+    table, _ = scored(2, digits=1)
+    mine, others = score[(group == 0) & (label == 1)], score[(group == 1) & (label == 0)]
+    wins = (mine[:, None] > others) + (mine[:, None] == others) / 2
+
+    found = Areas.of(table.counts, exact=True).spread[0, 1]
+
+    expected = wins.mean(axis=1).var(ddof=1) / len(mine) + wins.mean(axis=0).var(ddof=1) / len(others)
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
+def test_an_area_of_labels_that_spread_differently_is_covered() -> None:
+    drawn, trials, covered = np.random.default_rng(8), 300, 0
+    truth = 0.5628  # P(N(0.5, 3) > N(0, 1)) = Phi(0.5 / sqrt(10))
+    for _ in range(trials):
+        rows = np.concatenate([drawn.normal(0, 1, 100), drawn.normal(0.5, 3, 100)])
+        table = scores_of_rows(
+            groups=GROUPS, group_codes=np.zeros(200, dtype=np.int64), label_codes=np.repeat([0, 1], 100),
+            scores=rows, edges=(-30.0, 30.0),
+        )  # fmt: skip
+        covered += _covers(Areas.of(table.counts, exact=True).estimate(0, 0), truth)
+
+    assert covered >= 270  # a true coverage of 94.5 % gives fewer in 0.1 % of runs
+
+
 def test_the_calibration_error_is_the_textbook_s() -> None:
     table, (group, label, score) = scored(1)
     own = group == 0

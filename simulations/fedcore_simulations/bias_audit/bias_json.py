@@ -21,7 +21,7 @@ from fedcore_simulations.bias_audit.rows import threshold_of
 SCHEMA_VERSION = 1
 _METHODS = {
     **METHODS,
-    "auc": "score interval of the Mann-Whitney statistic, method 5 (Newcombe 2006)",
+    "auc": "score interval of the Mann-Whitney statistic, method 5 (Newcombe 2006), at DeLong's variance if larger",
     "brier_score": "Wilson score interval at the effective number of rows",
     "calibration_slope": "normal, with White's standard error (1980)",
     "balanced_accuracy, and differences of what is no rate": "square-and-add (Zou and Donner 2008)",
