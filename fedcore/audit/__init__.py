@@ -2,14 +2,27 @@
 
 Read in this order::
 
+    counting     rows that stand for several
     groups       what a client counts: group x label x score bin, closed under ``+``
     crossing     two attributes as one: "sex*race"
     intervals    how sure a rate, a difference and a ratio of rates are
     rates        rates by group, with their intervals
     gaps         the distance between the best and the worst served group
+    parity       gaps under their usual names, and impact ratios
+    estimates    quantities that are no rates, and gaps between them
+    resampling   the bootstrap on counts
+    scores       scores by group and label
+    auc          how well scores rank, within a group and across two
+    calibration  whether scores may be taken for probabilities
+    entropy      how unequally benefits fall on people
+    score_shift  how far apart the scores of two groups lie
+    unknowns     what rows of unknown group could hide
+    sites        a gap split over sites, exactly
+    profiles     what particular rules ask for
     settings     what the plan declares before the run: threshold, confidence, limits
     suppression  which small groups are kept out of what is shown
     fairness     one table in, one ``AttributeAudit`` out
+    measures     all that is no rate, for one attribute
     gate         limits against audits: PASS, FAIL or INCONCLUSIVE
     hooks        the points of a run where an audit may object
     report       the content of ``bias.json``

@@ -17,7 +17,10 @@ from itertools import combinations
 
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.intervals import Interval, koopman_interval, newcombe_interval
-from fedcore.audit.rates import Rate
+from fedcore.audit.rates import METRICS, Rate
+
+SHARES = (*METRICS, "balanced_accuracy")
+"""Metrics that are shares of rows, and shown in percent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +69,8 @@ class Gap:
 
     @property
     def ratio_fraction(self) -> Fraction | None:
-        """Lowest over highest rate, exact; None also if every rate is 0, for 0 / 0 is undefined."""
-        if not self.highest_rate or self.lowest_rate is None:
+        """Lowest over highest rate, exact; None also if every rate is 0 or one is below, for then there is none."""
+        if not self.highest_rate or self.lowest_rate is None or self.lowest_rate < 0:
             return None
         return self.lowest_rate / self.highest_rate
 
@@ -87,6 +90,11 @@ class Gap:
         name = self.metric.replace("_", " ")
         if self.highest_rate is None or self.lowest_rate is None or self.difference is None:
             return f"{name}: no gap, because fewer than two groups have a rate"
+        if self.metric not in SHARES and self.difference == 0:
+            return f"{name}: {float(self.highest_rate):.3f} in every group"
+        if self.metric not in SHARES:
+            high, low = float(self.highest_rate), float(self.lowest_rate)
+            return f"{name}: {self.highest} {high:.3f} over {self.lowest} {low:.3f}, {self.difference:.3f}"
         if self.difference == 0:
             return f"{name}: {float(self.highest_rate):.1%} in every group".replace("%", " %")
         return (
@@ -141,13 +149,13 @@ def _pairwise(rates: list[Rate], confidence: float) -> tuple[list[Interval], lis
     differences, ratios = [], []
     for a, b in combinations(rates, 2):
         counts = (a.successes, a.n, b.successes, b.n)
-        differences.append(_unsigned(newcombe_interval(*counts, confidence=each)))
+        differences.append(unsigned(newcombe_interval(*counts, confidence=each)))
         ratios.append(_at_most_one(koopman_interval(*counts, confidence=each)))
     return differences, ratios
 
 
-def _unsigned(difference: Interval) -> Interval:
-    """Return the values of |d| for d in the interval."""
+def unsigned(difference: Interval) -> Interval:
+    """Return the interval of |d| for all d in the interval."""
     low, high = sorted((abs(difference.low), abs(difference.high)))
     return Interval(low=0.0 if difference.low <= 0 <= difference.high else low, high=high)
 

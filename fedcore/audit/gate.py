@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 from fedcore.audit.fairness import AttributeAudit
-from fedcore.audit.gaps import Gap, pair_confidence
+from fedcore.audit.gaps import SHARES, Gap, pair_confidence
 from fedcore.audit.intervals import normal_quantile
 from fedcore.audit.rates import Rate
 from fedcore.audit.settings import Limit
@@ -190,12 +190,14 @@ def _interval_words(limit: Limit, gap: Gap) -> str:
     if low is None or high is None:
         return ""
     if limit.kind == "difference":
-        return f" ({100 * low:.1f} to {100 * high:.1f})"
+        return f" ({100 * low:.1f} to {100 * high:.1f})" if gap.metric in SHARES else f" ({low:.3f} to {high:.3f})"
     ratio = "undefined" if gap.ratio is None else f"{gap.ratio:.2f}"
     return f", ratio {ratio} ({low:.2f} to {high:.2f})"
 
 
 def _power_words(limit: Limit, audit: AttributeAudit, gap: Gap) -> str:
+    if limit.metric not in audit.groups:
+        return ""
     smallest = detectable_difference(audit.groups[limit.metric], gap, confidence=audit.settings.confidence)
     if smallest is None:
         return ""

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fedcore.audit.counting import counted
 from fedcore.errors import DataError
 
 UNKNOWN = "unknown"
@@ -76,6 +77,7 @@ class GroupTable:
         scores: ArrayLike | None = None,
         predictions: ArrayLike | None = None,
         num_bins: int | None = None,
+        weights: ArrayLike | None = None,
     ) -> Self:
         """Count rows. Exactly one of ``scores`` and ``predictions`` is given.
 
@@ -89,10 +91,12 @@ class GroupTable:
                 it, in the precision of the scores, so that ``score >= threshold`` and the table agree.
             predictions: Predicted classes, whole numbers of shape (rows,).
             num_bins: Number of score bins; needed with ``scores``, and otherwise the number of labels.
+            weights: How many rows each row stands for, whole numbers of 0 or more, shape (rows,); 1 each by
+                default.
 
         Raises:
             DataError: A code is outside its vocabulary, a score is not finite or outside [0, 1], the arrays
-                differ in length, or not exactly one of scores and predictions is given.
+                differ in length, not exactly one of scores and predictions is given, or weights are none.
         """
         if (scores is None) == (predictions is None):
             raise DataError(f"attribute {attribute!r}: give either scores or predictions, and not both")
@@ -117,7 +121,7 @@ class GroupTable:
             found = ", ".join(str(len(code)) for code in codes)
             raise DataError(f"attribute {attribute!r}: groups, labels and outputs differ in length: {found} rows")
         cells = np.ravel_multi_index(codes, empty.counts.shape)
-        counts = np.bincount(cells, minlength=empty.counts.size).reshape(empty.counts.shape)
+        counts = counted(cells, size=empty.counts.size, weights=weights).reshape(empty.counts.shape)
         return replace(empty, counts=counts)
 
     def __add__(self, other: GroupTable) -> GroupTable:

@@ -44,14 +44,16 @@ def wilson_interval(successes: int, trials: int, *, confidence: float) -> Interv
         DataError: No trials, or successes outside 0 to trials.
     """
     _check(successes, trials)
-    z, p = normal_quantile(confidence), successes / trials
+    return share_interval(successes / trials, trials, confidence=confidence)
+
+
+def share_interval(p: float, trials: float, *, confidence: float) -> Interval:
+    """Return Wilson's interval of a share p seen in ``trials`` > 0 draws, which need be no whole number."""
+    z = normal_quantile(confidence)
     shrink = 1 + z * z / trials
     centre = (p + z * z / (2 * trials)) / shrink
     half = z / shrink * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
-    return Interval(
-        low=0.0 if successes == 0 else centre - half,
-        high=1.0 if successes == trials else centre + half,
-    )
+    return Interval(low=0.0 if p == 0 else centre - half, high=1.0 if p == 1 else centre + half)
 
 
 def newcombe_interval(
@@ -67,10 +69,19 @@ def newcombe_interval(
     """
     interval_a = wilson_interval(successes_a, trials_a, confidence=confidence)
     interval_b = wilson_interval(successes_b, trials_b, confidence=confidence)
-    a, b = successes_a / trials_a, successes_b / trials_b
+    found = square_and_add(successes_a / trials_a, interval_a, successes_b / trials_b, interval_b)
+    return Interval(low=max(-1.0, found.low), high=min(1.0, found.high))
+
+
+def square_and_add(a: float, interval_a: Interval, b: float, interval_b: Interval) -> Interval:
+    """Return the interval of a - b for independent estimates from the interval of each.
+
+    Source: Zou, G. Y. and Donner, A. (2008), "Construction of confidence limits about effect measures: a
+    general approach", Stat. Med. 27:1693-1702.
+    """
     return Interval(
-        low=max(-1.0, a - b - math.hypot(a - interval_a.low, interval_b.high - b)),
-        high=min(1.0, a - b + math.hypot(interval_a.high - a, b - interval_b.low)),
+        low=a - b - math.hypot(a - interval_a.low, interval_b.high - b),
+        high=a - b + math.hypot(interval_a.high - a, b - interval_b.low),
     )
 
 

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, Self
 
+from fedcore.audit.estimates import MEASURES
 from fedcore.audit.rates import METRICS
 from fedcore.errors import PlanError
+
+LIMITED: tuple[str, ...] = (*METRICS, *MEASURES)
+"""What a limit may be set on."""
 
 Kind = Literal["difference", "ratio"]
 
@@ -18,7 +22,7 @@ class Limit:
     """A limit on a gap: a difference of rates *at most* so large, or a ratio of rates *at least* so large.
 
     Attributes:
-        metric: One of ``METRICS``.
+        metric: One of ``LIMITED``; of those that are no rates, the difference only.
         attribute: Name of an audited attribute, or ``"*"`` for every one.
         kind: ``"difference"`` (highest - lowest) or ``"ratio"`` (lowest / highest).
         at_most: For a difference, in (0, 1].
@@ -71,13 +75,15 @@ class Limit:
 
     def _problems(self) -> list[str]:
         problems = []
-        if self.metric not in METRICS:
-            near = difflib.get_close_matches(str(self.metric), METRICS, n=1)
-            meant = f"did you mean {near[0]!r}?" if near else f"the metrics are {', '.join(METRICS)}"
+        if self.metric not in LIMITED:
+            near = difflib.get_close_matches(str(self.metric), LIMITED, n=1)
+            meant = f"did you mean {near[0]!r}?" if near else f"the metrics are {', '.join(LIMITED)}"
             problems.append(f"limit: unknown metric {self.metric!r}; {meant}")
         name = f"limit on {self.metric!r}"
         if self.kind not in ("difference", "ratio"):
             return [*problems, f"{name}: kind must be 'difference' or 'ratio', not {self.kind!r}"]
+        if self.kind == "ratio" and self.metric in MEASURES:
+            return [*problems, f"{name}: it is no rate, and its ratio has no interval; limit its difference"]
         wanted, other = ("at_most", "at_least") if self.kind == "difference" else ("at_least", "at_most")
         bound = getattr(self, wanted)
         if getattr(self, other) is not None:

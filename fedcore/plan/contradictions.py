@@ -123,8 +123,11 @@ def _mitigation_and_privacy_contradictions(mitigation: MitigationSection, privac
 
 
 def _limit_problems(limit: LimitSection) -> tuple[str, ...]:
+    from fedcore.audit.estimates import MEASURES
     from fedcore.audit.settings import Limit
 
+    if limit.metric in MEASURES:
+        return (f"audit.limits: {limit.metric} is measured by fedcore audit bias, and not in a run",)
     try:
         Limit.of(
             limit.metric, attribute=limit.attribute, kind=limit.kind, at_most=limit.at_most, at_least=limit.at_least

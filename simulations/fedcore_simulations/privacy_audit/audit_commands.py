@@ -6,15 +6,7 @@ from typing import Annotated
 
 import typer
 
-audit = typer.Typer(no_args_is_help=True, help="Measure what a run claims: its privacy.")
 
-
-@audit.callback()
-def _group() -> None:
-    """Keep ``privacy`` a subcommand though it is the only one."""
-
-
-@audit.command()
 def privacy(  # noqa: PLR0917 - typer reads the options from the signature
     subject: Annotated[str, typer.Argument(metavar="RUN|PLAN.toml", help="A run directory, a plan or a scenario.")],
     canaries: Annotated[int, typer.Option(min=20, help="Made-up records; more of them show more.")] = 1000,

@@ -1,0 +1,104 @@
+"""Whether scores may be taken for probabilities: Brier score, calibration error and calibration slope."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcore.audit.estimates import UNDEFINED, Estimate, Spread, normal
+from fedcore.audit.intervals import Interval, normal_quantile, share_interval
+from fedcore.audit.resampling import resampled, upper_quantile
+from fedcore.audit.scores import ScoreTable
+
+NUM_BINS = 10
+"""Bins of the calibration error."""
+
+
+def brier_score(points: NDArray[np.float64], counts: NDArray[np.int64]) -> Estimate:
+    """Return the mean squared distance of score and label, with a score interval of a bounded mean.
+
+    Wilson's interval for as many rows as would have this variance, had each distance been 0 or 1; for that
+    variance is the greatest there is.
+
+    Args:
+        points: Score of each point, shape (points,).
+        counts: Rows by label and point, shape (2, points).
+    """
+    n = int(counts.sum())
+    if not n:
+        return UNDEFINED
+    squares = np.stack([points**2, (1 - points) ** 2])
+    value = float((counts * squares).sum() / n)
+    variance = max(0.0, float((counts * squares**2).sum() / n) - value * value)
+    rows = n * value * (1 - value) / variance if variance > 1e-15 else n
+    return Estimate(value=value, n=n, spread=lambda confidence: share_interval(value, rows, confidence=confidence))
+
+
+def calibration_slope(points: NDArray[np.float64], counts: NDArray[np.int64]) -> Estimate:
+    """Return the slope of the line of least squares through label on score: 1 where scores are calibrated.
+
+    Under 1 the scores are too extreme, over 1 too timid. The error does not take the labels' variance as
+    equal. Source: White, H. (1980), Econometrica 48:817-838.
+    """
+    n = int(counts.sum())
+    rows = counts.sum(axis=0)
+    centred = points - (rows @ points / n if n else 0.0)
+    squares = float(rows @ centred**2)
+    if n < 3 or squares <= 1e-12 * n:
+        return UNDEFINED
+    share = float(counts[1].sum()) / n
+    slope = float(counts[1] @ centred) / squares
+    residual = np.stack([-share - slope * centred, 1 - share - slope * centred])
+    error = math.sqrt(float((counts * (centred * residual) ** 2).sum())) / squares
+    return Estimate(value=slope, n=n, spread=normal(slope, error, within=(-math.inf, math.inf)))
+
+
+def calibration_errors(table: ScoreTable, *, generator: np.random.Generator) -> list[Estimate]:
+    """Return each group's expected calibration error, over ten equal bins of scores.
+
+    ``sum_b n_b / n |share of favourable labels in b - mean score in b|``. Chance alone makes it positive, so
+    that its interval reaches further down than up: by the bootstrap's quantile of
+    ``sum_b |distance in b - its estimate|``, which the error is off by at most (triangle inequality), and by
+    its normal error upwards.
+    Source: Naeini, Cooper and Hauskrecht (2015), AAAI, "Obtaining well calibrated probabilities".
+    """
+    counts, means = table.binned(NUM_BINS)
+    groups = len(counts)
+    drawn = resampled(counts.reshape(groups, -1), generator=generator).reshape(groups, -1, 2, NUM_BINS)
+    found = []
+    for own, mean, others in zip(counts, np.nan_to_num(means), drawn, strict=True):
+        if not own.sum():
+            found.append(UNDEFINED)
+            continue
+        value, (errors, away) = float(_errors(own, mean)[0]), _errors(others, mean, about=own)
+        found.append(Estimate(value=value, n=int(own.sum()), spread=_lopsided(value, errors, away)))
+    return found
+
+
+def _errors(
+    counts: NDArray[np.int64], means: NDArray[np.float64], *, about: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the error of each table of shape (..., 2, bins), and how far its bins are from those of ``about``."""
+    own = _distances(counts, means)
+    there = own if about is None else _distances(about, means)
+    return np.abs(own).sum(axis=-1), np.abs(own - there).sum(axis=-1)
+
+
+def _distances(counts: NDArray[np.int64], means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return each bin's part of the error, with its sign."""
+    away = counts[..., 1, :] - (counts * means).sum(axis=-2)
+    return np.asarray(away / counts.sum(axis=(-2, -1))[..., None])
+
+
+def _lopsided(value: float, errors: NDArray[np.float64], away: NDArray[np.float64]) -> Spread:
+    deviation = float(errors.std())
+
+    def ends(confidence: float) -> Interval:
+        return Interval(
+            low=max(0.0, value - upper_quantile(away, confidence)),
+            high=min(1.0, value + normal_quantile(confidence) * deviation),
+        )
+
+    return ends

@@ -1,0 +1,122 @@
+"""Quantities by group that are no plain rates, with intervals at any confidence, and the gaps between groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import combinations
+
+from fedcore.audit.gaps import Gap, pair_confidence, unsigned
+from fedcore.audit.groups import UNKNOWN
+from fedcore.audit.intervals import Interval, normal_quantile, square_and_add
+from fedcore.errors import DataError
+
+MEASURES: tuple[str, ...] = (
+    "balanced_accuracy",
+    "generalized_entropy",
+    "theil_index",
+    "auc",
+    "brier_score",
+    "expected_calibration_error",
+    "calibration_slope",
+)
+"""Quantities that are no rates; those after the third need scores."""
+
+Spread = Callable[[float], Interval]
+"""From a confidence to an interval."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """A quantity of one group with its interval; all None where it is undefined.
+
+    Attributes:
+        value: The estimate.
+        low: Lower end of the interval.
+        high: Upper end.
+        n: Rows that it rests on.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A quantity before its confidence is chosen.
+
+    Attributes:
+        value: The estimate; None where it is undefined.
+        n: Rows that it rests on.
+        spread: Its interval at a confidence; None where it is undefined.
+    """
+
+    value: float | None
+    n: int
+    spread: Spread | None = None
+
+    def measure(self, confidence: float) -> Measure:
+        """Return the estimate with its interval."""
+        if self.value is None or self.spread is None:
+            return Measure(value=None, low=None, high=None, n=0)
+        ends = self.spread(confidence)
+        return Measure(value=self.value, low=ends.low, high=ends.high, n=self.n)
+
+
+UNDEFINED = Estimate(value=None, n=0)
+
+
+def normal(value: float, error: float, *, within: tuple[float, float]) -> Spread:
+    """Return the spread ``value +- z error``, cut to the range that the quantity can have."""
+
+    def ends(confidence: float) -> Interval:
+        half = normal_quantile(confidence) * error
+        return Interval(low=max(within[0], value - half), high=min(within[1], value + half))
+
+    return ends
+
+
+def difference(a: Measure, b: Measure) -> Interval:
+    """Return the interval of a - b for independent quantities, by ``square_and_add``.
+
+    Raises:
+        DataError: One of them is undefined.
+    """
+    return square_and_add(*_defined(a), *_defined(b))
+
+
+def _defined(measure: Measure) -> tuple[float, Interval]:
+    if measure.value is None or measure.low is None or measure.high is None:
+        raise DataError("an undefined quantity has no difference to another")
+    return measure.value, Interval(low=measure.low, high=measure.high)
+
+
+def gap_of(attribute: str, metric: str, estimates: Mapping[str, Estimate], *, confidence: float) -> Gap:
+    """Return the gap of a quantity over all groups but "unknown", with the interval of ``gap_between``.
+
+    Its ratio has no interval.
+    """
+    known = {group: estimate for group, estimate in estimates.items() if group != UNKNOWN}
+    values = {group: estimate.value for group, estimate in known.items() if estimate.value is not None}
+    undefined = tuple(group for group in known if group not in values)
+    if len(values) < 2:
+        return Gap(attribute=attribute, metric=metric, undefined=undefined, groups_compared=tuple(values))
+    each = pair_confidence(confidence, len(values))
+    measures = {group: known[group].measure(each) for group in values}
+    pairs = [unsigned(difference(measures[a], measures[b])) for a, b in combinations(values, 2)]
+    highest, lowest = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
+    return Gap(
+        attribute=attribute,
+        metric=metric,
+        highest=highest,
+        lowest=lowest,
+        highest_rate=Fraction(values[highest]),
+        lowest_rate=Fraction(values[lowest]),
+        difference_low=max(pair.low for pair in pairs),
+        difference_high=max(pair.high for pair in pairs),
+        undefined=undefined,
+        groups_compared=tuple(values),
+    )

@@ -1,0 +1,162 @@
+"""All that is measured beside plain rates, for one attribute: from its decisions and, if there are, its scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import permutations
+
+import numpy as np
+
+from fedcore.audit.auc import Areas
+from fedcore.audit.calibration import brier_score, calibration_errors, calibration_slope
+from fedcore.audit.entropy import entropy_indices
+from fedcore.audit.estimates import UNDEFINED, Estimate, difference, gap_of
+from fedcore.audit.fairness import AttributeAudit
+from fedcore.audit.gaps import Gap, pair_confidence, unsigned
+from fedcore.audit.groups import UNKNOWN, GroupTable
+from fedcore.audit.intervals import Interval, square_and_add, wilson_interval
+from fedcore.audit.parity import Parity
+from fedcore.audit.score_shift import mean_scores, score_shifts, worst_shift
+from fedcore.audit.scores import ScoreTable
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measures:
+    """What is measured of one attribute's groups beside rates; small groups are in it.
+
+    Attributes:
+        estimates: ``{metric: {group: estimate}}``, of ``MEASURES``.
+        cross_areas: For two groups the area of the first's favourable rows over the second's others.
+        shifts: ``{distance: {(group, group): estimate}}``.
+        mean_scores: Mean score of each group.
+    """
+
+    estimates: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    cross_areas: Mapping[Pair, Estimate] = field(default_factory=dict)
+    shifts: Mapping[str, Mapping[Pair, Estimate]] = field(default_factory=dict)
+    mean_scores: Mapping[str, float] = field(default_factory=dict)
+
+    def added(self, audit: AttributeAudit) -> AttributeAudit:
+        """Return the audit with the gaps of these measures, so that limits on them can be judged."""
+        shown = {group for group in audit.sizes if group not in audit.suppressed}
+        return replace(
+            audit,
+            gaps={**audit.gaps, **self._gaps(audit, audit.sizes)},
+            shown_gaps={**audit.shown_gaps, **self._gaps(audit, shown)},
+        )
+
+    def distances(self, groups: Iterable[str], *, confidence: float) -> dict[str, Parity]:
+        """Return the largest score shifts, and the largest difference of areas across two of the groups."""
+        kept = list(groups)
+        found = {
+            name: worst_shift(pairs, self.mean_scores, kept, confidence=confidence)
+            for name, pairs in self.shifts.items()
+        }
+        if self.cross_areas:
+            found["cross_group_auc"] = _worst_cross(self.cross_areas, kept, confidence=confidence)
+        return found
+
+    def _gaps(self, audit: AttributeAudit, groups: Iterable[str]) -> dict[str, Gap]:
+        return {
+            metric: gap_of(
+                audit.attribute,
+                metric,
+                {group: by_group[group] for group in by_group if group in groups},
+                confidence=audit.settings.confidence,
+            )
+            for metric, by_group in self.estimates.items()
+        }
+
+
+def measures_of(decisions: GroupTable | None, scores: ScoreTable | None, *, generator: np.random.Generator) -> Measures:
+    """Measure what can be measured.
+
+    Args:
+        decisions: Two labels by decision, the favourable one second; None without labels.
+        scores: Scores of the same groups; None without.
+        generator: Source of the bootstrap's draws.
+    """
+    estimates: dict[str, dict[str, Estimate]] = {}
+    if decisions is not None:
+        estimates |= _of_decisions(decisions, generator)
+    if scores is None:
+        return Measures(estimates=estimates)
+    areas = Areas.of(scores.counts, exact=scores.exact)
+    if scores.labelled:
+        estimates |= _of_scores(scores, areas, generator)
+    return Measures(
+        estimates=estimates,
+        cross_areas=_cross_areas(scores, areas) if scores.labelled else {},
+        shifts=score_shifts(scores, generator=generator),
+        mean_scores=mean_scores(scores),
+    )
+
+
+def balanced_accuracy(true_negative: int, negative: int, true_positive: int, positive: int) -> Estimate:
+    """Return the mean of the true positive and the true negative rate; undefined if one of them is.
+
+    Its interval is that of the difference of the true and the false positive rate, halved and moved.
+    """
+    if not (negative and positive):
+        return UNDEFINED
+    found, rejected = true_positive / positive, true_negative / negative
+
+    def ends(confidence: float) -> Interval:
+        first = wilson_interval(true_positive, positive, confidence=confidence)
+        falsely = wilson_interval(negative - true_negative, negative, confidence=confidence)
+        youden = square_and_add(found, first, 1 - rejected, falsely)  # found - falsely found = 2 x the mean - 1
+        return Interval(low=max(0.0, (1 + youden.low) / 2), high=min(1.0, (1 + youden.high) / 2))
+
+    return Estimate(value=(found + rejected) / 2, n=negative + positive, spread=ends)
+
+
+def _of_decisions(table: GroupTable, generator: np.random.Generator) -> dict[str, dict[str, Estimate]]:
+    confusion = table.counts
+    benefits = np.stack([confusion[:, 1, 0], confusion[:, 0, 0] + confusion[:, 1, 1], confusion[:, 0, 1]], axis=1)
+    balanced = [
+        balanced_accuracy(int(own[0, 0]), int(own[0].sum()), int(own[1, 1]), int(own[1].sum())) for own in confusion
+    ]
+    found = {"balanced_accuracy": balanced, **entropy_indices(benefits, generator=generator)}
+    return {metric: dict(zip(table.groups, each, strict=True)) for metric, each in found.items()}
+
+
+def _of_scores(table: ScoreTable, areas: Areas, generator: np.random.Generator) -> dict[str, dict[str, Estimate]]:
+    """Calibration is measured where scores may be probabilities."""
+    found = {"auc": [areas.estimate(g, g) for g in range(len(table.groups))]}
+    if table.unit:
+        found["brier_score"] = [brier_score(table.points, own) for own in table.counts]
+        found["expected_calibration_error"] = calibration_errors(table, generator=generator)
+        found["calibration_slope"] = [calibration_slope(table.points, own) for own in table.counts]
+    return {metric: dict(zip(table.groups, each, strict=True)) for metric, each in found.items()}
+
+
+def _cross_areas(table: ScoreTable, areas: Areas) -> dict[Pair, Estimate]:
+    known = [g for g, group in enumerate(table.groups) if group != UNKNOWN and table.counts[g].any()]
+    return {(table.groups[a], table.groups[b]): areas.estimate(a, b) for a, b in permutations(known, 2)}
+
+
+def _worst_cross(areas: Mapping[Pair, Estimate], groups: list[str], *, confidence: float) -> Parity:
+    """Return the largest difference between the two areas across a pair; they share no row."""
+    both = {
+        pair: (areas[pair], areas[pair[::-1]])
+        for pair in areas
+        if set(pair) <= set(groups) and areas[pair].value is not None and areas[pair[::-1]].value is not None
+    }
+    if not both:
+        return Parity()
+    each = pair_confidence(confidence, len({group for pair in both for group in pair}))
+    gaps = {pair: (one.value or 0.0) - (other.value or 0.0) for pair, (one, other) in both.items()}
+    ends = [unsigned(difference(one.measure(each), other.measure(each))) for one, other in both.values()]
+    worst = max(gaps, key=gaps.__getitem__)
+    highest, lowest = (estimate.value or 0.0 for estimate in both[worst])
+    return Parity(
+        difference=gaps[worst],
+        ratio=lowest / highest if highest else None,
+        low=max(end.low for end in ends),
+        high=max(end.high for end in ends),
+        highest=worst[0],
+        lowest=worst[1],
+    )

@@ -1,0 +1,76 @@
+"""``fedcore audit bias``. Imports nothing heavy: help must be instant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def bias(  # noqa: PLR0917 - typer reads the options from the signature
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="A .csv or .parquet file, one line per row or count.")],
+    group: Annotated[list[str], typer.Option(metavar="COL", help="Whom to compare; a*b crosses two; repeatable.")],
+    bands: Annotated[
+        list[str] | None, typer.Option(metavar="COL=EDGE,…", help="Bands of a numeric group, as age=30,50; repeatable.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="COL", help="What turned out true; without it only selection is compared.")
+    ] = None,
+    score: Annotated[str | None, typer.Option(metavar="COL", help="The model's scores, cut at the threshold.")] = None,
+    prediction: Annotated[
+        str | None, typer.Option(metavar="COL", help="Or its decisions, in the label's words.")
+    ] = None,
+    weight: Annotated[str | None, typer.Option(metavar="COL", help="How many each line stands for.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(metavar="T", help="Selected is a score of at least T; default: mid-range.")
+    ] = None,
+    positive: Annotated[
+        str | None, typer.Option(metavar="V", help="The favourable label; default: the last in order, as 1 of 0, 1.")
+    ] = None,
+    site: Annotated[str | None, typer.Option(metavar="COL", help="Where a row comes from: splits every gap.")] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LIMIT", help="[COL:]METRIC<=X for a difference, >=X for a ratio; repeatable."),
+    ] = None,
+    profile: Annotated[str | None, typer.Option(help="nyc-ll144 or us-four-fifths: what these rules ask for.")] = None,
+    score_range: Annotated[str, typer.Option(metavar="LOW,HIGH", help="Ends of the scores' range.")] = "0,1",
+    min_cell: Annotated[
+        int | None, typer.Option(min=1, help="Groups of fewer rows are not shown; default 10.", show_default=False)
+    ] = None,
+    confidence: Annotated[float, typer.Option(help="Of every interval.")] = 0.95,
+    fail_on_inconclusive: Annotated[
+        bool, typer.Option("--fail-on-inconclusive", help="Exit with 4 where the evidence does not suffice.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write bias.json and bias.txt there.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+) -> None:
+    """Compare how a model's decisions serve groups of people, with intervals, in any table of rows or counts.
+
+    Nothing is trained and nothing leaves this machine. Exit code 3 where a limit is broken beyond doubt.
+
+    Examples:
+      fedcore audit bias scored.csv --label repaid --score p --group sex --group 'sex*race'
+      fedcore audit bias counts.csv --prediction hired --weight n --group race --limit 'impact_ratio>=0.8'
+    """
+    from fedcore_simulations.bias_audit.command_run import bands_of, bias_command, range_of
+    from fedcore_simulations.bias_audit.options import BiasOptions
+
+    options = BiasOptions(
+        table=table,
+        label=label,
+        score=score,
+        prediction=prediction,
+        groups=tuple(group),
+        bands=tuple(bands_of(text) for text in bands or ()),
+        weight=weight,
+        site=site,
+        threshold=threshold,
+        positive=positive,
+        score_range=range_of(score_range),
+        limits=tuple(limit or ()),
+        profile=profile,
+        min_cell=min_cell,
+        confidence=confidence,
+    )
+    raise typer.Exit(bias_command(options, out=out, as_json=as_json, fail_on_inconclusive=fail_on_inconclusive))

@@ -1,0 +1,139 @@
+"""Every gap of a table split over the sites that its rows come from.
+
+No count of a site is shown, so that small ones cannot be subtracted; of a site that has enough rows of both
+groups its own gap is, to three decimals. Sites are named: whoever runs the command has the rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from fedcore.audit.counting import counted
+from fedcore.audit.rates import Rate, group_rates
+from fedcore.audit.settings import Limit
+from fedcore.audit.sites import SiteSplit, split_over_sites
+from fedcore_simulations.bias_audit.result import BiasResult, decision_table
+from fedcore_simulations.bias_audit.rows import Rows
+
+DECIMALS = 3
+_TOLD = ("selection_rate", "base_rate", "true_positive_rate", "false_positive_rate")
+
+Splits = dict[str, dict[str, "SiteSplit | None"]]
+
+
+def site_splits(result: BiasResult) -> Splits:
+    """Return ``{attribute: {metric: split}}`` of the highest and the lowest group that are shown.
+
+    None where there is no gap, or where the part without overlap rests on too few rows to be shown.
+    """
+    if result.rows.site is None:
+        return {}
+    return {attribute: _of_attribute(result, attribute) for attribute in result.audits}
+
+
+def splits_json(result: BiasResult, splits: Splits) -> dict[str, Any]:
+    """Return ``{attribute: {metric: {...}}}`` with the parts as numbers, and null without a split."""
+    return {
+        attribute: {
+            metric: None if split is None else _json(result, attribute, metric, split)
+            for metric, split in by_metric.items()
+        }
+        for attribute, by_metric in splits.items()
+    }
+
+
+def split_lines(result: BiasResult, splits: Splits, attribute: str) -> Iterator[str]:
+    """Return the splits of the main metrics in words."""
+    for metric in _TOLD:
+        split = splits.get(attribute, {}).get(metric)
+        if split is not None:
+            yield from _words(result, attribute, metric, split)
+
+
+def _of_attribute(result: BiasResult, attribute: str) -> dict[str, SiteSplit | None]:
+    by_site = _rates_by_site(result.rows, attribute)
+    found: dict[str, SiteSplit | None] = {}
+    for metric in result.metrics:
+        gap = result.audits[attribute].shown_gaps[metric]
+        if gap.highest is None or gap.lowest is None or gap.highest == gap.lowest:
+            found[metric] = None
+            continue
+        sites = {site: (rates[metric][gap.highest], rates[metric][gap.lowest]) for site, rates in by_site.items()}
+        split = split_over_sites(sites, min_cell=result.settings.min_cell, confidence=result.settings.confidence)
+        few = sum(first.n + second.n for site, (first, second) in sites.items() if site in split.alone)
+        found[metric] = None if 0 < few < result.settings.min_cell else split
+    return found
+
+
+def _rates_by_site(rows: Rows, attribute: str) -> dict[str, dict[str, dict[str, Rate]]]:
+    if rows.site is None:
+        return {}
+    table = decision_table(rows, attribute, rows.groups[attribute])
+    shape = (len(rows.site.vocabulary), *table.counts.shape)
+    labels = rows.selected if rows.truth is None else rows.truth
+    cells = np.ravel_multi_index((rows.site.codes, rows.groups[attribute].codes, labels, rows.selected), shape)
+    counts = counted(cells, size=math.prod(shape), weights=rows.weights).reshape(shape)
+    return {
+        site: group_rates(replace(table, counts=own))
+        for site, own in zip(rows.site.vocabulary, counts, strict=True)
+        if own.any()
+    }
+
+
+def _json(result: BiasResult, attribute: str, metric: str, split: SiteSplit) -> dict[str, Any]:
+    gap, odds = result.audits[attribute].shown_gaps[metric], split.odds_ratio
+    return {
+        "highest": gap.highest,
+        "lowest": gap.lowest,
+        "gap": float(split.gap),
+        "within": float(split.within),
+        "between": float(split.between),
+        "no_overlap": float(split.no_overlap),
+        "odds_ratio": {"value": odds.value, "low": odds.low, "high": odds.high, "n": odds.n},
+        "site_gaps": {site: round(float(one), DECIMALS) for site, one in split.site_gaps.items()},
+        "not_judged": {"one_group_only": list(split.alone), "too_few_rows": list(split.small)},
+        "over_limit": [
+            {"limit": limit.words, "sites": over, "judged": len(split.site_gaps)}
+            for limit, over in _over(result, attribute, metric, split)
+        ],
+    }
+
+
+def _over(result: BiasResult, attribute: str, metric: str, split: SiteSplit) -> Iterator[tuple[Limit, int]]:
+    """Count the judged sites whose own gap breaks each limit on this metric."""
+    for limit in result.settings.limits:
+        if limit.metric == metric and limit.attribute in ("*", attribute):
+            over = split.num_over(limit.at_most) if limit.at_most is not None else None
+            under = split.num_under(limit.at_least) if limit.at_least is not None else None
+            yield replace(limit, attribute=attribute), over or under or 0
+
+
+def _words(result: BiasResult, attribute: str, metric: str, split: SiteSplit) -> Iterator[str]:
+    gap = result.audits[attribute].shown_gaps[metric]
+    parts = f"{_points(split.within)} within sites, {_points(split.between)} between them"
+    if split.alone:
+        parts += f", {_points(split.no_overlap)} at sites of one group only"
+    yield (
+        f"{metric.replace('_', ' ')} over sites: {gap.highest} over {gap.lowest} {_points(split.gap)} points = {parts}"
+    )
+    odds = split.odds_ratio
+    if odds.value is not None and odds.low is not None and odds.high is not None:
+        yield f"  odds ratio common to the sites {odds.value:.2f} ({odds.low:.2f} to {odds.high:.2f})"
+    if split.site_gaps:
+        yield f"  by site: {', '.join(f'{site} {_points(one)}' for site, one in split.site_gaps.items())}"
+    if split.alone:
+        yield f"  cannot be judged, one of the two groups is missing: {', '.join(split.alone)}"
+    if split.small:
+        yield f"  cannot be judged, fewer than {result.settings.min_cell} rows of a group: {', '.join(split.small)}"
+    for limit, over in _over(result, attribute, metric, split):
+        yield f"  over the limit ({limit.words}): {over} of {len(split.site_gaps)} sites that can be judged"
+
+
+def _points(share: Fraction) -> str:
+    return f"{100 * float(share):+.1f}"

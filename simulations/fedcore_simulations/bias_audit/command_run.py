@@ -1,0 +1,90 @@
+"""What ``fedcore audit bias`` does, from options to exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from fedcore.audit.gate import Verdict
+from fedcore.errors import PlanError, StorageError
+from fedcore.files import write_whole
+from fedcore_simulations.bias_audit.bias_json import result_json
+from fedcore_simulations.bias_audit.options import BiasOptions
+from fedcore_simulations.bias_audit.profile_tables import with_profile
+from fedcore_simulations.bias_audit.result import BiasResult, audit_rows
+from fedcore_simulations.bias_audit.rows import read_rows
+from fedcore_simulations.bias_audit.text import readable
+
+_FAILED, _INCONCLUSIVE = 3, 4
+
+
+def bias_command(options: BiasOptions, *, out: Path | None, as_json: bool, fail_on_inconclusive: bool) -> int:
+    """Read, audit, show and keep; return the exit code."""
+    with Console(stderr=True, highlight=False).status(f"reading {options.table.name} …") as status:
+        result = audited(options, tell=status.update)
+        told, shown = json.dumps(result_json(result), indent=2, ensure_ascii=False, allow_nan=False), readable(result)
+    if out is not None:
+        _keep(out, {"bias.json": f"{told}\n", "bias.txt": shown})
+    print(told if as_json else shown, end="\n" if as_json else "")
+    return _exit_code(result, fail_on_inconclusive=fail_on_inconclusive)
+
+
+def audited(options: BiasOptions, *, tell: Callable[[str], None] = lambda _: None) -> BiasResult:
+    """Audit a table.
+
+    Args:
+        options: What is asked for.
+        tell: Told what is being done, for whoever waits.
+
+    Raises:
+        PlanError: The options contradict one another or the table.
+        DataError: The table cannot be read or counted.
+    """
+    options = with_profile(options)
+    rows = read_rows(options)
+    tell(f"comparing groups of {rows.total:,} rows …")
+    return audit_rows(rows, options)
+
+
+def range_of(text: str) -> tuple[float, float]:
+    """Return the ends of ``LOW,HIGH``.
+
+    Raises:
+        PlanError: It is not two numbers.
+    """
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise PlanError(f"--score-range must be two numbers, LOW,HIGH, not {text!r}") from None
+    return low, high
+
+
+def bands_of(text: str) -> tuple[str, tuple[float, ...]]:
+    """Return the column and the edges of ``COL=EDGE,EDGE``.
+
+    Raises:
+        PlanError: It is not written so.
+    """
+    name, _, edges = text.rpartition("=")
+    try:
+        return name, tuple(float(edge) for edge in edges.split(","))
+    except ValueError:
+        raise PlanError(f"--bands must be COL=EDGE,EDGE with numbers, as age=30,50, not {text!r}") from None
+
+
+def _keep(directory: Path, files: dict[str, str]) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"--out {directory} cannot be made a directory: {error.strerror}") from error
+    for name, content in files.items():
+        write_whole(directory / name, content)
+
+
+def _exit_code(result: BiasResult, *, fail_on_inconclusive: bool) -> int:
+    if result.verdict is Verdict.FAIL:
+        return _FAILED
+    return _INCONCLUSIVE if fail_on_inconclusive and result.verdict is Verdict.INCONCLUSIVE else 0

@@ -1,0 +1,137 @@
+"""What ``fedcore audit bias`` is asked for, and what contradicts itself in it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from fedcore.audit.crossing import ATTRIBUTE_MARK
+from fedcore.audit.profiles import NYC_LL144, PROFILES
+from fedcore.errors import PlanError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BiasOptions:
+    """The columns of a table, and how they are read.
+
+    Attributes:
+        table: A CSV or Parquet file.
+        label: Column of what is true; None if only decisions are known, as in counts of who was selected.
+        score: Column of scores, or None.
+        prediction: Column of decisions, or None; exactly one of the two is given.
+        groups: Columns of groups; ``a*b`` crosses two.
+        bands: For columns of numbers the edges between groups, as ``(column, edges)``.
+        weight: Column of how many each row stands for, or None for 1 each.
+        site: Column of where a row comes from, or None.
+        threshold: A row is selected if its score is at least this; in the scores' own unit.
+        positive: The label that counts as favourable, or None for the last in order.
+        score_range: Ends of the scores' range.
+        limits: Limits as they were written.
+        profile: Name of a set of rules, or None.
+        min_cell: Groups of fewer rows are not shown; None for the profile's or the general default.
+        confidence: Of every interval.
+
+    Raises:
+        PlanError: The options contradict one another; all problems are listed.
+    """
+
+    table: Path
+    label: str | None = None
+    score: str | None = None
+    prediction: str | None = None
+    groups: tuple[str, ...] = ()
+    bands: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    weight: str | None = None
+    site: str | None = None
+    threshold: float | None = None
+    positive: str | None = None
+    score_range: tuple[float, float] = (0.0, 1.0)
+    limits: tuple[str, ...] = ()
+    profile: str | None = None
+    min_cell: int | None = None
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        problems = [*self._problems()]
+        if problems:
+            raise PlanError(problems)
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Columns of groups, each once; the parts of crossings too."""
+        return tuple(dict.fromkeys(part for group in self.groups for part in crossed(group)))
+
+    @property
+    def cuts_at_median(self) -> bool:
+        """Whether a profile says which scores are selected."""
+        return self.score is not None and self.profile == NYC_LL144.name
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that is read."""
+        named = (self.label, self.score, self.prediction, self.weight, self.site)
+        return (*(name for name in named if name is not None), *self.attributes)
+
+    def _problems(self) -> Iterator[str]:
+        if (self.score is None) == (self.prediction is None):
+            yield "give either --score COL or --prediction COL, and not both"
+        if not self.groups:
+            yield "give at least one --group COL"
+        yield from self._score_problems()
+        yield from self._group_problems()
+        if self.label is None and self.positive is not None and self.prediction is None:
+            yield "--positive names a label; it needs --label COL or --prediction COL"
+        if self.profile not in (None, *PROFILES):
+            yield f"there is no profile {self.profile!r}; there are {', '.join(PROFILES)}"
+        if not 0.5 <= self.confidence < 1:
+            yield f"--confidence must be at least 0.5 and below 1, not {self.confidence:g}"
+
+    def _score_problems(self) -> Iterator[str]:
+        low, high = self.score_range
+        if self.cuts_at_median and self.threshold is not None:
+            yield "--profile nyc-ll144 cuts scores at their median; leave --threshold out, or give --prediction COL"
+        if self.threshold is not None and self.score is None:
+            yield "--threshold cuts scores; it needs --score COL"
+        if not -float("inf") < low < high < float("inf"):
+            yield f"--score-range must be LOW,HIGH with LOW below HIGH, not {low:g},{high:g}"
+        elif self.threshold is not None and not low <= self.threshold <= high:
+            yield f"--threshold {self.threshold:g} is outside the scores' range, {low:g} to {high:g}"
+
+    def _group_problems(self) -> Iterator[str]:
+        once = Counter(tuple(sorted(crossed(group))) for group in self.groups)
+        for parts in (parts for parts, count in once.items() if count > 1):
+            given = [group for group in self.groups if tuple(sorted(crossed(group))) == parts]
+            yield f"--group {' and '.join(dict.fromkeys(given))} is given more than once"
+        for group in self.groups:
+            if len(set(crossed(group))) < len(crossed(group)) or not all(crossed(group)):
+                yield f"--group {group}: a crossing names two different columns, as in sex*race"
+        for name, edges in self.bands:
+            if name not in self.attributes:
+                yield f"--bands {name}: it is no column given as --group"
+            if not all(first < second for first, second in pairwise((-math.inf, *edges, math.inf))):
+                yield f"--bands {name}: the edges must be rising numbers"
+        used = {
+            "--label": self.label,
+            "--score": self.score,
+            "--prediction": self.prediction,
+            "--weight": self.weight,
+            "--site": self.site,
+        }
+        for option, column in used.items():
+            if column is not None and column in self.attributes:
+                yield f"column {column!r} is given both as --group and as {option}"
+        if self.site is not None and self.site in {self.label, self.score, self.prediction, self.weight}:
+            yield f"column {self.site!r} is given both as --site and as something else"
+        if self.weight is not None and self.weight in {self.label, self.score, self.prediction}:
+            yield f"column {self.weight!r} is given both as --weight and as what it weighs"
+        if self.label is not None and self.label == self.score:
+            yield f"column {self.label!r} is given both as --label and as --score"
+
+
+def crossed(group: str) -> list[str]:
+    """Return the columns of ``a*b``; a column that is not crossed is alone."""
+    return [part.strip() for part in group.split(ATTRIBUTE_MARK)]

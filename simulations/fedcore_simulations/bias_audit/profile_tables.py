@@ -1,0 +1,140 @@
+"""What a profile asks for, from the rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+from fedcore.audit.crossing import ATTRIBUTE_MARK
+from fedcore.audit.groups import UNKNOWN
+from fedcore.audit.profiles import NYC_LL144, PROFILES, Category, FourFifths, Profile, categories, four_fifths
+from fedcore_simulations.bias_audit.options import BiasOptions
+from fedcore_simulations.bias_audit.result import BiasResult
+from fedcore_simulations.bias_audit.text_table import aligned
+
+Lines = list[Category] | list[FourFifths]
+
+
+def with_profile(options: BiasOptions) -> BiasOptions:
+    """Return the options as the profile wants them: two attributes are crossed, too."""
+    if options.profile is None:
+        return options
+    profile, groups = PROFILES[options.profile], options.groups
+    if profile is NYC_LL144 and len(groups) == 2 and not any(ATTRIBUTE_MARK in group for group in groups):
+        groups = (*groups, ATTRIBUTE_MARK.join(groups))
+    return replace(options, groups=groups, min_cell=options.min_cell or profile.min_cell)
+
+
+def profile_json(result: BiasResult) -> dict[str, Any] | None:
+    """Return the profile with date and source, and its tables; None without one."""
+    profile = _profile(result)
+    if profile is None:
+        return None
+    told: dict[str, Any] = {
+        "name": profile.name,
+        "title": profile.title,
+        "date": profile.date,
+        "sources": list(profile.sources),
+        "remarks": list(profile.remarks),
+        "unknown": {attribute: _unknown(result, attribute) for attribute in result.audits},
+        "tables": {attribute: [_line(one) for one in _lines(result, attribute)] for attribute in result.audits},
+    }
+    if profile is NYC_LL144:
+        told["median"] = result.rows.median
+    return told
+
+
+def profile_lines(result: BiasResult) -> Iterator[str]:
+    """Return the profile's tables as text."""
+    profile = _profile(result)
+    if profile is None:
+        return
+    yield f"profile {profile.name}: {profile.title}"
+    yield f"  as of {profile.date}; {'; '.join(profile.sources)}"
+    if profile is NYC_LL144 and result.rows.median is not None:
+        yield f"  scoring rate: share of scores above the sample's median, {result.rows.median:g}"
+    for attribute in result.audits:
+        yield ""
+        lines = _lines(result, attribute)
+        head = _HEADS[profile.name]
+        yield from (f"  {line}" for line in aligned([[attribute, *head], *(_cells(one) for one in lines)]))
+        unknown = _unknown(result, attribute)
+        yield f"  unknown {attribute}: {'not shown' if unknown is None else f'{unknown:,}'}"
+    yield ""
+    yield from (f"  {remark}" for remark in profile.remarks)
+
+
+_HEADS = {
+    "nyc-ll144": ["n", "selected", "rate", "impact ratio", "without < 2 %"],
+    "us-four-fifths": ["n", "selected", "rate", "ratio", "standard deviations", "Fisher p", "reading"],
+}
+
+
+def _profile(result: BiasResult) -> Profile | None:
+    return None if result.options.profile is None else PROFILES[result.options.profile]
+
+
+def _lines(result: BiasResult, attribute: str) -> Lines:
+    hidden = result.audits[attribute].suppressed
+    selected = result.audits[attribute].groups["selection_rate"]
+    rates = {group: rate for group, rate in selected.items() if group not in hidden}
+    return categories(rates) if _profile(result) is NYC_LL144 else four_fifths(rates)
+
+
+def _unknown(result: BiasResult, attribute: str) -> int | None:
+    audit = result.audits[attribute]
+    return None if UNKNOWN in audit.suppressed else audit.sizes[UNKNOWN]
+
+
+def _line(one: Category | FourFifths) -> dict[str, Any]:
+    told: dict[str, Any] = {"category": one.group, "n": one.n, "selected": one.selected, "rate": _rate(one)}
+    if isinstance(one, Category):
+        return told | {
+            "share": float(one.share),
+            "impact_ratio": _float(one.impact_ratio),
+            "under_two_percent": one.small,
+            "impact_ratio_without_small": _float(one.impact_ratio_of_large),
+        }
+    return told | {
+        "reference": one.reference,
+        "ratio": float(one.ratio),
+        "under_four_fifths": one.under,
+        "one_person_reverses": one.reverses,
+        "standard_deviations": one.deviations,
+        "fisher_p": one.p_value,
+    }
+
+
+def _cells(one: Category | FourFifths) -> list[str]:
+    cells = [one.group, f"{one.n:,}", f"{one.selected:,}", _share(_rate(one))]
+    if isinstance(one, Category):
+        large = "left out" if one.small else _ratio(one.impact_ratio_of_large)
+        return [*cells, _ratio(one.impact_ratio), large]
+    deviations = "-" if one.deviations is None else f"{one.deviations:.2f}"
+    return [*cells, _ratio(one.ratio), deviations, f"{one.p_value:.3g}", _reading(one)]
+
+
+def _reading(one: FourFifths) -> str:
+    if one.group == one.reference:
+        return "highest rate"
+    if not one.under:
+        return "4/5 or over"
+    return "under 4/5, but one person reverses it" if one.reverses else "under 4/5"
+
+
+def _rate(one: Category | FourFifths) -> float | None:
+    return one.selected / one.n if one.n else None
+
+
+def _share(value: float | None) -> str:
+    return "undefined" if value is None else f"{100 * value:.1f} %"
+
+
+def _ratio(value: Fraction | None) -> str:
+    return "undefined" if value is None else f"{float(value):.3f}"
+
+
+def _float(value: Fraction | None) -> float | None:
+    return None if value is None else float(value)

@@ -1,0 +1,201 @@
+"""From rows to the audit of every attribute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcore.audit.estimates import MEASURES, Measure
+from fedcore.audit.fairness import METRICS, AttributeAudit, audit_tables
+from fedcore.audit.gate import Finding, Verdict, judge_all, overall
+from fedcore.audit.groups import UNKNOWN, GroupTable
+from fedcore.audit.measures import Measures, measures_of
+from fedcore.audit.parity import Parity, impact_ratios, parities
+from fedcore.audit.rates import Rate
+from fedcore.audit.scores import ScoreTable, scores_of_rows
+from fedcore.audit.settings import AuditSettings
+from fedcore_simulations.bias_audit.grouping import Coded
+from fedcore_simulations.bias_audit.limits import limits_of
+from fedcore_simulations.bias_audit.options import BiasOptions
+from fedcore_simulations.bias_audit.rows import Rows
+
+MIN_CELL = 10
+MANY = 20
+SEED = 0
+"""Of the bootstrap: the same table gives the same intervals."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BiasResult:
+    """What was found in one table.
+
+    Attributes:
+        options: What was asked for.
+        rows: The table.
+        settings: How it was read.
+        audits: Audit of each attribute.
+        measures: What was measured beside rates, for each attribute.
+        metrics: Names of the rates that are measured.
+    """
+
+    options: BiasOptions
+    rows: Rows
+    settings: AuditSettings
+    audits: Mapping[str, AttributeAudit]
+    measures: Mapping[str, Measures]
+    metrics: tuple[str, ...]
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Every limit held against every attribute it names."""
+        return judge_all(self.settings.limits, self.audits)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The worst of the findings; None without limits, which is no PASS."""
+        return overall(self.findings)
+
+    def shown_rates(self, attribute: str) -> dict[str, dict[str, Rate]]:
+        """Return ``{metric: {group: rate}}`` without the groups that are not shown."""
+        audit = self.audits[attribute]
+        return {
+            metric: {group: rate for group, rate in audit.groups[metric].items() if group not in audit.suppressed}
+            for metric in self.metrics
+        }
+
+    def shown_measures(self, attribute: str) -> dict[str, dict[str, Measure]]:
+        """Return ``{metric: {group: measure}}`` of all that is no rate, without the groups that are not shown."""
+        hidden = self.audits[attribute].suppressed
+        return {
+            metric: {g: one.measure(self.settings.confidence) for g, one in by_group.items() if g not in hidden}
+            for metric, by_group in self.measures[attribute].estimates.items()
+        }
+
+    def shown_distances(self, attribute: str) -> dict[str, Parity]:
+        """Return how far apart the scores of the groups that are shown lie."""
+        groups = [group for group in self.listed(attribute) if group not in self.audits[attribute].suppressed]
+        return self.measures[attribute].distances(groups, confidence=self.settings.confidence)
+
+    def shown_impact(self, attribute: str) -> dict[str, Rate | None]:
+        """Return the impact ratio of every group that is shown."""
+        rates = self.shown_rates(attribute)["selection_rate"]
+        return impact_ratios(rates, confidence=self.settings.confidence)
+
+    def shown_parities(self, attribute: str) -> dict[str, Parity]:
+        """Return the gaps under their usual names, over the groups that are shown."""
+        return parities(attribute, self.shown_rates(attribute), confidence=self.settings.confidence)
+
+    def listed(self, attribute: str) -> tuple[str, ...]:
+        """Return the groups that have a line: all but an "unknown" of no rows."""
+        sizes = self.audits[attribute].sizes
+        return tuple(group for group, size in sizes.items() if group != UNKNOWN or size)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know beside the numbers, in sentences."""
+        found = [*self.rows.notes]
+        for attribute, audit in self.audits.items():
+            found += _notes(attribute, audit, {**self.shown_rates(attribute), **self.shown_measures(attribute)})
+        return tuple(found)
+
+
+def audit_rows(rows: Rows, options: BiasOptions) -> BiasResult:
+    """Count the rows by group, and audit the counts.
+
+    Raises:
+        PlanError: A limit contradicts what is audited.
+        DataError: The rows cannot be counted.
+    """
+    metrics = METRICS if rows.truth is not None else ("selection_rate",)
+    settings = AuditSettings(
+        confidence=options.confidence,
+        min_cell=MIN_CELL if options.min_cell is None else options.min_cell,
+        limits=limits_of(options.limits, attributes=rows.groups, metrics=(*metrics, *_measured(rows, options))),
+    )
+    tables = {attribute: decision_table(rows, attribute, coded) for attribute, coded in rows.groups.items()}
+    measures = {attribute: _measures(rows, options, table) for attribute, table in tables.items()}
+    return BiasResult(
+        options=options,
+        rows=rows,
+        settings=settings,
+        audits={name: measures[name].added(one) for name, one in audit_tables(tables.values(), settings).items()},
+        measures=measures,
+        metrics=metrics,
+    )
+
+
+def decision_table(rows: Rows, attribute: str, coded: Coded) -> GroupTable:
+    """Count labels and decisions by group; without labels the decision stands in, and only it may be read."""
+    return GroupTable.collect(
+        attribute=attribute,
+        groups=coded.vocabulary,
+        labels=rows.labels,
+        group_codes=coded.codes,
+        label_codes=rows.selected if rows.truth is None else rows.truth,
+        predictions=rows.selected,
+        weights=rows.weights,
+    )
+
+
+def _measured(rows: Rows, options: BiasOptions) -> tuple[str, ...]:
+    """Return the names of what is measured beside rates."""
+    if rows.truth is None:
+        return ()
+    scored = MEASURES if options.score_range == (0.0, 1.0) else MEASURES[:4]
+    return MEASURES[:3] if rows.scores is None else scored
+
+
+def _measures(rows: Rows, options: BiasOptions, table: GroupTable) -> Measures:
+    scores = None if rows.scores is None else score_table(rows, rows.scores, table.attribute, options.score_range)
+    return measures_of(None if rows.truth is None else table, scores, generator=np.random.default_rng(SEED))
+
+
+def score_table(rows: Rows, scores: NDArray[np.float64], attribute: str, edges: tuple[float, float]) -> ScoreTable:
+    """Count the rows of an attribute's groups by their scores."""
+    coded = rows.groups[attribute]
+    return scores_of_rows(
+        groups=coded.vocabulary,
+        group_codes=coded.codes,
+        label_codes=rows.truth,
+        scores=scores,
+        edges=edges,
+        weights=rows.weights,
+    )
+
+
+def _notes(attribute: str, audit: AttributeAudit, shown: Mapping[str, Mapping[str, Rate | Measure]]) -> list[str]:
+    found = []
+    if len(audit.sizes) > MANY and all(_is_number(group) for group in audit.sizes if group != UNKNOWN):
+        found.append(
+            f"{attribute}: {len(audit.sizes) - 1} numbers are groups of their own; --bands makes fewer of them"
+        )
+    unknown = audit.sizes[UNKNOWN]
+    if unknown and UNKNOWN not in audit.suppressed:
+        found.append(f"{attribute}: {unknown:,} rows of unknown group; their rates are shown, and not compared")
+    if audit.suppressed:
+        found.append(
+            f"{attribute}: not shown, because it has fewer than {audit.settings.min_cell} rows or would give such a "
+            f"group back: {_named(audit.suppressed)}"
+        )
+    for metric, rates in shown.items():
+        undefined = [group for group, one in rates.items() if one.value is None and group != UNKNOWN]
+        if undefined:
+            found.append(f"{attribute}: {metric.replace('_', ' ')} is undefined for {_named(undefined)}")
+    return found
+
+
+def _named(groups: Sequence[str]) -> str:
+    """Return the first groups by name, and how many more there are; JSON has them all."""
+    more = f" and {len(groups) - MANY} more" if len(groups) > MANY else ""
+    return ", ".join(groups[:MANY]) + more
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,228 @@
+"""A table's columns as codes: what is true, what was decided, and about whom."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcore.errors import DataError
+from fedcore.tasks.table_file import Table, Words, read_table
+from fedcore_simulations.bias_audit.grouping import Coded, coded_column, groups_of, in_order
+from fedcore_simulations.bias_audit.options import BiasOptions
+
+MOST_LABELS = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """The rows of a table as the audit reads them; all arrays have shape ``(rows,)``.
+
+    Attributes:
+        source: The file's name.
+        labels: Names of the unfavourable and of the favourable label or decision.
+        truth: 1 where the label is the favourable one, int64; None without labels.
+        selected: 1 where the decision is, int64.
+        scores: Scores as given, float64; None without.
+        median: The sample's median score, where it is what decides; else None.
+        weights: How many each row stands for, int64.
+        groups: For each attribute and crossing its groups, "unknown" last.
+        site: Where rows come from, or None.
+        notes: What was chosen for the reader, in sentences.
+    """
+
+    source: str
+    labels: tuple[str, str]
+    truth: NDArray[np.int64] | None
+    selected: NDArray[np.int64]
+    scores: NDArray[np.float64] | None
+    median: float | None
+    weights: NDArray[np.int64]
+    groups: dict[str, Coded]
+    site: Coded | None
+    notes: tuple[str, ...]
+
+    @property
+    def total(self) -> int:
+        """Rows that the table stands for."""
+        return int(self.weights.sum())
+
+
+def read_rows(options: BiasOptions) -> Rows:
+    """Read a table's columns.
+
+    Raises:
+        DataError: The file is no table, lacks a column, or a cell cannot be read as what it must be.
+    """
+    table = _table(options.table)
+    _check_columns(table, options.columns)
+    weights = _weights(table, options.weight)
+    scores = None if options.score is None else _scores(table, options.score, options.score_range)
+    labels, truth, predicted, notes = _outcomes(table, options)
+    median = None
+    if scores is not None and options.cuts_at_median:
+        median = weighted_median(scores, weights)
+        predicted = (scores > median).astype(np.int64)
+        notes.append(f"selected: score above the sample's median, {median:g}, as the profile asks")
+    elif scores is not None:
+        threshold, told = _threshold(options)
+        predicted, notes = (scores >= threshold).astype(np.int64), [*notes, *told]
+    if predicted is None:
+        raise DataError("no column of decisions")
+    return Rows(
+        source=table.source,
+        labels=labels,
+        truth=truth,
+        selected=predicted,
+        scores=scores,
+        median=median,
+        weights=weights,
+        groups=groups_of(table, options.groups, dict(options.bands)),
+        site=None if options.site is None else coded_column(table, options.site),
+        notes=tuple(notes),
+    )
+
+
+def threshold_of(options: BiasOptions) -> float | None:
+    """Return the score from which a row is selected; None where decisions or the median say it."""
+    return None if options.score is None or options.cuts_at_median else _threshold(options)[0]
+
+
+def weighted_median(scores: NDArray[np.float64], weights: NDArray[np.int64]) -> float:
+    """Return the median of scores that stand for several rows each: the mean of the two in the middle."""
+    order = np.argsort(scores, kind="stable")
+    reached, total = np.cumsum(weights[order]), int(weights.sum())
+    lower, upper = (int(np.searchsorted(reached, place, side="left")) for place in ((total + 1) // 2, total // 2 + 1))
+    return float((scores[order[lower]] + scores[order[upper]]) / 2)
+
+
+def _threshold(options: BiasOptions) -> tuple[float, list[str]]:
+    if options.threshold is not None:
+        return options.threshold, []
+    low, high = options.score_range
+    middle = (low + high) / 2
+    return middle, [f"selected: score at least {middle:g}, the middle of the range; --threshold says otherwise"]
+
+
+def _table(path: Path) -> Table:
+    if path.is_file() and path.suffix.lower() not in {".csv", ".tsv", ".txt", ".data", ".parquet", ".pq"}:
+        raise DataError(f"{path.name} is neither a .csv nor a .parquet file by its name; expected one of the two")
+    return read_table(path)
+
+
+def _check_columns(table: Table, columns: tuple[str, ...]) -> None:
+    for name in columns:
+        if name not in table.columns:
+            lower = {column.lower(): column for column in table.columns}
+            near = difflib.get_close_matches(name.lower(), lower, n=1)
+            meant = f"did you mean {lower[near[0]]!r}? " if near else ""
+            raise DataError(
+                f"the table {table.source} has no column {name!r}; {meant}it has {', '.join(table.columns)}"
+            )
+
+
+def _weights(table: Table, name: str | None) -> NDArray[np.int64]:
+    if name is None:
+        return np.ones(len(table), dtype=np.int64)
+    numbers = table.numbers(name)
+    _refuse(table, name, ~np.isfinite(numbers), "no number")
+    _refuse(table, name, numbers < 0, "negative; a row stands for 0 rows or more")
+    _refuse(table, name, numbers != np.floor(numbers), "no whole number; a row stands for whole rows")
+    if not numbers.any():
+        raise DataError(f"column {name!r} of {table.source} is 0 in every row, so that there are no rows to audit")
+    return numbers.astype(np.int64)
+
+
+def _scores(table: Table, name: str, span: tuple[float, float]) -> NDArray[np.float64]:
+    numbers, (low, high) = table.numbers(name), span
+    _refuse(table, name, ~np.isfinite(numbers), "no number")
+    outside = f"outside {low:g} to {high:g}"
+    if span == (0.0, 1.0):
+        outside += "; give probabilities, or the scores' own range with --score-range LOW,HIGH"
+    _refuse(table, name, (numbers < low) | (numbers > high), outside)
+    return numbers
+
+
+def _refuse(table: Table, name: str, wrong: NDArray[np.bool_], why: str) -> None:
+    """Name the first wrong cell by its place alone: its content may be about a person."""
+    if wrong.any():
+        first = int(np.argmax(wrong)) + 1
+        count = int(wrong.sum())
+        cells = "1 cell" if count == 1 else f"{count} cells"
+        raise DataError(f"column {name!r} of {table.source}: {cells}, the first in row {first}, {why}")
+
+
+Outcomes = tuple[tuple[str, str], NDArray[np.int64] | None, NDArray[np.int64] | None, list[str]]
+
+
+def _outcomes(table: Table, options: BiasOptions) -> Outcomes:
+    """Return the two labels' names, and 1 where the favourable one is true and where it was predicted."""
+    named = options.label or options.prediction
+    if named is None:
+        return ("not selected", "selected"), None, None, []
+    label = _classes(table, named)
+    if options.label is not None and len(label.values) < 2:
+        raise DataError(
+            f"column {named!r} of {table.source} has one value only ({', '.join(label.values)}); rates need two labels"
+        )
+    positive, notes = _positive(table, named, label.values, options.positive)
+    others = [value for value in label.values if value != positive]
+    names = (others[0] if len(others) == 1 else f"not {positive}", positive)
+    truth = _is(label, positive) if options.label is not None else None
+    predicted = None
+    if options.prediction is not None:
+        given = _alike(_classes(table, options.prediction), label.values)
+        _check_known(table, options.prediction, given, label, named)
+        predicted = _is(given, positive)
+    return names, truth, predicted, notes
+
+
+def _classes(table: Table, name: str) -> Words:
+    words = table.words(name)
+    _refuse(table, name, words.codes < 0, "empty; every row needs one")
+    if len(words.values) > MOST_LABELS:
+        raise DataError(
+            f"column {name!r} of {table.source} has {len(words.values)} different values, which are no classes; "
+            "expected labels such as 0 and 1"
+        )
+    return words
+
+
+def _alike(given: Words, values: tuple[str, ...]) -> Words:
+    """Return True and False as 1 and 0 where the other column says it so, and the other way round."""
+    for mine, other in (({"True": "1", "False": "0"}, {"0", "1"}), ({"1": "True", "0": "False"}, {"True", "False"})):
+        if set(given.values) <= set(mine) and set(values) <= other:
+            return Words(codes=given.codes, values=tuple(mine[value] for value in given.values))
+    return given
+
+
+def _positive(table: Table, name: str, values: tuple[str, ...], wanted: str | None) -> tuple[str, list[str]]:
+    ordered = in_order(values)
+    if wanted is not None:
+        if wanted not in values:
+            raise DataError(
+                f"--positive {wanted!r} is no value of column {name!r} of {table.source}; it has {', '.join(ordered)}"
+            )
+        return wanted, []
+    if len(values) > 2:
+        raise DataError(
+            f"column {name!r} of {table.source} has {len(values)} values ({', '.join(ordered[:6])}"
+            f"{', …' if len(values) > 6 else ''}); say with --positive which one is favourable, against the rest"
+        )
+    return ordered[-1], [f"favourable: {ordered[-1]}, the last in order; --positive says otherwise"]
+
+
+def _check_known(table: Table, name: str, given: Words, label: Words, labelled: str) -> None:
+    strange = [value for value in in_order(given.values) if value not in label.values]
+    if strange:
+        raise DataError(
+            f"column {name!r} of {table.source} predicts {strange[0]!r}, which is no value of the label {labelled!r}; "
+            f"that has {', '.join(in_order(label.values))}"
+        )
+
+
+def _is(words: Words, value: str) -> NDArray[np.int64]:
+    return np.asarray(words.codes == words.values.index(value)).astype(np.int64)

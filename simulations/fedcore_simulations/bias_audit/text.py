@@ -1,0 +1,168 @@
+"""The audit of a table as plain text, for a terminal and for a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from fedcore.audit.estimates import Measure
+from fedcore.audit.gaps import SHARES, Gap
+from fedcore.audit.groups import UNKNOWN
+from fedcore.audit.rates import Rate
+from fedcore_simulations.bias_audit.by_site import site_splits, split_lines
+from fedcore_simulations.bias_audit.profile_tables import profile_lines
+from fedcore_simulations.bias_audit.result import MANY, BiasResult
+from fedcore_simulations.bias_audit.text_table import aligned
+
+_TITLES = {
+    "selection_rate": "selected",
+    "base_rate": "base rate",
+    "accuracy": "accuracy",
+    "impact_ratio": "impact ratio",
+    "true_positive_rate": "true positive",
+    "false_positive_rate": "false positive",
+    "positive_predictive_value": "predictive value",
+}
+_BLOCKS = (
+    ("selection_rate", "impact_ratio", "base_rate", "accuracy"),
+    ("true_positive_rate", "false_positive_rate", "positive_predictive_value"),
+)
+_MEASURES = {
+    "balanced_accuracy": "balanced accuracy",
+    "auc": "AUC",
+    "brier_score": "Brier score",
+    "expected_calibration_error": "calibration error",
+    "calibration_slope": "calibration slope",
+}
+_DISTANCES = {
+    "kolmogorov_smirnov": "scores apart (Kolmogorov-Smirnov)",
+    "wasserstein": "scores apart (Wasserstein)",
+    "cross_group_auc": "AUC across groups",
+}
+_MIRRORED = ("true_negative_rate", "false_negative_rate")  # their gaps are those of the opposite rates, turned around
+_LONGEST_NAME = 28
+
+
+def readable(result: BiasResult) -> str:
+    """Return everything that is shown, line by line."""
+    lines = [*_head(result)]
+    for attribute in result.audits:
+        lines += ["", *_attribute(result, attribute)]
+    if result.options.profile is not None:
+        lines += ["", *profile_lines(result)]
+    if result.notes:
+        lines += ["", *(f"note: {note}" for note in result.notes)]
+    lines += ["", *_verdict(result)]
+    return "\n".join(lines) + "\n"
+
+
+def _head(result: BiasResult) -> Iterator[str]:
+    rows, options = result.rows, result.options
+    of = "" if rows.total == len(rows.weights) else f" in {len(rows.weights):,} lines"
+    decided = f"decisions {options.prediction}" if options.score is None else f"scores {options.score}"
+    true = "no labels" if options.label is None else f"labels {options.label}, favourable {rows.labels[1]}"
+    yield f"{rows.source}: {rows.total:,} rows{of}, {decided}, {true}"
+    yield f"shares in percent, with intervals of {100 * result.settings.confidence:g} % confidence in brackets"
+
+
+def _attribute(result: BiasResult, attribute: str) -> Iterator[str]:
+    for block in _BLOCKS:
+        if any(metric in result.metrics for metric in block):
+            yield from _block(result, attribute, block)
+            yield ""
+    if result.shown_measures(attribute):
+        yield from _measure_block(result, attribute)
+        yield ""
+    yield from (f"  {line}" for line in _gap_lines(result, attribute))
+    if result.rows.site is not None:
+        yield ""
+        yield from (f"  {line}" for line in split_lines(result, site_splits(result), attribute))
+
+
+def _block(result: BiasResult, attribute: str, block: Sequence[str]) -> list[str]:
+    audit = result.audits[attribute]
+    columns = [metric for metric in block if metric in (*result.metrics, "impact_ratio")]
+    impact = result.shown_impact(attribute)
+    table = [[attribute, "n", *(_TITLES[metric] for metric in columns)]]
+    for group in result.listed(attribute):
+        if group in audit.suppressed:
+            continue
+        rates = [impact.get(group) if m == "impact_ratio" else audit.groups[m][group] for m in columns]
+        cells = [_cell(rate, m) for rate, m in zip(rates, columns, strict=True)]
+        table.append([_short(group), f"{audit.sizes[group]:,}", *cells])
+    if block is _BLOCKS[0]:
+        table += _hidden_lines(audit.suppressed)
+    return aligned(table)
+
+
+def _hidden_lines(suppressed: Sequence[str]) -> list[list[str]]:
+    if len(suppressed) > MANY:
+        return [[f"{len(suppressed)} further groups", "not shown"]]
+    return [[_short(group), "not shown"] for group in suppressed]
+
+
+def _measure_block(result: BiasResult, attribute: str) -> list[str]:
+    measures = result.shown_measures(attribute)
+    columns = [metric for metric in _MEASURES if metric in measures]
+    table = [[attribute, *(_MEASURES[metric] for metric in columns)]]
+    for group in result.listed(attribute):
+        if group not in result.audits[attribute].suppressed:
+            table.append([_short(group), *(_number(measures[metric][group]) for metric in columns)])
+    return aligned(table)
+
+
+def _number(measure: Measure) -> str:
+    if measure.value is None or measure.low is None or measure.high is None:
+        return "undefined"
+    return f"{measure.value:.3f} ({measure.low:.2f}-{measure.high:.2f})"
+
+
+def _cell(rate: Rate | None, metric: str) -> str:
+    if rate is None or rate.value is None or rate.low is None or rate.high is None:
+        return "undefined" if rate is not None else "-"
+    if metric == "impact_ratio":
+        return f"{rate.value:.3f} ({rate.low:.2f}-{rate.high:.2f})"
+    return f"{100 * rate.value:.1f} ({100 * rate.low:.1f}-{100 * rate.high:.1f})"
+
+
+def _gap_lines(result: BiasResult, attribute: str) -> Iterator[str]:
+    gaps = result.audits[attribute].shown_gaps
+    if all(gap.highest is None for gap in gaps.values()):
+        yield "no gaps, because fewer than two groups can be compared"
+        return
+    for metric in (*result.metrics, *(name for name in gaps if name in _MEASURES)):
+        if metric not in _MIRRORED:
+            yield gap_line(gaps[metric])
+    odds = result.shown_parities(attribute).get("equalized_odds")
+    if odds is not None and odds.difference is not None and odds.low is not None and odds.high is not None:
+        ratio = "undefined" if odds.ratio is None else f"{odds.ratio:.3f}"
+        yield (
+            f"equalized odds: {100 * odds.difference:.1f} points ({100 * odds.low:.1f} to {100 * odds.high:.1f}), "
+            f"ratio {ratio}"
+        )
+    for name, distance in result.shown_distances(attribute).items():
+        if distance.difference is not None and distance.low is not None and distance.high is not None:
+            apart = f"{distance.difference:.3f} ({distance.low:.3f} to {distance.high:.3f})"
+            yield f"{_DISTANCES[name]}: {distance.highest} over {distance.lowest}, {apart}"
+
+
+def gap_line(gap: Gap) -> str:
+    """Return the gap with its direction, its interval and its ratio."""
+    if gap.difference_low is None or gap.difference_high is None:
+        return gap.words
+    if gap.metric not in SHARES:
+        return f"{gap.words} ({gap.difference_low:.3f} to {gap.difference_high:.3f})"
+    ends = f" ({100 * gap.difference_low:.1f} to {100 * gap.difference_high:.1f})"
+    return f"{gap.words}{ends}, ratio {'undefined' if gap.ratio is None else f'{gap.ratio:.3f}'}"
+
+
+def _verdict(result: BiasResult) -> Iterator[str]:
+    if result.verdict is None:
+        yield "verdict: none, because no limit was given (--limit 'selection_rate>=0.8')"
+        return
+    yield from (f"limit: {finding.reason}" for finding in result.findings)
+    yield f"verdict: {result.verdict}"
+
+
+def _short(group: str) -> str:
+    name = group if group != UNKNOWN else "unknown"
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"

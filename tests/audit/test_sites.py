@@ -1,0 +1,184 @@
+"""A gap split over sites: exact, and honest about the sites that cannot be judged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedcore.audit.rates import Rate
+from fedcore.audit.sites import common_odds_ratio, split_over_sites
+from fedcore.errors import DataError
+from tests.audit.bias_table import Command, options, write_table
+from tests.tasks.builders import shared_file
+
+HOSPITALS = ("cleveland", "hungarian", "switzerland", "va")
+
+
+def rates(sites: Mapping[str, tuple[int, int, int, int]]) -> dict[str, tuple[Rate, Rate]]:
+    """Return ``{site: (successes, n, successes, n)}`` as rates of the first and the second group."""
+    return {
+        site: (Rate.of(a, n, confidence=0.95), Rate.of(b, m, confidence=0.95)) for site, (a, n, b, m) in sites.items()
+    }
+
+
+@pytest.fixture
+def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capsys)
+
+
+def test_the_parts_of_any_gap_sum_to_it_exactly() -> None:
+    drawn = np.random.default_rng(1)
+    for _ in range(200):
+        sites = {}
+        for site in range(int(drawn.integers(1, 6))):
+            n, m = (int(size) for size in drawn.integers(0, 30, 2))
+            sites[f"s{site}"] = (int(drawn.integers(0, n + 1)), n, int(drawn.integers(0, m + 1)), m)
+        a, n, b, m = (sum(of[i] for of in sites.values()) for i in range(4))
+        if n and m:
+            split = split_over_sites(rates(sites))
+            assert split.within + split.between + split.no_overlap == split.gap == Fraction(a, n) - Fraction(b, m)
+            assert set(split.alone) == {s for s, (_, n, _, m) in sites.items() if (n == 0) != (m == 0)}
+
+
+def test_sites_that_serve_both_alike_have_no_gap_within() -> None:
+    split = split_over_sites(rates({"city": (8, 10, 80, 100), "country": (20, 100, 2, 10)}))
+
+    assert split.within == 0
+    assert split.between == split.gap == Fraction(28, 110) - Fraction(82, 110)
+
+
+def test_groups_spread_alike_have_no_gap_between() -> None:
+    split = split_over_sites(rates({"city": (8, 10, 6, 10), "country": (30, 90, 50, 90)}))
+
+    assert split.between == 0
+    assert split.within == split.gap
+
+
+def test_a_site_of_one_group_is_neither_within_nor_between() -> None:
+    split = split_over_sites(rates({"both": (5, 10, 5, 10), "women": (9, 10, 0, 0), "nobody": (0, 0, 0, 0)}))
+
+    assert (split.within, split.alone) == (0, ("women",))
+    assert split.no_overlap == Fraction(9, 20)
+    assert split.between == (Fraction(1, 2) - 1) * Fraction(1, 2)
+
+
+def test_small_sites_are_in_the_sums_and_not_judged() -> None:
+    split = split_over_sites(rates({"large": (30, 50, 20, 50), "small": (5, 9, 9, 90)}), min_cell=10)
+
+    assert (split.small, dict(split.site_gaps)) == (("small",), {"large": Fraction(1, 5)})
+    assert split.gap == Fraction(35, 59) - Fraction(29, 140)
+    assert split.num_over(Fraction(1, 10)) == 1
+    assert split.num_over(Fraction(1, 5)) == 0
+    assert split.num_under(Fraction(2, 3)) == 0
+    assert split.num_under(Fraction(7, 10)) == 1
+
+
+def test_sites_where_nobody_is_selected_serve_both_alike() -> None:
+    assert dict(split_over_sites(rates({"x": (0, 5, 0, 5)})).site_ratios) == {"x": 1}
+
+
+def test_of_one_site_the_odds_ratio_and_its_error_are_woolf_s() -> None:
+    found = common_odds_ratio(rates({"only": (30, 50, 20, 60)}), confidence=0.95)
+
+    error = math.sqrt(1 / 30 + 1 / 20 + 1 / 20 + 1 / 40)
+    assert found.value == pytest.approx(30 * 40 / (20 * 20))
+    assert found.low == pytest.approx(3 * math.exp(-1.959963985 * error))
+    assert found.high == pytest.approx(3 * math.exp(1.959963985 * error))
+
+
+def test_the_odds_ratio_of_several_sites_is_mantel_and_haenszel_s() -> None:
+    found = common_odds_ratio(rates({"x": (30, 50, 20, 60), "y": (5, 40, 4, 30), "z": (3, 3, 0, 0)}), confidence=0.95)
+
+    assert found.value == pytest.approx((30 * 40 / 110 + 5 * 26 / 70) / (20 * 20 / 110 + 35 * 4 / 70))
+    assert found.n == 180
+
+
+def test_odds_that_are_divided_by_0_are_undefined() -> None:
+    assert common_odds_ratio(rates({"x": (5, 5, 0, 5)}), confidence=0.95).value is None
+    never = common_odds_ratio(rates({"x": (0, 5, 3, 5)}), confidence=0.95)
+    assert (never.value, never.low, never.high) == (0.0, None, None)
+
+
+def test_a_group_without_rows_has_no_split() -> None:
+    with pytest.raises(DataError, match="both groups have rows"):
+        split_over_sites(rates({"x": (1, 2, 0, 0)}))
+
+
+def test_the_odds_ratio_covers_in_93_percent_of_samples() -> None:
+    drawn, trials, covered = np.random.default_rng(7), 400, 0
+    for _ in range(trials):
+        sites = {}
+        for site, p in {"x": 0.2, "y": 0.5, "z": 0.7}.items():
+            odds = 2 * p / (1 - p)
+            sites[site] = (int(drawn.binomial(70, odds / (1 + odds))), 70, int(drawn.binomial(70, p)), 70)
+        found = common_odds_ratio(rates(sites), confidence=0.95)
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= 2 <= found.high
+
+    assert covered >= 356  # a true coverage of 93 % gives fewer in 0.1 % of runs
+
+
+@pytest.mark.data
+def test_the_four_hospitals_split_is_exact_and_names_the_one_that_cannot_be_judged(
+    audit: Command, tmp_path: Path
+) -> None:
+    rows = [
+        (hospital, "male" if float(cells[1]) == 1 else "female", int(float(cells[13]) > 0))
+        for hospital in HOSPITALS
+        for line in shared_file(f"heart/processed.{hospital}.data").read_text(encoding="utf-8").split()
+        if len(cells := line.split(",")) == 14
+    ]
+    columns = dict(zip(("hospital", "sex", "disease"), zip(*rows, strict=True), strict=True))
+    table = write_table(tmp_path / "heart.csv", columns)
+
+    told = audit.json(
+        table,
+        *options(
+            prediction="disease", group="sex", site="hospital", limit=["demographic_parity<=0.2", "impact_ratio>=0.8"]
+        ),
+        code=3,
+    )["sites"]["sex"]["selection_rate"]
+
+    counts = {
+        sex: [sum(d for h, s, d in rows if s == sex and h == hospital) for hospital in HOSPITALS]
+        for sex in ("male", "female")
+    }
+    sizes = {sex: [sum(s == sex and h == k for h, s, _ in rows) for k in HOSPITALS] for sex in ("male", "female")}
+    r, s = ([Fraction(*of) for of in zip(counts[x], sizes[x], strict=True)] for x in ("male", "female"))
+    p, q = ([Fraction(n, sum(sizes[x])) for n in sizes[x]] for x in ("male", "female"))
+    within = sum((p[k] + q[k]) / 2 * (r[k] - s[k]) for k in range(4))
+    between = sum((p[k] - q[k]) * (r[k] + s[k]) / 2 for k in range(4))
+    assert (told["within"], told["between"], told["no_overlap"]) == (float(within), float(between), 0.0)
+    assert told["gap"] == float(within + between)
+    assert told["not_judged"] == {"one_group_only": [], "too_few_rows": ["va"]}
+    assert [(one["sites"], one["judged"]) for one in told["over_limit"]] == [(2, 3), (2, 3)]
+
+
+def test_a_part_that_would_give_a_small_group_back_is_not_told(audit: Command, tmp_path: Path) -> None:
+    columns = {
+        "g": ["a"] * 40 + ["b"] * 40 + ["a"] * 4,
+        "site": ["x"] * 80 + ["tiny"] * 4,
+        "hired": [0, 1] * 20 + [0, 0, 0, 1] * 10 + [1, 1, 1, 0],
+    }
+
+    told = audit.json(write_table(tmp_path / "t.csv", columns), *options(prediction="hired", group="g", site="site"))
+
+    assert told["sites"]["g"]["selection_rate"] is None
+
+
+def test_the_text_says_which_site_has_one_group_only(audit: Command, tmp_path: Path) -> None:
+    columns = {
+        "g": ["a"] * 40 + ["b"] * 40 + ["a"] * 20,
+        "site": ["x"] * 80 + ["y"] * 20,
+        "hired": [0, 1] * 20 + [0, 0, 0, 1] * 10 + [1, 0] * 10,
+    }
+
+    shown = audit(write_table(tmp_path / "t.csv", columns), *options(prediction="hired", group="g", site="site"))
+
+    assert "cannot be judged, one of the two groups is missing: y" in shown
