@@ -20,9 +20,11 @@ Read in this order::
     sites        a gap split over sites, exactly
     profiles     what particular rules ask for
     settings     what the plan declares before the run: threshold, confidence, limits
+    measurable   limits on what can never be measured, refused
     suppression  which small groups are kept out of what is shown
     fairness     one table in, one ``AttributeAudit`` out
     measures     all that is no rate, for one attribute
+    shown        what may be shown of one attribute, as JSON
     gate         limits against audits: PASS, FAIL or INCONCLUSIVE
     hooks        the points of a run where an audit may object
     report       the content of ``bias.json``

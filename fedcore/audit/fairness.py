@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fedcore.audit.estimates import Measure
 from fedcore.audit.gaps import Gap, gap_between
 from fedcore.audit.groups import GroupTable
 from fedcore.audit.rates import METRICS, Rate, group_rates, overall_rates
@@ -142,7 +143,7 @@ def _gaps(
     }
 
 
-def rate_json(rate: Rate, *, suppressed: bool = False) -> dict[str, Any]:
+def rate_json(rate: Rate | Measure, *, suppressed: bool = False) -> dict[str, Any]:
     """Return ``{value, low, high, n}``, or nulls and ``suppressed: true``."""
     if suppressed:
         return {"value": None, "low": None, "high": None, "n": None, "suppressed": True}

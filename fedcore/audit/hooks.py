@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from fedcore.audit.fairness import AttributeAudit
 from fedcore.audit.gate import Verdict, judge_all, overall
 from fedcore.audit.groups import GroupTable
+from fedcore.audit.rates import METRICS
 from fedcore.audit.settings import Limit
 
 
@@ -118,6 +119,7 @@ def _failed(name: str, finding: str) -> Decision:
 class GateHook:
     """Holds the plan's limits against the audits, after every evaluation and before release.
 
+    What is no rate is measured before release only, for its intervals take time; limits on it are judged then.
     Without limits its verdict is None: "nothing was promised" must not read as a PASS.
     """
 
@@ -128,6 +130,11 @@ class GateHook:
 
     def check(self, context: AuditContext) -> Decision:
         """Judge every limit."""
-        findings = judge_all(self.limits, context.audits)
-        words = tuple(finding.reason for finding in findings) or ("no limits declared",)
+        limits = self.limits
+        if context.point is Point.ROUND_EVALUATED:
+            limits = tuple(limit for limit in limits if limit.metric in METRICS)
+        findings = judge_all(limits, context.audits)
+        words = tuple(finding.reason for finding in findings) or (
+            "limits are judged before release" if self.limits else "no limits declared",
+        )
         return Decision(verdict=overall(findings), findings=words, hook=self.name)

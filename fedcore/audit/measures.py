@@ -17,8 +17,9 @@ from fedcore.audit.gaps import Gap, pair_confidence, unsigned
 from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.intervals import Interval, square_and_add, wilson_interval
 from fedcore.audit.parity import Parity
+from fedcore.audit.resampling import SEED
 from fedcore.audit.score_shift import mean_scores, score_shifts, worst_shift
-from fedcore.audit.scores import ScoreTable
+from fedcore.audit.scores import ScoreTable, scores_of_table
 
 Pair = tuple[str, str]
 
@@ -93,6 +94,32 @@ def measures_of(decisions: GroupTable | None, scores: ScoreTable | None, *, gene
         shifts=score_shifts(scores, generator=generator),
         mean_scores=mean_scores(scores),
     )
+
+
+def measures_of_table(audit: AttributeAudit, table: GroupTable) -> Measures:
+    """Measure what the table that was audited allows: with a favourable label, and where scores were counted.
+
+    Bins stand for their centres, so that a score is off by half a bin at most; the order within a bin is unknown,
+    and in the intervals of areas.
+    """
+    decisions = _decisions(audit, table)
+    scores = scores_of_table(table, favourable=audit.settings.favourable) if table.scored else None
+    return measures_of(decisions, scores, generator=np.random.default_rng(SEED))
+
+
+def _decisions(audit: AttributeAudit, table: GroupTable) -> GroupTable | None:
+    """Return rows by label and decision, the favourable label against all others; None where there is none."""
+    if "true_positive_rate" not in audit.groups:
+        return None
+    found, falsely = audit.groups["true_positive_rate"], audit.groups["false_positive_rate"]
+    counts = [
+        [
+            [falsely[g].n - falsely[g].successes, falsely[g].successes],
+            [found[g].n - found[g].successes, found[g].successes],
+        ]
+        for g in table.groups
+    ]
+    return replace(table, labels=("unfavourable", "favourable"), num_bins=2, scored=False, counts=np.array(counts))
 
 
 def balanced_accuracy(true_negative: int, negative: int, true_positive: int, positive: int) -> Estimate:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fedcore.audit.fairness import AttributeAudit
 from fedcore.audit.gaps import Gap
 from fedcore.audit.gate import Finding, Verdict, judge_all, overall
 from fedcore.audit.hooks import Decision
+from fedcore.audit.measures import Measures
 from fedcore.audit.settings import AuditSettings, Limit
+from fedcore.audit.shown import MEASURE_METHODS, Shown
 
 SCHEMA_VERSION = 1
 POPULATION = "The intervals treat the evaluation rows as a sample of future cases, drawn independently."
@@ -32,6 +34,7 @@ class BiasReport:
         settings: How the tables were read.
         audits: Audits by attribute, as ``audit_tables`` returns them.
         decisions: What the hooks said at this point.
+        measures: What was measured beside rates, by attribute; its gaps are in the audits.
     """
 
     plan_sha256: str
@@ -39,6 +42,7 @@ class BiasReport:
     settings: AuditSettings
     audits: Mapping[str, AttributeAudit]
     decisions: tuple[Decision, ...] = ()
+    measures: Mapping[str, Measures] = field(default_factory=dict)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -65,21 +69,23 @@ class BiasReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain lists, strings and numbers; undefined and suppressed are null, never 0 or NaN."""
-        shown = {attribute: audit.to_json() for attribute, audit in self.audits.items()}
+        shown = {name: Shown.of(audit, self.measures.get(name)) for name, audit in self.audits.items()}
         return {
             "schema_version": SCHEMA_VERSION,
             "plan_sha256": self.plan_sha256,
             "round": self.round,
             "confidence": self.settings.confidence,
-            "methods": dict(METHODS),
+            "methods": {**METHODS, **MEASURE_METHODS},
             "population": POPULATION,
             "threshold": self.settings.threshold,
             "favourable": self.settings.favourable,
             "min_cell": self.settings.min_cell,
-            "overall": {attribute: audit["overall"] for attribute, audit in shown.items()},
-            "groups": {attribute: audit["groups"] for attribute, audit in shown.items()},
-            "gaps": {attribute: audit["gaps"] for attribute, audit in shown.items()},
-            "suppressed": {attribute: audit["suppressed"] for attribute, audit in shown.items()},
+            "overall": {name: audit.to_json()["overall"] for name, audit in self.audits.items()},
+            "groups": {name: one.groups_json(marked=True) for name, one in shown.items()},
+            "gaps": {name: _gaps_json(one) for name, one in shown.items()},
+            "unknown_bounds": {name: one.bounds_json() for name, one in shown.items()},
+            "cross_group_auc": {name: one.cross_areas_json() for name, one in shown.items()},
+            "suppressed": {name: list(audit.suppressed) for name, audit in self.audits.items()},
             "findings": [finding.to_json() for finding in self.findings],
             "decisions": [decision.to_json() for decision in self.decisions],
             "verdict": None if self.verdict is None else self.verdict.value,
@@ -102,3 +108,8 @@ def _used(limit: Limit, audit: AttributeAudit) -> tuple[float, Gap | None]:
     if gap.ratio is None or limit.at_least is None:
         return 0.0, gap
     return (float(limit.at_least) / gap.ratio if gap.ratio else float("inf")), gap
+
+
+def _gaps_json(shown: Shown) -> dict[str, Any]:
+    more = shown.explained_json()
+    return {name: {**gap, **more.get(name, {})} for name, gap in shown.gaps_json().items()}

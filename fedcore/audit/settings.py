@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Literal, Self
 
 from fedcore.audit.estimates import MEASURES
+from fedcore.audit.parity import NAMES
 from fedcore.audit.rates import METRICS
 from fedcore.errors import PlanError
 
@@ -76,8 +77,8 @@ class Limit:
     def _problems(self) -> list[str]:
         problems = []
         if self.metric not in LIMITED:
-            near = difflib.get_close_matches(str(self.metric), LIMITED, n=1)
-            meant = f"did you mean {near[0]!r}?" if near else f"the metrics are {', '.join(LIMITED)}"
+            near = difflib.get_close_matches(str(self.metric), [*LIMITED, *NAMES], n=1)
+            meant = f"did you mean {near[0]!r}?" if near else f"the metrics are {', '.join([*LIMITED, *NAMES])}"
             problems.append(f"limit: unknown metric {self.metric!r}; {meant}")
         name = f"limit on {self.metric!r}"
         if self.kind not in ("difference", "ratio"):
@@ -93,6 +94,34 @@ class Limit:
         elif not 0 < bound <= 1:
             problems.append(f"{name}: {wanted.replace('_', '-')} must be over 0 and at most 1, not {_decimal(bound)}")
         return problems
+
+
+def limits_named(
+    name: str,
+    *,
+    attribute: str = "*",
+    kind: Kind,
+    at_most: float | str | None = None,
+    at_least: float | str | None = None,
+) -> tuple[Limit, ...]:
+    """Return the limits that a name stands for: equalized odds are within one if both of their rates are.
+
+    Args:
+        name: One of ``LIMITED``, or a usual name of a gap, of ``parity.NAMES``.
+        attribute: As in ``Limit``.
+        kind: As in ``Limit``; of ``impact_ratio`` only the ratio.
+        at_most: As in ``Limit``, as it was written.
+        at_least: As in ``Limit``, as it was written.
+
+    Raises:
+        PlanError: The parts contradict one another.
+    """
+    if name == "impact_ratio" and kind == "difference":
+        raise PlanError("limit on 'impact_ratio': it is a ratio; give at-least")
+    return tuple(
+        Limit.of(metric, attribute=attribute, kind=kind, at_most=at_most, at_least=at_least)
+        for metric in NAMES.get(name, (name,))
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

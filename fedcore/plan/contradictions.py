@@ -123,13 +123,10 @@ def _mitigation_and_privacy_contradictions(mitigation: MitigationSection, privac
 
 
 def _limit_problems(limit: LimitSection) -> tuple[str, ...]:
-    from fedcore.audit.estimates import MEASURES
-    from fedcore.audit.settings import Limit
+    from fedcore.audit.settings import limits_named
 
-    if limit.metric in MEASURES:
-        return (f"audit.limits: {limit.metric} is measured by fedcore audit bias, and not in a run",)
     try:
-        Limit.of(
+        limits_named(
             limit.metric, attribute=limit.attribute, kind=limit.kind, at_most=limit.at_most, at_least=limit.at_least
         )
     except PlanError as error:

@@ -11,6 +11,7 @@ from typing import Any
 from fedcore.audit.gate import Verdict
 from fedcore.audit.groups import GroupTable
 from fedcore.audit.hooks import AuditContext, AuditHook, Decision, Point, run_hooks
+from fedcore.audit.measures import Measures
 from fedcore.audit.report import BiasReport
 from fedcore.audit.settings import AuditSettings
 from fedcore.audit.tables import empty_tables
@@ -22,7 +23,7 @@ from fedcore.privacy.accounting import epsilon_of
 from fedcore.privacy.promise import promise_of
 from fedcore.task import Task
 from fedcore.transforms import UpdateTransform
-from fedcore_server.evaluation import Evaluation, audit_settings, close_evaluation
+from fedcore_server.evaluation import Evaluation, audit_settings, close_evaluation, measured
 from fedcore_server.federation import Federation
 from fedcore_server.mitigation import steered
 from fedcore_server.rounds import close_round, done, plan_round
@@ -158,7 +159,10 @@ class Run:
                 )
         if evaluation is None:
             evaluation = self._evaluate(state, tables, settings)
-        return Outcome(state=state, evaluation=evaluation, bias=self._before_release(evaluation, state, settings))
+        evaluation, measures = measured(evaluation)
+        return Outcome(
+            state=state, evaluation=evaluation, bias=self._before_release(evaluation, measures, state, settings)
+        )
 
     def _steered_from_start(
         self, state: ServerState, tables: Mapping[str, GroupTable], settings: AuditSettings
@@ -216,7 +220,9 @@ class Run:
         )
         return run_hooks(self.hooks, context)
 
-    def _before_release(self, evaluation: Evaluation, state: ServerState, settings: AuditSettings) -> BiasReport | None:
+    def _before_release(
+        self, evaluation: Evaluation, measures: Mapping[str, Measures], state: ServerState, settings: AuditSettings
+    ) -> BiasReport | None:
         decisions = (*self._ask_hooks(Point.BEFORE_RELEASE, evaluation, state), *_missing_evidence(evaluation))
         if not evaluation.audits and not decisions:
             return None
@@ -226,6 +232,7 @@ class Run:
             settings=settings,
             audits=evaluation.audits,
             decisions=decisions,
+            measures=measures,
         )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedcore.audit.fairness import AttributeAudit, audit_tables
 from fedcore.audit.groups import GroupTable
-from fedcore.audit.settings import AuditSettings, Limit
+from fedcore.audit.measures import Measures, measures_of_table
+from fedcore.audit.settings import AuditSettings, limits_named
 from fedcore.errors import UpdateRejectedError
 from fedcore.messages import ClientReport, EvaluateRequest
 from fedcore.metrics import Metrics
@@ -78,6 +79,17 @@ def close_evaluation(
     )
 
 
+def measured(evaluation: Evaluation) -> tuple[Evaluation, dict[str, Measures]]:
+    """Measure what is no rate, too; it takes a bootstrap, and so is done for the released model only.
+
+    Returns:
+        The evaluation with the gaps of these measures in its audits, and the measures by attribute.
+    """
+    measures = {name: measures_of_table(audit, evaluation.tables[name]) for name, audit in evaluation.audits.items()}
+    audits = {name: measures[name].added(audit) for name, audit in evaluation.audits.items()}
+    return replace(evaluation, audits=audits), measures
+
+
 def audit_settings(audit: AuditSection) -> AuditSettings:
     """The plan's audit section as the audit reads it."""
     return AuditSettings(
@@ -87,14 +99,15 @@ def audit_settings(audit: AuditSection) -> AuditSettings:
         min_cell=audit.min_cell,
         score_bins=audit.score_bins,
         limits=tuple(
-            Limit.of(
+            each
+            for limit in audit.limits
+            for each in limits_named(
                 limit.metric,
                 attribute=limit.attribute,
                 kind=limit.kind,
                 at_most=limit.at_most,
                 at_least=limit.at_least,
             )
-            for limit in audit.limits
         ),
     )
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch.nn.parameter import UninitializedParameter
 
 from fedcore.audit.hooks import AuditHook
+from fedcore.audit.measurable import check_measurable
 from fedcore.audit.tables import declared_vocabularies, empty_tables
 from fedcore.errors import TaskError
 from fedcore.examples import Examples
@@ -29,6 +30,7 @@ from fedcore_clients.device import resolve_device
 from fedcore_clients.local_model import Client
 from fedcore_clients.probe import probe_isolation
 from fedcore_clients.training import build_optimizer
+from fedcore_server.evaluation import audit_settings
 from fedcore_server.plan_hooks import load_hooks
 from fedcore_simulations.partition import Partition, partition
 
@@ -77,7 +79,7 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
     largest = max((len(client.training) for client in clients), default=0)
     findings = lint(Subject(plan=plan, task=task, model=model, transforms=transforms, largest_client=largest))
     refuse(findings)
-    empty_tables(task, plan)
+    check_measurable(audit_settings(plan.audit), empty_tables(task, plan))
     return Preparation(
         task=task,
         plan=plan,

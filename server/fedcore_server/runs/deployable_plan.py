@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from fedcore.audit.crossing import ATTRIBUTE_MARK
+from fedcore.audit.measurable import check_measurable
 from fedcore.audit.tables import empty_tables
 from fedcore.errors import PlanError, TaskError
 from fedcore.plan import RunPlan
@@ -15,6 +16,7 @@ from fedcore.privacy.resolution import resolve_privacy
 from fedcore.task import Task
 from fedcore.tasks.registry import load_task
 from fedcore.transforms import load_transforms
+from fedcore_server.evaluation import audit_settings
 from fedcore_server.plan_hooks import load_hooks
 from fedcore_server.rounds import init_state
 
@@ -38,7 +40,7 @@ def deployable(plan: RunPlan) -> RunPlan:
     plan = plan.updated(**changes)
     task = load_task(plan)
     load_hooks(plan)
-    empty_tables(task, plan)
+    check_measurable(audit_settings(plan.audit), empty_tables(task, plan))
     _try_model(plan)
     refuse(privacy_findings(task, plan))
     return plan

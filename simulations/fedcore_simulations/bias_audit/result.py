@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,11 @@ from fedcore.audit.fairness import METRICS, AttributeAudit, audit_tables
 from fedcore.audit.gate import Finding, Verdict, judge_all, overall
 from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.measures import Measures, measures_of
-from fedcore.audit.parity import Parity, impact_ratios, parities
 from fedcore.audit.rates import Rate
+from fedcore.audit.resampling import SEED
 from fedcore.audit.scores import ScoreTable, scores_of_rows
 from fedcore.audit.settings import AuditSettings
+from fedcore.audit.shown import Shown
 from fedcore_simulations.bias_audit.grouping import Coded
 from fedcore_simulations.bias_audit.limits import limits_of
 from fedcore_simulations.bias_audit.options import BiasOptions
@@ -24,11 +26,9 @@ from fedcore_simulations.bias_audit.rows import Rows
 
 MIN_CELL = 10
 MANY = 20
-SEED = 0
-"""Of the bootstrap: the same table gives the same intervals."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class BiasResult:
     """What was found in one table.
 
@@ -58,35 +58,13 @@ class BiasResult:
         """The worst of the findings; None without limits, which is no PASS."""
         return overall(self.findings)
 
-    def shown_rates(self, attribute: str) -> dict[str, dict[str, Rate]]:
-        """Return ``{metric: {group: rate}}`` without the groups that are not shown."""
-        audit = self.audits[attribute]
+    @cached_property
+    def shown(self) -> dict[str, Shown]:
+        """What may be shown of each attribute."""
         return {
-            metric: {group: rate for group, rate in audit.groups[metric].items() if group not in audit.suppressed}
-            for metric in self.metrics
+            name: Shown(audit=audit, measures=self.measures[name], metrics=self.metrics)
+            for name, audit in self.audits.items()
         }
-
-    def shown_measures(self, attribute: str) -> dict[str, dict[str, Measure]]:
-        """Return ``{metric: {group: measure}}`` of all that is no rate, without the groups that are not shown."""
-        hidden = self.audits[attribute].suppressed
-        return {
-            metric: {g: one.measure(self.settings.confidence) for g, one in by_group.items() if g not in hidden}
-            for metric, by_group in self.measures[attribute].estimates.items()
-        }
-
-    def shown_distances(self, attribute: str) -> dict[str, Parity]:
-        """Return how far apart the scores of the groups that are shown lie."""
-        groups = [group for group in self.listed(attribute) if group not in self.audits[attribute].suppressed]
-        return self.measures[attribute].distances(groups, confidence=self.settings.confidence)
-
-    def shown_impact(self, attribute: str) -> dict[str, Rate | None]:
-        """Return the impact ratio of every group that is shown."""
-        rates = self.shown_rates(attribute)["selection_rate"]
-        return impact_ratios(rates, confidence=self.settings.confidence)
-
-    def shown_parities(self, attribute: str) -> dict[str, Parity]:
-        """Return the gaps under their usual names, over the groups that are shown."""
-        return parities(attribute, self.shown_rates(attribute), confidence=self.settings.confidence)
 
     def listed(self, attribute: str) -> tuple[str, ...]:
         """Return the groups that have a line: all but an "unknown" of no rows."""
@@ -98,7 +76,7 @@ class BiasResult:
         """What a reader must know beside the numbers, in sentences."""
         found = [*self.rows.notes]
         for attribute, audit in self.audits.items():
-            found += _notes(attribute, audit, {**self.shown_rates(attribute), **self.shown_measures(attribute)})
+            found += _notes(attribute, audit, {**self.shown[attribute].rates, **self.shown[attribute].estimates})
         return tuple(found)
 
 

@@ -69,7 +69,7 @@ def _attribute(result: BiasResult, attribute: str) -> Iterator[str]:
         if any(metric in result.metrics for metric in block):
             yield from _block(result, attribute, block)
             yield ""
-    if result.shown_measures(attribute):
+    if result.shown[attribute].estimates:
         yield from _measure_block(result, attribute)
         yield ""
     yield from (f"  {line}" for line in _gap_lines(result, attribute))
@@ -81,7 +81,7 @@ def _attribute(result: BiasResult, attribute: str) -> Iterator[str]:
 def _block(result: BiasResult, attribute: str, block: Sequence[str]) -> list[str]:
     audit = result.audits[attribute]
     columns = [metric for metric in block if metric in (*result.metrics, "impact_ratio")]
-    impact = result.shown_impact(attribute)
+    impact = result.shown[attribute].impact
     table = [[attribute, "n", *(_TITLES[metric] for metric in columns)]]
     for group in result.listed(attribute):
         if group in audit.suppressed:
@@ -101,7 +101,7 @@ def _hidden_lines(suppressed: Sequence[str]) -> list[list[str]]:
 
 
 def _measure_block(result: BiasResult, attribute: str) -> list[str]:
-    measures = result.shown_measures(attribute)
+    measures = result.shown[attribute].estimates
     columns = [metric for metric in _MEASURES if metric in measures]
     table = [[attribute, *(_MEASURES[metric] for metric in columns)]]
     for group in result.listed(attribute):
@@ -132,14 +132,14 @@ def _gap_lines(result: BiasResult, attribute: str) -> Iterator[str]:
     for metric in (*result.metrics, *(name for name in gaps if name in _MEASURES)):
         if metric not in _MIRRORED:
             yield gap_line(gaps[metric])
-    odds = result.shown_parities(attribute).get("equalized_odds")
+    odds = result.shown[attribute].parities.get("equalized_odds")
     if odds is not None and odds.difference is not None and odds.low is not None and odds.high is not None:
         ratio = "undefined" if odds.ratio is None else f"{odds.ratio:.3f}"
         yield (
             f"equalized odds: {100 * odds.difference:.1f} points ({100 * odds.low:.1f} to {100 * odds.high:.1f}), "
             f"ratio {ratio}"
         )
-    for name, distance in result.shown_distances(attribute).items():
+    for name, distance in result.shown[attribute].distances.items():
         if distance.difference is not None and distance.low is not None and distance.high is not None:
             apart = f"{distance.difference:.3f} ({distance.low:.3f} to {distance.high:.3f})"
             yield f"{_DISTANCES[name]}: {distance.highest} over {distance.lowest}, {apart}"

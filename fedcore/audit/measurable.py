@@ -1,0 +1,39 @@
+"""Whether what a plan limits can be measured at all, told before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from fedcore.audit.estimates import MEASURES
+from fedcore.audit.groups import GroupTable
+from fedcore.audit.settings import AuditSettings, Limit
+from fedcore.errors import PlanError
+
+_SCORED = frozenset(MEASURES[3:])
+
+
+def check_measurable(settings: AuditSettings, tables: Mapping[str, GroupTable]) -> None:
+    """Refuse limits on what these tables can never tell.
+
+    Args:
+        settings: With the limits.
+        tables: A table of each attribute; the counts do not matter.
+
+    Raises:
+        PlanError: A limit is on what is measured of scores, or needs a favourable label, and there is none.
+    """
+    problems = list(dict.fromkeys(_problems(settings.limits, settings.favourable, tables.values())))
+    if problems:
+        raise PlanError(problems)
+
+
+def _problems(limits: Iterable[Limit], favourable: str | None, tables: Iterable[GroupTable]) -> Iterable[str]:
+    for table in tables:
+        for limit in limits:
+            if limit.metric in _SCORED and not table.scored:
+                yield (
+                    f"audit.limits: {limit.metric} is measured of scores, and these are counted for two labels; "
+                    f"the task has {len(table.labels)}"
+                )
+            elif limit.metric in MEASURES and len(table.labels) > 2 and favourable is None:
+                yield f"audit.limits: {limit.metric} of more than two labels needs audit.favourable"

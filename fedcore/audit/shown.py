@@ -1,0 +1,151 @@
+"""What may be shown of one attribute, and as JSON: one shape for a run and for a table of one's own.
+
+``groups.<group>.<metric> = {value, low, high, n}`` and ``gaps.<metric> = {difference, ratio, low, high, highest,
+lowest}``, the ends those of the difference. Undefined is null with n = 0, and what is kept back null with n null;
+neither is ever 0 or NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+from fedcore.audit.estimates import Measure
+from fedcore.audit.fairness import AttributeAudit, gap_json, rate_json
+from fedcore.audit.gaps import Gap
+from fedcore.audit.groups import UNKNOWN
+from fedcore.audit.measures import Measures
+from fedcore.audit.parity import Parity, impact_ratios, parities
+from fedcore.audit.rates import Rate
+from fedcore.audit.unknowns import bounds
+
+MEASURE_METHODS = {
+    "impact_ratio": "Koopman score intervals to every group at once, Bonferroni",
+    "auc": "score interval of the Mann-Whitney statistic, method 5 (Newcombe 2006), at DeLong's variance if larger",
+    "brier_score": "Wilson score interval at the effective number of rows",
+    "calibration_slope": "normal, with White's standard error (1980)",
+    "balanced_accuracy, and differences of what is no rate": "square-and-add (Zou and Donner 2008)",
+    "others": "parametric bootstrap of the counts, 2,000 draws",
+}
+"""How the intervals of what is no plain rate are formed; those of rates are in ``report.METHODS``."""
+
+
+_GAP = ("difference", "ratio", "low", "high", "highest", "lowest")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One attribute without the groups that are kept back.
+
+    Attributes:
+        audit: Rates and gaps; with the gaps of ``measures`` added.
+        measures: What was measured beside rates.
+        metrics: Names of the rates that mean something; without labels it is the selection rate alone.
+    """
+
+    audit: AttributeAudit
+    measures: Measures = field(default_factory=Measures)
+    metrics: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, audit: AttributeAudit, measures: Measures | None = None) -> Shown:
+        """Show every rate that the audit holds."""
+        return cls(audit=audit, measures=measures or Measures(), metrics=tuple(audit.groups))
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """Groups whose numbers are shown; an "unknown" of no rows is not among them."""
+        sizes = self.audit.sizes
+        return tuple(g for g, n in sizes.items() if g not in self.audit.suppressed and (g != UNKNOWN or n))
+
+    @cached_property
+    def rates(self) -> dict[str, dict[str, Rate]]:
+        """Rates, ``{metric: {group: rate}}``."""
+        return {
+            metric: {group: rate for group, rate in self.audit.groups[metric].items() if group in self.groups}
+            for metric in self.metrics
+        }
+
+    @cached_property
+    def estimates(self) -> dict[str, dict[str, Measure]]:
+        """All that is no rate, ``{metric: {group: measure}}``."""
+        confidence = self.audit.settings.confidence
+        return {
+            metric: {group: one.measure(confidence) for group, one in by_group.items() if group in self.groups}
+            for metric, by_group in self.measures.estimates.items()
+        }
+
+    @cached_property
+    def impact(self) -> dict[str, Rate | None]:
+        """Impact ratio of every group; empty where nothing is selected."""
+        rates = self.rates.get("selection_rate", {})
+        return impact_ratios(rates, confidence=self.audit.settings.confidence)
+
+    @cached_property
+    def parities(self) -> dict[str, Parity]:
+        """Gaps under their usual names."""
+        return parities(self.audit.attribute, self.rates, confidence=self.audit.settings.confidence)
+
+    @cached_property
+    def distances(self) -> dict[str, Parity]:
+        """How far apart the scores of the groups lie."""
+        return self.measures.distances(self.groups, confidence=self.audit.settings.confidence)
+
+    @cached_property
+    def gaps(self) -> dict[str, Gap]:
+        """Gaps of what is measured."""
+        wanted = {*self.metrics, *self.measures.estimates}
+        return {metric: gap for metric, gap in self.audit.shown_gaps.items() if metric in wanted}
+
+    def groups_json(self, *, marked: bool = False) -> dict[str, Any]:
+        """Return every group of the vocabulary with all that is measured of it.
+
+        Args:
+            marked: Whether what is kept back also says ``suppressed: true``.
+        """
+        measured: dict[str, Mapping[str, Rate | Measure | None]] = {**self.rates}
+        measured |= {"impact_ratio": self.impact} if self.impact else {}
+        measured |= self.estimates
+        return {
+            group: {
+                metric: measure_json(of.get(group), suppressed=group in self.audit.suppressed, marked=marked)
+                for metric, of in measured.items()
+            }
+            for group in self.audit.sizes
+        }
+
+    def gaps_json(self) -> dict[str, Any]:
+        """Return the gaps, also under their usual names."""
+        found = {metric: {name: gap_json(gap)[name] for name in _GAP} for metric, gap in self.gaps.items()}
+        return found | {name: asdict(parity) for name, parity in {**self.parities, **self.distances}.items()}
+
+    def explained_json(self) -> dict[str, Any]:
+        """Return what more is known of the gaps that are not under their usual names."""
+        told = {metric: gap_json(gap) for metric, gap in self.gaps.items()}
+        return {metric: {name: one[name] for name in one if name not in _GAP} for metric, one in told.items()}
+
+    def bounds_json(self) -> dict[str, Any]:
+        """Return each group's selection rate at the least and at the most, whoever the unknown rows are."""
+        rates = self.rates.get("selection_rate", {})
+        unknown = rates.get(UNKNOWN)
+        if unknown is None or not unknown.n:
+            return {}
+        found = {group: bounds(rate, unknown) for group, rate in rates.items() if group != UNKNOWN}
+        return {group: {"low": ends.low, "high": ends.high} for group, ends in found.items() if ends is not None}
+
+    def cross_areas_json(self) -> dict[str, dict[str, Any]]:
+        """Return ``{group of the favourable rows: {group of the others: area}}``."""
+        found: dict[str, dict[str, Any]] = {}
+        for (first, second), estimate in self.measures.cross_areas.items():
+            if first in self.groups and second in self.groups:
+                area = estimate.measure(self.audit.settings.confidence)
+                found.setdefault(first, {})[second] = measure_json(area)
+        return found
+
+
+def measure_json(one: Rate | Measure | None, *, suppressed: bool = False, marked: bool = False) -> dict[str, Any]:
+    """Return ``{value, low, high, n}``, of a rate or of anything else."""
+    told = rate_json(one or Measure(value=None, low=None, high=None, n=0), suppressed=suppressed)
+    return told if marked else {name: told[name] for name in ("value", "low", "high", "n")}
