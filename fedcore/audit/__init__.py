@@ -25,6 +25,8 @@ Read in this order::
     fairness     one table in, one ``AttributeAudit`` out
     measures     all that is no rate, for one attribute
     shown        what may be shown of one attribute, as JSON
+    site_splits  every gap split over sites, and what may be told of it
+    clients      how evenly clients are served
     gate         limits against audits: PASS, FAIL or INCONCLUSIVE
     hooks        the points of a run where an audit may object
     report       the content of ``bias.json``

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fedcore.audit.clients import ClientSpread
 from fedcore.audit.fairness import AttributeAudit
 from fedcore.audit.gaps import Gap
 from fedcore.audit.gate import Finding, Verdict, judge_all, overall
@@ -13,6 +14,7 @@ from fedcore.audit.hooks import Decision
 from fedcore.audit.measures import Measures
 from fedcore.audit.settings import AuditSettings, Limit
 from fedcore.audit.shown import MEASURE_METHODS, Shown
+from fedcore.audit.site_splits import Splits, unnamed_json
 
 SCHEMA_VERSION = 1
 POPULATION = "The intervals treat the evaluation rows as a sample of future cases, drawn independently."
@@ -35,6 +37,8 @@ class BiasReport:
         audits: Audits by attribute, as ``audit_tables`` returns them.
         decisions: What the hooks said at this point.
         measures: What was measured beside rates, by attribute; its gaps are in the audits.
+        sites: Gaps split over clients, by attribute and metric.
+        clients: How evenly clients are served, which is no group fairness.
     """
 
     plan_sha256: str
@@ -43,6 +47,8 @@ class BiasReport:
     audits: Mapping[str, AttributeAudit]
     decisions: tuple[Decision, ...] = ()
     measures: Mapping[str, Measures] = field(default_factory=dict)
+    sites: Mapping[str, Splits] = field(default_factory=dict)
+    clients: ClientSpread | None = None
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -85,6 +91,8 @@ class BiasReport:
             "gaps": {name: _gaps_json(one) for name, one in shown.items()},
             "unknown_bounds": {name: one.bounds_json() for name, one in shown.items()},
             "cross_group_auc": {name: one.cross_areas_json() for name, one in shown.items()},
+            "sites": {name: unnamed_json(self.audits[name], splits) for name, splits in self.sites.items()},
+            "clients": None if self.clients is None else self.clients.to_json(),
             "suppressed": {name: list(audit.suppressed) for name, audit in self.audits.items()},
             "findings": [finding.to_json() for finding in self.findings],
             "decisions": [decision.to_json() for decision in self.decisions],

@@ -11,7 +11,6 @@ from typing import Any
 from fedcore.audit.gate import Verdict
 from fedcore.audit.groups import GroupTable
 from fedcore.audit.hooks import AuditContext, AuditHook, Decision, Point, run_hooks
-from fedcore.audit.measures import Measures
 from fedcore.audit.report import BiasReport
 from fedcore.audit.settings import AuditSettings
 from fedcore.audit.tables import empty_tables
@@ -23,7 +22,8 @@ from fedcore.privacy.accounting import epsilon_of
 from fedcore.privacy.promise import promise_of
 from fedcore.task import Task
 from fedcore.transforms import UpdateTransform
-from fedcore_server.evaluation import Evaluation, audit_settings, close_evaluation, measured
+from fedcore_server.detail import Detail, detailed
+from fedcore_server.evaluation import Evaluation, audit_settings, close_evaluation
 from fedcore_server.federation import Federation
 from fedcore_server.mitigation import steered
 from fedcore_server.rounds import close_round, done, plan_round
@@ -159,10 +159,8 @@ class Run:
                 )
         if evaluation is None:
             evaluation = self._evaluate(state, tables, settings)
-        evaluation, measures = measured(evaluation)
-        return Outcome(
-            state=state, evaluation=evaluation, bias=self._before_release(evaluation, measures, state, settings)
-        )
+        detail = detailed(evaluation)
+        return Outcome(state=state, evaluation=detail.evaluation, bias=self._before_release(detail, state, settings))
 
     def _steered_from_start(
         self, state: ServerState, tables: Mapping[str, GroupTable], settings: AuditSettings
@@ -220,9 +218,8 @@ class Run:
         )
         return run_hooks(self.hooks, context)
 
-    def _before_release(
-        self, evaluation: Evaluation, measures: Mapping[str, Measures], state: ServerState, settings: AuditSettings
-    ) -> BiasReport | None:
+    def _before_release(self, detail: Detail, state: ServerState, settings: AuditSettings) -> BiasReport | None:
+        evaluation = detail.evaluation
         decisions = (*self._ask_hooks(Point.BEFORE_RELEASE, evaluation, state), *_missing_evidence(evaluation))
         if not evaluation.audits and not decisions:
             return None
@@ -232,7 +229,9 @@ class Run:
             settings=settings,
             audits=evaluation.audits,
             decisions=decisions,
-            measures=measures,
+            measures=detail.measures,
+            sites=detail.sites,
+            clients=detail.clients,
         )
 
 

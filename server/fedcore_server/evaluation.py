@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fedcore.audit.fairness import AttributeAudit, audit_tables
 from fedcore.audit.groups import GroupTable
-from fedcore.audit.measures import Measures, measures_of_table
 from fedcore.audit.settings import AuditSettings, limits_named
 from fedcore.errors import UpdateRejectedError
 from fedcore.messages import ClientReport, EvaluateRequest
@@ -77,17 +76,6 @@ def close_evaluation(
         rejected=tuple(rejected),
         min_cell=settings.min_cell,
     )
-
-
-def measured(evaluation: Evaluation) -> tuple[Evaluation, dict[str, Measures]]:
-    """Measure what is no rate, too; it takes a bootstrap, and so is done for the released model only.
-
-    Returns:
-        The evaluation with the gaps of these measures in its audits, and the measures by attribute.
-    """
-    measures = {name: measures_of_table(audit, evaluation.tables[name]) for name, audit in evaluation.audits.items()}
-    audits = {name: measures[name].added(audit) for name, audit in evaluation.audits.items()}
-    return replace(evaluation, audits=audits), measures
 
 
 def audit_settings(audit: AuditSection) -> AuditSettings:

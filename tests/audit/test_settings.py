@@ -7,7 +7,6 @@ import pytest
 
 from fedcore.audit.settings import AuditSettings, Limit
 from fedcore.errors import PlanError
-from fedcore.plan import RunPlan
 
 
 @pytest.mark.parametrize("bound", [0.8, "0.8", "4/5"])
@@ -77,10 +76,3 @@ def test_a_threshold_off_the_score_bins_is_refused_before_any_data_is_seen() -> 
 def test_what_is_no_rate_has_no_limit_on_its_ratio() -> None:
     with pytest.raises(PlanError, match="'auc': it is no rate, and its ratio has no interval; limit its difference"):
         Limit.of("auc", kind="ratio", at_least=0.8)
-
-
-def test_a_plan_limits_nothing_that_a_run_does_not_measure() -> None:
-    limits = [{"metric": "auc", "kind": "difference", "at-most": 0.1}]
-
-    with pytest.raises(PlanError, match="auc is measured by fedcore audit bias, and not in a run"):
-        RunPlan.from_mapping({"audit": {"sensitive": ["stroke"], "limits": limits}})

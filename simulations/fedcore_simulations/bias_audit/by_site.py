@@ -16,8 +16,8 @@ import numpy as np
 
 from fedcore.audit.counting import counted
 from fedcore.audit.rates import Rate, group_rates
-from fedcore.audit.settings import Limit
-from fedcore.audit.sites import SiteSplit, split_over_sites
+from fedcore.audit.site_splits import sites_over, splits_of
+from fedcore.audit.sites import SiteSplit
 from fedcore_simulations.bias_audit.result import BiasResult, decision_table
 from fedcore_simulations.bias_audit.rows import Rows
 
@@ -34,7 +34,10 @@ def site_splits(result: BiasResult) -> Splits:
     """
     if result.rows.site is None:
         return {}
-    return {attribute: _of_attribute(result, attribute) for attribute in result.audits}
+    return {
+        attribute: splits_of(audit, _rates_by_site(result.rows, attribute), result.metrics)
+        for attribute, audit in result.audits.items()
+    }
 
 
 def splits_json(result: BiasResult, splits: Splits) -> dict[str, Any]:
@@ -54,21 +57,6 @@ def split_lines(result: BiasResult, splits: Splits, attribute: str) -> Iterator[
         split = splits.get(attribute, {}).get(metric)
         if split is not None:
             yield from _words(result, attribute, metric, split)
-
-
-def _of_attribute(result: BiasResult, attribute: str) -> dict[str, SiteSplit | None]:
-    by_site = _rates_by_site(result.rows, attribute)
-    found: dict[str, SiteSplit | None] = {}
-    for metric in result.metrics:
-        gap = result.audits[attribute].shown_gaps[metric]
-        if gap.highest is None or gap.lowest is None or gap.highest == gap.lowest:
-            found[metric] = None
-            continue
-        sites = {site: (rates[metric][gap.highest], rates[metric][gap.lowest]) for site, rates in by_site.items()}
-        split = split_over_sites(sites, min_cell=result.settings.min_cell, confidence=result.settings.confidence)
-        few = sum(first.n + second.n for site, (first, second) in sites.items() if site in split.alone)
-        found[metric] = None if 0 < few < result.settings.min_cell else split
-    return found
 
 
 def _rates_by_site(rows: Rows, attribute: str) -> dict[str, dict[str, dict[str, Rate]]]:
@@ -100,18 +88,9 @@ def _json(result: BiasResult, attribute: str, metric: str, split: SiteSplit) -> 
         "not_judged": {"one_group_only": list(split.alone), "too_few_rows": list(split.small)},
         "over_limit": [
             {"limit": limit.words, "sites": over, "judged": len(split.site_gaps)}
-            for limit, over in _over(result, attribute, metric, split)
+            for limit, over in sites_over(result.audits[attribute], metric, split)
         ],
     }
-
-
-def _over(result: BiasResult, attribute: str, metric: str, split: SiteSplit) -> Iterator[tuple[Limit, int]]:
-    """Count the judged sites whose own gap breaks each limit on this metric."""
-    for limit in result.settings.limits:
-        if limit.metric == metric and limit.attribute in ("*", attribute):
-            over = split.num_over(limit.at_most) if limit.at_most is not None else None
-            under = split.num_under(limit.at_least) if limit.at_least is not None else None
-            yield replace(limit, attribute=attribute), over or under or 0
 
 
 def _words(result: BiasResult, attribute: str, metric: str, split: SiteSplit) -> Iterator[str]:
@@ -131,7 +110,7 @@ def _words(result: BiasResult, attribute: str, metric: str, split: SiteSplit) ->
         yield f"  cannot be judged, one of the two groups is missing: {', '.join(split.alone)}"
     if split.small:
         yield f"  cannot be judged, fewer than {result.settings.min_cell} rows of a group: {', '.join(split.small)}"
-    for limit, over in _over(result, attribute, metric, split):
+    for limit, over in sites_over(result.audits[attribute], metric, split):
         yield f"  over the limit ({limit.words}): {over} of {len(split.site_gaps)} sites that can be judged"
 
 

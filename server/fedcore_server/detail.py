@@ -1,0 +1,71 @@
+"""All that is measured of the released model, beside what every evaluation measures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from fedcore.audit.clients import ClientSpread, client_spread
+from fedcore.audit.fairness import AttributeAudit, group_rates, overall_rates
+from fedcore.audit.measures import Measures, measures_of_table
+from fedcore.audit.rates import Rate
+from fedcore.audit.site_splits import Splits, splits_of
+from fedcore_server.evaluation import Evaluation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detail:
+    """What takes a bootstrap, or each client's own tables.
+
+    Attributes:
+        evaluation: The evaluation, with the gaps of ``measures`` in its audits.
+        measures: All that is no rate, by attribute.
+        sites: Each attribute's gaps split over clients.
+        clients: How evenly clients are served; None without an audited attribute.
+    """
+
+    evaluation: Evaluation
+    measures: Mapping[str, Measures]
+    sites: Mapping[str, Splits]
+    clients: ClientSpread | None
+
+
+def detailed(evaluation: Evaluation) -> Detail:
+    """Measure the rest; a second's work, and so for the released model only."""
+    measures = {name: measures_of_table(audit, evaluation.tables[name]) for name, audit in evaluation.audits.items()}
+    audits = {name: measures[name].added(audit) for name, audit in evaluation.audits.items()}
+    return Detail(
+        evaluation=replace(evaluation, audits=audits),
+        measures=measures,
+        sites={name: _splits(audit, evaluation) for name, audit in evaluation.audits.items()},
+        clients=_clients(evaluation),
+    )
+
+
+def _splits(audit: AttributeAudit, evaluation: Evaluation) -> Splits:
+    settings = audit.settings
+    by_client = {
+        client: group_rates(
+            tables[audit.attribute],
+            threshold=settings.threshold,
+            favourable=settings.favourable,
+            confidence=settings.confidence,
+        )
+        for client, tables in evaluation.client_tables.items()
+    }
+    return splits_of(audit, by_client, tuple(audit.groups))
+
+
+def _clients(evaluation: Evaluation) -> ClientSpread | None:
+    if not evaluation.audits:
+        return None
+    accuracies = {client: _accuracy(evaluation, client) for client in evaluation.client_tables}
+    return client_spread(accuracies, min_cell=evaluation.min_cell)
+
+
+def _accuracy(evaluation: Evaluation, client: str) -> Rate:
+    attribute, audit = next(iter(evaluation.audits.items()))
+    table, settings = evaluation.client_tables[client][attribute], audit.settings
+    return overall_rates(
+        table, threshold=settings.threshold, favourable=settings.favourable, confidence=settings.confidence
+    )["accuracy"]
