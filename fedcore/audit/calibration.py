@@ -3,17 +3,83 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedcore.audit.estimates import UNDEFINED, Estimate, Spread, normal
-from fedcore.audit.intervals import Interval, normal_quantile, share_interval
+from fedcore.audit.intervals import Interval, normal_quantile, share_interval, wilson_interval
 from fedcore.audit.resampling import resampled, upper_quantile
 from fedcore.audit.scores import ScoreTable
 
 NUM_BINS = 10
 """Bins of the calibration error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreBin:
+    """Rows of one group whose scores are alike.
+
+    Attributes:
+        scores: Sum of their scores.
+        favourable: How many have the favourable label.
+        n: How many there are.
+    """
+
+    scores: float
+    favourable: int
+    n: int
+
+    def __add__(self, other: ScoreBin) -> ScoreBin:
+        """Return the bin of the rows of both."""
+        return ScoreBin(
+            scores=self.scores + other.scores, favourable=self.favourable + other.favourable, n=self.n + other.n
+        )
+
+    def to_json(self, confidence: float) -> dict[str, Any]:
+        """Return the mean score, and the share of favourable labels with its interval."""
+        share = wilson_interval(self.favourable, self.n, confidence=confidence)
+        return {
+            "score": self.scores / self.n,
+            "value": self.favourable / self.n,
+            "low": share.low,
+            "high": share.high,
+            "n": self.n,
+        }
+
+
+def calibration_curves(table: ScoreTable) -> list[tuple[ScoreBin, ...]]:
+    """Return each group's rows in ten equal bins of rising score, without the empty ones."""
+    counts, means = table.binned(NUM_BINS)
+    sums = np.nan_to_num(means) * counts
+    return [
+        tuple(
+            ScoreBin(scores=float(sums[g, :, b].sum()), favourable=int(own[1, b]), n=int(own[:, b].sum()))
+            for b in range(NUM_BINS)
+            if own[:, b].any()
+        )
+        for g, own in enumerate(counts)
+    ]
+
+
+def joined(bins: Iterable[ScoreBin], *, min_cell: int) -> tuple[ScoreBin, ...]:
+    """Join neighbouring bins until each has ``min_cell`` rows, so that none tells of fewer.
+
+    Leaving small ones out would not do: the group's own rates give back what is left out.
+    """
+    found: list[ScoreBin] = []
+    for one in bins:
+        if found and found[-1].n < min_cell:
+            found[-1] += one
+        else:
+            found.append(one)
+    if len(found) > 1 and found[-1].n < min_cell:
+        last = found.pop()
+        found[-1] += last
+    return tuple(found)
 
 
 def brier_score(points: NDArray[np.float64], counts: NDArray[np.int64]) -> Estimate:

@@ -9,7 +9,7 @@ from itertools import permutations
 import numpy as np
 
 from fedcore.audit.auc import Areas
-from fedcore.audit.calibration import brier_score, calibration_errors, calibration_slope
+from fedcore.audit.calibration import ScoreBin, brier_score, calibration_curves, calibration_errors, calibration_slope
 from fedcore.audit.entropy import entropy_indices
 from fedcore.audit.estimates import UNDEFINED, Estimate, difference, gap_of
 from fedcore.audit.fairness import AttributeAudit
@@ -33,12 +33,14 @@ class Measures:
         cross_areas: For two groups the area of the first's favourable rows over the second's others.
         shifts: ``{distance: {(group, group): estimate}}``.
         mean_scores: Mean score of each group.
+        curves: Scores against labels in bins, of each group that has rows; where scores may be probabilities.
     """
 
     estimates: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     cross_areas: Mapping[Pair, Estimate] = field(default_factory=dict)
     shifts: Mapping[str, Mapping[Pair, Estimate]] = field(default_factory=dict)
     mean_scores: Mapping[str, float] = field(default_factory=dict)
+    curves: Mapping[str, tuple[ScoreBin, ...]] = field(default_factory=dict)
 
     def added(self, audit: AttributeAudit) -> AttributeAudit:
         """Return the audit with the gaps of these measures, so that limits on them can be judged."""
@@ -93,6 +95,7 @@ def measures_of(decisions: GroupTable | None, scores: ScoreTable | None, *, gene
         cross_areas=_cross_areas(scores, areas) if scores.labelled else {},
         shifts=score_shifts(scores, generator=generator),
         mean_scores=mean_scores(scores),
+        curves=_curves(scores),
     )
 
 
@@ -158,6 +161,13 @@ def _of_scores(table: ScoreTable, areas: Areas, generator: np.random.Generator) 
         found["expected_calibration_error"] = calibration_errors(table, generator=generator)
         found["calibration_slope"] = [calibration_slope(table.points, own) for own in table.counts]
     return {metric: dict(zip(table.groups, each, strict=True)) for metric, each in found.items()}
+
+
+def _curves(table: ScoreTable) -> dict[str, tuple[ScoreBin, ...]]:
+    if not (table.labelled and table.unit):
+        return {}
+    found = zip(table.groups, calibration_curves(table), strict=True)
+    return {group: bins for group, bins in found if bins}
 
 
 def _cross_areas(table: ScoreTable, areas: Areas) -> dict[Pair, Estimate]:

@@ -91,6 +91,7 @@ class BiasReport:
             "gaps": {name: _gaps_json(one) for name, one in shown.items()},
             "unknown_bounds": {name: one.bounds_json() for name, one in shown.items()},
             "cross_group_auc": {name: one.cross_areas_json() for name, one in shown.items()},
+            "calibration": {name: one.calibration_json() for name, one in shown.items()},
             "sites": {name: unnamed_json(self.audits[name], splits) for name, splits in self.sites.items()},
             "clients": None if self.clients is None else self.clients.to_json(),
             "suppressed": {name: list(audit.suppressed) for name, audit in self.audits.items()},

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
+from fedcore.audit.calibration import joined
 from fedcore.audit.estimates import Measure
 from fedcore.audit.fairness import AttributeAudit, gap_json, rate_json
 from fedcore.audit.gaps import Gap
@@ -143,6 +144,15 @@ class Shown:
                 area = estimate.measure(self.audit.settings.confidence)
                 found.setdefault(first, {})[second] = measure_json(area)
         return found
+
+    def calibration_json(self) -> dict[str, list[dict[str, Any]]]:
+        """Return each group's curve, ``[{score, value, low, high, n}]``: share of favourable labels by mean score."""
+        settings = self.audit.settings
+        return {
+            group: [one.to_json(settings.confidence) for one in joined(bins, min_cell=settings.min_cell)]
+            for group, bins in self.measures.curves.items()
+            if group in self.groups
+        }
 
 
 def measure_json(one: Rate | Measure | None, *, suppressed: bool = False, marked: bool = False) -> dict[str, Any]:

@@ -8,8 +8,9 @@ Read in this order::
     wording       numbers, intervals and missing values in words
     svg           elements of a picture, escaped
     scales        from values to places: ticks, and labels that do not overlap
-    line_chart, interval_chart, client_chart, heat_map, participation_chart
+    line_chart, interval_chart, client_chart, heat_map, participation_chart, calibration_chart, split_chart
     figures       a picture with its title, its sentence and its table
+    beyond_rates  what is measured of groups beside rates
     learning, privacy, groups, clients    the sections of the page
     headline      the cards at the top
     page          everything put together, and written

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from fedcore.wording import counted
 from fedcore_server.report.client_chart import ClientChart, ClientValue
-from fedcore_server.report.figures import Figure, Table
+from fedcore_server.report.figures import Figure, Table, sentences
 from fedcore_server.report.heat_map import HeatMap
 from fedcore_server.report.participation_chart import ParticipationChart
 from fedcore_server.report.quantities import Quantity
@@ -58,8 +58,23 @@ def _spread(record: RunRecord) -> Figure | None:
         sentence=said,
         picture=ClientChart(clients=clients, quantity=quantity, says=f"{title}. {said} {missing}".rstrip()).draw(),
         table=Table(columns=["client", quantity.words, "held-out rows"], rows=rows),
-        note=f"A dot's area grows with the client's held-out rows; the worst tenth is orange. {missing}".rstrip(),
+        note=sentences(
+            ["A dot's area grows with the client's held-out rows; the worst tenth is orange.", missing, _evenly(record)]
+        ),
     )
+
+
+def _evenly(record: RunRecord) -> str:
+    """Return how evenly clients are served; empty if it was not measured."""
+    found = record.bias.spread
+    if not found.get("judged"):
+        return ""
+    accuracy = Quantity.of("accuracy")
+    told = f"Mean accuracy of a client {accuracy.text(found['mean'])}, of the worst tenth "
+    told += accuracy.text(found["worst_decile"])
+    gini = "" if found["gini"] is None else f"; Gini coefficient {found['gini']:.3f}"
+    few = f"; {counted(found['too_few_rows'], 'client')} of too few rows left out" if found["too_few_rows"] else ""
+    return f"{told}{gini}{few}. This is about clients, and says nothing of groups of people."
 
 
 def _split(split: Split | None) -> Figure | None:

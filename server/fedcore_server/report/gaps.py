@@ -8,7 +8,7 @@ from typing import Any
 
 from fedcore_server.report.figures import Table
 from fedcore_server.report.quantities import Quantity
-from fedcore_server.report.wording import points_reach, points_text, ratio_text
+from fedcore_server.report.wording import difference_reach, difference_text, ratio_text
 
 Gap = Mapping[str, Any]
 
@@ -29,7 +29,7 @@ def gap_lines(gaps: Mapping[str, Gap]) -> list[GapLine]:
         GapLine(
             metric=Quantity.of(metric).words,
             between=_between(gap),
-            difference=points_text(gap.get("difference"), gap.get("low"), gap.get("high")),
+            difference=difference_text(metric, gap.get("difference"), gap.get("low"), gap.get("high")),
             ratio=ratio_text(gap.get("ratio"), gap.get("ratio_low"), gap.get("ratio_high")),
         )
         for metric, gap in gaps.items()
@@ -42,12 +42,12 @@ def gap_table(gaps: Mapping[str, Gap]) -> Table:
     return Table(columns=["metric", "highest over lowest", "difference", "ratio"], rows=rows)
 
 
-def gap_sentence(gap: Gap) -> str:
+def gap_sentence(metric: str, gap: Gap) -> str:
     """Return the gap with its direction and its interval; empty if there is none."""
     words = str(gap.get("words") or "").partition(": ")[2]
     if not words or gap.get("difference") is None:
         return ""
-    return f"Gap: {words}{points_reach(gap.get('low'), gap.get('high'))}."
+    return f"Gap: {words}{difference_reach(metric, gap.get('low'), gap.get('high'))}."
 
 
 def _between(gap: Gap) -> str:

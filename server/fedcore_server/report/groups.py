@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fedcore_server.report.beyond_rates import more_figures
 from fedcore_server.report.figures import Figure, Table, drawn_rounds, sentences
 from fedcore_server.report.gaps import GapLine, gap_lines, gap_sentence, gap_table
 from fedcore_server.report.interval_chart import IntervalChart, IntervalRow
@@ -70,6 +71,7 @@ def _part(attribute: str, record: RunRecord) -> Part:
     history = [one for one in record.evaluated if one.groups.get(attribute)]
     if len(history) > 1 and "accuracy" in rates:
         figures.insert(1, _curve_figure(attribute, history, rates["accuracy"]))
+    figures += more_figures(attribute, rates, record.bias)
     gaps = record.bias.gaps.get(attribute, {})
     return Part(
         heading=f"By {_name(attribute)}",
@@ -85,7 +87,7 @@ def _interval_figure(attribute: str, metric: str, rates: Rates, record: RunRecor
     marked = worst_group(rates) if metric == "accuracy" else None
     overall = bias.overall.get(attribute, {}).get(metric, Rate()).value
     title = f"{quantity.title} by {_name(attribute)}"
-    said = gap_sentence(bias.gaps.get(attribute, {}).get(metric, {}))
+    said = gap_sentence(metric, bias.gaps.get(attribute, {}).get(metric, {}))
     chart = IntervalChart(
         rows=[IntervalRow(name=group, rate=rates[group], marked=group == marked) for group in order],
         quantity=quantity,

@@ -13,9 +13,9 @@ from fedcore_server.report.run_record import RunRecord
 from fedcore_server.report.wording import (
     capitalised,
     delta_text,
+    difference_reach,
     interval_text,
     listed,
-    points_reach,
     seconds_text,
 )
 
@@ -120,7 +120,8 @@ def _gap_words(record: RunRecord) -> str:
     gap: dict[str, Any] | None = record.summary.get("worst_gap")
     if not gap or not gap.get("words"):
         return ""
-    return f"Widest gap, {gap['words']}{points_reach(gap.get('low'), gap.get('high'))}."
+    reach = difference_reach(str(gap.get("metric") or "accuracy"), gap.get("low"), gap.get("high"))
+    return f"Widest gap, {gap['words']}{reach}."
 
 
 def _privacy(record: RunRecord) -> Card:

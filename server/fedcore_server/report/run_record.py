@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,11 +102,17 @@ class Bias:
         groups: ``{attribute: {metric: {group: rate}}}``, turned round from the file.
         overall: ``{attribute: {metric: rate}}``.
         gaps: ``{attribute: {metric: gap}}`` as in the file.
+        calibration: ``{attribute: {group: [bin]}}`` as in the file.
+        sites: ``{attribute: {metric: split}}`` as in the file, without metrics that have none.
+        spread: How evenly clients are served, as under ``clients`` in the file.
     """
 
     groups: Mapping[str, Mapping[str, Mapping[str, Rate]]] = field(default_factory=dict)
     overall: Mapping[str, Mapping[str, Rate]] = field(default_factory=dict)
     gaps: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    calibration: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]] = field(default_factory=dict)
+    sites: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    spread: Mapping[str, Any] = field(default_factory=dict)
     findings: tuple[Mapping[str, Any], ...] = ()
     decisions: tuple[Mapping[str, Any], ...] = ()
     population: str = ""
@@ -125,6 +131,9 @@ class Bias:
             groups=groups,
             overall=_rates(content.get("overall")),
             gaps=content.get("gaps") or {},
+            calibration=content.get("calibration") or {},
+            sites={name: _present(splits) for name, splits in (content.get("sites") or {}).items()},
+            spread=content.get("clients") or {},
             findings=tuple(content.get("findings") or ()),
             decisions=tuple(content.get("decisions") or ()),
             population=content.get("population") or "",
@@ -205,6 +214,10 @@ class RunRecord:
 
 def _numbers(found: Mapping[str, Any] | None) -> dict[str, float]:
     return {name: value for name, value in (found or {}).items() if isinstance(value, int | float)}
+
+
+def _present(splits: Mapping[str, Any]) -> dict[str, Any]:
+    return {metric: split for metric, split in splits.items() if split is not None}
 
 
 def _rates(found: Mapping[str, Any] | None) -> dict[str, dict[str, Rate]]:

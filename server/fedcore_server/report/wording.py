@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fedcore.audit.gaps import SHARES
+from fedcore.audit.parity import NAMES
 from fedcore_server.report.quantities import Quantity, plain_exponent
 from fedcore_server.report.run_record import Rate
 
 NOT_DEFINED = "not defined"
+_IN_POINTS = frozenset({*SHARES, *NAMES} - {"impact_ratio"})
 _TO = "\u00a0to\u00a0"  # an interval is not broken over two lines
 
 
@@ -28,14 +31,19 @@ def interval_text(low: float | None, high: float | None, quantity: Quantity, *, 
     return f"{first[:-2] if quantity.share else first}{_TO}{last}"
 
 
-def points_text(value: float | None, low: float | None, high: float | None) -> str:
-    """Write a difference of shares with its interval: ``5.1 points (1.0 to 9.9)``."""
-    return NOT_DEFINED if value is None else f"{100 * value:.1f} points{points_reach(low, high)}"
+def difference_text(metric: str, value: float | None, low: float | None, high: float | None) -> str:
+    """Write a difference with its interval: ``5.1 points (1.0 to 9.9)`` of shares, ``0.051 (0.010 to 0.099)`` else."""
+    if value is None:
+        return NOT_DEFINED
+    told = f"{100 * value:.1f} points" if metric in _IN_POINTS else f"{value:.3f}"
+    return told + difference_reach(metric, low, high)
 
 
-def points_reach(low: float | None, high: float | None) -> str:
-    """Write the interval of a difference of shares, `` (1.0 to 9.9)``; empty if there is none."""
-    return "" if low is None or high is None else f" ({100 * low:.1f}{_TO}{100 * high:.1f})"
+def difference_reach(metric: str, low: float | None, high: float | None) -> str:
+    """Write the interval of a difference, of shares `` (1.0 to 9.9)``; empty if there is none."""
+    if low is None or high is None:
+        return ""
+    return f" ({100 * low:.1f}{_TO}{100 * high:.1f})" if metric in _IN_POINTS else f" ({low:.3f}{_TO}{high:.3f})"
 
 
 def ratio_text(value: float | None, low: float | None, high: float | None) -> str:

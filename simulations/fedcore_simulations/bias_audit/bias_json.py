@@ -42,6 +42,7 @@ def result_json(result: BiasResult) -> dict[str, Any]:
         "unknown_bounds": {attribute: shown.bounds_json() for attribute, shown in result.shown.items()},
         "sites": splits_json(result, site_splits(result)),
         "cross_group_auc": {attribute: shown.cross_areas_json() for attribute, shown in result.shown.items()},
+        "calibration": {attribute: shown.calibration_json() for attribute, shown in result.shown.items()},
         "profile": profile_json(result),
         "suppressed": {attribute: list(audit.suppressed) for attribute, audit in result.audits.items()},
         "notes": list(result.notes),

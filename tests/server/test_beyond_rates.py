@@ -1,0 +1,124 @@
+"""The pictures of what is no rate: that marks lie where the numbers are, and tell no more than may be shown."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fedcore.audit.calibration import ScoreBin, calibration_curves, joined
+from fedcore.audit.scores import scores_of_table
+from fedcore_server.report.beyond_rates import more_figures
+from fedcore_server.report.figures import Figure
+from fedcore_server.report.groups import shown_rates
+from fedcore_server.report.run_record import Bias, RunRecord
+from fedcore_server.report.split_chart import SplitChart, SplitRow, stacked
+from fedcore_server.report.wording import difference_text
+from fedcore_simulations import simulate
+from tests.audit.test_run_measures import scored_table
+from tests.audit.test_site_splits import THREE, split_of
+from tests.builders import TinyTask
+
+
+@pytest.fixture(scope="module")
+def content() -> dict[str, Any]:
+    plan = {
+        "federation": {"clients": 4, "rounds": 2, "held-out": 0.5},
+        "audit": {"sensitive": ["sex"]},
+        "engine": {"workers": 1},
+        "training": {"device": "cpu"},
+    }
+    bias = simulate(TinyTask(rows=800), plan).results.bias
+    assert bias is not None
+    return json.loads(json.dumps(bias.to_json()))
+
+
+@pytest.fixture
+def figures(content: dict[str, Any]) -> dict[str, Figure]:
+    record = RunRecord(summary={}, bias=Bias.of(content))
+    return {one.title: one for one in more_figures("sex", shown_rates(record, "sex"), record.bias)}
+
+
+def test_every_measure_has_its_picture(figures: dict[str, Figure]) -> None:
+    assert list(figures) == [
+        "Impact ratio by sex", "AUC by sex", "Calibration by sex", "Gaps by sex, split over clients",
+    ]  # fmt: skip
+    assert all(figure.picture.count("interval ") >= 1 for figure in figures.values())
+
+
+def test_an_area_s_interval_is_drawn_to_scale(figures: dict[str, Figure], content: dict[str, Any]) -> None:
+    drawn = str(figures["AUC by sex"].picture)
+    ends = [tuple(map(float, found)) for found in re.findall(r'd="M([\d.]+) [\d.]+H([\d.]+)" class="reach"', drawn)]
+    dots = [float(found) for found in re.findall(r'cx="([\d.]+)"', drawn)]
+    areas = sorted(
+        (one["auc"] for group, one in content["groups"]["sex"].items() if group != "unknown"),
+        key=lambda auc: auc["value"],
+    )
+    assert dots == sorted(dots)
+    for (low, high), dot, area in zip(ends, dots, areas, strict=True):
+        share = (area["value"] - area["low"]) / (area["high"] - area["low"])
+        assert low + share * (high - low) == pytest.approx(dot, abs=0.2)
+    widths = [high - low for low, high in ends]
+    lengths = [area["high"] - area["low"] for area in areas]
+    assert widths[0] / widths[1] == pytest.approx(lengths[0] / lengths[1], rel=0.01)
+
+
+def test_no_point_of_a_calibration_curve_stands_for_fewer_rows_than_a_cell(content: dict[str, Any]) -> None:
+    for group, bins in content["calibration"]["sex"].items():
+        assert min(one["n"] for one in bins) >= 10
+        assert sum(one["n"] for one in bins) == content["groups"]["sex"][group]["accuracy"]["n"]
+        assert all(one["low"] <= one["value"] <= one["high"] for one in bins)
+
+
+def test_bins_are_joined_with_their_neighbours_and_keep_every_row() -> None:
+    bins = [ScoreBin(scores=n * place / 10, favourable=n // 2, n=n) for place, n in enumerate((3, 4, 20, 1, 12, 2))]
+
+    found = joined(bins, min_cell=10)
+
+    assert [one.n for one in found] == [27, 15]
+    assert sum(one.favourable for one in found) == sum(one.favourable for one in bins)
+    assert joined(bins[:1], min_cell=10) == (bins[0],)
+
+
+def test_a_curve_is_that_of_the_rows() -> None:
+    table, rows = scored_table()
+    curve = calibration_curves(scores_of_table(table))[0]
+
+    mine = rows["groups"] == 0
+    places = np.minimum((rows["scores"][mine] * 10).astype(int), 9)
+    for place, one in zip(sorted(set(places)), curve, strict=True):
+        labels, scores = rows["labels"][mine][places == place], rows["scores"][mine][places == place]
+        assert (one.n, one.favourable) == (len(labels), labels.sum())
+        assert one.scores == pytest.approx(scores.sum())
+
+
+def test_stacked_parts_reach_from_the_zero_line_to_the_gap() -> None:
+    assert stacked([0.3, -0.1, 0.05]) == [(0.0, 0.3), (0.0, -0.1), (0.3, 0.35)]
+
+
+def test_bars_are_as_long_as_their_parts() -> None:
+    row = SplitRow(name="accuracy", parts=(0.3, -0.1, 0.05), low=0.2, high=0.3)
+    drawn = str(SplitChart(rows=[row], says="").draw())
+
+    widths = [float(found) for found in re.findall(r'width="([\d.]+)" height="12" class="part', drawn)]
+    assert widths[0] / widths[1] == pytest.approx(3, rel=0.01)
+    assert widths[0] / widths[2] == pytest.approx(6, rel=0.02)
+    assert "25.0 points" in drawn
+
+
+def test_clients_are_numbers_in_the_split(content: dict[str, Any]) -> None:
+    told = {**content, "sites": {"sex": {"selection_rate": split_of(THREE)[1]}}}
+    record = RunRecord(summary={}, bias=Bias.of(told))
+    figure = more_figures("sex", {}, record.bias)[-1]
+
+    assert figure.sentence == "3 clients of 3 can be judged alone."
+    assert not any(name in str(figure) for name in THREE)
+
+
+def test_differences_of_what_is_no_share_are_not_in_points() -> None:
+    assert difference_text("selection_rate", 0.051, 0.01, 0.099) == "5.1 points (1.0\u00a0to\u00a09.9)"
+    assert difference_text("auc", 0.051, 0.01, 0.099) == "0.051 (0.010\u00a0to\u00a00.099)"
+    assert difference_text("demographic_parity", None, None, None) == "not defined"
