@@ -124,8 +124,8 @@ def test_a_run_leaves_every_file_and_a_summary(here, fedcore):
     assert code == 0, err
     run = here / "runs" / "Own-0001"
     assert {path.name for path in run.iterdir()} == {
-        "plan.toml", "rounds.jsonl", "model.safetensors", "summary.json", "privacy.json", "bias.json", "report.html",
-        "split.json", "checkpoint",
+        "plan.toml", "rounds.jsonl", "model.safetensors", "summary.json", "privacy.json", "bias.json", "bias.md",
+        "report.html", "split.json", "checkpoint",
     }  # fmt: skip
     summary = json.loads((run / "summary.json").read_text())
     assert summary["clients"] == 3

@@ -104,6 +104,10 @@ class RunDirectory:
         """Write one of the JSON files."""
         write_whole(self.path / name, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
+    def write_text(self, name: str, content: str) -> None:
+        """Write one of the text files."""
+        write_whole(self.path / name, content)
+
     def write_model(self, content: memoryview, name: str) -> None:
         """Write the model, released or withheld."""
 

@@ -27,6 +27,7 @@ from fedcore.privacy.statement_fields import check_statement
 from fedcore.seeding import derive_seed
 from fedcore.task import Task
 from fedcore_server.driver import Outcome
+from fedcore_server.model_card import model_card
 from fedcore_server.runs.directory import RunDirectory
 from fedcore_server.runs.release import RELEASED, WITHHELD, withheld_because, withheld_words
 
@@ -35,7 +36,7 @@ _PACKAGES = ("torch", "flwr", "opacus", "dp-accounting", "numpy")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """What ``summary.json``, ``privacy.json``, ``bias.json`` and ``model.safetensors`` hold.
+    """What ``summary.json``, ``privacy.json``, ``bias.json``, ``bias.md`` and ``model.safetensors`` hold.
 
     Attributes:
         split: How the rows lie with the clients; simulations only.
@@ -63,7 +64,9 @@ class Results:
             append_line(directory.path / "rounds.jsonl", json.dumps(record, allow_nan=False))
         directory.write_model(self.weights, WITHHELD if self.summary["withheld"] else RELEASED)
         directory.write_json("privacy.json", self.privacy or {})
-        directory.write_json("bias.json", self.bias.to_json() if self.bias else {})
+        bias = self.bias.to_json() if self.bias else {}
+        directory.write_json("bias.json", bias)
+        directory.write_text("bias.md", model_card(bias, self.summary, day=datetime.now(UTC).date()))
         if self.split is not None:
             directory.write_json("split.json", self.split)
         directory.write_json("summary.json", self.summary)

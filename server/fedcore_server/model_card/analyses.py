@@ -1,0 +1,111 @@
+"""What was found, by group and over clients, from the content of ``bias.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fedcore.audit.crossing import ATTRIBUTE_MARK
+from fedcore.audit.gaps import SHARES
+from fedcore.audit.groups import UNKNOWN
+from fedcore.audit.parity import NAMES
+from fedcore_server.model_card.markdown import NOT_SHOWN, escaped, measured, table, words
+
+_TOLD = (
+    "accuracy", "selection_rate", "impact_ratio", "true_positive_rate", "false_positive_rate",
+    "positive_predictive_value", "auc", "expected_calibration_error",
+)  # fmt: skip
+_SPLIT = ("selection_rate", "true_positive_rate", "false_positive_rate", "accuracy")
+
+Content = Mapping[str, Any]
+
+
+def attributes(bias: Content, *, crossed: bool) -> list[str]:
+    """Return the audited attributes, either those by themselves or the crossings."""
+    return [name for name in bias["groups"] if (ATTRIBUTE_MARK in name) == crossed]
+
+
+def group_table(bias: Content, attribute: str) -> list[str]:
+    """Return the rates and measures of every group, with intervals."""
+    groups = listed(bias, attribute)
+    metrics = [name for name in _TOLD if any(name in one for one in groups.values())]
+    rows = [
+        [escaped(group), rows_of(one), *(measured(metric, one.get(metric)) for metric in metrics)]
+        for group, one in groups.items()
+    ]
+    return table([escaped(attribute), "rows", *(words(metric) for metric in metrics)], rows)
+
+
+def gap_table(bias: Content, attribute: str) -> list[str]:
+    """Return the gaps, with the groups they are between and their intervals."""
+    gaps = bias["gaps"][attribute]
+    names = [name for name in (*_TOLD, *NAMES, "kolmogorov_smirnov", "wasserstein") if name in gaps]
+    rows = [_gap_row(name, gaps[name]) for name in dict.fromkeys(names)]
+    return table(["gap", "highest over lowest", "difference", "ratio"], rows)
+
+
+def listed(bias: Content, attribute: str) -> dict[str, Content]:
+    """Return the groups that have rows or are kept back."""
+    groups = bias["groups"][attribute]
+    return {g: one for g, one in groups.items() if g != UNKNOWN or next(iter(one.values()))["n"] != 0}
+
+
+def rows_of(one: Content) -> str:
+    """Return how many rows a group has."""
+    n = one["accuracy"]["n"]
+    return NOT_SHOWN if n is None else f"{n:,}"
+
+
+def over_clients(bias: Content) -> Iterator[str]:
+    """Return what is known of gaps within and between clients; none of them is named."""
+    for attribute, splits in bias["sites"].items():
+        told = [(metric, splits[metric]) for metric in _SPLIT if splits.get(metric) is not None]
+        if told:
+            rows = [_split_row(metric, split) for metric, split in told]
+            columns = ["gap", "points", "within clients", "between clients", "one group only", "odds ratio"]
+            yield from ["", f"By {escaped(attribute)}:", "", *table(columns, rows), "", _judged(told[0][1])]
+
+
+def spread(bias: Content) -> Iterator[str]:
+    """Return how evenly clients are served, without their names."""
+    found = bias["clients"]
+    if not found or not found["judged"]:
+        return
+    yield "Another question than that of groups, and no answer to it: how evenly the model serves clients."
+    yield ""
+    yield f"- {found['judged']} clients compared; {found['too_few_rows']} of too few rows left out."
+    yield f"- Accuracy of the best {measured('accuracy', found['best'])}, of the worst "
+    yield f"  {measured('accuracy', found['worst'])}; mean {100 * found['mean']:.1f} %, of the worst tenth "
+    yield f"  {100 * found['worst_decile']:.1f} %."
+    if found["gini"] is not None:
+        yield f"- Gini coefficient of accuracy {found['gini']:.3f}."
+
+
+def _gap_row(name: str, gap: Content) -> list[str]:
+    difference, low, high = gap["difference"], gap["low"], gap["high"]
+    if difference is None or low is None or high is None:
+        return [words(name), "fewer than two groups compared", "undefined", "undefined"]
+    between = f"{escaped(gap['highest'])} over {escaped(gap['lowest'])}" if difference else "equal in every group"
+    in_points = name in {*SHARES, *NAMES} - {"impact_ratio"}
+    told = f"{difference:.3f} ({low:.3f} to {high:.3f})"
+    if in_points:
+        told = f"{100 * difference:.1f} points ({100 * low:.1f} to {100 * high:.1f})"
+    return [words(name), between, told, "undefined" if gap["ratio"] is None else f"{gap['ratio']:.3f}"]
+
+
+def _split_row(metric: str, split: Content) -> list[str]:
+    parts = [f"{100 * split[part]:+.1f}" for part in ("gap", "within", "between", "no_overlap")]
+    odds = split["odds_ratio"]
+    if odds["value"] is None or odds["low"] is None:
+        return [words(metric), *parts, "undefined"]
+    return [words(metric), *parts, f"{odds['value']:.2f} ({odds['low']:.2f} to {odds['high']:.2f})"]
+
+
+def _judged(split: Content) -> str:
+    alone, few = split["not_judged"]["one_group_only"], split["not_judged"]["too_few_rows"]
+    told = f"Clients with rows enough to be judged alone: {split['judged']}; with too few: {few}; with one of the "
+    told += f"groups only: {alone}."
+    for one in split["over_limit"]:
+        if one["sites"] is not None:
+            told += f" Beyond the limit ({escaped(one['limit'])}): {one['sites']} of {one['judged']}."
+    return told
