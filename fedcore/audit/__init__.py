@@ -29,6 +29,7 @@ Read in this order::
     clients      how evenly clients are served
     gate         limits against audits: PASS, FAIL or INCONCLUSIVE
     hooks        the points of a run where an audit may object
+    testing      the tests that every hook must pass
     report       the content of ``bias.json``
     tables       the tables that a plan declares, and the codes to fill them with
 

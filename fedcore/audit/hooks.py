@@ -7,7 +7,7 @@ nothing. Hooks are called in the order they were registered in.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
@@ -37,11 +37,12 @@ class AuditContext:
     Attributes:
         point: Where the run stands.
         round: Rounds closed so far.
-        tables: Pooled counts by attribute.
-        audits: Their audits by attribute; small groups are not suppressed here.
+        tables: Pooled counts by attribute; zeros at ``plan``, where nothing is counted yet.
+        audits: Their audits by attribute, empty at ``plan``; small groups are not suppressed here.
         metrics: Further metrics of the evaluation, such as ``loss``.
         plan_sha256: Hash of the plan, so that a decision can be tied to it.
         epsilon: Privacy spent so far, or None without DP.
+        plan: The plan as it is written, its sections by name and keys in kebab-case.
     """
 
     point: Point
@@ -51,10 +52,12 @@ class AuditContext:
     metrics: Mapping[str, float]
     plan_sha256: str
     epsilon: float | None
+    plan: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for field in ("tables", "audits", "metrics"):
-            object.__setattr__(self, field, MappingProxyType(dict(getattr(self, field))))
+        for name in ("tables", "audits", "metrics"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+        object.__setattr__(self, "plan", _frozen(self.plan))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,21 +68,26 @@ class Decision:
         verdict: Only PASS lets a release through; None if the hook observed and judged nothing.
         findings: Sentences for the report. They are shown: nothing of a single row belongs in them.
         hook: Name of the hook.
+        point: Where it was said; set by ``run_hooks``.
     """
 
     verdict: Verdict | None
     findings: tuple[str, ...]
     hook: str
+    point: Point | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return ``{hook, verdict, findings}``."""
+        """Return ``{hook, verdict, findings}``, and ``point`` where the file that it stands in does not tell it."""
         verdict = None if self.verdict is None else self.verdict.value
-        return {"hook": self.hook, "verdict": verdict, "findings": list(self.findings)}
+        told: dict[str, Any] = {"hook": self.hook, "verdict": verdict, "findings": list(self.findings)}
+        if self.point in (None, Point.ROUND_EVALUATED, Point.BEFORE_RELEASE):
+            return told
+        return {**told, "point": self.point.value}
 
 
 @runtime_checkable
 class AuditHook(Protocol):
-    """What a plug-in author writes; ``tests/audit/contract.py`` holds the tests it must pass.
+    """What a plug-in author writes; ``fedcore.audit.testing`` holds the tests it must pass.
 
     Attributes:
         name: Name in the report and in the journal.
@@ -106,14 +114,23 @@ def _decide(hook: AuditHook, context: AuditContext) -> Decision:
     try:
         decision = hook.check(context)
     except Exception as error:  # a plug-in's fault must not end the run
-        return _failed(hook.name, f"hook {hook.name} failed: {type(error).__name__}")
+        return _failed(hook.name, f"hook {hook.name} failed: {type(error).__name__}", context.point)
     if not isinstance(decision, Decision) or not isinstance(decision.verdict, Verdict | None):
-        return _failed(hook.name, f"hook {hook.name} failed: it returned a {type(decision).__name__}, no Decision")
-    return replace(decision, hook=hook.name)
+        return _failed(
+            hook.name, f"hook {hook.name} failed: it returned a {type(decision).__name__}, no Decision", context.point
+        )
+    return replace(decision, hook=hook.name, point=context.point)
 
 
-def _failed(name: str, finding: str) -> Decision:
-    return Decision(verdict=Verdict.INCONCLUSIVE, findings=(finding,), hook=name)
+def _failed(name: str, finding: str, point: Point) -> Decision:
+    return Decision(verdict=Verdict.INCONCLUSIVE, findings=(finding,), hook=name, point=point)
+
+
+def _frozen(content: Any) -> Any:
+    """Return plain values as ones that cannot be changed."""
+    if isinstance(content, Mapping):
+        return MappingProxyType({name: _frozen(value) for name, value in content.items()})
+    return tuple(map(_frozen, content)) if isinstance(content, list | tuple) else content
 
 
 class GateHook:

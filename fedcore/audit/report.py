@@ -10,7 +10,7 @@ from fedcore.audit.clients import ClientSpread
 from fedcore.audit.fairness import AttributeAudit
 from fedcore.audit.gaps import Gap
 from fedcore.audit.gate import Finding, Verdict, judge_all, overall
-from fedcore.audit.hooks import Decision
+from fedcore.audit.hooks import Decision, Point
 from fedcore.audit.measures import Measures
 from fedcore.audit.settings import AuditSettings, Limit
 from fedcore.audit.shown import MEASURE_METHODS, Shown
@@ -57,8 +57,12 @@ class BiasReport:
 
     @property
     def verdict(self) -> Verdict | None:
-        """The worst of findings and decisions; None if nothing was judged, which is no PASS."""
-        return overall((*self.findings, *self.decisions))
+        """The worst of findings and decisions; None if nothing was judged, which is no PASS.
+
+        What is said after the release comes too late for it.
+        """
+        before = (decision for decision in self.decisions if decision.point is not Point.AFTER_RELEASE)
+        return overall((*self.findings, *before))
 
     def worst_gap(self) -> Gap | None:
         """Return the gap for a one-line summary, over the groups that are shown.

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fedcore.audit.gate import Verdict
-from fedcore.audit.groups import GroupTable
-from fedcore.audit.hooks import AuditContext, AuditHook, Decision, Point, run_hooks
+from fedcore.audit.hooks import AuditHook, Decision
 from fedcore.audit.report import BiasReport
-from fedcore.audit.settings import AuditSettings
 from fedcore.audit.tables import empty_tables
 from fedcore.errors import RoundFailedError
 from fedcore.messages import EvaluateRequest
 from fedcore.mitigation.steering import Steering
 from fedcore.plan import RunPlan
-from fedcore.privacy.accounting import epsilon_of
-from fedcore.privacy.promise import promise_of
 from fedcore.task import Task
 from fedcore.transforms import UpdateTransform
-from fedcore_server.detail import Detail, detailed
-from fedcore_server.evaluation import Evaluation, audit_settings, close_evaluation
+from fedcore_server.audit_points import AuditPoints
+from fedcore_server.detail import detailed
+from fedcore_server.evaluation import Evaluation, close_evaluation
 from fedcore_server.federation import Federation
 from fedcore_server.mitigation import steered
 from fedcore_server.rounds import close_round, done, plan_round
@@ -99,12 +95,14 @@ class Outcome:
 
     Attributes:
         evaluation: Of the released model.
-        bias: The audit before release; None where the plan audits nothing.
+        bias: The audit before release; None where the plan audits nothing and has no hooks.
+        after_release: Asks the hooks once more, when the files are written; the audit with what they say, or None.
     """
 
     state: ServerState
     evaluation: Evaluation
     bias: BiasReport | None
+    after_release: Callable[[], BiasReport | None] = field(default=lambda: None)
 
 
 OnRound = Callable[[RoundRecord, ServerState], None]
@@ -135,15 +133,18 @@ class Run:
 
         Raises:
             RoundFailedError: A round had no quorum in all its attempts.
+            PlanError: A hook refuses the plan.
+            DataError: A hook refuses the data.
         """
-        tables = empty_tables(self.task, self.plan)
-        settings = audit_settings(self.plan.audit)
+        points = AuditPoints(plan=self.plan, hooks=self.hooks, tables=empty_tables(self.task, self.plan))
         evaluation: Evaluation | None = None
-        state = self._steered_from_start(state, tables, settings)
+        declared = points.plan_declared()
+        state, said = self._steered_from_start(state, points)
         while not done(state, self.plan):
             started = self.clock()
             state, report = self._train(state)  # from here on nothing holds the model before
-            record = self._close(state, report, started, tables, settings)
+            record = self._close(state, report, started, points)
+            record, said = replace(record, decisions=(*said, *record.decisions)), ()
             if record.evaluation:
                 state = replace(state, steering=steered(self.plan, state.steering, record.evaluation))
             _log_round(record)
@@ -158,95 +159,55 @@ class Run:
                     f"{self.plan.federation.quorum}; the last committed round is kept in the checkpoint"
                 )
         if evaluation is None:
-            evaluation = self._evaluate(state, tables, settings)
+            evaluation = self._evaluate(state, points)
         detail = detailed(evaluation)
-        return Outcome(state=state, evaluation=detail.evaluation, bias=self._before_release(detail, state, settings))
+        bias = points.report(detail, state, declared)
+        return Outcome(
+            state=state,
+            evaluation=detail.evaluation,
+            bias=bias,
+            after_release=lambda: points.after_release(bias, detail.evaluation, state) if bias else None,
+        )
 
-    def _steered_from_start(
-        self, state: ServerState, tables: Mapping[str, GroupTable], settings: AuditSettings
-    ) -> ServerState:
+    def _steered_from_start(self, state: ServerState, points: AuditPoints) -> tuple[ServerState, tuple[Decision, ...]]:
         """Where gaps are mitigated, evaluate the first model, so that the first round is steered too."""
         if self.plan.mitigation.method == "none" or state.steering is not None:
-            return state
-        return replace(state, steering=steered(self.plan, None, self._evaluate(state, tables, settings)))
+            return state, ()
+        evaluation = self._evaluate(state, points)
+        said = points.data_counted(evaluation, state)
+        return replace(state, steering=steered(self.plan, None, evaluation)), said
 
     def _train(self, state: ServerState) -> tuple[ServerState, RoundReport]:
         request = plan_round(state, self.plan, self.federation.available())
         return close_round(state, self.plan, request, self.federation.train(request), self.transforms)
 
-    def _close(
-        self,
-        state: ServerState,
-        report: RoundReport,
-        started: float,
-        tables: Mapping[str, GroupTable],
-        settings: AuditSettings,
-    ) -> RoundRecord:
-        evaluation = self._evaluate(state, tables, settings) if report.committed and self._due(state) else None
+    def _close(self, state: ServerState, report: RoundReport, started: float, points: AuditPoints) -> RoundRecord:
+        evaluation = self._evaluate(state, points) if report.committed and self._due(state) else None
         return RoundRecord(
             report=report,
             evaluation=evaluation,
-            decisions=self._ask_hooks(Point.ROUND_EVALUATED, evaluation, state) if evaluation else (),
-            epsilon=self._epsilon(state) if evaluation else None,
+            decisions=points.round_evaluated(evaluation, state) if evaluation else (),
+            epsilon=points.epsilon(state) if evaluation else None,
             wall_seconds=self.clock() - started,
             steering=state.steering,
         )
 
-    def _evaluate(self, state: ServerState, tables: Mapping[str, GroupTable], settings: AuditSettings) -> Evaluation:
+    def _evaluate(self, state: ServerState, points: AuditPoints) -> Evaluation:
         """Evaluate on every client, whoever trained: a cohort's accuracy would be another question."""
         cohort = tuple(sorted(self.federation.available()))
         request = EvaluateRequest(round=state.round, cohort=cohort, parameters=state.released)
         reports = self.federation.evaluate(request)
-        return close_evaluation(request, reports, tables, settings, measured=getattr(self.task, "metrics", None))
+        return close_evaluation(
+            request, reports, points.tables, points.settings, measured=getattr(self.task, "metrics", None)
+        )
 
     def _due(self, state: ServerState) -> bool:
         return state.round % self.plan.federation.evaluate_every == 0 or done(state, self.plan)
-
-    def _epsilon(self, state: ServerState) -> float | None:
-        privacy = promise_of(self.plan)
-        return epsilon_of(privacy.event(state.asked), privacy.delta, privacy.relation) if privacy else None
-
-    def _ask_hooks(self, point: Point, evaluation: Evaluation, state: ServerState) -> tuple[Decision, ...]:
-        context = AuditContext(
-            point=point,
-            round=evaluation.round,
-            tables=evaluation.tables,
-            audits=evaluation.audits,
-            metrics=evaluation.metrics,
-            plan_sha256=self.plan.sha256,
-            epsilon=self._epsilon(state),
-        )
-        return run_hooks(self.hooks, context)
-
-    def _before_release(self, detail: Detail, state: ServerState, settings: AuditSettings) -> BiasReport | None:
-        evaluation = detail.evaluation
-        decisions = (*self._ask_hooks(Point.BEFORE_RELEASE, evaluation, state), *_missing_evidence(evaluation))
-        if not evaluation.audits and not decisions:
-            return None
-        return BiasReport(
-            plan_sha256=self.plan.sha256,
-            round=evaluation.round,
-            settings=settings,
-            audits=evaluation.audits,
-            decisions=decisions,
-            measures=detail.measures,
-            sites=detail.sites,
-            clients=detail.clients,
-        )
 
 
 def _refused(report: RoundReport) -> bool:
     """Whether a client has refused for good: asking once more would only charge the others."""
     return any(rejection.refusal in _FINAL_REFUSALS for rejection in report.rejected)
-
-
-def _missing_evidence(evaluation: Evaluation) -> tuple[Decision, ...]:
-    """Groups that were not counted block a PASS."""
-    if not (evaluation.audits and evaluation.rejected):
-        return ()
-    names = ", ".join(rejection.client for rejection in evaluation.rejected)
-    finding = f"the audit lacks the rows of {names}, whose reports were rejected"
-    return (Decision(verdict=Verdict.INCONCLUSIVE, findings=(finding,), hook="coverage"),)
 
 
 def _shown_clients(evaluation: Evaluation) -> dict[str, dict[str, float]]:

@@ -8,25 +8,26 @@ from fedcore.plan import RunPlan
 from fedcore.plugins import load_object
 from fedcore_server.evaluation import audit_settings
 
-_CALLED_POINTS = frozenset({Point.ROUND_EVALUATED, Point.BEFORE_RELEASE})
-
 
 def load_hooks(plan: RunPlan) -> tuple[AuditHook, ...]:
     """The gate over the plan's limits, where something is audited, and the plan's own hooks after it.
 
     Raises:
-        PlanError: A reference is no hook, or waits for a point at which none is called.
+        PlanError: A reference is no hook, or waits for a point that this run does not pass.
         TaskError: It cannot be imported.
     """
     gate = (GateHook(audit_settings(plan.audit).limits),) if plan.audit.sensitive else ()
-    return (*gate, *(_load_hook(reference) for reference in plan.audit.hooks))
+    return (*gate, *(_load_hook(reference, plan) for reference in plan.audit.hooks))
 
 
-def _load_hook(reference: str) -> AuditHook:
+def _load_hook(reference: str, plan: RunPlan) -> AuditHook:
     found = load_object(reference, what="audit hook")
     hook = found() if isinstance(found, type) else found
     if not isinstance(hook, AuditHook):
         raise PlanError(f"audit.hooks: {reference!r} is no audit hook; expected name, points and check")
-    if never := sorted(point.value for point in set(hook.points) - _CALLED_POINTS):
-        raise PlanError(f"audit.hooks: {reference!r} waits for {', '.join(never)}, where no hook is called yet")
+    if Point.DATA in hook.points and plan.mitigation.method == "none":
+        raise PlanError(
+            f"audit.hooks: {reference!r} waits for data, where no hook is called yet: rows are counted before training "
+            "only for [mitigation], which evaluates the untrained model; set mitigation.method, or use another point"
+        )
     return hook

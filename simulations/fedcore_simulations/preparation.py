@@ -30,6 +30,7 @@ from fedcore_clients.device import resolve_device
 from fedcore_clients.local_model import Client
 from fedcore_clients.probe import probe_isolation
 from fedcore_clients.training import build_optimizer
+from fedcore_server.audit_points import AuditPoints
 from fedcore_server.evaluation import audit_settings
 from fedcore_server.plan_hooks import load_hooks
 from fedcore_simulations.partition import Partition, partition
@@ -79,7 +80,9 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
     largest = max((len(client.training) for client in clients), default=0)
     findings = lint(Subject(plan=plan, task=task, model=model, transforms=transforms, largest_client=largest))
     refuse(findings)
-    check_measurable(audit_settings(plan.audit), empty_tables(task, plan))
+    tables = empty_tables(task, plan)
+    check_measurable(audit_settings(plan.audit), tables)
+    AuditPoints(plan=plan, hooks=hooks, tables=tables).plan_declared()
     return Preparation(
         task=task,
         plan=plan,

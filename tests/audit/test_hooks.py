@@ -6,8 +6,8 @@ import pytest
 
 from fedcore.audit.gate import Verdict
 from fedcore.audit.hooks import AuditContext, AuditHook, Decision, GateHook, Point, run_hooks
+from fedcore.audit.testing import HookContract
 from tests.audit.builders import audit_of_selections, context_of, limit_of
-from tests.audit.contract import AuditHookContract
 
 
 class Recorder:
@@ -26,17 +26,17 @@ class Recorder:
         return self.answer  # type: ignore[return-value]
 
 
-class TestGateHook(AuditHookContract):
+class TestGateHook(HookContract):
     def make_hook(self) -> AuditHook:
         return GateHook([limit_of()])
 
 
-class TestGateHookWithoutLimits(AuditHookContract):
+class TestGateHookWithoutLimits(HookContract):
     def make_hook(self) -> AuditHook:
         return GateHook([])
 
 
-class TestRecorder(AuditHookContract):
+class TestRecorder(HookContract):
     def make_hook(self) -> AuditHook:
         return Recorder("recorder")
 

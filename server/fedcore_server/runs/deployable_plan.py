@@ -16,6 +16,7 @@ from fedcore.privacy.resolution import resolve_privacy
 from fedcore.task import Task
 from fedcore.tasks.registry import load_task
 from fedcore.transforms import load_transforms
+from fedcore_server.audit_points import AuditPoints
 from fedcore_server.evaluation import audit_settings
 from fedcore_server.plan_hooks import load_hooks
 from fedcore_server.rounds import init_state
@@ -39,8 +40,10 @@ def deployable(plan: RunPlan) -> RunPlan:
         changes["privacy"] = resolve_privacy(plan, nominal_batch=plan.privacy.nominal_batch or 0.0)
     plan = plan.updated(**changes)
     task = load_task(plan)
-    load_hooks(plan)
-    check_measurable(audit_settings(plan.audit), empty_tables(task, plan))
+    hooks = load_hooks(plan)
+    tables = empty_tables(task, plan)
+    check_measurable(audit_settings(plan.audit), tables)
+    AuditPoints(plan=plan, hooks=hooks, tables=tables).plan_declared()
     _try_model(plan)
     refuse(privacy_findings(task, plan))
     return plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +40,7 @@ class Results:
 
     Attributes:
         split: How the rows lie with the clients; simulations only.
+        after_release: Asks the audit hooks once more; the audit with what they say, or None.
     """
 
     model: nn.Module
@@ -48,6 +49,7 @@ class Results:
     privacy: Mapping[str, Any] | None
     bias: BiasReport | None
     split: Mapping[str, Any] | None
+    after_release: Callable[[], BiasReport | None]
 
     def write(self, directory: RunDirectory, *, rounds: Iterable[Mapping[str, Any]] | None) -> Path:
         """Write all files, the report last: where it stands, the run is finished.
@@ -64,13 +66,18 @@ class Results:
             append_line(directory.path / "rounds.jsonl", json.dumps(record, allow_nan=False))
         directory.write_model(self.weights, WITHHELD if self.summary["withheld"] else RELEASED)
         directory.write_json("privacy.json", self.privacy or {})
-        bias = self.bias.to_json() if self.bias else {}
-        directory.write_json("bias.json", bias)
-        directory.write_text("bias.md", model_card(bias, self.summary, day=datetime.now(UTC).date()))
+        self._write_bias(directory, self.bias)
         if self.split is not None:
             directory.write_json("split.json", self.split)
         directory.write_json("summary.json", self.summary)
+        if not self.summary["withheld"] and (said := self.after_release()):
+            self._write_bias(directory, said)
         return write_report(directory.path)
+
+    def _write_bias(self, directory: RunDirectory, bias: BiasReport | None) -> None:
+        content = bias.to_json() if bias else {}
+        directory.write_json("bias.json", content)
+        directory.write_text("bias.md", model_card(content, self.summary, day=datetime.now(UTC).date()))
 
 
 def build_results(
@@ -160,7 +167,15 @@ def build_results(
         "versions": _versions(),
         "command": command,
     }
-    return Results(model=model, weights=weights, summary=summary, privacy=statement, bias=outcome.bias, split=split)
+    return Results(
+        model=model,
+        weights=weights,
+        summary=summary,
+        privacy=statement,
+        bias=outcome.bias,
+        split=split,
+        after_release=outcome.after_release,
+    )
 
 
 def _released_model(task: Task, plan: RunPlan, outcome: Outcome) -> nn.Module:

@@ -1,0 +1,121 @@
+"""The contract that hooks' authors subclass finds what is wrong with a hook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fedcore.audit.gate import Verdict
+from fedcore.audit.hooks import AuditContext, Decision, Point
+from fedcore.audit.testing import HookContract, example_context
+
+
+class Sound:
+    name = "sound"
+    points = frozenset(Point)
+
+    def check(self, context: AuditContext) -> Decision:
+        return Decision(verdict=Verdict.PASS, findings=(f"at {context.point}",), hook=self.name)
+
+
+class Unnamed(Sound):
+    name = ""
+
+
+class Listed(Sound):
+    points = [Point.PLAN]  # type: ignore[assignment]  # noqa: RUF012
+
+
+class Borrower(Sound):
+    def check(self, context: AuditContext) -> Decision:
+        return Decision(verdict=Verdict.PASS, findings=(), hook="gate")
+
+
+class Talker(Sound):
+    def check(self, context: AuditContext) -> Decision:
+        return Decision(verdict="PASS", findings=(), hook=self.name)  # type: ignore[arg-type]
+
+
+class Counter(Sound):
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def check(self, context: AuditContext) -> Decision:
+        self.calls += 1
+        return Decision(verdict=Verdict.PASS, findings=(f"call {self.calls}",), hook=self.name)
+
+
+class Divider(Sound):
+    def check(self, context: AuditContext) -> Decision:
+        rates = context.audits["sex"].groups["selection_rate"]
+        low = min(rate.value for group, rate in rates.items() if group != "unknown")  # type: ignore[type-var]
+        return Decision(verdict=Verdict.PASS if low else Verdict.FAIL, findings=(), hook=self.name)
+
+
+class Meddler(Sound):
+    def check(self, context: AuditContext) -> Decision:
+        for audit in context.audits.values():
+            audit.sizes["female"] = 0  # type: ignore[index]
+        return Decision(verdict=None, findings=(), hook=self.name)
+
+
+class Silent(Sound):
+    points = frozenset({Point.BEFORE_RELEASE})
+
+    def check(self, context: AuditContext) -> Decision:
+        return None  # type: ignore[return-value]
+
+
+def failures(make: Callable[[], Any]) -> set[str]:
+    class Tests(HookContract):
+        def make_hook(self) -> Any:
+            return make()
+
+    failed = set()
+    for name in (name for name in dir(HookContract) if name.startswith("test_")):
+        try:
+            getattr(Tests(), name)()
+        except Exception:
+            failed.add(name)
+    return failed
+
+
+class TestSound(HookContract):
+    def make_hook(self) -> Sound:
+        return Sound()
+
+
+@pytest.mark.parametrize(
+    ("broken", "found"),
+    [
+        (Unnamed, "test_it_has_a_name_and_points"),
+        (Listed, "test_it_has_a_name_and_points"),
+        (Borrower, "test_it_returns_a_decision_in_its_own_name"),
+        (Talker, "test_it_returns_a_decision_in_its_own_name"),
+        (Silent, "test_it_returns_a_decision_in_its_own_name"),
+        (Counter, "test_it_says_the_same_of_the_same"),
+        (Divider, "test_it_bears_groups_without_rows"),
+        (Divider, "test_it_bears_a_run_that_audits_nothing"),
+        (Meddler, "test_it_changes_nothing_that_it_is_handed"),
+    ],
+)
+def test_the_contract_finds_what_is_wrong(broken: Callable[[], Any], found: str) -> None:
+    assert found in failures(broken)
+    assert not failures(Sound)
+
+
+def test_a_context_s_plan_cannot_be_changed() -> None:
+    context = example_context(plan={"audit": {"sensitive": ["sex"]}})
+
+    with pytest.raises(TypeError):
+        context.plan["audit"]["sensitive"] = ()
+    assert context.plan["audit"]["sensitive"] == ("sex",)
+
+
+def test_at_the_plan_nothing_is_counted() -> None:
+    context = example_context(Point.PLAN)
+
+    assert context.audits == {}
+    assert not context.tables["sex"].counts.any()
