@@ -180,7 +180,7 @@ class PrivacySection(Section):
 class LimitSection(Section):
     """One limit, declared before the run."""
 
-    metric: str = Field(description="a metric of the audit, such as `accuracy` or `selection_rate`")
+    metric: str = Field(description="a metric of the audit, such as `accuracy`, `auc` or `equalized_odds`")
     attribute: str = Field("*", description="the attribute it holds for; `*` is every one")
     kind: Literal["difference", "ratio"] = Field(
         "difference", description="largest minus smallest, or smallest over largest"

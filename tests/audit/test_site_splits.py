@@ -74,6 +74,39 @@ def test_no_site_is_named_and_no_gap_of_one_told() -> None:
     ]
 
 
+def test_no_site_s_gap_can_be_read_even_by_whoever_knows_how_many_rows_each_has() -> None:
+    _, told = split_of(THREE)
+    (a_n, b_n), (a, b) = ([[of[group][place] for of in THREE.values()] for group in "fm"] for place in (1, 0))
+    p, q = np.array(a_n) / sum(a_n), np.array(b_n) / sum(b_n)
+    # all successes that the pooled counts allow, site by site
+    first, second = (
+        np.array(
+            [(x, y, sum(k) - x - y) for x in range(n[0] + 1) for y in range(n[1] + 1) if 0 <= sum(k) - x - y <= n[2]]
+        )
+        for k, n in ((a, a_n), (b, b_n))
+    )
+    r, s = first / a_n, second / b_n
+    within = (s @ ((p + q) / 2))[None, :] - (r @ ((p + q) / 2))[:, None]
+    weights = 1 / (np.array(a_n) + b_n)
+    above = (a_n - first) * weights @ second.T
+    below = first * weights @ (b_n - second).T
+    alike = (within.round(3) == told["within"]) & (
+        np.divide(above, below, where=below > 0, out=np.zeros_like(above)).round(2) == told["odds_ratio"]["value"]
+    )
+    pairs = np.argwhere(alike)
+    kept = [
+        s[y] - r[x]
+        for x, y in np.random.default_rng(1).permutation(pairs)[:300]
+        if split_of(
+            {site: {"f": (int(first[x, k]), a_n[k]), "m": (int(second[y, k]), b_n[k])} for k, site in enumerate(THREE)}
+        )[1]
+        == told
+    ]
+
+    assert len(kept) >= 10
+    assert np.ptp(np.array(kept), axis=0).min() > 0.1  # every site's gap could be another by 10 points and more
+
+
 def test_two_sites_are_not_split_for_each_could_subtract_itself() -> None:
     assert split_of({site: THREE[site] for site in ("north", "south")})[1] is None
     assert split_of(THREE)[1] is not None

@@ -11,6 +11,8 @@ import pytest
 from fedcore.audit.gate import Verdict
 from fedcore.audit.hooks import AuditContext, Decision, Point
 from fedcore.errors import DataError, PlanError
+from fedcore.plan import RunPlan
+from fedcore_server.runs.deployable_plan import deployable
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_plan
 
@@ -163,3 +165,33 @@ def test_a_run_that_audits_nothing_has_the_report_of_its_hooks() -> None:
 
     assert result.audit is not None
     assert [decision["hook"] for decision in result.audit.to_json()["decisions"]] == ["everywhere"]
+
+
+def test_a_fail_of_the_plan_refuses_a_deployment_too() -> None:
+    Everywhere.answers[Point.PLAN] = Verdict.FAIL
+    plan = RunPlan.from_mapping(
+        {
+            "task": {"name": "digits"},
+            "audit": {
+                "sensitive": ["stroke"],
+                "vocabularies": {"stroke": ["light", "medium", "heavy", "unknown"]},
+                "hooks": [f"{__name__}:Everywhere"],
+            },
+        }
+    )
+
+    with pytest.raises(PlanError, match="hook everywhere refuses: at plan"):
+        deployable(plan)
+
+
+def test_an_unmeasurable_limit_refuses_the_run() -> None:
+    plan = {
+        "federation": {"clients": 2, "rounds": 1},
+        "audit": {"sensitive": ["stroke"], "limits": [{"metric": "auc", "at-most": 0.1}]},
+        "engine": {"workers": 1},
+    }
+
+    with pytest.raises(
+        PlanError, match="auc is measured of scores, and these are counted for two labels; the task has 10"
+    ):
+        simulate("digits", plan)

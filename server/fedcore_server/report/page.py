@@ -85,6 +85,7 @@ def findings(record: RunRecord) -> list[Finding]:
         words = tuple(str(one) for one in decision.get("findings") or () if str(one) not in said)
         if words or not decision.get("findings"):
             subject = str(decision.get("hook") or "hook")
+            subject += f" ({decision['point']})" if decision.get("point") else ""
             found.append(Finding(verdict=str(decision.get("verdict") or ""), subject=subject, words=words))
     return found
 
