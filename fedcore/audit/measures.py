@@ -122,7 +122,14 @@ def _decisions(audit: AttributeAudit, table: GroupTable) -> GroupTable | None:
         ]
         for g in table.groups
     ]
-    return replace(table, labels=("unfavourable", "favourable"), num_bins=2, scored=False, counts=np.array(counts))
+    return GroupTable(
+        attribute=table.attribute,
+        groups=table.groups,
+        labels=("unfavourable", "favourable"),
+        num_bins=2,
+        scored=False,
+        counts=np.array(counts),
+    )
 
 
 def balanced_accuracy(true_negative: int, negative: int, true_positive: int, positive: int) -> Estimate:

@@ -10,6 +10,7 @@ import pytest
 from fedcore.audit.gate import Verdict
 from fedcore.audit.hooks import AuditContext, Decision, Point
 from fedcore.audit.testing import HookContract, example_context
+from tests.docs.pages import ROOT, blocks
 
 
 class Sound:
@@ -119,3 +120,32 @@ def test_at_the_plan_nothing_is_counted() -> None:
 
     assert context.audits == {}
     assert not context.tables["sex"].counts.any()
+
+
+@pytest.mark.parametrize("name", ["LimitsDeclared", "EnoughRows", "Floor"])
+def test_the_hooks_of_the_documentation_keep_the_contract(name: str) -> None:
+    page = blocks(ROOT / "docs/audit-hooks.md")
+    written = next(block.text for block in page if block.file == "my_hooks.py")
+    found: dict[str, Any] = {"__name__": "my_hooks"}
+    exec(compile(written, "my_hooks.py", "exec"), found)  # noqa: S102 - the documentation's own text
+
+    assert failures(found[name]) == set()
+
+
+@pytest.mark.parametrize(
+    ("groups", "verdict"),
+    [
+        ({"female": (45, 5, 5, 45), "male": (40, 10, 10, 40)}, Verdict.PASS),
+        ({"female": (45, 5, 5, 45), "male": (10, 40, 40, 10)}, Verdict.FAIL),
+        ({"female": (45, 5, 5, 45), "male": (3, 2, 2, 3)}, Verdict.INCONCLUSIVE),
+        ({"female": (10, 40, 40, 10), "male": (0, 0, 0, 0)}, Verdict.FAIL),
+    ],
+)
+def test_the_floor_of_the_documentation_judges_by_the_whole_interval(
+    groups: dict[str, tuple[int, int, int, int]], verdict: Verdict
+) -> None:
+    written = next(block.text for block in blocks(ROOT / "docs/audit-hooks.md") if block.file == "my_hooks.py")
+    found: dict[str, Any] = {"__name__": "my_hooks"}
+    exec(compile(written, "my_hooks.py", "exec"), found)  # noqa: S102 - the documentation's own text
+
+    assert found["Floor"]().check(example_context(Point.CANDIDATE, groups)).verdict is verdict

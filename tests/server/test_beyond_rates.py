@@ -16,8 +16,9 @@ from fedcore_server.report.figures import Figure
 from fedcore_server.report.groups import shown_rates
 from fedcore_server.report.run_record import Bias, RunRecord
 from fedcore_server.report.split_chart import SplitChart, SplitRow, stacked
-from fedcore_server.report.wording import difference_text
+from fedcore_server.report.wording import capitalised, difference_text
 from fedcore_simulations import simulate
+from fedcore_simulations.progress import _reach
 from tests.audit.test_run_measures import scored_table
 from tests.audit.test_site_splits import THREE, split_of
 from tests.builders import TinyTask
@@ -122,3 +123,15 @@ def test_differences_of_what_is_no_share_are_not_in_points() -> None:
     assert difference_text("selection_rate", 0.051, 0.01, 0.099) == "5.1 points (1.0\u00a0to\u00a09.9)"
     assert difference_text("auc", 0.051, 0.01, 0.099) == "0.051 (0.010\u00a0to\u00a00.099)"
     assert difference_text("demographic_parity", None, None, None) == "not defined"
+
+
+def test_an_acronym_at_the_beginning_is_written_large() -> None:
+    assert [capitalised(words) for words in ("auc: a over b", "auc ratio", "selection rate", "")] == [
+        "AUC: a over b", "AUC ratio", "Selection rate", "",
+    ]  # fmt: skip
+
+
+def test_the_terminal_tells_the_interval_of_a_gap_in_its_own_unit() -> None:
+    assert _reach({"metric": "selection_rate", "low": 0.01, "high": 0.099}) == "1.0 to 9.9 points"
+    assert _reach({"metric": "auc", "low": 0.01, "high": 0.099}) == "0.010 to 0.099"
+    assert _reach({"metric": "auc", "low": None, "high": None}) == "not defined"

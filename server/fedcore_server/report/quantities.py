@@ -17,7 +17,7 @@ _SHARES = frozenset(
         "negative_predictive_value",
     }
 )
-_ACRONYMS = frozenset({"auc", "mae", "mse", "rmse"})
+ACRONYMS = frozenset({"auc", "mae", "mse", "rmse"})
 _COSTS = ("loss", "error", "mae", "mse", "perplexity")
 _SHORT_SPACE = "\u202f"
 
@@ -51,7 +51,7 @@ class Quantity:
     def words(self) -> str:
         """The name as it stands in a sentence."""
         words = self.name.replace("_", " ")
-        return words.upper() if words in _ACRONYMS else words
+        return words.upper() if words in ACRONYMS else words
 
     @property
     def title(self) -> str:

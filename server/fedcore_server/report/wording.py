@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fedcore.audit.gaps import SHARES
 from fedcore.audit.parity import NAMES
-from fedcore_server.report.quantities import Quantity, plain_exponent
+from fedcore_server.report.quantities import ACRONYMS, Quantity, plain_exponent
 from fedcore_server.report.run_record import Rate
 
 NOT_DEFINED = "not defined"
@@ -79,7 +79,10 @@ def seconds_text(seconds: float | None) -> str:
 
 
 def capitalised(words: str) -> str:
-    """Write a sentence's first letter large, and leave the others."""
+    """Write a sentence's first letter large, an acronym all of it, and leave the others."""
+    first = words.partition(" ")[0].removesuffix(":")
+    if first in ACRONYMS:
+        return first.upper() + words[len(first) :]
     return words[:1].upper() + words[1:]
 
 
