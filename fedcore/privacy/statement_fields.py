@@ -85,6 +85,7 @@ FIELDS: Mapping[str, StatementField] = {
     "rng": _required(_GROUP),
     "numerics": _optional(_TEXT),
     "verification": _optional(_GROUP),
+    "evaluation": _required(_GROUP),
     "known_deviations": StatementField(kinds=_LIST, may_be_empty=True),
     "contact": _optional(_TEXT),
     "plain_language": _required(_TEXT),

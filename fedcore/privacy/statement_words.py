@@ -43,9 +43,21 @@ def in_a_paragraph(statement: Mapping[str, Any]) -> str:
         f"-differential privacy, {statement['neighbouring_relation']['name']}, over "
         f"{counted(statement['rounds'], 'round')} of this run. An attacker allowed 1 % false alarms detects a "
         f"participant in at most {_percent(attack['tpr_at_fpr_1_percent'])} of cases. It holds against "
-        f"{_listed(statement['protected_from'])}, as long as {_HONEST[unit['name']]}. It does not cover "
-        f"the evaluation results on held-out rows, other runs on the same records, or trials of other settings. "
+        f"{_listed(statement['protected_from'])}, as long as {_HONEST[unit['name']]}. {_of_evaluation(statement)} "
         f"{several}"
+    )
+
+
+def _of_evaluation(statement: Mapping[str, Any]) -> str:
+    spent = statement.get("evaluation", {}).get("epsilon")
+    if spent is None:
+        return (
+            "It does not cover the evaluation results on held-out rows, other runs on the same records, or trials of "
+            "other settings."
+        )
+    return (
+        f"Held-out records, which are never trained on, have ε = {_shown(spent)} for the evaluation results. It does "
+        "not cover other runs on the same records, or trials of other settings."
     )
 
 

@@ -19,6 +19,7 @@ from fedcore.messages import EvaluateRequest
 from fedcore.mitigation.steering import Steering
 from fedcore.plan import RunPlan
 from fedcore.privacy.accounting import epsilon_of
+from fedcore.privacy.evaluation import evaluation_privacy
 from fedcore.privacy.promise import promise_of
 from fedcore.task import Task
 from fedcore.transforms import UpdateTransform
@@ -144,7 +145,7 @@ class Run:
             state, report = self._train(state)  # from here on nothing holds the model before
             record = self._close(state, report, started, tables, settings)
             if record.evaluation:
-                state = replace(state, steering=steered(self.plan, state.steering, record.evaluation))
+                state = self._after(record.evaluation, state)
             _log_round(record)
             evaluation = record.evaluation or evaluation
             on_round(record, state)
@@ -158,6 +159,7 @@ class Run:
                 )
         if evaluation is None:
             evaluation = self._evaluate(state, tables, settings)
+            state = self._after(evaluation, state)
         return Outcome(state=state, evaluation=evaluation, bias=self._before_release(evaluation, state, settings))
 
     def _steered_from_start(
@@ -166,7 +168,12 @@ class Run:
         """Where gaps are mitigated, evaluate the first model, so that the first round is steered too."""
         if self.plan.mitigation.method == "none" or state.steering is not None:
             return state
-        return replace(state, steering=steered(self.plan, None, self._evaluate(state, tables, settings)))
+        return self._after(self._evaluate(state, tables, settings), state)
+
+    def _after(self, evaluation: Evaluation, state: ServerState) -> ServerState:
+        """The state once it was evaluated: counted, and the next rounds steered."""
+        steering = steered(self.plan, state.steering, evaluation)
+        return replace(state, evaluated=state.evaluated + 1, steering=steering)
 
     def _train(self, state: ServerState) -> tuple[ServerState, RoundReport]:
         request = plan_round(state, self.plan, self.federation.available())
@@ -195,7 +202,14 @@ class Run:
         cohort = tuple(sorted(self.federation.available()))
         request = EvaluateRequest(round=state.round, cohort=cohort, parameters=state.released)
         reports = self.federation.evaluate(request)
-        return close_evaluation(request, reports, tables, settings, measured=getattr(self.task, "metrics", None))
+        return close_evaluation(
+            request,
+            reports,
+            tables,
+            settings,
+            measured=getattr(self.task, "metrics", None),
+            privacy=evaluation_privacy(self.task, self.plan),
+        )
 
     def _due(self, state: ServerState) -> bool:
         return state.round % self.plan.federation.evaluate_every == 0 or done(state, self.plan)

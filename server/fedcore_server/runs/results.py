@@ -20,6 +20,7 @@ from fedcore.audit.report import BiasReport
 from fedcore.files import append_line
 from fedcore.mapped_bytes import mapped_file, sha256
 from fedcore.plan import RunPlan
+from fedcore.privacy.evaluation import evaluation_privacy
 from fedcore.privacy.plan import NoiseKind, Relation, Unit
 from fedcore.privacy.promise import Promise, promise_of
 from fedcore.privacy.statement import privacy_statement
@@ -120,6 +121,8 @@ def build_results(
             warnings=privacy_warnings,
             contact=plan.privacy.contact,
             split_is_told=split is not None,
+            evaluation=evaluation_privacy(task, plan),
+            evaluated=outcome.state.evaluated,
             ledgers=ledgers or {},
         )
         if privacy
