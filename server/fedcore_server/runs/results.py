@@ -102,7 +102,7 @@ def build_results(
     Raises:
         PrivacyError: The privacy statement lacks something without which no model is released.
     """
-    model = _released_model(task, plan, outcome)
+    model = released_model(task, plan, outcome)
     weights = _serialised(model)
     model_sha256 = sha256(weights)
     privacy = promise_of(plan)
@@ -163,7 +163,7 @@ def build_results(
     return Results(model=model, weights=weights, summary=summary, privacy=statement, bias=outcome.bias, split=split)
 
 
-def _released_model(task: Task, plan: RunPlan, outcome: Outcome) -> nn.Module:
+def released_model(task: Task, plan: RunPlan, outcome: Outcome) -> nn.Module:
     """The model as it is released: frozen parameters as the seed makes them, the rest as trained.
 
     It shares the memory of the state's parameters: there may be no room for it twice.
