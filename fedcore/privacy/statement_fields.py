@@ -130,7 +130,10 @@ def read_statement(path: Path) -> dict[str, Any]:
     version = found["statement_version"]
     if version != STATEMENT_VERSION:
         raise PrivacyError(f"{path} has version {version!r} of the statement; expected {STATEMENT_VERSION}")
-    check_statement(found)
+    if problems := list(_problems(found)):
+        raise PrivacyError(
+            f"{path} is no whole privacy statement, so it is not to be relied on:\n" + "\n".join(problems)
+        )
     return found
 
 
@@ -153,7 +156,7 @@ def _problems(statement: Mapping[str, Any]) -> Iterator[str]:
 
 def _inner_problems(name: str, known: StatementField, value: Any) -> Iterator[str]:
     for key, kinds in known.keys.items() if value else ():
-        if key not in value:
+        if value.get(key, "") == "":
             yield f"  {name}.{key}: missing"
         elif not _is_of(value[key], kinds):
             yield f"  {name}.{key}: expected {_named(kinds)}, found {value[key]!r}"

@@ -250,6 +250,7 @@ def test_a_statement_of_test_noise_is_explained_as_none(monkeypatch, capsys, tmp
         ('{"epsilon": 1}', "no privacy statement"),
         ('{"statement_version": 99}', "version 99"),
         ('{"statement_version": 2}', "epsilon: missing"),
+        ('{"statement_version": 2}', "privacy.json is no whole privacy statement"),
         ("[" * 100_000, "is not JSON"),
     ],
 )

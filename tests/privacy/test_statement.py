@@ -86,6 +86,7 @@ def test_a_field_that_nobody_knows_and_an_epsilon_that_is_not_one_are_refused():
         ("strength_tier", "fine", "strength_tier: expected one of strong"),
         ("unit", {"name": "house", "definition": "one"}, "unit: expected one of record, client"),
         ("unit", {"name": "record"}, "unit.definition: missing"),
+        ("unit", {"name": "record", "definition": ""}, "unit.definition: missing"),
         ("attack_bounds", {"advantage": 0.5}, "attack_bounds.tpr_at_fpr_1_percent: missing"),
         ("attack_bounds", {"tpr_at_fpr_1_percent": "x", "tpr_at_fpr_0_1_percent": 0.1}, "expected int or float"),
         ("person", {"max_records": "two", "epsilon": 1.0}, "person.max_records: expected int or null"),
