@@ -30,7 +30,7 @@ def in_a_paragraph(statement: Mapping[str, Any]) -> str:
     if not statement["valid"]:
         return _VOID
     unit, attack = statement["unit"], statement["attack_bounds"]
-    person = statement["person"]
+    person = statement.get("person") or {"max_records": None}
     several = (
         f"A person with up to {counted(person['max_records'], 'record')} at one client has "
         f"ε = {_shown(person['epsilon'])}."
@@ -71,7 +71,7 @@ def _sections(statement: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "There is no guarantee", _bullets(statement["known_deviations"])
         return
     unit, relation = statement["unit"]["name"], statement["neighbouring_relation"]["definition"]
-    yield "What is promised", statement["plain_language"]
+    yield "What is promised", in_a_paragraph(statement)  # from the figures, so that words cannot contradict them
     yield (
         "How strong it is",
         f"ε = {_shown(statement['epsilon'])} at δ = {statement['delta']:g}; "
