@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -86,6 +86,18 @@ class Examples:
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Examples]) -> Examples:
+        """The rows of all parts, one part after the other; they have the same columns and attributes."""
+        first = parts[0]
+        return cls(
+            columns={name: torch.cat([part.columns[name] for part in parts]) for name in first.columns},
+            attributes={
+                name: replace(attribute, codes=torch.cat([part.attributes[name].codes for part in parts]))
+                for name, attribute in first.attributes.items()
+            },
+        )
 
     def batch(self, rows: Tensor | slice) -> Batch:
         """The columns of the given rows, without attributes."""

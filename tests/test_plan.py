@@ -149,6 +149,18 @@ def test_every_scenario_is_a_plan(name):
     assert RunPlan.from_toml(scenarios()[name]).task.name
 
 
+def test_a_runs_directory_in_place_of_a_plan_is_told_where_its_plan_is(tmp_path):
+    (tmp_path / "plan.toml").touch()
+    with pytest.raises(PlanError, match=r"directory of a run; its plan is .*plan\.toml"):
+        plan_from_options(str(tmp_path), {}, [])
+
+
+def test_epsilon_and_noise_multiplier_set_together_are_refused_and_not_one_of_them_dropped():
+    with pytest.raises(PlanError, match="found both"):
+        plan_from_options("digits", {}, ["privacy.epsilon=8", "privacy.noise-multiplier=3"])
+    assert plan_from_options("digits", {}, ["privacy.noise-multiplier=3"]).privacy.epsilon is None
+
+
 def test_options_lie_over_the_scenario_and_settings_over_options():
     plan = plan_from_options(
         "digits",

@@ -157,6 +157,6 @@ def _spent(account: Statement, *, required: bool) -> Finding:
         f"{name}: ε = {rounded_up(account.epsilon):g} was told, and {share} of the budget, ε = {terms.epsilon:g} at "
         f"δ = {terms.delta:g}, is spent or reserved"
     )
-    if balance.left == 0:
+    if balance.usable == 0:
         return problem("ledger", told, "every further plan is refused; a larger budget is yours to decide")
     return warning("ledger", f"{told}; little is left") if used > _NEARLY else ok("ledger", told)

@@ -95,7 +95,7 @@ class Guard:
         try:
             check_array(request.content, request.envelope)
             check_model(one_array(request.content), request.array_bytes)
-            if request.facts is not None and request.facts.kind == "train":
+            if request.facts is not None:
                 self._account.charge(request.facts)
         except TrustError as error:
             raise Refusal(request.envelope, RefusedError("ARRAY", str(error))) from error

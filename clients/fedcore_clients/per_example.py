@@ -94,6 +94,14 @@ class PerExampleGradients:
         alone = torch.eye(_rows(batch), dtype=torch.float64, device=found.squared_norms.device)[list(rows)]
         return torch.stack([found.weighted_sum(row) for row in alone]), found.squared_norms[list(rows)]
 
+    def norms(self, batch: Batch) -> Tensor:
+        """Euclidean norms of the rows' gradients before clipping, float64, shape ``(n,)``."""
+        found = self._contributions(batch)
+        if found is not None:
+            return found.squared_norms.sqrt()
+        squares = [each.flatten(1).double().square().sum(1) for each in self._gradients(batch)]
+        return torch.stack(squares).sum(0).sqrt()
+
     def _losses(self, batch: Batch, factors: Tensor | None) -> Tensor:
         losses = self._task.loss(self._model, batch)
         return losses if factors is None else losses * factors

@@ -38,7 +38,7 @@ def train_locally(local: LocalModel, client: Client, request: TrainRequest) -> C
         metrics = _train_epochs(local, client, optimizer, request, factors)
     else:
         metrics = Metrics()
-        _train_privately(local, client, optimizer, _randomness(local, *stream), factors)
+        _train_privately(local, client, optimizer, client_randomness(local, *stream), factors)
     difference = _difference(local.parameters.buffer, request.parameters.buffer)
     return ClientUpdate(
         client=client.name,
@@ -164,7 +164,8 @@ def _seed_global_stream(device: torch.device, seed: int) -> None:
         torch.manual_seed(seed)
 
 
-def _randomness(local: LocalModel, *stream: str | int) -> Randomness:
+def client_randomness(local: LocalModel, *stream: str | int) -> Randomness:
+    """What a client's noise and batches are drawn from: new each time, unless the plan's noise is a test's."""
     if local.privacy is not None and local.privacy.noise is NoiseKind.TEST:
         return SeededRandomness(torch_generator(local.plan.federation.seed, "test noise", *stream))
     return SecureRandomness()

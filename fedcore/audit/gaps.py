@@ -148,7 +148,7 @@ def _pairwise(rates: list[Rate], confidence: float) -> tuple[list[Interval], lis
     each = pair_confidence(confidence, len(rates))
     differences, ratios = [], []
     for a, b in combinations(rates, 2):
-        counts = (a.successes, a.n, b.successes, b.n)
+        counts = (*a.evidence, *b.evidence)
         differences.append(unsigned(newcombe_interval(*counts, confidence=each)))
         ratios.append(_at_most_one(koopman_interval(*counts, confidence=each)))
     return differences, ratios

@@ -125,8 +125,9 @@ def detectable_difference(rates: Mapping[str, Rate], gap: Gap, *, confidence: fl
     compared = [rates[group] for group in gap.groups_compared]
     if len(compared) < 2:
         return None
-    first, second = sorted(rate.n for rate in compared)[:2]
-    p = (sum(rate.successes for rate in compared) + 2) / (sum(rate.n for rate in compared) + 4)
+    successes, rows = zip(*(rate.evidence for rate in compared), strict=True)
+    first, second = sorted(rows)[:2]
+    p = (sum(successes) + 2) / (sum(rows) + 4)
     quantiles = normal_quantile(pair_confidence(confidence, len(compared))) + normal_quantile(0.6)
     return min(1.0, quantiles * math.sqrt(p * (1 - p) * (1 / first + 1 / second)))
 

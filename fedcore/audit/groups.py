@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -32,9 +33,11 @@ class GroupTable:
         scored: True: bin b holds rows with P(labels[1]) in [b, b + 1) / num_bins, and the last bin 1.0 too.
             False: bin b holds rows that were predicted as ``labels[b]``.
         counts: int64 of shape (groups, labels, bins), in rows; the table keeps a copy that cannot be written.
+            With noise a count may be negative: cutting it off would make sums of counts too large.
+        variance: Of the noise in every cell, in rows squared; 0 where the counts are exact.
 
     Raises:
-        DataError: The parts do not fit one another, or a count is negative or no whole number.
+        DataError: The parts do not fit one another, or a count is no whole number, or negative without noise.
     """
 
     attribute: str
@@ -43,12 +46,16 @@ class GroupTable:
     num_bins: int
     scored: bool
     counts: NDArray[np.int64]
+    variance: float = 0.0
 
     def __post_init__(self) -> None:
         _check_vocabulary(self.attribute, self.groups, self.labels)
         _check_bins(self.attribute, self.labels, self.num_bins, self.scored)
         shape = (len(self.groups), len(self.labels), self.num_bins)
-        object.__setattr__(self, "counts", _frozen_counts(self.attribute, self.counts, shape))
+        if not 0.0 <= self.variance < math.inf:
+            raise DataError(f"attribute {self.attribute!r}: the variance of the noise must be 0 or more, and finite")
+        counts = _frozen_counts(self.attribute, self.counts, shape, noisy=self.variance > 0)
+        object.__setattr__(self, "counts", counts)
 
     @classmethod
     def zeros(
@@ -135,7 +142,7 @@ class GroupTable:
                     f"tables of attribute {self.attribute!r} cannot be added: {field} is {mine!r} in one and "
                     f"{theirs!r} in the other; all clients must count with the plan's vocabulary"
                 )
-        return replace(self, counts=self.counts + other.counts)
+        return replace(self, counts=self.counts + other.counts, variance=self.variance + other.variance)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, GroupTable) and self.to_json() == other.to_json()
@@ -156,6 +163,7 @@ class GroupTable:
             "num_bins": self.num_bins,
             "scored": self.scored,
             "counts": self.counts.tolist(),
+            "variance": self.variance,
         }
 
     @classmethod
@@ -167,6 +175,7 @@ class GroupTable:
         """
         types = {
             "attribute": str, "groups": list, "labels": list, "num_bins": int, "scored": bool, "counts": list,
+            "variance": float,
         }  # fmt: skip
         if not isinstance(content, Mapping) or set(content) != set(types):
             raise DataError(f"a group table has exactly the keys {', '.join(types)}")
@@ -198,7 +207,7 @@ def _check_bins(attribute: str, labels: tuple[str, ...], num_bins: int, scored: 
         )
 
 
-def _frozen_counts(attribute: str, counts: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.int64]:
+def _frozen_counts(attribute: str, counts: ArrayLike, shape: tuple[int, ...], *, noisy: bool) -> NDArray[np.int64]:
     try:
         array = np.asarray(counts)
     except ValueError:  # lists of unequal length
@@ -207,7 +216,7 @@ def _frozen_counts(attribute: str, counts: ArrayLike, shape: tuple[int, ...]) ->
         raise DataError(f"attribute {attribute!r}: counts must have the shape {shape}, not {array.shape}")
     if not np.can_cast(array.dtype, np.int64):
         raise DataError(f"attribute {attribute!r}: counts must be whole numbers, not {array.dtype}")
-    if array.dtype == np.bool_ or (array < 0).any():
+    if array.dtype == np.bool_ or (not noisy and (array < 0).any()):
         raise DataError(f"attribute {attribute!r}: counts must be whole numbers of 0 or more")
     frozen = array.astype(np.int64, copy=True)
     frozen.setflags(write=False)

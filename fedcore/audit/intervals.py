@@ -34,7 +34,7 @@ def normal_quantile(confidence: float) -> float:
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
-def wilson_interval(successes: int, trials: int, *, confidence: float) -> Interval:
+def wilson_interval(successes: float, trials: float, *, confidence: float) -> Interval:
     """Return the score interval of one rate, within [0, 1].
 
     Source: Wilson, E. B. (1927), "Probable inference, the law of succession, and statistical inference",
@@ -57,7 +57,7 @@ def share_interval(p: float, trials: float, *, confidence: float) -> Interval:
 
 
 def newcombe_interval(
-    successes_a: int, trials_a: int, successes_b: int, trials_b: int, *, confidence: float
+    successes_a: float, trials_a: float, successes_b: float, trials_b: float, *, confidence: float
 ) -> Interval:
     """Return the hybrid score interval of rate a minus rate b, within [-1, 1].
 
@@ -86,7 +86,7 @@ def square_and_add(a: float, interval_a: Interval, b: float, interval_b: Interva
 
 
 def koopman_interval(
-    successes_a: int, trials_a: int, successes_b: int, trials_b: int, *, confidence: float
+    successes_a: float, trials_a: float, successes_b: float, trials_b: float, *, confidence: float
 ) -> Interval:
     """Return the score interval of rate a / rate b, within [0, inf].
 
@@ -115,7 +115,7 @@ def koopman_interval(
     )
 
 
-def _ratio_score(ratio: float, successes_a: int, trials_a: int, successes_b: int, trials_b: int) -> float:
+def _ratio_score(ratio: float, successes_a: float, trials_a: float, successes_b: float, trials_b: float) -> float:
     """Return the standardised surplus of rate a over ratio x rate b; it falls as the ratio grows."""
     # The rates of greatest likelihood among those with a = ratio x b: the smaller root of A b^2 - B b + C.
     A = (trials_a + trials_b) * ratio
@@ -141,7 +141,7 @@ def _falling_root(function: Callable[[float], float], start: float) -> float:
     return float(brentq(function, low, high, xtol=1e-10)) if low < high else low
 
 
-def _check(successes: int, trials: int) -> None:
+def _check(successes: float, trials: float) -> None:
     if trials <= 0:
         raise DataError("a rate without examples is undefined and has no interval")
     if not 0 <= successes <= trials:

@@ -12,17 +12,24 @@ from fedcore.errors import PlanError
 _SCORED = frozenset(MEASURES[3:])
 
 
-def check_measurable(settings: AuditSettings, tables: Mapping[str, GroupTable]) -> None:
+def check_measurable(settings: AuditSettings, tables: Mapping[str, GroupTable], *, noisy: bool = False) -> None:
     """Refuse limits on what these tables can never tell.
 
     Args:
         settings: With the limits.
         tables: A table of each attribute; the counts do not matter.
+        noisy: Whether the counts will have noise.
 
     Raises:
         PlanError: A limit is on what is measured of scores, or needs a favourable label, and there is none.
     """
     problems = list(dict.fromkeys(_problems(settings.limits, settings.favourable, tables.values())))
+    problems += [
+        f"audit.limits: {limit.metric} is not measured of noisy counts; limit a rate, or leave out "
+        "privacy.evaluation-noise-multiplier"
+        for limit in settings.limits
+        if noisy and limit.metric in MEASURES
+    ]
     if problems:
         raise PlanError(problems)
 

@@ -103,8 +103,10 @@ def measures_of_table(audit: AttributeAudit, table: GroupTable) -> Measures:
     """Measure what the table that was audited allows: with a favourable label, and where scores were counted.
 
     Bins stand for their centres, so that a score is off by half a bin at most; the order within a bin is unknown,
-    and in the intervals of areas.
+    and in the intervals of areas. Of counts with noise nothing is measured: no interval here would hold it.
     """
+    if table.variance > 0:
+        return Measures()
     decisions = _decisions(audit, table)
     scores = scores_of_table(table, favourable=audit.settings.favourable) if table.scored else None
     return measures_of(decisions, scores, generator=np.random.default_rng(SEED))

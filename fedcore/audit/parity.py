@@ -82,7 +82,7 @@ def impact_ratios(rates: Mapping[str, Rate], *, confidence: float) -> dict[str, 
     each = pair_confidence(confidence, len(known))
     low, high = dict.fromkeys(known, 1.0), dict.fromkeys(known, 1.0)
     for a, b in permutations(known, 2):
-        ends = koopman_interval(known[a].successes, known[a].n, known[b].successes, known[b].n, confidence=each)
+        ends = koopman_interval(*known[a].evidence, *known[b].evidence, confidence=each)
         low[a], high[a] = min(low[a], ends.low), min(high[a], ends.high)
     for group, rate in known.items():
         found[group] = Rate(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -28,6 +29,45 @@ METRICS: tuple[str, ...] = ("accuracy", *_CELLS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Noise:
+    """Noise on the two counts that a rate is made of.
+
+    Attributes:
+        successes: Variance of the noise on the rows counted.
+        others: Variance of the noise on the rows they are counted among, less those.
+    """
+
+    successes: float = 0.0
+    others: float = 0.0
+
+    @property
+    def present(self) -> bool:
+        """Whether there is any."""
+        return self.successes + self.others > 0.0
+
+    def drowns(self, n: int) -> bool:
+        """Whether so few rows were counted that they may be noise alone: fewer than three standard deviations."""
+        return self.present and n < 3.0 * math.sqrt(self.successes + self.others)
+
+    def evidence(self, successes: int, n: int) -> tuple[float, float]:
+        """Successes and rows of a sample without noise whose rate is as uncertain.
+
+        To first order the variance of a noisy rate is ``p (1 - p) / n`` of sampling and
+        ``(v (1 - p)² + w p²) / n²`` of noise with variance v on the successes and w on the others; p is taken with two
+        successes and two failures added (Agresti and Coull 1998), so that it is never 0 or 1.
+        """
+        if not self.present:
+            return successes, n
+        p = (successes + 2) / (n + 4)
+        sampling = p * (1 - p) * n
+        share = sampling / (sampling + self.successes * (1 - p) ** 2 + self.others * p**2)
+        return share * successes, share * n
+
+
+EXACT = Noise()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
     """One rate of one group with its Wilson interval, all as shares in [0, 1].
 
@@ -37,6 +77,8 @@ class Rate:
         high: Upper end of the interval, or None.
         successes: Rows counted.
         n: Rows they are counted among; for a true positive rate, the group's rows of the favourable label.
+        evidence: Successes and rows that intervals are formed of: those counted, or with noise on the counts as
+            many fewer as would be as uncertain without it.
     """
 
     value: float | None
@@ -44,14 +86,24 @@ class Rate:
     high: float | None
     successes: int
     n: int
+    evidence: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
-    def of(cls, successes: int, n: int, *, confidence: float) -> Rate:
-        """Return the rate of ``successes`` among ``n`` rows, undefined if n is 0."""
-        if n == 0:
+    def of(cls, successes: int, n: int, *, confidence: float, noise: Noise = EXACT) -> Rate:
+        """Return the rate of ``successes`` among ``n`` rows, undefined if n is 0 or drowned in noise.
+
+        Args:
+            confidence: Of the interval.
+            noise: On the two counts.
+        """
+        if n <= 0 or noise.drowns(n):
             return cls(value=None, low=None, high=None, successes=0, n=0)
-        interval = wilson_interval(successes, n, confidence=confidence)
-        return cls(value=successes / n, low=interval.low, high=interval.high, successes=successes, n=n)
+        successes = min(max(successes, 0), n) if noise.present else successes
+        evidence = noise.evidence(successes, n)
+        interval = wilson_interval(*evidence, confidence=confidence)
+        return cls(
+            value=successes / n, low=interval.low, high=interval.high, successes=successes, n=n, evidence=evidence
+        )
 
     @property
     def fraction(self) -> Fraction | None:
@@ -75,9 +127,10 @@ def group_rates(
         DataError: The threshold is on no inner bin edge, or the favourable label is none of the labels.
     """
     predicted = _predicted_counts(table, threshold)
+    noise = _noise(table, threshold, favourable)
     return {
         metric: {
-            group: Rate.of(int(k), int(n), confidence=confidence)
+            group: Rate.of(int(k), int(n), confidence=confidence, noise=noise[metric])
             for group, k, n in zip(table.groups, successes, trials, strict=True)
         }
         for metric, (successes, trials) in _successes_and_trials(table, predicted, favourable).items()
@@ -89,9 +142,24 @@ def overall_rates(
 ) -> dict[str, Rate]:
     """Return every metric over all rows, those of unknown group included; else as ``group_rates``."""
     predicted = _predicted_counts(table, threshold).sum(axis=0, keepdims=True)
+    noise = _noise(table, threshold, favourable, groups=len(table.groups))
     return {
-        metric: Rate.of(int(successes[0]), int(trials[0]), confidence=confidence)
+        metric: Rate.of(int(successes[0]), int(trials[0]), confidence=confidence, noise=noise[metric])
         for metric, (successes, trials) in _successes_and_trials(table, predicted, favourable).items()
+    }
+
+
+def _noise(table: GroupTable, threshold: float, favourable: str | None, *, groups: int = 1) -> dict[str, Noise]:
+    """Return the noise on each metric's counts, in the sum of so many groups.
+
+    Noise is independent from cell to cell, so that variances add up as counts do.
+    """
+    ones = replace(table, counts=np.ones_like(table.counts))
+    summed = _successes_and_trials(table, _predicted_counts(ones, threshold), favourable)
+    each = groups * table.variance
+    return {
+        metric: Noise(successes=each * float(k[0]), others=each * float(n[0] - k[0]))
+        for metric, (k, n) in summed.items()
     }
 
 

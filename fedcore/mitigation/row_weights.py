@@ -93,7 +93,7 @@ def reweighed(table: GroupTable, *, strength: float = 1.0) -> RowWeights:
     Args:
         strength: Exponent of the factors; 0 leaves the rows as they are.
     """
-    counts = table.counts.sum(axis=2).astype(np.float64)
+    counts = np.maximum(table.counts.sum(axis=2), 0).astype(np.float64)  # noise may have made them negative
     unknown = table.groups.index(UNKNOWN)
     counts[unknown] = 0.0
     expected = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / max(1.0, counts.sum())
@@ -103,7 +103,7 @@ def reweighed(table: GroupTable, *, strength: float = 1.0) -> RowWeights:
 
 def weighed_by_group(table: GroupTable, shares: dict[str, float]) -> RowWeights:
     """Factors by which each group has its given share of the loss: ``share / P(group)``, the same for all labels."""
-    sizes = table.counts.sum(axis=(1, 2)).astype(np.float64)
+    sizes = np.maximum(table.counts.sum(axis=(1, 2)), 0).astype(np.float64)  # noise may have made them negative
     known = sum(size for group, size in zip(table.groups, sizes, strict=True) if group in shares)
     factors = [
         shares[group] * known / size if group in shares and size > 0 else 1.0

@@ -76,6 +76,8 @@ def _federation_contradictions(federation: FederationSection) -> Iterator[str]:
 
 
 def _privacy_contradictions(privacy: PrivacySection) -> Iterator[str]:
+    if privacy.evaluation_noise_multiplier is not None and privacy.unit != "record":
+        yield "privacy.evaluation-noise-multiplier: it protects records, and privacy.unit is not record"
     if privacy.unit == "none":
         return
     if (privacy.epsilon is None) == (privacy.noise_multiplier is None):

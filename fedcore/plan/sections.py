@@ -162,6 +162,14 @@ class PrivacySection(Section):
         description="public constant that a noisy sum is divided by; a simulation takes the sampling rate times "
         "the mean number of training rows when the size is public",
     )
+    evaluation_noise_multiplier: Positive | None = Field(
+        None,
+        description="unit `record`: noise on what a client tells of its held-out rows, in units of what one of them "
+        "moves; evaluation is exact, and charged to nothing, when absent",
+    )
+    evaluation_loss_bound: Positive = Field(
+        5.0, description="to which a held-out row's loss is cut before losses are summed under such noise"
+    )
     trials: Count | None = Field(
         None,
         description="declared number of runs on the same records from which this one is chosen, itself included; the "

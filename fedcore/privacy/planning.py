@@ -18,6 +18,7 @@ from fedcore.wording import counted
 
 _LARGEST_COUNT = 10**12
 _MORE = 4
+_NEAR = 0.1  # of 1 / the number of those protected, as in the linter's rule delta-near-size
 _DOUBTFUL, USELESS = 0.15, 1.0  # measured on digits under unit client: 0.46 costs points of accuracy, 4.6 all of it
 
 
@@ -88,6 +89,22 @@ class Prospect:
         return "doubtful" if self.noise_over_the_run > _DOUBTFUL else "useful"
 
     @property
+    def publishing(self) -> str:
+        """What is wrong with δ, in a sentence: a mechanism that publishes a record with probability δ keeps it too.
+
+        Empty where δ is at most a tenth of 1 / the number of those protected, as the privacy linter asks.
+        """
+        number, what = (self.examples, "record") if self.unit == "record" else (self.clients, "client")
+        if self.delta * number <= _NEAR:
+            return ""
+        near = "at least" if self.delta * number >= 1.0 else "near"
+        small = 10.0 ** math.floor(math.log10(_NEAR / number))
+        return (
+            f"δ = {self.delta:g} is {near} 1 / {counted(number, what)}: a mechanism that publishes each with "
+            f"probability δ keeps it too; give --delta {small:g} or less"
+        )
+
+    @property
     def why(self) -> str:
         """The verdict's reason, in a sentence."""
         if self.noise_in_a_step > 1.0:
@@ -132,9 +149,11 @@ def _problems(prospect: Prospect) -> Iterator[str]:
         value = getattr(prospect, name)
         if not 1 <= value <= _LARGEST_COUNT:
             yield f"--{name.replace('_', '-')}: expected 1 to {_LARGEST_COUNT:g}, found {value}"
+    if prospect.rounds * prospect.steps_per_round > _LARGEST_COUNT:
+        yield f"--rounds × --steps-per-round: expected at most {_LARGEST_COUNT:g}"
     yield from mechanism_problems(
         sampling_rate=prospect.sampling_rate,
-        steps=prospect.rounds * prospect.steps_per_round,
+        steps=1,
         delta=prospect.delta,
         epsilon=prospect.epsilon,
     )
@@ -158,4 +177,4 @@ def mechanism_problems(
     if epsilon is not None and not 0.0 < epsilon < math.inf:
         yield f"--target-epsilon: expected a number above 0, found {epsilon:g}"
     if noise_multiplier is not None and not 0.0 <= noise_multiplier < math.inf:
-        yield f"--noise-multiplier: expected 0 or more, found {noise_multiplier:g}"
+        yield f"--noise-multiplier: expected a number of 0 or more, found {noise_multiplier:g}"

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from fedcore.privacy.evaluation_statement import UNNOISED_EVALUATION
 from fedcore.privacy.person import person_epsilon
 from fedcore.privacy.plan import PrivacyEvent, PrivacyPlan, Relation, Unit
 from fedcore.privacy.statement_strength import finite
@@ -20,7 +21,7 @@ _RELATIONS = {
     "the number of records of each client is public",
 }
 _UNPROTECTED = (
-    "evaluation metrics and group counts over the held-out rows, which are never trained on, are released as they are",
+    UNNOISED_EVALUATION,
     "the time that a round takes, and the size of messages and logs",
     "which clients take part",
 )

@@ -13,6 +13,13 @@ from typing import Any
 from fedcore.privacy.accounting import accountant_description, epsilon_of
 from fedcore.privacy.central import CentralPrivacy
 from fedcore.privacy.central_statement import central_claim, central_delta, central_mechanism, central_reach
+from fedcore.privacy.evaluation import EvaluationPrivacy
+from fedcore.privacy.evaluation_statement import (
+    NOISED_EVALUATION,
+    UNNOISED_EVALUATION,
+    evaluation_deviations,
+    evaluation_statement,
+)
 from fedcore.privacy.plan import NoiseKind, PrivacyEvent, PrivacyPlan
 from fedcore.privacy.record_statement import record_claim, record_delta, record_mechanism, record_reach
 from fedcore.privacy.statement_fields import STATEMENT_VERSION
@@ -47,6 +54,8 @@ def privacy_statement(
     contact: str | None = None,
     split_is_told: bool = False,
     ledgers: Mapping[str, Mapping[str, Any]] | None = None,
+    evaluation: EvaluationPrivacy | None = None,
+    evaluated: int = 0,
 ) -> dict[str, Any]:
     """Write the statement of a released model.
 
@@ -62,6 +71,8 @@ def privacy_statement(
         warnings: What the linter said of plan and model without refusing them.
         contact: Whom to ask.
         split_is_told: Whether the run tells how the rows lie with the clients, as simulations do.
+        evaluation: The promise to held-out records; ``None`` where evaluation is exact.
+        evaluated: How often clients were asked to evaluate.
         ledgers: Entry number and digest of the last charge that each client told of (`LedgerReceipt`).
 
     Returns:
@@ -95,9 +106,14 @@ def privacy_statement(
         "public_data": "none",
         "rng": _rng(plan),
         "verification": {"before_training": verification, "linter_warnings": list(warnings), "audit": "none"},
+        "evaluation": evaluation_statement(evaluation, evaluated),
         "known_deviations": noted,
         "contact": contact,
     }
+    if evaluation is not None:
+        statement["unprotected_outputs"].remove(UNNOISED_EVALUATION)
+        statement["protected_outputs"].append(NOISED_EVALUATION)
+        noted.extend(evaluation_deviations(evaluation, evaluated, epsilon))
     if split_is_told:
         statement["unprotected_outputs"].append(_SPLIT)
     return statement | {"plain_language": in_a_paragraph(statement)}

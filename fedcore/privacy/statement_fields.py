@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from fedcore.errors import PrivacyError
@@ -18,6 +19,7 @@ from fedcore.errors import PrivacyError
 STATEMENT_VERSION = 2
 
 _TEXT, _WHOLE, _NUMBER, _GROUP, _LIST = (str,), (int,), (int, float), (dict,), (list,)
+_WORDED = ("protected_outputs", "protected_from", "unprotected_outputs", "known_deviations")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +30,15 @@ class StatementField:
         kinds: What its value may be in JSON.
         required: Without it no model is released.
         may_be_empty: Whether none is an answer, as with deviations.
+        keys: What a group must hold, for `statement_words` says it.
+        among: What a text, or a group's name, may be; anything where it is empty.
     """
 
     kinds: tuple[type, ...]
     required: bool = True
     may_be_empty: bool = False
+    keys: Mapping[str, tuple[type, ...]] = field(default_factory=dict)
+    among: tuple[str, ...] = ()
 
 
 def _optional(kinds: tuple[type, ...]) -> StatementField:
@@ -43,16 +49,20 @@ def _required(kinds: tuple[type, ...]) -> StatementField:
     return StatementField(kinds=kinds)
 
 
+def _group(*among: str, required: bool = True, **keys: tuple[type, ...]) -> StatementField:
+    return StatementField(kinds=_GROUP, required=required, may_be_empty=not required, keys=keys, among=among)
+
+
 FIELDS: Mapping[str, StatementField] = {
     "statement_version": _required(_WHOLE),
     "model_sha256": _required(_TEXT),
     "generated_by": _required(_GROUP),
     "run": _optional(_GROUP),
     "valid": _required((bool,)),
-    "unit": _required(_GROUP),
-    "max_contribution": _required(_GROUP),
-    "person": _optional(_GROUP),
-    "neighbouring_relation": _required(_GROUP),
+    "unit": _group("record", "client", name=_TEXT, definition=_TEXT),
+    "max_contribution": _group(words=_TEXT),
+    "person": _group(required=False, max_records=(int, NoneType), epsilon=(int, float, NoneType)),
+    "neighbouring_relation": _group(name=_TEXT, definition=_TEXT),
     "public_quantities": _optional(_LIST),
     "protected_outputs": _required(_LIST),
     "protected_from": _required(_LIST),
@@ -75,16 +85,17 @@ FIELDS: Mapping[str, StatementField] = {
     "profile": _optional(_GROUP),
     "mu_gdp": _optional(_NUMBER),
     "zcdp_rho": _optional(_NUMBER),
-    "attack_bounds": _optional(_GROUP),
-    "strength_tier": _required(_TEXT),
+    "attack_bounds": _group(tpr_at_fpr_1_percent=_NUMBER, tpr_at_fpr_0_1_percent=_NUMBER),
+    "strength_tier": StatementField(kinds=_TEXT, among=("strong", "reasonable", "weak", "none")),
     "accountant": _required(_GROUP),
-    "composition_scope": _required(_GROUP),
-    "hyperparameter_tuning": _required(_GROUP),
+    "composition_scope": _group(covers=_TEXT),
+    "hyperparameter_tuning": _group(words=_TEXT),
     "preprocessing": _required(_TEXT),
     "public_data": _optional(_TEXT),
     "rng": _required(_GROUP),
     "numerics": _optional(_TEXT),
     "verification": _optional(_GROUP),
+    "evaluation": _required(_GROUP),
     "known_deviations": StatementField(kinds=_LIST, may_be_empty=True),
     "contact": _optional(_TEXT),
     "plain_language": _required(_TEXT),
@@ -92,7 +103,7 @@ FIELDS: Mapping[str, StatementField] = {
 
 
 def check_statement(statement: Mapping[str, Any]) -> None:
-    """Refuse a statement that leaves out, or leaves empty, what a release needs.
+    """Refuse a statement that leaves out, or leaves empty, what a release needs, or states what cannot be.
 
     Raises:
         PrivacyError: Names every field at fault.
@@ -120,23 +131,49 @@ def read_statement(path: Path) -> dict[str, Any]:
     version = found["statement_version"]
     if version != STATEMENT_VERSION:
         raise PrivacyError(f"{path} has version {version!r} of the statement; expected {STATEMENT_VERSION}")
-    check_statement(found)
+    if problems := list(_problems(found)):
+        raise PrivacyError(
+            f"{path} is no whole privacy statement, so it is not to be relied on:\n" + "\n".join(problems)
+        )
     return found
 
 
 def _problems(statement: Mapping[str, Any]) -> Iterator[str]:
     void = statement.get("valid") is False
-    for name, field in FIELDS.items():
+    for name, known in FIELDS.items():
         value = statement.get(name)
         if name == "epsilon" and value is None and void and name in statement:
             continue  # infinite, and said so
-        if value is None or (value in ("", [], {}) and not field.may_be_empty):
-            if field.required:
+        if value is None or (value in ("", [], {}) and not known.may_be_empty):
+            if known.required:
                 yield f"  {name}: missing" if value is None else f"  {name}: empty"
-        elif not _is_of(value, field.kinds):
-            yield f"  {name}: expected {' or '.join(kind.__name__ for kind in field.kinds)}, found {value!r}"
+        elif not _is_of(value, known.kinds):
+            yield f"  {name}: expected {_named(known.kinds)}, found {value!r}"
+        else:
+            yield from _inner_problems(name, known, value)
     for name in sorted(set(statement) - set(FIELDS)):
         yield f"  {name}: unknown"
+
+
+def _inner_problems(name: str, known: StatementField, value: Any) -> Iterator[str]:
+    for key, kinds in known.keys.items() if value else ():
+        if value.get(key, "") == "":
+            yield f"  {name}.{key}: missing"
+        elif not _is_of(value[key], kinds):
+            yield f"  {name}.{key}: expected {_named(kinds)}, found {value[key]!r}"
+    told = value.get("name") if isinstance(value, dict) else value
+    if known.among and told not in known.among:
+        yield f"  {name}: expected one of {', '.join(known.among)}, found {told!r}"
+    if name in _WORDED and not all(isinstance(line, str) for line in value):
+        yield f"  {name}: expected texts, found {value!r}"
+    if name == "epsilon" and value < 0:
+        yield f"  epsilon: expected 0 or more, found {value!r}"
+    if name == "delta" and not 0 < value < 1:
+        yield f"  delta: expected more than 0 and less than 1, found {value!r}"
+
+
+def _named(kinds: tuple[type, ...]) -> str:
+    return " or ".join("null" if kind is NoneType else kind.__name__ for kind in kinds)
 
 
 def _is_of(value: Any, kinds: tuple[type, ...]) -> bool:

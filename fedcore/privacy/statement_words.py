@@ -30,7 +30,7 @@ def in_a_paragraph(statement: Mapping[str, Any]) -> str:
     if not statement["valid"]:
         return _VOID
     unit, attack = statement["unit"], statement["attack_bounds"]
-    person = statement["person"]
+    person = statement.get("person") or {"max_records": None}
     several = (
         f"A person with up to {counted(person['max_records'], 'record')} at one client has "
         f"ε = {_shown(person['epsilon'])}."
@@ -43,9 +43,21 @@ def in_a_paragraph(statement: Mapping[str, Any]) -> str:
         f"-differential privacy, {statement['neighbouring_relation']['name']}, over "
         f"{counted(statement['rounds'], 'round')} of this run. An attacker allowed 1 % false alarms detects a "
         f"participant in at most {_percent(attack['tpr_at_fpr_1_percent'])} of cases. It holds against "
-        f"{_listed(statement['protected_from'])}, as long as {_HONEST[unit['name']]}. It does not cover "
-        f"the evaluation results on held-out rows, other runs on the same records, or trials of other settings. "
+        f"{_listed(statement['protected_from'])}, as long as {_HONEST[unit['name']]}. {_of_evaluation(statement)} "
         f"{several}"
+    )
+
+
+def _of_evaluation(statement: Mapping[str, Any]) -> str:
+    spent = statement.get("evaluation", {}).get("epsilon")
+    if spent is None:
+        return (
+            "It does not cover the evaluation results on held-out rows, other runs on the same records, or trials of "
+            "other settings."
+        )
+    return (
+        f"Held-out records, which are never trained on, have ε = {_shown(spent)} for the evaluation results. It does "
+        "not cover other runs on the same records, or trials of other settings."
     )
 
 
@@ -59,7 +71,7 @@ def _sections(statement: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "There is no guarantee", _bullets(statement["known_deviations"])
         return
     unit, relation = statement["unit"]["name"], statement["neighbouring_relation"]["definition"]
-    yield "What is promised", statement["plain_language"]
+    yield "What is promised", in_a_paragraph(statement)  # from the figures, so that words cannot contradict them
     yield (
         "How strong it is",
         f"ε = {_shown(statement['epsilon'])} at δ = {statement['delta']:g}; "

@@ -20,8 +20,8 @@ class Detail:
     Attributes:
         evaluation: The evaluation, with the gaps of ``measures`` in its audits.
         measures: All that is no rate, by attribute.
-        sites: Each attribute's gaps split over clients.
-        clients: How evenly clients are served; None without an audited attribute.
+        sites: Each attribute's gaps split over clients; empty where counts are noisy, for the parts would not sum up.
+        clients: How evenly clients are served; None without an audited attribute, and where counts are noisy.
     """
 
     evaluation: Evaluation
@@ -34,11 +34,12 @@ def detailed(evaluation: Evaluation) -> Detail:
     """Measure the rest; a second's work, and so for the released model only."""
     measures = {name: measures_of_table(audit, evaluation.tables[name]) for name, audit in evaluation.audits.items()}
     audits = {name: measures[name].added(audit) for name, audit in evaluation.audits.items()}
+    exact = all(table.variance == 0 for table in evaluation.tables.values())
     return Detail(
         evaluation=replace(evaluation, audits=audits),
         measures=measures,
-        sites={name: _splits(audit, evaluation) for name, audit in evaluation.audits.items()},
-        clients=_clients(evaluation),
+        sites={name: _splits(audit, evaluation) for name, audit in evaluation.audits.items()} if exact else {},
+        clients=_clients(evaluation) if exact else None,
     )
 
 

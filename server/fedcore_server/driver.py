@@ -15,6 +15,7 @@ from fedcore.errors import RoundFailedError
 from fedcore.messages import EvaluateRequest
 from fedcore.mitigation.steering import Steering
 from fedcore.plan import RunPlan
+from fedcore.privacy.evaluation import evaluation_privacy
 from fedcore.task import Task
 from fedcore.transforms import UpdateTransform
 from fedcore_server.audit_points import AuditPoints
@@ -146,7 +147,7 @@ class Run:
             record = self._close(state, report, started, points)
             record, said = replace(record, decisions=(*said, *record.decisions)), ()
             if record.evaluation:
-                state = replace(state, steering=steered(self.plan, state.steering, record.evaluation))
+                state = self._after(record.evaluation, state)
             _log_round(record)
             evaluation = record.evaluation or evaluation
             on_round(record, state)
@@ -160,6 +161,7 @@ class Run:
                 )
         if evaluation is None:
             evaluation = self._evaluate(state, points)
+            state = self._after(evaluation, state)
         detail = detailed(evaluation)
         bias = points.report(detail, state, declared)
         return Outcome(
@@ -175,7 +177,12 @@ class Run:
             return state, ()
         evaluation = self._evaluate(state, points)
         said = points.data_counted(evaluation, state)
-        return replace(state, steering=steered(self.plan, None, evaluation)), said
+        return self._after(evaluation, state), said
+
+    def _after(self, evaluation: Evaluation, state: ServerState) -> ServerState:
+        """The state once it was evaluated: counted, and the next rounds steered."""
+        steering = steered(self.plan, state.steering, evaluation)
+        return replace(state, evaluated=state.evaluated + 1, steering=steering)
 
     def _train(self, state: ServerState) -> tuple[ServerState, RoundReport]:
         request = plan_round(state, self.plan, self.federation.available())
@@ -198,7 +205,12 @@ class Run:
         request = EvaluateRequest(round=state.round, cohort=cohort, parameters=state.released)
         reports = self.federation.evaluate(request)
         return close_evaluation(
-            request, reports, points.tables, points.settings, measured=getattr(self.task, "metrics", None)
+            request,
+            reports,
+            points.tables,
+            points.settings,
+            measured=getattr(self.task, "metrics", None),
+            privacy=evaluation_privacy(self.task, self.plan),
         )
 
     def _due(self, state: ServerState) -> bool:

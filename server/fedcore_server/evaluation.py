@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from fedcore.audit.fairness import AttributeAudit, audit_tables
 from fedcore.audit.groups import GroupTable
@@ -12,6 +13,7 @@ from fedcore.errors import UpdateRejectedError
 from fedcore.messages import ClientReport, EvaluateRequest
 from fedcore.metrics import Metrics
 from fedcore.plan import AuditSection
+from fedcore.privacy.evaluation import ACCURACY, EvaluationPrivacy
 from fedcore_server.gate import check_report
 from fedcore_server.state import Rejection
 
@@ -46,29 +48,32 @@ def close_evaluation(
     settings: AuditSettings,
     *,
     measured: Collection[str] | None = None,
+    privacy: EvaluationPrivacy | None = None,
 ) -> Evaluation:
     """Sum the reports, one at a time; a malformed one costs that client's rows only.
 
     Args:
         empty: A table of zeros for each audited attribute.
         measured: Names of the metrics that the task gives; ``None`` where it does not say.
+        privacy: Noise that every report must have.
     """
     metrics, tables = Metrics(), dict(empty)
     clients: dict[str, Mapping[str, float]] = {}
     client_tables: dict[str, Mapping[str, GroupTable]] = {}
     rejected: list[Rejection] = []
+    check = partial(check_report, request=request, expected=dict(empty), measured=measured, privacy=privacy)
     for reply in reports:
-        report = _checked(reply, request, empty, clients, measured)
+        report = _checked(reply, clients, check)
         if isinstance(report, Rejection):
             rejected.append(report)
             continue
         metrics += report.metrics
         tables = {name: table + report.tables[name] for name, table in tables.items()}
         client_tables[report.client] = report.tables
-        clients[report.client] = {**report.metrics.means(), "n": report.metrics.counts.get("loss", 0.0)}
+        clients[report.client] = {**_means(report.metrics, privacy), "n": report.metrics.counts.get("loss", 0.0)}
     return Evaluation(
         round=request.round,
-        metrics=metrics.means(),
+        metrics=_means(metrics, privacy),
         clients=clients,
         tables=tables,
         client_tables=client_tables,
@@ -102,17 +107,23 @@ def audit_settings(audit: AuditSection) -> AuditSettings:
 
 def _checked(
     reply: ClientReport | Rejection,
-    request: EvaluateRequest,
-    empty: Mapping[str, GroupTable],
     counted: Mapping[str, Mapping[str, float]],
-    measured: Collection[str] | None,
+    check: Callable[[ClientReport], None],
 ) -> ClientReport | Rejection:
     if isinstance(reply, Rejection):
         return reply
     if reply.client in counted:
         return Rejection(client=reply.client, code="DUPLICATE", reason="this client's report was counted already")
     try:
-        check_report(reply, request, dict(empty), measured=measured)
+        check(reply)
     except UpdateRejectedError as error:
         return Rejection(client=error.client, code=error.code, reason=str(error))
     return reply
+
+
+def _means(metrics: Metrics, privacy: EvaluationPrivacy | None) -> dict[str, float]:
+    """Means over rows; noise may have carried a share beyond its range."""
+    means = metrics.means()
+    if privacy is not None and ACCURACY in means:
+        means[ACCURACY] = min(1.0, max(0.0, means[ACCURACY]))
+    return means

@@ -7,12 +7,15 @@ import re
 from collections.abc import Collection
 from dataclasses import replace
 
+import numpy as np
+
 from fedcore.audit.groups import GroupTable
 from fedcore.errors import UpdateRejectedError
 from fedcore.large_vectors import is_finite
 from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
 from fedcore.metrics import Metrics
 from fedcore.plan import RunPlan
+from fedcore.privacy.evaluation import ACCURACY, LOSS, EvaluationPrivacy
 from fedcore.privacy.plan import PrivacyPlan
 
 _LARGEST_COUNT = 1e12
@@ -47,6 +50,7 @@ def check_update(update: ClientUpdate, request: TrainRequest, plan: RunPlan) -> 
     if privacy and update.metrics.sums:
         raise UpdateRejectedError(update.client, "PRIVACY", "a private update must tell no training metric")
     _check_metrics(update.client, update.metrics, _TRAINING_METRICS)
+    _check_accuracies(update.client, update.metrics)
 
 
 def capped(update: ClientUpdate, plan: RunPlan) -> ClientUpdate:
@@ -66,6 +70,7 @@ def check_report(
     expected: dict[str, GroupTable],
     *,
     measured: Collection[str] | None = None,
+    privacy: EvaluationPrivacy | None = None,
 ) -> None:
     """Refuse a report that must not be counted.
 
@@ -75,12 +80,15 @@ def check_report(
     Args:
         expected: An empty table for each audited attribute, with the plan's vocabulary.
         measured: Names of the metrics that the task gives; ``None`` where it does not say.
+        privacy: Noise that the report must have, where the plan asks for it.
 
     Raises:
         UpdateRejectedError: With the code ``NOT_EXPECTED``, ``METRICS`` or ``TABLE``.
     """
     _check_expected(report.client, report.round, request)
-    _check_metrics(report.client, report.metrics, measured)
+    _check_metrics(report.client, report.metrics, measured if privacy is None else (LOSS, ACCURACY))
+    if privacy is None:
+        _check_accuracies(report.client, report.metrics)
     if set(report.tables) != set(expected):
         raise UpdateRejectedError(report.client, "TABLE", "the report's group tables are not those of the plan")
     for name, empty in expected.items():
@@ -94,9 +102,11 @@ def check_report(
         )
         if not same:
             raise UpdateRejectedError(report.client, "TABLE", f"the group table of {name!r} has another vocabulary")
-        if int(table.counts.max()) > _LARGEST_COUNT:
+        if table.variance != (privacy.cell_variance if privacy else 0.0):
+            raise UpdateRejectedError(report.client, "TABLE", f"the group table of {name!r} has other noise than asked")
+        if int(np.abs(table.counts).max()) > _LARGEST_COUNT:
             raise UpdateRejectedError(report.client, "TABLE", f"the group table of {name!r} has counts beyond belief")
-        if int(table.counts.sum()) != report.metrics.counts.get("loss", 0):
+        if privacy is None and int(table.counts.sum()) != report.metrics.counts.get("loss", 0):
             raise UpdateRejectedError(
                 report.client, "TABLE", f"the group table of {name!r} counts other rows than the metrics do"
             )
@@ -127,7 +137,10 @@ def _check_metrics(client: str, metrics: Metrics, allowed: Collection[str] | Non
         )
     if any(abs(total) > _LARGEST_SUM for total in metrics.sums.values()):
         raise UpdateRejectedError(client, "METRICS", "a metric's sum is too large")
-    if any("accuracy" in name and not 0 <= total <= metrics.counts[name] for name, total in metrics.sums.items()):
-        raise UpdateRejectedError(client, "METRICS", "an accuracy is outside its range")
     if any(not 0 <= count <= _LARGEST_COUNT for count in metrics.counts.values()):
         raise UpdateRejectedError(client, "METRICS", "a metric's count is negative or too large")
+
+
+def _check_accuracies(client: str, metrics: Metrics) -> None:
+    if any("accuracy" in name and not 0 <= total <= metrics.counts[name] for name, total in metrics.sums.items()):
+        raise UpdateRejectedError(client, "METRICS", "an accuracy is outside its range")

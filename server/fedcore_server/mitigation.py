@@ -80,14 +80,14 @@ def _spread(plan: RunPlan, table: GroupTable) -> float | None:
 
 
 def group_risks(table: GroupTable) -> dict[str, float]:
-    """Mean loss of each known group that has rows, from its counts.
+    """Mean loss of each known group that has rows, from its counts; noise on them may have made it negative: 0 then.
 
     With two labels it is the logarithmic loss of the middles of the score bins, else the share of wrong predictions.
     """
     return {
-        group: _risk(table, counts.astype(np.float64))
+        group: max(0.0, _risk(table, counts.astype(np.float64)))
         for group, counts in zip(table.groups, table.counts, strict=True)
-        if group != UNKNOWN and counts.sum()
+        if group != UNKNOWN and counts.sum() > 0
     }
 
 
@@ -103,7 +103,7 @@ def _sizes(table: GroupTable) -> dict[str, float]:
     sizes = {
         group: float(counts.sum())
         for group, counts in zip(table.groups, table.counts, strict=True)
-        if group != UNKNOWN and counts.sum()
+        if group != UNKNOWN and counts.sum() > 0
     }
     total = sum(sizes.values())
     return {group: size / total for group, size in sizes.items()}

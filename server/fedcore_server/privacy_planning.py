@@ -31,6 +31,7 @@ def described(prospect: Prospect, tell: Callable[[], None] = lambda: None) -> di
         "parameters": prospect.parameters,
         "verdict": prospect.verdict,
         "why": prospect.why,
+        "warning": prospect.publishing or None,
         "alternatives": lines[1:],
         "noise_against_epsilon": [
             {"epsilon": epsilon, "noise_over_the_run": noise}
@@ -64,6 +65,8 @@ def show(found: Mapping[str, Any]) -> None:
         bar = "█" * max(1, round(_BAR * point["noise_over_the_run"] / largest))
         console.print(f"  ε = {point['epsilon']:<4g} {bar} {point['noise_over_the_run']:.3g}")
     console.print(f"\n{found['verdict']}: {found['why']}")
+    if found["warning"]:
+        console.print(f"warning: {found['warning']}")
     if found["parameters_assumed"]:
         assumed = counted(found["parameters"], "parameter")
         console.print(f"{assumed} assumed: noise falls on each, so give --parameters as your model has them")

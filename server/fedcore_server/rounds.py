@@ -127,6 +127,7 @@ def close_round(
     new = ServerState(
         round=request.round,
         asked=state.asked + 1,
+        evaluated=state.evaluated,
         parameters=parameters,
         moments=moments,
         average=average,

@@ -21,6 +21,7 @@ class ServerState:
         attempt: Attempts at the next round that have failed.
         asked: How often a cohort was asked to train, failed attempts included: what privacy is charged for,
             since a client that trained has released its update whether or not the round was committed.
+        evaluated: How often clients were asked to evaluate; held-out rows are charged for it where that is private.
         parameters: The current model.
         moments: Buffers of the server optimizer by name, each of the model's shape.
         average: Moving average of the rounds' models, where the plan asks for one.
@@ -32,6 +33,7 @@ class ServerState:
     parameters: Parameters
     attempt: int = 0
     asked: int = 0
+    evaluated: int = 0
     moments: Mapping[str, Tensor] = field(default_factory=dict)
     average: Parameters | None = None
     clip_norm: float | None = None

@@ -9,7 +9,7 @@ from typing import Any
 
 from fedcore.errors import PlanError
 from fedcore.plan import RunPlan, merge, read_toml
-from fedcore_simulations.scenarios import DEFAULT, find_scenario
+from fedcore_simulations.scenarios import DEFAULT, find_scenario, scenarios
 
 
 def plan_from_options(subject: str | None, options: Mapping[str, Any], settings: Sequence[str]) -> RunPlan:
@@ -27,8 +27,11 @@ def plan_from_options(subject: str | None, options: Mapping[str, Any], settings:
     given = {path: value for path, value in options.items() if value is not None}
     for path, value in given.items():
         mapping = merge(mapping, _nested(path.split("."), value))
-    for setting in settings:
-        mapping = merge(mapping, _parsed(setting))
+    parsed = [_parsed(setting) for setting in settings]
+    if {"epsilon", "noise-multiplier"} <= {key for each in parsed for key in each.get("privacy", {})}:
+        raise PlanError("--set: expected one of privacy.epsilon (a target) and privacy.noise-multiplier, found both")
+    for setting in parsed:
+        mapping = merge(mapping, setting)
     plan = RunPlan.from_mapping(mapping)
     if "federation.clients" in given and plan.federation.partition.startswith("by:"):
         raise PlanError(f"--clients: {plan.federation.partition} makes a client of each value; leave --clients out")
@@ -42,6 +45,8 @@ def _base(subject: str | None) -> dict[str, Any]:
         return read_toml(Path(subject))
     if ":" in subject:
         return {"task": {"name": subject}}
+    if subject not in scenarios() and (Path(subject) / "plan.toml").is_file():
+        raise PlanError(f"{subject} is the directory of a run; its plan is {Path(subject) / 'plan.toml'}")
     return read_toml(find_scenario(subject))
 
 

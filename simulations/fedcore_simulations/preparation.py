@@ -81,7 +81,8 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
     findings = lint(Subject(plan=plan, task=task, model=model, transforms=transforms, largest_client=largest))
     refuse(findings)
     tables = empty_tables(task, plan)
-    check_measurable(audit_settings(plan.audit), tables)
+    noisy = plan.privacy.evaluation_noise_multiplier is not None
+    check_measurable(audit_settings(plan.audit), tables, noisy=noisy)
     AuditPoints(plan=plan, hooks=hooks, tables=tables).plan_declared()
     return Preparation(
         task=task,

@@ -20,7 +20,7 @@ from fedcore.errors import PlanError
 from fedcore.plan import RunPlan
 from fedcore_simulations import simulate
 from tests.audit.builders import context_of, limit_of, table_of
-from tests.builders import TinyTask
+from tests.builders import TinyTask, build_private_plan
 
 
 def scored_table(rows: int = 900, bins: int = 64, seed: int = 1) -> tuple[GroupTable, dict[str, Any]]:
@@ -191,3 +191,28 @@ def test_a_run_measures_and_judges() -> None:
     assert content["verdict"] in ("PASS", "INCONCLUSIVE")
     assert content["findings"][0]["metric"] == "auc"
     assert content["gaps"]["sex"]["auc"]["difference"] is not None
+
+
+def test_of_noisy_counts_only_rates_are_told() -> None:
+    plan = build_private_plan(
+        privacy={"evaluation_noise_multiplier": 1.0, "evaluation_loss_bound": 5.0}, audit={"sensitive": ["sex"]}
+    )
+
+    content = simulate(TinyTask(rows=2000), plan, out=None).results.bias.to_json()  # type: ignore[union-attr]
+
+    rates = content["groups"]["sex"]["male"]
+    assert rates["selection_rate"]["value"] is not None
+    assert "impact_ratio" in rates
+    assert "auc" not in rates
+    assert (content["sites"], content["clients"]) == ({}, None)
+    assert (content["calibration"], content["unknown_bounds"]) == ({"sex": {}}, {"sex": {}})
+
+
+def test_limits_on_what_is_not_measured_of_noisy_counts_are_refused() -> None:
+    plan = build_private_plan(
+        privacy={"evaluation_noise_multiplier": 1.0, "evaluation_loss_bound": 5.0},
+        audit={"sensitive": ["sex"], "limits": [{"metric": "auc", "at-most": 0.2}]},
+    )
+
+    with pytest.raises(PlanError, match="auc is not measured of noisy counts"):
+        simulate(TinyTask(), plan)

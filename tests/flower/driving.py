@@ -32,6 +32,16 @@ PLANS: dict[str, dict[str, dict[str, Any]]] = {
     "record-level privacy with test noise": {
         "privacy": {"unit": "record", "noise_multiplier": 0.5, "noise": "test", "steps_per_round": 3}
     },
+    "noise on evaluations, by which rows are weighed": {
+        "privacy": {
+            "unit": "record",
+            "noise_multiplier": 0.5,
+            "noise": "test",
+            "evaluation_noise_multiplier": 0.5,
+        },
+        "mitigation": {"method": "reweighing"},
+    },
+    "clients weighed by their losses": {"mitigation": {"method": "agnostic"}},
 }
 
 

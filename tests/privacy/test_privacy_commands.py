@@ -166,6 +166,23 @@ def test_bad_numbers_and_names_of_a_plan_are_refused(monkeypatch, capsys, tmp_pa
     assert code == 2
     assert "--examples" in err
     assert "--rounds" in err
+    assert "--steps:" not in err  # an option that this command does not have
+
+
+@pytest.mark.parametrize(
+    ("unit", "delta", "told"),
+    [
+        ("record", 0.1, "δ = 0.1 is at least 1 / 100 records"),
+        ("record", 2e-3, "δ = 0.002 is near 1 / 100 records"),
+        ("record", 1e-3, ""),
+        ("client", 0.1, "δ = 0.1 is at least 1 / 10 clients"),
+        ("client", 1e-3, ""),
+    ],
+)
+def test_a_plan_says_where_delta_promises_little(monkeypatch, capsys, unit, delta, told):
+    words = ("--examples", 100, "--clients", 10, "--rounds", 5, "--target-epsilon", 2, "--sample-rate", 1)
+    out = run(monkeypatch, capsys, "plan", *words, "--unit", unit, "--delta", delta)[1]
+    assert (f"warning: {told}" in out) if told else ("warning" not in out)
 
 
 @pytest.mark.parametrize(("name", "told"), [("noise.png", ".svg"), ("absent/noise.svg", "is no folder")])
@@ -233,6 +250,7 @@ def test_a_statement_of_test_noise_is_explained_as_none(monkeypatch, capsys, tmp
         ('{"epsilon": 1}', "no privacy statement"),
         ('{"statement_version": 99}', "version 99"),
         ('{"statement_version": 2}', "epsilon: missing"),
+        ('{"statement_version": 2}', "privacy.json is no whole privacy statement"),
         ("[" * 100_000, "is not JSON"),
     ],
 )

@@ -13,6 +13,7 @@ from fedcore.privacy.person import person_epsilon
 from fedcore.privacy.plan import NoiseKind, PrivacyPlan, Relation
 from fedcore.privacy.statement import privacy_statement
 from fedcore.privacy.statement_fields import FIELDS, check_statement
+from fedcore.privacy.statement_words import explained
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_plan, build_privacy, build_private_plan
 
@@ -74,6 +75,32 @@ def test_a_field_that_nobody_knows_and_an_epsilon_that_is_not_one_are_refused():
         check_statement(whole() | {"epsilon": math.inf})
     with pytest.raises(PrivacyError, match="epsilon: missing"):
         check_statement(whole() | {"epsilon": None})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("epsilon", -3.0, "epsilon: expected 0 or more"),
+        ("delta", 5.0, "delta: expected more than 0 and less than 1"),
+        ("delta", 0, "delta: expected more than 0 and less than 1"),
+        ("strength_tier", "fine", "strength_tier: expected one of strong"),
+        ("unit", {"name": "house", "definition": "one"}, "unit: expected one of record, client"),
+        ("unit", {"name": "record"}, "unit.definition: missing"),
+        ("unit", {"name": "record", "definition": ""}, "unit.definition: missing"),
+        ("attack_bounds", {"advantage": 0.5}, "attack_bounds.tpr_at_fpr_1_percent: missing"),
+        ("attack_bounds", {"tpr_at_fpr_1_percent": "x", "tpr_at_fpr_0_1_percent": 0.1}, "expected int or float"),
+        ("person", {"max_records": "two", "epsilon": 1.0}, "person.max_records: expected int or null"),
+        ("protected_from", [1], "protected_from: expected texts"),
+    ],
+)
+def test_what_cannot_be_and_what_the_words_would_miss_are_refused(name, value, message):
+    with pytest.raises(PrivacyError, match=re.escape(message)):
+        check_statement(whole() | {name: value})
+
+
+def test_the_words_follow_the_figures_and_not_what_was_written_beside_them():
+    assert "Formally (0.1, " not in explained(whole())
+    assert "Formally (0.1, " in explained(whole() | {"epsilon": 0.1})
 
 
 def test_a_run_whose_statement_lacks_something_leaves_no_model(tmp_path):

@@ -38,14 +38,27 @@ class Balance:
     reserved: Cost
 
     @property
+    def overdrawn(self) -> bool:
+        """Whether more was spent or set aside than the budget has, of units or of shares of δ."""
+        return (
+            self.spent.units + self.reserved.units > self.cap.units
+            or self.spent.slots + self.reserved.slots > self.cap.slots
+        )
+
+    @property
     def left(self) -> int:
-        """Nano-units that can be reserved."""
+        """Nano-units that can be reserved, as far as they go; see `usable`."""
         return max(0, self.cap.units - self.spent.units - self.reserved.units)
 
     @property
     def left_slots(self) -> int:
         """Shares of δ that can be reserved."""
         return max(0, self.cap.slots - self.spent.slots - self.reserved.slots)
+
+    @property
+    def usable(self) -> int:
+        """Nano-units that a run can still have: none where every share of δ is given away."""
+        return 0 if self.cap.slots and not self.left_slots else self.left
 
     def share(self, units: int) -> float:
         """Of the whole budget; infinite where that is nothing."""

@@ -44,8 +44,8 @@ def spend(  # noqa: PLR0917 - typer reads the options from the signature
         print(f"charged to {data_set} as unbounded: what was told about it has no bound any more")
         return
     terms, balance = account.budgets()[data_set].terms, account.balance(data_set)
-    print(f"charged {cost.units / NANO:.6g} of {terms.unit} to {data_set}; left {balance.left / NANO:.6g}")
-    if balance.spent.units + balance.reserved.units > balance.cap.units:
+    print(f"charged {cost.units / NANO:.6g} of {terms.unit} to {data_set}; left {balance.usable / NANO:.6g}")
+    if balance.overdrawn:
         print("that is more than was left: nothing more can be trained on it with this budget")
 
 
@@ -61,9 +61,13 @@ def _mechanism(
     if unbounded:
         return None
     if noise is not None:
-        if not (0.0 < noise < 1e9 and 0.0 < rate <= 1.0):
-            raise PlanError("expected a noise multiplier above 0 and a sampling rate in (0, 1]")
+        if not 0.0 < noise < 1e9:
+            raise PlanError(
+                f"--noise-multiplier: expected more than 0 and less than 1e9, found {noise:g}; without: --unbounded"
+            )
+        if not 0.0 < rate <= 1.0:
+            raise PlanError(f"--sampling-rate: expected more than 0 and at most 1, found {rate:g}")
         return PrivacyEvent(sampling_rate=rate, noise_multiplier=noise, steps=steps)
     if epsilon is None or not (0.0 <= epsilon < 1e5 and 0.0 <= delta < 1.0):
-        raise PlanError("expected an epsilon of 0 or more, and a delta in [0, 1)")
+        raise PlanError(f"expected 0 ≤ --epsilon < 1e5 and 0 ≤ --delta < 1, found {epsilon:g} and {delta:g}")
     return Grant(epsilon=epsilon, delta=delta)

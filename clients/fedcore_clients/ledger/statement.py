@@ -50,8 +50,8 @@ class Statement:
             "cap": balance.cap.units / NANO,
             "spent": balance.spent.units / NANO,
             "reserved": balance.reserved.units / NANO,
-            "left": balance.left / NANO,
-            "left_share": balance.share(balance.left),
+            "left": balance.usable / NANO,
+            "left_share": balance.share(balance.usable),
         }
 
 

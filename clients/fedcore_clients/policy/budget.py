@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fedcore.errors import PrivacyError, RefusedError
 from fedcore.privacy.accounting import composed_epsilon, rounded_up
+from fedcore.privacy.evaluation import EvaluationPrivacy
 from fedcore.privacy.plan import PrivacyEvent, PrivacyPlan, Relation
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.ledger.account import Ledger
@@ -21,7 +22,7 @@ from fedcore_clients.ledger.spends_file import OldCharge, take_over
 from fedcore_clients.ledger.terms import Mode, Terms, agree
 from fedcore_clients.ledger.verification import check
 from fedcore_clients.policy.approvals import Clock
-from fedcore_clients.policy.privacy_gate import promised
+from fedcore_clients.policy.privacy_gate import held_out_promise, promised
 from fedcore_clients.policy.request_facts import RequestFacts, shown
 from fedcore_clients.policy.sections import BudgetSection, PrivacySection
 
@@ -68,6 +69,8 @@ class Account:
         Raises:
             RefusedError: With the code ``PRIVACY``; the plan leaves a number of its promise open.
         """
+        if request.kind == "evaluate":
+            return self._asked_to_evaluate(request)
         privacy = promised(request.plan)
         return Asked(
             data_set=request.data_set,
@@ -80,8 +83,25 @@ class Account:
             event=None if privacy is None else privacy.event(1),
         )
 
+    def _asked_to_evaluate(self, request: RequestFacts) -> Asked:
+        """Evaluations are a run of their own in the ledger: another mechanism, on other records of the data set."""
+        evaluation, federation = held_out_promise(request.plan), request.plan.federation
+        before_training = request.plan.mitigation.method != "none"
+        return Asked(
+            data_set=request.data_set,
+            run=f"{request.run}/evaluation@{self._coordinator}",
+            incarnation=request.incarnation,
+            round=-(-request.round // federation.evaluate_every) + before_training,
+            attempt=request.round,
+            rounds=evaluation.evaluations if evaluation else 1,
+            plan=_hash_of(evaluation),
+            event=None if evaluation is None else evaluation.event(1),
+        )
+
     def charge(self, request: RequestFacts) -> None:
-        """Reserve for the run what it needs, and charge a request to train; only then may data be opened.
+        """Reserve for the run what it needs, and charge a request; only then may data be opened.
+
+        An evaluation without noise is charged to nothing, for there is no bound to what it tells.
 
         Guarantee:
             Where it returns, the budget of the data set holds as `Ledger` and `Terms` say, and, where the policy
@@ -93,6 +113,8 @@ class Account:
             StorageError: The account cannot be read or written; nothing may be opened.
         """
         asked, privacy = self.asked(request), promised(request.plan)
+        if request.kind == "evaluate" and asked.event is None:
+            return
         try:
             self._check_relation(asked.data_set, privacy)
         except PrivacyError as error:  # the policy's own budget buys nothing
@@ -113,12 +135,12 @@ class Account:
                 f"{bare} charges on data set {shown(asked.data_set)}, this one included, promise no privacy, so that "
                 "what is told about it has no bound, and privacy.required is true",
             )
-        if privacy is not None:
-            self._check_run(privacy, [use for use in uses if use.run == asked.run])
+        if privacy is not None and asked.event is not None:
+            self._check_run(privacy, asked.event, [use for use in uses if use.run == asked.run])
 
-    def _check_run(self, privacy: PrivacyPlan, uses: Sequence[Entry]) -> None:
+    def _check_run(self, privacy: PrivacyPlan, event: PrivacyEvent, uses: Sequence[Entry]) -> None:
         events = [found for use in uses if isinstance(found := use.parsed_mechanism(), PrivacyEvent)]
-        spent = composed_epsilon([*events, privacy.event(1)], privacy.delta, privacy.relation)
+        spent = composed_epsilon([*events, event], privacy.delta, privacy.relation)
         if spent > self._policy.max_epsilon:
             told = f"{rounded_up(spent):g}" if math.isfinite(spent) else "more than can be bounded"
             raise RefusedError(
@@ -174,7 +196,7 @@ def terms_of(budget: BudgetSection) -> Terms:
     return agree(epsilon=budget.epsilon, delta=budget.delta, mode=Mode.RDP)
 
 
-def _hash_of(privacy: PrivacyPlan | None) -> str:
+def _hash_of(privacy: PrivacyPlan | EvaluationPrivacy | None) -> str:
     if privacy is None:
         return ""
     return hashlib.sha256(json.dumps(asdict(privacy), sort_keys=True).encode()).hexdigest()

@@ -7,7 +7,8 @@ import math
 from fedcore.errors import PrivacyError, RefusedError
 from fedcore.plan import RunPlan
 from fedcore.privacy.accounting import composed_epsilon, rounded_up
-from fedcore.privacy.plan import NoiseKind, PrivacyPlan
+from fedcore.privacy.evaluation import EvaluationPrivacy
+from fedcore.privacy.plan import NoiseKind, PrivacyEvent, PrivacyPlan
 from fedcore_clients.policy.sections import PrivacySection
 
 _CODE = "PRIVACY"
@@ -38,7 +39,8 @@ def check_privacy(plan: RunPlan, policy: PrivacySection) -> None:
     _check_kinds(plan, policy)
     privacy = _resolved(plan)
     _check_amounts(privacy, policy)
-    _check_epsilon(privacy, policy)
+    _check_epsilon(privacy.total_event, privacy, policy)
+    _check_evaluation(plan, privacy, policy)
 
 
 def promised(plan: RunPlan) -> PrivacyPlan | None:
@@ -51,6 +53,15 @@ def promised(plan: RunPlan) -> PrivacyPlan | None:
         return None
     privacy = _resolved(plan)
     return None if privacy.noise is NoiseKind.TEST else privacy
+
+
+def held_out_promise(plan: RunPlan) -> EvaluationPrivacy | None:
+    """The promise of a plan to held-out records; ``None`` where evaluation is exact, or its noise the server's too.
+
+    What it says of spending is the same for every task; the number of sums is not.
+    """
+    found = EvaluationPrivacy.from_run_plan(plan, labelled=True)
+    return None if found is None or found.noise is NoiseKind.TEST else found
 
 
 def _resolved(plan: RunPlan) -> PrivacyPlan:
@@ -84,8 +95,18 @@ def _check_amounts(privacy: PrivacyPlan, policy: PrivacySection) -> None:
             raise RefusedError(_CODE, f"privacy.{key} is {most}, found {found}")
 
 
-def _check_epsilon(privacy: PrivacyPlan, policy: PrivacySection) -> None:
-    epsilon = composed_epsilon([privacy.total_event], privacy.delta, privacy.relation)
+def _check_evaluation(plan: RunPlan, privacy: PrivacyPlan, policy: PrivacySection) -> None:
+    """Held-out records are others than those trained on, so that each kind may spend `max_epsilon`."""
+    least, evaluation = policy.min_evaluation_noise_multiplier, held_out_promise(plan)
+    if least is not None and (evaluation is None or evaluation.noise_multiplier < least):
+        found = "an exact evaluation" if evaluation is None else f"{evaluation.noise_multiplier:g}"
+        raise RefusedError(_CODE, f"privacy.min-evaluation-noise-multiplier is {least:g}, found {found}")
+    if evaluation is not None:
+        _check_epsilon(evaluation.event(evaluation.evaluations), privacy, policy)
+
+
+def _check_epsilon(event: PrivacyEvent, privacy: PrivacyPlan, policy: PrivacySection) -> None:
+    epsilon = composed_epsilon([event], privacy.delta, privacy.relation)
     if epsilon > policy.max_epsilon:
         found = f"{rounded_up(epsilon):g}" if math.isfinite(epsilon) else "more than can be bounded"
         raise RefusedError(

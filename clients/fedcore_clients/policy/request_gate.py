@@ -142,7 +142,8 @@ def _check_rounds(request: RequestFacts, policy: Policy) -> None:
     planned, (low, high) = request.plan.federation.rounds, policy.training.rounds
     if not low <= planned <= high:
         raise RefusedError("ROUNDS", f"training.rounds allows {low} to {high} rounds, and the plan has {planned}")
-    if not 1 <= request.round <= planned:
+    first = 0 if request.kind == "evaluate" else 1  # round 0 is the model before training
+    if not first <= request.round <= planned:
         raise RefusedError(
             "ROUNDS", f"the plan has {counted(planned, 'round')}, and the request is for round {request.round}"
         )

@@ -117,6 +117,11 @@ class PrivacySection(PolicySection):
     )
     max_delta: OpenUnit = Field(1e-5, description="largest δ of a plan; keep it well below one over the number of rows")
     min_noise_multiplier: Positive = Field(0.5, description="least noise of a step, over the clip norm")
+    min_evaluation_noise_multiplier: Positive | None = Field(
+        None,
+        description="least noise on what is told of held-out rows; such evaluations are charged to the ledger. Without "
+        "this key exact ones are let out too, and charged to nothing",
+    )
     max_clip_norm: Positive = Field(10.0, description="largest norm to which one record's gradient is clipped")
     max_sampling_rate: Share = Field(1.0, description="largest probability of a record to be in a step's batch")
     allow_test_noise: Switch = Field(

@@ -85,9 +85,9 @@ def _uncharged_search(subject: Subject) -> Iterator[str]:
 
 
 def _unnoised_evaluation(subject: Subject) -> Iterator[str]:
-    federation = subject.plan.federation
+    federation, exact = subject.plan.federation, subject.plan.privacy.evaluation_noise_multiplier is None
     times = -(-federation.rounds // federation.evaluate_every)
-    if times > 1:
+    if times > 1 and exact:
         yield f"{times} evaluations on the same held-out rows"
 
 
@@ -178,7 +178,8 @@ SETTING_RULES = (
         id="unnoised-evaluation",
         severity="warn",
         why="evaluation on held-out rows is exact and charged to no account, so each one tells more about those rows",
-        fix="set federation.evaluate-every to the number of rounds, so that they are looked at once",
+        fix="set privacy.evaluation-noise-multiplier, or federation.evaluate-every to the number of rounds, so that "
+        "they are looked at once",
         find=_unnoised_evaluation,
     ),
     Rule(

@@ -41,6 +41,7 @@ def save_checkpoint(directory: Path, state: ServerState, plan: RunPlan) -> None:
         "round": state.round,
         "attempt": state.attempt,
         "asked": state.asked,
+        "evaluated": state.evaluated,
         "clip_norm": state.clip_norm,
         "steering": None if state.steering is None else state.steering.to_json(),
         "plan_sha256": plan.sha256,
@@ -73,7 +74,7 @@ def load_checkpoint(directory: Path, initial: ServerState, plan: RunPlan) -> Ser
         except RunDirectoryError:
             raise lost from None
         _log.warning("%s; the one before it, of round %d, is used", lost, state.round)
-        return replace(state, asked=state.asked + 1)
+        return replace(state, asked=state.asked + 1, evaluated=state.evaluated + 1)
 
 
 def has_checkpoint(directory: Path) -> bool:
@@ -112,6 +113,7 @@ def _state(header: Mapping[str, Any], tensors: Mapping[str, Tensor], initial: Se
         round=int(header["round"]),
         attempt=int(header["attempt"]),
         asked=int(header["asked"]),
+        evaluated=int(header["evaluated"]),
         clip_norm=None if header["clip_norm"] is None else float(header["clip_norm"]),
         steering=None if header["steering"] is None else Steering.from_json(header["steering"]),
         parameters=Parameters(put_aside(tensors["parameters"].to(dtype)), layout),

@@ -42,7 +42,8 @@ def deployable(plan: RunPlan) -> RunPlan:
     task = load_task(plan)
     hooks = load_hooks(plan)
     tables = empty_tables(task, plan)
-    check_measurable(audit_settings(plan.audit), tables)
+    noisy = plan.privacy.evaluation_noise_multiplier is not None
+    check_measurable(audit_settings(plan.audit), tables, noisy=noisy)
     AuditPoints(plan=plan, hooks=hooks, tables=tables).plan_declared()
     _try_model(plan)
     refuse(privacy_findings(task, plan))

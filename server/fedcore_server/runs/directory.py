@@ -92,7 +92,7 @@ class RunDirectory:
         if done(state, plan):
             return state
         # What was in work when the run stopped is charged, whoever saw it; on disk, lest it be forgotten again.
-        state = replace(state, asked=state.asked + 1)
+        state = replace(state, asked=state.asked + 1, evaluated=state.evaluated + 1)
         save_checkpoint(self.path / "checkpoint", state, plan)
         return state
 

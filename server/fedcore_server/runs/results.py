@@ -20,6 +20,7 @@ from fedcore.audit.report import BiasReport
 from fedcore.files import append_line
 from fedcore.mapped_bytes import mapped_file, sha256
 from fedcore.plan import RunPlan
+from fedcore.privacy.evaluation import evaluation_privacy
 from fedcore.privacy.plan import NoiseKind, Relation, Unit
 from fedcore.privacy.promise import Promise, promise_of
 from fedcore.privacy.statement import privacy_statement
@@ -111,7 +112,7 @@ def build_results(
     Raises:
         PrivacyError: The privacy statement lacks something without which no model is released.
     """
-    model = _released_model(task, plan, outcome)
+    model = released_model(task, plan, outcome)
     weights = _serialised(model)
     model_sha256 = sha256(weights)
     privacy = promise_of(plan)
@@ -130,6 +131,8 @@ def build_results(
             warnings=privacy_warnings,
             contact=plan.privacy.contact,
             split_is_told=split is not None,
+            evaluation=evaluation_privacy(task, plan),
+            evaluated=outcome.state.evaluated,
             ledgers=ledgers or {},
         )
         if privacy
@@ -178,7 +181,7 @@ def build_results(
     )
 
 
-def _released_model(task: Task, plan: RunPlan, outcome: Outcome) -> nn.Module:
+def released_model(task: Task, plan: RunPlan, outcome: Outcome) -> nn.Module:
     """The model as it is released: frozen parameters as the seed makes them, the rest as trained.
 
     It shares the memory of the state's parameters: there may be no room for it twice.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -56,7 +56,7 @@ def attack(
         Rates over all rows under ``all``, and for each group of the audited attributes under ``attribute=group``.
     """
     models = max(_LEAST_MODELS, models)
-    rows = _pooled(ready)
+    rows = Examples.joined([client.training for client in ready.clients])
     members = torch.rand(models, len(rows), generator=generator) < 0.5
     scores = torch.empty(models, len(rows), dtype=torch.float64)
     for number in range(models):
@@ -65,17 +65,6 @@ def attack(
     evidence = _likelihood_ratios(scores.numpy(), members.numpy())
     truth = members.numpy()
     return {name: _rates(evidence[:, chosen], truth[:, chosen]) for name, chosen in _groups(ready, rows)}
-
-
-def _pooled(ready: Preparation) -> Examples:
-    """All clients' training rows, one client after the other."""
-    parts = [client.training for client in ready.clients]
-    attributes = {
-        name: replace(first, codes=torch.cat([part.attributes[name].codes for part in parts]))
-        for name, first in parts[0].attributes.items()
-    }
-    columns = {name: torch.cat([part.columns[name] for part in parts]) for name in parts[0].columns}
-    return Examples(columns=columns, attributes=attributes)
 
 
 def _confidence(ready: Preparation, rows: Examples, member: torch.Tensor) -> torch.Tensor:

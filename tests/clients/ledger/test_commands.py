@@ -138,20 +138,29 @@ def test_epsilon_and_delta_are_charged_where_grants_are_added_up(home):
     assert "more than was left: nothing more can be trained" in more
 
 
+def test_a_use_that_takes_every_share_of_delta_leaves_nothing(home):
+    run("init", home, "wards", "--epsilon", 8, "--mode", "grants", "--grants", 4)
+    told = run("spend", home, "wards", "--note", "x", "--epsilon", 1, "--delta", 1e-3).stdout
+    assert "left 0\n" in told
+    assert "more than was left: nothing more can be trained" in told
+    assert (shown := printed("show", home, "--json")["wards"])["left"] == 0.0
+    assert shown["left_share"] == 0.0
+
+
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "told"),
     [
-        (),
-        ("--epsilon", 1, "--unbounded"),
-        ("--noise-multiplier", 0),
-        ("--noise-multiplier", "nan"),
-        ("--noise-multiplier", 1, "--sampling-rate", 1.5),
-        ("--epsilon", "nan"),
-        ("--epsilon", 1, "--delta", 1),
+        ((), "expected one of"),
+        (("--epsilon", 1, "--unbounded"), "expected one of"),
+        (("--noise-multiplier", 0), "--noise-multiplier: expected more than 0 and less than 1e9, found 0"),
+        (("--noise-multiplier", "nan"), "--noise-multiplier: expected more than 0 and less than 1e9, found nan"),
+        (("--noise-multiplier", 1, "--sampling-rate", 1.5), "--sampling-rate: expected more than 0 and at most 1"),
+        (("--epsilon", "nan"), "found nan and 0"),
+        (("--epsilon", 1, "--delta", 1), "found 1 and 1"),
     ],
 )
-def test_uses_that_make_no_sense_are_refused(home, ledger, arguments):
-    with pytest.raises(PlanError):
+def test_uses_that_make_no_sense_are_refused(home, ledger, arguments, told):
+    with pytest.raises(PlanError, match=told):
         run("spend", home, "wards", "--note", "x", *arguments)
     assert ledger.uses() == []
 

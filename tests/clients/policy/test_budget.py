@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -248,3 +249,40 @@ def test_rounds_tried_again_are_held_against_the_plans_own_relation(home):
 
     told = epsilon_of(whole(2 * charged_until_refused()), plan.privacy.delta, Relation.REPLACE_ONE)
     assert 4.0 < told <= 6.0
+
+
+NOISED = {"evaluation-noise-multiplier": 3.0}
+
+
+def test_an_evaluation_with_noise_is_charged_and_one_without_is_not(home):
+    account = opened(home)
+    account.charge(build_request(kind="evaluate"))
+    assert account.ledger.uses() == []
+    plan = build_plan(privacy=NOISED)
+    for number in (1, 2):
+        account.charge(build_request(plan, kind="evaluate", round=number))
+    events = [use.parsed_mechanism() for use in account.ledger.uses("wards")]
+    assert events == [PrivacyEvent(sampling_rate=1.0, noise_multiplier=3.0, steps=1)] * 2
+    assert spent_epsilon(account) == pytest.approx(epsilon_of(replace(events[0], steps=2), 1e-5), rel=1e-3)
+
+
+def test_an_evaluation_is_charged_beside_the_training_of_its_run(home):
+    account, plan = opened(home), build_plan(privacy=NOISED)
+    account.charge(build_request(plan))
+    account.charge(build_request(plan, kind="evaluate"))
+    assert len(account.ledger.uses("wards")) == 2
+
+
+def test_an_evaluation_asked_for_twice_is_charged_twice_or_refused(home):
+    account, plan = opened(home), build_plan(privacy=NOISED)
+    account.charge(build_request(plan, kind="evaluate"))
+    with pytest.raises(RefusedError) as refused:
+        account.charge(build_request(plan, kind="evaluate"))
+    assert refused.value.code == "STALE"
+    account.charge(build_request(plan, kind="evaluate", incarnation=2))
+    assert len(account.ledger.uses("wards")) == 2
+
+
+def test_more_evaluations_than_the_budget_holds_are_refused_before_data_is_opened(home):
+    account = opened(home)
+    refusal_of(account, build_request(build_plan(privacy={"evaluation-noise-multiplier": 0.2}), kind="evaluate"))

@@ -88,6 +88,24 @@ def test_n4_privacy_below_the_floor_is_refused(privacy, message):
     expect("PRIVACY", message, build_request(build_plan(privacy=privacy)))
 
 
+def test_n4_evaluation_without_the_noise_that_the_owner_wants_is_refused():
+    policy = build_policy(privacy={"min-evaluation-noise-multiplier": 3.0})
+    expect("PRIVACY", "found an exact evaluation", build_request(kind="evaluate"), policy)
+    little = build_request(build_plan(privacy={"evaluation-noise-multiplier": 2.0}), kind="evaluate")
+    expect("PRIVACY", "min-evaluation-noise-multiplier is 3, found 2", little, policy)
+    check(build_request(build_plan(privacy={"evaluation-noise-multiplier": 3.0}), kind="evaluate"), policy)
+
+
+def test_n4_evaluations_that_spend_more_than_a_run_may_are_refused():
+    request = build_request(build_plan(privacy={"evaluation-noise-multiplier": 0.3}), kind="evaluate")
+    expect("PRIVACY", "max-epsilon", request)
+
+
+def test_the_model_before_training_may_be_evaluated_and_not_trained_as_round_nothing():
+    check(build_request(kind="evaluate", round=0))
+    expect("ROUNDS", "round 0", build_request(round=0))
+
+
 def test_n4_a_plan_without_a_divisor_is_refused():
     plan = build_plan().model_copy(update={"privacy": build_plan().privacy.model_copy(update={"nominal_batch": None})})
     expect("PRIVACY", "not resolved", build_request(plan))
