@@ -106,9 +106,12 @@ def privacy_losses(
     if any(event.noise_multiplier < _SMALLEST_NOISE for event in active):
         return PrivacyLosses(None)
     accountant = new_accountant(discretisation(active, relation), relation)
-    with np.errstate(over="ignore"):
-        for event in active:
-            accountant.compose(_as_dp_event(event))
+    try:
+        with np.errstate(over="ignore"):
+            for event in active:
+                accountant.compose(_as_dp_event(event))
+    except OverflowError:  # bins so wide that e to their width is beyond float64: ε is in the tens of millions
+        return PrivacyLosses(None)
     return PrivacyLosses(accountant)
 
 
