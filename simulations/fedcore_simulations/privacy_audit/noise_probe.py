@@ -55,7 +55,7 @@ def probe_count(errors: Tensor, *, p: float) -> Probe:
 
 
 def probe_spread(scores: Tensor, coins: Tensor, event: PrivacyEvent, *, p: float) -> Probe:
-    """Check that canaries' scores vary over a whole run as those of records drawn anew in each step, behind fresh noise.
+    """Check that the scores vary over a whole run as those of records drawn anew in each step, behind fresh noise.
 
     Their means do not tell a batch that is drawn once from one that is drawn in every step, nor noise that fades after
     the first rounds from noise that stays. Each score is brought to a standard normal by its own distribution.
