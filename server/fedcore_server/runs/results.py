@@ -62,9 +62,10 @@ class Results:
 
         for record in rounds or ():
             append_line(directory.path / "rounds.jsonl", json.dumps(record, allow_nan=False))
-        directory.write_model(self.weights, WITHHELD if self.summary["withheld"] else RELEASED)
         directory.write_json("privacy.json", self.privacy or {})
         directory.write_json("bias.json", self.bias.to_json() if self.bias else {})
+        # After what is said of it, so that a crash leaves no model without its statement.
+        directory.write_model(self.weights, WITHHELD if self.summary["withheld"] else RELEASED)
         if self.split is not None:
             directory.write_json("split.json", self.split)
         directory.write_json("summary.json", self.summary)
