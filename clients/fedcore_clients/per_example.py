@@ -104,6 +104,10 @@ class PerExampleGradients:
 
     def _losses(self, batch: Batch, factors: Tensor | None) -> Tensor:
         losses = self._task.loss(self._model, batch)
+        if losses.shape != (_rows(batch),):  # a column times a row of factors would weigh each record by all of them
+            raise PrivacyError(
+                f"the task's loss has shape {tuple(losses.shape)} for {_rows(batch)} records; expected one number each"
+            )
         return losses if factors is None else losses * factors
 
     def _contributions(self, batch: Batch, factors: Tensor | None = None) -> Contributions | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fedcore.audit.tables import attribute_codes
+from fedcore.audit.tables import attribute_codes, empty_tables
 from fedcore.errors import DataError, PlanError, PrivacyError
 from fedcore.large_vectors import scratch, slices
 from fedcore.messages import ClientUpdate, TrainRequest
@@ -31,7 +32,7 @@ def train_locally(local: LocalModel, client: Client, request: TrainRequest) -> C
     local.load(request.parameters)
     local.model.train()
     stream = ("train", request.round, request.attempt, client.name)
-    _seed_global_stream(local.device, derive_seed(local.plan.federation.seed, *stream))
+    _seed_global_stream(local.device, _stream_seed(local, *stream))
     optimizer = build_optimizer(local.plan, local.trained)
     factors = _loss_factors(local, client, request)
     if local.privacy is None:
@@ -71,12 +72,20 @@ def build_optimizer(plan: RunPlan, parameters: list[torch.nn.Parameter]) -> torc
 
 
 def _loss_factors(local: LocalModel, client: Client, request: TrainRequest) -> Tensor | None:
-    """By what the request multiplies each training row's loss, shape ``(n,)``."""
+    """By what the request multiplies each training row's loss, shape ``(n,)``.
+
+    Judged by plan and task alone: a table refused for want of a group that some row has would tell of that row.
+    """
     weights = request.row_weights
     if weights is None:
         return None
+    if not local.plan.mitigation.weighs_rows:
+        raise DataError("row weights: the plan mitigates nothing by weighing rows")
     if weights.attribute not in local.plan.audit.sensitive:
         raise DataError("row weights: the request weighs by an attribute that the plan does not audit")
+    table = empty_tables(local.task, local.plan)[weights.attribute]
+    if weights.shape != (len(table.groups), len(table.labels)):
+        raise DataError("row weights: expected a factor for each group and label of the plan, and no more")
     groups = attribute_codes(client.training, weights.attribute, local.plan.audit)
     labels = client.training.columns["targets"].cpu().numpy()
     return torch.from_numpy(weights.for_rows(groups, labels)).to(local.device, local.dtype)
@@ -154,6 +163,17 @@ def _difference(trained: Tensor, received: Tensor) -> Tensor:
     for new, after, before in slices(difference, on_cpu, received):
         torch.sub(after, before, out=new)
     return difference
+
+
+def _stream_seed(local: LocalModel, *stream: str | int) -> int:
+    """The seed of what dropout draws from; secret where the noise is.
+
+    A mask goes by a row's place in its batch. To whoever knows the seed, a record more would therefore change the masks
+    of all rows after it, and move the sum by more than the clip norm.
+    """
+    if local.privacy is not None and local.privacy.noise is NoiseKind.SECURE:
+        return secrets.randbits(63)
+    return derive_seed(local.plan.federation.seed, *stream)
 
 
 def _seed_global_stream(device: torch.device, seed: int) -> None:

@@ -41,6 +41,11 @@ class RowWeights:
         if not all(SMALLEST <= factor <= LARGEST for row in self.factors for factor in row):
             raise DataError(f"row weights: a factor is not from {SMALLEST:g} to {LARGEST:g}")
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """For how many groups and labels there are factors."""
+        return len(self.factors), len(self.factors[0])
+
     @classmethod
     def of(cls, attribute: str, factors: NDArray[np.float64]) -> Self:
         """Factors brought into range; shape (groups, labels)."""

@@ -233,6 +233,11 @@ class MitigationSection(Section):
         "`fairfed` (1), q for `q-fedavg` (0.1)",
     )
 
+    @property
+    def weighs_rows(self) -> bool:
+        """Whether rows' losses are multiplied, and not clients' updates."""
+        return self.method in {"reweighing", "minimax"}
+
 
 class EngineSection(Section):
     """How a simulation runs its clients; a deployment has none."""

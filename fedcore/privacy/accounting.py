@@ -29,6 +29,8 @@ _BIN_ERROR = 3e-4
 _SMALLEST_NOISE = 1e-3
 _LARGEST_NOISE = 1e5
 _LINES = 5
+MOST_SAMPLED_STEPS = 2_000_000
+"""Steps with sampling that are composed; beyond, ``dp_accounting`` may need hours for powers of whole numbers."""
 _GRID = 2048  # trials of noise within a factor of 2: 0.034 % apart
 
 
@@ -55,7 +57,8 @@ def epsilon_of(
         fixed before the run; composition of adaptively chosen ones needs a filter.
 
     Returns:
-        0 for no events; infinity where an event has no noise, or so little that ε would be in the millions.
+        0 for no events; infinity where an event has no noise, or so little that ε would be in the millions, or more
+        sampled steps than `MOST_SAMPLED_STEPS`.
     """
     composed = privacy_losses(events, relation)
     return 0.0 if composed is None else composed.epsilon(delta)
@@ -103,13 +106,20 @@ def privacy_losses(
     active = tuple(event for event in listed if event.steps > 0)
     if not active:
         return None
-    if any(event.noise_multiplier < _SMALLEST_NOISE for event in active):
+    if any(event.noise_multiplier < _SMALLEST_NOISE or _is_too_long(event) for event in active):
         return PrivacyLosses(None)
     accountant = new_accountant(discretisation(active, relation), relation)
-    with np.errstate(over="ignore"):
-        for event in active:
-            accountant.compose(_as_dp_event(event))
+    try:
+        with np.errstate(over="ignore"):
+            for event in active:
+                accountant.compose(_as_dp_event(event))
+    except OverflowError:  # bins so wide that e to their width is beyond float64: ε is in the tens of millions
+        return PrivacyLosses(None)
     return PrivacyLosses(accountant)
+
+
+def _is_too_long(event: PrivacyEvent) -> bool:
+    return event.sampling_rate < 1.0 and event.steps > MOST_SAMPLED_STEPS
 
 
 @lru_cache(maxsize=256)
@@ -125,6 +135,10 @@ def calibrate_noise_multiplier(
     Raises:
         PrivacyError: No multiplier in the range that is searched reaches the target.
     """
+    if sampling_rate < 1.0 and steps > MOST_SAMPLED_STEPS:
+        raise PrivacyError(
+            f"{steps:,} sampled steps are more than the {MOST_SAMPLED_STEPS:,} that can be accounted for"
+        )
 
     def spent(noise_multiplier: float) -> float:
         event = PrivacyEvent(sampling_rate=sampling_rate, noise_multiplier=noise_multiplier, steps=steps)

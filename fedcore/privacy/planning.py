@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from fedcore.errors import PlanError
-from fedcore.privacy.accounting import calibrate_noise_multiplier
+from fedcore.privacy.accounting import MOST_SAMPLED_STEPS, calibrate_noise_multiplier
 from fedcore.privacy.plan import Relation
 from fedcore.wording import counted
 
@@ -132,7 +132,8 @@ def noise_over_a_run(noise_in_a_step: float, *, parameters: int, steps: int) -> 
 def alternatives(prospect: Prospect) -> Iterator[tuple[str, Prospect]]:
     """The next-best choices at the same ε, each with its name."""
     more_rounds = replace(prospect, rounds=_MORE * prospect.rounds)
-    yield f"{_MORE} × the rounds ({more_rounds.rounds})", more_rounds
+    if more_rounds.sampling_rate == 1.0 or more_rounds.steps <= MOST_SAMPLED_STEPS:
+        yield f"{_MORE} × the rounds ({more_rounds.rounds})", more_rounds
     if prospect.unit == "record" and prospect.sampling_rate < 1.0:
         rate = min(1.0, _MORE * prospect.sampling_rate)
         yield f"larger batches (rate {rate:g})", replace(prospect, sampling_rate=rate)
@@ -149,8 +150,8 @@ def _problems(prospect: Prospect) -> Iterator[str]:
         value = getattr(prospect, name)
         if not 1 <= value <= _LARGEST_COUNT:
             yield f"--{name.replace('_', '-')}: expected 1 to {_LARGEST_COUNT:g}, found {value}"
-    if prospect.rounds * prospect.steps_per_round > _LARGEST_COUNT:
-        yield f"--rounds × --steps-per-round: expected at most {_LARGEST_COUNT:g}"
+    if prospect.rounds * prospect.steps_per_round > (most := _most_steps(prospect.sampling_rate)):
+        yield f"--rounds × --steps-per-round: expected at most {most:,}{_sampled(prospect.sampling_rate)}"
     yield from mechanism_problems(
         sampling_rate=prospect.sampling_rate,
         steps=1,
@@ -170,11 +171,20 @@ def mechanism_problems(
     """What is wrong with the numbers of a mechanism, each with the option that gave it."""
     if not 0.0 < sampling_rate <= 1.0:
         yield f"--sample-rate: expected more than 0 and at most 1, found {sampling_rate:g}"
-    if not 1 <= steps <= _LARGEST_COUNT:
-        yield f"--steps: expected 1 to {_LARGEST_COUNT:g}, found {steps}"
+    most = _most_steps(sampling_rate)
+    if not 1 <= steps <= most:
+        yield f"--steps: expected 1 to {most:,}{_sampled(sampling_rate)}, found {steps}"
     if not 0.0 < delta < 1.0:
         yield f"--delta: expected more than 0 and less than 1, found {delta:g}"
     if epsilon is not None and not 0.0 < epsilon < math.inf:
         yield f"--target-epsilon: expected a number above 0, found {epsilon:g}"
     if noise_multiplier is not None and not 0.0 <= noise_multiplier < math.inf:
         yield f"--noise-multiplier: expected a number of 0 or more, found {noise_multiplier:g}"
+
+
+def _most_steps(sampling_rate: float) -> int:
+    return MOST_SAMPLED_STEPS if sampling_rate < 1.0 else _LARGEST_COUNT
+
+
+def _sampled(sampling_rate: float) -> str:
+    return " with sampling, for the accountant's sake" if sampling_rate < 1.0 else ""

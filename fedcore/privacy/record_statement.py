@@ -27,6 +27,7 @@ _UNPROTECTED = (
 )
 _UNPROTECTED_SIZE = (
     "how many rows are held out, exactly, and so about how many there are in all",
+    "that a client has fewer rows than its owner lets it train on, or none: it refuses then",
     "in a simulation: how the rows were dealt, which depends on their number; the relation holds for those dealt",
 )
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from fedcore.errors import PlanError
+from fedcore.errors import PlanError, PrivacyError
 from fedcore.privacy.mechanisms import ROUNDING
 from fedcore.seeding import derive_seed, torch_generator
 from fedcore_clients.per_example import PerExampleGradients
@@ -276,3 +276,24 @@ def test_privacy_has_a_step_length_of_its_own():
     default = moved(build_private_plan())[2].difference.buffer
     assert torch.equal(one, default)
     assert not torch.equal(one, two)
+
+
+@pytest.mark.parametrize(("noise", "repeatable"), [("secure", False), ("test", True)])
+def test_what_dropout_draws_from_is_secret_where_the_noise_is(noise, repeatable):
+    seeds = set()
+    for _ in range(2):
+        moved(build_private_plan(privacy={"noise": noise}))
+        seeds.add(torch.initial_seed())
+    assert (len(seeds) == 1) is repeatable
+    assert (derive_seed(0, "train", 1, 0, build_client().name) in seeds) is repeatable
+
+
+def test_a_loss_that_is_a_column_is_refused_before_it_meets_a_row_of_factors():
+    class Column(TinyTask):
+        def loss(self, model, batch):
+            return super().loss(model, batch)[:, None]
+
+    task = Column()
+    gradients = PerExampleGradients(task, task.build_model(), max_physical_batch=8)
+    with pytest.raises(PrivacyError, match="one number each"):
+        gradients.clipped_sum(task.load_data(None).batch(slice(0, 4)), 1.0, torch.ones(4))

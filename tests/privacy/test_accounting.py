@@ -154,3 +154,8 @@ def test_events_of_one_mechanism_are_joined_before_they_are_composed():
 )
 def test_what_the_accountant_cannot_compute_is_never_taken_for_little(mechanism, delta):
     assert composed_epsilon([event(*mechanism)], delta) == math.inf
+
+
+@pytest.mark.parametrize(("sampling_rate", "noise_multiplier", "steps"), [(1.0, 0.002, 619), (0.5, 0.01, 10**6)])
+def test_where_epsilon_is_in_the_millions_it_is_infinite_and_nothing_overflows(sampling_rate, noise_multiplier, steps):
+    assert epsilon_of(event(sampling_rate, noise_multiplier, steps), 1e-9) == math.inf

@@ -1,8 +1,10 @@
 """The arithmetic as a user types it: equal to dp-accounting's, never below it, and clear about what is wrong."""
 
 import json
+import math
 import random
 import sys
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -47,6 +49,16 @@ def test_without_noise_epsilon_is_infinite_and_it_is_said(monkeypatch, capsys):
     told = json.loads(run(monkeypatch, capsys, "epsilon", *words, "--json")[1])
     assert told["epsilon"] is None
     assert "without noise" in told["why"]
+
+
+def test_more_sampled_steps_than_can_be_composed_are_refused_at_once(monkeypatch, capsys):
+    words = ["--sample-rate", "0.001", "--noise-multiplier", "0.5", "--steps", "100000000", "--delta", "1e-5"]
+    code, _, err = run(monkeypatch, capsys, "epsilon", *words)
+    assert code == 2
+    assert "expected 1 to 2,000,000 with sampling" in err
+    event = PrivacyEvent(sampling_rate=0.001, noise_multiplier=0.5, steps=2_000_001)
+    assert epsilon_of(event, 1e-5) == math.inf
+    assert epsilon_of(replace(event, steps=2_000_000), 1e-5) < 100
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,7 @@ def test_where_the_size_is_secret_the_held_out_rows_are_told_to_be_counted_and_n
     assert told["known_deviations"] == []
     assert any(line.startswith("how many rows are held out, exactly") for line in told["unprotected_outputs"])
     assert not any("held out, exactly" in line for line in statement()["unprotected_outputs"])
+    assert any("fewer rows than its owner lets it train on" in line for line in told["unprotected_outputs"])
 
 
 def test_the_ledgers_of_clients_that_tell_are_named():

@@ -178,12 +178,13 @@ def asked(local, weights):
 
 
 AUDIT = {"sensitive": ["sex"], "vocabularies": {"sex": ["female", "male", "unknown"]}}
+REWEIGHING = {"method": "reweighing"}
 
 
 def test_the_loss_of_a_row_is_multiplied_by_its_factor():
     client, weights = client_and_weights(2.0)
     client_twice, _ = client_and_weights(1.0)
-    weighed = build_local(build_plan(audit=AUDIT, training={"learning_rate": 0.05}))
+    weighed = build_local(build_plan(audit=AUDIT, mitigation=REWEIGHING, training={"learning_rate": 0.05}))
     plain = build_local(build_plan(audit=AUDIT, training={"learning_rate": 0.1}))
     found = train_locally(weighed, client, asked(weighed, weights)).difference.buffer
     expected = train_locally(plain, client_twice, asked(plain, None)).difference.buffer
@@ -226,9 +227,27 @@ def clipped(gradient, clip_norm):
 
 def test_weights_by_an_attribute_that_the_plan_does_not_audit_are_refused():
     client, _ = client_and_weights(1.0)
-    local = build_local(build_plan(audit=AUDIT))
+    local = build_local(build_plan(audit=AUDIT, mitigation=REWEIGHING))
     with pytest.raises(DataError, match="does not audit"):
         train_locally(local, client, asked(local, RowWeights(attribute="race", factors=((1.0, 1.0),))))
+
+
+def test_weights_that_the_plan_does_not_ask_for_are_refused():
+    client, weights = client_and_weights(1.0)
+    local = build_local(build_plan(audit=AUDIT))
+    with pytest.raises(DataError, match="mitigates nothing"):
+        train_locally(local, client, asked(local, weights))
+
+
+@pytest.mark.parametrize("factors", [((1.0, 1.0),), ((1.0,),) * 3, ((1.0, 1.0),) * 4])
+@pytest.mark.parametrize("rows_of", [0, 1])
+def test_whether_a_table_of_weights_is_refused_tells_nothing_of_the_rows(factors, rows_of):
+    client, _ = client_and_weights(1.0)
+    rows = (client.training.attributes["sex"].codes == rows_of).nonzero().flatten()
+    one_sex = Client(name="client-0", training=client.training.select(rows), held_out=None)
+    local = build_local(build_private_plan(audit=AUDIT, mitigation=REWEIGHING))
+    with pytest.raises(DataError, match="of the plan"):
+        train_locally(local, one_sex, asked(local, RowWeights(attribute="sex", factors=factors)))
 
 
 class BiasedTask(TinyTask):

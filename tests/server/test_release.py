@@ -9,6 +9,7 @@ from fedcore.cli import build_app
 from fedcore.errors import RunDirectoryError, TrustError
 from fedcore.plan import RunPlan
 from fedcore.trust.identity import Identity
+from fedcore_server.runs.directory import RunDirectory
 from fedcore_server.runs.release import exit_code
 from fedcore_server.runs.waiver import check_waiver, waive
 from fedcore_simulations import simulate
@@ -64,6 +65,29 @@ def test_the_verdict_and_the_plan_decide_whether_the_model_is_released(  # noqa:
     assert (summary["audit_verdict"], exit_code(summary)) == ended
     assert files(tmp_path) == left
     assert ("The model is withheld" in (tmp_path / "run" / "report.html").read_text()) == (ended[1] != 0)
+
+
+def test_a_model_that_a_crash_left_under_the_other_name_is_not_released(tmp_path):
+    (tmp_path / "run").mkdir()
+    directory = RunDirectory(tmp_path / "run")
+    directory.write_model(memoryview(b"passed before the crash"), "model.safetensors")
+    directory.write_model(memoryview(b"failed after it"), "withheld.safetensors")
+    assert files(tmp_path) == {"withheld.safetensors"}
+
+
+@pytest.mark.parametrize("crashing", ["privacy.json", "bias.json"])
+def test_no_model_lies_there_before_what_is_said_of_it(tmp_path, monkeypatch, crashing):
+    honest = RunDirectory.write_json
+
+    def crash(self, name, content):
+        if name == crashing:
+            raise KeyboardInterrupt
+        honest(self, name, content)
+
+    monkeypatch.setattr(RunDirectory, "write_json", crash)
+    with pytest.raises(KeyboardInterrupt):
+        run_in(tmp_path, HOLDS)
+    assert files(tmp_path) == set()
 
 
 def test_a_signed_waiver_releases_the_model_and_stands_in_the_report(tmp_path):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def init(  # noqa: PLR0917 - typer reads the options from the signature
     data_set: Annotated[str, typer.Argument(metavar="DATA_SET", help="Its name, as policy and plans have it.")],
     home: Annotated[Path, typer.Option(help="The client's directory, from fedcore client join.")],
-    epsilon: Annotated[float, typer.Option(help="ε of all that is ever told about one record.")],
+    epsilon: Annotated[float, typer.Option(help="ε of all that training ever tells about one record.")],
     delta: Annotated[float, typer.Option(help="δ at which it holds; well below one over the number of rows.")] = 1e-5,
     mode: Annotated[
         str,

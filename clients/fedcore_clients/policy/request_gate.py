@@ -166,6 +166,8 @@ def _check_names(plan: RunPlan, policy: Policy) -> None:
     for name in plan.training.optimizer_options:
         if name not in training.optimizer_options:
             raise RefusedError("RANGE", f"training.optimizer-options does not list {shown(name)}")
+    if plan.mitigation.weighs_rows and plan.mitigation.method not in training.mitigations:
+        raise RefusedError("RANGE", f"training.mitigations does not list {plan.mitigation.method!r}")
     for reference in plan.federation.transforms:
         if reference not in training.transforms:
             raise RefusedError("TRANSFORM", f"training.transforms does not list {shown(reference)}")

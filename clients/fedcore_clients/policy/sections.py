@@ -77,6 +77,11 @@ class TrainingSection(PolicySection):
         ("momentum", "nesterov", "weight_decay", "betas", "eps"),
         description="names under training.optimizer-options that a plan may set",
     )
+    mitigations: tuple[Literal["reweighing", "minimax"], ...] = Field(
+        (),
+        description="methods by which a plan may weigh rows: a group and label may then count 100 times as much as "
+        "another, so that without differential privacy an update can tell of few rows",
+    )
     transforms: tuple[str, ...] = Field(
         (), description="update transforms that a plan may name, each module:object installed here (code TRANSFORM)"
     )

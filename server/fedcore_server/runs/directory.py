@@ -16,6 +16,7 @@ from fedcore.plan import RunPlan
 from fedcore_server.driver import RoundRecord
 from fedcore_server.rounds import done
 from fedcore_server.runs.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
+from fedcore_server.runs.release import RELEASED, WITHHELD
 from fedcore_server.state import ServerState
 
 
@@ -109,13 +110,15 @@ class RunDirectory:
         write_whole(self.path / name, content)
 
     def write_model(self, content: memoryview, name: str) -> None:
-        """Write the model, released or withheld."""
+        """Write the model, released or withheld; what a crash has left under the other name goes first."""
 
         def write(aside: Path) -> None:
             with aside.open("wb") as file:
                 for piece in pieces(content):
                     file.write(piece)
 
+        for other in {RELEASED, WITHHELD} - {name}:
+            (self.path / other).unlink(missing_ok=True)
         place_whole(self.path / name, write)
 
     def _lines(self) -> list[str]:

@@ -176,7 +176,8 @@ class RunProcess:
             ledgers=last_receipts(rounds),
         )
         results.write(self._directory, rounds=None)
-        self._events.append("released", model_sha256=results.summary["model_sha256"])
+        ended = "withheld" if results.summary["withheld"] else "released"
+        self._events.append(ended, model_sha256=results.summary["model_sha256"])
         self._store.change(self._name, state=RunState.FINISHED, reason="")
 
 

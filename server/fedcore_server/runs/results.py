@@ -65,9 +65,10 @@ class Results:
 
         for record in rounds or ():
             append_line(directory.path / "rounds.jsonl", json.dumps(record, allow_nan=False))
-        directory.write_model(self.weights, WITHHELD if self.summary["withheld"] else RELEASED)
         directory.write_json("privacy.json", self.privacy or {})
         self._write_bias(directory, self.bias)
+        # After what is said of it, so that a crash leaves no model without its statement.
+        directory.write_model(self.weights, WITHHELD if self.summary["withheld"] else RELEASED)
         if self.split is not None:
             directory.write_json("split.json", self.split)
         directory.write_json("summary.json", self.summary)
@@ -152,7 +153,7 @@ def build_results(
         "delta": statement["delta"] if statement else None,
         "unit": privacy.unit.value if privacy else None,
         "privacy_audit": None,  # until fedcore audit privacy refutes the claim
-        "audit_verdict": _verdict(outcome.bias),
+        "audit_verdict": outcome.bias and outcome.bias.verdict and outcome.bias.verdict.value,
         "withheld": withheld,
         "worst_gap": _worst_gap(outcome.bias),
         "wall_seconds": round(wall_seconds, 3),
@@ -200,10 +201,6 @@ def _serialised(model: nn.Module) -> memoryview:
         path = Path(directory) / "model.safetensors"
         save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
         return mapped_file(path)
-
-
-def _verdict(bias: BiasReport | None) -> str | None:
-    return bias.verdict.value if bias is not None and bias.verdict is not None else None
 
 
 def _worst_gap(bias: BiasReport | None) -> dict[str, Any] | None:

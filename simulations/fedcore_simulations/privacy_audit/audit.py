@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -21,8 +21,8 @@ from fedcore.privacy.lower_bounds import (
     one_run_ceiling,
     one_run_epsilon,
 )
-from fedcore.privacy.plan import PrivacyPlan
-from fedcore_simulations.privacy_audit.noise_probe import Probe, probe_count, probe_noise
+from fedcore.privacy.plan import PrivacyEvent, PrivacyPlan
+from fedcore_simulations.privacy_audit.noise_probe import Probe, probe_count, probe_noise, probe_spread
 from fedcore_simulations.privacy_audit.releases import CanaryRun, Silence
 
 FAILING_P = 2e-4
@@ -112,7 +112,7 @@ def audit_privacy(subject: Subject, *, generator: torch.Generator) -> PrivacyAud
     privacy = subject.privacy
     coins = torch.rand(subject.num_canaries, generator=generator) < 0.5
     run = subject.canary_run(coins)
-    probes, scores = _probes(subject, run), run.scores
+    probes, scores = _probes(subject, run, coins), run.scores
     inside, outside = scores[coins].tolist(), scores[~coins].tolist()
     mu, mu_shown = canary_mu(inside, outside, p=_SHOWN_P)
     _, mu_failing = canary_mu(inside, outside, p=FAILING_P * (1.0 - _PROBE_SHARE))
@@ -129,14 +129,23 @@ def audit_privacy(subject: Subject, *, generator: torch.Generator) -> PrivacyAud
     )
 
 
-def _probes(subject: Subject, run: CanaryRun) -> list[Probe]:
+def _probes(subject: Subject, run: CanaryRun, coins: Tensor) -> list[Probe]:
     if subject.privacy.noise_multiplier == 0.0:
         return []  # nothing is promised, and the proven ε is infinite
     first, second = subject.silence(), subject.silence()
-    share = FAILING_P * _PROBE_SHARE / 2.0
-    probes = probe_noise(first.rounds, second.rounds, subject.layout, p=share)
+    share = FAILING_P * _PROBE_SHARE / 3.0
+    spread = probe_spread(run.scores, coins, _on_the_sum(subject.privacy), p=share)
+    probes = [*probe_noise(first.rounds, second.rounds, subject.layout, p=share), spread]
     counts = torch.cat([first.counts, second.counts, run.counts])
     return [*probes, probe_count(counts, p=share)] if len(counts) else probes
+
+
+def _on_the_sum(privacy: PrivacyPlan | CentralPrivacy) -> PrivacyEvent:
+    """The run's event with the noise that the sum has by itself."""
+    event = privacy.total_event
+    if isinstance(privacy, CentralPrivacy):
+        return replace(event, noise_multiplier=privacy.update_noise_multiplier)
+    return event
 
 
 def _canary_bound(epsilon: float) -> LowerBound:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +16,23 @@ from rich.progress import Progress
 from fedcore.errors import PlanError
 from fedcore.plan import RunPlan
 from fedcore.privacy.accounting import rounded_up
+from fedcore.privacy.statement_fields import read_statement
 from fedcore.tasks.registry import load_task
 from fedcore.wording import counted
 from fedcore_clients.local_model import Client
+from fedcore_server.runs.directory import is_finished
 from fedcore_simulations.options import plan_from_options
 from fedcore_simulations.preparation import Preparation, prepare
 from fedcore_simulations.privacy_audit.audit import PrivacyAudit, Subject, audit_privacy
 from fedcore_simulations.privacy_audit.client_level import ClientLevelSubject
 from fedcore_simulations.privacy_audit.membership import AttackRates, attack
+from fedcore_simulations.privacy_audit.noise_probe import Probe
 from fedcore_simulations.privacy_audit.record_level import RecordLevelSubject
 from fedcore_simulations.privacy_audit.run_marking import is_run, keep
 
 _VIOLATED = 1
+_SLACK = 1e-3
+"""By how much another version of the accountant may differ."""
 
 
 def audit_command(
@@ -39,7 +46,8 @@ def audit_command(
         plan = plan_from_options(subject, {}, [])
     else:
         plan = RunPlan.from_toml(run / "plan.toml")
-        plan = plan.updated(federation={"rounds": _charged(run, plan)})
+        statement = read_statement(run / "privacy.json") if is_finished(run) else None
+        plan = plan.updated(federation={"rounds": _charged(statement, plan)})
     if plan.privacy.unit == "none":
         raise PlanError("privacy.unit: the plan promises nothing, so that there is nothing to audit")
     ready = prepare(load_task(plan), plan)
@@ -47,6 +55,8 @@ def audit_command(
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("canaries", total=1 + attack_models)
         found = audit_privacy(_subject(ready, canaries, client), generator=generator)
+        if run is not None and statement is not None:
+            found = replace(found, probes=(*found.probes, _stated(statement, found.proven)))
         progress.update(bar, advance=1, description="membership attack")
         rates = (
             attack(ready, models=attack_models, generator=generator, tell=lambda _: progress.update(bar, advance=1))
@@ -63,12 +73,19 @@ def audit_command(
     return _VIOLATED if found.violated else 0
 
 
-def _charged(directory: Path, plan: RunPlan) -> int:
+def _charged(statement: Mapping[str, Any] | None, plan: RunPlan) -> int:
     """Rounds that clients were charged for: more than the plan's where some were tried again."""
-    try:
-        return int(json.loads((directory / "privacy.json").read_text(encoding="utf-8"))["participations"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return plan.federation.rounds
+    return max(plan.federation.rounds, int(statement["participations"]) if statement else 0)
+
+
+def _stated(statement: Mapping[str, Any], proven: float) -> Probe:
+    """Whether a run states no smaller ε than its plan proves."""
+    stated = math.inf if statement["epsilon"] is None else float(statement["epsilon"])
+    return Probe(
+        name="the ε that privacy.json states",
+        passed=stated >= proven * (1.0 - _SLACK),
+        found=f"{stated:.4g}, and the plan proves {proven:.4g}",
+    )
 
 
 def _subject(ready: Preparation, canaries: int, name: str | None) -> Subject:

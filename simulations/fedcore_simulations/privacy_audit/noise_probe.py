@@ -1,15 +1,19 @@
-"""Is the noise there, in every layer, as large as promised, and new each time?"""
+"""Is the noise there, in every layer, as large as promised, and new each time? Is a record drawn anew, too?"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from scipy import stats
+from scipy import special, stats
 from torch import Tensor
 
 from fedcore.parameters import Layout
+from fedcore.privacy.plan import PrivacyEvent
+
+_NEGLIGIBLE = 1e-18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +40,7 @@ def probe_noise(first: Tensor, second: Tensor, layout: Layout, *, p: float) -> l
     """
     tensors = _trained(first, layout)
     share = p / 2.0 / len(tensors)
-    scales = (_scale(name, part.flatten(), p=share) for name, part in tensors)
+    scales = (_scale(f"noise in {name}", part.flatten(), p=share) for name, part in tensors)
     return [*scales, _fresh(first, second, p=p / 2.0)]
 
 
@@ -47,7 +51,29 @@ def probe_count(errors: Tensor, *, p: float) -> Probe:
         errors: Released less true counts, in units of the promised standard deviation; shape ``(rounds,)``.
         p: Probability that correct noise fails.
     """
-    return _scale("the count of updates within the clip norm", errors, p=p)
+    return _scale("noise in the count of updates within the clip norm", errors, p=p)
+
+
+def probe_spread(scores: Tensor, coins: Tensor, event: PrivacyEvent, *, p: float) -> Probe:
+    """Check that the scores vary over a whole run as those of records drawn anew in each step, behind fresh noise.
+
+    Their means do not tell a batch that is drawn once from one that is drawn in every step, nor noise that fades after
+    the first rounds from noise that stays. Each score is brought to a standard normal by its own distribution.
+
+    Args:
+        scores: As in `CanaryRun`, shape ``(canaries,)``.
+        coins: Which canaries were in the data, shape ``(canaries,)``.
+        event: Sampling rate, noise on the sum and steps of the run.
+        p: Probability that a right mechanism fails.
+    """
+    std = event.noise_multiplier * math.sqrt(event.steps)
+    counts = stats.binom(event.steps, event.sampling_rate)
+    support = np.arange(counts.ppf(_NEGLIGIBLE), counts.isf(_NEGLIGIBLE) + 1.0)
+    distances = (scores[coins].numpy()[:, None] - support) / std
+    below, above = (special.ndtr(side) @ counts.pmf(support) for side in (distances, -distances))
+    inside = np.where(below < above, special.ndtri(below), -special.ndtri(above))
+    normal = torch.cat([torch.from_numpy(inside), scores[~coins] / std])
+    return _scale("spread of the canaries' scores", normal, p=p)
 
 
 def _trained(values: Tensor, layout: Layout) -> list[tuple[str, Tensor]]:
@@ -66,7 +92,7 @@ def _scale(name: str, values: Tensor, *, p: float) -> Probe:
     low, high = float(stats.chi2.ppf(p / 2.0, size)), float(stats.chi2.isf(p / 2.0, size))
     least, most = math.sqrt(low / size), math.sqrt(high / size)
     return Probe(
-        name=f"noise in {name}",
+        name=name,
         passed=low <= total <= high,
         found=f"{math.sqrt(total / size):.3f} times what is promised ({least:.3f} to {most:.3f} expected)",
     )

@@ -175,6 +175,14 @@ def test_n5_more_rounds_than_planned_or_allowed_are_refused(rounds, changes, mes
     expect("ROUNDS", message, build_request(build_plan(federation={"rounds": rounds}), **changes))
 
 
+def test_n5_weighing_rows_is_refused_unless_it_is_listed():
+    sections = {"audit": {"sensitive": ["stroke"]}, "mitigation": {"method": "reweighing"}}
+    request = build_request(build_plan(**sections))
+    expect("RANGE", "training.mitigations does not list 'reweighing'", request)
+    check(request, build_policy(training={"mitigations": ["reweighing"]}))
+    check(build_request(build_plan(mitigation={"method": "agnostic"})))
+
+
 def test_n5_transforms_that_are_not_listed_are_refused():
     plan = build_plan(federation={"transforms": ["their_module:Leak"]})
     expect("TRANSFORM", "training.transforms does not list 'their_module:Leak'", build_request(plan))
