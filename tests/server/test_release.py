@@ -1,6 +1,7 @@
 """What the audit withholds, what a command says of it, and who may release it all the same."""
 
 import json
+from datetime import date
 
 import pytest
 from typer.testing import CliRunner
@@ -11,7 +12,7 @@ from fedcore.plan import RunPlan
 from fedcore.trust.identity import Identity
 from fedcore_server.runs.directory import RunDirectory
 from fedcore_server.runs.release import exit_code
-from fedcore_server.runs.waiver import check_waiver, waive
+from fedcore_server.runs.waiver import check_waiver, is_over, waive
 from fedcore_simulations import simulate
 from tests.builders import TinyTask
 
@@ -152,7 +153,14 @@ def test_the_command_signs_with_the_coordinators_key(tmp_path, monkeypatch):
         build_app(), ["waive", "run", "--by", "Dr. Byron", "--reason", "a pilot", "--until", "2027-01-31"]
     )
     assert told.exit_code == 0, told.output
-    assert json.loads((tmp_path / "run" / "waiver.json").read_text())["until"] == "2027-01-31"
+    waiver = json.loads((tmp_path / "run" / "waiver.json").read_text())
+    assert waiver["until"] == "2027-01-31"
+    assert not is_over(waiver, date(2027, 1, 31))
+    assert is_over(waiver, date(2027, 2, 1))
+    checked = app.invoke(build_app(), ["waive", "run", "--check"])
+    assert "by a waiver of Dr. Byron until 2027-01-31" in checked.output
+    (tmp_path / "run" / "waiver.json").write_text(json.dumps(waiver | {"until": "2099-01-01"}))
+    assert app.invoke(build_app(), ["waive", "run", "--check"]).exit_code != 0
 
 
 def test_simulate_ends_with_the_exit_code_of_the_verdict(tmp_path, monkeypatch):

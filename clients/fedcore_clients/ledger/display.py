@@ -20,3 +20,8 @@ def print_budgets(account: Ledger, *, as_json: bool) -> None:
     else:
         Console(highlight=False).print(budget_table(found))
         print(f"ε spent: {VALID}")
+        for name in (name for name, each in found.items() if each["epsilon"] is None):
+            print(
+                f"{name}: something was told without a bound, which is in no figure of what is left: the budget holds "
+                "for the rest alone"
+            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -126,24 +126,37 @@ def resume(
     raise typer.Exit(wait_for(store, found, follow=follow, as_json=as_json))
 
 
-def waive(
+def waive(  # noqa: PLR0917 - typer reads the options from the signature
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run whose model was withheld.")],
-    reason: Annotated[str, typer.Option(help="Why the model is used all the same; it is printed in the report.")],
-    by: Annotated[str, typer.Option(help="Who decided.")],
+    reason: Annotated[str, typer.Option(help="Why the model is used all the same; it is printed in the report.")] = "",
+    by: Annotated[str, typer.Option(help="Who decided.")] = "",
     home: Annotated[Path, typer.Option(help="A consortium's home; its coordinator's key signs.")] = _HOME,
     until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day that it is good.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say whether the waiver is genuine and good.")
+    ] = False,
 ) -> None:
     """Release a model that the bias audit withheld, signed and with a reason.
 
-    The audit's verdict stays what it is; the waiver stands beside it, in waiver.json and in the report.
+    The audit's verdict stays what it is; the waiver stands beside it, in waiver.json and in the report. With --check
+    the exit code is 1 where a waiver is over, and 2 where it is not genuine.
 
-    Example:
+    Examples:
       fedcore waive federation/runs/digits-0001 --by "Dr. Ada Byron" --reason "pilot in one ward, reviewed weekly"
+      fedcore waive federation/runs/digits-0001 --check
     """
     from fedcore_server.consortium.home import ConsortiumHome
+    from fedcore_server.runs.waiver import check_waiver, is_over, waiver_words
     from fedcore_server.runs.waiver import waive as sign
 
     signer = ConsortiumHome.open(home).coordinator()
+    if check:
+        waiver = check_waiver(run, signer.public)
+        typer.echo(waiver_words(waiver))
+        if is_over(waiver, date.today()):
+            typer.echo("it is over", err=True)
+            raise typer.Exit(1)
+        return
     sign(run, signer, reason=reason, by=by, until=until.date() if until else None)
     typer.echo(f"released {run / 'model.safetensors'}; the waiver is in {run / 'waiver.json'} and in the report")
 

@@ -85,6 +85,11 @@ def check_waiver(run: Path, signer: PublicIdentity) -> dict[str, Any]:
     return waiver
 
 
+def is_over(waiver: dict[str, Any], today: date) -> bool:
+    """Whether the last day of a waiver has passed."""
+    return waiver["until"] is not None and date.fromisoformat(waiver["until"]) < today
+
+
 def waiver_words(waiver: dict[str, Any]) -> str:
     """A sentence for the report."""
     until = f" until {waiver['until']}" if waiver["until"] else ""

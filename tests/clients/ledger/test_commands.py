@@ -129,6 +129,7 @@ def test_uses_by_hand_are_charged(home, ledger):
         run("spend", home, *spend, "--epsilon", 0.5)
     assert "no bound any more" in run("spend", home, *spend, "--unbounded").stdout
     assert printed("show", home, "--json")["wards"]["epsilon"] is None
+    assert "wards: something was told without a bound" in run("show", home).stdout
 
 
 def test_epsilon_and_delta_are_charged_where_grants_are_added_up(home):
