@@ -132,9 +132,7 @@ def waive(  # noqa: PLR0917 - typer reads the options from the signature
     by: Annotated[str, typer.Option(help="Who decided.")] = "",
     home: Annotated[Path, typer.Option(help="A consortium's home; its coordinator's key signs.")] = _HOME,
     until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day that it is good.")] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Only say whether the waiver is genuine and good.")
-    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only say whether the waiver is genuine and good.")] = False,
 ) -> None:
     """Release a model that the bias audit withheld, signed and with a reason.
 
