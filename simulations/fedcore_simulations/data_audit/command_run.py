@@ -1,0 +1,119 @@
+"""What ``fedcore audit data`` does, from options to exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from fedcore.audit.gaps import Gap
+from fedcore.audit.rates import Rate
+from fedcore.tasks.table_file import Table, read_table
+from fedcore_simulations.bias_audit.options import BiasOptions
+from fedcore_simulations.bias_audit.rows import Rows, read_rows
+from fedcore_simulations.bias_audit.text_table import aligned
+from fedcore_simulations.data_audit.representation import BASE_RATE, Representation, represent
+
+
+def data_command(options: BiasOptions, *, as_json: bool) -> int:
+    """Read, count and show; return the exit code."""
+    with Console(stderr=True, highlight=False).status(f"reading {options.table.name} …"):
+        rows = read_rows(options)
+        empty = _empty_cells(read_table(options.table), leave_out=options.columns)
+        found = represent(rows, empty, confidence=options.confidence, min_cell=options.min_cell or 1)
+    if as_json:
+        print(json.dumps(_plain(rows, found), indent=2, ensure_ascii=False, allow_nan=False))
+        return 0
+    for line in _text(rows, found, confidence=options.confidence):
+        print(line)
+    return 0
+
+
+def _empty_cells(table: Table, *, leave_out: tuple[str, ...]) -> dict[str, NDArray[np.bool_]]:
+    """The columns with empty cells; those of groups count them as unknown already."""
+    found = {name: table.words(name).codes < 0 for name in table.columns if name not in leave_out}
+    return {name: cells for name, cells in found.items() if cells.any()}
+
+
+def _plain(rows: Rows, found: Mapping[str, Representation]) -> dict[str, Any]:
+    return {
+        "source": rows.source,
+        "rows": rows.total,
+        "favourable": rows.labels[1],
+        "groups": {
+            attribute: {
+                group: {
+                    "share": _rate(share),
+                    BASE_RATE: _rate(each.base_rates[group]),
+                    "missing": {column: _rate(rates[group]) for column, rates in each.missing.items()},
+                }
+                for group, share in each.shares.items()
+            }
+            for attribute, each in found.items()
+        },
+        "gaps": {
+            attribute: {metric: _gap(gap) for metric, gap in each.gaps.items()} for attribute, each in found.items()
+        },
+        "suppressed": {attribute: sorted(each.suppressed) for attribute, each in found.items()},
+        "notes": list(rows.notes),
+    }
+
+
+def _rate(rate: Rate) -> dict[str, Any]:
+    return {"value": rate.value, "low": rate.low, "high": rate.high, "n": rate.n}
+
+
+def _gap(gap: Gap) -> dict[str, Any]:
+    return {
+        "difference": gap.difference,
+        "ratio": gap.ratio,
+        "low": gap.difference_low,
+        "high": gap.difference_high,
+        "highest": gap.highest,
+        "lowest": gap.lowest,
+    }
+
+
+def _text(rows: Rows, found: Mapping[str, Representation], *, confidence: float) -> Iterator[str]:
+    yield f"{rows.source}: {rows.total:,} rows, favourable label {rows.labels[1]}"
+    yield f"shares in percent, with intervals of {100 * confidence:g} % confidence in brackets"
+    for attribute, each in found.items():
+        yield ""
+        columns = sorted(each.missing, key=lambda name: -(each.gaps[name].difference or 0.0))
+        heading = [attribute, "n", "share", "base rate", *(f"{name} missing" for name in columns[:4])]
+        yield from aligned([heading, *(_row(each, group, columns[:4]) for group in each.shares)])
+        yield f"  {each.gaps[BASE_RATE].words}{_reach(each.gaps[BASE_RATE])}"
+        for name in columns:
+            gap = each.gaps[name]
+            if gap.difference_low:
+                yield f"  {_missing_words(name, gap)}{_reach(gap)}"
+        if each.suppressed:
+            yield f"  not shown, for too few rows: {', '.join(sorted(each.suppressed))}"
+    for note in rows.notes:
+        yield f"note: {note}"
+
+
+def _missing_words(column: str, gap: Gap) -> str:
+    high, low = 100 * float(gap.highest_rate or 0), 100 * float(gap.lowest_rate or 0)
+    return f"{column} missing: {gap.highest} {high:.1f} % over {gap.lowest} {low:.1f} %, {high - low:.1f} points"
+
+
+def _row(each: Representation, group: str, columns: list[str]) -> list[str]:
+    rates = [each.shares[group], each.base_rates[group], *(each.missing[name][group] for name in columns)]
+    return [group, f"{each.shares[group].successes:,}", *(_percent(rate) for rate in rates)]
+
+
+def _percent(rate: Rate) -> str:
+    if rate.value is None or rate.low is None or rate.high is None:
+        return "-"
+    return f"{100 * rate.value:.1f} ({100 * rate.low:.1f}-{100 * rate.high:.1f})"
+
+
+def _reach(gap: Gap) -> str:
+    if gap.difference_low is None or gap.difference_high is None:
+        return ""
+    return f" ({100 * gap.difference_low:.1f} to {100 * gap.difference_high:.1f})"

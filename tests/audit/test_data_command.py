@@ -1,0 +1,100 @@
+"""What a table holds of each group, before anything is learned from it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from fedcore.audit.intervals import wilson_interval
+from fedcore.cli import build_app
+
+ADULT = Path(__file__).parents[3] / "shared" / "data" / "adult.csv"
+TABLE = """sex,site,income,age
+f,north,yes,30
+f,north,no,
+f,south,no,
+f,south,no,41
+m,north,yes,50
+m,north,yes,51
+m,south,no,52
+m,south,yes,53
+,south,yes,54
+"""
+
+
+def run(*words):
+    return CliRunner().invoke(build_app(), ["audit", "data", *map(str, words)])
+
+
+def told(path, *words):
+    found = run(path, "--label", "income", "--group", "sex", "--min-cell", 1, *words, "--json")
+    assert found.exit_code == 0, found.output
+    return json.loads(found.stdout)
+
+
+@pytest.fixture
+def table(tmp_path):
+    (tmp_path / "t.csv").write_text(TABLE)
+    return tmp_path / "t.csv"
+
+
+def test_sizes_labels_and_missing_cells_are_those_of_the_table(table):
+    found = told(table)
+    women = found["groups"]["sex"]["f"]
+    assert (women["share"]["value"], women["share"]["n"]) == (4 / 9, 9)
+    assert women["base_rate"]["value"] == 0.25
+    assert women["missing"] == {"age": {"value": 0.5, "n": 4, **ends(2, 4)}}
+    assert found["groups"]["sex"]["unknown"]["share"]["value"] == 1 / 9
+    gap = found["gaps"]["sex"]["base_rate"]
+    assert (gap["difference"], gap["highest"], gap["lowest"]) == (0.5, "m", "f")
+    assert found["gaps"]["sex"]["age"]["difference"] == 0.5
+
+
+def ends(successes, n):
+    interval = wilson_interval(successes, n, confidence=0.95)
+    return {"low": interval.low, "high": interval.high}
+
+
+def test_a_site_crosses_every_group(table):
+    found = told(table, "--site", "site")["groups"]["sex*site"]
+    assert found["f & north"]["base_rate"]["value"] == 0.5
+    assert found["f & south"]["missing"]["age"]["value"] == 0.5
+
+
+def test_a_line_may_stand_for_several_rows(tmp_path):
+    (tmp_path / "t.csv").write_text("sex,income,n\nf,yes,20\nf,no,80\nm,yes,50\nm,no,50\n")
+    found = told(tmp_path / "t.csv", "--weight", "n")
+    assert found["rows"] == 200
+    assert found["groups"]["sex"]["f"]["base_rate"]["value"] == 0.2
+
+
+def test_small_groups_are_not_shown(table):
+    found = json.loads(run(table, "--label", "income", "--group", "sex", "--min-cell", 2, "--json").stdout)
+    assert "unknown" in found["suppressed"]["sex"]
+    assert "unknown" not in found["groups"]["sex"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--label", "incom", "--group", "sex"), "did you mean 'income'"),
+        (("--label", "income", "--group", "income"), "given both"),
+        (("--label", "income", "--group", "sex", "--positive", "maybe"), "no value of column"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(table, words, message):
+    refused = run(table, *words)
+    assert refused.exit_code != 0
+    assert message in str(refused.exception)
+
+
+@pytest.mark.skipif(not ADULT.exists(), reason="the Adult data set is not beside the repository")
+def test_the_rates_of_the_labels_of_adult_are_those_of_its_rows():
+    found = json.loads(run(ADULT, "--label", "income-per-year", "--group", "sex", "--json").stdout)
+    for group, (rich, rows) in {"Female": (1179, 10771), "Male": (6662, 21790)}.items():
+        rate = found["groups"]["sex"][group]["base_rate"]
+        assert (rate["value"], rate["n"]) == (rich / rows, rows)
+    words = run(ADULT, "--label", "income-per-year", "--group", "sex").stdout
+    assert "base rate: Male 30.6 % over Female 10.9 %, 19.6 points" in words
+    assert "occupation missing: Female 7.8 % over Male 4.6 %" in words
