@@ -23,6 +23,7 @@ Read in this order::
     measurable   limits on what can never be measured, refused
     suppression  which small groups are kept out of what is shown
     fairness     one table in, one ``AttributeAudit`` out
+    classes      of several labels each against the others
     measures     all that is no rate, for one attribute
     shown        what may be shown of one attribute, as JSON
     site_splits  every gap split over sites, and what may be told of it

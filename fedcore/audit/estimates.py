@@ -7,21 +7,36 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
 
-from fedcore.audit.gaps import Gap, pair_confidence, unsigned
+from fedcore.audit.gaps import Gap, highest_of, lowest_of, pair_confidence, unsigned
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.intervals import Interval, normal_quantile, square_and_add
 from fedcore.errors import DataError
 
-MEASURES: tuple[str, ...] = (
-    "balanced_accuracy",
-    "generalized_entropy",
-    "theil_index",
-    "auc",
-    "brier_score",
-    "expected_calibration_error",
-    "calibration_slope",
+CLASS_MEASURES = ("balanced_accuracy", "worst_class_accuracy")
+"""Of labels and decisions, however many labels there are."""
+BENEFIT_MEASURES = ("generalized_entropy", "theil_index")
+"""Of labels and decisions, where one label is favourable."""
+AREA_MEASURES = ("auc",)
+"""Of labels and scores."""
+PROBABILITY_MEASURES = ("brier_score", "expected_calibration_error", "calibration_slope")
+"""Of labels and scores that may be probabilities."""
+VALUE_MEASURES = (
+    "mean_prediction",
+    "mean_target",
+    "mean_error",
+    "mean_absolute_error",
+    "root_mean_squared_error",
+    "r_squared",
 )
-"""Quantities that are no rates; those after the third need scores."""
+"""Of targets that are numbers, in their unit but for the last."""
+MEASURES: tuple[str, ...] = (
+    *CLASS_MEASURES,
+    *BENEFIT_MEASURES,
+    *AREA_MEASURES,
+    *PROBABILITY_MEASURES,
+    *VALUE_MEASURES,
+)
+"""Quantities that are no rates."""
 
 Spread = Callable[[float], Interval]
 """From a confidence to an interval."""
@@ -108,6 +123,7 @@ def gap_of(attribute: str, metric: str, estimates: Mapping[str, Estimate], *, co
     measures = {group: known[group].measure(each) for group in values}
     pairs = [unsigned(difference(measures[a], measures[b])) for a, b in combinations(values, 2)]
     highest, lowest = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
+    alone = [_defined(known[group].measure(1 - (1 - confidence) / len(values)))[1] for group in values]
     return Gap(
         attribute=attribute,
         metric=metric,
@@ -117,6 +133,8 @@ def gap_of(attribute: str, metric: str, estimates: Mapping[str, Estimate], *, co
         lowest_rate=Fraction(values[lowest]),
         difference_low=max(pair.low for pair in pairs),
         difference_high=max(pair.high for pair in pairs),
+        highest_ends=highest_of(alone),
+        lowest_ends=lowest_of(alone),
         undefined=undefined,
         groups_compared=tuple(values),
     )

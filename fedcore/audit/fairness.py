@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from fedcore.audit.estimates import Measure
 from fedcore.audit.gaps import Gap, gap_between
-from fedcore.audit.groups import GroupTable
+from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.rates import METRICS, Rate, group_rates, overall_rates
-from fedcore.audit.settings import AuditSettings
+from fedcore.audit.settings import AuditSettings, Limit
 from fedcore.audit.suppression import suppressed_groups
 from fedcore.errors import DataError
 
 __all__ = [
+    "HEADLINES",
     "METRICS",
     "AttributeAudit",
     "Gap",
@@ -24,6 +26,10 @@ __all__ = [
     "group_rates",
     "overall_rates",
 ]
+
+
+HEADLINES = ("accuracy", "mean_absolute_error")
+"""What tells in one figure how well a group is served: of labels, and of targets that are numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +50,10 @@ class AttributeAudit:
         shown_gaps: Gap of every metric over the groups that are shown.
         small: Groups of 1 to ``min_cell - 1`` rows.
         suppressed: Groups that are not shown: the small ones, and those that would give them back.
+        to_reference: Where the settings name a group to compare with: for every other group the gap of every metric
+            between these two, with intervals that hold for all groups at once; limits on gaps are on these then.
+        classes: Of more than two labels none of which is favourable: each class against the others, with intervals
+            that hold for all classes at once. Filled by ``with_classes``, for it takes time.
     """
 
     attribute: str
@@ -55,6 +65,34 @@ class AttributeAudit:
     shown_gaps: Mapping[str, Gap]
     small: tuple[str, ...]
     suppressed: tuple[str, ...]
+    to_reference: Mapping[str, Mapping[str, Gap]] = field(default_factory=dict)
+    classes: Mapping[str, AttributeAudit] = field(default_factory=dict)
+
+    @property
+    def reference(self) -> str | None:
+        """The group that the others are compared with; None where all are compared with all."""
+        return self.settings.references.get(self.attribute)
+
+    def gaps_held(self, limit: Limit) -> list[tuple[AttributeAudit, Gap]]:
+        """Return every gap that must keep a limit, with the audit that it is of; none if the metric is not measured.
+
+        It is the gap over all groups, or between each and the reference, and either of every class where there are.
+        """
+        if limit.metric not in self.gaps:
+            return [held for one in self.classes.values() for held in one.gaps_held(limit)]
+        if self.reference is None or limit.kind == "worst-group":
+            return [(self, self.gaps[limit.metric])]
+        return [(self, gaps[limit.metric]) for gaps in self.to_reference.values() if limit.metric in gaps]
+
+    def as_shown(self) -> AttributeAudit:
+        """Return the audit with the gaps between groups that are shown only."""
+        kept = {
+            group: gaps
+            for group, gaps in self.to_reference.items()
+            if group not in self.suppressed and self.reference not in self.suppressed
+        }
+        classes = {label: one.as_shown() for label, one in self.classes.items()}
+        return replace(self, gaps=self.shown_gaps, to_reference=kept, classes=classes)
 
     def to_json(self) -> dict[str, Any]:
         """Return what may be shown.
@@ -94,7 +132,7 @@ def audit_tables(tables: Iterable[GroupTable], settings: AuditSettings) -> dict[
         by_attribute[table.attribute] = table
     sizes = {attribute: table.group_sizes for attribute, table in by_attribute.items()}
     hidden = suppressed_groups(sizes, min_cell=settings.min_cell)
-    return {attribute: _audit(table, settings, hidden[attribute]) for attribute, table in by_attribute.items()}
+    return {attribute: audit_of(table, settings, hidden[attribute]) for attribute, table in by_attribute.items()}
 
 
 def audit_table(table: GroupTable, settings: AuditSettings) -> AttributeAudit:
@@ -107,7 +145,17 @@ def audit_table(table: GroupTable, settings: AuditSettings) -> AttributeAudit:
     return audit_tables([table], settings)[table.attribute]
 
 
-def _audit(table: GroupTable, settings: AuditSettings, hidden: frozenset[str]) -> AttributeAudit:
+def audit_of(table: GroupTable, settings: AuditSettings, hidden: Collection[str]) -> AttributeAudit:
+    """Audit one table of which it is known what may be shown.
+
+    Args:
+        table: Pooled counts.
+        settings: How they are read.
+        hidden: Groups that are not shown, as ``suppressed_groups`` finds them.
+
+    Raises:
+        DataError: As ``audit_table``.
+    """
     reading: dict[str, Any] = {
         "threshold": settings.threshold,
         "favourable": settings.favourable,
@@ -115,7 +163,7 @@ def _audit(table: GroupTable, settings: AuditSettings, hidden: frozenset[str]) -
     }
     groups = group_rates(table, **reading)
     sizes = table.group_sizes
-    gaps = _gaps(table.attribute, groups, frozenset(), settings.confidence)
+    gaps = _gaps(table.attribute, groups, (), settings.confidence)
     return AttributeAudit(
         attribute=table.attribute,
         settings=settings,
@@ -126,11 +174,12 @@ def _audit(table: GroupTable, settings: AuditSettings, hidden: frozenset[str]) -
         shown_gaps=_gaps(table.attribute, groups, hidden, settings.confidence) if hidden else gaps,
         small=tuple(group for group, size in sizes.items() if 0 < size < settings.min_cell),
         suppressed=tuple(group for group in table.groups if group in hidden),
+        to_reference=_to_reference(table.attribute, groups, settings),
     )
 
 
 def _gaps(
-    attribute: str, groups: Mapping[str, Mapping[str, Rate]], left_out: frozenset[str], confidence: float
+    attribute: str, groups: Mapping[str, Mapping[str, Rate]], left_out: Collection[str], confidence: float
 ) -> dict[str, Gap]:
     return {
         metric: gap_between(
@@ -140,6 +189,43 @@ def _gaps(
             confidence=confidence,
         )
         for metric, rates in groups.items()
+    }
+
+
+def _to_reference(
+    attribute: str, rates: Mapping[str, Mapping[str, Rate]], settings: AuditSettings
+) -> dict[str, dict[str, Gap]]:
+    return against_reference(
+        rates, settings.references.get(attribute), partial(gap_between, attribute), confidence=settings.confidence
+    )
+
+
+def against_reference(
+    quantities: Mapping[str, Mapping[str, Any]],
+    reference: str | None,
+    gap: Callable[..., Gap],
+    *,
+    confidence: float,
+) -> dict[str, dict[str, Gap]]:
+    """Return ``{group: {metric: gap between it and the reference}}``, all groups at once (Bonferroni).
+
+    Args:
+        quantities: ``{metric: {group: quantity}}``.
+        reference: The group to compare with; None for no comparison.
+        gap: From a metric, two groups' quantities and a confidence to their gap.
+        confidence: With which the intervals of one metric hold together.
+    """
+    first = next(iter(quantities.values()), {})
+    others = [group for group in first if group not in (reference, UNKNOWN)]
+    if reference is None or reference not in first or not others:
+        return {}
+    each = 1 - (1 - confidence) / len(others)
+    return {
+        group: {
+            metric: gap(metric, {reference: found[reference], group: found[group]}, confidence=each)
+            for metric, found in quantities.items()
+        }
+        for group in others
     }
 
 

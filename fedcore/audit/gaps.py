@@ -10,17 +10,20 @@ J. Am. Stat. Assoc. 56:52-64.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
 
 from fedcore.audit.groups import UNKNOWN
-from fedcore.audit.intervals import Interval, koopman_interval, newcombe_interval
+from fedcore.audit.intervals import Interval, koopman_interval, newcombe_interval, wilson_interval
 from fedcore.audit.rates import METRICS, Rate
 
-SHARES = (*METRICS, "balanced_accuracy")
+SHARES = (*METRICS, "balanced_accuracy", "worst_class_accuracy")
 """Metrics that are shares of rows, and shown in percent."""
+
+
+Ends = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +46,11 @@ class Gap:
         difference_high: Upper end, or None.
         ratio_low: Lower end of lowest / highest, in [0, 1], or None.
         ratio_high: Upper end, or None.
+        highest_ends: Ends of the interval of the highest rate, whichever group truly has it, or None.
+        lowest_ends: The same of the lowest rate.
         undefined: Groups whose rate is undefined.
         groups_compared: Groups that have a rate.
+        label: The class that the rate takes against all others; None where that is known from elsewhere.
     """
 
     attribute: str
@@ -57,8 +63,11 @@ class Gap:
     difference_high: float | None = None
     ratio_low: float | None = None
     ratio_high: float | None = None
+    highest_ends: Ends | None = None
+    lowest_ends: Ends | None = None
     undefined: tuple[str, ...]
     groups_compared: tuple[str, ...]
+    label: str | None = None
 
     @property
     def difference_fraction(self) -> Fraction | None:
@@ -85,9 +94,14 @@ class Gap:
         return None if self.ratio_fraction is None else float(self.ratio_fraction)
 
     @property
+    def name(self) -> str:
+        """The metric in words, with the class that it is of."""
+        return self.metric.replace("_", " ") + (f" of {self.label}" if self.label is not None else "")
+
+    @property
     def words(self) -> str:
         """The gap with its direction: ``selection rate: Male 30.1 % over Female 11.2 %, 18.9 points``."""
-        name = self.metric.replace("_", " ")
+        name = self.name
         if self.highest_rate is None or self.lowest_rate is None or self.difference is None:
             return f"{name}: no gap, because fewer than two groups have a rate"
         if self.metric not in SHARES and self.difference == 0:
@@ -122,6 +136,8 @@ def gap_between(attribute: str, metric: str, rates: Mapping[str, Rate], *, confi
         return Gap(attribute=attribute, metric=metric, undefined=undefined, groups_compared=tuple(compared))
     highest, lowest = max(compared, key=compared.__getitem__), min(compared, key=compared.__getitem__)
     differences, ratios = _pairwise([known[group] for group in compared], confidence)
+    each = 1 - (1 - confidence) / len(compared)
+    alone = [wilson_interval(*known[group].evidence, confidence=each) for group in compared]
     return Gap(
         attribute=attribute,
         metric=metric,
@@ -133,6 +149,8 @@ def gap_between(attribute: str, metric: str, rates: Mapping[str, Rate], *, confi
         difference_high=max(interval.high for interval in differences),
         ratio_low=min(interval.low for interval in ratios),
         ratio_high=min(interval.high for interval in ratios),
+        highest_ends=highest_of(alone),
+        lowest_ends=lowest_of(alone),
         undefined=undefined,
         groups_compared=tuple(compared),
     )
@@ -152,6 +170,18 @@ def _pairwise(rates: list[Rate], confidence: float) -> tuple[list[Interval], lis
         differences.append(unsigned(newcombe_interval(*counts, confidence=each)))
         ratios.append(_at_most_one(koopman_interval(*counts, confidence=each)))
     return differences, ratios
+
+
+def highest_of(intervals: Iterable[Interval]) -> Ends:
+    """Return the interval of the largest of several quantities whose intervals hold together."""
+    found = [*intervals]
+    return max(one.low for one in found), max(one.high for one in found)
+
+
+def lowest_of(intervals: Iterable[Interval]) -> Ends:
+    """Return the interval of the smallest of several quantities whose intervals hold together."""
+    found = [*intervals]
+    return min(one.low for one in found), min(one.high for one in found)
 
 
 def unsigned(difference: Interval) -> Interval:

@@ -29,6 +29,9 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "INCONCLUSIVE"
 
 
+_WORST_FIRST = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
+
+
 class Judged(Protocol):
     """Anything with a verdict; None has judged nothing."""
 
@@ -82,13 +85,20 @@ def judge_all(limits: Iterable[Limit], audits: Mapping[str, AttributeAudit]) -> 
 def judge(limit: Limit, audit: AttributeAudit) -> Finding:
     """Hold one limit against one attribute.
 
-    PASS only if the whole interval of the gap meets the limit and every declared group has a rate; FAIL only
-    if the whole interval breaks it (a group without a rate cannot make a gap smaller); else INCONCLUSIVE.
+    PASS only if the whole interval meets the limit and every declared group has a rate; FAIL only if the whole
+    interval breaks it (a group without a rate cannot make a gap smaller); else INCONCLUSIVE. Where several gaps must
+    keep the limit, of classes or to a reference, the finding is of the one that says the worst, and that reaches
+    furthest.
     """
-    gap = audit.gaps.get(limit.metric)
-    if gap is None:
-        reason = f"{limit.metric} is not measured: more than two labels need a favourable label"
+    held = sorted(audit.gaps_held(limit), key=lambda pair: _reach(limit, pair[1]), reverse=True)
+    found = [_judge_gap(limit, one, gap) for one, gap in held]
+    if not found:
+        reason = f"{limit.metric} is not measured here, or there are no two groups to compare"
         return _finding(limit, audit.attribute, Verdict.INCONCLUSIVE, reason, None)
+    return next(finding for verdict in _WORST_FIRST for finding in found if finding.verdict is verdict)
+
+
+def _judge_gap(limit: Limit, audit: AttributeAudit, gap: Gap) -> Finding:
     meets, breaks = _interval_meets(limit, gap)
     if breaks:
         verdict = Verdict.FAIL
@@ -103,7 +113,7 @@ def judge(limit: Limit, audit: AttributeAudit) -> Finding:
 def overall(judged: Iterable[Judged]) -> Verdict | None:
     """Return FAIL if any is, else INCONCLUSIVE if any is, else PASS; None if nothing was judged."""
     verdicts = {one.verdict for one in judged}
-    for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS):
+    for verdict in _WORST_FIRST:
         if verdict in verdicts:
             return verdict
     return None
@@ -142,11 +152,25 @@ def _interval_meets(limit: Limit, gap: Gap) -> tuple[bool, bool]:
     return low >= _bound(limit), high < _bound(limit)
 
 
+def _reach(limit: Limit, gap: Gap) -> float:
+    """Return how far the interval reaches towards what the limit forbids; of an undefined gap furthest of all."""
+    low, high = _ends(limit, gap)
+    if low is None or high is None:
+        return math.inf
+    return high if limit.at_most is not None else -low
+
+
 def _estimate_meets(limit: Limit, gap: Gap) -> bool | None:
-    estimate = gap.difference_fraction if limit.kind == "difference" else gap.ratio_fraction
+    estimate = _estimate(limit, gap)
     if estimate is None:
         return None
     return estimate <= _bound(limit) if limit.at_most is not None else estimate >= _bound(limit)
+
+
+def _estimate(limit: Limit, gap: Gap) -> Fraction | None:
+    if limit.kind == "worst-group":
+        return gap.highest_rate if limit.at_most is not None else gap.lowest_rate
+    return gap.difference_fraction if limit.kind == "difference" else gap.ratio_fraction
 
 
 def _bound(limit: Limit) -> Fraction:
@@ -154,6 +178,8 @@ def _bound(limit: Limit) -> Fraction:
 
 
 def _ends(limit: Limit, gap: Gap) -> tuple[float | None, float | None]:
+    if limit.kind == "worst-group":
+        return (gap.highest_ends if limit.at_most is not None else gap.lowest_ends) or (None, None)
     if limit.kind == "difference":
         return gap.difference_low, gap.difference_high
     return gap.ratio_low, gap.ratio_high
@@ -166,7 +192,7 @@ def _missing(limit: Limit, gap: Gap) -> bool:
 
 def _reason(limit: Limit, audit: AttributeAudit, gap: Gap, verdict: Verdict, *, meets: bool) -> str:
     hidden = sorted(set(audit.suppressed) & {*gap.undefined, *gap.groups_compared})
-    numbers = gap.words + _interval_words(limit, gap)
+    numbers = _numbers(limit, gap)
     if hidden:
         numbers = f"judged with groups too small to be shown ({', '.join(hidden)}), so without numbers here"
     parts = [f"{replace(limit, attribute=audit.attribute).words}: {verdict}", numbers]
@@ -186,18 +212,25 @@ def _missing_words(limit: Limit, gap: Gap, hidden: list[str]) -> str:
     return ""
 
 
-def _interval_words(limit: Limit, gap: Gap) -> str:
+def _numbers(limit: Limit, gap: Gap) -> str:
+    """Return what was found, with the interval that the verdict rests on."""
     low, high = _ends(limit, gap)
     if low is None or high is None:
-        return ""
+        return gap.words
+    shares = gap.metric in SHARES
+    ends = f" ({100 * low:.1f} to {100 * high:.1f})" if shares else f" ({low:.3f} to {high:.3f})"
+    if limit.kind == "worst-group":
+        group, value = (gap.highest, gap.highest_rate) if limit.at_most is not None else (gap.lowest, gap.lowest_rate)
+        told = f"{100 * float(value or 0):.1f} %" if shares else f"{float(value or 0):.3f}"
+        return f"{gap.name}: {group} {told}{ends}"
     if limit.kind == "difference":
-        return f" ({100 * low:.1f} to {100 * high:.1f})" if gap.metric in SHARES else f" ({low:.3f} to {high:.3f})"
+        return f"{gap.words}{ends}"
     ratio = "undefined" if gap.ratio is None else f"{gap.ratio:.2f}"
-    return f", ratio {ratio} ({low:.2f} to {high:.2f})"
+    return f"{gap.words}, ratio {ratio} ({low:.2f} to {high:.2f})"
 
 
 def _power_words(limit: Limit, audit: AttributeAudit, gap: Gap) -> str:
-    if limit.metric not in audit.groups:
+    if limit.metric not in audit.groups or limit.kind == "worst-group":
         return ""
     smallest = detectable_difference(audit.groups[limit.metric], gap, confidence=audit.settings.confidence)
     if smallest is None:

@@ -15,7 +15,6 @@ from typing import Any, Protocol, runtime_checkable
 from fedcore.audit.fairness import AttributeAudit
 from fedcore.audit.gate import Verdict, judge_all, overall
 from fedcore.audit.groups import GroupTable
-from fedcore.audit.rates import METRICS
 from fedcore.audit.settings import Limit
 
 
@@ -136,7 +135,7 @@ def _frozen(content: Any) -> Any:
 class GateHook:
     """Holds the plan's limits against the audits, after every evaluation and before release.
 
-    What is no rate is measured before release only, for its intervals take time; limits on it are judged then.
+    What takes time is measured before release only, such as what is no rate; limits on it are judged then.
     Without limits its verdict is None: "nothing was promised" must not read as a PASS.
     """
 
@@ -149,7 +148,8 @@ class GateHook:
         """Judge every limit."""
         limits = self.limits
         if context.point is Point.ROUND_EVALUATED:
-            limits = tuple(limit for limit in limits if limit.metric in METRICS)
+            measured = {metric for audit in context.audits.values() for metric in audit.gaps}
+            limits = tuple(limit for limit in limits if not measured or limit.metric in measured)
         findings = judge_all(limits, context.audits)
         words = tuple(finding.reason for finding in findings) or (
             "limits are judged before release" if self.limits else "no limits declared",

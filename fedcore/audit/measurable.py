@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-from fedcore.audit.estimates import MEASURES
-from fedcore.audit.groups import GroupTable
+from fedcore.audit.estimates import AREA_MEASURES, BENEFIT_MEASURES, MEASURES, PROBABILITY_MEASURES
+from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.settings import AuditSettings, Limit
 from fedcore.errors import PlanError
 
-_SCORED = frozenset(MEASURES[3:])
+_SCORED = frozenset((*AREA_MEASURES, *PROBABILITY_MEASURES))
 
 
 def check_measurable(settings: AuditSettings, tables: Mapping[str, GroupTable], *, noisy: bool = False) -> None:
@@ -24,6 +24,7 @@ def check_measurable(settings: AuditSettings, tables: Mapping[str, GroupTable], 
         PlanError: A limit is on what is measured of scores, or needs a favourable label, and there is none.
     """
     problems = list(dict.fromkeys(_problems(settings.limits, settings.favourable, tables.values())))
+    problems += _reference_problems(settings, {name: table.groups for name, table in tables.items()})
     problems += [
         f"audit.limits: {limit.metric} is not measured of noisy counts; limit a rate, or leave out "
         "privacy.evaluation-noise-multiplier"
@@ -34,6 +35,29 @@ def check_measurable(settings: AuditSettings, tables: Mapping[str, GroupTable], 
         raise PlanError(problems)
 
 
+def check_references(settings: AuditSettings, groups: Mapping[str, Collection[str]]) -> None:
+    """Refuse groups to compare with that are none.
+
+    Args:
+        settings: With the references.
+        groups: Vocabulary of each audited attribute.
+
+    Raises:
+        PlanError: A reference is of no audited attribute, or no known group of its own.
+    """
+    if problems := [*_reference_problems(settings, groups)]:
+        raise PlanError(problems)
+
+
+def _reference_problems(settings: AuditSettings, groups: Mapping[str, Collection[str]]) -> Iterable[str]:
+    for attribute, group in settings.references.items():
+        known = [one for one in groups.get(attribute, ()) if one != UNKNOWN]
+        if attribute not in groups:
+            yield f"reference of {attribute!r}: it is not audited; audited are {', '.join(groups)}"
+        elif group not in known:
+            yield f"reference of {attribute!r}: {group!r} is none of its groups, {', '.join(known)}"
+
+
 def _problems(limits: Iterable[Limit], favourable: str | None, tables: Iterable[GroupTable]) -> Iterable[str]:
     for table in tables:
         for limit in limits:
@@ -42,5 +66,5 @@ def _problems(limits: Iterable[Limit], favourable: str | None, tables: Iterable[
                     f"audit.limits: {limit.metric} is measured of scores, and these are counted for two labels; "
                     f"the task has {len(table.labels)}"
                 )
-            elif limit.metric in MEASURES and len(table.labels) > 2 and favourable is None:
+            elif limit.metric in BENEFIT_MEASURES and len(table.labels) > 2 and favourable is None:
                 yield f"audit.limits: {limit.metric} of more than two labels needs audit.favourable"

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import permutations
 
 import numpy as np
 
 from fedcore.audit.auc import Areas
 from fedcore.audit.calibration import ScoreBin, brier_score, calibration_curves, calibration_errors, calibration_slope
+from fedcore.audit.classes import class_accuracies
 from fedcore.audit.entropy import entropy_indices
-from fedcore.audit.estimates import UNDEFINED, Estimate, difference, gap_of
-from fedcore.audit.fairness import AttributeAudit
+from fedcore.audit.estimates import CLASS_MEASURES, Estimate, difference, gap_of
+from fedcore.audit.fairness import AttributeAudit, against_reference
 from fedcore.audit.gaps import Gap, pair_confidence, unsigned
 from fedcore.audit.groups import UNKNOWN, GroupTable
-from fedcore.audit.intervals import Interval, square_and_add, wilson_interval
 from fedcore.audit.parity import Parity
 from fedcore.audit.resampling import SEED
 from fedcore.audit.score_shift import mean_scores, score_shifts, worst_shift
@@ -49,7 +50,14 @@ class Measures:
             audit,
             gaps={**audit.gaps, **self._gaps(audit, audit.sizes)},
             shown_gaps={**audit.shown_gaps, **self._gaps(audit, shown)},
+            to_reference=self._to_reference(audit),
         )
+
+    def _to_reference(self, audit: AttributeAudit) -> dict[str, dict[str, Gap]]:
+        gap = partial(gap_of, audit.attribute)
+        more = against_reference(self.estimates, audit.reference, gap, confidence=audit.settings.confidence)
+        groups = {**audit.to_reference, **more}
+        return {group: {**audit.to_reference.get(group, {}), **more.get(group, {})} for group in groups}
 
     def distances(self, groups: Iterable[str], *, confidence: float) -> dict[str, Parity]:
         """Return the largest score shifts, and the largest difference of areas across two of the groups."""
@@ -78,7 +86,7 @@ def measures_of(decisions: GroupTable | None, scores: ScoreTable | None, *, gene
     """Measure what can be measured.
 
     Args:
-        decisions: Two labels by decision, the favourable one second; None without labels.
+        decisions: Labels by decision, of two the favourable one second; None without labels.
         scores: Scores of the same groups; None without.
         generator: Source of the bootstrap's draws.
     """
@@ -112,10 +120,10 @@ def measures_of_table(audit: AttributeAudit, table: GroupTable) -> Measures:
     return measures_of(decisions, scores, generator=np.random.default_rng(SEED))
 
 
-def _decisions(audit: AttributeAudit, table: GroupTable) -> GroupTable | None:
-    """Return rows by label and decision, the favourable label against all others; None where there is none."""
+def _decisions(audit: AttributeAudit, table: GroupTable) -> GroupTable:
+    """Return rows by label and decision, a favourable label against all others where there is one."""
     if "true_positive_rate" not in audit.groups:
-        return None
+        return table
     found, falsely = audit.groups["true_positive_rate"], audit.groups["false_positive_rate"]
     counts = [
         [
@@ -134,31 +142,14 @@ def _decisions(audit: AttributeAudit, table: GroupTable) -> GroupTable | None:
     )
 
 
-def balanced_accuracy(true_negative: int, negative: int, true_positive: int, positive: int) -> Estimate:
-    """Return the mean of the true positive and the true negative rate; undefined if one of them is.
-
-    Its interval is that of the difference of the true and the false positive rate, halved and moved.
-    """
-    if not (negative and positive):
-        return UNDEFINED
-    found, rejected = true_positive / positive, true_negative / negative
-
-    def ends(confidence: float) -> Interval:
-        first = wilson_interval(true_positive, positive, confidence=confidence)
-        falsely = wilson_interval(negative - true_negative, negative, confidence=confidence)
-        youden = square_and_add(found, first, 1 - rejected, falsely)  # found - falsely found = 2 x the mean - 1
-        return Interval(low=max(0.0, (1 + youden.low) / 2), high=min(1.0, (1 + youden.high) / 2))
-
-    return Estimate(value=(found + rejected) / 2, n=negative + positive, spread=ends)
-
-
 def _of_decisions(table: GroupTable, generator: np.random.Generator) -> dict[str, dict[str, Estimate]]:
-    confusion = table.counts
-    benefits = np.stack([confusion[:, 1, 0], confusion[:, 0, 0] + confusion[:, 1, 1], confusion[:, 0, 1]], axis=1)
-    balanced = [
-        balanced_accuracy(int(own[0, 0]), int(own[0].sum()), int(own[1, 1]), int(own[1].sum())) for own in confusion
-    ]
-    found = {"balanced_accuracy": balanced, **entropy_indices(benefits, generator=generator)}
+    """Of several labels the favourable one is not known, so that nothing is said of benefits."""
+    accuracies = [class_accuracies(own) for own in table.counts]
+    found: dict[str, list[Estimate]] = dict(zip(CLASS_MEASURES, map(list, zip(*accuracies, strict=True)), strict=True))
+    if len(table.labels) == 2:
+        wrong, right = table.counts[:, 1, 0], np.trace(table.counts, axis1=1, axis2=2)
+        benefits = np.stack([wrong, right, table.counts[:, 0, 1]], axis=1)
+        found |= entropy_indices(benefits, generator=generator)
     return {metric: dict(zip(table.groups, each, strict=True)) for metric, each in found.items()}
 
 

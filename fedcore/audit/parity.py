@@ -61,7 +61,7 @@ def parities(attribute: str, rates: Rates, *, confidence: float) -> dict[str, Pa
         if all(metric in rates for metric in metrics):
             each = 1 - (1 - confidence) / len(metrics)
             gaps = [gap_between(attribute, metric, rates[metric], confidence=each) for metric in metrics]
-            found[name] = _impact(gaps[0]) if name == "impact_ratio" else _worst(gaps)
+            found[name] = parity_of(name, gaps)
     return found
 
 
@@ -95,6 +95,11 @@ def impact_ratios(rates: Mapping[str, Rate], *, confidence: float) -> dict[str, 
     return found
 
 
+def parity_of(name: str, gaps: list[Gap]) -> Parity:
+    """Return what a name stands for, from the gaps that it is formed of; their intervals must hold together."""
+    return _impact(gaps) if name == "impact_ratio" else _worst(gaps)
+
+
 def _worst(gaps: list[Gap]) -> Parity:
     """Return the largest of several differences, and the smallest of their ratios; undefined if one is."""
     if any(gap.difference_fraction is None for gap in gaps):
@@ -111,17 +116,19 @@ def _worst(gaps: list[Gap]) -> Parity:
     )
 
 
-def _impact(gap: Gap) -> Parity:
-    ratio = gap.ratio_fraction
-    if ratio is None or gap.ratio_low is None or gap.ratio_high is None:
+def _impact(gaps: list[Gap]) -> Parity:
+    """Return the smallest of several ratios; undefined if one is."""
+    if any(gap.ratio_fraction is None for gap in gaps):
         return Parity()
+    worst = min(gaps, key=lambda gap: gap.ratio_fraction or Fraction(0))
+    ratio = worst.ratio_fraction or Fraction(0)
     return Parity(
         difference=float(1 - ratio),
         ratio=float(ratio),
-        low=1 - gap.ratio_high,
-        high=1 - gap.ratio_low,
-        highest=gap.highest,
-        lowest=gap.lowest,
+        low=1 - min(gap.ratio_high for gap in gaps if gap.ratio_high is not None),
+        high=1 - min(gap.ratio_low for gap in gaps if gap.ratio_low is not None),
+        highest=worst.highest,
+        lowest=worst.lowest,
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from fedcore.audit.clients import ClientSpread
-from fedcore.audit.fairness import AttributeAudit
+from fedcore.audit.fairness import HEADLINES, AttributeAudit
 from fedcore.audit.gaps import Gap
 from fedcore.audit.gate import Finding, Verdict, judge_all, overall
 from fedcore.audit.hooks import Decision, Point
@@ -68,13 +68,14 @@ class BiasReport:
         """Return the gap for a one-line summary, over the groups that are shown.
 
         With limits, the gap furthest beyond its limit, or else nearest to it; without, the largest difference
-        in accuracy. None if no gap is defined.
+        in accuracy, or where targets are numbers in the mean absolute error. None if no gap is defined.
         """
         if self.settings.limits:
-            used = [_used(limit, audit) for limit in self.settings.limits for audit in self._named_by(limit)]
+            named = ((limit, audit) for limit in self.settings.limits for audit in self._named_by(limit))
+            used = [use for limit, audit in named for use in _uses(limit, audit)]
         else:
-            used = [(gap.difference or 0.0, gap) for gap in self._accuracy_gaps()]
-        defined = [(share, gap) for share, gap in used if gap is not None and gap.difference is not None]
+            used = [(gap.difference or 0.0, gap) for gap in self._main_gaps()]
+        defined = [(share, gap) for share, gap in used if gap.difference is not None]
         return max(defined, key=lambda pair: pair[0])[1] if defined else None
 
     def to_json(self) -> dict[str, Any]:
@@ -93,6 +94,9 @@ class BiasReport:
             "overall": {name: audit.to_json()["overall"] for name, audit in self.audits.items()},
             "groups": {name: one.groups_json(marked=True) for name, one in shown.items()},
             "gaps": {name: _gaps_json(one) for name, one in shown.items()},
+            "to_reference": {name: one.reference_json() for name, one in shown.items()},
+            "bounded_group_loss": {name: one.bounded_json() for name, one in shown.items()},
+            "by_class": {name: one.classes_json() for name, one in shown.items()},
             "unknown_bounds": {name: one.bounds_json() for name, one in shown.items()},
             "cross_group_auc": {name: one.cross_areas_json() for name, one in shown.items()},
             "calibration": {name: one.calibration_json() for name, one in shown.items()},
@@ -107,20 +111,30 @@ class BiasReport:
     def _named_by(self, limit: Limit) -> list[AttributeAudit]:
         return [audit for audit in self.audits.values() if limit.attribute in ("*", audit.attribute)]
 
-    def _accuracy_gaps(self) -> list[Gap]:
-        return [audit.shown_gaps["accuracy"] for audit in self.audits.values()]
+    def _main_gaps(self) -> list[Gap]:
+        found = [[audit.shown_gaps.get(metric) for metric in HEADLINES] for audit in self.audits.values()]
+        return [gap for gaps in found for gap in gaps if gap is not None]
 
 
-def _used(limit: Limit, audit: AttributeAudit) -> tuple[float, Gap | None]:
-    """Return the share of the limit that the gap uses up (over 1: beyond it), and the gap."""
-    gap = audit.shown_gaps.get(limit.metric)
-    if gap is None or gap.difference is None:
-        return 0.0, None
+def _uses(limit: Limit, audit: AttributeAudit) -> Iterator[tuple[float, Gap]]:
+    """Return the share of the limit that each gap uses up (over 1: beyond it), and the gap."""
+    for _, gap in audit.as_shown().gaps_held(limit):
+        if gap.difference is not None:
+            yield _share_used(limit, gap), gap
+
+
+def _share_used(limit: Limit, gap: Gap) -> float:
+    held = {"difference": gap.difference, "ratio": gap.ratio, "worst-group": _worst_rate(limit, gap)}[limit.kind]
     if limit.at_most is not None:
-        return gap.difference / float(limit.at_most), gap
-    if gap.ratio is None or limit.at_least is None:
-        return 0.0, gap
-    return (float(limit.at_least) / gap.ratio if gap.ratio else float("inf")), gap
+        return (held or 0.0) / float(limit.at_most)
+    if held is None or limit.at_least is None:
+        return 0.0
+    return float(limit.at_least) / held if held else float("inf")
+
+
+def _worst_rate(limit: Limit, gap: Gap) -> float | None:
+    rate = gap.highest_rate if limit.at_most is not None else gap.lowest_rate
+    return None if rate is None else float(rate)
 
 
 def _gaps_json(shown: Shown) -> dict[str, Any]:

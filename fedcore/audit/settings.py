@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, Self
 
-from fedcore.audit.estimates import MEASURES
+from fedcore.audit.estimates import MEASURES, VALUE_MEASURES
 from fedcore.audit.parity import NAMES
 from fedcore.audit.rates import METRICS
 from fedcore.errors import PlanError
@@ -15,19 +16,20 @@ from fedcore.errors import PlanError
 LIMITED: tuple[str, ...] = (*METRICS, *MEASURES)
 """What a limit may be set on."""
 
-Kind = Literal["difference", "ratio"]
+Kind = Literal["difference", "ratio", "worst-group"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """A limit on a gap: a difference of rates *at most* so large, or a ratio of rates *at least* so large.
+    """A limit on a gap, or on how the worst group is served.
 
     Attributes:
-        metric: One of ``LIMITED``; of those that are no rates, the difference only.
+        metric: One of ``LIMITED``; those that are no rates have no limit on their ratio.
         attribute: Name of an audited attribute, or ``"*"`` for every one.
-        kind: ``"difference"`` (highest - lowest) or ``"ratio"`` (lowest / highest).
-        at_most: For a difference, in (0, 1].
-        at_least: For a ratio, in (0, 1].
+        kind: ``"difference"`` (highest - lowest), ``"ratio"`` (lowest / highest), or ``"worst-group"``, the metric
+            itself in every group.
+        at_most: For a difference, or for what no group may have more of; over 0, and of shares at most 1.
+        at_least: For a ratio, or for what no group may have less of; in (0, 1].
 
     Raises:
         PlanError: The parts contradict one another; all problems are listed.
@@ -72,7 +74,15 @@ class Limit:
         """The limit as a sentence's end: ``selection rate ratio over sex at least 0.8``."""
         bound = f"at most {_decimal(self.at_most)}" if self.at_most else f"at least {_decimal(self.at_least)}"
         over = "every attribute" if self.attribute == "*" else self.attribute
-        return f"{self.metric.replace('_', ' ')} {self.kind} over {over} {bound}"
+        metric = self.metric.replace("_", " ")
+        if self.kind == "worst-group":
+            return f"{metric} in every group of {over} {bound}"
+        return f"{metric} {self.kind} over {over} {bound}"
+
+    @property
+    def unbounded(self) -> bool:
+        """Whether the metric is in the target's own unit, so that nothing is known of its size."""
+        return self.metric in VALUE_MEASURES
 
     def _problems(self) -> list[str]:
         problems = []
@@ -81,19 +91,29 @@ class Limit:
             meant = f"did you mean {near[0]!r}?" if near else f"the metrics are {', '.join([*LIMITED, *NAMES])}"
             problems.append(f"limit: unknown metric {self.metric!r}; {meant}")
         name = f"limit on {self.metric!r}"
-        if self.kind not in ("difference", "ratio"):
-            return [*problems, f"{name}: kind must be 'difference' or 'ratio', not {self.kind!r}"]
+        if self.kind not in ("difference", "ratio", "worst-group"):
+            return [*problems, f"{name}: kind must be 'difference', 'ratio' or 'worst-group', not {self.kind!r}"]
         if self.kind == "ratio" and self.metric in MEASURES:
             return [*problems, f"{name}: it is no rate, and its ratio has no interval; limit its difference"]
-        wanted, other = ("at_most", "at_least") if self.kind == "difference" else ("at_least", "at_most")
-        bound = getattr(self, wanted)
-        if getattr(self, other) is not None:
-            problems.append(f"{name}: a {self.kind} takes {wanted.replace('_', '-')}, not {other.replace('_', '-')}")
-        if bound is None:
-            problems.append(f"{name}: a {self.kind} needs {wanted.replace('_', '-')}")
-        elif not 0 < bound <= 1:
-            problems.append(f"{name}: {wanted.replace('_', '-')} must be over 0 and at most 1, not {_decimal(bound)}")
-        return problems
+        return [*problems, *(f"{name}: {problem}" for problem in self._bound_problems())]
+
+    def _bound_problems(self) -> Iterator[str]:
+        bounds = {"at-most": self.at_most, "at-least": self.at_least}
+        given = {name: bound for name, bound in bounds.items() if bound is not None}
+        if self.kind == "worst-group":
+            if len(given) != 1:
+                yield "a worst-group takes either at-most or at-least"
+        else:
+            wanted, other = ("at-most", "at-least") if self.kind == "difference" else ("at-least", "at-most")
+            if other in given:
+                yield f"a {self.kind} takes {wanted}, not {other}"
+            if wanted not in given:
+                yield f"a {self.kind} needs {wanted}"
+        for name, bound in given.items():
+            if self.unbounded and bound <= 0:
+                yield f"{name} must be over 0, not {_decimal(bound)}"
+            elif not self.unbounded and not 0 < bound <= 1:
+                yield f"{name} must be over 0 and at most 1, not {_decimal(bound)}"
 
 
 def limits_named(
@@ -109,7 +129,7 @@ def limits_named(
     Args:
         name: One of ``LIMITED``, or a usual name of a gap, of ``parity.NAMES``.
         attribute: As in ``Limit``.
-        kind: As in ``Limit``; of ``impact_ratio`` only the ratio.
+        kind: As in ``Limit``; of ``impact_ratio`` only the ratio, and no worst group of a usual name.
         at_most: As in ``Limit``, as it was written.
         at_least: As in ``Limit``, as it was written.
 
@@ -118,6 +138,8 @@ def limits_named(
     """
     if name == "impact_ratio" and kind == "difference":
         raise PlanError("limit on 'impact_ratio': it is a ratio; give at-least")
+    if name in NAMES and kind == "worst-group":
+        raise PlanError(f"limit on {name!r}: it is a gap, which no group has by itself; name a rate")
     return tuple(
         Limit.of(metric, attribute=attribute, kind=kind, at_most=at_most, at_least=at_least)
         for metric in NAMES.get(name, (name,))
@@ -135,6 +157,7 @@ class AuditSettings:
         min_cell: Groups of fewer rows are kept out of what is shown.
         score_bins: Number of bins that clients count scores in.
         limits: What the gate holds the result to.
+        references: For attributes the group that the others are compared with; limits are on these gaps then.
 
     Raises:
         PlanError: A value is out of range; all problems are listed.
@@ -146,6 +169,7 @@ class AuditSettings:
     min_cell: int = 10
     score_bins: int = 100
     limits: tuple[Limit, ...] = ()
+    references: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problems = []

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from fedcore.audit.calibration import joined
+from fedcore.audit.classes import WorstClass, worst_classes
 from fedcore.audit.estimates import Measure
 from fedcore.audit.fairness import AttributeAudit, gap_json, rate_json
 from fedcore.audit.gaps import Gap
@@ -33,6 +34,8 @@ MEASURE_METHODS = {
 """How the intervals of what is no plain rate are formed; those of rates are in ``report.METHODS``."""
 
 
+BOUNDED = ("mean_absolute_error", "root_mean_squared_error")
+"""Of targets that are numbers, the losses whose largest over the groups is told."""
 _GAP = ("difference", "ratio", "low", "high", "highest", "lowest")
 
 
@@ -95,6 +98,16 @@ class Shown:
         return self.measures.distances(self.groups, confidence=self.audit.settings.confidence)
 
     @cached_property
+    def classes(self) -> dict[str, Shown]:
+        """Each class against the others; empty where one label is favourable."""
+        return {label: Shown.of(one) for label, one in self.audit.classes.items()}
+
+    @cached_property
+    def worst_classes(self) -> dict[str, WorstClass]:
+        """The widest gap over the classes, by metric."""
+        return worst_classes(self.audit)
+
+    @cached_property
     def gaps(self) -> dict[str, Gap]:
         """Gaps of what is measured."""
         wanted = {*self.metrics, *self.measures.estimates}
@@ -118,9 +131,41 @@ class Shown:
         }
 
     def gaps_json(self) -> dict[str, Any]:
-        """Return the gaps, also under their usual names."""
-        found = {metric: {name: gap_json(gap)[name] for name in _GAP} for metric, gap in self.gaps.items()}
-        return found | {name: asdict(parity) for name, parity in {**self.parities, **self.distances}.items()}
+        """Return the gaps, also under their usual names; of classes the widest."""
+        found = {metric: _gap_told(gap) for metric, gap in self.gaps.items()}
+        of_classes = {name: worst.parity for name, worst in self.worst_classes.items()}
+        named = {**of_classes, **self.parities, **self.distances}
+        return found | {name: asdict(parity) for name, parity in named.items()}
+
+    def reference_json(self) -> dict[str, Any]:
+        """Return ``{reference: group, gaps: {group: {metric: gap to the reference}}}``; empty without one."""
+        compared = self.audit.as_shown().to_reference
+        if not compared:
+            return {}
+        gaps = {
+            group: {metric: _gap_told(gap) for metric, gap in by_metric.items() if metric in self.gaps}
+            for group, by_metric in compared.items()
+        }
+        return {"reference": self.audit.reference, "gaps": gaps}
+
+    def bounded_json(self) -> dict[str, Any]:
+        """Return the largest of the groups' errors, with intervals: what bounded group loss bounds.
+
+        Source: Agarwal, Dudík and Wu (2019), "Fair regression", arXiv 1905.12843.
+        """
+        worst = {metric: self.gaps[metric] for metric in BOUNDED if metric in self.gaps}
+        return {metric: _largest(gap) for metric, gap in worst.items() if gap.highest_ends is not None}
+
+    def classes_json(self) -> dict[str, Any]:
+        """Return ``{worst: {metric: class}, classes: {class: {groups, gaps}}}``, empty without several classes."""
+        if not self.classes:
+            return {}
+        return {
+            "worst": {name: worst.label for name, worst in self.worst_classes.items()},
+            "classes": {
+                label: {"groups": one.groups_json(), "gaps": one.gaps_json()} for label, one in self.classes.items()
+            },
+        }
 
     def explained_json(self) -> dict[str, Any]:
         """Return what more is known of the gaps that are not under their usual names."""
@@ -153,6 +198,15 @@ class Shown:
             for group, bins in self.measures.curves.items()
             if group in self.groups
         }
+
+
+def _gap_told(gap: Gap) -> dict[str, Any]:
+    return {name: gap_json(gap)[name] for name in _GAP}
+
+
+def _largest(gap: Gap) -> dict[str, Any]:
+    low, high = gap.highest_ends or (None, None)
+    return {"group": gap.highest, "value": float(gap.highest_rate or 0), "low": low, "high": high}
 
 
 def measure_json(one: Rate | Measure | None, *, suppressed: bool = False, marked: bool = False) -> dict[str, Any]:

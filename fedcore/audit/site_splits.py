@@ -44,7 +44,7 @@ def splits_of(audit: AttributeAudit, by_site: SiteTables, metrics: Iterable[str]
 def sites_over(audit: AttributeAudit, metric: str, split: SiteSplit) -> Iterator[tuple[Limit, int]]:
     """Return each limit on this metric with the number of judged sites whose own gap breaks it."""
     for limit in audit.settings.limits:
-        if limit.metric == metric and limit.attribute in ("*", audit.attribute):
+        if limit.metric == metric and limit.kind != "worst-group" and limit.attribute in ("*", audit.attribute):
             over = split.num_over(limit.at_most) if limit.at_most is not None else 0
             under = split.num_under(limit.at_least) if limit.at_least is not None else 0
             yield replace(limit, attribute=audit.attribute), over or under

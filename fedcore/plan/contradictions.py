@@ -102,6 +102,9 @@ def _audit_contradictions(audit: AuditSection) -> Iterator[str]:
             f"audit.threshold: expected a multiple of 1/{audit.score_bins} (an edge of score-bins), "
             f"found {audit.threshold}"
         )
+    for attribute in audit.references:
+        if attribute not in audit.sensitive:
+            yield f"audit.references: {unknown(attribute, audit.sensitive, 'attribute')}"
     if audit.limits and not audit.sensitive:
         yield "audit.limits: there are limits, and no attribute in audit.sensitive that they could hold for"
 

@@ -190,11 +190,12 @@ class LimitSection(Section):
 
     metric: str = Field(description="a metric of the audit, such as `accuracy`, `auc` or `equalized_odds`")
     attribute: str = Field("*", description="the attribute it holds for; `*` is every one")
-    kind: Literal["difference", "ratio"] = Field(
-        "difference", description="largest minus smallest, or smallest over largest"
+    kind: Literal["difference", "ratio", "worst-group"] = Field(
+        "difference",
+        description="largest minus smallest, smallest over largest, or `worst-group`, the metric itself in every group",
     )
-    at_most: float | None = Field(None, description="largest difference allowed")
-    at_least: float | None = Field(None, description="smallest ratio allowed")
+    at_most: float | None = Field(None, description="largest difference, or value in any group, allowed")
+    at_least: float | None = Field(None, description="smallest ratio, or value in any group, allowed")
 
 
 class AuditSection(Section):
@@ -210,6 +211,11 @@ class AuditSection(Section):
         description="categories of every audited attribute; a simulation takes them from the task's data",
     )
     min_cell: Count = Field(10, description="groups with fewer rows are not shown")
+    references: dict[str, str] = Field(
+        default_factory=dict,
+        description="for audited attributes the group that the others are compared with; limits on their gaps are on "
+        "those to it then",
+    )
     limits: tuple[LimitSection, ...] = Field((), description="limits that the gate judges")
     gate: Literal["report", "fail", "strict"] = Field(
         "fail",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from fedcore.audit.classes import with_classes
 from fedcore.audit.clients import ClientSpread, client_spread
 from fedcore.audit.fairness import AttributeAudit, group_rates, overall_rates
 from fedcore.audit.measures import Measures, measures_of_table
@@ -33,7 +34,10 @@ class Detail:
 def detailed(evaluation: Evaluation) -> Detail:
     """Measure the rest; a second's work, and so for the released model only."""
     measures = {name: measures_of_table(audit, evaluation.tables[name]) for name, audit in evaluation.audits.items()}
-    audits = {name: measures[name].added(audit) for name, audit in evaluation.audits.items()}
+    audits = {
+        name: with_classes(measures[name].added(audit), evaluation.tables[name])
+        for name, audit in evaluation.audits.items()
+    }
     exact = all(table.variance == 0 for table in evaluation.tables.values())
     return Detail(
         evaluation=replace(evaluation, audits=audits),

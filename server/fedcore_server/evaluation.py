@@ -91,6 +91,7 @@ def audit_settings(audit: AuditSection) -> AuditSettings:
         confidence=audit.confidence,
         min_cell=audit.min_cell,
         score_bins=audit.score_bins,
+        references=dict(audit.references),
         limits=tuple(
             each
             for limit in audit.limits

@@ -17,6 +17,7 @@ COLUMNS: dict[str, list[object]] = {
     "n": [10, 10, 10, 10],
 }
 PLAIN: dict[str, object] = {"label": "y", "prediction": "p", "group": "sex"}
+CHOSEN: dict[str, object] = {"prediction": "p", "group": "sex"}
 SCORED: dict[str, object] = {"label": "y", "score": "s", "group": "sex"}
 
 
@@ -42,7 +43,8 @@ def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         ({"n": [0, 0, 0, 0]}, {**PLAIN, "weight": "n"}, "is 0 in every row"),
         ({"y": [0, 1, "", 1]}, PLAIN, "column 'y' of t.csv: 1 cell, the first in row 3, empty"),
         ({"p": [0, 1, 2, 1]}, PLAIN, "column 'p' of t.csv predicts '2', which is no value of the label 'y'"),
-        ({"y": [0, 1, 2, 1]}, PLAIN, "has 3 values (0, 1, 2); say with --positive which one is favourable"),
+        ({"p": [0, 1, 2, 1]}, CHOSEN, "has 3 values (0, 1, 2); say with --positive which one is favourable"),
+        ({"y": [0, 1, 2, 1]}, SCORED, "has 3 values (0, 1, 2); say with --positive which one is favourable"),
         ({}, {**PLAIN, "group": "y"}, "column 'y' is given both as --group and as --label"),
         ({}, {**PLAIN, "group": ["sex", "sex"]}, "--group sex is given more than once"),
         ({}, {**PLAIN, "group": ["sex*race", "race*sex"]}, "--group sex*race and race*sex is given more than once"),

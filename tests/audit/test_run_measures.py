@@ -94,7 +94,9 @@ def test_more_labels_are_measured_against_the_favourable_one() -> None:
     alone = measures_of_table(audit_table(table, AuditSettings()), table)
     named = measures_of_table(audit_table(table, AuditSettings(favourable="y")), table)
 
-    assert alone.estimates == {}
+    assert set(alone.estimates) == {"balanced_accuracy", "worst_class_accuracy"}
+    assert alone.estimates["balanced_accuracy"]["a"].value == pytest.approx((30 / 40 + 30 / 40 + 15 / 20) / 3)
+    assert alone.estimates["worst_class_accuracy"]["b"].value == pytest.approx(20 / 35)
     rejected = (30 + 5 + 2 + 15) / 60
     assert named.estimates["balanced_accuracy"]["a"].value == pytest.approx((30 / 40 + rejected) / 2)
 

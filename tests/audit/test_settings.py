@@ -39,7 +39,7 @@ def test_a_limit_says_in_words_what_it_limits() -> None:
         ({"kind": "ratio", "at_least": 0}, ["at-least must be over 0 and at most 1, not 0"]),
         ({"kind": "ratio", "at_least": 80}, ["at-least must be over 0 and at most 1, not 80"]),
         ({"kind": "difference", "at_most": -0.1}, ["at-most must be over 0 and at most 1, not -0.1"]),
-        ({"kind": "gap", "at_most": 0.1}, ["kind must be 'difference' or 'ratio', not 'gap'"]),
+        ({"kind": "gap", "at_most": 0.1}, ["kind must be 'difference', 'ratio' or 'worst-group', not 'gap'"]),
         ({"kind": "ratio", "at_least": "much"}, ["'much' is no number"]),
         (
             {"metric": "selction_rate", "kind": "ratio"},

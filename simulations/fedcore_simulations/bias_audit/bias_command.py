@@ -14,6 +14,10 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
     bands: Annotated[
         list[str] | None, typer.Option(metavar="COL=EDGE,…", help="Bands of a numeric group, as age=30,50; repeatable.")
     ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COL=GROUP", help="Compare the other groups of COL with this one; repeatable."),
+    ] = None,
     label: Annotated[
         str | None, typer.Option(metavar="COL", help="What turned out true; without it only selection is compared.")
     ] = None,
@@ -31,7 +35,11 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
     site: Annotated[str | None, typer.Option(metavar="COL", help="Where a row comes from: splits every gap.")] = None,
     limit: Annotated[
         list[str] | None,
-        typer.Option(metavar="LIMIT", help="[COL:]METRIC<=X for a difference, >=X for a ratio; repeatable."),
+        typer.Option(
+            metavar="LIMIT",
+            help="[COL:]METRIC<=X for a difference, >=X for a ratio, min(METRIC)>=X or max(METRIC)<=X for every group; "
+            "repeatable.",
+        ),
     ] = None,
     profile: Annotated[str | None, typer.Option(help="nyc-ll144 or us-four-fifths: what these rules ask for.")] = None,
     score_range: Annotated[str, typer.Option(metavar="LOW,HIGH", help="Ends of the scores' range.")] = "0,1",
@@ -53,7 +61,7 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
       fedcore audit bias scored.csv --label repaid --score p --group sex --group 'sex*race'
       fedcore audit bias counts.csv --prediction hired --weight n --group race --limit 'impact_ratio>=0.8'
     """
-    from fedcore_simulations.bias_audit.command_run import bands_of, bias_command, range_of
+    from fedcore_simulations.bias_audit.command_run import bands_of, bias_command, range_of, reference_of
     from fedcore_simulations.bias_audit.options import BiasOptions
 
     options = BiasOptions(
@@ -62,6 +70,7 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
         score=score,
         prediction=prediction,
         groups=tuple(group),
+        references=tuple(reference_of(text) for text in reference or ()),
         bands=tuple(bands_of(text) for text in bands or ()),
         weight=weight,
         site=site,

@@ -75,6 +75,18 @@ def bands_of(text: str) -> tuple[str, tuple[float, ...]]:
         raise PlanError(f"--bands must be COL=EDGE,EDGE with numbers, as age=30,50, not {text!r}") from None
 
 
+def reference_of(text: str) -> tuple[str, str]:
+    """Return the attribute and the group of ``COL=GROUP``.
+
+    Raises:
+        PlanError: It is not written so.
+    """
+    name, _, group = text.partition("=")
+    if not name or not group:
+        raise PlanError(f"--reference must be COL=GROUP, as sex=female, not {text!r}")
+    return name, group
+
+
 def _keep(directory: Path, files: dict[str, str]) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -7,20 +7,25 @@ import re
 from collections.abc import Iterable
 
 from fedcore.audit.parity import NAMES
-from fedcore.audit.settings import LIMITED, Limit
+from fedcore.audit.settings import LIMITED, Kind, Limit, limits_named
 from fedcore.errors import PlanError
 
-_LIMIT = re.compile(r"\s*(?:(?P<attribute>.+?)\s*:)?\s*(?P<metric>\w+)\s*(?P<sign><=|>=)\s*(?P<bound>\S+)\s*")
+_LIMIT = re.compile(
+    r"\s*(?:(?P<attribute>.+?)\s*:)?\s*"
+    r"(?:(?P<metric>\w+)|(?P<extreme>min|max)\s*\(\s*(?P<within>\w+)\s*\))\s*"
+    r"(?P<sign><=|>=)\s*(?P<bound>\S+)\s*"
+)
+_SIGNS = {"min": ">=", "max": "<="}
 
 
 def limits_of(texts: Iterable[str], *, attributes: Iterable[str], metrics: Iterable[str]) -> tuple[Limit, ...]:
-    """Return the limits; ``<=`` limits a difference, and ``>=`` a ratio.
+    """Return the limits; ``<=`` limits a difference, ``>=`` a ratio, ``min(…)>=`` and ``max(…)<=`` every group.
 
     The usual names stand for the metrics they are formed of: equalized odds are within a limit if the true and
     the false positive rates both are.
 
     Args:
-        texts: ``[ATTRIBUTE:]METRIC<=NUMBER`` or ``>=``.
+        texts: ``[ATTRIBUTE:]METRIC<=NUMBER`` or ``>=``, or ``min(METRIC)>=NUMBER`` or ``max(METRIC)<=NUMBER``.
         attributes: What is audited.
         metrics: What is measured.
 
@@ -44,8 +49,13 @@ def limits_of(texts: Iterable[str], *, attributes: Iterable[str], metrics: Itera
 def _limits(text: str, attributes: list[str], measured: set[str]) -> list[Limit]:
     found = _LIMIT.fullmatch(text)
     if found is None:
-        raise PlanError("expected METRIC<=NUMBER for a difference, or METRIC>=NUMBER for a ratio")
-    attribute, metric, bound = found["attribute"] or "*", found["metric"], found["bound"]
+        raise PlanError(
+            "expected METRIC<=NUMBER for a difference, METRIC>=NUMBER for a ratio, or min(METRIC)>=NUMBER or "
+            "max(METRIC)<=NUMBER for every group"
+        )
+    attribute, metric = found["attribute"] or "*", found["metric"] or found["within"]
+    if found["extreme"] and found["sign"] != _SIGNS[found["extreme"]]:
+        raise PlanError("no group may have less than min(METRIC)>=NUMBER, nor more than max(METRIC)<=NUMBER")
     if attribute not in ("*", *attributes):
         raise PlanError(f"attribute {attribute!r} is not audited; audited are {', '.join(attributes)}")
     if metric == "impact_ratio" and found["sign"] == "<=":
@@ -54,24 +64,20 @@ def _limits(text: str, attributes: list[str], measured: set[str]) -> list[Limit]
         near = difflib.get_close_matches(metric, [*LIMITED, *NAMES], n=1)
         meant = f"did you mean {near[0]!r}?" if near else f"limits are on {', '.join([*LIMITED, *NAMES])}"
         raise PlanError(f"unknown metric {metric!r}; {meant}")
-    limits = [_limit(each, attribute, found["sign"], bound) for each in NAMES.get(metric, (metric,))]
+    bound = {"at_most" if found["sign"] == "<=" else "at_least": found["bound"]}
+    between: Kind = "difference" if found["sign"] == "<=" else "ratio"
+    limits = limits_named(metric, attribute=attribute, kind="worst-group" if found["extreme"] else between, **bound)
     absent = [limit.metric for limit in limits if limit.metric not in measured]
     if absent:
-        raise PlanError(f"{absent[0]} is not measured here; it needs --label or --score")
-    return limits
-
-
-def _limit(metric: str, attribute: str, sign: str, bound: str) -> Limit:
-    if sign == "<=":
-        return Limit.of(metric, attribute=attribute, kind="difference", at_most=bound)
-    return Limit.of(metric, attribute=attribute, kind="ratio", at_least=bound)
+        raise PlanError(f"{absent[0]} is not measured here; measured are {', '.join(sorted(measured))}")
+    return [*limits]
 
 
 def _contradictions(limits: list[Limit]) -> list[str]:
-    first: dict[tuple[str, str, str], Limit] = {}
+    first: dict[tuple[str, str, str, bool], Limit] = {}
     problems = []
     for limit in limits:
-        other = first.setdefault((limit.attribute, limit.metric, limit.kind), limit)
+        other = first.setdefault((limit.attribute, limit.metric, limit.kind, limit.at_most is None), limit)
         if other != limit:
             problems.append(f"--limit: {other.words} and {limit.words} contradict each other; keep one")
     return problems

@@ -24,6 +24,7 @@ class BiasOptions:
         score: Column of scores, or None.
         prediction: Column of decisions, or None; exactly one of the two is given.
         groups: Columns of groups; ``a*b`` crosses two.
+        references: For attributes the group that the others are compared with, as ``(attribute, group)``.
         bands: For columns of numbers the edges between groups, as ``(column, edges)``.
         weight: Column of how many each row stands for, or None for 1 each.
         site: Column of where a row comes from, or None.
@@ -44,6 +45,7 @@ class BiasOptions:
     score: str | None = None
     prediction: str | None = None
     groups: tuple[str, ...] = ()
+    references: tuple[tuple[str, str], ...] = ()
     bands: tuple[tuple[str, tuple[float, ...]], ...] = ()
     weight: str | None = None
     site: str | None = None
@@ -83,6 +85,7 @@ class BiasOptions:
             yield "give at least one --group COL"
         yield from self._score_problems()
         yield from self._group_problems()
+        yield from self._reference_problems()
         if self.label is None and self.positive is not None and self.prediction is None:
             yield "--positive names a label; it needs --label COL or --prediction COL"
         if self.profile not in (None, *PROFILES):
@@ -100,6 +103,13 @@ class BiasOptions:
             yield f"--score-range must be LOW,HIGH with LOW below HIGH, not {low:g},{high:g}"
         elif self.threshold is not None and not low <= self.threshold <= high:
             yield f"--threshold {self.threshold:g} is outside the scores' range, {low:g} to {high:g}"
+
+    def _reference_problems(self) -> Iterator[str]:
+        for name, count in Counter(name for name, _ in self.references).items():
+            if name not in {ATTRIBUTE_MARK.join(crossed(group)) for group in self.groups}:
+                yield f"--reference {name}: it is nothing given as --group"
+            if count > 1:
+                yield f"--reference {name} is given more than once"
 
     def _group_problems(self) -> Iterator[str]:
         once = Counter(tuple(sorted(crossed(group))) for group in self.groups)

@@ -9,10 +9,18 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcore.audit.estimates import MEASURES, Measure
+from fedcore.audit.classes import with_classes
+from fedcore.audit.estimates import (
+    AREA_MEASURES,
+    BENEFIT_MEASURES,
+    CLASS_MEASURES,
+    PROBABILITY_MEASURES,
+    Measure,
+)
 from fedcore.audit.fairness import METRICS, AttributeAudit, audit_tables
 from fedcore.audit.gate import Finding, Verdict, judge_all, overall
 from fedcore.audit.groups import UNKNOWN, GroupTable
+from fedcore.audit.measurable import check_references
 from fedcore.audit.measures import Measures, measures_of
 from fedcore.audit.rates import Rate
 from fedcore.audit.resampling import SEED
@@ -84,24 +92,27 @@ def audit_rows(rows: Rows, options: BiasOptions) -> BiasResult:
     """Count the rows by group, and audit the counts.
 
     Raises:
-        PlanError: A limit contradicts what is audited.
+        PlanError: A limit or a reference contradicts what is audited.
         DataError: The rows cannot be counted.
     """
-    metrics = METRICS if rows.truth is not None else ("selection_rate",)
+    rates = METRICS if rows.truth is not None else ("selection_rate",)
     settings = AuditSettings(
         confidence=options.confidence,
         min_cell=MIN_CELL if options.min_cell is None else options.min_cell,
-        limits=limits_of(options.limits, attributes=rows.groups, metrics=(*metrics, *_measured(rows, options))),
+        limits=limits_of(options.limits, attributes=rows.groups, metrics=(*rates, *_measured(rows, options))),
+        references=dict(options.references),
     )
     tables = {attribute: decision_table(rows, attribute, coded) for attribute, coded in rows.groups.items()}
+    check_references(settings, {attribute: coded.vocabulary for attribute, coded in rows.groups.items()})
     measures = {attribute: _measures(rows, options, table) for attribute, table in tables.items()}
+    audits = {name: measures[name].added(one) for name, one in audit_tables(tables.values(), settings).items()}
     return BiasResult(
         options=options,
         rows=rows,
         settings=settings,
-        audits={name: measures[name].added(one) for name, one in audit_tables(tables.values(), settings).items()},
+        audits={name: with_classes(audit, tables[name]) for name, audit in audits.items()},
         measures=measures,
-        metrics=metrics,
+        metrics=rates if rows.favourable is not None else ("accuracy",),
     )
 
 
@@ -122,8 +133,10 @@ def _measured(rows: Rows, options: BiasOptions) -> tuple[str, ...]:
     """Return the names of what is measured beside rates."""
     if rows.truth is None:
         return ()
-    scored = MEASURES if options.score_range == (0.0, 1.0) else MEASURES[:4]
-    return MEASURES[:3] if rows.scores is None else scored
+    if rows.scores is None:
+        return CLASS_MEASURES if rows.favourable is None else (*CLASS_MEASURES, *BENEFIT_MEASURES)
+    probabilities = PROBABILITY_MEASURES if options.score_range == (0.0, 1.0) else ()
+    return (*CLASS_MEASURES, *BENEFIT_MEASURES, *AREA_MEASURES, *probabilities)
 
 
 def _measures(rows: Rows, options: BiasOptions, table: GroupTable) -> Measures:

@@ -23,9 +23,10 @@ class Rows:
 
     Attributes:
         source: The file's name.
-        labels: Names of the unfavourable and of the favourable label or decision.
-        truth: 1 where the label is the favourable one, int64; None without labels.
-        selected: 1 where the decision is, int64.
+        labels: Names of the unfavourable and of the favourable label or decision; of more than two none of which is
+            favourable all of them, in order.
+        truth: Positions of the labels, int64; None without labels.
+        selected: Positions of the decisions, int64.
         scores: Scores as given, float64; None without.
         median: The sample's median score, where it is what decides; else None.
         weights: How many each row stands for, int64.
@@ -35,7 +36,7 @@ class Rows:
     """
 
     source: str
-    labels: tuple[str, str]
+    labels: tuple[str, ...]
     truth: NDArray[np.int64] | None
     selected: NDArray[np.int64]
     scores: NDArray[np.float64] | None
@@ -44,6 +45,11 @@ class Rows:
     groups: dict[str, Coded]
     site: Coded | None
     notes: tuple[str, ...]
+
+    @property
+    def favourable(self) -> str | None:
+        """The label that is favourable; None where each class is taken against the others."""
+        return self.labels[1] if len(self.labels) == 2 else None
 
     @property
     def total(self) -> int:
@@ -155,11 +161,11 @@ def _refuse(table: Table, name: str, wrong: NDArray[np.bool_], why: str) -> None
         raise DataError(f"column {name!r} of {table.source}: {cells}, the first in row {first}, {why}")
 
 
-Outcomes = tuple[tuple[str, str], NDArray[np.int64] | None, NDArray[np.int64] | None, list[str]]
+Outcomes = tuple[tuple[str, ...], NDArray[np.int64] | None, NDArray[np.int64] | None, list[str]]
 
 
 def _outcomes(table: Table, options: BiasOptions) -> Outcomes:
-    """Return the two labels' names, and 1 where the favourable one is true and where it was predicted."""
+    """Return the labels' names, and the positions of what is true and of what was predicted."""
     named = options.label or options.prediction
     if named is None:
         return ("not selected", "selected"), None, None, []
@@ -168,16 +174,19 @@ def _outcomes(table: Table, options: BiasOptions) -> Outcomes:
         raise DataError(
             f"column {named!r} of {table.source} has one value only ({', '.join(label.values)}); rates need two labels"
         )
-    positive, notes = _positive(table, named, label.values, options.positive)
-    others = [value for value in label.values if value != positive]
-    names = (others[0] if len(others) == 1 else f"not {positive}", positive)
-    truth = _is(label, positive) if options.label is not None else None
     predicted = None
     if options.prediction is not None:
-        given = _alike(_classes(table, options.prediction), label.values)
-        _check_known(table, options.prediction, given, label, named)
-        predicted = _is(given, positive)
-    return names, truth, predicted, notes
+        predicted = _alike(_classes(table, options.prediction), label.values)
+        _check_known(table, options.prediction, predicted, label, named)
+    if options.positive is None and len(label.values) > 2 and options.label is not None and predicted is not None:
+        names = tuple(in_order(label.values))
+        each = f"{len(names)} labels, none favourable: each against the others; --positive names one"
+        return names, _positions(label, names), _positions(predicted, names), [each]
+    positive, notes = _positive(table, named, label.values, options.positive)
+    others = [value for value in label.values if value != positive]
+    truth = _is(label, positive) if options.label is not None else None
+    names = (others[0] if len(others) == 1 else f"not {positive}", positive)
+    return names, truth, None if predicted is None else _is(predicted, positive), notes
 
 
 def _classes(table: Table, name: str) -> Words:
@@ -222,6 +231,10 @@ def _check_known(table: Table, name: str, given: Words, label: Words, labelled: 
             f"column {name!r} of {table.source} predicts {strange[0]!r}, which is no value of the label {labelled!r}; "
             f"that has {', '.join(in_order(label.values))}"
         )
+
+
+def _positions(words: Words, names: tuple[str, ...]) -> NDArray[np.int64]:
+    return words.positions(names, outside=-1, missing=-1)
 
 
 def _is(words: Words, value: str) -> NDArray[np.int64]:

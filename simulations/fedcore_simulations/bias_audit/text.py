@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fedcore.audit.estimates import Measure
-from fedcore.audit.gaps import SHARES, Gap
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.rates import Rate
 from fedcore_simulations.bias_audit.by_site import site_splits, split_lines
+from fedcore_simulations.bias_audit.comparisons import class_lines, gap_line, reference_lines
 from fedcore_simulations.bias_audit.profile_tables import profile_lines
 from fedcore_simulations.bias_audit.result import MANY, BiasResult
 from fedcore_simulations.bias_audit.text_table import aligned
@@ -28,6 +28,7 @@ _BLOCKS = (
 )
 _MEASURES = {
     "balanced_accuracy": "balanced accuracy",
+    "worst_class_accuracy": "worst class",
     "auc": "AUC",
     "brier_score": "Brier score",
     "expected_calibration_error": "calibration error",
@@ -59,7 +60,8 @@ def _head(result: BiasResult) -> Iterator[str]:
     rows, options = result.rows, result.options
     of = "" if rows.total == len(rows.weights) else f" in {len(rows.weights):,} lines"
     decided = f"decisions {options.prediction}" if options.score is None else f"scores {options.score}"
-    true = "no labels" if options.label is None else f"labels {options.label}, favourable {rows.labels[1]}"
+    true = "no labels" if options.label is None else f"labels {options.label}"
+    true += f", favourable {rows.favourable}" if options.label is not None and rows.favourable is not None else ""
     yield f"{rows.source}: {rows.total:,} rows{of}, {decided}, {true}"
     yield f"shares in percent, with intervals of {100 * result.settings.confidence:g} % confidence in brackets"
 
@@ -73,6 +75,8 @@ def _attribute(result: BiasResult, attribute: str) -> Iterator[str]:
         yield from _measure_block(result, attribute)
         yield ""
     yield from (f"  {line}" for line in _gap_lines(result, attribute))
+    yield from class_lines(result.shown[attribute])
+    yield from reference_lines(result.shown[attribute])
     if result.rows.site is not None:
         yield ""
         yield from (f"  {line}" for line in split_lines(result, site_splits(result), attribute))
@@ -80,8 +84,8 @@ def _attribute(result: BiasResult, attribute: str) -> Iterator[str]:
 
 def _block(result: BiasResult, attribute: str, block: Sequence[str]) -> list[str]:
     audit = result.audits[attribute]
-    columns = [metric for metric in block if metric in (*result.metrics, "impact_ratio")]
     impact = result.shown[attribute].impact
+    columns = [metric for metric in block if metric in result.metrics or (metric == "impact_ratio" and impact)]
     table = [[attribute, "n", *(_TITLES[metric] for metric in columns)]]
     for group in result.listed(attribute):
         if group in audit.suppressed:
@@ -143,16 +147,6 @@ def _gap_lines(result: BiasResult, attribute: str) -> Iterator[str]:
         if distance.difference is not None and distance.low is not None and distance.high is not None:
             apart = f"{distance.difference:.3f} ({distance.low:.3f} to {distance.high:.3f})"
             yield f"{_DISTANCES[name]}: {distance.highest} over {distance.lowest}, {apart}"
-
-
-def gap_line(gap: Gap) -> str:
-    """Return the gap with its direction, its interval and its ratio."""
-    if gap.difference_low is None or gap.difference_high is None:
-        return gap.words
-    if gap.metric not in SHARES:
-        return f"{gap.words} ({gap.difference_low:.3f} to {gap.difference_high:.3f})"
-    ends = f" ({100 * gap.difference_low:.1f} to {100 * gap.difference_high:.1f})"
-    return f"{gap.words}{ends}, ratio {'undefined' if gap.ratio is None else f'{gap.ratio:.3f}'}"
 
 
 def _verdict(result: BiasResult) -> Iterator[str]:

@@ -1,0 +1,70 @@
+"""Gaps in words: over all groups, of each class against the others, and to a reference group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fedcore.audit.gaps import SHARES, Gap
+from fedcore.audit.parity import Parity
+from fedcore.audit.shown import Shown
+from fedcore_simulations.bias_audit.text_table import aligned
+
+_OF_CLASSES = {
+    "selection_rate": "predicted",
+    "true_positive_rate": "true positive",
+    "false_positive_rate": "false positive",
+    "positive_predictive_value": "predictive value",
+}
+_TO_REFERENCE = ("selection_rate", "accuracy", "true_positive_rate", "false_positive_rate", "mean_absolute_error")
+
+
+def gap_line(gap: Gap) -> str:
+    """Return the gap with its direction, its interval and its ratio."""
+    if gap.difference_low is None or gap.difference_high is None:
+        return gap.words
+    if gap.metric not in SHARES:
+        return f"{gap.words} ({gap.difference_low:.3f} to {gap.difference_high:.3f})"
+    ends = f" ({100 * gap.difference_low:.1f} to {100 * gap.difference_high:.1f})"
+    return f"{gap.words}{ends}, ratio {'undefined' if gap.ratio is None else f'{gap.ratio:.3f}'}"
+
+
+def class_lines(shown: Shown) -> Iterator[str]:
+    """Return the widest gap of each class, by metric, and the classes that have the widest of all."""
+    if not shown.classes:
+        return
+    metrics = [metric for metric in _OF_CLASSES if metric in shown.worst_classes]
+    table = [["class, gaps in points", *(_OF_CLASSES[metric] for metric in metrics)]]
+    for label, one in shown.classes.items():
+        table.append([label, *(_points(one.gaps[metric]) for metric in metrics)])
+    yield ""
+    yield from aligned(table)
+    yield ""
+    for metric in metrics:
+        worst = shown.worst_classes[metric]
+        if worst.label is not None:
+            yield f"  widest of all classes: {gap_line(shown.classes[worst.label].gaps[metric])}"
+    odds = shown.worst_classes.get("equalized_odds")
+    if odds is not None and odds.label is not None:
+        yield f"  equalized odds over all classes: {_parity(odds.parity)}, of {odds.label}"
+
+
+def reference_lines(shown: Shown) -> Iterator[str]:
+    """Return the gaps of each group to the reference."""
+    compared = shown.audit.as_shown().to_reference
+    if not compared:
+        return
+    yield ""
+    yield f"  against {shown.audit.reference}:"
+    for gaps in compared.values():
+        yield from (f"    {gap_line(gaps[metric])}" for metric in _TO_REFERENCE if metric in shown.gaps)
+
+
+def _points(gap: Gap) -> str:
+    if gap.difference is None or gap.difference_low is None or gap.difference_high is None:
+        return "undefined"
+    return f"{100 * gap.difference:.1f} ({100 * gap.difference_low:.1f}-{100 * gap.difference_high:.1f})"
+
+
+def _parity(parity: Parity) -> str:
+    difference, low, high = parity.difference or 0.0, parity.low or 0.0, parity.high or 0.0
+    return f"{100 * difference:.1f} points ({100 * low:.1f} to {100 * high:.1f})"
