@@ -1,0 +1,224 @@
+"""The table of a target that is a number: sums of errors by group, and counts of what was predicted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fedcore.audit.counting import counted
+from fedcore.audit.groups import UNKNOWN
+from fedcore.errors import DataError
+
+SUMS = (
+    "target", "target_2", "target_3", "target_4", "error", "absolute_error", "error_2", "error_3", "absolute_error_3",
+    "error_4", "error_6", "error_target", "error_2_target", "error_2_target_2",
+)  # fmt: skip
+"""What is summed over rows: products of powers of the target, from 0 to 1 over its range, and of the error."""
+_SLACK = 1e-6  # of a row, for sums of floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ValueTable:
+    """Sums per group of what targets and predictions are, closed under ``+``: sum first, divide last.
+
+    Targets lie in a range that the plan declares. Predictions beyond it are moved to its ends, so that every row adds
+    at most 1 to every sum; how many were moved is counted. In units of the range's width, from its lower end, the
+    target t is in [0, 1] and the error e = prediction - target in [-1, 1].
+
+    Attributes:
+        attribute: Name of the sensitive attribute.
+        groups: Declared vocabulary, with ``"unknown"`` among it.
+        low: Least target that there can be.
+        high: Greatest.
+        num_bins: Equal bins over the range, in which predictions are counted.
+        counts: Predictions in each bin, int64 of shape (groups, bins).
+        moved: Predictions beyond the range, int64 of shape (groups,).
+        sums: Of each of ``SUMS``, float64 of shape (groups, sums).
+
+    Raises:
+        DataError: The parts do not fit one another, or no rows have such sums.
+    """
+
+    attribute: str
+    groups: tuple[str, ...]
+    low: float
+    high: float
+    num_bins: int
+    counts: NDArray[np.int64]
+    moved: NDArray[np.int64]
+    sums: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if UNKNOWN not in self.groups or len(set(self.groups)) < len(self.groups):
+            raise DataError(f"attribute {self.attribute!r}: the groups must be different, and {UNKNOWN!r} among them")
+        if not -math.inf < self.low < self.high < math.inf:
+            raise DataError(f"attribute {self.attribute!r}: the range of targets must be two rising, finite numbers")
+        if self.num_bins < 2:
+            raise DataError(f"attribute {self.attribute!r}: predictions need 2 bins or more, not {self.num_bins}")
+        shapes = {"counts": (len(self.groups), self.num_bins), "moved": (len(self.groups),),
+                  "sums": (len(self.groups), len(SUMS))}  # fmt: skip
+        for name, shape in shapes.items():
+            kind = np.float64 if name == "sums" else np.int64
+            object.__setattr__(self, name, _frozen(f"{self.attribute!r}: {name}", getattr(self, name), shape, kind))
+        _check_sums(self)
+
+    @classmethod
+    def zeros(cls, *, attribute: str, groups: Sequence[str], span: tuple[float, float], num_bins: int) -> Self:
+        """Return the table of no rows, the neutral element of ``+``."""
+        return cls(
+            attribute=attribute,
+            groups=tuple(groups),
+            low=float(span[0]),
+            high=float(span[1]),
+            num_bins=num_bins,
+            counts=np.zeros((len(groups), num_bins), dtype=np.int64),
+            moved=np.zeros(len(groups), dtype=np.int64),
+            sums=np.zeros((len(groups), len(SUMS))),
+        )
+
+    def collected(
+        self, group_codes: ArrayLike, targets: ArrayLike, predictions: ArrayLike, *, weights: ArrayLike | None = None
+    ) -> Self:
+        """Return the table of these rows, with this one's vocabulary and range.
+
+        Args:
+            group_codes: Positions in the vocabulary, shape (rows,).
+            targets: Within the range, shape (rows,).
+            predictions: Finite, shape (rows,).
+            weights: How many rows each row stands for, whole numbers of 0 or more; 1 each by default.
+
+        Raises:
+            DataError: A target is outside the range, a prediction not finite, a code outside the vocabulary, or the
+                arrays differ in length.
+        """
+        codes = np.asarray(group_codes)
+        truth, told = np.asarray(targets, dtype=np.float64), np.asarray(predictions, dtype=np.float64)
+        if not codes.shape == truth.shape == told.shape or codes.ndim != 1:
+            raise DataError(f"attribute {self.attribute!r}: groups, targets and predictions differ in length")
+        if codes.size and not 0 <= codes.min() <= codes.max() < len(self.groups):
+            raise DataError(f"attribute {self.attribute!r}: a group code is outside its vocabulary")
+        if not ((truth >= self.low) & (truth <= self.high)).all():
+            raise DataError(
+                f"attribute {self.attribute!r}: a target is not a number or outside {self.low:g} to {self.high:g}"
+            )
+        if not np.isfinite(told).all():
+            raise DataError(f"attribute {self.attribute!r}: a prediction is not a finite number")
+        rows = np.ones(len(codes), dtype=np.int64) if weights is None else np.asarray(weights)
+        beyond, within = (told < self.low) | (told > self.high), np.clip(told, self.low, self.high)
+        groups, width = len(self.groups), self.high - self.low
+        place = np.clip(((within - self.low) / width * self.num_bins).astype(np.int64), 0, self.num_bins - 1)
+        counts = counted(codes * self.num_bins + place, size=groups * self.num_bins, weights=rows)
+        summands = _summands((truth - self.low) / width, (within - truth) / width)
+        sums = [np.bincount(codes, weights=rows * one, minlength=groups) for one in summands]
+        return replace(
+            self,
+            counts=counts.reshape(groups, self.num_bins),
+            moved=counted(codes[beyond], size=groups, weights=rows[beyond]),
+            sums=np.stack(sums, axis=1),
+        )
+
+    def __add__(self, other: ValueTable) -> ValueTable:
+        """Return the table of the rows of both."""
+        if not isinstance(other, ValueTable):
+            return NotImplemented
+        if self.vocabulary != other.vocabulary:
+            raise DataError(
+                f"tables of attribute {self.attribute!r} cannot be added: groups, range or bins differ; all clients "
+                "must count with the plan's"
+            )
+        return replace(
+            self, counts=self.counts + other.counts, moved=self.moved + other.moved, sums=self.sums + other.sums
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ValueTable) and self.to_json() == other.to_json()
+
+    __hash__ = None  # type: ignore[assignment]  # holds arrays
+
+    @property
+    def vocabulary(self) -> tuple[object, ...]:
+        """What two tables must share to be added."""
+        return self.attribute, self.groups, self.low, self.high, self.num_bins
+
+    @property
+    def group_sizes(self) -> dict[str, int]:
+        """Rows of each group, in the order of the vocabulary."""
+        return dict(zip(self.groups, self.counts.sum(axis=1).tolist(), strict=True))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain lists, strings and numbers that ``from_json`` reads back."""
+        return {
+            "attribute": self.attribute,
+            "groups": list(self.groups),
+            "low": self.low,
+            "high": self.high,
+            "num_bins": self.num_bins,
+            "counts": self.counts.tolist(),
+            "moved": self.moved.tolist(),
+            "sums": self.sums.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Read what ``to_json`` wrote; the content may come from outside and is checked in full.
+
+        Raises:
+            DataError: A key is absent or unknown, a part has another type, or the sums are refused.
+        """
+        types = {
+            "attribute": str, "groups": list, "low": float, "high": float, "num_bins": int, "counts": list,
+            "moved": list, "sums": list,
+        }  # fmt: skip
+        if not isinstance(content, Mapping) or set(content) != set(types):
+            raise DataError(f"a table of values has exactly the keys {', '.join(types)}")
+        for key, kind in types.items():
+            if type(found := content[key]) is not kind:
+                raise DataError(f"table of values: {key} must be a {kind.__name__}, not a {type(found).__name__}")
+        if not all(isinstance(group, str) for group in content["groups"]):
+            raise DataError("table of values: groups must be names")
+        return cls(**{**content, "groups": tuple(content["groups"])})
+
+
+def _summands(t: NDArray[np.float64], e: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Return what a row adds to each of ``SUMS``."""
+    t2, e2, e3 = t * t, e * e, e**3
+    return [t, t2, t2 * t, t2 * t2, e, np.abs(e), e2, e3, np.abs(e3), e2 * e2, e3 * e3, e * t, e2 * t, e2 * t2]
+
+
+def _frozen(name: str, found: ArrayLike, shape: tuple[int, ...], kind: type) -> NDArray[Any]:
+    try:
+        array = np.asarray(found)
+    except ValueError:  # lists of unequal length
+        raise DataError(f"attribute {name} must have the shape {shape}") from None
+    if array.shape != shape:
+        raise DataError(f"attribute {name} must have the shape {shape}, not {array.shape}")
+    if array.dtype == np.bool_ or not np.can_cast(array.dtype, kind) or not np.isfinite(array).all():
+        raise DataError(f"attribute {name} must be finite numbers of type {kind.__name__}")
+    frozen: NDArray[Any] = array.astype(kind, copy=True)
+    frozen.setflags(write=False)
+    return frozen
+
+
+def _check_sums(table: ValueTable) -> None:
+    """Refuse sums that no rows have: powers of numbers in [0, 1] fall, and counts are not negative."""
+    n = table.counts.sum(axis=1)
+    by_name = dict(zip(SUMS, table.sums.T, strict=True))
+    falling = [
+        [n, *(by_name[name] for name in ("target", "target_2", "target_3", "target_4"))],
+        [n, *(by_name[name] for name in ("absolute_error", "error_2", "absolute_error_3", "error_4", "error_6"))],
+        [by_name[name] for name in ("error_2", "error_2_target", "error_2_target_2")],
+        [by_name["absolute_error"], np.abs(by_name["error"])],
+        [by_name["absolute_error"], np.abs(by_name["error_target"])],
+        [by_name["absolute_error_3"], np.abs(by_name["error_3"])],
+    ]
+    slack = _SLACK * (1 + n)
+    held = all((one + slack >= other).all() for chain in falling for one, other in pairwise(chain))
+    least = min((by_name[name] + slack).min() for name in ("target_4", "error_6", "error_2_target_2"))
+    if (table.counts < 0).any() or (table.moved < 0).any() or (table.moved > n).any() or not held or least < 0:
+        raise DataError(f"attribute {table.attribute!r}: no rows have such counts and sums")
