@@ -140,7 +140,7 @@ class Run:
         points = AuditPoints(plan=self.plan, hooks=self.hooks, tables=empty_tables(self.task, self.plan))
         evaluation: Evaluation | None = None
         declared = points.plan_declared()
-        state, said = self._steered_from_start(state, points)
+        state, said = self._untrained(state, points)
         while not done(state, self.plan):
             started = self.clock()
             state, report = self._train(state)  # from here on nothing holds the model before
@@ -171,9 +171,10 @@ class Run:
             after_release=lambda: points.after_release(bias, detail.evaluation, state) if bias else None,
         )
 
-    def _steered_from_start(self, state: ServerState, points: AuditPoints) -> tuple[ServerState, tuple[Decision, ...]]:
-        """Where gaps are mitigated, evaluate the first model, so that the first round is steered too."""
-        if self.plan.mitigation.method == "none" or state.steering is not None:
+    def _untrained(self, state: ServerState, points: AuditPoints) -> tuple[ServerState, tuple[Decision, ...]]:
+        """Evaluate the first model where a hook waits for the data, or gaps are mitigated from the first round on."""
+        wanted = self.plan.mitigation.method != "none" or points.wait_for_data
+        if not wanted or state.round > 0 or state.steering is not None:
             return state, ()
         evaluation = self._evaluate(state, points)
         said = points.data_counted(evaluation, state)

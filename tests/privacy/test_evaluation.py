@@ -216,6 +216,16 @@ def test_a_run_states_the_epsilon_of_its_held_out_records():
     assert any("released as they are" in words for words in exact["unprotected_outputs"])
 
 
+@pytest.mark.parametrize(
+    ("sections", "more"),
+    [({}, 0), ({"audit": {"hooks": ["mine:Hook"]}}, 1), ({"mitigation": {"method": "agnostic"}}, 1)],
+)
+def test_an_evaluation_before_training_is_in_the_promise(sections, more):
+    sections = {"federation": {"rounds": 7, "evaluate_every": 3}, **sections}
+    plan = build_private_plan(privacy={"evaluation_noise_multiplier": 3.0}, **sections)
+    assert EvaluationPrivacy.from_run_plan(plan, labelled=True).evaluations == 3 + more
+
+
 @pytest.mark.parametrize("unit", ["none", "client"])
 def test_noise_on_evaluation_is_for_records_only(unit):
     with pytest.raises(PlanError, match="it protects records"):

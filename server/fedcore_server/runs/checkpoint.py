@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fedcore.errors import DataError, LayoutError, RunDirectoryError
+from fedcore.evaluation_schedule import most_in_work
 from fedcore.files import place_whole
 from fedcore.large_vectors import let_go_of, put_aside, slices
 from fedcore.mitigation.steering import Steering
@@ -58,7 +59,7 @@ def load_checkpoint(directory: Path, initial: ServerState, plan: RunPlan) -> Ser
     """Read the newest whole checkpoint.
 
     Where the newest is damaged or gone, the one before is taken. The round between the two was asked of the clients, so
-    that it is charged all the same.
+    that it is charged all the same, with its evaluations.
 
     Args:
         initial: The state before round 1 of the same plan, for the layout.
@@ -74,7 +75,8 @@ def load_checkpoint(directory: Path, initial: ServerState, plan: RunPlan) -> Ser
         except RunDirectoryError:
             raise lost from None
         _log.warning("%s; the one before it, of round %d, is used", lost, state.round)
-        return replace(state, asked=state.asked + 1, evaluated=state.evaluated + 1)
+        evaluated = state.evaluated + most_in_work(plan, after_round=state.round)
+        return replace(state, asked=state.asked + 1, evaluated=evaluated)
 
 
 def has_checkpoint(directory: Path) -> bool:
