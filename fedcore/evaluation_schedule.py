@@ -26,9 +26,19 @@ def before_training(plan: RunPlan) -> bool:
     return plan.mitigation.method != "none" or bool(plan.audit.hooks)
 
 
+def after_training(plan: RunPlan) -> bool:
+    """Whether a model that is not the last one may be released, and is evaluated again then."""
+    return chooses_a_round(plan) and rounds_evaluated(plan) > 1
+
+
+def chooses_a_round(plan: RunPlan) -> bool:
+    """Whether the model that is released is chosen among those of the evaluated rounds."""
+    return plan.mitigation.checkpoint != "last"
+
+
 def most_evaluations(plan: RunPlan) -> int:
     """Evaluations of a whole run that is never stopped, at most."""
-    return before_training(plan) + rounds_evaluated(plan)
+    return before_training(plan) + rounds_evaluated(plan) + after_training(plan)
 
 
 def most_in_work(plan: RunPlan, *, after_round: int) -> int:

@@ -135,6 +135,8 @@ class AuditSettings:
         min_cell: Groups of fewer rows are kept out of what is shown.
         score_bins: Number of bins that clients count scores in.
         limits: What the gate holds the result to.
+        looks: Evaluations of the same rows for all of which the intervals hold together; ``confidence`` is that of
+            each.
 
     Raises:
         PlanError: A value is out of range; all problems are listed.
@@ -146,6 +148,7 @@ class AuditSettings:
     min_cell: int = 10
     score_bins: int = 100
     limits: tuple[Limit, ...] = ()
+    looks: int = 1
 
     def __post_init__(self) -> None:
         problems = []
@@ -164,6 +167,16 @@ class AuditSettings:
             )
         if problems:
             raise PlanError(problems)
+
+    @property
+    def confidence_together(self) -> float:
+        """With which the intervals of all looks hold at once."""
+        return 1 - self.looks * (1 - self.confidence)
+
+
+def confidence_of_each(confidence: float, looks: int) -> float:
+    """Return the confidence of each of several looks with which all hold together (Bonferroni; Dunn 1961)."""
+    return 1 - (1 - confidence) / looks
 
 
 def _exact(metric: str, bound: float | str | None) -> Fraction | None:

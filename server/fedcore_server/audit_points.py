@@ -37,7 +37,7 @@ class AuditPoints:
     @property
     def settings(self) -> AuditSettings:
         """How tables are read, and the limits."""
-        return audit_settings(self.plan.audit)
+        return audit_settings(self.plan)
 
     @property
     def wait_for_data(self) -> bool:

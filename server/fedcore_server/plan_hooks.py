@@ -16,7 +16,7 @@ def load_hooks(plan: RunPlan) -> tuple[AuditHook, ...]:
         PlanError: A reference is no hook.
         TaskError: It cannot be imported.
     """
-    gate = (GateHook(audit_settings(plan.audit).limits),) if plan.audit.sensitive else ()
+    gate = (GateHook(audit_settings(plan).limits),) if plan.audit.sensitive else ()
     return (*gate, *(_load_hook(reference) for reference in plan.audit.hooks))
 
 

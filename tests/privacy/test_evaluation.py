@@ -193,7 +193,7 @@ def test_a_report_with_other_noise_than_the_plan_asks_for_is_rejected():
     request = EvaluateRequest(round=1, cohort=("c",), parameters=local.parameters.clone())
     noisy = evaluate_locally(local, client, request)
     exact = evaluate_locally(build_local(plan.updated(privacy={"evaluation-noise-multiplier": None})), client, request)
-    empty, settings = {"sex": empty_table(bins=4)}, audit_settings(plan.audit)
+    empty, settings = {"sex": empty_table(bins=4)}, audit_settings(plan)
     for report, asked, code in ((noisy, privacy, None), (exact, privacy, "TABLE"), (noisy, None, "TABLE")):
         closed = close_evaluation(request, [report], empty, settings, privacy=asked)
         assert [each.code for each in closed.rejected] == ([code] if code else [])

@@ -91,7 +91,7 @@ class Account:
             data_set=request.data_set,
             run=f"{request.run}/evaluation@{self._coordinator}",
             incarnation=request.incarnation,
-            round=-(-request.round // federation.evaluate_every) + before_training(request.plan),
+            round=-(-request.round // federation.evaluate_every) + before_training(request.plan) + request.attempt,
             attempt=request.round,
             rounds=evaluation.evaluations if evaluation else 1,
             plan=_hash_of(evaluation),

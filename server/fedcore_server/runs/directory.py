@@ -14,7 +14,7 @@ from fedcore.evaluation_schedule import most_in_work
 from fedcore.files import append_line, place_whole, remove_leftovers, write_whole
 from fedcore.mapped_bytes import pieces
 from fedcore.plan import RunPlan
-from fedcore_server.driver import RoundRecord
+from fedcore_server.round_record import RoundRecord
 from fedcore_server.rounds import done
 from fedcore_server.runs.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from fedcore_server.runs.release import RELEASED, WITHHELD
