@@ -41,11 +41,19 @@ class TrainRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateRequest:
-    """Ask clients to evaluate a model on their held-out rows."""
+    """Ask clients to evaluate a model on their held-out rows.
+
+    Attributes:
+        round: Rounds closed; 0 for the untrained model.
+        cohort: Names of the clients asked, sorted.
+        parameters: The model.
+        attempt: 0 for that round's own model, 1 for an earlier one that is released at the end.
+    """
 
     round: int
     cohort: tuple[str, ...]
     parameters: Parameters
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,7 @@ def evaluate_locally(local: LocalModel, client: Client, request: EvaluateRequest
         if privacy is None:
             metrics = _measured(local, rows)
         else:
-            randomness = client_randomness(local, "evaluate", request.round, client.name)
+            randomness = client_randomness(local, "evaluate", request.round, request.attempt, client.name)
             metrics = privacy.noisy_metrics(*_losses_and_hits(local, rows), randomness)
             tables = {name: privacy.noisy_table(table, randomness) for name, table in tables.items()}
     return ClientReport(client=client.name, round=request.round, metrics=metrics, tables=tables)

@@ -35,7 +35,7 @@ class AuditContext:
 
     Attributes:
         point: Where the run stands.
-        round: Rounds closed so far.
+        round: That of the evaluated model: rounds closed so far, or fewer where an earlier model is released.
         tables: Pooled counts by attribute; zeros at ``plan``, where nothing is counted yet.
         audits: Their audits by attribute, empty at ``plan``; small groups are not suppressed here.
         metrics: Further metrics of the evaluation, such as ``loss``.

@@ -32,7 +32,7 @@ class BiasReport:
 
     Attributes:
         plan_sha256: Hash of the plan, in which the limits were declared.
-        round: Rounds closed.
+        round: That of the audited model.
         settings: How the tables were read.
         audits: Audits by attribute, as ``audit_tables`` returns them.
         decisions: What the hooks said at this point.
@@ -87,7 +87,7 @@ class BiasReport:
             "round": self.round,
             "confidence": self.settings.confidence,
             "methods": {**METHODS, **MEASURE_METHODS},
-            "population": POPULATION,
+            "population": population(self.settings),
             "threshold": self.settings.threshold,
             "favourable": self.settings.favourable,
             "min_cell": self.settings.min_cell,
@@ -114,6 +114,17 @@ class BiasReport:
     def _main_gaps(self) -> list[Gap]:
         found = [[audit.shown_gaps.get(metric) for metric in HEADLINES] for audit in self.audits.values()]
         return [gap for gaps in found for gap in gaps if gap is not None]
+
+
+def population(settings: AuditSettings) -> str:
+    """Return what the intervals are about, and how many of them hold at once."""
+    if settings.looks == 1:
+        return POPULATION
+    return (
+        f"{POPULATION} The model was chosen among those of {settings.looks} rounds, evaluated on these same rows: with "
+        f"{100 * settings.confidence:g} % confidence each, the intervals of all {settings.looks} rounds hold together "
+        f"with {100 * settings.confidence_together:g} %."
+    )
 
 
 def _uses(limit: Limit, audit: AttributeAudit) -> Iterator[tuple[float, Gap]]:

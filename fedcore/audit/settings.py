@@ -158,6 +158,8 @@ class AuditSettings:
         score_bins: Number of bins that clients count scores in.
         limits: What the gate holds the result to.
         references: For attributes the group that the others are compared with; limits are on these gaps then.
+        looks: Evaluations of the same rows for all of which the intervals hold together; ``confidence`` is that of
+            each.
 
     Raises:
         PlanError: A value is out of range; all problems are listed.
@@ -170,6 +172,7 @@ class AuditSettings:
     score_bins: int = 100
     limits: tuple[Limit, ...] = ()
     references: Mapping[str, str] = field(default_factory=dict)
+    looks: int = 1
 
     def __post_init__(self) -> None:
         problems = []
@@ -188,6 +191,16 @@ class AuditSettings:
             )
         if problems:
             raise PlanError(problems)
+
+    @property
+    def confidence_together(self) -> float:
+        """With which the intervals of all looks hold at once."""
+        return 1 - self.looks * (1 - self.confidence)
+
+
+def confidence_of_each(confidence: float, looks: int) -> float:
+    """Return the confidence of each of several looks with which all hold together (Bonferroni; Dunn 1961)."""
+    return 1 - (1 - confidence) / looks
 
 
 def _exact(metric: str, bound: float | str | None) -> Fraction | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from fedcore.errors import PlanError
 from fedcore.plan.sections import (
@@ -17,6 +18,9 @@ from fedcore.plan.sections import (
     TrainingSection,
 )
 from fedcore.toml_problems import unknown
+
+if TYPE_CHECKING:
+    from fedcore.audit.settings import Limit
 
 _PARTITION = re.compile(r"iid|dirichlet:(?=[\d.]*[1-9])\d*\.?\d+(e-?\d+)?|shards:[1-9]\d*|by:.+|sizes:lognormal")
 
@@ -37,6 +41,7 @@ def contradictions(sections: Mapping[str, Section]) -> Iterator[str]:
         yield from _audit_contradictions(audit)
         if isinstance(mitigation, MitigationSection):
             yield from _mitigation_contradictions(mitigation, audit)
+            yield from _choice_contradictions(mitigation, audit)
     if isinstance(mitigation, MitigationSection) and isinstance(privacy, PrivacySection):
         yield from _mitigation_and_privacy_contradictions(mitigation, privacy)
 
@@ -122,18 +127,34 @@ def _mitigation_contradictions(mitigation: MitigationSection, audit: AuditSectio
         yield f"mitigation.metric: {unknown(mitigation.metric, METRICS, 'metric')}"
 
 
+def _choice_contradictions(mitigation: MitigationSection, audit: AuditSection) -> Iterator[str]:
+    from fedcore.audit.rates import METRICS
+
+    if mitigation.checkpoint == "last" or any(_limit_problems(limit) for limit in audit.limits):
+        return
+    if not any(limit.metric in METRICS for section in audit.limits for limit in _limits_of(section)):
+        yield (
+            "mitigation.checkpoint: within-limits chooses a round by its limits on rates, and audit.limits has none; "
+            "declare one, on a metric such as selection_rate, or leave it at last"
+        )
+
+
 def _mitigation_and_privacy_contradictions(mitigation: MitigationSection, privacy: PrivacySection) -> Iterator[str]:
     if privacy.unit == "client" and mitigation.method in {"fairfed", "agnostic", "q-fedavg"}:
         yield f"mitigation.method: {mitigation.method} weighs clients, and under unit client all weigh the same"
 
 
 def _limit_problems(limit: LimitSection) -> tuple[str, ...]:
-    from fedcore.audit.settings import limits_named
-
     try:
-        limits_named(
-            limit.metric, attribute=limit.attribute, kind=limit.kind, at_most=limit.at_most, at_least=limit.at_least
-        )
+        _limits_of(limit)
     except PlanError as error:
         return tuple(f"audit.limits: {problem}" for problem in error.problems)
     return ()
+
+
+def _limits_of(limit: LimitSection) -> tuple[Limit, ...]:
+    from fedcore.audit.settings import limits_named
+
+    return limits_named(
+        limit.metric, attribute=limit.attribute, kind=limit.kind, at_most=limit.at_most, at_least=limit.at_least
+    )

@@ -239,6 +239,12 @@ class MitigationSection(Section):
         "`fairfed` (1), q for `q-fedavg` (0.1)",
     )
 
+    checkpoint: Literal["last", "within-limits"] = Field(
+        "last",
+        description="whose model is released: that of the `last` round, or of the most accurate evaluated round "
+        "`within-limits`, where all limits on rates say PASS (the last where none does)",
+    )
+
     @property
     def weighs_rows(self) -> bool:
         """Whether rows' losses are multiplied, and not clients' updates."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcore.audit.groups import GroupTable
+from fedcore.evaluation_schedule import most_evaluations
 from fedcore.metrics import Metrics
 from fedcore.privacy.noise import Randomness
 from fedcore.privacy.plan import NoiseKind, PrivacyEvent, Relation
@@ -41,7 +42,7 @@ class EvaluationPrivacy:
         tables: Number of group tables.
         sums: Number of bounded sums.
         loss_bound: To which a row's loss is cut, from above and below.
-        evaluations: Reports of a whole run.
+        evaluations: Reports of a whole run, at most.
     """
 
     noise_multiplier: float
@@ -60,17 +61,16 @@ class EvaluationPrivacy:
         Args:
             labelled: Whether the task has labels, so that the accuracy is told beside the loss.
         """
-        section, federation = plan.privacy, plan.federation
+        section = plan.privacy
         if section.evaluation_noise_multiplier is None:
             return None
-        rounds = -(-federation.rounds // federation.evaluate_every)
         return cls(
             noise_multiplier=section.evaluation_noise_multiplier,
             relation=Relation(section.relation),
             tables=len(plan.audit.sensitive),
             sums=2 if labelled else 1,
             loss_bound=section.evaluation_loss_bound,
-            evaluations=rounds + (plan.mitigation.method != "none"),
+            evaluations=most_evaluations(plan),
             delta=section.delta,
             noise=NoiseKind(section.noise),
         )

@@ -12,6 +12,7 @@ from fedcore.privacy.statement_strength import finite
 UNNOISED_EVALUATION = (
     "evaluation metrics and group counts over the held-out rows, which are never trained on, are released as they are"
 )
+UNNOISED_CHOICE = "which round's model is released, for it is chosen by these evaluations; the models are protected"
 NOISED_EVALUATION = "every report on held-out rows, at the ε under evaluation"
 
 

@@ -16,6 +16,7 @@ from fedcore.privacy.central_statement import central_claim, central_delta, cent
 from fedcore.privacy.evaluation import EvaluationPrivacy
 from fedcore.privacy.evaluation_statement import (
     NOISED_EVALUATION,
+    UNNOISED_CHOICE,
     UNNOISED_EVALUATION,
     evaluation_deviations,
     evaluation_statement,
@@ -56,6 +57,7 @@ def privacy_statement(
     ledgers: Mapping[str, Mapping[str, Any]] | None = None,
     evaluation: EvaluationPrivacy | None = None,
     evaluated: int = 0,
+    chosen_by_evaluation: bool = False,
 ) -> dict[str, Any]:
     """Write the statement of a released model.
 
@@ -73,6 +75,7 @@ def privacy_statement(
         split_is_told: Whether the run tells how the rows lie with the clients, as simulations do.
         evaluation: The promise to held-out records; ``None`` where evaluation is exact.
         evaluated: How often clients were asked to evaluate.
+        chosen_by_evaluation: Whether the released model is one round's, chosen by what clients told of held-out rows.
         ledgers: Entry number and digest of the last charge that each client told of (`LedgerReceipt`).
 
     Returns:
@@ -114,6 +117,8 @@ def privacy_statement(
         statement["unprotected_outputs"].remove(UNNOISED_EVALUATION)
         statement["protected_outputs"].append(NOISED_EVALUATION)
         noted.extend(evaluation_deviations(evaluation, evaluated, epsilon))
+    elif chosen_by_evaluation:
+        statement["unprotected_outputs"].append(UNNOISED_CHOICE)
     if split_is_told:
         statement["unprotected_outputs"].append(_SPLIT)
     return statement | {"plain_language": in_a_paragraph(statement)}

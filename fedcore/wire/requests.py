@@ -26,7 +26,7 @@ def pack_request(request: TrainRequest | EvaluateRequest, plan: RunPlan, *, rost
     """A request with the plan that it belongs to, and the signed roster to judge its cohort by."""
     header = {
         "round": request.round,
-        "attempt": request.attempt if isinstance(request, TrainRequest) else 0,
+        "attempt": request.attempt,
         "cohort": json.dumps(request.cohort),
         "plan": json.dumps(plan.to_mapping()),
         "plan-sha256": plan.sha256,
@@ -94,4 +94,6 @@ def unpack_train_request(content: RecordDict, layout: Layout) -> TrainRequest:
 def unpack_evaluate_request(content: RecordDict, layout: Layout) -> EvaluateRequest:
     """Read an evaluation request; raises as `unpack_train_request`."""
     request = unpack_train_request(content, layout)
-    return EvaluateRequest(round=request.round, cohort=request.cohort, parameters=request.parameters)
+    return EvaluateRequest(
+        round=request.round, attempt=request.attempt, cohort=request.cohort, parameters=request.parameters
+    )

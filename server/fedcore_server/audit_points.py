@@ -37,7 +37,12 @@ class AuditPoints:
     @property
     def settings(self) -> AuditSettings:
         """How tables are read, and the limits."""
-        return audit_settings(self.plan.audit)
+        return audit_settings(self.plan)
+
+    @property
+    def wait_for_data(self) -> bool:
+        """Whether a hook is to be asked at ``data``."""
+        return any(Point.DATA in hook.points for hook in self.hooks)
 
     def plan_declared(self) -> tuple[Decision, ...]:
         """Ask at ``plan``; may be done again, for hooks say the same of the same.

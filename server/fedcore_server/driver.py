@@ -6,23 +6,24 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from fedcore.audit.hooks import AuditHook, Decision
 from fedcore.audit.report import BiasReport
 from fedcore.audit.tables import empty_tables
 from fedcore.errors import RoundFailedError
 from fedcore.messages import EvaluateRequest
-from fedcore.mitigation.steering import Steering
+from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.evaluation import evaluation_privacy
 from fedcore.task import Task
 from fedcore.transforms import UpdateTransform
 from fedcore_server.audit_points import AuditPoints
+from fedcore_server.choice import chosen
 from fedcore_server.detail import detailed
 from fedcore_server.evaluation import Evaluation, close_evaluation
 from fedcore_server.federation import Federation
 from fedcore_server.mitigation import steered
+from fedcore_server.round_record import RoundRecord
 from fedcore_server.rounds import close_round, done, plan_round
 from fedcore_server.state import RoundReport, ServerState
 
@@ -45,49 +46,6 @@ _FINAL_REFUSALS = frozenset(
     )
 )
 """What a client's policy says of a plan: the same however often it is asked."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundRecord:
-    """Everything a round leaves behind; one line of ``rounds.jsonl``.
-
-    Attributes:
-        evaluation: None where the plan evaluates less often than every round.
-        epsilon: Spent so far; None without privacy, or where the round was not evaluated.
-        steering: What mitigated gaps in this round; None where nothing did.
-    """
-
-    report: RoundReport
-    evaluation: Evaluation | None
-    decisions: tuple[Decision, ...]
-    epsilon: float | None
-    wall_seconds: float
-    steering: Steering | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        report, evaluation = self.report, self.evaluation
-        refused = [*report.rejected, *(evaluation.rejected if evaluation else ())]
-        return {
-            "round": report.round,
-            "attempt": report.attempt,
-            "committed": report.committed,
-            "asked": list(report.asked),
-            "counted": list(report.counted),
-            "examples": dict(report.num_examples),
-            "receipts": {client: receipt.to_json() for client, receipt in report.receipts.items()},
-            "rejected": [{"client": r.client, "code": r.code, "reason": r.reason} for r in refused],
-            "training": dict(report.training),
-            "update_norm": report.update_norm,
-            "clip_norm": report.clip_norm,
-            "evaluation": dict(evaluation.metrics) if evaluation else None,
-            "groups": accuracy_by_group(evaluation) if evaluation else {},
-            "clients": _shown_clients(evaluation) if evaluation else {},
-            "decisions": [decision.to_json() for decision in self.decisions],
-            "epsilon": self.epsilon,
-            "mitigation": self.steering.to_json() if self.steering else None,
-            "wall_seconds": round(self.wall_seconds, 6),
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +98,7 @@ class Run:
         points = AuditPoints(plan=self.plan, hooks=self.hooks, tables=empty_tables(self.task, self.plan))
         evaluation: Evaluation | None = None
         declared = points.plan_declared()
-        state, said = self._steered_from_start(state, points)
+        state, said = self._untrained(state, points)
         while not done(state, self.plan):
             started = self.clock()
             state, report = self._train(state)  # from here on nothing holds the model before
@@ -148,6 +106,8 @@ class Run:
             record, said = replace(record, decisions=(*said, *record.decisions)), ()
             if record.evaluation:
                 state = self._after(record.evaluation, state)
+                state = replace(state, choice=chosen(self.plan, state, record.evaluation))
+                record = replace(record, chosen_round=state.choice.round if state.choice else None)
             _log_round(record)
             evaluation = record.evaluation or evaluation
             on_round(record, state)
@@ -159,9 +119,9 @@ class Run:
                     f"{state.attempt} of {self.plan.federation.round_attempts}, and the quorum is "
                     f"{self.plan.federation.quorum}; the last committed round is kept in the checkpoint"
                 )
-        if evaluation is None:
-            evaluation = self._evaluate(state, points)
-            state = self._after(evaluation, state)
+        if evaluation is None or evaluation.round != state.released_round:
+            evaluation = self._released(state, points)
+            state = replace(state, evaluated=state.evaluated + 1)
         detail = detailed(evaluation)
         bias = points.report(detail, state, declared)
         return Outcome(
@@ -171,9 +131,10 @@ class Run:
             after_release=lambda: points.after_release(bias, detail.evaluation, state) if bias else None,
         )
 
-    def _steered_from_start(self, state: ServerState, points: AuditPoints) -> tuple[ServerState, tuple[Decision, ...]]:
-        """Where gaps are mitigated, evaluate the first model, so that the first round is steered too."""
-        if self.plan.mitigation.method == "none" or state.steering is not None:
+    def _untrained(self, state: ServerState, points: AuditPoints) -> tuple[ServerState, tuple[Decision, ...]]:
+        """Evaluate the first model where a hook waits for the data, or gaps are mitigated from the first round on."""
+        wanted = self.plan.mitigation.method != "none" or points.wait_for_data
+        if not wanted or state.round > 0 or state.steering is not None:
             return state, ()
         evaluation = self._evaluate(state, points)
         said = points.data_counted(evaluation, state)
@@ -199,10 +160,23 @@ class Run:
             steering=state.steering,
         )
 
+    def _released(self, state: ServerState, points: AuditPoints) -> Evaluation:
+        """Evaluate what is released; an earlier round's model again, for its own tables are no longer here."""
+        if state.choice is None or state.choice.round == state.round:
+            return self._evaluate(state, points)
+        evaluation = self._reported(state.choice.parameters, points, round=state.round, attempt=1)
+        return replace(evaluation, round=state.choice.round)
+
     def _evaluate(self, state: ServerState, points: AuditPoints) -> Evaluation:
-        """Evaluate on every client, whoever trained: a cohort's accuracy would be another question."""
+        return self._reported(state.candidate, points, round=state.round, attempt=0)
+
+    def _reported(self, parameters: Parameters, points: AuditPoints, *, round: int, attempt: int) -> Evaluation:
+        """Evaluate on every client, whoever trained: a cohort's accuracy would be another question.
+
+        A client takes only requests that are newer than those before, by round and attempt.
+        """
         cohort = tuple(sorted(self.federation.available()))
-        request = EvaluateRequest(round=state.round, cohort=cohort, parameters=state.released)
+        request = EvaluateRequest(round=round, attempt=attempt, cohort=cohort, parameters=parameters)
         reports = self.federation.evaluate(request)
         return close_evaluation(
             request,
@@ -220,23 +194,6 @@ class Run:
 def _refused(report: RoundReport) -> bool:
     """Whether a client has refused for good: asking once more would only charge the others."""
     return any(rejection.refusal in _FINAL_REFUSALS for rejection in report.rejected)
-
-
-def _shown_clients(evaluation: Evaluation) -> dict[str, dict[str, float]]:
-    """Each client's means; of a client with fewer rows than may be shown, their number only."""
-    return {
-        name: dict(values) if values["n"] >= evaluation.min_cell else {"n": values["n"]}
-        for name, values in evaluation.clients.items()
-    }
-
-
-def accuracy_by_group(evaluation: Evaluation) -> dict[str, dict[str, dict[str, Any]]]:
-    """Accuracy of every group that may be shown, by attribute, with its interval."""
-    shown = {attribute: audit.to_json()["groups"] for attribute, audit in evaluation.audits.items()}
-    return {
-        attribute: {group: metrics["accuracy"] for group, metrics in groups.items()}
-        for attribute, groups in shown.items()
-    }
 
 
 def _log_round(record: RoundRecord) -> None:

@@ -8,11 +8,12 @@ from functools import partial
 
 from fedcore.audit.fairness import AttributeAudit, audit_tables
 from fedcore.audit.groups import GroupTable
-from fedcore.audit.settings import AuditSettings, limits_named
+from fedcore.audit.settings import AuditSettings, confidence_of_each, limits_named
 from fedcore.errors import UpdateRejectedError
+from fedcore.evaluation_schedule import chooses_a_round, rounds_evaluated
 from fedcore.messages import ClientReport, EvaluateRequest
 from fedcore.metrics import Metrics
-from fedcore.plan import AuditSection
+from fedcore.plan import RunPlan
 from fedcore.privacy.evaluation import ACCURACY, EvaluationPrivacy
 from fedcore_server.gate import check_report
 from fedcore_server.state import Rejection
@@ -23,6 +24,7 @@ class Evaluation:
     """A model on the held-out rows of the federation.
 
     Attributes:
+        round: That of the model.
         metrics: Means over all rows.
         clients: Each client's own means, with its number of rows under ``n``.
         tables: Summed group tables by attribute.
@@ -83,12 +85,18 @@ def close_evaluation(
     )
 
 
-def audit_settings(audit: AuditSection) -> AuditSettings:
-    """The plan's audit section as the audit reads it."""
+def audit_settings(plan: RunPlan) -> AuditSettings:
+    """The plan's audit section as the audit reads it.
+
+    Where one of the evaluated rounds is chosen, the intervals of all of them hold together with the plan's confidence,
+    for otherwise that of the chosen one would not hold with it.
+    """
+    audit, looks = plan.audit, rounds_evaluated(plan) if chooses_a_round(plan) else 1
     return AuditSettings(
         threshold=audit.threshold,
         favourable=audit.favourable,
-        confidence=audit.confidence,
+        confidence=confidence_of_each(audit.confidence, looks) if looks > 1 else audit.confidence,
+        looks=looks,
         min_cell=audit.min_cell,
         score_bins=audit.score_bins,
         references=dict(audit.references),

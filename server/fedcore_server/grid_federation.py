@@ -168,7 +168,7 @@ class GridFederation:
             content,
             kind=kind,
             round=request.round,
-            attempt=request.attempt if isinstance(request, TrainRequest) else 0,
+            attempt=request.attempt,
             seconds=self._timeout_seconds,
             array_sha256=hash_of_array(content),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedcore.audit.hooks import AuditHook, GateHook, Point
+from fedcore.audit.hooks import AuditHook, GateHook
 from fedcore.errors import PlanError
 from fedcore.plan import RunPlan
 from fedcore.plugins import load_object
@@ -13,21 +13,16 @@ def load_hooks(plan: RunPlan) -> tuple[AuditHook, ...]:
     """The gate over the plan's limits, where something is audited, and the plan's own hooks after it.
 
     Raises:
-        PlanError: A reference is no hook, or waits for a point that this run does not pass.
+        PlanError: A reference is no hook.
         TaskError: It cannot be imported.
     """
-    gate = (GateHook(audit_settings(plan.audit).limits),) if plan.audit.sensitive else ()
-    return (*gate, *(_load_hook(reference, plan) for reference in plan.audit.hooks))
+    gate = (GateHook(audit_settings(plan).limits),) if plan.audit.sensitive else ()
+    return (*gate, *(_load_hook(reference) for reference in plan.audit.hooks))
 
 
-def _load_hook(reference: str, plan: RunPlan) -> AuditHook:
+def _load_hook(reference: str) -> AuditHook:
     found = load_object(reference, what="audit hook")
     hook = found() if isinstance(found, type) else found
     if not isinstance(hook, AuditHook):
         raise PlanError(f"audit.hooks: {reference!r} is no audit hook; expected name, points and check")
-    if Point.DATA in hook.points and plan.mitigation.method == "none":
-        raise PlanError(
-            f"audit.hooks: {reference!r} waits for data, where no hook is called yet: rows are counted before training "
-            "only for [mitigation], which evaluates the untrained model; set mitigation.method, or use another point"
-        )
     return hook

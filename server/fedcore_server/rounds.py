@@ -133,6 +133,7 @@ def close_round(
         average=average,
         clip_norm=aggregator.next_clip_norm(sums) if isinstance(aggregator, PrivateMean) else None,
         steering=state.steering,
+        choice=state.choice,
     )
     return new, report
 

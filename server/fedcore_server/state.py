@@ -13,6 +13,19 @@ from fedcore.parameters import Parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The model of a round that is released, whatever comes after it, unless that is better.
+
+    Attributes:
+        merit: What the choice goes by, more being better: the accuracy, or the negative loss.
+    """
+
+    round: int
+    merit: float
+    parameters: Parameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerState:
     """The federation after `round` rounds; a new value after each, never changed in place.
 
@@ -27,6 +40,7 @@ class ServerState:
         average: Moving average of the rounds' models, where the plan asks for one.
         clip_norm: Of the next round's updates, where it follows them.
         steering: What mitigates gaps in the next rounds, from the evaluations so far.
+        choice: The best round so far, where the plan chooses one and any was within its limits.
     """
 
     round: int
@@ -38,11 +52,22 @@ class ServerState:
     average: Parameters | None = None
     clip_norm: float | None = None
     steering: Steering | None = None
+    choice: Choice | None = None
+
+    @property
+    def candidate(self) -> Parameters:
+        """The model that is evaluated after the round: the average where there is one."""
+        return self.parameters if self.average is None else self.average
 
     @property
     def released(self) -> Parameters:
-        """The model that is evaluated and released: the average where there is one."""
-        return self.parameters if self.average is None else self.average
+        """The model that is released if no round follows: that of the chosen round, or else the candidate."""
+        return self.candidate if self.choice is None else self.choice.parameters
+
+    @property
+    def released_round(self) -> int:
+        """The round of that model."""
+        return self.round if self.choice is None else self.choice.round
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,7 +82,7 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
     refuse(findings)
     tables = empty_tables(task, plan)
     noisy = plan.privacy.evaluation_noise_multiplier is not None
-    check_measurable(audit_settings(plan.audit), tables, noisy=noisy)
+    check_measurable(audit_settings(plan), tables, noisy=noisy)
     AuditPoints(plan=plan, hooks=hooks, tables=tables).plan_declared()
     return Preparation(
         task=task,

@@ -18,7 +18,7 @@ from fedcore.audit.gaps import SHARES
 from fedcore.privacy.accounting import rounded_up
 from fedcore.privacy.linter import DROWNED, Finding
 from fedcore.wording import counted
-from fedcore_server.driver import RoundRecord, accuracy_by_group
+from fedcore_server.round_record import RoundRecord, accuracy_by_group
 from fedcore_simulations.preparation import Preparation
 
 _VERDICT_STYLE = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}

@@ -19,7 +19,8 @@ from fedcore.privacy.linter import warnings_of
 from fedcore.task import Task
 from fedcore.tasks.registry import checked_task, load_task
 from fedcore.transforms import load_transforms
-from fedcore_server.driver import Outcome, RoundRecord, Run
+from fedcore_server.driver import Outcome, Run
+from fedcore_server.round_record import RoundRecord
 from fedcore_server.rounds import init_state
 from fedcore_server.runs.directory import RunDirectory
 from fedcore_server.runs.results import Results, build_results

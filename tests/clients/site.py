@@ -116,7 +116,7 @@ class Site:
         if kind == "train":
             asked = TrainRequest(round=round, attempt=attempt, cohort=cohort, parameters=parameters)
         else:
-            asked = EvaluateRequest(round=round, cohort=cohort, parameters=parameters)
+            asked = EvaluateRequest(round=round, attempt=attempt, cohort=cohort, parameters=parameters)
         signed = self.roster().signed(self.coordinator) if roster is None else roster
         content = pack_request(asked, plan or self.plan, roster=signed)
         content["fedcore"].update(header or {})

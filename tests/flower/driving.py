@@ -12,8 +12,9 @@ from flwr.app import Context, RecordDict
 from fedcore.events import EventLog
 from fedcore.plan import RunPlan
 from fedcore_clients.flower_app import build_client_app
-from fedcore_server.driver import Outcome, RoundRecord
+from fedcore_server.driver import Outcome
 from fedcore_server.flower_app import build_server_app
+from fedcore_server.round_record import RoundRecord
 from fedcore_server.state import ServerState
 from fedcore_simulations.preparation import prepare
 from tests.builders import TinyTask, build_plan
@@ -42,6 +43,11 @@ PLANS: dict[str, dict[str, dict[str, Any]]] = {
         "mitigation": {"method": "reweighing"},
     },
     "clients weighed by their losses": {"mitigation": {"method": "agnostic"}},
+    "the best round within a limit": {
+        "training": {"learning_rate": 0.8},
+        "audit": {"limits": [{"metric": "selection_rate", "at-most": 1.0}]},
+        "mitigation": {"checkpoint": "within-limits"},
+    },
 }
 
 
@@ -49,7 +55,8 @@ def plan_of(name: str, precision: str = "float64") -> RunPlan:
     sections = {key: dict(value) for key, value in PLANS[name].items()}
     sections["training"] = {**sections.get("training", {}), "precision": precision}
     sections["federation"] = {"weighting": None, **sections.get("federation", {})}
-    return build_plan(task={"name": "tests.builders:TinyTask"}, audit={"sensitive": ["sex"]}, **sections)
+    sections["audit"] = {"sensitive": ["sex"], **sections.get("audit", {})}
+    return build_plan(task={"name": "tests.builders:TinyTask"}, **sections)
 
 
 def through_flower(

@@ -193,7 +193,7 @@ def test_a_report_with_other_noise_than_the_plan_asks_for_is_rejected():
     request = EvaluateRequest(round=1, cohort=("c",), parameters=local.parameters.clone())
     noisy = evaluate_locally(local, client, request)
     exact = evaluate_locally(build_local(plan.updated(privacy={"evaluation-noise-multiplier": None})), client, request)
-    empty, settings = {"sex": empty_table(bins=4)}, audit_settings(plan.audit)
+    empty, settings = {"sex": empty_table(bins=4)}, audit_settings(plan)
     for report, asked, code in ((noisy, privacy, None), (exact, privacy, "TABLE"), (noisy, None, "TABLE")):
         closed = close_evaluation(request, [report], empty, settings, privacy=asked)
         assert [each.code for each in closed.rejected] == ([code] if code else [])
@@ -214,6 +214,16 @@ def test_a_run_states_the_epsilon_of_its_held_out_records():
     exact = simulate(TinyTask(rows=400), plan=plan.updated(privacy={"evaluation-noise-multiplier": None})).privacy
     assert exact["evaluation"]["epsilon"] is None
     assert any("released as they are" in words for words in exact["unprotected_outputs"])
+
+
+@pytest.mark.parametrize(
+    ("sections", "more"),
+    [({}, 0), ({"audit": {"hooks": ["mine:Hook"]}}, 1), ({"mitigation": {"method": "agnostic"}}, 1)],
+)
+def test_an_evaluation_before_training_is_in_the_promise(sections, more):
+    sections = {"federation": {"rounds": 7, "evaluate_every": 3}, **sections}
+    plan = build_private_plan(privacy={"evaluation_noise_multiplier": 3.0}, **sections)
+    assert EvaluationPrivacy.from_run_plan(plan, labelled=True).evaluations == 3 + more
 
 
 @pytest.mark.parametrize("unit", ["none", "client"])

@@ -54,7 +54,7 @@ def points_seen() -> list[Point]:
 
 
 def test_hooks_are_asked_at_every_point_in_order(tmp_path: Path) -> None:
-    simulate(TinyTask(), plan_of("WithData", mitigation={"method": "reweighing"}), out=tmp_path / "run")
+    simulate(TinyTask(), plan_of("WithData"), out=tmp_path / "run")
 
     assert points_seen() == list(Point)
 
@@ -88,8 +88,9 @@ def test_doubt_about_the_plan_is_in_the_verdict() -> None:
     assert {"hook": "everywhere", "verdict": "INCONCLUSIVE", "findings": ["at plan"], "point": "plan"} in told
 
 
-def test_the_data_point_sees_the_held_out_rows_before_training() -> None:
-    result = simulate(TinyTask(), plan_of("WithData", mitigation={"method": "reweighing"}))
+@pytest.mark.parametrize("method", ["none", "reweighing"])
+def test_the_data_point_sees_the_held_out_rows_before_training(method: str) -> None:
+    result = simulate(TinyTask(), plan_of("WithData", mitigation={"method": method}))
 
     context = next(context for context in Everywhere.seen if context.point is Point.DATA)
     assert context.round == 0
@@ -102,13 +103,14 @@ def test_a_fail_of_the_data_trains_nothing() -> None:
     Everywhere.answers[Point.DATA] = Verdict.FAIL
 
     with pytest.raises(DataError, match="not trained on these data; hook everywhere refuses: at data"):
-        simulate(TinyTask(), plan_of("WithData", mitigation={"method": "reweighing"}))
+        simulate(TinyTask(), plan_of("WithData"))
     assert Point.ROUND_EVALUATED not in points_seen()
 
 
-def test_a_hook_for_the_data_is_refused_where_none_are_counted() -> None:
-    with pytest.raises(PlanError, match="rows are counted before training only for"):
-        simulate(TinyTask(), plan_of("WithData"))
+def test_a_hook_that_only_looks_at_the_data_changes_nothing_of_the_model() -> None:
+    looked, plain = (simulate(TinyTask(), plan_of(hook)) for hook in ("WithData", "Quick"))
+
+    assert looked.metrics == plain.metrics
 
 
 def test_the_candidate_is_judged_with_all_that_was_measured() -> None:

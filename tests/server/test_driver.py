@@ -1,15 +1,19 @@
 """The loop over rounds: evaluation, hooks, failures."""
 
 import pytest
+import torch
 
 from fedcore.audit.gate import Verdict
 from fedcore.audit.hooks import Decision, Point
 from fedcore.errors import PlanError, RoundFailedError
+from fedcore.evaluation_schedule import most_evaluations
 from fedcore.messages import ClientUpdate
 from fedcore_server.driver import Run
 from fedcore_server.rounds import init_state
 from fedcore_server.state import Rejection
 from fedcore_simulations import simulate
+from fedcore_simulations.engines.loop import LoopEngine
+from fedcore_simulations.preparation import prepare
 from tests.builders import TinyTask, build_plan, build_private_plan
 
 LIMIT = {"metric": "accuracy", "kind": "difference", "at-most": 0.9}
@@ -34,7 +38,7 @@ class Stopper(Watcher):
         return Decision(verdict=Verdict.FAIL, findings=("never",), hook=self.name)
 
 
-class TooEarly(Watcher):
+class BeforeTraining(Watcher):
     points = frozenset({Point.DATA})
 
 
@@ -92,9 +96,33 @@ def test_a_hook_that_raises_blocks_a_pass_and_its_text_is_not_told():
     assert "row 17" not in told
 
 
-def test_a_hook_that_would_never_be_called_is_refused():
-    with pytest.raises(PlanError, match="waits for data, where no hook is called yet"):
-        simulate(TinyTask(), audited("TooEarly"))
+def states_of(plan, start=None):
+    """Every state that a run keeps, the first one included, and the one that it ends in."""
+    ready = prepare(TinyTask(), plan)
+    states = [start or init_state(ready.task, ready.plan)]
+    with LoopEngine(ready.task, ready.plan, ready.clients, num_workers=1, device=ready.device) as engine:
+        run = Run(task=ready.task, plan=ready.plan, federation=engine, hooks=ready.hooks)
+        outcome = run.to_end(states[0], lambda _, state: states.append(state))
+    return [*states, outcome.state]
+
+
+def test_the_untrained_model_is_evaluated_only_where_a_hook_waits_for_the_data():
+    assert [state.evaluated for state in states_of(audited("BeforeTraining"))] == [0, 2, 3, 4, 4]
+    assert [state.evaluated for state in states_of(audited("Watcher"))] == [0, 1, 2, 3, 3]
+
+
+def test_a_run_that_is_gone_on_with_asks_for_the_data_only_before_the_first_round():
+    kept = states_of(audited("BeforeTraining"))
+    for start, asked in ((kept[0], [0]), (kept[1], []), (kept[-1], [])):
+        Watcher.seen.clear()
+        assert torch.equal(states_of(audited("BeforeTraining"), start)[-1].released.buffer, kept[-1].released.buffer)
+        assert [context.round for context in Watcher.seen] == asked
+
+
+@pytest.mark.parametrize("hook", ["BeforeTraining", "Watcher"])
+def test_a_run_asks_for_no_more_evaluations_than_its_plan_promises(hook):
+    plan = audited(hook, rounds=5, evaluate_every=2)
+    assert states_of(plan)[-1].evaluated <= most_evaluations(plan) == 4
 
 
 def test_a_client_with_few_rows_shows_their_number_and_no_metric():
@@ -156,11 +184,6 @@ def test_a_task_without_labels_has_no_groups_to_audit():
 
 
 def test_wall_times_are_read_from_the_clock_that_is_passed_in():
-    from fedcore_server.driver import Run
-    from fedcore_server.rounds import init_state
-    from fedcore_simulations.engines.loop import LoopEngine
-    from fedcore_simulations.preparation import prepare
-
     ready = prepare(TinyTask(), build_private_plan())
     ticks = iter(range(100))
     records = []

@@ -66,7 +66,7 @@ def evaluation(tables, losses=None):
         for name, counts in zip(names, tables, strict=True)
     ]
     empty = {"sex": GroupTable.zeros(attribute="sex", groups=GROUPS, labels=LABELS, num_bins=4, scored=True)}
-    return close_evaluation(request, reports, empty, audit_settings(plan_of("none").audit))
+    return close_evaluation(request, reports, empty, audit_settings(plan_of("none")))
 
 
 def test_without_a_mitigation_nothing_is_steered():

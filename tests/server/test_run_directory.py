@@ -127,6 +127,19 @@ def test_lines_of_rounds_that_were_not_committed_are_dropped(tmp_path):
     assert [record["round"] for record in directory.rounds()] == [1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    ("hooks", "stopped_after", "in_work"), [((), 0, 1), (("mine:Hook",), 0, 2), (("mine:Hook",), 2, 1), ((), 3, 1)]
+)
+def test_evaluations_that_were_in_work_at_a_stop_are_counted(tmp_path, hooks, stopped_after, in_work):
+    """Before the first round the untrained model may have been evaluated, too, and after the last the released one."""
+    plan = build_plan(audit={"hooks": hooks})
+    directory = RunDirectory.create(tmp_path / "run", plan)
+    save_checkpoint(directory.path / "checkpoint", state(round=stopped_after, asked=3, evaluated=4), plan)
+    restored = directory.restore(state(), plan)
+    assert (restored.evaluated, restored.asked) == (4 + in_work, 3 + (stopped_after < 3))
+    assert directory.restore(state(), plan).evaluated == 4 + 2 * in_work
+
+
 def test_a_failed_attempt_is_remembered_over_a_stop(tmp_path):
     plan = build_plan()
     directory = RunDirectory.create(tmp_path / "run", plan)

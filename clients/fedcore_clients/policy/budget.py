@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fedcore.errors import PrivacyError, RefusedError
+from fedcore.evaluation_schedule import before_training
 from fedcore.privacy.accounting import composed_epsilon, rounded_up
 from fedcore.privacy.evaluation import EvaluationPrivacy
 from fedcore.privacy.plan import PrivacyEvent, PrivacyPlan, Relation
@@ -86,12 +87,11 @@ class Account:
     def _asked_to_evaluate(self, request: RequestFacts) -> Asked:
         """Evaluations are a run of their own in the ledger: another mechanism, on other records of the data set."""
         evaluation, federation = held_out_promise(request.plan), request.plan.federation
-        before_training = request.plan.mitigation.method != "none"
         return Asked(
             data_set=request.data_set,
             run=f"{request.run}/evaluation@{self._coordinator}",
             incarnation=request.incarnation,
-            round=-(-request.round // federation.evaluate_every) + before_training,
+            round=-(-request.round // federation.evaluate_every) + before_training(request.plan) + request.attempt,
             attempt=request.round,
             rounds=evaluation.evaluations if evaluation else 1,
             plan=_hash_of(evaluation),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fedcore.evaluation_schedule import most_evaluations
 from fedcore.privacy.central import CentralPrivacy
 from fedcore.privacy.linter.finding import Rule, Subject
 from fedcore.privacy.plan import NoiseKind, PrivacyPlan, Relation
@@ -85,8 +86,7 @@ def _uncharged_search(subject: Subject) -> Iterator[str]:
 
 
 def _unnoised_evaluation(subject: Subject) -> Iterator[str]:
-    federation, exact = subject.plan.federation, subject.plan.privacy.evaluation_noise_multiplier is None
-    times = -(-federation.rounds // federation.evaluate_every)
+    times, exact = most_evaluations(subject.plan), subject.plan.privacy.evaluation_noise_multiplier is None
     if times > 1 and exact:
         yield f"{times} evaluations on the same held-out rows"
 

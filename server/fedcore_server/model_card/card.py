@@ -48,7 +48,9 @@ def model_card(bias: Content, summary: Content, *, day: date) -> str:
 def _details(bias: Content, summary: Content) -> Iterator[str]:
     yield from ("## Model details", "")
     yield f"- Model SHA-256 `{summary['model_sha256']}`, plan SHA-256 `{bias['plan_sha256']}`."
-    yield f"- Trained in {counted(summary['rounds'], 'round')} with {counted(summary['clients'], 'client')}."
+    trained = f"- Trained in {counted(summary['rounds'], 'round')} with {counted(summary['clients'], 'client')}"
+    chosen = summary.get("released_round", summary["rounds"])
+    yield trained + (f"; the model is that of round {chosen}." if chosen != summary["rounds"] else ".")
     if summary.get("epsilon") is not None:
         yield (
             f"- Differentially private training: ε = {summary['epsilon']:.2f} per {summary['unit']}, "

@@ -16,7 +16,8 @@ def learning_figures(record: RunRecord) -> list[Figure]:
     """Return a figure for each metric, the headline first, then the length of the updates."""
     names = dict.fromkeys([record.headline or "", *(name for one in record.evaluated for name in one.evaluation or ())])
     rounds, note = drawn_rounds(record.evaluated)
-    figures = [_metric_figure(name, rounds, note) for name in names if _has(rounds, name)][:_MOST_METRICS]
+    metrics = [name for name in names if _has(rounds, name)][:_MOST_METRICS]
+    figures = [_metric_figure(name, rounds, note, record.chosen_round) for name in metrics]
     committed, note = drawn_rounds([one for one in record.rounds if one.committed])
     if not figures and any("loss" in one.training for one in committed):
         figures.append(_training_figure(committed, note))
@@ -29,7 +30,7 @@ def _has(rounds: Sequence[Round], name: str) -> bool:
     return any(name in (one.evaluation or {}) for one in rounds)
 
 
-def _metric_figure(name: str, rounds: Sequence[Round], note: str) -> Figure:
+def _metric_figure(name: str, rounds: Sequence[Round], note: str, chosen: int | None) -> Figure:
     quantity = Quantity.of(name)
     points = [(float(one.number), (one.evaluation or {}).get(name)) for one in rounds]
     held_out = Curve(name="held-out", points=points)
@@ -43,10 +44,18 @@ def _metric_figure(name: str, rounds: Sequence[Round], note: str) -> Figure:
         for one in rounds
     ]
     said = _course(held_out, quantity)
+    if chosen is not None:
+        said += f" The model is that of round {chosen}, chosen within the limits."
+    chart = LineChart(
+        curves=curves,
+        quantity=quantity,
+        says=f"{quantity.title} over the rounds. {said}",
+        mark=None if chosen is None else (float(chosen), "chosen"),
+    )
     return Figure(
         title=quantity.title,
         sentence=said,
-        picture=LineChart(curves=curves, quantity=quantity, says=f"{quantity.title} over the rounds. {said}").draw(),
+        picture=chart.draw(),
         table=Table(columns=columns if training.drawn else ["round", quantity.words], rows=table),
         note=note,
     )

@@ -58,6 +58,7 @@ class LineChart:
         rounds: Whether the horizontal axis counts rounds.
         zero: Whether the vertical axis starts at 0.
         reference: A level to compare with, and its name.
+        mark: A place on the horizontal axis to look at, and its name.
         says: The picture in a sentence.
     """
 
@@ -68,11 +69,17 @@ class LineChart:
     rounds: bool = True
     zero: bool = False
     reference: tuple[float, str] | None = None
+    mark: tuple[float, str] | None = None
 
     def draw(self) -> Markup:
         """Return the picture."""
         frame = _frame(self)
-        parts = [*_vertical_axis(self, frame), *_horizontal_axis(self, frame), *_reference(self, frame)]
+        parts = [
+            *_vertical_axis(self, frame),
+            *_horizontal_axis(self, frame),
+            *_reference(self, frame),
+            *_mark(self, frame),
+        ]
         parts += [_curve(curve, frame) for curve in self.curves]
         parts += [_bands(self, frame), *_names(self, frame)]
         return picture(parts, height=_HEIGHT, says=self.says)
@@ -140,6 +147,15 @@ def _reference(chart: LineChart, frame: _Frame) -> list[Markup]:
     y = frame.y(chart.reference[0])
     line = path(f"M{number(frame.x.start)} {number(y)}H{number(frame.x.end)}", "reference")
     return [line, text(frame.x.start + 2, y - 5, chart.reference[1], style="tick")]
+
+
+def _mark(chart: LineChart, frame: _Frame) -> list[Markup]:
+    """Return an upright line at the marked place, named above the curves."""
+    if chart.mark is None:
+        return []
+    x, name = frame.x(chart.mark[0]), chart.mark[1]
+    line = path(f"M{number(x)} {number(_TOP)}V{number(_HEIGHT - _FOOT)}", "reference")
+    return [line, text(x, _TOP - 6, name, style="tick", anchor="middle")]
 
 
 def _curve(curve: Curve, frame: _Frame) -> Markup:

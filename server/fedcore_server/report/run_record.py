@@ -191,9 +191,16 @@ class RunRecord:
         return tuple(one for one in self.rounds if one.committed and one.evaluation)
 
     @property
+    def chosen_round(self) -> int | None:
+        """The round that the model is of, where the plan chose one before the last."""
+        number = self.summary.get("released_round")
+        return None if number is None or number == self.summary.get("rounds") else int(number)
+
+    @property
     def final(self) -> Round | None:
-        """The last round that was evaluated."""
-        return self.evaluated[-1] if self.evaluated else None
+        """The round that the model is of, as it was evaluated: the last, unless another was chosen."""
+        last = self.evaluated[-1] if self.evaluated else None
+        return next((one for one in self.evaluated if one.number == self.chosen_round), last)
 
     @property
     def metrics(self) -> Metrics:

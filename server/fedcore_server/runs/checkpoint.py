@@ -19,12 +19,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fedcore.errors import DataError, LayoutError, RunDirectoryError
+from fedcore.evaluation_schedule import most_in_work
 from fedcore.files import place_whole
 from fedcore.large_vectors import let_go_of, put_aside, slices
 from fedcore.mitigation.steering import Steering
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
-from fedcore_server.state import ServerState
+from fedcore_server.state import Choice, ServerState
 
 _log = logging.getLogger("fedcore")
 
@@ -36,6 +37,8 @@ def save_checkpoint(directory: Path, state: ServerState, plan: RunPlan) -> None:
     tensors: dict[str, Tensor] = {"parameters": state.parameters.buffer}
     if state.average is not None:
         tensors["average"] = state.average.buffer
+    if state.choice is not None:
+        tensors["choice"] = state.choice.parameters.buffer
     tensors |= {f"moments.{name}": moment for name, moment in state.moments.items()}
     header: dict[str, Any] = {
         "round": state.round,
@@ -44,6 +47,7 @@ def save_checkpoint(directory: Path, state: ServerState, plan: RunPlan) -> None:
         "evaluated": state.evaluated,
         "clip_norm": state.clip_norm,
         "steering": None if state.steering is None else state.steering.to_json(),
+        "choice": None if state.choice is None else {"round": state.choice.round, "merit": state.choice.merit},
         "plan_sha256": plan.sha256,
     }
     header["sha256"] = _hash(header, tensors)
@@ -58,7 +62,7 @@ def load_checkpoint(directory: Path, initial: ServerState, plan: RunPlan) -> Ser
     """Read the newest whole checkpoint.
 
     Where the newest is damaged or gone, the one before is taken. The round between the two was asked of the clients, so
-    that it is charged all the same.
+    that it is charged all the same, with its evaluations.
 
     Args:
         initial: The state before round 1 of the same plan, for the layout.
@@ -74,7 +78,8 @@ def load_checkpoint(directory: Path, initial: ServerState, plan: RunPlan) -> Ser
         except RunDirectoryError:
             raise lost from None
         _log.warning("%s; the one before it, of round %d, is used", lost, state.round)
-        return replace(state, asked=state.asked + 1, evaluated=state.evaluated + 1)
+        evaluated = state.evaluated + most_in_work(plan, after_round=state.round)
+        return replace(state, asked=state.asked + 1, evaluated=evaluated)
 
 
 def has_checkpoint(directory: Path) -> bool:
@@ -108,7 +113,7 @@ def _load(path: Path, initial: ServerState, plan: RunPlan) -> ServerState:
 
 def _state(header: Mapping[str, Any], tensors: Mapping[str, Tensor], initial: ServerState) -> ServerState:
     layout, dtype = initial.parameters.layout, initial.parameters.buffer.dtype
-    average = tensors.get("average")
+    average, choice = tensors.get("average"), header["choice"]
     return ServerState(
         round=int(header["round"]),
         attempt=int(header["attempt"]),
@@ -118,6 +123,13 @@ def _state(header: Mapping[str, Any], tensors: Mapping[str, Tensor], initial: Se
         steering=None if header["steering"] is None else Steering.from_json(header["steering"]),
         parameters=Parameters(put_aside(tensors["parameters"].to(dtype)), layout),
         average=None if average is None else Parameters(average.to(dtype), layout),
+        choice=None
+        if choice is None
+        else Choice(
+            round=int(choice["round"]),
+            merit=float(choice["merit"]),
+            parameters=Parameters(put_aside(tensors["choice"].to(dtype)), layout),
+        ),
         moments={
             name.removeprefix("moments."): tensor.to(torch.float64)
             for name, tensor in tensors.items()

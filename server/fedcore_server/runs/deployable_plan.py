@@ -43,7 +43,7 @@ def deployable(plan: RunPlan) -> RunPlan:
     hooks = load_hooks(plan)
     tables = empty_tables(task, plan)
     noisy = plan.privacy.evaluation_noise_multiplier is not None
-    check_measurable(audit_settings(plan.audit), tables, noisy=noisy)
+    check_measurable(audit_settings(plan), tables, noisy=noisy)
     AuditPoints(plan=plan, hooks=hooks, tables=tables).plan_declared()
     _try_model(plan)
     refuse(privacy_findings(task, plan))

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.errors import RunDirectoryError, StorageError
+from fedcore.evaluation_schedule import most_in_work
 from fedcore.files import append_line, place_whole, remove_leftovers, write_whole
 from fedcore.mapped_bytes import pieces
 from fedcore.plan import RunPlan
-from fedcore_server.driver import RoundRecord
+from fedcore_server.round_record import RoundRecord
 from fedcore_server.rounds import done
 from fedcore_server.runs.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from fedcore_server.runs.release import RELEASED, WITHHELD
@@ -90,10 +91,9 @@ class RunDirectory:
         state = load_checkpoint(self.path / "checkpoint", initial, plan)
         kept = [line for line in self._lines() if _place_of(line) < (state.round + 1, state.attempt)]
         write_whole(self.path / "rounds.jsonl", "".join(f"{line}\n" for line in kept))
-        if done(state, plan):
-            return state
         # What was in work when the run stopped is charged, whoever saw it; on disk, lest it be forgotten again.
-        state = replace(state, asked=state.asked + 1, evaluated=state.evaluated + 1)
+        asked = state.asked + (not done(state, plan))
+        state = replace(state, asked=asked, evaluated=state.evaluated + most_in_work(plan, after_round=state.round))
         save_checkpoint(self.path / "checkpoint", state, plan)
         return state
 

@@ -28,9 +28,10 @@ from fedcore.task import Task
 from fedcore.tasks.registry import load_task
 from fedcore.trust.roster import Roster
 from fedcore_server.correspondence import Correspondence
-from fedcore_server.driver import Outcome, RoundRecord
+from fedcore_server.driver import Outcome
 from fedcore_server.flower_app import build_server_app
 from fedcore_server.plan_hooks import load_hooks
+from fedcore_server.round_record import RoundRecord
 from fedcore_server.rounds import init_state
 from fedcore_server.runs.deployable_plan import privacy_findings
 from fedcore_server.runs.directory import RunDirectory, is_finished

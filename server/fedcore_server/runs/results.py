@@ -17,6 +17,7 @@ from torch import nn
 
 import fedcore
 from fedcore.audit.report import BiasReport
+from fedcore.evaluation_schedule import chooses_a_round
 from fedcore.files import append_line
 from fedcore.mapped_bytes import mapped_file, sha256
 from fedcore.plan import RunPlan
@@ -27,6 +28,7 @@ from fedcore.privacy.statement import privacy_statement
 from fedcore.privacy.statement_fields import check_statement
 from fedcore.seeding import derive_seed
 from fedcore.task import Task
+from fedcore_server.choice import choice_words
 from fedcore_server.driver import Outcome
 from fedcore_server.model_card import model_card
 from fedcore_server.runs.directory import RunDirectory
@@ -134,6 +136,7 @@ def build_results(
             split_is_told=split is not None,
             evaluation=evaluation_privacy(task, plan),
             evaluated=outcome.state.evaluated,
+            chosen_by_evaluation=chooses_a_round(plan),
             ledgers=ledgers or {},
         )
         if privacy
@@ -147,6 +150,7 @@ def build_results(
         "engine": engine,
         "clients": plan.federation.clients,
         "rounds": outcome.state.round,
+        "released_round": outcome.state.released_round,
         "examples": None if privacy and _rows_are_secret(privacy) else examples,
         "metrics": dict(outcome.evaluation.metrics),
         "epsilon": statement["epsilon"] if statement else None,
@@ -161,6 +165,7 @@ def build_results(
         "notes": list(getattr(task, "notes", ())),
         "warnings": [
             *([withheld_words(withheld)] if withheld else []),
+            *([words] if (words := choice_words(plan, outcome.state)) else []),
             *_warnings(outcome, statement, privacy),
             *_lost_clients(took_part),
         ],

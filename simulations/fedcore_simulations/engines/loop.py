@@ -121,7 +121,7 @@ class LoopEngine:
         self._pool.model.copy_(request.parameters.buffer)
         light = _Request(
             round=request.round,
-            attempt=getattr(request, "attempt", 0),
+            attempt=request.attempt,
             row_weights=getattr(request, "row_weights", None),
         )
         return self._pool.run(kind, light, [self._index[name] for name in request.cohort])
@@ -155,7 +155,7 @@ class _Job:
 
     def __call__(self, kind: str, request: _Request, client: int, slot: Tensor) -> Any:
         if kind == "evaluate":
-            asked = EvaluateRequest(round=request.round, cohort=(), parameters=self._model)
+            asked = EvaluateRequest(round=request.round, attempt=request.attempt, cohort=(), parameters=self._model)
             return _for_client(evaluate_locally, self._local, self._clients[client], asked)
         order = TrainRequest(
             round=request.round,

@@ -283,6 +283,34 @@ def test_an_evaluation_asked_for_twice_is_charged_twice_or_refused(home):
     assert len(account.ledger.uses("wards")) == 2
 
 
+@pytest.mark.parametrize("waits_for_data", [True, False])
+def test_where_the_plan_has_hooks_the_untrained_model_may_be_evaluated_too(home, waits_for_data):
+    """A client cannot know which points the server's hooks wait for."""
+    account, plan = opened(home), build_plan(privacy=NOISED, audit={"hooks": ["anything:Hook"]})
+    for number in range(0 if waits_for_data else 1, 11):
+        account.charge(build_request(plan, kind="evaluate", round=number))
+    reserved = sum(entry.rounds for entry in account.ledger.entries() if entry.kind is Kind.RESERVE)
+    assert reserved == len(account.ledger.uses("wards")) == 10 + waits_for_data
+
+
+def test_an_earlier_rounds_model_that_is_released_is_charged_within_what_was_set_aside(home):
+    limits = [{"metric": "accuracy", "at-most": 0.2}]
+    vocabularies = {"stroke": ["light", "medium", "heavy", "unknown"]}
+    account, plan = (
+        opened(home),
+        build_plan(
+            privacy=NOISED,
+            federation={"evaluate-every": 3},
+            audit={"sensitive": ["stroke"], "limits": limits, "vocabularies": vocabularies},
+            mitigation={"checkpoint": "within-limits"},
+        ),
+    )
+    for number, attempt in ((3, 0), (6, 0), (9, 0), (10, 0), (10, 1)):
+        account.charge(build_request(plan, kind="evaluate", round=number, attempt=attempt))
+    reserved = sum(entry.rounds for entry in account.ledger.entries() if entry.kind is Kind.RESERVE)
+    assert reserved == len(account.ledger.uses("wards")) == 5
+
+
 def test_more_evaluations_than_the_budget_holds_are_refused_before_data_is_opened(home):
     account = opened(home)
     refusal_of(account, build_request(build_plan(privacy={"evaluation-noise-multiplier": 0.2}), kind="evaluate"))

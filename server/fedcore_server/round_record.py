@@ -1,0 +1,74 @@
+"""What a round leaves behind: one line of ``rounds.jsonl``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fedcore.audit.hooks import Decision
+from fedcore.mitigation.steering import Steering
+from fedcore_server.evaluation import Evaluation
+from fedcore_server.state import RoundReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundRecord:
+    """Everything a round leaves behind; one line of ``rounds.jsonl``.
+
+    Attributes:
+        evaluation: None where the plan evaluates less often than every round.
+        epsilon: Spent so far; None without privacy, or where the round was not evaluated.
+        steering: What mitigated gaps in this round; None where nothing did.
+        chosen_round: The best round so far, where the plan chooses one and any was within its limits.
+    """
+
+    report: RoundReport
+    evaluation: Evaluation | None
+    decisions: tuple[Decision, ...]
+    epsilon: float | None
+    wall_seconds: float
+    steering: Steering | None = None
+    chosen_round: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        report, evaluation = self.report, self.evaluation
+        refused = [*report.rejected, *(evaluation.rejected if evaluation else ())]
+        return {
+            "round": report.round,
+            "attempt": report.attempt,
+            "committed": report.committed,
+            "asked": list(report.asked),
+            "counted": list(report.counted),
+            "examples": dict(report.num_examples),
+            "receipts": {client: receipt.to_json() for client, receipt in report.receipts.items()},
+            "rejected": [{"client": r.client, "code": r.code, "reason": r.reason} for r in refused],
+            "training": dict(report.training),
+            "update_norm": report.update_norm,
+            "clip_norm": report.clip_norm,
+            "evaluation": dict(evaluation.metrics) if evaluation else None,
+            "groups": accuracy_by_group(evaluation) if evaluation else {},
+            "clients": _shown_clients(evaluation) if evaluation else {},
+            "decisions": [decision.to_json() for decision in self.decisions],
+            "epsilon": self.epsilon,
+            "mitigation": self.steering.to_json() if self.steering else None,
+            "chosen_round": self.chosen_round,
+            "wall_seconds": round(self.wall_seconds, 6),
+        }
+
+
+def _shown_clients(evaluation: Evaluation) -> dict[str, dict[str, float]]:
+    """Each client's means; of a client with fewer rows than may be shown, their number only."""
+    return {
+        name: dict(values) if values["n"] >= evaluation.min_cell else {"n": values["n"]}
+        for name, values in evaluation.clients.items()
+    }
+
+
+def accuracy_by_group(evaluation: Evaluation) -> dict[str, dict[str, dict[str, Any]]]:
+    """Accuracy of every group that may be shown, by attribute, with its interval."""
+    shown = {attribute: audit.to_json()["groups"] for attribute, audit in evaluation.audits.items()}
+    return {
+        attribute: {group: metrics["accuracy"] for group, metrics in groups.items()}
+        for attribute, groups in shown.items()
+    }
