@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fedcore.audit.groups import GroupTable
+from fedcore.audit.values import AuditTable
 from fedcore.errors import DataError
 from fedcore.metrics import Metrics
 from fedcore.mitigation.row_weights import RowWeights
@@ -115,10 +115,10 @@ class ClientReport:
 
     Attributes:
         metrics: Sums over the client's held-out rows.
-        tables: One group table for each audited attribute, by its name.
+        tables: One table for each audited attribute, by its name.
     """
 
     client: str
     round: int
     metrics: Metrics
-    tables: Mapping[str, GroupTable] = field(default_factory=dict)
+    tables: Mapping[str, AuditTable] = field(default_factory=dict)

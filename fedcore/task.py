@@ -25,6 +25,9 @@ class Task(Protocol):
     Attributes:
         name: Shown in results; letters, digits and hyphens.
         labels: Names of the classes, in the order of the targets' codes; empty when there are none.
+
+    A task whose targets are numbers has ``target_range``, the least and the greatest there can be, or None where the
+    plan is to say it: without labels and without this attribute nothing can be audited.
     """
 
     name: str

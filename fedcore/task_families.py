@@ -62,9 +62,14 @@ class Classification(_Family):
 
 
 class Regression(_Family):
-    """A number for every row: columns ``inputs`` (n, …) and ``targets`` (n,); model output (n,) or (n, 1)."""
+    """A number for every row: columns ``inputs`` (n, …) and ``targets`` (n,); model output (n,) or (n, 1).
+
+    A subclass may set `target_range`, the least and the greatest target that there can be, within which the audit
+    counts; without it the plan has to (``audit.target-range``).
+    """
 
     metrics = ("loss", "mean_absolute_error")
+    target_range: tuple[float, float] | None = None
 
     @final
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fedcore.audit.groups import GroupTable
 from fedcore.audit.tables import attribute_codes, empty_tables
+from fedcore.audit.values import AuditTable, ValueTable
 from fedcore.examples import Batch, Examples
 from fedcore.messages import ClientReport, EvaluateRequest
 from fedcore.metrics import Metrics
@@ -39,7 +40,7 @@ def evaluate_locally(local: LocalModel, client: Client, request: EvaluateRequest
         else:
             randomness = client_randomness(local, "evaluate", request.round, request.attempt, client.name)
             metrics = privacy.noisy_metrics(*_losses_and_hits(local, rows), randomness)
-            tables = {name: privacy.noisy_table(table, randomness) for name, table in tables.items()}
+            tables = {name: privacy.noisy_table(table, randomness) for name, table in _of_labels(tables).items()}
     return ClientReport(client=client.name, round=request.round, metrics=metrics, tables=tables)
 
 
@@ -67,18 +68,25 @@ def _batches(rows: Examples | None) -> Iterator[Batch]:
             yield rows.batch(slice(start, start + _ROWS_AT_ONCE))
 
 
-def _fill(tables: dict[str, GroupTable], local: LocalModel, rows: Examples) -> dict[str, GroupTable]:
-    probabilities = torch.cat([local.task.predict(local.model, batch) for batch in _batches(rows)])
+def _of_labels(tables: dict[str, AuditTable]) -> dict[str, GroupTable]:
+    """Tables that noise can be put on; a plan that asks for it on others is refused long before."""
+    return {name: table for name, table in tables.items() if isinstance(table, GroupTable)}
+
+
+def _fill(tables: dict[str, AuditTable], local: LocalModel, rows: Examples) -> dict[str, AuditTable]:
+    predicted = torch.cat([local.task.predict(local.model, batch) for batch in _batches(rows)]).double().cpu().numpy()
     targets = rows.columns["targets"].cpu().numpy()
     return {
-        name: _count(table, attribute_codes(rows, name, local.plan.audit), targets, probabilities.cpu())
+        name: _count(table, attribute_codes(rows, name, local.plan.audit), targets, predicted)
         for name, table in tables.items()
     }
 
 
-def _count(table: GroupTable, codes: np.ndarray, targets: np.ndarray, probabilities: Tensor) -> GroupTable:
-    scored = {"scores": probabilities[:, 1].double().clamp(0, 1).numpy()}
-    predicted = {"predictions": probabilities.argmax(1).numpy()}
+def _count(table: AuditTable, codes: NDArray[Any], targets: NDArray[Any], predicted: NDArray[np.float64]) -> AuditTable:
+    """Count labels by score or by predicted label, or sum the errors of numbers."""
+    if isinstance(table, ValueTable):
+        return table.collected(codes, targets, predicted.reshape(len(targets)))
+    scored = {"scores": predicted[:, 1].clip(0, 1)} if table.scored else {}
     return GroupTable.collect(
         attribute=table.attribute,
         groups=table.groups,
@@ -86,5 +94,5 @@ def _count(table: GroupTable, codes: np.ndarray, targets: np.ndarray, probabilit
         group_codes=codes,
         label_codes=targets,
         num_bins=table.num_bins,
-        **(scored if table.scored else predicted),
+        **(scored or {"predictions": predicted.argmax(1)}),
     )

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fedcore.audit.groups import GroupTable
 from fedcore.audit.tables import attribute_codes, empty_tables
 from fedcore.errors import DataError, PlanError, PrivacyError
 from fedcore.large_vectors import scratch, slices
@@ -84,7 +85,7 @@ def _loss_factors(local: LocalModel, client: Client, request: TrainRequest) -> T
     if weights.attribute not in local.plan.audit.sensitive:
         raise DataError("row weights: the request weighs by an attribute that the plan does not audit")
     table = empty_tables(local.task, local.plan)[weights.attribute]
-    if weights.shape != (len(table.groups), len(table.labels)):
+    if not isinstance(table, GroupTable) or weights.shape != (len(table.groups), len(table.labels)):
         raise DataError("row weights: expected a factor for each group and label of the plan, and no more")
     groups = attribute_codes(client.training, weights.attribute, local.plan.audit)
     labels = client.training.columns["targets"].cpu().numpy()

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from fedcore.audit.estimates import UNDEFINED, Estimate
 from fedcore.audit.fairness import AttributeAudit, audit_of
 from fedcore.audit.gaps import Gap
-from fedcore.audit.groups import GroupTable
 from fedcore.audit.intervals import Interval, wilson_interval
 from fedcore.audit.parity import NAMES, Parity, parity_of
+from fedcore.audit.values import AuditTable, ValueTable
 
 _OF_ALL = "accuracy"  # of all classes together, and so of none
 
@@ -67,7 +67,7 @@ def class_accuracies(confusion: NDArray[np.int64]) -> tuple[Estimate, Estimate]:
     )
 
 
-def with_classes(audit: AttributeAudit, table: GroupTable) -> AttributeAudit:
+def with_classes(audit: AttributeAudit, table: AuditTable) -> AttributeAudit:
     """Return the audit with each class against the others, where there are more than two and none is favourable.
 
     All intervals of all classes hold together with the audit's confidence (Bonferroni): the widest of many gaps is
@@ -78,7 +78,7 @@ def with_classes(audit: AttributeAudit, table: GroupTable) -> AttributeAudit:
         table: Pooled counts.
     """
     settings = audit.settings
-    if len(table.labels) == 2 or settings.favourable is not None:
+    if isinstance(table, ValueTable) or len(table.labels) == 2 or settings.favourable is not None:
         return audit
     together = replace(settings, confidence=1 - (1 - settings.confidence) / len(table.labels))
     classes = {

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from fedcore.audit.estimates import Measure
+from fedcore.audit.estimates import Measure, gap_of
 from fedcore.audit.gaps import Gap, gap_between
 from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.rates import METRICS, Rate, group_rates, overall_rates
+from fedcore.audit.regression import overall_estimates, value_estimates
 from fedcore.audit.settings import AuditSettings, Limit
 from fedcore.audit.suppression import suppressed_groups
+from fedcore.audit.values import AuditTable, ValueTable
 from fedcore.errors import DataError
 
 __all__ = [
@@ -59,7 +61,7 @@ class AttributeAudit:
     attribute: str
     settings: AuditSettings
     sizes: Mapping[str, int]
-    overall: Mapping[str, Rate]
+    overall: Mapping[str, Rate | Measure]
     groups: Mapping[str, Mapping[str, Rate]]
     gaps: Mapping[str, Gap]
     shown_gaps: Mapping[str, Gap]
@@ -116,7 +118,7 @@ class AttributeAudit:
         }
 
 
-def audit_tables(tables: Iterable[GroupTable], settings: AuditSettings) -> dict[str, AttributeAudit]:
+def audit_tables(tables: Iterable[AuditTable], settings: AuditSettings) -> dict[str, AttributeAudit]:
     """Audit tables that are shown together, so that small cells of a crossing stay hidden by its margins too.
 
     Returns:
@@ -125,7 +127,7 @@ def audit_tables(tables: Iterable[GroupTable], settings: AuditSettings) -> dict[
     Raises:
         DataError: Two tables of one attribute; or a table cannot be read with these settings.
     """
-    by_attribute: dict[str, GroupTable] = {}
+    by_attribute: dict[str, AuditTable] = {}
     for table in tables:
         if table.attribute in by_attribute:
             raise DataError(f"two tables of attribute {table.attribute!r}: add them up before the audit")
@@ -145,7 +147,7 @@ def audit_table(table: GroupTable, settings: AuditSettings) -> AttributeAudit:
     return audit_tables([table], settings)[table.attribute]
 
 
-def audit_of(table: GroupTable, settings: AuditSettings, hidden: Collection[str]) -> AttributeAudit:
+def audit_of(table: AuditTable, settings: AuditSettings, hidden: Collection[str]) -> AttributeAudit:
     """Audit one table of which it is known what may be shown.
 
     Args:
@@ -156,6 +158,8 @@ def audit_of(table: GroupTable, settings: AuditSettings, hidden: Collection[str]
     Raises:
         DataError: As ``audit_table``.
     """
+    if isinstance(table, ValueTable):
+        return _audit_of_values(table, settings, hidden)
     reading: dict[str, Any] = {
         "threshold": settings.threshold,
         "favourable": settings.favourable,
@@ -175,6 +179,29 @@ def audit_of(table: GroupTable, settings: AuditSettings, hidden: Collection[str]
         small=tuple(group for group, size in sizes.items() if 0 < size < settings.min_cell),
         suppressed=tuple(group for group in table.groups if group in hidden),
         to_reference=_to_reference(table.attribute, groups, settings),
+    )
+
+
+def _audit_of_values(table: ValueTable, settings: AuditSettings, hidden: Collection[str]) -> AttributeAudit:
+    """Of numbers there are no rates; what is measured of every group is in ``Measures``, its gaps are here."""
+    confidence, estimates = settings.confidence, value_estimates(table)
+    gap, sizes = partial(gap_of, table.attribute), table.group_sizes
+
+    def gaps(left_out: Collection[str]) -> dict[str, Gap]:
+        kept = {m: {g: one for g, one in of.items() if g not in left_out} for m, of in estimates.items()}
+        return {metric: gap(metric, of, confidence=confidence) for metric, of in kept.items()}
+
+    return AttributeAudit(
+        attribute=table.attribute,
+        settings=settings,
+        sizes=sizes,
+        overall={metric: one.measure(confidence) for metric, one in overall_estimates(table).items()},
+        groups={},
+        gaps=gaps(()),
+        shown_gaps=gaps(hidden),
+        small=tuple(group for group, size in sizes.items() if 0 < size < settings.min_cell),
+        suppressed=tuple(group for group in table.groups if group in hidden),
+        to_reference=against_reference(estimates, settings.references.get(table.attribute), gap, confidence=confidence),
     )
 
 

@@ -150,6 +150,11 @@ class GroupTable:
     __hash__ = None  # type: ignore[assignment]  # holds an array
 
     @property
+    def vocabulary(self) -> tuple[object, ...]:
+        """What two tables must share to be added."""
+        return self.attribute, self.groups, self.labels, self.num_bins, self.scored
+
+    @property
     def group_sizes(self) -> dict[str, int]:
         """Rows of each group, in the order of the vocabulary."""
         return dict(zip(self.groups, self.counts.sum(axis=(1, 2)).tolist(), strict=True))

@@ -14,8 +14,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from fedcore.audit.fairness import AttributeAudit
 from fedcore.audit.gate import Verdict, judge_all, overall
-from fedcore.audit.groups import GroupTable
 from fedcore.audit.settings import Limit
+from fedcore.audit.values import AuditTable
 
 
 class Point(StrEnum):
@@ -46,7 +46,7 @@ class AuditContext:
 
     point: Point
     round: int
-    tables: Mapping[str, GroupTable]
+    tables: Mapping[str, AuditTable]
     audits: Mapping[str, AttributeAudit]
     metrics: Mapping[str, float]
     plan_sha256: str

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from fedcore.audit.estimates import AREA_MEASURES, BENEFIT_MEASURES, MEASURES, PROBABILITY_MEASURES
-from fedcore.audit.groups import UNKNOWN, GroupTable
+from fedcore.audit.estimates import (
+    AREA_MEASURES,
+    BENEFIT_MEASURES,
+    MEASURES,
+    PROBABILITY_MEASURES,
+    VALUE_MEASURES,
+)
+from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.settings import AuditSettings, Limit
+from fedcore.audit.values import AuditTable, ValueTable
 from fedcore.errors import PlanError
 
 _SCORED = frozenset((*AREA_MEASURES, *PROBABILITY_MEASURES))
 
 
-def check_measurable(settings: AuditSettings, tables: Mapping[str, GroupTable], *, noisy: bool = False) -> None:
+def check_measurable(settings: AuditSettings, tables: Mapping[str, AuditTable], *, noisy: bool = False) -> None:
     """Refuse limits on what these tables can never tell.
 
     Args:
@@ -21,7 +28,7 @@ def check_measurable(settings: AuditSettings, tables: Mapping[str, GroupTable], 
         noisy: Whether the counts will have noise.
 
     Raises:
-        PlanError: A limit is on what is measured of scores, or needs a favourable label, and there is none.
+        PlanError: A limit is on what is measured of scores, of numbers, or of a favourable label, and there is none.
     """
     problems = list(dict.fromkeys(_problems(settings.limits, settings.favourable, tables.values())))
     problems += _reference_problems(settings, {name: table.groups for name, table in tables.items()})
@@ -58,10 +65,15 @@ def _reference_problems(settings: AuditSettings, groups: Mapping[str, Collection
             yield f"reference of {attribute!r}: {group!r} is none of its groups, {', '.join(known)}"
 
 
-def _problems(limits: Iterable[Limit], favourable: str | None, tables: Iterable[GroupTable]) -> Iterable[str]:
+def _problems(limits: Iterable[Limit], favourable: str | None, tables: Iterable[AuditTable]) -> Iterable[str]:
     for table in tables:
         for limit in limits:
-            if limit.metric in _SCORED and not table.scored:
+            if isinstance(table, ValueTable) != (limit.metric in VALUE_MEASURES):
+                targets = "numbers" if isinstance(table, ValueTable) else "labels"
+                yield f"audit.limits: {limit.metric} is not measured where targets are {targets}, as those of the task"
+            elif isinstance(table, ValueTable):
+                continue
+            elif limit.metric in _SCORED and not table.scored:
                 yield (
                     f"audit.limits: {limit.metric} is measured of scores, and these are counted for two labels; "
                     f"the task has {len(table.labels)}"

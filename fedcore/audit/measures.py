@@ -18,9 +18,11 @@ from fedcore.audit.fairness import AttributeAudit, against_reference
 from fedcore.audit.gaps import Gap, pair_confidence, unsigned
 from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.parity import Parity
+from fedcore.audit.regression import predictions_of, value_estimates
 from fedcore.audit.resampling import SEED
 from fedcore.audit.score_shift import mean_scores, score_shifts, worst_shift
 from fedcore.audit.scores import ScoreTable, scores_of_table
+from fedcore.audit.values import AuditTable, ValueTable
 
 Pair = tuple[str, str]
 
@@ -107,12 +109,32 @@ def measures_of(decisions: GroupTable | None, scores: ScoreTable | None, *, gene
     )
 
 
-def measures_of_table(audit: AttributeAudit, table: GroupTable) -> Measures:
+def measures_of_values(
+    table: ValueTable, predictions: ScoreTable | None, *, generator: np.random.Generator
+) -> Measures:
+    """Measure targets that are numbers.
+
+    Args:
+        table: Sums by group.
+        predictions: The same predictions where they are known more finely than the table counts them.
+        generator: Source of the bootstrap's draws.
+    """
+    scores = predictions or predictions_of(table)
+    return Measures(
+        estimates=value_estimates(table),
+        shifts=score_shifts(scores, generator=generator),
+        mean_scores=mean_scores(scores),
+    )
+
+
+def measures_of_table(audit: AttributeAudit, table: AuditTable) -> Measures:
     """Measure what the table that was audited allows: with a favourable label, and where scores were counted.
 
     Bins stand for their centres, so that a score is off by half a bin at most; the order within a bin is unknown,
     and in the intervals of areas. Of counts with noise nothing is measured: no interval here would hold it.
     """
+    if isinstance(table, ValueTable):
+        return measures_of_values(table, None, generator=np.random.default_rng(SEED))
     if table.variance > 0:
         return Measures()
     decisions = _decisions(audit, table)

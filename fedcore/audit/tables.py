@@ -1,30 +1,31 @@
-"""The group tables that a plan declares, and the codes to fill them with."""
+"""The tables that a plan declares, and the codes to fill them with."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from numpy.typing import NDArray
 
 from fedcore.audit.crossing import ATTRIBUTE_MARK, cross, crossed_codes
 from fedcore.audit.groups import GroupTable
+from fedcore.audit.values import AuditTable, ValueTable
 from fedcore.errors import DataError, PlanError
 from fedcore.examples import Examples
 from fedcore.plan import AuditSection, RunPlan
 from fedcore.task import Task
 
+_NEEDS_LABELS = frozenset({"reweighing", "minimax", "fairfed", "group-thresholds"})
 
-def empty_tables(task: Task, plan: RunPlan) -> dict[str, GroupTable]:
+
+def empty_tables(task: Task, plan: RunPlan) -> dict[str, AuditTable]:
     """A table of zeros for each audited attribute, by its name; the same on the server and on every client.
 
     Raises:
-        PlanError: The plan lacks an attribute's vocabulary, or the task has no labels to count.
+        PlanError: The plan lacks an attribute's vocabulary, or the task has neither labels to count nor numbers to sum.
     """
     if plan.audit.sensitive and not task.labels:
-        raise PlanError(
-            f"audit.sensitive: task {task.name!r} has no labels, and the audit counts labels; leave it empty"
-        )
+        return _tables_of_values(task, plan)
     scored = len(task.labels) == 2
     return {
         attribute: GroupTable.zeros(
@@ -36,6 +37,54 @@ def empty_tables(task: Task, plan: RunPlan) -> dict[str, GroupTable]:
         )
         for attribute in plan.audit.sensitive
     }
+
+
+def predicts_numbers(task: Task) -> bool:
+    """Whether a task's targets are numbers, which it says by having a ``target_range``."""
+    return not task.labels and hasattr(task, "target_range")
+
+
+def declared_range(task: Task, examples: Examples) -> tuple[float, float] | None:
+    """The range of a numeric target: as the task declares it, or else of data that stands for everyone's."""
+    if not predicts_numbers(task):
+        return None
+    declared: tuple[float, float] | None = task.target_range  # type: ignore[attr-defined]  # checked above
+    targets = examples.columns["targets"]
+    return declared or (float(targets.min()), float(targets.max()))
+
+
+def _tables_of_values(task: Task, plan: RunPlan) -> dict[str, AuditTable]:
+    if not predicts_numbers(task):
+        raise PlanError(
+            f"audit.sensitive: task {task.name!r} has neither labels nor a target_range, and the audit counts labels "
+            "or sums the errors of numbers; leave it empty"
+        )
+    span = plan.audit.target_range or task.target_range  # type: ignore[attr-defined]  # as above
+    if problems := [*_problems_of_values(task, plan, span)]:
+        raise PlanError(problems)
+    return {
+        attribute: ValueTable.zeros(
+            attribute=attribute, groups=_groups(attribute, plan.audit), span=span, num_bins=plan.audit.score_bins
+        )
+        for attribute in plan.audit.sensitive
+    }
+
+
+def _problems_of_values(task: Task, plan: RunPlan, span: tuple[float, float] | None) -> Iterator[str]:
+    if span is None:
+        yield (
+            f"audit.target-range: the targets of task {task.name!r} are numbers; declare the least and the greatest "
+            "that there can be"
+        )
+    if plan.privacy.evaluation_noise_multiplier is not None:
+        yield (
+            "privacy.evaluation-noise-multiplier: of a numeric target the audit sums errors, and no noise is put on "
+            "these sums; leave it out, or leave audit.sensitive empty"
+        )
+    if plan.mitigation.method in _NEEDS_LABELS:
+        yield f"mitigation.method: {plan.mitigation.method} needs labels, and the targets of the task are numbers"
+    if plan.audit.favourable is not None:
+        yield "audit.favourable: it names a label, and the targets of the task are numbers"
 
 
 def declared_vocabularies(audit: AuditSection, examples: Examples) -> dict[str, tuple[str, ...]]:

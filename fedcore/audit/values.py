@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fedcore.audit.counting import counted
-from fedcore.audit.groups import UNKNOWN
+from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.errors import DataError
 
 SUMS = (
@@ -142,6 +142,11 @@ class ValueTable:
     __hash__ = None  # type: ignore[assignment]  # holds arrays
 
     @property
+    def variance(self) -> float:
+        """Of the noise in the counts, of which there is none."""
+        return 0.0
+
+    @property
     def vocabulary(self) -> tuple[object, ...]:
         """What two tables must share to be added."""
         return self.attribute, self.groups, self.low, self.high, self.num_bins
@@ -183,6 +188,34 @@ class ValueTable:
         if not all(isinstance(group, str) for group in content["groups"]):
             raise DataError("table of values: groups must be names")
         return cls(**{**content, "groups": tuple(content["groups"])})
+
+
+AuditTable = GroupTable | ValueTable
+"""What a client tells of the groups of an attribute: of labels, or of numbers."""
+
+
+def read_table(content: Any) -> AuditTable:
+    """Read what ``to_json`` of either table wrote.
+
+    Raises:
+        DataError: It is neither.
+    """
+    if isinstance(content, Mapping) and "sums" in content:
+        return ValueTable.from_json(content)
+    return GroupTable.from_json(content)
+
+
+def pooled(one: AuditTable, other: AuditTable) -> AuditTable:
+    """Return the table of the rows of both.
+
+    Raises:
+        DataError: They are of different kinds, or do not share a vocabulary.
+    """
+    if isinstance(one, GroupTable) and isinstance(other, GroupTable):
+        return one + other
+    if isinstance(one, ValueTable) and isinstance(other, ValueTable):
+        return one + other
+    raise DataError(f"tables of attribute {one.attribute!r} cannot be added: one is of labels, the other of numbers")
 
 
 def _summands(t: NDArray[np.float64], e: NDArray[np.float64]) -> list[NDArray[np.float64]]:

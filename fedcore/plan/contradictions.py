@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
@@ -107,6 +108,8 @@ def _audit_contradictions(audit: AuditSection) -> Iterator[str]:
             f"audit.threshold: expected a multiple of 1/{audit.score_bins} (an edge of score-bins), "
             f"found {audit.threshold}"
         )
+    if audit.target_range is not None and not -math.inf < audit.target_range[0] < audit.target_range[1] < math.inf:
+        yield f"audit.target-range: expected two rising, finite numbers, found {list(audit.target_range)}"
     for attribute in audit.references:
         if attribute not in audit.sensitive:
             yield f"audit.references: {unknown(attribute, audit.sensitive, 'attribute')}"

@@ -204,7 +204,14 @@ class AuditSection(Section):
     sensitive: tuple[str, ...] = Field((), description="attributes to audit; `a*b` crosses two")
     favourable: str | None = Field(None, description="label that counts as selected; by default the second of two")
     threshold: OpenUnit = Field(0.5, description="score from which a row counts as selected; on a bin edge")
-    score_bins: Annotated[int, Field(ge=2, le=1024)] = Field(64, description="bins of the score histogram")
+    score_bins: Annotated[int, Field(ge=2, le=1024)] = Field(
+        64, description="bins in which scores are counted, or predicted numbers"
+    )
+    target_range: tuple[float, float] | None = Field(
+        None,
+        description="least and greatest target where targets are numbers; by default what the task declares, or in a "
+        "simulation what its data has",
+    )
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = Field(0.95, description="confidence of every interval")
     vocabularies: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,

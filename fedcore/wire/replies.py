@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 
-from fedcore.audit.groups import GroupTable
+from fedcore.audit.values import read_table
 from fedcore.errors import DataError, UpdateRejectedError
 from fedcore.messages import ClientReport, ClientUpdate, LedgerReceipt
 from fedcore.metrics import Metrics
@@ -126,7 +126,7 @@ def unpack_report(content: RecordDict, *, client: str) -> ClientReport:
         header = header_of(content)
         _expect_records(content, {HEADER, METRICS})
         _expect_sender(header, client)
-        tables = {name: GroupTable.from_json(table) for name, table in json_in(header, "tables", dict).items()}
+        tables = {name: read_table(table) for name, table in json_in(header, "tables", dict).items()}
         return ClientReport(
             client=client, round=integer_in(header, "round"), metrics=metrics_in(content), tables=tables
         )

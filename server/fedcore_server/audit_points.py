@@ -8,10 +8,10 @@ from typing import Any
 
 from fedcore.audit.fairness import AttributeAudit
 from fedcore.audit.gate import Verdict
-from fedcore.audit.groups import GroupTable
 from fedcore.audit.hooks import AuditContext, AuditHook, Decision, Point, run_hooks
 from fedcore.audit.report import BiasReport
 from fedcore.audit.settings import AuditSettings
+from fedcore.audit.values import AuditTable
 from fedcore.errors import DataError, PlanError
 from fedcore.plan import RunPlan
 from fedcore.privacy.accounting import epsilon_of
@@ -32,7 +32,7 @@ class AuditPoints:
 
     plan: RunPlan
     hooks: Sequence[AuditHook] = ()
-    tables: Mapping[str, GroupTable] = field(default_factory=dict)
+    tables: Mapping[str, AuditTable] = field(default_factory=dict)
 
     @property
     def settings(self) -> AuditSettings:
@@ -127,7 +127,7 @@ class AuditPoints:
         point: Point,
         *,
         round: int,
-        tables: Mapping[str, GroupTable],
+        tables: Mapping[str, AuditTable],
         audits: Mapping[str, AttributeAudit] | None = None,
         **known: Any,
     ) -> tuple[Decision, ...]:

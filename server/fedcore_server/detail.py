@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from fedcore.audit.classes import with_classes
 from fedcore.audit.clients import ClientSpread, client_spread
 from fedcore.audit.fairness import AttributeAudit, group_rates, overall_rates
+from fedcore.audit.groups import GroupTable
 from fedcore.audit.measures import Measures, measures_of_table
 from fedcore.audit.rates import Rate
 from fedcore.audit.site_splits import Splits, splits_of
@@ -51,26 +52,30 @@ def _splits(audit: AttributeAudit, evaluation: Evaluation) -> Splits:
     settings = audit.settings
     by_client = {
         client: group_rates(
-            tables[audit.attribute],
-            threshold=settings.threshold,
-            favourable=settings.favourable,
-            confidence=settings.confidence,
+            table, threshold=settings.threshold, favourable=settings.favourable, confidence=settings.confidence
         )
-        for client, tables in evaluation.client_tables.items()
+        for client, table in _labelled(evaluation, audit.attribute).items()
     }
     return splits_of(audit, by_client, tuple(audit.groups))
 
 
 def _clients(evaluation: Evaluation) -> ClientSpread | None:
-    if not evaluation.audits:
-        return None
-    accuracies = {client: _accuracy(evaluation, client) for client in evaluation.client_tables}
-    return client_spread(accuracies, min_cell=evaluation.min_cell)
+    """How evenly clients are served, by accuracy; None where there are no labels."""
+    for attribute, audit in evaluation.audits.items():
+        if tables := _labelled(evaluation, attribute):
+            rates = {client: _accuracy(table, audit) for client, table in tables.items()}
+            return client_spread(rates, min_cell=evaluation.min_cell)
+    return None
 
 
-def _accuracy(evaluation: Evaluation, client: str) -> Rate:
-    attribute, audit = next(iter(evaluation.audits.items()))
-    table, settings = evaluation.client_tables[client][attribute], audit.settings
+def _accuracy(table: GroupTable, audit: AttributeAudit) -> Rate:
+    settings = audit.settings
     return overall_rates(
         table, threshold=settings.threshold, favourable=settings.favourable, confidence=settings.confidence
     )["accuracy"]
+
+
+def _labelled(evaluation: Evaluation, attribute: str) -> dict[str, GroupTable]:
+    """Each client's table of an attribute; empty where targets are numbers."""
+    tables = {client: tables[attribute] for client, tables in evaluation.client_tables.items()}
+    return {client: table for client, table in tables.items() if isinstance(table, GroupTable)}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from fedcore.audit.fairness import AttributeAudit, audit_tables
-from fedcore.audit.groups import GroupTable
 from fedcore.audit.settings import AuditSettings, confidence_of_each, limits_named
+from fedcore.audit.values import AuditTable, pooled
 from fedcore.errors import UpdateRejectedError
 from fedcore.evaluation_schedule import chooses_a_round, rounds_evaluated
 from fedcore.messages import ClientReport, EvaluateRequest
@@ -36,8 +36,8 @@ class Evaluation:
     round: int
     metrics: Mapping[str, float]
     clients: Mapping[str, Mapping[str, float]]
-    tables: Mapping[str, GroupTable]
-    client_tables: Mapping[str, Mapping[str, GroupTable]]
+    tables: Mapping[str, AuditTable]
+    client_tables: Mapping[str, Mapping[str, AuditTable]]
     audits: Mapping[str, AttributeAudit]
     rejected: tuple[Rejection, ...]
     min_cell: int
@@ -46,7 +46,7 @@ class Evaluation:
 def close_evaluation(
     request: EvaluateRequest,
     reports: Iterable[ClientReport | Rejection],
-    empty: Mapping[str, GroupTable],
+    empty: Mapping[str, AuditTable],
     settings: AuditSettings,
     *,
     measured: Collection[str] | None = None,
@@ -61,7 +61,7 @@ def close_evaluation(
     """
     metrics, tables = Metrics(), dict(empty)
     clients: dict[str, Mapping[str, float]] = {}
-    client_tables: dict[str, Mapping[str, GroupTable]] = {}
+    client_tables: dict[str, Mapping[str, AuditTable]] = {}
     rejected: list[Rejection] = []
     check = partial(check_report, request=request, expected=dict(empty), measured=measured, privacy=privacy)
     for reply in reports:
@@ -70,7 +70,7 @@ def close_evaluation(
             rejected.append(report)
             continue
         metrics += report.metrics
-        tables = {name: table + report.tables[name] for name, table in tables.items()}
+        tables = {name: pooled(table, report.tables[name]) for name, table in tables.items()}
         client_tables[report.client] = report.tables
         clients[report.client] = {**_means(report.metrics, privacy), "n": report.metrics.counts.get("loss", 0.0)}
     return Evaluation(

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fedcore.audit.groups import GroupTable
+from fedcore.audit.values import AuditTable
 from fedcore.errors import UpdateRejectedError
 from fedcore.large_vectors import is_finite
 from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
@@ -67,7 +67,7 @@ def capped(update: ClientUpdate, plan: RunPlan) -> ClientUpdate:
 def check_report(
     report: ClientReport,
     request: EvaluateRequest,
-    expected: dict[str, GroupTable],
+    expected: dict[str, AuditTable],
     *,
     measured: Collection[str] | None = None,
     privacy: EvaluationPrivacy | None = None,
@@ -93,20 +93,13 @@ def check_report(
         raise UpdateRejectedError(report.client, "TABLE", "the report's group tables are not those of the plan")
     for name, empty in expected.items():
         table = report.tables[name]
-        same = (table.attribute, table.groups, table.labels, table.num_bins, table.scored) == (
-            empty.attribute,
-            empty.groups,
-            empty.labels,
-            empty.num_bins,
-            empty.scored,
-        )
-        if not same:
+        if type(table) is not type(empty) or table.vocabulary != empty.vocabulary:
             raise UpdateRejectedError(report.client, "TABLE", f"the group table of {name!r} has another vocabulary")
         if table.variance != (privacy.cell_variance if privacy else 0.0):
             raise UpdateRejectedError(report.client, "TABLE", f"the group table of {name!r} has other noise than asked")
         if int(np.abs(table.counts).max()) > _LARGEST_COUNT:
             raise UpdateRejectedError(report.client, "TABLE", f"the group table of {name!r} has counts beyond belief")
-        if privacy is None and int(table.counts.sum()) != report.metrics.counts.get("loss", 0):
+        if privacy is None and sum(table.group_sizes.values()) != report.metrics.counts.get("loss", 0):
             raise UpdateRejectedError(
                 report.client, "TABLE", f"the group table of {name!r} counts other rows than the metrics do"
             )

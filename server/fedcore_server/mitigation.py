@@ -9,6 +9,8 @@ import numpy as np
 
 from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.rates import group_rates
+from fedcore.audit.values import AuditTable
+from fedcore.errors import DataError
 from fedcore.mitigation.row_weights import reweighed, weighed_by_group
 from fedcore.mitigation.shares import ascended, moved_from_mean
 from fedcore.mitigation.steering import Steering
@@ -53,7 +55,7 @@ def _fairfed(plan: RunPlan, before: Steering | None, evaluation: Evaluation) -> 
         return Steering(clients={name: size / total for name, size in rows.items()} if total else _equal(rows))
     pooled = _spread(plan, _table(plan, evaluation))
     distances = {
-        name: _distance(plan, tables[_attribute(plan)], pooled, evaluation, name)
+        name: _distance(plan, _labelled(tables[_attribute(plan)]), pooled, evaluation, name)
         for name, tables in evaluation.client_tables.items()
     }
     known = {name: distance for name, distance in distances.items() if distance is not None}
@@ -114,7 +116,14 @@ def _equal(names: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _table(plan: RunPlan, evaluation: Evaluation) -> GroupTable:
-    return evaluation.tables[_attribute(plan)]
+    return _labelled(evaluation.tables[_attribute(plan)])
+
+
+def _labelled(table: AuditTable) -> GroupTable:
+    """The table of a task with labels; one without is refused before the first round."""
+    if isinstance(table, GroupTable):
+        return table
+    raise DataError(f"attribute {table.attribute!r}: mitigation by group needs labels, and the targets are numbers")
 
 
 def _attribute(plan: RunPlan) -> str:

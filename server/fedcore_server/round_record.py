@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fedcore.audit.estimates import Measure
+from fedcore.audit.fairness import AttributeAudit, rate_json
 from fedcore.audit.hooks import Decision
+from fedcore.audit.rates import Rate
+from fedcore.audit.regression import value_estimates
+from fedcore.audit.values import AuditTable, ValueTable
 from fedcore.mitigation.steering import Steering
 from fedcore_server.evaluation import Evaluation
 from fedcore_server.state import RoundReport
@@ -47,7 +53,7 @@ class RoundRecord:
             "update_norm": report.update_norm,
             "clip_norm": report.clip_norm,
             "evaluation": dict(evaluation.metrics) if evaluation else None,
-            "groups": accuracy_by_group(evaluation) if evaluation else {},
+            "groups": served_by_group(evaluation) if evaluation else {},
             "clients": _shown_clients(evaluation) if evaluation else {},
             "decisions": [decision.to_json() for decision in self.decisions],
             "epsilon": self.epsilon,
@@ -65,10 +71,18 @@ def _shown_clients(evaluation: Evaluation) -> dict[str, dict[str, float]]:
     }
 
 
-def accuracy_by_group(evaluation: Evaluation) -> dict[str, dict[str, dict[str, Any]]]:
-    """Accuracy of every group that may be shown, by attribute, with its interval."""
-    shown = {attribute: audit.to_json()["groups"] for attribute, audit in evaluation.audits.items()}
-    return {
-        attribute: {group: metrics["accuracy"] for group, metrics in groups.items()}
-        for attribute, groups in shown.items()
-    }
+def served_by_group(evaluation: Evaluation) -> dict[str, dict[str, dict[str, Any]]]:
+    """How well every group that may be shown is served, by attribute, with intervals.
+
+    It is the accuracy, or where targets are numbers the mean absolute error.
+    """
+    return {name: _served(audit, evaluation.tables[name]) for name, audit in evaluation.audits.items()}
+
+
+def _served(audit: AttributeAudit, table: AuditTable) -> dict[str, dict[str, Any]]:
+    if isinstance(table, ValueTable):
+        errors = value_estimates(table)["mean_absolute_error"]
+        served: Mapping[str, Rate | Measure] = {g: e.measure(audit.settings.confidence) for g, e in errors.items()}
+    else:
+        served = audit.groups["accuracy"]
+    return {group: rate_json(one, suppressed=group in audit.suppressed) for group, one in served.items()}

@@ -16,7 +16,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from fedcore.audit.hooks import AuditHook
 from fedcore.audit.measurable import check_measurable
-from fedcore.audit.tables import declared_vocabularies, empty_tables
+from fedcore.audit.tables import declared_range, declared_vocabularies, empty_tables
 from fedcore.errors import TaskError
 from fedcore.examples import Examples
 from fedcore.held_out import choose_held_out, size_is_secret
@@ -76,7 +76,7 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
     division = partition(examples, held_out, plan.federation)
     clients = _clients(examples, held_out, division)
     model = _check_model(task, plan, examples)
-    plan = _resolve(plan, examples, division, held_out)
+    plan = _resolve(task, plan, examples, division, held_out)
     largest = max((len(client.training) for client in clients), default=0)
     findings = lint(Subject(plan=plan, task=task, model=model, transforms=transforms, largest_client=largest))
     refuse(findings)
@@ -136,7 +136,9 @@ def _build_model(task: Task) -> torch.nn.Module:
     return model
 
 
-def _resolve(plan: RunPlan, examples: Examples, division: Partition, held_out: NDArray[np.bool_]) -> RunPlan:
+def _resolve(
+    task: Task, plan: RunPlan, examples: Examples, division: Partition, held_out: NDArray[np.bool_]
+) -> RunPlan:
     """Fill in what the plan leaves to be derived from public facts."""
     clients = len(division.names)
     private = plan.privacy.unit != "none"
@@ -148,6 +150,8 @@ def _resolve(plan: RunPlan, examples: Examples, division: Partition, held_out: N
         "federation": federation,
         "audit": {"vocabularies": declared_vocabularies(plan.audit, examples)},
     }
+    if plan.audit.sensitive and plan.audit.target_range is None and (span := declared_range(task, examples)):
+        changes["audit"]["target-range"] = span
     if private:
         # Every client divides by the same constant, so that small ones take small steps instead of noisy ones.
         mean_rows = float((~held_out).sum()) / clients

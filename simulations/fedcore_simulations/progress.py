@@ -15,10 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from fedcore.audit.gaps import SHARES
+from fedcore.audit.values import ValueTable
 from fedcore.privacy.accounting import rounded_up
 from fedcore.privacy.linter import DROWNED, Finding
 from fedcore.wording import counted
-from fedcore_server.round_record import RoundRecord, accuracy_by_group
+from fedcore_server.round_record import RoundRecord, served_by_group
 from fedcore_simulations.preparation import Preparation
 
 _VERDICT_STYLE = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
@@ -124,7 +125,8 @@ def _figures(record: RoundRecord) -> list[str]:
     if evaluation is None:
         return told
     told += [f"{name} {value:.3f}" for name, value in evaluation.metrics.items()]
-    worst = _worst_group(accuracy_by_group(evaluation))
+    numbers = any(isinstance(table, ValueTable) for table in evaluation.tables.values())
+    worst = _worst_group(served_by_group(evaluation), worse=max if numbers else min)
     if worst:
         told.append(f"worst group {worst[0]} {worst[1]:.3f}")
     if record.epsilon is not None:
@@ -132,14 +134,17 @@ def _figures(record: RoundRecord) -> list[str]:
     return told
 
 
-def _worst_group(groups: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> tuple[str, float] | None:
+def _worst_group(
+    groups: Mapping[str, Mapping[str, Mapping[str, Any]]], *, worse: Callable[..., tuple[str, float]]
+) -> tuple[str, float] | None:
+    """The group served worst, by the lowest accuracy or the greatest error."""
     known = [
         (f"{attribute} {group}", rate["value"])
         for attribute, rates in groups.items()
         for group, rate in rates.items()
         if rate["value"] is not None
     ]
-    return min(known, key=lambda pair: pair[1]) if known else None
+    return worse(known, key=lambda pair: pair[1]) if known else None
 
 
 def _privacy_words(summary: Mapping[str, Any]) -> str:

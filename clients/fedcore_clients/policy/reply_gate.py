@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcore.audit.values import ValueTable
 from fedcore.errors import RefusedError
 from fedcore.mapped_bytes import let_go
 from fedcore.messages import ClientReport, ClientUpdate
@@ -92,7 +93,7 @@ def check_report(report: ClientReport, request: RequestFacts, policy: Policy, *,
             raise RefusedError("METRICS", f"release.group-tables does not list {shown(name)}")
         if name not in request.plan.audit.sensitive:
             raise RefusedError("METRICS", f"the plan does not audit {shown(name)}")
-        if table.scored and table.num_bins > policy.release.max_score_bins:
+        if (isinstance(table, ValueTable) or table.scored) and table.num_bins > policy.release.max_score_bins:
             raise RefusedError("METRICS", f"release.max-score-bins is {policy.release.max_score_bins}")
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fedcore.audit.fairness import HEADLINES
 from fedcore_server.report.beyond_rates import more_figures
+from fedcore_server.report.classes import class_figures
 from fedcore_server.report.figures import Figure, Table, drawn_rounds, sentences
 from fedcore_server.report.gaps import GapLine, gap_lines, gap_sentence, gap_table
 from fedcore_server.report.interval_chart import IntervalChart, IntervalRow
@@ -14,8 +16,13 @@ from fedcore_server.report.quantities import Quantity
 from fedcore_server.report.run_record import Bias, Rate, Round, RunRecord
 from fedcore_server.report.wording import count_text, interval_text, rate_text
 
-_DRAWN = ("accuracy", "selection_rate", "true_positive_rate", "false_positive_rate")
+_DRAWN = (
+    *HEADLINES, "selection_rate", "true_positive_rate", "false_positive_rate", "mean_error", "r_squared",
+)  # fmt: skip
 _WHAT = {
+    "mean_absolute_error": "How far predictions are off, in the target's unit.",
+    "mean_error": "Prediction less target: over 0 the group's targets are overestimated, under 0 underestimated.",
+    "r_squared": "Share of the spread of targets that predictions explain; below 0 the group's mean would do better.",
     "selection_rate": "Share of the group's rows that the model selects.",
     "true_positive_rate": "Of the rows to be selected, the share that is.",
     "false_positive_rate": "Of the rows not to be selected, the share that is.",
@@ -48,17 +55,24 @@ def group_parts(record: RunRecord) -> list[Part]:
     return [part for part in parts if part.figures]
 
 
-def worst_group(rates: Rates) -> str | None:
-    """Return the group of the lowest rate; None if fewer than two groups have one."""
+def headline(rates: Mapping[str, Rates]) -> str | None:
+    """Return what tells in one figure how well a group is served, of what is measured."""
+    return next((metric for metric in HEADLINES if rates.get(metric)), None)
+
+
+def worst_group(metric: str, rates: Rates) -> str | None:
+    """Return the group served worst; None if fewer than two groups can be compared."""
     defined = {group: rate.value for group, rate in rates.items() if rate.value is not None and group != _UNKNOWN}
-    return min(defined, key=defined.__getitem__) if len(defined) > 1 else None
+    worse = max if Quantity.of(metric).cost else min
+    return worse(defined, key=defined.__getitem__) if len(defined) > 1 else None
 
 
 def shown_rates(record: RunRecord, attribute: str) -> dict[str, Rates]:
     """Return ``{metric: {group: rate}}`` as the audit found it, or else as the last evaluation did."""
     audited = record.bias.groups.get(attribute)
     last = record.final.groups.get(attribute, {}) if record.final else {}
-    found = audited or ({"accuracy": last} if last else {})
+    served = next((metric for metric in HEADLINES if metric in record.metrics), HEADLINES[0])
+    found = audited or ({served: last} if last else {})
     return {
         metric: {group: rate for group, rate in rates.items() if group != _UNKNOWN or rate.n != 0}
         for metric, rates in found.items()
@@ -69,8 +83,10 @@ def _part(attribute: str, record: RunRecord) -> Part:
     rates = shown_rates(record, attribute)
     figures = [_interval_figure(attribute, metric, rates[metric], record) for metric in _DRAWN if rates.get(metric)]
     history = [one for one in record.evaluated if one.groups.get(attribute)]
-    if len(history) > 1 and "accuracy" in rates:
-        figures.insert(1, _curve_figure(attribute, history, rates["accuracy"]))
+    served = headline(rates)
+    if len(history) > 1 and served is not None:
+        figures.insert(1, _curve_figure(attribute, history, served, rates[served]))
+    figures += class_figures(attribute, record.bias)
     figures += more_figures(attribute, rates, record.bias)
     gaps = record.bias.gaps.get(attribute, {})
     return Part(
@@ -84,14 +100,14 @@ def _part(attribute: str, record: RunRecord) -> Part:
 def _interval_figure(attribute: str, metric: str, rates: Rates, record: RunRecord) -> Figure:
     quantity, bias = Quantity.of(metric), record.bias
     order = sorted(rates, key=lambda group: _place(rates[group]))
-    marked = worst_group(rates) if metric == "accuracy" else None
+    marked = worst_group(metric, rates) if metric in HEADLINES else None
     overall = bias.overall.get(attribute, {}).get(metric, Rate()).value
     title = f"{quantity.title} by {_name(attribute)}"
     said = gap_sentence(metric, bias.gaps.get(attribute, {}).get(metric, {}))
     chart = IntervalChart(
         rows=[IntervalRow(name=group, rate=rates[group], marked=group == marked) for group in order],
         quantity=quantity,
-        reference=overall if overall is not None or metric != "accuracy" else record.metrics.get("accuracy"),
+        reference=overall if overall is not None or metric not in HEADLINES else record.metrics.get(metric),
         min_cell=bias.min_cell,
         says=sentences([f"{title}, with {_confidence(bias)} intervals, the lowest first.", said]),
     )
@@ -122,16 +138,17 @@ def _rate_table(attribute: str, order: Sequence[str], rates: Rates, quantity: Qu
     return Table(columns=[_name(attribute), quantity.words, f"{_confidence(bias)} interval", "rows"], rows=rows)
 
 
-def _curve_figure(attribute: str, history: Sequence[Round], final: Rates) -> Figure:
-    quantity, name = Quantity.of("accuracy"), _name(attribute)
+def _curve_figure(attribute: str, history: Sequence[Round], metric: str, final: Rates) -> Figure:
+    quantity, name = Quantity.of(metric), _name(attribute)
     rounds, note = drawn_rounds(history)
-    worst = worst_group(final)
+    worst = worst_group(metric, final)
     curves = [_curve(group, attribute, rounds, group == worst) for group in final]
     curves = sorted((curve for curve in curves if curve.drawn), key=lambda curve: curve.weight == "accent")
-    said = f"{worst} ends lowest, and is drawn bold." if worst else "One line for each group."
-    chart = LineChart(curves=curves, quantity=quantity, says=f"Accuracy by {name} over the rounds. {said}")
+    ends = "highest" if quantity.cost else "lowest"
+    said = f"{worst} ends {ends}, and is drawn bold." if worst else "One line for each group."
+    chart = LineChart(curves=curves, quantity=quantity, says=f"{quantity.title} by {name} over the rounds. {said}")
     return Figure(
-        title=f"Accuracy by {name} over the rounds",
+        title=f"{quantity.title} by {name} over the rounds",
         sentence=said,
         picture=chart.draw()
         if curves

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from fedcore.audit.fairness import HEADLINES
 from fedcore.wording import counted
-from fedcore_server.report.groups import shown_rates, worst_group
+from fedcore_server.report.groups import headline, shown_rates, worst_group
 from fedcore_server.report.privacy import is_private, is_refuted, unit_words
 from fedcore_server.report.quantities import EPSILON, Quantity
 from fedcore_server.report.run_record import RunRecord
@@ -71,7 +72,7 @@ def _quality(record: RunRecord) -> Card:
         return Card(label="Quality", value="not measured", detail="No round was evaluated.")
     final = record.final.evaluation if record.final and record.final.evaluation else {}
     metrics, quantity = record.metrics or final, Quantity.of(name)
-    interval = _overall_interval(record, quantity) if name == "accuracy" else ""
+    interval = _overall_interval(record, quantity) if name in HEADLINES else ""
     others = [interval] if interval else []
     others += [
         f"{Quantity.of(other).words} {Quantity.of(other).text(metrics[other])}" for other in metrics if other != name
@@ -97,22 +98,26 @@ def _groups(record: RunRecord) -> Card:
     if worst is None:
         missing = "No sensitive attribute was audited." if not record.bias.groups else "No two groups can be compared."
         return Card(label="Worst group", value="not audited", detail=gap or missing)
-    attribute, group = worst
-    rate, quantity = shown_rates(record, attribute)["accuracy"][group], Quantity.of("accuracy")
+    attribute, metric, group = worst
+    rate, quantity = shown_rates(record, attribute)[metric][group], Quantity.of(metric)
     interval = interval_text(rate.low, rate.high, quantity)
     found = f"{group} ({attribute.replace('*', ' and ')})" + (f", {interval}" if interval else "")
-    return Card(label="Worst group’s accuracy", value=quantity.text(rate.value), detail=f"{found}. {gap}".rstrip())
+    return Card(
+        label=f"Worst group’s {quantity.words}", value=quantity.text(rate.value), detail=f"{found}. {gap}".rstrip()
+    )
 
 
-def _worst(record: RunRecord) -> tuple[str, str] | None:
-    """Return attribute and group of the lowest accuracy."""
+def _worst(record: RunRecord) -> tuple[str, str, str] | None:
+    """Return attribute, metric and group of whoever is served worst."""
     found = []
     attributes = record.bias.groups or (record.final.groups if record.final else {})
     for attribute in attributes:
-        rates = shown_rates(record, attribute).get("accuracy", {})
-        group = worst_group(rates)
-        if group is not None:
-            found.append((rates[group].value or 0.0, attribute, group))
+        rates = shown_rates(record, attribute)
+        metric = headline(rates)
+        group = worst_group(metric, rates[metric]) if metric else None
+        if metric is not None and group is not None:
+            value = rates[metric][group].value or 0.0
+            found.append((-value if Quantity.of(metric).cost else value, attribute, metric, group))
     return min(found)[1:] if found else None
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fedcore.audit.fairness import HEADLINES
+
 Metrics = Mapping[str, float]
 
 
@@ -103,6 +105,7 @@ class Bias:
         overall: ``{attribute: {metric: rate}}``.
         gaps: ``{attribute: {metric: gap}}`` as in the file.
         calibration: ``{attribute: {group: [bin]}}`` as in the file.
+        by_class: Of several labels each against the others, ``{attribute: {worst, classes}}`` as in the file.
         sites: ``{attribute: {metric: split}}`` as in the file, without metrics that have none.
         spread: How evenly clients are served, as under ``clients`` in the file.
     """
@@ -111,6 +114,7 @@ class Bias:
     overall: Mapping[str, Mapping[str, Rate]] = field(default_factory=dict)
     gaps: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     calibration: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]] = field(default_factory=dict)
+    by_class: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sites: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     spread: Mapping[str, Any] = field(default_factory=dict)
     findings: tuple[Mapping[str, Any], ...] = ()
@@ -132,6 +136,7 @@ class Bias:
             overall=_rates(content.get("overall")),
             gaps=content.get("gaps") or {},
             calibration=content.get("calibration") or {},
+            by_class=content.get("by_class") or {},
             sites={name: _present(splits) for name, splits in (content.get("sites") or {}).items()},
             spread=content.get("clients") or {},
             findings=tuple(content.get("findings") or ()),
@@ -209,9 +214,9 @@ class RunRecord:
 
     @property
     def headline(self) -> str | None:
-        """Name of the metric that stands first: accuracy, or else loss, or else whatever there is."""
+        """Name of the metric that stands first: accuracy or error, or else loss, or else whatever there is."""
         names = self.metrics or (self.final.evaluation if self.final and self.final.evaluation else {})
-        return next((name for name in ("accuracy", "loss", *names) if name in names), None)
+        return next((name for name in (*HEADLINES, "loss", *names) if name in names), None)
 
     @property
     def rejected(self) -> tuple[Rejection, ...]:

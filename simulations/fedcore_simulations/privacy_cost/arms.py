@@ -73,6 +73,10 @@ def train_arms(plan: RunPlan, *, runs: int, tell: Callable[[], None] = lambda: N
     if not plan.audit.sensitive:
         raise PlanError("audit.sensitive: the plan audits no attribute, so that there are no groups to compare")
     ready = prepare(load_task(plan), plan)
+    if not ready.task.labels:
+        raise PlanError(
+            f"task {ready.task.name!r} has no labels, of which this compares how many are predicted rightly"
+        )
     held_out = Examples.joined([client.held_out for client in ready.clients if client.held_out is not None])
     labels = held_out.columns["targets"].numpy()
     predicted: dict[Arm, list[NDArray[np.int64]]] = {arm: [] for arm in Arm}
