@@ -1,7 +1,8 @@
-"""``diabetes``: will the disease progress more than usual within a year? Audited by sex and age."""
+"""``diabetes``: will the disease progress more than usual within a year, and how far? Audited by sex and age."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fedcore.examples import Attribute, Examples
-from fedcore.task_families import Classification
+from fedcore.task_families import Classification, Regression
 from fedcore.tasks.bundled import refuse_path
 
 RANGES = {
@@ -51,24 +52,50 @@ class Diabetes(Classification):
     def load_data(self, path: Path | None) -> Examples:
         """All patients, who are part of the installation; a `path` is refused, for it would not be read."""
         refuse_path(self.name, path)
-        from sklearn.datasets import load_diabetes
+        return _patients(lambda progression: torch.tensor(progression > _MEDIAN, dtype=torch.int64))
 
-        patients, progression = load_diabetes(return_X_y=True, scaled=False)
-        columns = dict(zip(RANGES, patients.T, strict=True))
-        return Examples(
-            columns={
-                "inputs": torch.tensor(_scaled(columns), dtype=torch.float32),
-                "targets": torch.tensor(progression > _MEDIAN, dtype=torch.int64),
-            },
-            attributes={
-                "sex": Attribute.from_values(
-                    (SEXES[int(code) - 1] for code in columns["sex"]), vocabulary=SEXES, name="sex"
-                ),
-                "age": Attribute.from_values(
-                    (AGES[band] for band in np.digitize(columns["age"], _AGE_EDGES)), vocabulary=AGES, name="age"
-                ),
-            },
-        )
+
+class DiabetesProgression(Regression):
+    """The same patients, and how far the disease progressed within a year, in the units of the published measure."""
+
+    name = "diabetes-progression"
+    target_range = (0.0, 400.0)
+    preprocessing = "not covered: ranges and bands are constants, declared from general knowledge"
+
+    def build_model(self) -> nn.Module:
+        """A linear regression in units of a hundred, so that steps are of the size that inputs are."""
+        return nn.Sequential(nn.Linear(len(RANGES), 1), _Hundreds())
+
+    def load_data(self, path: Path | None) -> Examples:
+        """All patients, who are part of the installation; a `path` is refused, for it would not be read."""
+        refuse_path(self.name, path)
+        return _patients(lambda progression: torch.tensor(progression, dtype=torch.float32))
+
+
+class _Hundreds(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 100.0 * x
+
+
+def _patients(targets: Callable[[NDArray[np.float64]], torch.Tensor]) -> Examples:
+    from sklearn.datasets import load_diabetes
+
+    patients, progression = load_diabetes(return_X_y=True, scaled=False)
+    columns = dict(zip(RANGES, patients.T, strict=True))
+    return Examples(
+        columns={
+            "inputs": torch.tensor(_scaled(columns), dtype=torch.float32),
+            "targets": targets(progression),
+        },
+        attributes={
+            "sex": Attribute.from_values(
+                (SEXES[int(code) - 1] for code in columns["sex"]), vocabulary=SEXES, name="sex"
+            ),
+            "age": Attribute.from_values(
+                (AGES[band] for band in np.digitize(columns["age"], _AGE_EDGES)), vocabulary=AGES, name="age"
+            ),
+        },
+    )
 
 
 def _scaled(columns: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 REFERENCE_TASKS = {
     "digits": "fedcore.tasks.digits:Digits",
     "diabetes": "fedcore.tasks.diabetes:Diabetes",
+    "diabetes-progression": "fedcore.tasks.diabetes:DiabetesProgression",
     "tabular": "fedcore.tasks.tabular:Tabular",
     "synthetic": "fedcore.tasks.synthetic:Synthetic",
 }

@@ -6,15 +6,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fedcore.audit.crossing import ATTRIBUTE_MARK
+from fedcore.audit.fairness import HEADLINES
 from fedcore.audit.gaps import SHARES
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.parity import NAMES
 from fedcore_server.model_card.markdown import NOT_SHOWN, escaped, measured, table, words
 
 _TOLD = (
-    "accuracy", "selection_rate", "impact_ratio", "true_positive_rate", "false_positive_rate",
+    *HEADLINES, "mean_error", "root_mean_squared_error", "r_squared",
+    "selection_rate", "impact_ratio", "true_positive_rate", "false_positive_rate",
     "positive_predictive_value", "auc", "expected_calibration_error",
 )  # fmt: skip
+_CLASS_GAPS = ("selection_rate", "true_positive_rate")
 _SPLIT = ("selection_rate", "true_positive_rate", "false_positive_rate", "accuracy")
 
 Content = Mapping[str, Any]
@@ -52,8 +55,25 @@ def listed(bias: Content, attribute: str) -> dict[str, Content]:
 
 def rows_of(one: Content) -> str:
     """Return how many rows a group has."""
-    n = one["accuracy"]["n"]
+    n = one[served(one)]["n"]
     return NOT_SHOWN if n is None else f"{n:,}"
+
+
+def served(one: Content) -> str:
+    """Return the metric that tells how well a group is served, of those that are measured."""
+    return next(metric for metric in HEADLINES if metric in one)
+
+
+def class_table(bias: Content, attribute: str) -> list[str]:
+    """Return the gaps of each class against the others; empty where one label is favourable."""
+    classes = bias["by_class"][attribute].get("classes", {})
+    rows = [
+        [escaped(label), *_gap_row(name, one["gaps"][name])]
+        for label, one in classes.items()
+        for name in _CLASS_GAPS
+        if name in one["gaps"]
+    ]
+    return table(["class", "gap", "highest over lowest", "difference", "ratio"], rows) if rows else []
 
 
 def over_clients(bias: Content) -> Iterator[str]:

@@ -10,11 +10,13 @@ from fedcore.audit.groups import UNKNOWN
 from fedcore.wording import counted
 from fedcore_server.model_card.analyses import (
     attributes,
+    class_table,
     gap_table,
     group_table,
     listed,
     over_clients,
     rows_of,
+    served,
     spread,
 )
 from fedcore_server.model_card.frameworks import frameworks
@@ -84,7 +86,8 @@ def _metrics(bias: Content, summary: Content) -> Iterator[str]:
 def _data(bias: Content, _: Content) -> Iterator[str]:
     yield from ("## Evaluation data", "")
     attribute = next(iter(bias["groups"]))
-    n = bias["overall"][attribute]["accuracy"]["n"]
+    overall = bias["overall"][attribute]
+    n = overall[served(overall)]["n"]
     yield f"Held-out rows of all clients, which were not trained on: {'not shown' if n is None else f'{n:,}'}."
     yield escaped(bias["population"])
 
@@ -98,6 +101,8 @@ def _analyses(bias: Content, _: Content) -> Iterator[str]:
         for attribute in names:
             yield from ("", f"By {escaped(attribute)}:", "", *group_table(bias, attribute))
             yield from ("", *gap_table(bias, attribute))
+            if classes := class_table(bias, attribute):
+                yield from ("", "Each class against the others, all at once:", "", *classes)
     split, clients = [*over_clients(bias)], [*spread(bias)]
     if split:
         yield from ("", "### Gaps within and between clients", *split)
@@ -143,6 +148,8 @@ def _caveats(bias: Content, summary: Content) -> Iterator[str]:
 def _decisions(bias: Content) -> str:
     """Return how a row comes to be selected."""
     if not any("selection_rate" in one for groups in bias["groups"].values() for one in groups.values()):
-        return "Accuracy alone: with more than two labels the other metrics need a favourable one."
+        if any(one.get("classes") for one in bias["by_class"].values()):
+            return "No label is favourable: each is taken against the others."
+        return "Targets are numbers: errors of predictions, in the target's unit."
     label = escaped(bias["favourable"] or "the second of two")
     return f"Favourable label: {label}; of two labels, it is predicted from a score of {bias['threshold']:g}."

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fedcore_server.model_card.analyses import attributes, listed, rows_of
-from fedcore_server.model_card.markdown import escaped, measured, table
+from fedcore_server.model_card.analyses import attributes, listed, rows_of, served
+from fedcore_server.model_card.markdown import escaped, measured, table, words
 
 _READ = "2026-11-23"
 EU_AI_ACT = (
@@ -71,12 +71,13 @@ def _performance(bias: Content) -> Iterator[str]:
     """Annex IV 3: accuracy for groups of persons."""
     yield from ("### 3 Capabilities and limitations: accuracy for groups of persons", "")
     for attribute in [*attributes(bias, crossed=False), *attributes(bias, crossed=True)]:
-        overall = measured("accuracy", bias["overall"][attribute].get("accuracy"))
+        overall = bias["overall"][attribute]
+        metric = served(overall)
         told = "; ".join(
-            f"{escaped(group)} {measured('accuracy', one.get('accuracy'))}"
-            for group, one in listed(bias, attribute).items()
+            f"{escaped(group)} {measured(metric, one.get(metric))}" for group, one in listed(bias, attribute).items()
         )
-        yield f"- By {escaped(attribute)}: {told}. All rows: {overall}."
+        yield f"- {words(metric).capitalize()} by {escaped(attribute)}: {told}. All rows: "
+        yield f"  {measured(metric, overall[metric])}."
     yield ""
 
 
