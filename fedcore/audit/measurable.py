@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from fedcore.audit.estimates import MEASURES
 from fedcore.audit.groups import GroupTable
+from fedcore.audit.rankings import RANKED
 from fedcore.audit.settings import AuditSettings, Limit
 from fedcore.errors import PlanError
 
@@ -21,9 +22,15 @@ def check_measurable(settings: AuditSettings, tables: Mapping[str, GroupTable], 
         noisy: Whether the counts will have noise.
 
     Raises:
-        PlanError: A limit is on what is measured of scores, or needs a favourable label, and there is none.
+        PlanError: A limit is on a measure of rankings, or on what is measured of scores or needs a favourable
+            label where there is none.
     """
-    problems = list(dict.fromkeys(_problems(settings.limits, settings.favourable, tables.values())))
+    problems = [
+        f"audit.limits: {limit.metric} is measured of ranked lists, by fedcore audit bias --kind ranking alone"
+        for limit in settings.limits
+        if limit.metric in RANKED
+    ]
+    problems += dict.fromkeys(_problems(settings.limits, settings.favourable, tables.values()))
     problems += [
         f"audit.limits: {limit.metric} is not measured of noisy counts; limit a rate, or leave out "
         "privacy.evaluation-noise-multiplier"

@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from fedcore.audit.estimates import MEASURES
 from fedcore.audit.parity import NAMES
+from fedcore.audit.rankings import RANKED
 from fedcore.audit.rates import METRICS
 from fedcore.errors import PlanError
 
@@ -23,7 +24,8 @@ class Limit:
     """A limit on a gap: a difference of rates *at most* so large, or a ratio of rates *at least* so large.
 
     Attributes:
-        metric: One of ``LIMITED``; of those that are no rates, the difference only.
+        metric: One of ``LIMITED``, or of ``RANKED`` for a table of ranked lists; of measures that are no rates
+            the difference only, and of those of rankings that are no shares the ratio only.
         attribute: Name of an audited attribute, or ``"*"`` for every one.
         kind: ``"difference"`` (highest - lowest) or ``"ratio"`` (lowest / highest).
         at_most: For a difference, in (0, 1].
@@ -76,7 +78,7 @@ class Limit:
 
     def _problems(self) -> list[str]:
         problems = []
-        if self.metric not in LIMITED:
+        if self.metric not in {*LIMITED, *RANKED}:
             near = difflib.get_close_matches(str(self.metric), [*LIMITED, *NAMES], n=1)
             meant = f"did you mean {near[0]!r}?" if near else f"the metrics are {', '.join([*LIMITED, *NAMES])}"
             problems.append(f"limit: unknown metric {self.metric!r}; {meant}")
@@ -85,6 +87,8 @@ class Limit:
             return [*problems, f"{name}: kind must be 'difference' or 'ratio', not {self.kind!r}"]
         if self.kind == "ratio" and self.metric in MEASURES:
             return [*problems, f"{name}: it is no rate, and its ratio has no interval; limit its difference"]
+        if self.kind == "difference" and self.metric in RANKED and not RANKED[self.metric].is_share:
+            return [*problems, f"{name}: it is no share, so that a difference has no scale; limit its ratio"]
         wanted, other = ("at_most", "at_least") if self.kind == "difference" else ("at_least", "at_most")
         bound = getattr(self, wanted)
         if getattr(self, other) is not None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 
 from fedcore.audit.parity import NAMES
+from fedcore.audit.rankings import RANKED
 from fedcore.audit.settings import LIMITED, Limit
 from fedcore.errors import PlanError
 
@@ -50,9 +51,10 @@ def _limits(text: str, attributes: list[str], measured: set[str]) -> list[Limit]
         raise PlanError(f"attribute {attribute!r} is not audited; audited are {', '.join(attributes)}")
     if metric == "impact_ratio" and found["sign"] == "<=":
         raise PlanError("an impact ratio is a ratio; limit it with >=")
-    if metric not in {*LIMITED, *NAMES}:
-        near = difflib.get_close_matches(metric, [*LIMITED, *NAMES], n=1)
-        meant = f"did you mean {near[0]!r}?" if near else f"limits are on {', '.join([*LIMITED, *NAMES])}"
+    allowed = [*RANKED] if measured & set(RANKED) else [*LIMITED, *NAMES]
+    if metric not in allowed:
+        near = difflib.get_close_matches(metric, allowed, n=1)
+        meant = f"did you mean {near[0]!r}?" if near else f"limits are on {', '.join(allowed)}"
         raise PlanError(f"unknown metric {metric!r}; {meant}")
     limits = [_limit(each, attribute, found["sign"], bound) for each in NAMES.get(metric, (metric,))]
     absent = [limit.metric for limit in limits if limit.metric not in measured]
