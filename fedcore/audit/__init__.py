@@ -18,6 +18,7 @@ Read in this order::
     score_shift  how far apart the scores of two groups lie
     unknowns     what rows of unknown group could hide
     sites        a gap split over sites, exactly
+    rankings     the names of what is measured of rankings
     profiles     what particular rules ask for
     settings     what the plan declares before the run: threshold, confidence, limits
     measurable   limits on what can never be measured, refused
@@ -32,6 +33,10 @@ Read in this order::
     hooks        the points of a run where an audit may object
     testing      the tests that every hook must pass
     report       the content of ``bias.json``
+    ranked_lists  places at the top, exposure and pairs in order, as sums over lists
+    ranked_groups  one measure of rankings for every group, with gaps
+    ranking_draws  the bootstrap on few lists
+    ranking      all measures of rankings
     tables       the tables that a plan declares, and the codes to fill them with
 
 A module imports only from those above it.

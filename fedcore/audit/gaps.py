@@ -19,10 +19,12 @@ from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.intervals import Interval, koopman_interval, newcombe_interval, wilson_interval
 from fedcore.audit.rates import METRICS, Rate
 
-SHARES = (*METRICS, "balanced_accuracy", "worst_class_accuracy")
+SHARES = (*METRICS, "balanced_accuracy", "worst_class_accuracy", "selection_rate_at_k")
 """Metrics that are shares of rows, and shown in percent."""
 
 
+NO_RATIO = ("mean_error", "r_squared")
+"""Metrics whose 0 is no absence, so that a ratio says nothing."""
 Ends = tuple[float, float]
 
 
@@ -79,6 +81,8 @@ class Gap:
     @property
     def ratio_fraction(self) -> Fraction | None:
         """Lowest over highest rate, exact; None also if every rate is 0 or one is below, for then there is none."""
+        if self.metric in NO_RATIO:
+            return None
         if not self.highest_rate or self.lowest_rate is None or self.lowest_rate < 0:
             return None
         return self.lowest_rate / self.highest_rate
@@ -168,7 +172,7 @@ def _pairwise(rates: list[Rate], confidence: float) -> tuple[list[Interval], lis
     for a, b in combinations(rates, 2):
         counts = (*a.evidence, *b.evidence)
         differences.append(unsigned(newcombe_interval(*counts, confidence=each)))
-        ratios.append(_at_most_one(koopman_interval(*counts, confidence=each)))
+        ratios.append(at_most_one(koopman_interval(*counts, confidence=each)))
     return differences, ratios
 
 
@@ -190,7 +194,7 @@ def unsigned(difference: Interval) -> Interval:
     return Interval(low=0.0 if difference.low <= 0 <= difference.high else low, high=high)
 
 
-def _at_most_one(ratio: Interval) -> Interval:
+def at_most_one(ratio: Interval) -> Interval:
     """Return the values of min(r, 1 / r) for r in the interval."""
     low, high = sorted(end if end <= 1 else 1 / end for end in (ratio.low, ratio.high))
     return Interval(low=low, high=1.0 if ratio.low <= 1 <= ratio.high else high)

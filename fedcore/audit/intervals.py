@@ -34,6 +34,15 @@ def normal_quantile(confidence: float) -> float:
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
+def student_quantile(confidence: float, degrees: float) -> float:
+    """Return t with P(-t < T < t) = confidence for Student's T of so many degrees of freedom."""
+    from scipy.special import stdtrit
+
+    if math.isinf(degrees):
+        return normal_quantile(confidence)
+    return float(stdtrit(degrees, (1 + confidence) / 2))
+
+
 def wilson_interval(successes: float, trials: float, *, confidence: float) -> Interval:
     """Return the score interval of one rate, within [0, 1].
 
@@ -73,16 +82,39 @@ def newcombe_interval(
     return Interval(low=max(-1.0, found.low), high=min(1.0, found.high))
 
 
-def square_and_add(a: float, interval_a: Interval, b: float, interval_b: Interval) -> Interval:
-    """Return the interval of a - b for independent estimates from the interval of each.
+def square_and_add(
+    a: float, interval_a: Interval, b: float, interval_b: Interval, *, correlation: float = 0.0
+) -> Interval:
+    """Return the interval of a - b from the interval of each estimate and the correlation of the two.
 
     Source: Zou, G. Y. and Donner, A. (2008), "Construction of confidence limits about effect measures: a
     general approach", Stat. Med. 27:1693-1702.
     """
     return Interval(
-        low=a - b - math.hypot(a - interval_a.low, interval_b.high - b),
-        high=a - b + math.hypot(interval_a.high - a, b - interval_b.low),
+        low=a - b - _side(a - interval_a.low, interval_b.high - b, correlation),
+        high=a - b + _side(interval_a.high - a, b - interval_b.low, correlation),
     )
+
+
+def ratio_of(a: float, interval_a: Interval, b: float, interval_b: Interval, *, correlation: float = 0.0) -> Interval:
+    """Return the interval of a / b, within [0, inf], from the interval of each positive estimate.
+
+    It is ``square_and_add`` of their logarithms. Where one of them or a lower end is 0 it reaches from the least to
+    the greatest ratio of two values in the intervals.
+    """
+    if min(a, b, interval_a.low, interval_b.low) <= 0:
+        return Interval(
+            low=interval_a.low / interval_b.high if interval_b.high > 0 else 0.0,
+            high=interval_a.high / interval_b.low if interval_b.low > 0 else math.inf,
+        )
+    logs = [Interval(low=math.log(one.low), high=math.log(one.high)) for one in (interval_a, interval_b)]
+    found = square_and_add(math.log(a), logs[0], math.log(b), logs[1], correlation=correlation)
+    return Interval(low=math.exp(found.low), high=math.exp(found.high))
+
+
+def _side(first: float, second: float, correlation: float) -> float:
+    """Return the length of the third side: how far a - b may be off on one side."""
+    return math.sqrt(max(0.0, first**2 + second**2 - 2 * correlation * first * second))
 
 
 def koopman_interval(

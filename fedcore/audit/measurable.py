@@ -12,6 +12,7 @@ from fedcore.audit.estimates import (
     VALUE_MEASURES,
 )
 from fedcore.audit.groups import UNKNOWN
+from fedcore.audit.rankings import RANKED
 from fedcore.audit.settings import AuditSettings, Limit
 from fedcore.audit.values import AuditTable, ValueTable
 from fedcore.errors import PlanError
@@ -28,9 +29,15 @@ def check_measurable(settings: AuditSettings, tables: Mapping[str, AuditTable], 
         noisy: Whether the counts will have noise.
 
     Raises:
-        PlanError: A limit is on what is measured of scores, of numbers, or of a favourable label, and there is none.
+        PlanError: A limit is on a measure of rankings, or on what is measured of scores, of numbers or of a favourable
+            label where there are none; or a reference is no group.
     """
-    problems = list(dict.fromkeys(_problems(settings.limits, settings.favourable, tables.values())))
+    problems = [
+        f"audit.limits: {limit.metric} is measured of ranked lists, by fedcore audit bias --kind ranking alone"
+        for limit in settings.limits
+        if limit.metric in RANKED
+    ]
+    problems += dict.fromkeys(_problems(settings.limits, settings.favourable, tables.values()))
     problems += _reference_problems(settings, {name: table.groups for name, table in tables.items()})
     problems += [
         f"audit.limits: {limit.metric} is not measured of noisy counts; limit a rate, or leave out "
@@ -68,6 +75,8 @@ def _reference_problems(settings: AuditSettings, groups: Mapping[str, Collection
 def _problems(limits: Iterable[Limit], favourable: str | None, tables: Iterable[AuditTable]) -> Iterable[str]:
     for table in tables:
         for limit in limits:
+            if limit.metric in RANKED:
+                continue
             if isinstance(table, ValueTable) != (limit.metric in VALUE_MEASURES):
                 targets = "numbers" if isinstance(table, ValueTable) else "labels"
                 yield f"audit.limits: {limit.metric} is not measured where targets are {targets}, as those of the task"

@@ -25,6 +25,20 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
     prediction: Annotated[
         str | None, typer.Option(metavar="COL", help="Or its decisions, in the label's words.")
     ] = None,
+    kind: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            help="classification; regression: how far numbers are off; or ranking: who is at the top of scored lists.",
+        ),
+    ] = "classification",
+    list_column: Annotated[
+        str | None,
+        typer.Option("--list", metavar="COL", help="Ranking: which list a row belongs to; default: all to one."),
+    ] = None,
+    top: Annotated[
+        str | None, typer.Option(metavar="K", help="Ranking: places at the top, below 1 a share; default: 10.")
+    ] = None,
     weight: Annotated[str | None, typer.Option(metavar="COL", help="How many each line stands for.")] = None,
     threshold: Annotated[
         float | None, typer.Option(metavar="T", help="Selected is a score of at least T; default: mid-range.")
@@ -60,6 +74,8 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
     Examples:
       fedcore audit bias scored.csv --label repaid --score p --group sex --group 'sex*race'
       fedcore audit bias counts.csv --prediction hired --weight n --group race --limit 'impact_ratio>=0.8'
+      fedcore audit bias priced.csv --kind regression --label paid --prediction offered --group region
+      fedcore audit bias ranked.csv --kind ranking --list query --score s --group sex --limit 'exposure>=0.8'
     """
     from fedcore_simulations.bias_audit.command_run import bands_of, bias_command, range_of, reference_of
     from fedcore_simulations.bias_audit.options import BiasOptions
@@ -81,5 +97,8 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
         profile=profile,
         min_cell=min_cell,
         confidence=confidence,
+        kind=kind,
+        list_column=list_column,
+        top=top,
     )
     raise typer.Exit(bias_command(options, out=out, as_json=as_json, fail_on_inconclusive=fail_on_inconclusive))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fedcore import __version__
@@ -37,9 +38,7 @@ def result_json(result: BiasResult) -> dict[str, Any]:
         "methods": {**METHODS, **MEASURE_METHODS},
         "population": POPULATION,
         "overall": _overall(result),
-        "groups": {attribute: _groups(shown) for attribute, shown in result.shown.items()},
-        "gaps": {attribute: shown.gaps_json() for attribute, shown in result.shown.items()},
-        "explained": {attribute: shown.explained_json() for attribute, shown in result.shown.items()},
+        **attributes_json(result.shown),
         "to_reference": {attribute: shown.reference_json() for attribute, shown in result.shown.items()},
         "by_class": {attribute: shown.classes_json() for attribute, shown in result.shown.items()},
         "unknown_bounds": {attribute: shown.bounds_json() for attribute, shown in result.shown.items()},
@@ -47,10 +46,19 @@ def result_json(result: BiasResult) -> dict[str, Any]:
         "cross_group_auc": {attribute: shown.cross_areas_json() for attribute, shown in result.shown.items()},
         "calibration": {attribute: shown.calibration_json() for attribute, shown in result.shown.items()},
         "profile": profile_json(result),
-        "suppressed": {attribute: list(audit.suppressed) for attribute, audit in result.audits.items()},
         "notes": list(result.notes),
         "findings": [finding.to_json() for finding in result.findings],
         "verdict": None if result.verdict is None else result.verdict.value,
+    }
+
+
+def attributes_json(shown: Mapping[str, Shown]) -> dict[str, Any]:
+    """Return what every kind of audit tells of its attributes."""
+    return {
+        "groups": {attribute: _groups(one) for attribute, one in shown.items()},
+        "gaps": {attribute: one.gaps_json() for attribute, one in shown.items()},
+        "explained": {attribute: one.explained_json() for attribute, one in shown.items()},
+        "suppressed": {attribute: list(one.audit.suppressed) for attribute, one in shown.items()},
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -14,6 +15,10 @@ from fedcore.files import write_whole
 from fedcore_simulations.bias_audit.bias_json import result_json
 from fedcore_simulations.bias_audit.options import BiasOptions
 from fedcore_simulations.bias_audit.profile_tables import with_profile
+from fedcore_simulations.bias_audit.ranking_run import audited_ranking
+from fedcore_simulations.bias_audit.ranking_text import ranking_json, ranking_text
+from fedcore_simulations.bias_audit.regression_run import audited_regression
+from fedcore_simulations.bias_audit.regression_text import regression_json, regression_text
 from fedcore_simulations.bias_audit.result import BiasResult, audit_rows
 from fedcore_simulations.bias_audit.rows import read_rows
 from fedcore_simulations.bias_audit.text import readable
@@ -24,12 +29,24 @@ _FAILED, _INCONCLUSIVE = 3, 4
 def bias_command(options: BiasOptions, *, out: Path | None, as_json: bool, fail_on_inconclusive: bool) -> int:
     """Read, audit, show and keep; return the exit code."""
     with Console(stderr=True, highlight=False).status(f"reading {options.table.name} …") as status:
-        result = audited(options, tell=status.update)
-        told, shown = json.dumps(result_json(result), indent=2, ensure_ascii=False, allow_nan=False), readable(result)
+        content, shown = _told(options, status.update)
+        told = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     if out is not None:
         _keep(out, {"bias.json": f"{told}\n", "bias.txt": shown})
     print(told if as_json else shown, end="\n" if as_json else "")
-    return _exit_code(result, fail_on_inconclusive=fail_on_inconclusive)
+    return _exit_code(content["verdict"], fail_on_inconclusive=fail_on_inconclusive)
+
+
+def _told(options: BiasOptions, tell: Callable[[str], None]) -> tuple[dict[str, Any], str]:
+    """Return the audit as JSON and as text."""
+    if options.kind == "ranking":
+        ranking = audited_ranking(options, tell=tell)
+        return ranking_json(ranking), ranking_text(ranking)
+    if options.kind == "regression":
+        regression = audited_regression(options, tell=tell)
+        return regression_json(regression), regression_text(regression)
+    result = audited(options, tell=tell)
+    return result_json(result), readable(result)
 
 
 def audited(options: BiasOptions, *, tell: Callable[[str], None] = lambda _: None) -> BiasResult:
@@ -96,7 +113,7 @@ def _keep(directory: Path, files: dict[str, str]) -> None:
         write_whole(directory / name, content)
 
 
-def _exit_code(result: BiasResult, *, fail_on_inconclusive: bool) -> int:
-    if result.verdict is Verdict.FAIL:
+def _exit_code(verdict: str | None, *, fail_on_inconclusive: bool) -> int:
+    if verdict == Verdict.FAIL:
         return _FAILED
-    return _INCONCLUSIVE if fail_on_inconclusive and result.verdict is Verdict.INCONCLUSIVE else 0
+    return _INCONCLUSIVE if fail_on_inconclusive and verdict == Verdict.INCONCLUSIVE else 0

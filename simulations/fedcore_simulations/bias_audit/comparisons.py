@@ -15,6 +15,11 @@ _OF_CLASSES = {
     "false_positive_rate": "false positive",
     "positive_predictive_value": "predictive value",
 }
+_DISTANCES = {
+    "kolmogorov_smirnov": "{} apart (Kolmogorov-Smirnov)",
+    "wasserstein": "{} apart (Wasserstein)",
+    "cross_group_auc": "AUC across groups",
+}
 _TO_REFERENCE = ("selection_rate", "accuracy", "true_positive_rate", "false_positive_rate", "mean_absolute_error")
 
 
@@ -57,6 +62,15 @@ def reference_lines(shown: Shown) -> Iterator[str]:
     yield f"  against {shown.audit.reference}:"
     for gaps in compared.values():
         yield from (f"    {gap_line(gaps[metric])}" for metric in _TO_REFERENCE if metric in shown.gaps)
+
+
+def distance_lines(shown: Shown) -> Iterator[str]:
+    """Return how far apart the scores or the predictions of the groups lie."""
+    what = "predictions" if "mean_prediction" in shown.estimates else "scores"
+    for name, distance in shown.distances.items():
+        if distance.difference is not None and distance.low is not None and distance.high is not None:
+            apart = f"{distance.difference:.3f} ({distance.low:.3f} to {distance.high:.3f})"
+            yield f"  {_DISTANCES[name].format(what)}: {distance.highest} over {distance.lowest}, {apart}"
 
 
 def _points(gap: Gap) -> str:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 
 from fedcore.audit.parity import NAMES
+from fedcore.audit.rankings import RANKED
 from fedcore.audit.settings import LIMITED, Kind, Limit, limits_named
 from fedcore.errors import PlanError
 
@@ -60,9 +61,10 @@ def _limits(text: str, attributes: list[str], measured: set[str]) -> list[Limit]
         raise PlanError(f"attribute {attribute!r} is not audited; audited are {', '.join(attributes)}")
     if metric == "impact_ratio" and found["sign"] == "<=":
         raise PlanError("an impact ratio is a ratio; limit it with >=")
-    if metric not in {*LIMITED, *NAMES}:
-        near = difflib.get_close_matches(metric, [*LIMITED, *NAMES], n=1)
-        meant = f"did you mean {near[0]!r}?" if near else f"limits are on {', '.join([*LIMITED, *NAMES])}"
+    allowed = [*RANKED] if measured & set(RANKED) else [*LIMITED, *NAMES]
+    if metric not in allowed:
+        near = difflib.get_close_matches(metric, allowed, n=1)
+        meant = f"did you mean {near[0]!r}?" if near else f"limits are on {', '.join(allowed)}"
         raise PlanError(f"unknown metric {metric!r}; {meant}")
     bound = {"at_most" if found["sign"] == "<=" else "at_least": found["bound"]}
     between: Kind = "difference" if found["sign"] == "<=" else "ratio"

@@ -12,6 +12,10 @@ from pathlib import Path
 from fedcore.audit.crossing import ATTRIBUTE_MARK
 from fedcore.audit.profiles import NYC_LL144, PROFILES
 from fedcore.errors import PlanError
+from fedcore_simulations.bias_audit.ranking_options import ranking_problems
+from fedcore_simulations.bias_audit.regression_options import regression_problems
+
+KINDS = ("classification", "regression", "ranking")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,9 @@ class BiasOptions:
         profile: Name of a set of rules, or None.
         min_cell: Groups of fewer rows are not shown; None for the profile's or the general default.
         confidence: Of every interval.
+        kind: What the scores are for, one of ``KINDS``.
+        list_column: Column of the list that each row belongs to, in a ranking; None if all are in one.
+        top: Places at the top of a ranking as they were written, below 1 a share of the list; None for 10.
 
     Raises:
         PlanError: The options contradict one another; all problems are listed.
@@ -56,6 +63,9 @@ class BiasOptions:
     profile: str | None = None
     min_cell: int | None = None
     confidence: float = 0.95
+    kind: str = "classification"
+    list_column: str | None = None
+    top: str | None = None
 
     def __post_init__(self) -> None:
         problems = [*self._problems()]
@@ -75,10 +85,14 @@ class BiasOptions:
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column that is read."""
-        named = (self.label, self.score, self.prediction, self.weight, self.site)
+        named = (self.label, self.score, self.prediction, self.weight, self.site, self.list_column)
         return (*(name for name in named if name is not None), *self.attributes)
 
     def _problems(self) -> Iterator[str]:
+        if self.kind not in KINDS:
+            yield f"there is no --kind {self.kind!r}; there are {', '.join(KINDS)}"
+        yield from ranking_problems(self) if self.kind == "ranking" else self._unranked_problems()
+        yield from regression_problems(self) if self.kind == "regression" else ()
         if (self.score is None) == (self.prediction is None):
             yield "give either --score COL or --prediction COL, and not both"
         if not self.groups:
@@ -92,6 +106,11 @@ class BiasOptions:
             yield f"there is no profile {self.profile!r}; there are {', '.join(PROFILES)}"
         if not 0.5 <= self.confidence < 1:
             yield f"--confidence must be at least 0.5 and below 1, not {self.confidence:g}"
+
+    def _unranked_problems(self) -> Iterator[str]:
+        for option, given in (("--list", self.list_column), ("--top", self.top)):
+            if given is not None:
+                yield f"{option} is for ranked lists; it needs --kind ranking"
 
     def _score_problems(self) -> Iterator[str]:
         low, high = self.score_range

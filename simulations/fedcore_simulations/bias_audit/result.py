@@ -84,7 +84,9 @@ class BiasResult:
         """What a reader must know beside the numbers, in sentences."""
         found = [*self.rows.notes]
         for attribute, audit in self.audits.items():
-            found += _notes(attribute, audit, {**self.shown[attribute].rates, **self.shown[attribute].estimates})
+            found += attribute_notes(
+                attribute, audit, {**self.shown[attribute].rates, **self.shown[attribute].estimates}
+            )
         return tuple(found)
 
 
@@ -157,7 +159,10 @@ def score_table(rows: Rows, scores: NDArray[np.float64], attribute: str, edges: 
     )
 
 
-def _notes(attribute: str, audit: AttributeAudit, shown: Mapping[str, Mapping[str, Rate | Measure]]) -> list[str]:
+def attribute_notes(
+    attribute: str, audit: AttributeAudit, shown: Mapping[str, Mapping[str, Rate | Measure]]
+) -> list[str]:
+    """Return what a reader must know of one attribute: groups of numbers, unknown, hidden and undefined ones."""
     found = []
     if len(audit.sizes) > MANY and all(_is_number(group) for group in audit.sizes if group != UNKNOWN):
         found.append(

@@ -63,9 +63,9 @@ def read_rows(options: BiasOptions) -> Rows:
     Raises:
         DataError: The file is no table, lacks a column, or a cell cannot be read as what it must be.
     """
-    table = _table(options.table)
-    _check_columns(table, options.columns)
-    weights = _weights(table, options.weight)
+    table = table_of(options.table)
+    check_columns(table, options.columns)
+    weights = weights_of(table, options.weight)
     scores = None if options.score is None else _scores(table, options.score, options.score_range)
     labels, truth, predicted, notes = _outcomes(table, options)
     median = None
@@ -113,13 +113,19 @@ def _threshold(options: BiasOptions) -> tuple[float, list[str]]:
     return middle, [f"selected: score at least {middle:g}, the middle of the range; --threshold says otherwise"]
 
 
-def _table(path: Path) -> Table:
+def table_of(path: Path) -> Table:
+    """Read a file that is a table by its name.
+
+    Raises:
+        DataError: It is none, or cannot be read.
+    """
     if path.is_file() and path.suffix.lower() not in {".csv", ".tsv", ".txt", ".data", ".parquet", ".pq"}:
         raise DataError(f"{path.name} is neither a .csv nor a .parquet file by its name; expected one of the two")
     return read_table(path)
 
 
-def _check_columns(table: Table, columns: tuple[str, ...]) -> None:
+def check_columns(table: Table, columns: tuple[str, ...]) -> None:
+    """Refuse a table that lacks a column, with the name that may be meant."""
     for name in columns:
         if name not in table.columns:
             lower = {column.lower(): column for column in table.columns}
@@ -130,13 +136,18 @@ def _check_columns(table: Table, columns: tuple[str, ...]) -> None:
             )
 
 
-def _weights(table: Table, name: str | None) -> NDArray[np.int64]:
+def weights_of(table: Table, name: str | None) -> NDArray[np.int64]:
+    """Return how many rows each line stands for: 1, or what a column says.
+
+    Raises:
+        DataError: A cell is no whole number of 0 or more, or all are 0.
+    """
     if name is None:
         return np.ones(len(table), dtype=np.int64)
     numbers = table.numbers(name)
-    _refuse(table, name, ~np.isfinite(numbers), "no number")
-    _refuse(table, name, numbers < 0, "negative; a row stands for 0 rows or more")
-    _refuse(table, name, numbers != np.floor(numbers), "no whole number; a row stands for whole rows")
+    refuse(table, name, ~np.isfinite(numbers), "no number")
+    refuse(table, name, numbers < 0, "negative; a row stands for 0 rows or more")
+    refuse(table, name, numbers != np.floor(numbers), "no whole number; a row stands for whole rows")
     if not numbers.any():
         raise DataError(f"column {name!r} of {table.source} is 0 in every row, so that there are no rows to audit")
     return numbers.astype(np.int64)
@@ -144,15 +155,15 @@ def _weights(table: Table, name: str | None) -> NDArray[np.int64]:
 
 def _scores(table: Table, name: str, span: tuple[float, float]) -> NDArray[np.float64]:
     numbers, (low, high) = table.numbers(name), span
-    _refuse(table, name, ~np.isfinite(numbers), "no number")
+    refuse(table, name, ~np.isfinite(numbers), "no number")
     outside = f"outside {low:g} to {high:g}"
     if span == (0.0, 1.0):
         outside += "; give probabilities, or the scores' own range with --score-range LOW,HIGH"
-    _refuse(table, name, (numbers < low) | (numbers > high), outside)
+    refuse(table, name, (numbers < low) | (numbers > high), outside)
     return numbers
 
 
-def _refuse(table: Table, name: str, wrong: NDArray[np.bool_], why: str) -> None:
+def refuse(table: Table, name: str, wrong: NDArray[np.bool_], why: str) -> None:
     """Name the first wrong cell by its place alone: its content may be about a person."""
     if wrong.any():
         first = int(np.argmax(wrong)) + 1
@@ -191,11 +202,11 @@ def _outcomes(table: Table, options: BiasOptions) -> Outcomes:
 
 def _classes(table: Table, name: str) -> Words:
     words = table.words(name)
-    _refuse(table, name, words.codes < 0, "empty; every row needs one")
+    refuse(table, name, words.codes < 0, "empty; every row needs one")
     if len(words.values) > MOST_LABELS:
         raise DataError(
             f"column {name!r} of {table.source} has {len(words.values)} different values, which are no classes; "
-            "expected labels such as 0 and 1"
+            "expected labels such as 0 and 1; of numbers give --kind regression"
         )
     return words
 

@@ -8,7 +8,7 @@ from fedcore.audit.estimates import Measure
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.rates import Rate
 from fedcore_simulations.bias_audit.by_site import site_splits, split_lines
-from fedcore_simulations.bias_audit.comparisons import class_lines, gap_line, reference_lines
+from fedcore_simulations.bias_audit.comparisons import class_lines, distance_lines, gap_line, reference_lines
 from fedcore_simulations.bias_audit.profile_tables import profile_lines
 from fedcore_simulations.bias_audit.result import MANY, BiasResult
 from fedcore_simulations.bias_audit.text_table import aligned
@@ -33,11 +33,6 @@ _MEASURES = {
     "brier_score": "Brier score",
     "expected_calibration_error": "calibration error",
     "calibration_slope": "calibration slope",
-}
-_DISTANCES = {
-    "kolmogorov_smirnov": "scores apart (Kolmogorov-Smirnov)",
-    "wasserstein": "scores apart (Wasserstein)",
-    "cross_group_auc": "AUC across groups",
 }
 _MIRRORED = ("true_negative_rate", "false_negative_rate")  # their gaps are those of the opposite rates, turned around
 _LONGEST_NAME = 28
@@ -143,10 +138,7 @@ def _gap_lines(result: BiasResult, attribute: str) -> Iterator[str]:
             f"equalized odds: {100 * odds.difference:.1f} points ({100 * odds.low:.1f} to {100 * odds.high:.1f}), "
             f"ratio {ratio}"
         )
-    for name, distance in result.shown[attribute].distances.items():
-        if distance.difference is not None and distance.low is not None and distance.high is not None:
-            apart = f"{distance.difference:.3f} ({distance.low:.3f} to {distance.high:.3f})"
-            yield f"{_DISTANCES[name]}: {distance.highest} over {distance.lowest}, {apart}"
+    yield from (line.strip() for line in distance_lines(result.shown[attribute]))
 
 
 def _verdict(result: BiasResult) -> Iterator[str]:

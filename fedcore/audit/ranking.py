@@ -1,0 +1,164 @@
+"""Measures of rankings by group, with intervals.
+
+Intervals rest on lists where there are ``MANY_LISTS`` or more, for lists are drawn independently and the rows of one
+are not. Of fewer, the lists are taken as they are and their rows as the sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fedcore.audit.ranked_groups import RankedGroups
+from fedcore.audit.ranked_lists import Array, Codes, Parts, RankedCells, Top, summed, tallies
+from fedcore.audit.ranking_draws import draws_of
+from fedcore.audit.rankings import RANKED
+
+MANY_LISTS = 20
+
+
+def measure_ranking(
+    cells: RankedCells, weights: Array, top: Top, groups: tuple[str, ...], *, generator: np.random.Generator
+) -> dict[str, RankedGroups]:
+    """Measure all that can be: without relevance the first three measures, and pairs where there are few relevances.
+
+    Args:
+        cells: Rows in the order of their lists.
+        weights: How many rows each stands for, at least one in every list.
+        top: The places at the top.
+        groups: The vocabulary.
+        generator: Source of the bootstrap's draws, where lists are few.
+    """
+    by_list = Parts.by(cells.lists * len(groups) + cells.groups)
+    found = tallies(cells, weights, top, by_list)
+    group_of_part = by_list.keys % len(groups)
+    totals = {name: summed(group_of_part, sums, size=len(groups)) for name, sums in found.items()}
+    metrics = [metric for metric, of in RANKED.items() if {of.numerator, of.denominator} <= set(found)]
+    if cells.lists[-1] + 1 >= MANY_LISTS:
+        return {metric: _over_lists(metric, groups, by_list.keys, found, totals) for metric in metrics}
+    drawn = draws_of(cells, weights, top, len(groups), generator=generator)
+    least = {"top": _least_of_top(totals), "seen": _least_of_seen(found, by_list.keys, len(groups))}
+    return {metric: _over_draws(metric, groups, drawn, totals, least) for metric in metrics}
+
+
+def _over_lists(
+    metric: str, groups: tuple[str, ...], keys: Codes, found: Mapping[str, Array], totals: Mapping[str, Array]
+) -> RankedGroups:
+    """Leave out each list once (the jackknife): without list q the value of N / D moves by (v D_q - N_q) / (D - D_q).
+
+    Source: Efron, B. and Tibshirani, R. (1993), "An introduction to the bootstrap", ch. 11.
+    """
+    of, num_groups = RANKED[metric], len(groups)
+    group, num_lists = keys % num_groups, int(keys[-1]) // num_groups + 1
+    own, whole = found[of.denominator], totals[of.denominator][group]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = totals[of.numerator] / totals[of.denominator]
+        moved = np.where(whole > own, (value[group] * own - found[of.numerator]) / (whole - own), 0.0)
+    num_holding = summed(group, np.where(own > 0, 1.0, 0.0), size=num_groups)
+    return RankedGroups(
+        metric=metric,
+        groups=groups,
+        covariance=_products(np.nan_to_num(moved), keys, num_groups) * (num_lists - 1) / num_lists,
+        degrees=num_holding - 1,
+        trials=num_holding,
+        **_ratio(metric, totals),
+    )
+
+
+def _products(moved: Array, keys: Codes, num_groups: int) -> Array:
+    """Return the sums over lists of the products of two groups' values; keys are list x groups + group."""
+    from scipy.sparse import csr_array
+
+    table = csr_array(
+        (moved, (keys // num_groups, keys % num_groups)), shape=(int(keys[-1]) // num_groups + 1, num_groups)
+    )
+    return np.asarray((table.T @ table).toarray())
+
+
+def _over_draws(
+    metric: str,
+    groups: tuple[str, ...],
+    drawn: Mapping[str, Array],
+    totals: Mapping[str, Array],
+    least: Mapping[str, Array],
+) -> RankedGroups:
+    """Take the covariance of the draws, and no less variance than equal terms would give.
+
+    A few rows decide who is at the top, and where they happen to be of one group the draws hardly differ.
+    """
+    of = RANKED[metric]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = drawn[of.numerator] / drawn[of.denominator]
+        least_of_value = np.where(
+            totals[of.denominator] > 0, least.get(of.numerator, 0.0) / totals[of.denominator] ** 2, 0.0
+        )
+    covariance = _covariance(values)
+    return RankedGroups(
+        metric=metric,
+        groups=groups,
+        covariance=_widened(covariance, least_of_value),
+        degrees=np.full(len(groups), np.inf),
+        trials=_trials(of.most, totals),
+        **_ratio(metric, totals),
+    )
+
+
+def _covariance(values: Array) -> Array:
+    """Return the covariance of draws, shape (draws, groups); draws in which one is undefined do not count for it."""
+    defined = np.isfinite(values)
+    zeroed = np.where(defined, values, 0.0)
+    away = np.where(defined, zeroed - zeroed.sum(axis=0) / np.maximum(defined.sum(axis=0), 1), 0.0)
+    together = defined.astype(np.float64)
+    return np.asarray(away.T @ away / np.maximum(together.T @ together - 1, 1))
+
+
+def _widened(covariance: Array, least: Array) -> Array:
+    """Return the covariance with these variances at least, and the same correlations; -1 where there was none."""
+    found = np.diag(covariance)
+    wanted = np.sqrt(np.fmax(found, least))
+    error = np.sqrt(np.where(found > 0, found, 1.0))
+    correlation = np.where(np.outer(found > 0, found > 0), covariance / np.outer(error, error), -1.0)
+    np.fill_diagonal(correlation, 1.0)
+    return np.asarray(correlation * np.outer(wanted, wanted))
+
+
+def _least_of_top(totals: Mapping[str, Array]) -> Array:
+    """Return the variance of a group's places at the top if it competed with the others on equal terms.
+
+    It is hypergeometric, with two places and two rows without one added (Agresti and Coull 1998), so that no place
+    for a group, or none for the others, is not taken as certain.
+    """
+    top, rows, places = totals["top"], totals["rows"], totals["top"].sum()
+    rate, part = (top + 2) / (rows + 4), (top + 2) / (places + 4)
+    return np.asarray((top + 2) * (1 - rate) * (1 - part))
+
+
+def _least_of_seen(found: Mapping[str, Array], keys: Codes, num_groups: int) -> Array:
+    """Return the variance of a group's exposure if the order were random: that of a sample without replacement."""
+    lists, groups = keys // num_groups, keys % num_groups
+    size, seen, squared = (
+        summed(lists, found[name], size=int(lists[-1]) + 1) for name in ("rows", "seen", "seen_squared")
+    )
+    spread = (squared - seen**2 / size) / np.maximum(size - 1, 1)
+    own = found["rows"]
+    return summed(groups, spread[lists] * own * (1 - own / size[lists]), size=num_groups)
+
+
+def _trials(most: str, totals: Mapping[str, Array]) -> Array:
+    """Return the rows that a value of 0 or 1 rests on; of pairs the fewer of their two sides."""
+    if most == "rows":
+        return totals["rows"]
+    return np.asarray(np.minimum(totals["ahead"], totals[most] / np.maximum(totals["ahead"], 1)))
+
+
+def _ratio(metric: str, totals: Mapping[str, Array]) -> dict[str, Array]:
+    of = RANKED[metric]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scale = totals[of.most] / totals[of.denominator]
+    return {
+        "numerators": totals[of.numerator],
+        "denominators": totals[of.denominator],
+        "scale": scale,
+        "rows": totals["rows"],
+    }

@@ -1,0 +1,132 @@
+"""The audit of a table of ranked lists, from options to findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from fedcore.audit.fairness import AttributeAudit
+from fedcore.audit.gate import Finding, Verdict, judge_all, overall
+from fedcore.audit.groups import UNKNOWN
+from fedcore.audit.measures import Measures
+from fedcore.audit.ranked_groups import RankedGroups
+from fedcore.audit.ranked_lists import ranked_cells
+from fedcore.audit.ranking import measure_ranking
+from fedcore.audit.resampling import SEED
+from fedcore.audit.settings import AuditSettings
+from fedcore.audit.shown import Shown
+from fedcore.audit.suppression import suppressed_groups
+from fedcore_simulations.bias_audit.grouping import Coded
+from fedcore_simulations.bias_audit.limits import limits_of
+from fedcore_simulations.bias_audit.options import BiasOptions
+from fedcore_simulations.bias_audit.ranking_rows import RankedRows, notes_of, read_ranking
+from fedcore_simulations.bias_audit.result import MIN_CELL
+
+Found = Mapping[str, RankedGroups]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankingResult:
+    """What was found in a table of ranked lists.
+
+    Attributes:
+        options: What was asked for.
+        rows: The table.
+        settings: How it was read.
+        found: Every measure of each attribute's groups.
+    """
+
+    options: BiasOptions
+    rows: RankedRows
+    settings: AuditSettings
+    found: Mapping[str, Found]
+
+    @cached_property
+    def shown(self) -> dict[str, Shown]:
+        """What may be shown of each attribute; its audit is what limits are held against."""
+        sizes = {attribute: _sizes(self.rows, coded) for attribute, coded in self.rows.groups.items()}
+        hidden = suppressed_groups(sizes, min_cell=self.settings.min_cell)
+        return {
+            attribute: _shown(attribute, sizes[attribute], hidden[attribute], found, self.settings)
+            for attribute, found in self.found.items()
+        }
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """Every limit held against every attribute it names."""
+        return judge_all(self.settings.limits, {name: one.audit for name, one in self.shown.items()})
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The worst of the findings; None without limits, which is no PASS."""
+        return overall(self.findings)
+
+
+def audited_ranking(options: BiasOptions, *, tell: Callable[[str], None] = lambda _: None) -> RankingResult:
+    """Audit a table of ranked lists.
+
+    Args:
+        options: What is asked for.
+        tell: Told what is being done, for whoever waits.
+
+    Raises:
+        PlanError: A limit contradicts what is audited.
+        DataError: The table cannot be read, or its lists cannot be compared.
+    """
+    rows = read_ranking(options)
+    tell(f"comparing the places of {int(rows.weights.sum()):,} rows …")
+    found = {attribute: _measured(rows, coded) for attribute, coded in rows.groups.items()}
+    limits = limits_of(options.limits, attributes=found, metrics={metric for one in found.values() for metric in one})
+    settings = AuditSettings(
+        confidence=options.confidence,
+        min_cell=MIN_CELL if options.min_cell is None else options.min_cell,
+        limits=limits,
+    )
+    return RankingResult(options=options, rows=rows, settings=settings, found=found)
+
+
+def result_notes(result: RankingResult) -> list[str]:
+    """Return what a reader must know beside the numbers, in sentences."""
+    notes = [*notes_of(result.rows)]
+    for attribute, shown in result.shown.items():
+        audit = shown.audit
+        if audit.sizes[UNKNOWN] and UNKNOWN not in audit.suppressed:
+            notes.append(f"{attribute}: rows of unknown group keep their places in the lists, and are not compared")
+        if audit.suppressed:
+            notes.append(
+                f"{attribute}: not shown, because it has fewer than {result.settings.min_cell} rows or would give such "
+                f"a group back: {', '.join(audit.suppressed)}"
+            )
+    return notes
+
+
+def _measured(rows: RankedRows, coded: Coded) -> Found:
+    cells, order = ranked_cells(rows.lists, rows.scores, coded.codes, rows.relevance)
+    weights = rows.weights[order].astype(np.float64)
+    return measure_ranking(cells, weights, rows.top, coded.vocabulary, generator=np.random.default_rng(SEED))
+
+
+def _sizes(rows: RankedRows, coded: Coded) -> dict[str, int]:
+    counts = np.bincount(coded.codes, weights=rows.weights, minlength=len(coded.vocabulary)).astype(np.int64)
+    return dict(zip(coded.vocabulary, counts.tolist(), strict=True))
+
+
+def _shown(
+    attribute: str, sizes: Mapping[str, int], hidden: Iterable[str], found: Found, settings: AuditSettings
+) -> Shown:
+    kept = [group for group in sizes if group not in set(hidden)]
+    audit = AttributeAudit(
+        attribute=attribute,
+        settings=settings,
+        sizes=sizes,
+        overall={},
+        groups={},
+        gaps={name: one.gap(attribute, [*sizes], confidence=settings.confidence) for name, one in found.items()},
+        shown_gaps={name: one.gap(attribute, kept, confidence=settings.confidence) for name, one in found.items()},
+        small=tuple(group for group, size in sizes.items() if 0 < size < settings.min_cell),
+        suppressed=tuple(group for group in sizes if group not in kept),
+    )
+    return Shown(audit=audit, measures=Measures(estimates={name: one.estimates() for name, one in found.items()}))

@@ -1,0 +1,123 @@
+"""The audit of ranked lists as JSON, and as plain text for a terminal and for a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from fedcore import __version__
+from fedcore.audit.estimates import Measure
+from fedcore.audit.gaps import Gap
+from fedcore.audit.ranking import MANY_LISTS
+from fedcore.audit.shown import Shown
+from fedcore.wording import counted
+from fedcore_simulations.bias_audit.bias_json import SCHEMA_VERSION, attributes_json
+from fedcore_simulations.bias_audit.comparisons import gap_line
+from fedcore_simulations.bias_audit.ranking_run import RankingResult, result_notes
+from fedcore_simulations.bias_audit.text_table import aligned
+
+_TITLES = {
+    "selection_rate_at_k": "in the top, %",
+    "representation_at_k": "representation",
+    "exposure": "exposure",
+    "exposure_per_relevance": "per relevance",
+    "pairwise_accuracy": "pairs in order",
+    "intra_group_pairwise_accuracy": "within the group",
+    "inter_group_pairwise_accuracy": "across groups",
+}
+_BLOCKS = ([*_TITLES][:3], [*_TITLES][3:])
+
+
+def ranking_json(result: RankingResult) -> dict[str, Any]:
+    """Return plain lists, strings and numbers, in the shapes of ``bias_json.result_json``."""
+    options, settings = result.options, result.settings
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "fedcore_version": __version__,
+        "kind": "ranking",
+        "table": {"name": result.rows.source, "lines": result.rows.lines, "rows": int(result.rows.weights.sum())},
+        "lists": len(result.rows.sizes),
+        "top": float(result.rows.top.places),
+        "columns": {
+            "label": options.label,
+            "score": options.score,
+            "list": options.list_column,
+            "weight": options.weight,
+        },
+        "confidence": settings.confidence,
+        "min_cell": settings.min_cell,
+        "population": _population(result),
+        **attributes_json(result.shown),
+        "notes": result_notes(result),
+        "findings": [finding.to_json() for finding in result.findings],
+        "verdict": None if result.verdict is None else result.verdict.value,
+    }
+
+
+def ranking_text(result: RankingResult) -> str:
+    """Return everything that is shown, line by line."""
+    lines = [*_head(result)]
+    for attribute, shown in result.shown.items():
+        lines += ["", *_attribute(attribute, shown)]
+    lines += ["", *(f"note: {note}" for note in (_population(result), *result_notes(result)))]
+    return "\n".join([*lines, "", *_verdict(result)]) + "\n"
+
+
+def _head(result: RankingResult) -> Iterator[str]:
+    rows = result.rows
+    total, lists = int(rows.weights.sum()), counted(len(rows.sizes), "list")
+    places = rows.top.places
+    top = f"the first {int(places)} of each" if places >= 1 else f"the first {100 * float(places):g} % of each"
+    relevance = "no relevance" if result.options.label is None else f"relevance {result.options.label}"
+    yield f"{rows.source}: {total:,} rows in {lists}, ranked by {result.options.score}, {relevance}"
+    yield f"top: {top}; intervals of {100 * result.settings.confidence:g} % confidence in brackets"
+
+
+def _population(result: RankingResult) -> str:
+    if len(result.rows.sizes) >= MANY_LISTS:
+        return "The intervals treat the lists as a sample of future lists, drawn independently."
+    return (
+        f"Of fewer than {MANY_LISTS} lists the intervals treat each group's rows as a sample, and the lists as given."
+    )
+
+
+def _attribute(attribute: str, shown: Shown) -> Iterator[str]:
+    for block in _BLOCKS:
+        metrics = [metric for metric in block if metric in shown.estimates]
+        if metrics:
+            yield from _block(attribute, shown, metrics)
+            yield ""
+    for gap in shown.gaps.values():
+        yield f"  {_gap_line(gap)}"
+
+
+def _block(attribute: str, shown: Shown, metrics: list[str]) -> list[str]:
+    table = [[attribute, "n", *(_TITLES[metric] for metric in metrics)]]
+    for group in shown.groups:
+        cells = [_cell(metric, shown.estimates[metric][group]) for metric in metrics]
+        table.append([group, f"{shown.audit.sizes[group]:,}", *cells])
+    return aligned([*table, *([group, "not shown"] for group in shown.audit.suppressed)])
+
+
+def _cell(metric: str, one: Measure) -> str:
+    if one.value is None or one.low is None or one.high is None:
+        return "undefined"
+    if metric == "selection_rate_at_k":
+        return f"{100 * one.value:.1f} ({100 * one.low:.1f}-{100 * one.high:.1f})"
+    return f"{one.value:.3f} ({one.low:.2f}-{one.high:.2f})"
+
+
+def _gap_line(gap: Gap) -> str:
+    line = gap_line(gap)
+    if gap.ratio is None or gap.ratio_low is None or gap.ratio_high is None:
+        return line
+    shown = line.partition(", ratio ")[0]
+    return f"{shown}, ratio {gap.ratio:.3f} ({gap.ratio_low:.3f} to {gap.ratio_high:.3f})"
+
+
+def _verdict(result: RankingResult) -> Iterator[str]:
+    if result.verdict is None:
+        yield "verdict: none, because no limit was given (--limit 'exposure>=0.8')"
+        return
+    yield from (f"limit: {finding.reason}" for finding in result.findings)
+    yield f"verdict: {result.verdict}"

@@ -1,0 +1,175 @@
+"""The audit of a table of numbers and what was predicted for them, from options to findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcore.audit.estimates import VALUE_MEASURES
+from fedcore.audit.fairness import AttributeAudit, audit_tables
+from fedcore.audit.gate import Finding, Verdict, judge_all, overall
+from fedcore.audit.measurable import check_references
+from fedcore.audit.measures import Measures, measures_of_values
+from fedcore.audit.resampling import SEED
+from fedcore.audit.scores import scores_of_rows
+from fedcore.audit.settings import AuditSettings
+from fedcore.audit.shown import Shown
+from fedcore.audit.values import ValueTable
+from fedcore.errors import DataError
+from fedcore.tasks.table_file import Table
+from fedcore_simulations.bias_audit.grouping import Coded, groups_of
+from fedcore_simulations.bias_audit.limits import limits_of
+from fedcore_simulations.bias_audit.options import BiasOptions
+from fedcore_simulations.bias_audit.result import MIN_CELL, attribute_notes
+from fedcore_simulations.bias_audit.rows import check_columns, refuse, table_of, weights_of
+
+_NUM_BINS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberRows:
+    """The rows of a table; all arrays have shape ``(rows,)``.
+
+    Attributes:
+        source: The file's name.
+        lines: Lines of the file.
+        targets: What is true, float64.
+        predictions: What was predicted, float64.
+        weights: How many rows each line stands for, int64; lines of none are left out.
+        groups: For each attribute and crossing its groups, "unknown" last.
+    """
+
+    source: str
+    lines: int
+    targets: NDArray[np.float64]
+    predictions: NDArray[np.float64]
+    weights: NDArray[np.int64]
+    groups: dict[str, Coded]
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """From the least to the greatest of targets and predictions, so that none is moved."""
+        both = np.concatenate([self.targets, self.predictions])
+        return float(both.min()), float(both.max())
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressionResult:
+    """What was found in a table of numbers.
+
+    Attributes:
+        options: What was asked for.
+        rows: The table.
+        settings: How it was read.
+        audits: Audit of each attribute.
+        measures: What was measured of each.
+    """
+
+    options: BiasOptions
+    rows: NumberRows
+    settings: AuditSettings
+    audits: Mapping[str, AttributeAudit]
+    measures: Mapping[str, Measures]
+
+    @cached_property
+    def shown(self) -> dict[str, Shown]:
+        """What may be shown of each attribute."""
+        return {name: Shown(audit=audit, measures=self.measures[name]) for name, audit in self.audits.items()}
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """Every limit held against every attribute it names."""
+        return judge_all(self.settings.limits, self.audits)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The worst of the findings; None without limits, which is no PASS."""
+        return overall(self.findings)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know beside the numbers, in sentences."""
+        shown = self.shown
+        return [note for name, one in self.audits.items() for note in attribute_notes(name, one, shown[name].estimates)]
+
+
+def audited_regression(options: BiasOptions, *, tell: Callable[[str], None] = lambda _: None) -> RegressionResult:
+    """Audit a table of numbers.
+
+    Args:
+        options: What is asked for.
+        tell: Told what is being done, for whoever waits.
+
+    Raises:
+        PlanError: A limit or a reference contradicts what is audited.
+        DataError: The table cannot be read or counted.
+    """
+    rows = read_numbers(options)
+    tell(f"comparing the errors of {int(rows.weights.sum()):,} rows …")
+    settings = AuditSettings(
+        confidence=options.confidence,
+        min_cell=MIN_CELL if options.min_cell is None else options.min_cell,
+        limits=limits_of(options.limits, attributes=rows.groups, metrics=VALUE_MEASURES),
+        references=dict(options.references),
+    )
+    check_references(settings, {name: coded.vocabulary for name, coded in rows.groups.items()})
+    tables = {name: _table(rows, name, coded) for name, coded in rows.groups.items()}
+    measures = {name: _measures(rows, rows.groups[name], table) for name, table in tables.items()}
+    audits = audit_tables(tables.values(), settings)
+    return RegressionResult(options=options, rows=rows, settings=settings, audits=audits, measures=measures)
+
+
+def read_numbers(options: BiasOptions) -> NumberRows:
+    """Read a table's columns.
+
+    Raises:
+        DataError: The file is no table or lacks a column, a cell cannot be read, or every number is the same.
+    """
+    table = table_of(options.table)
+    check_columns(table, options.columns)
+    weights = weights_of(table, options.weight)
+    kept = weights > 0
+    found = NumberRows(
+        source=table.source,
+        lines=len(table),
+        targets=_numbers(table, options.label)[kept],
+        predictions=_numbers(table, options.prediction)[kept],
+        weights=weights[kept],
+        groups={
+            name: Coded(vocabulary=coded.vocabulary, codes=coded.codes[kept])
+            for name, coded in groups_of(table, options.groups, dict(options.bands)).items()
+        },
+    )
+    if found.span[0] == found.span[1]:
+        raise DataError(f"{table.source}: every target and every prediction is {found.span[0]:g}; nothing can be off")
+    return found
+
+
+def _numbers(table: Table, name: str | None) -> NDArray[np.float64]:
+    if name is None:
+        raise DataError("no column of numbers")
+    numbers = table.numbers(name)
+    refuse(table, name, ~np.isfinite(numbers), "no number; of labels that are classes leave out --kind regression")
+    return numbers
+
+
+def _table(rows: NumberRows, attribute: str, coded: Coded) -> ValueTable:
+    empty = ValueTable.zeros(attribute=attribute, groups=coded.vocabulary, span=rows.span, num_bins=_NUM_BINS)
+    return empty.collected(coded.codes, rows.targets, rows.predictions, weights=rows.weights)
+
+
+def _measures(rows: NumberRows, coded: Coded, table: ValueTable) -> Measures:
+    """Distances between predictions are those of the rows, and not of bins."""
+    predictions = scores_of_rows(
+        groups=coded.vocabulary,
+        group_codes=coded.codes,
+        label_codes=None,
+        scores=rows.predictions,
+        edges=rows.span,
+        weights=rows.weights,
+    )
+    return measures_of_values(table, predictions, generator=np.random.default_rng(SEED))

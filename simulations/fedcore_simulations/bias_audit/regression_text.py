@@ -1,0 +1,103 @@
+"""The audit of predicted numbers as JSON, and as plain text for a terminal and for a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from fedcore import __version__
+from fedcore.audit.estimates import Measure
+from fedcore.audit.report import METHODS, POPULATION
+from fedcore.audit.shown import MEASURE_METHODS, Shown, measure_json
+from fedcore_simulations.bias_audit.bias_json import SCHEMA_VERSION, attributes_json
+from fedcore_simulations.bias_audit.comparisons import distance_lines, gap_line, reference_lines
+from fedcore_simulations.bias_audit.regression_run import RegressionResult
+from fedcore_simulations.bias_audit.text_table import aligned
+
+_TITLES = {
+    "mean_absolute_error": "absolute error",
+    "root_mean_squared_error": "root mean square",
+    "mean_error": "mean error",
+    "r_squared": "R²",
+    "mean_prediction": "mean prediction",
+    "mean_target": "mean target",
+}
+_BLOCKS = ([*_TITLES][:4], [*_TITLES][4:])
+
+
+def regression_json(result: RegressionResult) -> dict[str, Any]:
+    """Return plain lists, strings and numbers, in the shapes of ``bias_json.result_json``."""
+    options, settings, rows = result.options, result.settings, result.rows
+    overall = next(iter(result.audits.values())).overall
+    few = int(rows.weights.sum()) < settings.min_cell
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "fedcore_version": __version__,
+        "kind": "regression",
+        "table": {"name": rows.source, "lines": rows.lines, "rows": int(rows.weights.sum())},
+        "columns": {"label": options.label, "prediction": options.prediction, "weight": options.weight},
+        "confidence": settings.confidence,
+        "min_cell": settings.min_cell,
+        "methods": {**METHODS, **MEASURE_METHODS},
+        "population": POPULATION,
+        "overall": {metric: measure_json(one, suppressed=few) for metric, one in overall.items()},
+        **attributes_json(result.shown),
+        "to_reference": {attribute: shown.reference_json() for attribute, shown in result.shown.items()},
+        "bounded_group_loss": {attribute: shown.bounded_json() for attribute, shown in result.shown.items()},
+        "notes": result.notes,
+        "findings": [finding.to_json() for finding in result.findings],
+        "verdict": None if result.verdict is None else result.verdict.value,
+    }
+
+
+def regression_text(result: RegressionResult) -> str:
+    """Return everything that is shown, line by line."""
+    rows, options = result.rows, result.options
+    lines = [
+        f"{rows.source}: {int(rows.weights.sum()):,} rows, targets {options.label}, predictions {options.prediction}",
+        f"in the unit of the targets, with intervals of {100 * result.settings.confidence:g} % confidence in brackets",
+    ]
+    for attribute, shown in result.shown.items():
+        lines += ["", *_attribute(attribute, shown)]
+    if result.notes:
+        lines += ["", *(f"note: {note}" for note in result.notes)]
+    return "\n".join([*lines, "", *_verdict(result)]) + "\n"
+
+
+def _attribute(attribute: str, shown: Shown) -> Iterator[str]:
+    for block in _BLOCKS:
+        yield from _block(attribute, shown, block)
+        yield ""
+    for metric in _TITLES:
+        yield f"  {gap_line(shown.gaps[metric])}"
+    for metric, worst in shown.bounded_json().items():
+        reach = f"{_number(worst['value'])} ({_number(worst['low'])} to {_number(worst['high'])})"
+        yield f"  largest {metric.replace('_', ' ')} of a group: {worst['group']} {reach}"
+    yield from distance_lines(shown)
+    yield from reference_lines(shown)
+
+
+def _block(attribute: str, shown: Shown, metrics: list[str]) -> list[str]:
+    table = [[attribute, "n", *(_TITLES[metric] for metric in metrics)]]
+    for group in shown.groups:
+        cells = [_cell(shown.estimates[metric][group]) for metric in metrics]
+        table.append([group, f"{shown.audit.sizes[group]:,}", *cells])
+    return aligned([*table, *([group, "not shown"] for group in shown.audit.suppressed)])
+
+
+def _cell(one: Measure) -> str:
+    if one.value is None or one.low is None or one.high is None:
+        return "undefined"
+    return f"{_number(one.value)} ({_number(one.low)} to {_number(one.high)})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+def _verdict(result: RegressionResult) -> Iterator[str]:
+    if result.verdict is None:
+        yield "verdict: none, because no limit was given (--limit 'max(mean_absolute_error)<=10')"
+        return
+    yield from (f"limit: {finding.reason}" for finding in result.findings)
+    yield f"verdict: {result.verdict}"
