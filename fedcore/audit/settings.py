@@ -16,6 +16,8 @@ from fedcore.errors import PlanError
 
 LIMITED: tuple[str, ...] = (*METRICS, *MEASURES)
 """What a limit may be set on."""
+WATCHED: tuple[str, ...] = (*METRICS, *VALUE_MEASURES)
+"""What is measured of every evaluated round, and not of the released model only."""
 
 Kind = Literal["difference", "ratio", "worst-group"]
 

@@ -131,14 +131,14 @@ def _mitigation_contradictions(mitigation: MitigationSection, audit: AuditSectio
 
 
 def _choice_contradictions(mitigation: MitigationSection, audit: AuditSection) -> Iterator[str]:
-    from fedcore.audit.rates import METRICS
+    from fedcore.audit.settings import WATCHED
 
     if mitigation.checkpoint == "last" or any(_limit_problems(limit) for limit in audit.limits):
         return
-    if not any(limit.metric in METRICS for section in audit.limits for limit in _limits_of(section)):
+    if not any(limit.metric in WATCHED for section in audit.limits for limit in _limits_of(section)):
         yield (
-            "mitigation.checkpoint: within-limits chooses a round by its limits on rates, and audit.limits has none; "
-            "declare one, on a metric such as selection_rate, or leave it at last"
+            "mitigation.checkpoint: within-limits chooses a round by its limits on rates and errors, and audit.limits "
+            "has none; declare one, on a metric such as selection_rate, or leave it at last"
         )
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 from fedcore.audit.classes import with_classes
-from fedcore.audit.estimates import VALUE_MEASURES
 from fedcore.audit.gate import Verdict, judge_all, overall
-from fedcore.audit.rates import METRICS
+from fedcore.audit.settings import WATCHED
 from fedcore.evaluation_schedule import chooses_a_round, rounds_evaluated
 from fedcore.large_vectors import put_aside
 from fedcore.parameters import Parameters
@@ -56,7 +55,7 @@ def choice_words(plan: RunPlan, state: ServerState) -> str | None:
 
 
 def _within_limits(plan: RunPlan, evaluation: Evaluation) -> bool:
-    limits = (limit for limit in audit_settings(plan).limits if limit.metric in (*METRICS, *VALUE_MEASURES))
+    limits = (limit for limit in audit_settings(plan).limits if limit.metric in WATCHED)
     audits = {name: with_classes(audit, evaluation.tables[name]) for name, audit in evaluation.audits.items()}
     return not evaluation.rejected and overall(judge_all(limits, audits)) is Verdict.PASS
 

@@ -17,7 +17,8 @@ Subject = Annotated[
     str | None,
     typer.Argument(
         metavar="[TASK|PLAN.toml|SCENARIO]",
-        help="digits (the default), diabetes, tabular, synthetic; a plan file; or module:object of your own task.",
+        help="digits (the default), diabetes, diabetes-progression, tabular, synthetic; a plan file; or module:object "
+        "of your own task.",
         show_default=False,
     ),
 ]

@@ -120,7 +120,11 @@ def _command_lines() -> Iterator[tuple[str, str]]:
 def _check_plan(place: str, given: dict[str, Any]) -> None:
     """Read what ``--set`` sets, over the plan of the scenario that is named."""
     if given.get("settings"):
-        subject = given["subject"] if given["subject"] in ("digits", "diabetes", "tabular", "synthetic") else None
+        subject = (
+            given["subject"]
+            if given["subject"] in ("digits", "diabetes", "diabetes-progression", "tabular", "synthetic")
+            else None
+        )
         try:
             plan_from_options(subject, {}, given["settings"])
         except Exception as error:

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.datasets import load_diabetes
 
 from fedcore.plan import RunPlan, merge, read_toml
-from fedcore.tasks.diabetes import AGES, SEXES, Diabetes
+from fedcore.tasks.diabetes import AGES, SEXES, Diabetes, DiabetesProgression
 from fedcore_simulations import simulate
 from fedcore_simulations.scenarios import find_scenario
 from tests.contracts import TaskContract
@@ -45,3 +45,22 @@ def test_the_scenario_learns_something_under_its_promise():
     assert 3.9 < result.privacy["epsilon"] <= 4.0
     assert result.privacy["preprocessing"].startswith("not covered")
     assert set(result.audit.to_json()["groups"]) == {"sex", "age"}
+
+
+class TestDiabetesProgressionKeepsTheContract(TaskContract):
+    def make_task(self):
+        return DiabetesProgression()
+
+
+def test_the_progression_is_the_published_measure_within_its_declared_range():
+    examples, (low, high) = DiabetesProgression().load_data(None), DiabetesProgression.target_range
+    targets = examples.columns["targets"].numpy()
+    assert targets.tolist() == load_diabetes(scaled=False).target.tolist()
+    assert low <= targets.min() <= targets.max() <= high
+
+
+def test_the_scenario_of_the_progression_explains_a_third_of_the_spread():
+    result = simulate(
+        None, RunPlan.from_mapping(merge(read_toml(find_scenario("diabetes-progression")), {"engine": {"workers": 1}}))
+    )
+    assert result.metrics["loss"] < 0.67 * load_diabetes(scaled=False).target.var()

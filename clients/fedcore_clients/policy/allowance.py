@@ -8,7 +8,14 @@ from typing import Any
 from fedcore_clients.policy.settings import Policy
 
 _METRICS = ("loss", "accuracy")
-_GROUPS = {"digits": ("stroke",), "diabetes": ("sex", "age"), "synthetic": ("client",)}
+_OF_NUMBERS = {"diabetes-progression": ("loss", "mean_absolute_error")}
+"""What the reference tasks tell whose targets are numbers; the others tell ``_METRICS``."""
+_GROUPS = {
+    "digits": ("stroke",),
+    "diabetes": ("sex", "age"),
+    "diabetes-progression": ("sex", "age"),
+    "synthetic": ("client",),
+}
 """The attributes of the reference tasks that have their data with them."""
 
 
@@ -24,7 +31,7 @@ def allowing(tasks: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
     changes: dict[str, dict[str, Any]] = {
         "tasks": {"allowed": names},
         "data": {"allowed": {name: [name] for name in names}},
-        "release": {"evaluation": list(_METRICS), "group-tables": _groups(names)},
+        "release": {"evaluation": _metrics(names), "group-tables": _groups(names)},
     }
     Policy.from_mapping(changes)
     return changes
@@ -33,7 +40,13 @@ def allowing(tasks: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
 def allowed_in_words(tasks: Sequence[str]) -> str:
     """The same in a sentence."""
     groups = [f"counts by {name}" for name in _groups(tasks)]
-    return f"{', '.join(tasks)} may be trained with privacy; an evaluation tells {', '.join([*_METRICS, *groups])}"
+    return (
+        f"{', '.join(tasks)} may be trained with privacy; an evaluation tells {', '.join([*_metrics(tasks), *groups])}"
+    )
+
+
+def _metrics(tasks: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(metric for task in tasks for metric in _OF_NUMBERS.get(task, _METRICS)))
 
 
 def _groups(tasks: Sequence[str]) -> list[str]:

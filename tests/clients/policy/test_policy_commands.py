@@ -64,11 +64,12 @@ def test_policy_allows_no_name_that_no_data_set_can_have(tmp_path):
     assert not (tmp_path / "policy.toml").exists()
 
 
-@pytest.mark.parametrize("name", ["digits", "diabetes", "synthetic"])
-def test_the_groups_of_a_reference_task_that_is_allowed_are_those_of_its_data(name):
+@pytest.mark.parametrize("name", ["digits", "diabetes", "diabetes-progression", "synthetic"])
+def test_the_groups_and_metrics_of_a_reference_task_that_is_allowed_are_its_own(name):
     task = load_task(RunPlan.from_mapping({"task": {"name": name}, "federation": {"clients": 2}}))
 
     assert set(allowing([name])["release"]["group-tables"]) == set(load_examples(task, None).attributes)
+    assert set(allowing([name])["release"]["evaluation"]) == set(task.metrics)
 
 
 def test_policy_check_tells_the_problems(tmp_path):
