@@ -61,7 +61,8 @@ def _clients(evaluation: Evaluation) -> ClientSpread | None:
     if not evaluation.audits:
         return None
     accuracies = {client: _accuracy(evaluation, client) for client in evaluation.client_tables}
-    return client_spread(accuracies, min_cell=evaluation.min_cell)
+    settings = next(iter(evaluation.audits.values())).settings
+    return client_spread(accuracies, min_cell=settings.min_cell, confidence=settings.confidence)
 
 
 def _accuracy(evaluation: Evaluation, client: str) -> Rate:
