@@ -28,6 +28,7 @@ Read in this order::
     measures     all that is no rate, for one attribute
     shown        what may be shown of one attribute, as JSON
     site_splits  every gap split over sites, and what may be told of it
+    client_intervals  how sure figures over clients are
     clients      how evenly clients are served
     gate         limits against audits: PASS, FAIL or INCONCLUSIVE
     hooks        the points of a run where an audit may object

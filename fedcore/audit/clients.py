@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from fedcore.audit.client_intervals import Counts, gini_interval, mean_interval, worst_decile, worst_decile_interval
+from fedcore.audit.estimates import Measure
+from fedcore.audit.intervals import Interval
 from fedcore.audit.rates import Rate
+
+_STEPS = 1000
+"""Ends of intervals are told in steps of one over this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,47 +23,51 @@ class ClientSpread:
     """Accuracy over clients, each counted once; None where no client has rows enough.
 
     Clients of fewer than ``min_cell`` rows are counted in ``too_few_rows`` and in nothing else: an accuracy of so
-    few rows tells of single ones. The figures describe these clients and have no interval, but those of the best and
-    the worst client have Wilson's.
+    few rows tells of single ones. The intervals are about these clients on other rows, and not about other clients.
 
     Attributes:
         judged: Clients that the figures are of.
         too_few_rows: Clients that were evaluated on fewer than ``min_cell`` rows, 0 among them.
         mean: Mean accuracy of a client.
         worst_decile: Mean accuracy of the tenth of clients that is served worst, of one client at least.
-        gini: Gini coefficient: 0 if all are served alike.
-        best: Name and accuracy of the client that is served best.
-        worst: Name and accuracy of the client that is served worst.
+        gini: Gini coefficient: 0 if all are served alike; None if no row of any is predicted rightly.
+        best: Name and accuracy of the client that is served best, with its interval taken alone.
+        worst: Name and accuracy of the client that is served worst, likewise.
     """
 
     judged: int
     too_few_rows: int
-    mean: float | None = None
-    worst_decile: float | None = None
-    gini: float | None = None
+    mean: Measure | None = None
+    worst_decile: Measure | None = None
+    gini: Measure | None = None
     best: tuple[str, Rate] | None = None
     worst: tuple[str, Rate] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return ``{metric, judged, too_few_rows, mean, worst_decile, gini, best, worst}``."""
+        """Return ``{metric, judged, too_few_rows, mean, worst_decile, gini, best, worst}``.
+
+        A figure is ``{value, low, high}``. Ends are told to a tenth of a point, outwards, and no rows: with the audit's
+        totals the rows of the clients that are left out could be had by subtraction.
+        """
         return {
             "metric": "accuracy",
             "judged": self.judged,
             "too_few_rows": self.too_few_rows,
-            "mean": self.mean,
-            "worst_decile": self.worst_decile,
-            "gini": self.gini,
+            "mean": _figure(self.mean),
+            "worst_decile": _figure(self.worst_decile),
+            "gini": _figure(self.gini),
             "best": _told(self.best),
             "worst": _told(self.worst),
         }
 
 
-def client_spread(accuracies: Mapping[str, Rate], *, min_cell: int) -> ClientSpread:
+def client_spread(accuracies: Mapping[str, Rate], *, min_cell: int, confidence: float = 0.95) -> ClientSpread:
     """Compare clients.
 
     Args:
-        accuracies: Of each client by name, over its held-out rows.
+        accuracies: Of each client by name, over its held-out rows, counted without noise.
         min_cell: Clients of fewer rows are left out.
+        confidence: Of each figure's interval.
 
     Sources: the worst decile Li, T. et al. (2020), "Fair resource allocation in federated learning", arXiv
     1905.10497; the coefficient Gini, C. (1912), "Variabilità e mutabilità".
@@ -65,14 +77,18 @@ def client_spread(accuracies: Mapping[str, Rate], *, min_cell: int) -> ClientSpr
     if not judged:
         return ClientSpread(judged=0, too_few_rows=too_few)
     order = sorted(judged, key=lambda name: (judged[name].fraction or 0, name))
-    values = [rate.successes / rate.n for rate in map(judged.__getitem__, order)]
-    last = values[: math.ceil(len(values) / 10)]
+    successes, rows = np.array([(judged[name].successes, judged[name].n) for name in order]).T
+    values = successes / rows
+
+    def measured(value: float | None, interval: Callable[..., Interval]) -> Measure | None:
+        return None if value is None else _measure(value, interval, successes, rows, confidence)
+
     return ClientSpread(
         judged=len(values),
         too_few_rows=too_few,
-        mean=math.fsum(values) / len(values),
-        worst_decile=math.fsum(last) / len(last),
-        gini=gini(values),
+        mean=measured(math.fsum(values) / len(values), mean_interval),
+        worst_decile=measured(worst_decile(values), worst_decile_interval),
+        gini=measured(gini(values.tolist()), gini_interval),
         best=(order[-1], judged[order[-1]]),
         worst=(order[0], judged[order[0]]),
     )
@@ -84,6 +100,20 @@ def gini(rising: Sequence[float]) -> float | None:
     if not total:
         return None
     return math.fsum((2 * place - n + 1) * value for place, value in enumerate(rising)) / (n * total)
+
+
+def _measure(
+    value: float, interval: Callable[..., Interval], successes: Counts, rows: Counts, confidence: float
+) -> Measure:
+    ends = interval(successes, rows, confidence=confidence)
+    return Measure(value=value, low=ends.low, high=ends.high, n=int(rows.sum()))
+
+
+def _figure(found: Measure | None) -> dict[str, Any] | None:
+    if found is None or found.low is None or found.high is None:
+        return None
+    low, high = (math.floor(found.low * _STEPS) / _STEPS, math.ceil(found.high * _STEPS) / _STEPS)
+    return {"value": found.value, "low": low, "high": high}
 
 
 def _told(one: tuple[str, Rate] | None) -> dict[str, Any] | None:

@@ -65,6 +65,25 @@ def share_interval(p: float, trials: float, *, confidence: float) -> Interval:
     return Interval(low=0.0 if p == 0 else centre - half, high=1.0 if p == 1 else centre + half)
 
 
+def exact_interval(successes: int, trials: int, *, confidence: float) -> Interval:
+    """Return the interval of one rate that holds with at least the stated confidence, whatever the rate.
+
+    Source: Clopper, C. J. and Pearson, E. S. (1934), "The use of confidence or fiducial limits illustrated in the case
+    of the binomial", Biometrika 26:404-413.
+
+    Raises:
+        DataError: As `wilson_interval`.
+    """
+    from scipy.special import betaincinv
+
+    _check(successes, trials)
+    tail, failures = (1 - confidence) / 2, trials - successes
+    return Interval(
+        low=float(betaincinv(successes, failures + 1, tail)) if successes else 0.0,
+        high=float(betaincinv(successes + 1, failures, 1 - tail)) if failures else 1.0,
+    )
+
+
 def newcombe_interval(
     successes_a: float, trials_a: float, successes_b: float, trials_b: float, *, confidence: float
 ) -> Interval:

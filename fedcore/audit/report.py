@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fedcore.audit.client_intervals import CLIENT_METHODS
 from fedcore.audit.clients import ClientSpread
 from fedcore.audit.fairness import HEADLINES, AttributeAudit
 from fedcore.audit.gaps import Gap
@@ -86,7 +87,7 @@ class BiasReport:
             "plan_sha256": self.plan_sha256,
             "round": self.round,
             "confidence": self.settings.confidence,
-            "methods": {**METHODS, **MEASURE_METHODS},
+            "methods": {**METHODS, **(CLIENT_METHODS if self.clients else {}), **MEASURE_METHODS},
             "population": population(self.settings),
             "threshold": self.settings.threshold,
             "favourable": self.settings.favourable,

@@ -64,7 +64,7 @@ def _clients(evaluation: Evaluation) -> ClientSpread | None:
     for attribute, audit in evaluation.audits.items():
         if tables := _labelled(evaluation, attribute):
             rates = {client: _accuracy(table, audit) for client, table in tables.items()}
-            return client_spread(rates, min_cell=evaluation.min_cell)
+            return client_spread(rates, min_cell=audit.settings.min_cell, confidence=audit.settings.confidence)
     return None
 
 

@@ -145,8 +145,10 @@ def test_the_spread_over_clients_is_that_of_the_formula() -> None:
     found = client_spread({name: rate(*of) for name, of in counts.items()}, min_cell=10)
 
     pairs = sum(abs(a - b) for a in values for b in values)
-    assert found.gini == pytest.approx(pairs / (2 * 25**2 * np.mean(values)), abs=1e-12)
-    assert found.worst_decile == pytest.approx(np.mean(values[:3]), abs=1e-12)
+    assert found.gini is not None
+    assert found.worst_decile is not None
+    assert found.gini.value == pytest.approx(pairs / (2 * 25**2 * np.mean(values)), abs=1e-12)
+    assert found.worst_decile.value == pytest.approx(np.mean(values[:3]), abs=1e-12)
     assert found.worst is not None
     assert found.worst[1].value == values[0]
     assert gini([0.5, 0.5, 0.5]) == pytest.approx(0)
@@ -160,6 +162,9 @@ def test_a_client_of_few_rows_is_a_number_only() -> None:
     assert "tiny" not in json.dumps(content)
     assert content["worst"]["client"] == "b"
     assert content["worst"]["low"] < 0.6 < content["worst"]["high"]
+    for figure in ("mean", "worst_decile", "gini"):
+        assert set(content[figure]) == {"value", "low", "high"}  # the totals less these rows would be the tiny one's
+        assert all(round(1000 * content[figure][end], 9) % 1 == 0 for end in ("low", "high"))
 
 
 def test_without_a_client_of_enough_rows_there_is_no_figure() -> None:

@@ -95,6 +95,11 @@ def test_figures_are_those_of_the_json_with_their_intervals() -> None:
     odds = content["gaps"]["sex"]["equalized_odds"]
     told = f"| equalized odds | {odds['highest']} over {odds['lowest']} | {100 * odds['difference']:.1f} points"
     assert told in card
+    clients = content["clients"]
+    ends = {name: (100 * clients[name]["low"], 100 * clients[name]["high"]) for name in ("mean", "worst_decile")}
+    assert "mean 63.0 % ({:.1f} to {:.1f}), of the worst tenth".format(*ends["mean"]) in card
+    assert "60.0 % ({:.1f} to {:.1f}).".format(*ends["worst_decile"]) in card
+    assert f"- Gini coefficient of accuracy 0.020 (0.000 to {clients['gini']['high']:.3f})." in card
 
 
 def test_every_table_has_as_many_cells_in_each_row() -> None:

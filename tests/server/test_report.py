@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fedcore.audit.clients import client_spread
 from fedcore.audit.fairness import audit_tables
 from fedcore.audit.groups import GroupTable
+from fedcore.audit.rates import Rate
 from fedcore.audit.report import BiasReport
 from fedcore.audit.settings import AuditSettings, Limit
 from fedcore.errors import RunDirectoryError, StorageError
@@ -462,6 +464,18 @@ class TestNumbers:
         page = page_of(write_run(tmp_path, rounds=lines))
         assert page.table("Accuracy") == [["round", "accuracy"], ["1", "25.00 %"], ["3", "98.77 %"]]
         assert page.table("Loss")[1:] == [["1", "2.5000"], ["3", "0.12500"]]
+
+    def test_over_clients_have_the_intervals_of_the_audit(self, tmp_path: Path) -> None:
+        counts = {f"client-{k}": Rate.of(30 + 3 * k, 50, confidence=0.95) for k in range(4)}
+        spread = client_spread(counts, min_cell=10).to_json()
+        shown = {name: {"accuracy": rate.value, "n": rate.n} for name, rate in counts.items()}
+        line = round_of(50, evaluation={"accuracy": 0.69, "loss": 0.5}, clients=shown)
+        page = page_of(write_run(tmp_path, rounds=[line], files={"bias.json": {"clients": spread}}))
+        mean, worst = spread["mean"], spread["worst_decile"]
+        for name, found in (("of a client 69.0", mean), ("of the worst tenth 60.0", worst)):
+            low, high = (f"{100 * found[end]:.1f}" for end in ("low", "high"))
+            assert f"{name} % ({low} to {high} %)" in page.text.replace("\u202f", " ").replace("\xa0", " ")
+        assert "Gini coefficient 0.0543 (0 to 0." in page.text.replace("\xa0", " ")
 
     def test_of_groups_are_those_of_the_audit(self, binary: Page) -> None:
         rows = {row[0]: row[1:] for row in binary.table("Selection rate by sex")}

@@ -95,10 +95,10 @@ def spread(bias: Content) -> Iterator[str]:
     yield ""
     yield f"- {found['judged']} clients compared; {found['too_few_rows']} of too few rows left out."
     yield f"- Accuracy of the best {measured('accuracy', found['best'])}, of the worst "
-    yield f"  {measured('accuracy', found['worst'])}; mean {100 * found['mean']:.1f} %, of the worst tenth "
-    yield f"  {100 * found['worst_decile']:.1f} %."
+    yield f"  {measured('accuracy', found['worst'])}; mean {measured('accuracy', found['mean'])}, of the worst tenth "
+    yield f"  {measured('accuracy', found['worst_decile'])}."
     if found["gini"] is not None:
-        yield f"- Gini coefficient of accuracy {found['gini']:.3f}."
+        yield f"- Gini coefficient of accuracy {measured('gini', found['gini'])}."
 
 
 def _gap_row(name: str, gap: Content) -> list[str]:

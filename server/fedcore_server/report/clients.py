@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fedcore.wording import counted
 from fedcore_server.report.client_chart import ClientChart, ClientValue
@@ -14,7 +14,7 @@ from fedcore_server.report.participation_chart import ParticipationChart
 from fedcore_server.report.quantities import Quantity
 from fedcore_server.report.run_record import RunRecord, Split
 from fedcore_server.report.scales import thinned
-from fedcore_server.report.wording import listed
+from fedcore_server.report.wording import interval_text, listed
 
 _MOST_ROWS, _MOST_COLUMNS, _MOST_PARTICIPANTS = 60, 24, 20
 
@@ -70,11 +70,15 @@ def _evenly(record: RunRecord) -> str:
     if not found.get("judged"):
         return ""
     accuracy = Quantity.of("accuracy")
-    told = f"Mean accuracy of a client {accuracy.text(found['mean'])}, of the worst tenth "
-    told += accuracy.text(found["worst_decile"])
-    gini = "" if found["gini"] is None else f"; Gini coefficient {found['gini']:.3f}"
+    told = f"Mean accuracy of a client {_measured(found['mean'], accuracy)}, of the worst tenth "
+    told += _measured(found["worst_decile"], accuracy)
+    gini = "" if found["gini"] is None else f"; Gini coefficient {_measured(found['gini'], Quantity(name='gini'))}"
     few = f"; {counted(found['too_few_rows'], 'client')} of too few rows left out" if found["too_few_rows"] else ""
     return f"{told}{gini}{few}. This is about clients, and says nothing of groups of people."
+
+
+def _measured(found: Mapping[str, float], quantity: Quantity) -> str:
+    return f"{quantity.text(found['value'])} ({interval_text(found['low'], found['high'], quantity)})"
 
 
 def _split(split: Split | None) -> Figure | None:
