@@ -4,6 +4,7 @@ Read in this order::
 
     counting     rows that stand for several
     groups       what a client counts: group x label x score bin, closed under ``+``
+    values       what a client sums of targets that are numbers
     crossing     two attributes as one: "sex*race"
     intervals    how sure a rate, a difference and a ratio of rates are
     rates        rates by group, with their intervals
@@ -16,11 +17,13 @@ Read in this order::
     calibration  whether scores may be taken for probabilities
     entropy      how unequally benefits fall on people
     score_shift  how far apart the scores of two groups lie
+    regression   how far predicted numbers are off
     unknowns     what rows of unknown group could hide
     sites        a gap split over sites, exactly
     rankings     the names of what is measured of rankings
     profiles     what particular rules ask for
-    settings     what the plan declares before the run: threshold, confidence, limits
+    limits       what no gap, or no group, may have more or less of
+    settings     what the plan declares before the run: threshold, confidence, references
     measurable   limits on what can never be measured, refused
     suppression  which small groups are kept out of what is shown
     fairness     one table in, one ``AttributeAudit`` out

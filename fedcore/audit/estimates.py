@@ -12,8 +12,8 @@ from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.intervals import Interval, normal_quantile, square_and_add
 from fedcore.errors import DataError
 
-CLASS_MEASURES = ("balanced_accuracy", "worst_class_accuracy")
-"""Of labels and decisions, however many labels there are."""
+BALANCED, WORST_CLASS = CLASS_MEASURES = ("balanced_accuracy", "worst_class_accuracy")
+"""Of labels and decisions; the second where there are more than two labels, none of them favourable."""
 BENEFIT_MEASURES = ("generalized_entropy", "theil_index")
 """Of labels and decisions, where one label is favourable."""
 AREA_MEASURES = ("auc",)

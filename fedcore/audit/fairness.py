@@ -10,9 +10,10 @@ from typing import Any
 from fedcore.audit.estimates import Measure, gap_of
 from fedcore.audit.gaps import Gap, gap_between
 from fedcore.audit.groups import UNKNOWN, GroupTable
+from fedcore.audit.limits import Limit
 from fedcore.audit.rates import METRICS, Rate, group_rates, overall_rates
 from fedcore.audit.regression import overall_estimates, value_estimates
-from fedcore.audit.settings import AuditSettings, Limit
+from fedcore.audit.settings import AuditSettings
 from fedcore.audit.suppression import suppressed_groups
 from fedcore.audit.values import AuditTable, ValueTable
 from fedcore.errors import DataError

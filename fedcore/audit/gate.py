@@ -15,8 +15,8 @@ from typing import Any, Protocol
 from fedcore.audit.fairness import AttributeAudit
 from fedcore.audit.gaps import SHARES, Gap, pair_confidence
 from fedcore.audit.intervals import normal_quantile
+from fedcore.audit.limits import Limit
 from fedcore.audit.rates import Rate
-from fedcore.audit.settings import Limit
 
 __all__ = ["Finding", "Limit", "Verdict", "detectable_difference", "judge", "judge_all", "overall"]
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from fedcore.audit.fairness import AttributeAudit
 from fedcore.audit.gate import Verdict, judge_all, overall
-from fedcore.audit.settings import Limit
+from fedcore.audit.limits import Limit
 from fedcore.audit.values import AuditTable
 
 

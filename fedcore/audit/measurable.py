@@ -10,10 +10,12 @@ from fedcore.audit.estimates import (
     MEASURES,
     PROBABILITY_MEASURES,
     VALUE_MEASURES,
+    WORST_CLASS,
 )
 from fedcore.audit.groups import UNKNOWN
+from fedcore.audit.limits import Limit
 from fedcore.audit.rankings import RANKED
-from fedcore.audit.settings import AuditSettings, Limit
+from fedcore.audit.settings import AuditSettings
 from fedcore.audit.values import AuditTable, ValueTable
 from fedcore.errors import PlanError
 
@@ -87,5 +89,7 @@ def _problems(limits: Iterable[Limit], favourable: str | None, tables: Iterable[
                     f"audit.limits: {limit.metric} is measured of scores, and these are counted for two labels; "
                     f"the task has {len(table.labels)}"
                 )
+            elif limit.metric == WORST_CLASS and (len(table.labels) == 2 or favourable is not None):
+                yield f"audit.limits: {limit.metric} is of more than two labels, none of them favourable"
             elif limit.metric in BENEFIT_MEASURES and len(table.labels) > 2 and favourable is None:
                 yield f"audit.limits: {limit.metric} of more than two labels needs audit.favourable"

@@ -13,7 +13,7 @@ from fedcore.audit.auc import Areas
 from fedcore.audit.calibration import ScoreBin, brier_score, calibration_curves, calibration_errors, calibration_slope
 from fedcore.audit.classes import class_accuracies
 from fedcore.audit.entropy import entropy_indices
-from fedcore.audit.estimates import CLASS_MEASURES, Estimate, difference, gap_of
+from fedcore.audit.estimates import BALANCED, WORST_CLASS, Estimate, difference, gap_of
 from fedcore.audit.fairness import AttributeAudit, against_reference
 from fedcore.audit.gaps import Gap, pair_confidence, unsigned
 from fedcore.audit.groups import UNKNOWN, GroupTable
@@ -165,10 +165,12 @@ def _decisions(audit: AttributeAudit, table: GroupTable) -> GroupTable:
 
 
 def _of_decisions(table: GroupTable, generator: np.random.Generator) -> dict[str, dict[str, Estimate]]:
-    """Of several labels the favourable one is not known, so that nothing is said of benefits."""
-    accuracies = [class_accuracies(own) for own in table.counts]
-    found: dict[str, list[Estimate]] = dict(zip(CLASS_MEASURES, map(list, zip(*accuracies, strict=True)), strict=True))
-    if len(table.labels) == 2:
+    """Of several labels the favourable one is not known, so that nothing is said of benefits; of two none is worst."""
+    mean, least = zip(*(class_accuracies(own) for own in table.counts), strict=True)
+    found: dict[str, Iterable[Estimate]] = {BALANCED: mean}
+    if len(table.labels) > 2:
+        found[WORST_CLASS] = least
+    else:
         wrong, right = table.counts[:, 1, 0], np.trace(table.counts, axis1=1, axis2=2)
         benefits = np.stack([wrong, right, table.counts[:, 0, 1]], axis=1)
         found |= entropy_indices(benefits, generator=generator)

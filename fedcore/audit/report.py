@@ -12,8 +12,9 @@ from fedcore.audit.fairness import HEADLINES, AttributeAudit
 from fedcore.audit.gaps import Gap
 from fedcore.audit.gate import Finding, Verdict, judge_all, overall
 from fedcore.audit.hooks import Decision, Point
+from fedcore.audit.limits import Limit
 from fedcore.audit.measures import Measures
-from fedcore.audit.settings import AuditSettings, Limit
+from fedcore.audit.settings import AuditSettings
 from fedcore.audit.shown import MEASURE_METHODS, Shown
 from fedcore.audit.site_splits import Splits, unnamed_json
 

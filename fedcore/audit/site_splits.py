@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from fedcore.audit.fairness import AttributeAudit
+from fedcore.audit.limits import Limit
 from fedcore.audit.rates import Rate
-from fedcore.audit.settings import Limit
 from fedcore.audit.sites import SiteSplit, split_over_sites
 
 FEWEST_SITES = 3

@@ -21,7 +21,7 @@ from fedcore.plan.sections import (
 from fedcore.toml_problems import unknown
 
 if TYPE_CHECKING:
-    from fedcore.audit.settings import Limit
+    from fedcore.audit.limits import Limit
 
 _PARTITION = re.compile(r"iid|dirichlet:(?=[\d.]*[1-9])\d*\.?\d+(e-?\d+)?|shards:[1-9]\d*|by:.+|sizes:lognormal")
 
@@ -101,7 +101,8 @@ def _training_contradictions(training: TrainingSection) -> Iterator[str]:
 
 
 def _audit_contradictions(audit: AuditSection) -> Iterator[str]:
-    yield from (problem for limit in audit.limits for problem in _limit_problems(limit))
+    problems = [problem for limit in audit.limits for problem in _limit_problems(limit)]
+    yield from problems or _contradicting_limits(audit)
     bins = Fraction(str(audit.threshold)) * audit.score_bins
     if bins.denominator != 1:
         yield (
@@ -131,7 +132,7 @@ def _mitigation_contradictions(mitigation: MitigationSection, audit: AuditSectio
 
 
 def _choice_contradictions(mitigation: MitigationSection, audit: AuditSection) -> Iterator[str]:
-    from fedcore.audit.settings import WATCHED
+    from fedcore.audit.limits import WATCHED
 
     if mitigation.checkpoint == "last" or any(_limit_problems(limit) for limit in audit.limits):
         return
@@ -155,8 +156,15 @@ def _limit_problems(limit: LimitSection) -> tuple[str, ...]:
     return ()
 
 
+def _contradicting_limits(audit: AuditSection) -> Iterator[str]:
+    from fedcore.audit.limits import contradicting
+
+    for problem in contradicting(limit for section in audit.limits for limit in _limits_of(section)):
+        yield f"audit.limits: {problem}"
+
+
 def _limits_of(limit: LimitSection) -> tuple[Limit, ...]:
-    from fedcore.audit.settings import limits_named
+    from fedcore.audit.limits import limits_named
 
     return limits_named(
         limit.metric, attribute=limit.attribute, kind=limit.kind, at_most=limit.at_most, at_least=limit.at_least

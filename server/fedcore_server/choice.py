@@ -6,7 +6,7 @@ import math
 
 from fedcore.audit.classes import with_classes
 from fedcore.audit.gate import Verdict, judge_all, overall
-from fedcore.audit.settings import WATCHED
+from fedcore.audit.limits import WATCHED
 from fedcore.evaluation_schedule import chooses_a_round, rounds_evaluated
 from fedcore.large_vectors import put_aside
 from fedcore.parameters import Parameters

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from fedcore.audit.fairness import AttributeAudit, audit_tables
-from fedcore.audit.settings import AuditSettings, confidence_of_each, limits_named
+from fedcore.audit.limits import limits_named
+from fedcore.audit.settings import AuditSettings, confidence_of_each
 from fedcore.audit.values import AuditTable, pooled
 from fedcore.errors import UpdateRejectedError
 from fedcore.evaluation_schedule import chooses_a_round, rounds_evaluated

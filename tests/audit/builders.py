@@ -10,7 +10,8 @@ import numpy as np
 from fedcore.audit.fairness import AttributeAudit, audit_table
 from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.hooks import AuditContext, Point
-from fedcore.audit.settings import AuditSettings, Limit
+from fedcore.audit.limits import Limit
+from fedcore.audit.settings import AuditSettings
 
 LABELS = ("no", "yes")
 

@@ -45,6 +45,12 @@ def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         ({"p": [0, 1, 2, 1]}, PLAIN, "column 'p' of t.csv predicts '2', which is no value of the label 'y'"),
         ({"p": [0, 1, 2, 1]}, CHOSEN, "has 3 values (0, 1, 2); say with --positive which one is favourable"),
         ({"y": [0, 1, 2, 1]}, SCORED, "has 3 values (0, 1, 2); say with --positive which one is favourable"),
+        (
+            {"site": ["A", "B", "A", "B"]},
+            {**PLAIN, "site": "site"},
+            "sex: no two of its groups meet at any site, so that a gap between them cannot be told from one between",
+        ),
+        ({}, {**PLAIN, "limit": ["min(accuracy)>=0.9", "max(accuracy)<=0.2"]}, "no value is within both"),
         ({}, {**PLAIN, "group": "y"}, "column 'y' is given both as --group and as --label"),
         ({}, {**PLAIN, "group": ["sex", "sex"]}, "--group sex is given more than once"),
         ({}, {**PLAIN, "group": ["sex*race", "race*sex"]}, "--group sex*race and race*sex is given more than once"),

@@ -12,7 +12,8 @@ from fedcore.audit.classes import class_accuracies, with_classes, worst_classes
 from fedcore.audit.fairness import AttributeAudit, audit_table
 from fedcore.audit.gate import Verdict, judge
 from fedcore.audit.groups import UNKNOWN, GroupTable
-from fedcore.audit.settings import AuditSettings, Limit
+from fedcore.audit.limits import Limit
+from fedcore.audit.settings import AuditSettings
 from tests.audit.bias_table import Command, options, write_table
 
 GROUPS, LABELS = ("f", "m", UNKNOWN), ("low", "mid", "high")

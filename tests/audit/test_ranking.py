@@ -15,11 +15,12 @@ from scipy.stats import binom
 
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.intervals import Interval, ratio_of, square_and_add, student_quantile
+from fedcore.audit.limits import Limit
 from fedcore.audit.measurable import check_measurable
 from fedcore.audit.ranked_groups import RankedGroups
 from fedcore.audit.ranked_lists import Parts, Top, discounts, ranked_cells, tallies
 from fedcore.audit.ranking import measure_ranking
-from fedcore.audit.settings import AuditSettings, Limit
+from fedcore.audit.settings import AuditSettings
 from fedcore.errors import DataError, PlanError
 from tests.audit.builders import table_of_selections
 

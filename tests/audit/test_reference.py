@@ -9,8 +9,9 @@ import pytest
 from fedcore.audit.fairness import AttributeAudit, audit_table
 from fedcore.audit.gaps import gap_between
 from fedcore.audit.gate import Verdict, judge
+from fedcore.audit.limits import Limit
 from fedcore.audit.measures import measures_of_table
-from fedcore.audit.settings import AuditSettings, Limit
+from fedcore.audit.settings import AuditSettings
 from fedcore.errors import PlanError
 from tests.audit.bias_table import Command, count_table, options
 from tests.audit.builders import table_of, table_of_selections

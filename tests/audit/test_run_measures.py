@@ -11,10 +11,11 @@ from fedcore.audit.fairness import audit_table
 from fedcore.audit.gate import Verdict, judge
 from fedcore.audit.groups import GroupTable
 from fedcore.audit.hooks import GateHook, Point
+from fedcore.audit.limits import limits_named
 from fedcore.audit.measurable import check_measurable
 from fedcore.audit.measures import measures_of_table
 from fedcore.audit.report import BiasReport
-from fedcore.audit.settings import AuditSettings, limits_named
+from fedcore.audit.settings import AuditSettings
 from fedcore.audit.shown import Shown
 from fedcore.errors import PlanError
 from fedcore.plan import RunPlan

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from fedcore.audit.settings import AuditSettings, Limit
+from fedcore.audit.limits import Limit
+from fedcore.audit.settings import AuditSettings
 from fedcore.errors import PlanError
 
 

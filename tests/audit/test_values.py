@@ -13,9 +13,10 @@ from fedcore.audit.estimates import Estimate
 from fedcore.audit.fairness import audit_table
 from fedcore.audit.gate import Verdict, judge
 from fedcore.audit.groups import UNKNOWN
+from fedcore.audit.limits import Limit
 from fedcore.audit.measures import measures_of_table
 from fedcore.audit.regression import overall_estimates, value_estimates
-from fedcore.audit.settings import AuditSettings, Limit
+from fedcore.audit.settings import AuditSettings
 from fedcore.audit.values import SUMS, ValueTable, pooled, read_table
 from fedcore.errors import DataError, PlanError
 from tests.audit.builders import table_of

@@ -19,9 +19,10 @@ import pytest
 from fedcore.audit.clients import client_spread
 from fedcore.audit.fairness import audit_tables
 from fedcore.audit.groups import GroupTable
+from fedcore.audit.limits import Limit
 from fedcore.audit.rates import Rate
 from fedcore.audit.report import BiasReport
-from fedcore.audit.settings import AuditSettings, Limit
+from fedcore.audit.settings import AuditSettings
 from fedcore.errors import RunDirectoryError, StorageError
 from fedcore_server.report import write_report
 from tests.audit.builders import table_of

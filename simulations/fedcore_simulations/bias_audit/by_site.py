@@ -18,6 +18,7 @@ from fedcore.audit.counting import counted
 from fedcore.audit.rates import Rate, group_rates
 from fedcore.audit.site_splits import sites_over, splits_of
 from fedcore.audit.sites import SiteSplit
+from fedcore.errors import DataError
 from fedcore_simulations.bias_audit.result import BiasResult, decision_table
 from fedcore_simulations.bias_audit.rows import Rows
 
@@ -25,6 +26,24 @@ DECIMALS = 3
 _TOLD = ("selection_rate", "base_rate", "true_positive_rate", "false_positive_rate")
 
 Splits = dict[str, dict[str, "SiteSplit | None"]]
+
+
+def check_met(rows: Rows) -> None:
+    """Refuse sites at which no two groups of an attribute meet.
+
+    Raises:
+        DataError: Gaps of the groups could not be told from differences between sites.
+    """
+    if rows.site is None:
+        return
+    for attribute, coded in rows.groups.items():
+        known = (coded.codes != len(coded.vocabulary) - 1) & (rows.weights > 0)
+        held = np.unique(np.stack([rows.site.codes[known], coded.codes[known]]), axis=1)
+        if len(np.unique(held[1])) > 1 and np.bincount(held[0]).max() < 2:
+            raise DataError(
+                f"{attribute}: no two of its groups meet at any site, so that a gap between them cannot be told from "
+                "one between sites; leave --site out to compare them all the same"
+            )
 
 
 def site_splits(result: BiasResult) -> Splits:

@@ -13,6 +13,7 @@ from fedcore.audit.gate import Verdict
 from fedcore.errors import PlanError, StorageError
 from fedcore.files import write_whole
 from fedcore_simulations.bias_audit.bias_json import result_json
+from fedcore_simulations.bias_audit.by_site import check_met
 from fedcore_simulations.bias_audit.options import BiasOptions
 from fedcore_simulations.bias_audit.profile_tables import with_profile
 from fedcore_simulations.bias_audit.ranking_run import audited_ranking
@@ -62,6 +63,7 @@ def audited(options: BiasOptions, *, tell: Callable[[str], None] = lambda _: Non
     """
     options = with_profile(options)
     rows = read_rows(options)
+    check_met(rows)
     tell(f"comparing groups of {rows.total:,} rows …")
     return audit_rows(rows, options)
 

@@ -6,9 +6,9 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from fedcore.audit.limits import LIMITED, Kind, Limit, contradicting, limits_named
 from fedcore.audit.parity import NAMES
 from fedcore.audit.rankings import RANKED
-from fedcore.audit.settings import LIMITED, Kind, Limit, limits_named
 from fedcore.errors import PlanError
 
 _LIMIT = re.compile(
@@ -41,7 +41,7 @@ def limits_of(texts: Iterable[str], *, attributes: Iterable[str], metrics: Itera
             limits += _limits(text, known, measured)
         except PlanError as error:
             problems += [f"--limit {text!r}: {problem}" for problem in error.problems]
-    problems += _contradictions(limits)
+    problems += [f"--limit: {problem}" for problem in contradicting(limits)]
     if problems:
         raise PlanError(problems)
     return tuple(limits)
@@ -73,13 +73,3 @@ def _limits(text: str, attributes: list[str], measured: set[str]) -> list[Limit]
     if absent:
         raise PlanError(f"{absent[0]} is not measured here; measured are {', '.join(sorted(measured))}")
     return [*limits]
-
-
-def _contradictions(limits: list[Limit]) -> list[str]:
-    first: dict[tuple[str, str, str, bool], Limit] = {}
-    problems = []
-    for limit in limits:
-        other = first.setdefault((limit.attribute, limit.metric, limit.kind, limit.at_most is None), limit)
-        if other != limit:
-            problems.append(f"--limit: {other.words} and {limit.words} contradict each other; keep one")
-    return problems

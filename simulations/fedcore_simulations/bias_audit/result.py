@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fedcore.audit.classes import with_classes
 from fedcore.audit.estimates import (
     AREA_MEASURES,
+    BALANCED,
     BENEFIT_MEASURES,
     CLASS_MEASURES,
     PROBABILITY_MEASURES,
@@ -136,9 +137,9 @@ def _measured(rows: Rows, options: BiasOptions) -> tuple[str, ...]:
     if rows.truth is None:
         return ()
     if rows.scores is None:
-        return CLASS_MEASURES if rows.favourable is None else (*CLASS_MEASURES, *BENEFIT_MEASURES)
+        return CLASS_MEASURES if rows.favourable is None else (BALANCED, *BENEFIT_MEASURES)
     probabilities = PROBABILITY_MEASURES if options.score_range == (0.0, 1.0) else ()
-    return (*CLASS_MEASURES, *BENEFIT_MEASURES, *AREA_MEASURES, *probabilities)
+    return (BALANCED, *BENEFIT_MEASURES, *AREA_MEASURES, *probabilities)
 
 
 def _measures(rows: Rows, options: BiasOptions, table: GroupTable) -> Measures:
