@@ -70,7 +70,7 @@ class EvaluationPrivacy:
             tables=len(plan.audit.sensitive),
             sums=2 if labelled else 1,
             loss_bound=section.evaluation_loss_bound,
-            evaluations=rounds + (plan.mitigation.method != "none"),
+            evaluations=rounds + plan.mitigation.steers,
             delta=section.delta,
             noise=NoiseKind(section.noise),
         )

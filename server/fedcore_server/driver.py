@@ -162,7 +162,7 @@ class Run:
         if evaluation is None:
             evaluation = self._evaluate(state, points)
             state = self._after(evaluation, state)
-        detail = detailed(evaluation)
+        detail = detailed(evaluation, self.plan.mitigation)
         bias = points.report(detail, state, declared)
         return Outcome(
             state=state,
@@ -172,8 +172,8 @@ class Run:
         )
 
     def _steered_from_start(self, state: ServerState, points: AuditPoints) -> tuple[ServerState, tuple[Decision, ...]]:
-        """Where gaps are mitigated, evaluate the first model, so that the first round is steered too."""
-        if self.plan.mitigation.method == "none" or state.steering is not None:
+        """Where training mitigates gaps, evaluate the first model, so that the first round is steered too."""
+        if not self.plan.mitigation.steers or state.steering is not None:
             return state, ()
         evaluation = self._evaluate(state, points)
         said = points.data_counted(evaluation, state)

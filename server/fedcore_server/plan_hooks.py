@@ -25,9 +25,10 @@ def _load_hook(reference: str, plan: RunPlan) -> AuditHook:
     hook = found() if isinstance(found, type) else found
     if not isinstance(hook, AuditHook):
         raise PlanError(f"audit.hooks: {reference!r} is no audit hook; expected name, points and check")
-    if Point.DATA in hook.points and plan.mitigation.method == "none":
+    if Point.DATA in hook.points and not plan.mitigation.steers:
         raise PlanError(
             f"audit.hooks: {reference!r} waits for data, where no hook is called yet: rows are counted before training "
-            "only for [mitigation], which evaluates the untrained model; set mitigation.method, or use another point"
+            "only for a [mitigation] that steers training, from the untrained model on; set mitigation.method, or use "
+            "another point"
         )
     return hook

@@ -34,7 +34,7 @@ def test_the_report_has_every_part_and_is_plain_json() -> None:
     assert list(content) == [
         "schema_version", "plan_sha256", "round", "confidence", "methods", "population", "threshold",
         "favourable", "min_cell", "overall", "groups", "gaps", "unknown_bounds", "cross_group_auc", "calibration",
-        "sites", "clients", "suppressed", "findings", "decisions", "verdict",
+        "sites", "clients", "group_thresholds", "suppressed", "findings", "decisions", "verdict",
     ]  # fmt: skip
     assert content["groups"]["sex"]["male"]["selection_rate"]["value"] == 0.31
     assert content["groups"]["sex"][UNKNOWN]["selection_rate"]["value"] is None

@@ -86,7 +86,7 @@ class Account:
     def _asked_to_evaluate(self, request: RequestFacts) -> Asked:
         """Evaluations are a run of their own in the ledger: another mechanism, on other records of the data set."""
         evaluation, federation = held_out_promise(request.plan), request.plan.federation
-        before_training = request.plan.mitigation.method != "none"
+        before_training = request.plan.mitigation.steers
         return Asked(
             data_set=request.data_set,
             run=f"{request.run}/evaluation@{self._coordinator}",

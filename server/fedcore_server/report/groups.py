@@ -12,6 +12,7 @@ from fedcore_server.report.interval_chart import IntervalChart, IntervalRow
 from fedcore_server.report.line_chart import Curve, LineChart
 from fedcore_server.report.quantities import Quantity
 from fedcore_server.report.run_record import Bias, Rate, Round, RunRecord
+from fedcore_server.report.thresholds import threshold_figures
 from fedcore_server.report.wording import count_text, interval_text, rate_text
 
 _DRAWN = ("accuracy", "selection_rate", "true_positive_rate", "false_positive_rate")
@@ -72,6 +73,7 @@ def _part(attribute: str, record: RunRecord) -> Part:
     if len(history) > 1 and "accuracy" in rates:
         figures.insert(1, _curve_figure(attribute, history, rates["accuracy"]))
     figures += more_figures(attribute, rates, record.bias)
+    figures += threshold_figures(attribute, record.bias)
     gaps = record.bias.gaps.get(attribute, {})
     return Part(
         heading=f"By {_name(attribute)}",

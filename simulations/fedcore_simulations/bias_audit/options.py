@@ -10,7 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from fedcore.audit.crossing import ATTRIBUTE_MARK
+from fedcore.audit.group_thresholds import TITLE_VII
 from fedcore.audit.profiles import NYC_LL144, PROFILES
+from fedcore.audit.threshold_choice import not_closable
 from fedcore.errors import PlanError
 
 
@@ -32,6 +34,7 @@ class BiasOptions:
         score_range: Ends of the scores' range.
         limits: Limits as they were written.
         profile: Name of a set of rules, or None.
+        group_thresholds: Metric whose gap thresholds by group should close; None for no such thresholds.
         min_cell: Groups of fewer rows are not shown; None for the profile's or the general default.
         confidence: Of every interval.
 
@@ -52,6 +55,7 @@ class BiasOptions:
     score_range: tuple[float, float] = (0.0, 1.0)
     limits: tuple[str, ...] = ()
     profile: str | None = None
+    group_thresholds: str | None = None
     min_cell: int | None = None
     confidence: float = 0.95
 
@@ -83,6 +87,8 @@ class BiasOptions:
             yield "give at least one --group COL"
         yield from self._score_problems()
         yield from self._group_problems()
+        if self.group_thresholds is not None:
+            yield from self._threshold_problems(self.group_thresholds)
         if self.label is None and self.positive is not None and self.prediction is None:
             yield "--positive names a label; it needs --label COL or --prediction COL"
         if self.profile not in (None, *PROFILES):
@@ -100,6 +106,17 @@ class BiasOptions:
             yield f"--score-range must be LOW,HIGH with LOW below HIGH, not {low:g},{high:g}"
         elif self.threshold is not None and not low <= self.threshold <= high:
             yield f"--threshold {self.threshold:g} is outside the scores' range, {low:g} to {high:g}"
+
+    def _threshold_problems(self, metric: str) -> Iterator[str]:
+        if reason := not_closable(metric):
+            yield f"--group-thresholds: {reason}"
+        if self.score is None or self.label is None:
+            yield "--group-thresholds are chosen from scores and labels; give --score COL and --label COL"
+        if self.profile in PROFILES:
+            yield (
+                f"--group-thresholds are refused with --profile {self.profile}, which is about employment: "
+                f"{TITLE_VII}; leave one of the two out"
+            )
 
     def _group_problems(self) -> Iterator[str]:
         once = Counter(tuple(sorted(crossed(group))) for group in self.groups)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fedcore.audit.estimates import MEASURES, Measure
 from fedcore.audit.fairness import METRICS, AttributeAudit, audit_tables
 from fedcore.audit.gate import Finding, Verdict, judge_all, overall
+from fedcore.audit.group_thresholds import GroupThresholds
 from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.measures import Measures, measures_of
 from fedcore.audit.rates import Rate
@@ -19,6 +20,7 @@ from fedcore.audit.resampling import SEED
 from fedcore.audit.scores import ScoreTable, scores_of_rows
 from fedcore.audit.settings import AuditSettings
 from fedcore.audit.shown import Shown
+from fedcore_simulations.bias_audit.by_group import thresholds_of
 from fedcore_simulations.bias_audit.grouping import Coded
 from fedcore_simulations.bias_audit.limits import limits_of
 from fedcore_simulations.bias_audit.options import BiasOptions
@@ -39,6 +41,7 @@ class BiasResult:
         audits: Audit of each attribute.
         measures: What was measured beside rates, for each attribute.
         metrics: Names of the rates that are measured.
+        thresholds: Thresholds by group, for each attribute, where they are asked for.
     """
 
     options: BiasOptions
@@ -47,6 +50,7 @@ class BiasResult:
     audits: Mapping[str, AttributeAudit]
     measures: Mapping[str, Measures]
     metrics: tuple[str, ...]
+    thresholds: Mapping[str, GroupThresholds] = field(default_factory=dict)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -95,13 +99,15 @@ def audit_rows(rows: Rows, options: BiasOptions) -> BiasResult:
     )
     tables = {attribute: decision_table(rows, attribute, coded) for attribute, coded in rows.groups.items()}
     measures = {attribute: _measures(rows, options, table) for attribute, table in tables.items()}
+    audits = {name: measures[name].added(one) for name, one in audit_tables(tables.values(), settings).items()}
     return BiasResult(
         options=options,
         rows=rows,
         settings=settings,
-        audits={name: measures[name].added(one) for name, one in audit_tables(tables.values(), settings).items()},
+        audits=audits,
         measures=measures,
         metrics=metrics,
+        thresholds=thresholds_of(rows, options, audits),
     )
 
 
