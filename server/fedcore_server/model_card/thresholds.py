@@ -29,7 +29,7 @@ def _listed(found: Content) -> dict[str, Content]:
 def _row(group: str, one: Content, metric: str) -> list[str]:
     rates = [measured(name, one[when][name]) for name in (metric, "accuracy") for when in ("before", "after")]
     own = group == UNKNOWN or one["kept"]
-    return [escaped(group), f"{one['threshold']:.4g}{', as for all' if own else ''}", *rates]
+    return [escaped(group), f"{one['threshold']:g}{', as for all' if own else ''}", *rates]
 
 
 def _summary(found: Content) -> Iterator[str]:

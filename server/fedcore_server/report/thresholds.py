@@ -66,7 +66,7 @@ def _line(group: str, one: Found, metric: str, bias: Bias) -> list[str]:
         for when in _WHEN
     ]
     kept = group == _UNKNOWN or one["kept"]
-    return [group, f"{one['threshold']:.4g}{', as for all' if kept else ''}", *rates]
+    return [group, f"{one['threshold']:g}{', as for all' if kept else ''}", *rates]
 
 
 def _gap(metric: str, found: Found) -> str:

@@ -62,7 +62,7 @@ def threshold_lines(attribute: str, found: GroupThresholds) -> Iterator[str]:
         rates = [one.rates[name][group] for name in (found.metric, "accuracy") for one in (found.before, found.after)]
         kept = "" if group in found.chosen else ", kept"
         threshold = found.chosen.get(group, found.threshold)
-        table.append([group, f"{threshold:.4g}{kept}", *(_percent(rate) for rate in rates)])
+        table.append([group, f"{threshold:g}{kept}", *(_percent(rate) for rate in rates)])
     yield from aligned(table)
     yield from _summary(found)
     for group, reason in found.kept.items():
