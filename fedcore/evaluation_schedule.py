@@ -23,7 +23,7 @@ def before_training(plan: RunPlan) -> bool:
     Mitigation starts from it, and so does a hook that waits for the data; which hooks do only the server knows, so that
     any hook counts.
     """
-    return plan.mitigation.method != "none" or bool(plan.audit.hooks)
+    return plan.mitigation.steers or bool(plan.audit.hooks)
 
 
 def after_training(plan: RunPlan) -> bool:

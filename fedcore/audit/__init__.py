@@ -28,6 +28,9 @@ Read in this order::
     suppression  which small groups are kept out of what is shown
     fairness     one table in, one ``AttributeAudit`` out
     classes      of several labels each against the others
+    score_cuts   rows between the thresholds that a score may be cut at
+    threshold_choice  which cut each group gets, to close a gap
+    group_thresholds  a threshold for each group, and its price
     measures     all that is no rate, for one attribute
     shown        what may be shown of one attribute, as JSON
     site_splits  every gap split over sites, and what may be told of it

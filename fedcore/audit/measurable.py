@@ -1,4 +1,4 @@
-"""Whether what a plan limits can be measured at all, told before anything is trained."""
+"""Whether what a plan asks for can be measured at all, told before anything is trained."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fedcore.audit.estimates import (
     VALUE_MEASURES,
     WORST_CLASS,
 )
-from fedcore.audit.groups import UNKNOWN
+from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.limits import Limit
 from fedcore.audit.rankings import RANKED
 from fedcore.audit.settings import AuditSettings
@@ -22,17 +22,21 @@ from fedcore.errors import PlanError
 _SCORED = frozenset((*AREA_MEASURES, *PROBABILITY_MEASURES))
 
 
-def check_measurable(settings: AuditSettings, tables: Mapping[str, AuditTable], *, noisy: bool = False) -> None:
-    """Refuse limits on what these tables can never tell.
+def check_measurable(
+    settings: AuditSettings, tables: Mapping[str, AuditTable], *, noisy: bool = False, group_thresholds: bool = False
+) -> None:
+    """Refuse limits on what these tables can never tell, and thresholds that they cannot give.
 
     Args:
         settings: With the limits.
         tables: A table of each attribute; the counts do not matter.
         noisy: Whether the counts will have noise.
+        group_thresholds: Whether thresholds by group are wanted.
 
     Raises:
         PlanError: A limit is on a measure of rankings, or on what is measured of scores, of numbers or of a favourable
-            label where there are none; or a reference is no group.
+            label where there are none; a reference is no group; or thresholds are wanted of what has no scores, or of
+            noisy counts.
     """
     problems = [
         f"audit.limits: {limit.metric} is measured of ranked lists, by fedcore audit bias --kind ranking alone"
@@ -47,6 +51,8 @@ def check_measurable(settings: AuditSettings, tables: Mapping[str, AuditTable], 
         for limit in settings.limits
         if noisy and limit.metric in MEASURES
     ]
+    if group_thresholds:
+        problems += dict.fromkeys(_threshold_problems(tables.values(), noisy=noisy))
     if problems:
         raise PlanError(problems)
 
@@ -93,3 +99,17 @@ def _problems(limits: Iterable[Limit], favourable: str | None, tables: Iterable[
                 yield f"audit.limits: {limit.metric} is of more than two labels, none of them favourable"
             elif limit.metric in BENEFIT_MEASURES and len(table.labels) > 2 and favourable is None:
                 yield f"audit.limits: {limit.metric} of more than two labels needs audit.favourable"
+
+
+def _threshold_problems(tables: Iterable[AuditTable], *, noisy: bool) -> Iterable[str]:
+    for table in tables:
+        if isinstance(table, GroupTable) and not table.scored:
+            yield (
+                "mitigation.method: group-thresholds cuts scores, which are counted for two labels; the task has "
+                f"{len(table.labels)}"
+            )
+    if noisy:
+        yield (
+            "mitigation.method: group-thresholds chooses on one half of the rows and judges on the other, and counts "
+            "with noise cannot be halved; leave out privacy.evaluation-noise-multiplier, or take another method"
+        )

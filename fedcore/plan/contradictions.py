@@ -120,6 +120,7 @@ def _audit_contradictions(audit: AuditSection) -> Iterator[str]:
 
 def _mitigation_contradictions(mitigation: MitigationSection, audit: AuditSection) -> Iterator[str]:
     from fedcore.audit.rates import METRICS
+    from fedcore.audit.threshold_choice import not_closable
 
     if mitigation.method in {"none", "agnostic", "q-fedavg"}:
         return
@@ -127,7 +128,9 @@ def _mitigation_contradictions(mitigation: MitigationSection, audit: AuditSectio
         yield f"mitigation.attribute: {mitigation.method} needs one; audit.sensitive has {len(audit.sensitive)}"
     if mitigation.attribute and mitigation.attribute not in audit.sensitive:
         yield f"mitigation.attribute: {mitigation.attribute!r} is not audited; add it to audit.sensitive"
-    if mitigation.metric not in METRICS:
+    if mitigation.method == "group-thresholds":
+        yield from (f"mitigation.metric: {reason}" for reason in (not_closable(mitigation.metric),) if reason)
+    elif mitigation.metric not in METRICS:
         yield f"mitigation.metric: {unknown(mitigation.metric, METRICS, 'metric')}"
 
 

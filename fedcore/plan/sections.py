@@ -232,14 +232,17 @@ class AuditSection(Section):
 
 
 class MitigationSection(Section):
-    """What training does about a gap that the audit measures."""
+    """What is done about a gap that the audit measures."""
 
-    method: Literal["none", "reweighing", "minimax", "fairfed", "agnostic", "q-fedavg"] = Field(
+    method: Literal["none", "reweighing", "minimax", "fairfed", "agnostic", "q-fedavg", "group-thresholds"] = Field(
         "none",
-        description="`reweighing` and `minimax` weigh rows by group; `fairfed`, `agnostic` and `q-fedavg` clients",
+        description="`reweighing` and `minimax` weigh rows by group; `fairfed`, `agnostic` and `q-fedavg` clients; "
+        "`group-thresholds` trains as without, and proposes thresholds by group, which may be unlawful",
     )
     attribute: str = Field("", description="audited attribute whose groups are meant; by default the only one")
-    metric: str = Field("true_positive_rate", description="rate whose gap `fairfed` compares")
+    metric: str = Field(
+        "true_positive_rate", description="rate whose gap `fairfed` compares, or `group-thresholds` closes"
+    )
     strength: NonNegative | None = Field(
         None,
         description="exponent of the weights for `reweighing` (default 1), step for `minimax` and `agnostic` (0.1) and "
@@ -251,6 +254,11 @@ class MitigationSection(Section):
         description="whose model is released: that of the `last` round, or of the most accurate evaluated round "
         "`within-limits`, where all limits on rates say PASS (the last where none does)",
     )
+
+    @property
+    def steers(self) -> bool:
+        """Whether training is steered by evaluations, the first round by one of the untrained model."""
+        return self.method not in {"none", "group-thresholds"}
 
     @property
     def weighs_rows(self) -> bool:

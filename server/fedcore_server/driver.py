@@ -122,7 +122,7 @@ class Run:
         if evaluation is None or evaluation.round != state.released_round:
             evaluation = self._released(state, points)
             state = replace(state, evaluated=state.evaluated + 1)
-        detail = detailed(evaluation)
+        detail = detailed(evaluation, self.plan.mitigation)
         bias = points.report(detail, state, declared)
         return Outcome(
             state=state,
@@ -132,8 +132,8 @@ class Run:
         )
 
     def _untrained(self, state: ServerState, points: AuditPoints) -> tuple[ServerState, tuple[Decision, ...]]:
-        """Evaluate the first model where a hook waits for the data, or gaps are mitigated from the first round on."""
-        wanted = self.plan.mitigation.method != "none" or points.wait_for_data
+        """Evaluate the first model where a hook waits for the data, or training is steered from the first round on."""
+        wanted = self.plan.mitigation.steers or points.wait_for_data
         if not wanted or state.round > 0 or state.steering is not None:
             return state, ()
         evaluation = self._evaluate(state, points)

@@ -82,7 +82,8 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
     refuse(findings)
     tables = empty_tables(task, plan)
     noisy = plan.privacy.evaluation_noise_multiplier is not None
-    check_measurable(audit_settings(plan), tables, noisy=noisy)
+    by_group = plan.mitigation.method == "group-thresholds"
+    check_measurable(audit_settings(plan), tables, noisy=noisy, group_thresholds=by_group)
     AuditPoints(plan=plan, hooks=hooks, tables=tables).plan_declared()
     return Preparation(
         task=task,

@@ -68,6 +68,19 @@ def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         ({}, {**PLAIN, "limit": "impact_ratio<=0.1"}, "an impact ratio is a ratio; limit it with >="),
         ({}, {**PLAIN, "limit": ["accuracy<=0.1", "accuracy<=0.2"]}, "contradict each other; keep one"),
         ({}, {"prediction": "p", "group": "sex", "limit": "accuracy<=0.1"}, "accuracy is not measured here"),
+        ({}, {**SCORED, "group_thresholds": "equalized_odds"}, "can only approach equalized odds"),
+        ({}, {**SCORED, "group_thresholds": "accuracy"}, "chosen for selection_rate or true_positive_rate"),
+        ({}, {**PLAIN, "group_thresholds": "selection_rate"}, "give --score COL and --label COL"),
+        (
+            {},
+            {**SCORED, "group_thresholds": "selection_rate", "profile": "nyc-ll144"},
+            "refused with --profile nyc-ll144, which is about employment: in the United States 42 U.S.C. 2000e-2(l)",
+        ),
+        (
+            {},
+            {**SCORED, "group_thresholds": "selection_rate", "profile": "us-four-fifths"},
+            "refused with --profile us-four-fifths, which is about employment",
+        ),
         ({"y": [f"{i}" for i in range(60)]}, PLAIN, "has 60 different values, which are no classes"),
         ({"sex": [f"{i}" for i in range(300)]}, PLAIN, "has 300 different values, too many to be groups"),
         (

@@ -116,7 +116,11 @@ def test_groups_that_meet_only_through_others_are_named(audit: Command, tmp_path
         ({}, {**PLAIN, "prediction": "y"}, "--prediction has no meaning in a ranking; leave it out"),
         ({}, {**PLAIN, "threshold": 0.5}, "--threshold has no meaning in a ranking"),
         ({}, {**PLAIN, "list": "s"}, "column 's' is given both as --list and as something else"),
-        ({}, {**PLAIN, "kind": "sorting"}, "there is no --kind 'sorting'; there are classification, regression, ranking"),
+        (
+            {},
+            {**PLAIN, "kind": "sorting"},
+            "no --kind 'sorting'; there are classification, regression, ranking",
+        ),
         ({}, {**PLAIN, "kind": "classification"}, "--list is for ranked lists; it needs --kind ranking"),
         ({}, {**PLAIN, "limit": "exposur>=0.8"}, "did you mean 'exposure'?"),
         ({}, {**PLAIN, "limit": "pairwise_accuracy>=0.8"}, "pairwise_accuracy is not measured here"),

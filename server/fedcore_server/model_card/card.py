@@ -21,6 +21,7 @@ from fedcore_server.model_card.analyses import (
 )
 from fedcore_server.model_card.frameworks import frameworks
 from fedcore_server.model_card.markdown import escaped, words
+from fedcore_server.model_card.thresholds import by_group
 
 Content = Mapping[str, Any]
 
@@ -108,6 +109,9 @@ def _analyses(bias: Content, _: Content) -> Iterator[str]:
         yield from ("", "### Gaps within and between clients", *split)
     if clients:
         yield from ("", "### Performance over clients", "", *clients)
+    thresholds = [*by_group(bias)]
+    if thresholds:
+        yield from ("", "### Thresholds by group, not in use", *thresholds)
 
 
 def _verdict(bias: Content, summary: Content) -> Iterator[str]:

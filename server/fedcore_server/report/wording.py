@@ -43,7 +43,7 @@ def difference_reach(metric: str, low: float | None, high: float | None) -> str:
     """Write the interval of a difference, of shares `` (1.0 to 9.9)``; empty if there is none."""
     if low is None or high is None:
         return ""
-    return f" ({100 * low:.1f}{_TO}{100 * high:.1f})" if metric in _IN_POINTS else f" ({low:.3f}{_TO}{high:.3f})"
+    return f" ({100 * low:z.1f}{_TO}{100 * high:z.1f})" if metric in _IN_POINTS else f" ({low:.3f}{_TO}{high:.3f})"
 
 
 def ratio_text(value: float | None, low: float | None, high: float | None) -> str:

@@ -56,6 +56,10 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
         ),
     ] = None,
     profile: Annotated[str | None, typer.Option(help="nyc-ll144 or us-four-fifths: what these rules ask for.")] = None,
+    group_thresholds: Annotated[
+        str | None,
+        typer.Option(metavar="METRIC", help="A threshold for each group to close this gap; may be unlawful to use."),
+    ] = None,
     score_range: Annotated[str, typer.Option(metavar="LOW,HIGH", help="Ends of the scores' range.")] = "0,1",
     min_cell: Annotated[
         int | None, typer.Option(min=1, help="Groups of fewer rows are not shown; default 10.", show_default=False)
@@ -95,6 +99,7 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
         score_range=range_of(score_range),
         limits=tuple(limit or ()),
         profile=profile,
+        group_thresholds=group_thresholds,
         min_cell=min_cell,
         confidence=confidence,
         kind=kind,

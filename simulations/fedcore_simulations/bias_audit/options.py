@@ -10,7 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from fedcore.audit.crossing import ATTRIBUTE_MARK
+from fedcore.audit.group_thresholds import TITLE_VII
 from fedcore.audit.profiles import NYC_LL144, PROFILES
+from fedcore.audit.threshold_choice import not_closable
 from fedcore.errors import PlanError
 from fedcore_simulations.bias_audit.ranking_options import ranking_problems
 from fedcore_simulations.bias_audit.regression_options import regression_problems
@@ -37,6 +39,7 @@ class BiasOptions:
         score_range: Ends of the scores' range.
         limits: Limits as they were written.
         profile: Name of a set of rules, or None.
+        group_thresholds: Metric whose gap thresholds by group should close; None for no such thresholds.
         min_cell: Groups of fewer rows are not shown; None for the profile's or the general default.
         confidence: Of every interval.
         kind: What the scores are for, one of ``KINDS``.
@@ -61,6 +64,7 @@ class BiasOptions:
     score_range: tuple[float, float] = (0.0, 1.0)
     limits: tuple[str, ...] = ()
     profile: str | None = None
+    group_thresholds: str | None = None
     min_cell: int | None = None
     confidence: float = 0.95
     kind: str = "classification"
@@ -100,6 +104,8 @@ class BiasOptions:
         yield from self._score_problems()
         yield from self._group_problems()
         yield from self._reference_problems()
+        if self.group_thresholds is not None:
+            yield from self._threshold_problems(self.group_thresholds)
         if self.label is None and self.positive is not None and self.prediction is None:
             yield "--positive names a label; it needs --label COL or --prediction COL"
         if self.profile not in (None, *PROFILES):
@@ -129,6 +135,17 @@ class BiasOptions:
                 yield f"--reference {name}: it is nothing given as --group"
             if count > 1:
                 yield f"--reference {name} is given more than once"
+
+    def _threshold_problems(self, metric: str) -> Iterator[str]:
+        if reason := not_closable(metric):
+            yield f"--group-thresholds: {reason}"
+        if self.score is None or self.label is None:
+            yield "--group-thresholds are chosen from scores and labels; give --score COL and --label COL"
+        if self.profile in PROFILES:
+            yield (
+                f"--group-thresholds are refused with --profile {self.profile}, which is about employment: "
+                f"{TITLE_VII}; leave one of the two out"
+            )
 
     def _group_problems(self) -> Iterator[str]:
         once = Counter(tuple(sorted(crossed(group))) for group in self.groups)

@@ -23,6 +23,7 @@ def ranking_problems(options: BiasOptions) -> Iterator[str]:
         "--site": options.site is not None,
         "--reference": bool(options.references),
         "--profile": options.profile is not None,
+        "--group-thresholds": options.group_thresholds is not None,
         "--score-range": options.score_range != (0.0, 1.0),
     }
     for option, given in unfitting.items():

@@ -17,6 +17,7 @@ def regression_problems(options: BiasOptions) -> Iterator[str]:
         "--positive": options.positive is not None,
         "--site": options.site is not None,
         "--profile": options.profile is not None,
+        "--group-thresholds": options.group_thresholds is not None,
         "--score-range": options.score_range != (0.0, 1.0),
     }
     for option, given in unfitting.items():

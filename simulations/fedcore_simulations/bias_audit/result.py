@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -20,6 +20,7 @@ from fedcore.audit.estimates import (
 )
 from fedcore.audit.fairness import METRICS, AttributeAudit, audit_tables
 from fedcore.audit.gate import Finding, Verdict, judge_all, overall
+from fedcore.audit.group_thresholds import GroupThresholds
 from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.measurable import check_references
 from fedcore.audit.measures import Measures, measures_of
@@ -28,6 +29,7 @@ from fedcore.audit.resampling import SEED
 from fedcore.audit.scores import ScoreTable, scores_of_rows
 from fedcore.audit.settings import AuditSettings
 from fedcore.audit.shown import Shown
+from fedcore_simulations.bias_audit.by_group import thresholds_of
 from fedcore_simulations.bias_audit.grouping import Coded
 from fedcore_simulations.bias_audit.limits import limits_of
 from fedcore_simulations.bias_audit.options import BiasOptions
@@ -48,6 +50,7 @@ class BiasResult:
         audits: Audit of each attribute.
         measures: What was measured beside rates, for each attribute.
         metrics: Names of the rates that are measured.
+        thresholds: Thresholds by group, for each attribute, where they are asked for.
     """
 
     options: BiasOptions
@@ -56,6 +59,7 @@ class BiasResult:
     audits: Mapping[str, AttributeAudit]
     measures: Mapping[str, Measures]
     metrics: tuple[str, ...]
+    thresholds: Mapping[str, GroupThresholds] = field(default_factory=dict)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -116,6 +120,7 @@ def audit_rows(rows: Rows, options: BiasOptions) -> BiasResult:
         audits={name: with_classes(audit, tables[name]) for name, audit in audits.items()},
         measures=measures,
         metrics=rates if rows.favourable is not None else ("accuracy",),
+        thresholds=thresholds_of(rows, options, audits),
     )
 
 

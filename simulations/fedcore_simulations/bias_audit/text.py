@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from fedcore.audit.estimates import Measure
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.rates import Rate
+from fedcore_simulations.bias_audit.by_group import threshold_lines, warning_lines
 from fedcore_simulations.bias_audit.by_site import site_splits, split_lines
 from fedcore_simulations.bias_audit.comparisons import class_lines, distance_lines, gap_line, reference_lines
 from fedcore_simulations.bias_audit.profile_tables import profile_lines
@@ -45,6 +46,8 @@ def readable(result: BiasResult) -> str:
         lines += ["", *_attribute(result, attribute)]
     if result.options.profile is not None:
         lines += ["", *profile_lines(result)]
+    if result.thresholds:
+        lines += ["", *warning_lines()]
     if result.notes:
         lines += ["", *(f"note: {note}" for note in result.notes)]
     lines += ["", *_verdict(result)]
@@ -75,6 +78,9 @@ def _attribute(result: BiasResult, attribute: str) -> Iterator[str]:
     if result.rows.site is not None:
         yield ""
         yield from (f"  {line}" for line in split_lines(result, site_splits(result), attribute))
+    if attribute in result.thresholds:
+        yield ""
+        yield from (f"  {line}" for line in threshold_lines(attribute, result.thresholds[attribute]))
 
 
 def _block(result: BiasResult, attribute: str, block: Sequence[str]) -> list[str]:
