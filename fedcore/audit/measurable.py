@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from fedcore.audit.estimates import (
     AREA_MEASURES,
@@ -19,24 +20,30 @@ from fedcore.audit.settings import AuditSettings
 from fedcore.audit.values import AuditTable, ValueTable
 from fedcore.errors import PlanError
 
+if TYPE_CHECKING:
+    from fedcore.plan import MitigationSection
+
 _SCORED = frozenset((*AREA_MEASURES, *PROBABILITY_MEASURES))
 
 
 def check_measurable(
-    settings: AuditSettings, tables: Mapping[str, AuditTable], *, noisy: bool = False, group_thresholds: bool = False
+    settings: AuditSettings,
+    tables: Mapping[str, AuditTable],
+    *,
+    noisy: bool = False,
+    mitigation: MitigationSection | None = None,
 ) -> None:
-    """Refuse limits on what these tables can never tell, and thresholds that they cannot give.
+    """Refuse limits on what these tables can never tell, and mitigation by it.
 
     Args:
         settings: With the limits.
         tables: A table of each attribute; the counts do not matter.
         noisy: Whether the counts will have noise.
-        group_thresholds: Whether thresholds by group are wanted.
+        mitigation: What the plan says of it; nothing by default.
 
     Raises:
         PlanError: A limit is on a measure of rankings, or on what is measured of scores, of numbers or of a favourable
-            label where there are none; a reference is no group; or thresholds are wanted of what has no scores, or of
-            noisy counts.
+            label where there are none; a reference is no group; or a mitigation goes by what is not measured.
     """
     problems = [
         f"audit.limits: {limit.metric} is measured of ranked lists, by fedcore audit bias --kind ranking alone"
@@ -51,8 +58,8 @@ def check_measurable(
         for limit in settings.limits
         if noisy and limit.metric in MEASURES
     ]
-    if group_thresholds:
-        problems += dict.fromkeys(_threshold_problems(tables.values(), noisy=noisy))
+    if mitigation is not None:
+        problems += dict.fromkeys(_mitigation_problems(mitigation, settings, tables.values(), noisy=noisy))
     if problems:
         raise PlanError(problems)
 
@@ -101,15 +108,30 @@ def _problems(limits: Iterable[Limit], favourable: str | None, tables: Iterable[
                 yield f"audit.limits: {limit.metric} of more than two labels needs audit.favourable"
 
 
-def _threshold_problems(tables: Iterable[AuditTable], *, noisy: bool) -> Iterable[str]:
+def _mitigation_problems(
+    mitigation: MitigationSection, settings: AuditSettings, tables: Iterable[AuditTable], *, noisy: bool
+) -> Iterable[str]:
     for table in tables:
-        if isinstance(table, GroupTable) and not table.scored:
+        if isinstance(table, ValueTable):
+            if mitigation.needs_labels:
+                yield f"mitigation.method: {mitigation.method} needs labels, and the targets of the task are numbers"
+        elif mitigation.method == "group-thresholds" and not table.scored:
             yield (
                 "mitigation.method: group-thresholds cuts scores, which are counted for two labels; the task has "
                 f"{len(table.labels)}"
             )
-    if noisy:
+        elif mitigation.method == "fairfed" and not _has_rates(table, settings) and mitigation.metric != "accuracy":
+            yield (
+                f"mitigation.metric: {mitigation.metric} of more than two labels needs audit.favourable; name one, or "
+                "take accuracy"
+            )
+    if mitigation.method == "group-thresholds" and noisy:
         yield (
             "mitigation.method: group-thresholds chooses on one half of the rows and judges on the other, and counts "
             "with noise cannot be halved; leave out privacy.evaluation-noise-multiplier, or take another method"
         )
+
+
+def _has_rates(table: GroupTable, settings: AuditSettings) -> bool:
+    """Tell whether one label is taken against the others."""
+    return len(table.labels) == 2 or settings.favourable is not None

@@ -15,8 +15,6 @@ from fedcore.examples import Examples
 from fedcore.plan import AuditSection, RunPlan
 from fedcore.task import Task
 
-_NEEDS_LABELS = frozenset({"reweighing", "minimax", "fairfed", "group-thresholds"})
-
 
 def empty_tables(task: Task, plan: RunPlan) -> dict[str, AuditTable]:
     """A table of zeros for each audited attribute, by its name; the same on the server and on every client.
@@ -81,8 +79,6 @@ def _problems_of_values(task: Task, plan: RunPlan, span: tuple[float, float] | N
             "privacy.evaluation-noise-multiplier: of a numeric target the audit sums errors, and no noise is put on "
             "these sums; leave it out, or leave audit.sensitive empty"
         )
-    if plan.mitigation.method in _NEEDS_LABELS:
-        yield f"mitigation.method: {plan.mitigation.method} needs labels, and the targets of the task are numbers"
     if plan.audit.favourable is not None:
         yield "audit.favourable: it names a label, and the targets of the task are numbers"
 

@@ -261,6 +261,11 @@ class MitigationSection(Section):
         return self.method not in {"none", "group-thresholds"}
 
     @property
+    def needs_labels(self) -> bool:
+        """Whether it goes by group and label."""
+        return self.method in {"reweighing", "minimax", "fairfed", "group-thresholds"}
+
+    @property
     def weighs_rows(self) -> bool:
         """Whether rows' losses are multiplied, and not clients' updates."""
         return self.method in {"reweighing", "minimax"}

@@ -59,10 +59,14 @@ class _Arm:
         return self.mitigation.get("method") == "group-thresholds"
 
 
+_WITHIN = {"limits": [{"metric": "true_positive_rate", "kind": "difference", "at-most": 0.2}]}
 _ARMS = {
     _NONE: _Arm(),
     "none, clients weigh the same": _Arm(federation={"weighting": "uniform"}),
     "reweighing": _Arm(mitigation={"method": "reweighing"}),
+    "reweighing, best round": _Arm(
+        mitigation={"method": "reweighing", "checkpoint": "within-limits"}, audit={**_WITHIN, "gate": "report"}
+    ),
     "minimax, step 0.5": _Arm(mitigation={"method": "minimax", "strength": 0.5}),
     "fairfed, step 0.1": _Arm(mitigation={"method": "fairfed", "strength": 0.1}),
     "agnostic, step 0.02": _Arm(mitigation={"method": "agnostic", "strength": 0.02}),

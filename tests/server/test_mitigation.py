@@ -361,3 +361,16 @@ def test_on_adult_agnostic_learning_lifts_the_worst_tenth_of_unlike_clients():
         for method, step in (("none", {}), ("agnostic", {"strength": 0.02}))
     )
     assert agnostic.value > plain.value + 0.3
+
+
+def test_fairfed_of_several_labels_needs_a_favourable_one_or_accuracy():
+    plan = {
+        "federation": {"clients": 3, "rounds": 1},
+        "audit": {"sensitive": ["stroke"]},
+        "mitigation": {"method": "fairfed"},
+        "engine": {"workers": 1},
+    }
+    with pytest.raises(PlanError, match="true_positive_rate of more than two labels needs audit.favourable"):
+        simulate("digits", plan)
+    by_accuracy = {**plan, "mitigation": {"method": "fairfed", "metric": "accuracy"}}
+    assert simulate("digits", by_accuracy).rounds[0]["mitigation"] is not None

@@ -43,8 +43,7 @@ def deployable(plan: RunPlan) -> RunPlan:
     hooks = load_hooks(plan)
     tables = empty_tables(task, plan)
     noisy = plan.privacy.evaluation_noise_multiplier is not None
-    by_group = plan.mitigation.method == "group-thresholds"
-    check_measurable(audit_settings(plan), tables, noisy=noisy, group_thresholds=by_group)
+    check_measurable(audit_settings(plan), tables, noisy=noisy, mitigation=plan.mitigation)
     AuditPoints(plan=plan, hooks=hooks, tables=tables).plan_declared()
     _try_model(plan)
     refuse(privacy_findings(task, plan))
