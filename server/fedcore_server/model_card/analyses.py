@@ -52,7 +52,7 @@ def listed(bias: Content, attribute: str) -> dict[str, Content]:
 
 def rows_of(one: Content) -> str:
     """Return how many rows a group has."""
-    n = one["accuracy"]["n"]
+    n = one["accuracy" if "accuracy" in one else "selection_rate"]["n"]
     return NOT_SHOWN if n is None else f"{n:,}"
 
 

@@ -61,6 +61,7 @@ def ranking_json(result: RankingResult) -> dict[str, Any]:
             part: {name: one[part] for name, one in told.items()}
             for part in ("groups", "gaps", "explained", "suppressed")
         },
+        "profile": None,
         "notes": result_notes(result),
         "findings": [finding.to_json() for finding in result.findings],
         "verdict": None if result.verdict is None else result.verdict.value,
