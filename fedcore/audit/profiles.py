@@ -29,6 +29,7 @@ class Profile:
         sources: Where the rules stand.
         remarks: What a reader must know.
         min_cell: Fewest rows of a group that is shown, where the rules say something on it.
+        document: Whether it is a text under given headings, and no table.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Profile:
     sources: tuple[str, ...]
     remarks: tuple[str, ...]
     min_cell: int | None = None
+    document: bool = False
 
 
 NYC_LL144 = Profile(
@@ -45,7 +47,7 @@ NYC_LL144 = Profile(
     date="2026-11-22",
     sources=(
         "New York City Administrative Code 20-870 to 20-874 (Local Law 144 of 2021)",
-        "6 RCNY 5-300 to 5-304 (in force since 5 July 2023)",
+        "6 RCNY 5-300 to 5-304 (in force since 6 May 2023, enforced since 5 July 2023)",
     ),
     remarks=(
         "the rule sets no limit that an impact ratio must meet",
@@ -70,7 +72,44 @@ US_FOUR_FIFTHS = Profile(
         "where one person selected instead of another would turn the difference around, the numbers are too small",
     ),
 )
-PROFILES: dict[str, Profile] = {profile.name: profile for profile in (NYC_LL144, US_FOUR_FIFTHS)}
+EU_AI_ACT = Profile(
+    name="eu-ai-act",
+    title="EU AI Act: headings of the technical documentation",
+    date="2026-11-29",
+    sources=(
+        "Regulation (EU) 2024/1689 of 13 June 2024 (Artificial Intelligence Act), Official Journal L, 12 July 2024, "
+        "Annex IV, points 2(d), 2(g) and 3; http://data.europa.eu/eli/reg/2024/1689/oj",
+    ),
+    remarks=(
+        "The figures support evidence for these headings; whether the documentation is complete is for people to say",
+        "The Digital Omnibus on AI, adopted by the Council on 29 June 2026, moves the duties for high-risk systems of "
+        "Annex III to 2 December 2027 and for those of Annex I to 2 August 2028; such dates have been moved before, "
+        "and may be again: look them up",
+    ),
+    document=True,
+)
+NIST_AI_RMF = Profile(
+    name="nist-ai-rmf",
+    title="NIST AI Risk Management Framework: MEASURE 2.11",
+    date="2026-11-29",
+    sources=(
+        "National Institute of Standards and Technology, AI Risk Management Framework 1.0, NIST AI 100-1, January "
+        "2023, doi:10.6028/NIST.AI.100-1",
+    ),
+    remarks=("The figures support evidence for this outcome; the framework is voluntary",),
+    document=True,
+)
+MODEL_CARD = Profile(
+    name="model-card",
+    title="model card",
+    date="2026-11-29",
+    sources=('Mitchell, M. et al. (2019), "Model cards for model reporting", FAT* \'19, arXiv 1810.03993',),
+    remarks=("The figures support evidence for the quantitative parts of a card",),
+    document=True,
+)
+PROFILES: dict[str, Profile] = {
+    profile.name: profile for profile in (NYC_LL144, US_FOUR_FIFTHS, EU_AI_ACT, NIST_AI_RMF, MODEL_CARD)
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

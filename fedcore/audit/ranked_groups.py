@@ -34,7 +34,7 @@ class RankedGroups:
         denominators: Likewise.
         scale: Largest value that each group could have.
         covariance: Of the values, shape (groups, groups), NaN where it is not known.
-        degrees: Of freedom of each group's variance; infinite for draws.
+        degrees: Of freedom of each group's variance: one less than lists or rows.
         trials: Independent cases that a value at the end of its range is taken to rest on.
         rows: Rows of each group.
     """
@@ -57,9 +57,9 @@ class RankedGroups:
         """Return the interval of a value that is defined.
 
         It is Wilson's, of the share that the value is of its largest, at the number of trials which have the same
-        variance, by Student's quantile where lists are few (Dean, N. and Pagano, M. 2015, "Evaluating confidence
+        variance, by Student's quantile (Dean, N. and Pagano, M. 2015, "Evaluating confidence
         interval methods for binomial proportions in clustered surveys", J. Surv. Stat. Methodol. 3:484-503). All
-        that is possible, where a variance cannot be known: the group is in one list alone.
+        that is possible, where a variance cannot be known: the group is in one list alone, or has one row.
         """
         scale, value = float(self.scale[group]), self.value(group) or 0.0
         if not self.degrees[group] > 0:

@@ -94,12 +94,13 @@ def _over_draws(
             totals[of.denominator] > 0, least.get(of.numerator, 0.0) / totals[of.denominator] ** 2, 0.0
         )
     covariance = _covariance(values)
+    trials = _trials(of.most, totals)
     return RankedGroups(
         metric=metric,
         groups=groups,
         covariance=_widened(covariance, least_of_value),
-        degrees=np.full(len(groups), np.inf),
-        trials=_trials(of.most, totals),
+        degrees=trials - 1,  # draws from few rows spread too little, as these rows do about their own mean
+        trials=trials,
         **_ratio(metric, totals),
     )
 

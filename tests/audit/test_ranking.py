@@ -241,21 +241,26 @@ def test_a_ratio_of_an_end_at_zero_reaches_to_all_that_is_possible() -> None:
     assert student_quantile(0.95, 19) == pytest.approx(2.093, abs=5e-4)  # Student's table
 
 
-def drawn_lists(drawn: np.random.Generator, *, num_lists: int, gap: float) -> dict[str, list[float]]:
-    """Return lists of 8 to 14 rows, or one of 200, of two groups; the second scores lower by ``gap``."""
+def drawn_lists(drawn: np.random.Generator, *, num_lists: int, gap: float, digits: int) -> dict[str, list[float]]:
+    """Return lists of 8 to 14 rows, or one of 200, of two groups; the second scores lower, in so many digits."""
     sizes = drawn.integers(8, 15, num_lists) if num_lists > 1 else [200]
     lists = np.repeat(np.arange(num_lists), sizes)
     part = drawn.beta(2, 4, num_lists)[lists] if num_lists > 1 else np.full(200, 0.3)
     group = (drawn.random(len(lists)) < part).astype(int) if num_lists > 1 else (np.arange(200) < 60).astype(int)
     merit = drawn.normal(size=len(lists)) - gap * group
     label = (drawn.random(len(lists)) < 1 / (1 + np.exp(-merit))).astype(int)
-    return {"lists": lists.tolist(), "groups": group.tolist(), "scores": merit.tolist(), "relevance": label.tolist()}
+    return {
+        "lists": lists.tolist(),
+        "groups": group.tolist(),
+        "scores": merit.round(digits).tolist(),
+        "relevance": label.tolist(),
+    }
 
 
-def coverage(*, num_lists: int, gap: float, top: str, draws: int) -> dict[str, float]:
+def coverage(*, num_lists: int, gap: float, digits: int, top: str, draws: int) -> dict[str, float]:
     """Return for every measure the lowest coverage of a 95 % interval, over groups, difference and ratio."""
     drawn = np.random.default_rng(num_lists)
-    found = [measured(**drawn_lists(drawn, num_lists=num_lists, gap=gap), top=top) for _ in range(draws)]  # type: ignore[arg-type]
+    found = [measured(**drawn_lists(drawn, num_lists=num_lists, gap=gap, digits=digits), top=top) for _ in range(draws)]  # type: ignore[arg-type]
     least = {}
     for metric in found[0]:
         each = [one[metric] for one in found]
@@ -273,24 +278,26 @@ def coverage(*, num_lists: int, gap: float, top: str, draws: int) -> dict[str, f
     return least
 
 
-SETTINGS = [(20, 0.0, "3"), (40, 0.7, "0.3"), (1, 0.0, "10"), (1, 0.7, "0.2")]
+SETTINGS = [(20, 0.0, 9, "3"), (40, 0.7, 9, "0.3"), (1, 0.0, 9, "10"), (1, 0.7, 9, "0.2"), (1, 0.7, 0, "0.2")]
 
 
-@pytest.mark.parametrize(("num_lists", "gap", "top"), SETTINGS)
-def test_intervals_of_95_percent_hold_the_truth_as_often_as_they_state(num_lists: int, gap: float, top: str) -> None:
-    # An interval that covers 95 % falls below this share with chance 1e-5, one of 4 x 28 with 1e-3.
+@pytest.mark.parametrize(("num_lists", "gap", "digits", "top"), SETTINGS)
+def test_intervals_of_95_percent_hold_the_truth_as_often_as_they_state(
+    num_lists: int, gap: float, digits: int, top: str
+) -> None:
+    # An interval that covers 95 % falls below this share with chance 1e-5, one of 5 x 28 with 1e-3.
     draws = 300 if num_lists > 1 else 50
 
-    held = coverage(num_lists=num_lists, gap=gap, top=top, draws=draws)
+    held = coverage(num_lists=num_lists, gap=gap, digits=digits, top=top, draws=draws)
 
     assert all(share >= binom.ppf(1e-5, draws, 0.95) / draws for share in held.values()), held
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("num_lists", "gap", "top"), SETTINGS)
-def test_intervals_of_95_percent_cover_93_percent_or_more(num_lists: int, gap: float, top: str) -> None:
+@pytest.mark.parametrize(("num_lists", "gap", "digits", "top"), SETTINGS)
+def test_intervals_of_95_percent_cover_93_percent_or_more(num_lists: int, gap: float, digits: int, top: str) -> None:
     # One that covers 95 % falls below 93 % in 1,500 draws with chance 4e-4.
-    held = coverage(num_lists=num_lists, gap=gap, top=top, draws=1500)
+    held = coverage(num_lists=num_lists, gap=gap, digits=digits, top=top, draws=1500)
 
     print(held)
     assert all(share >= 0.93 for share in held.values()), held

@@ -164,10 +164,38 @@ def test_rates_differences_and_ratios_are_fairlearn_s(data: str, seed: int) -> N
     rates, overall = group_rates(table), overall_rates(table)
     for metric in functions:
         gap = gap_between("site", metric, rates[metric], confidence=0.95)
-        assert [rates[metric][g].value for g in "abc"] == pytest.approx(oracle.by_group[metric].tolist())
-        assert overall[metric].value == pytest.approx(oracle.overall[metric])
-        assert gap.difference == pytest.approx(oracle.difference()[metric])
-        assert gap.ratio == pytest.approx(oracle.ratio()[metric])
+        assert [rates[metric][g].value for g in "abc"] == pytest.approx(oracle.by_group[metric].tolist(), abs=1e-12)
+        assert overall[metric].value == pytest.approx(oracle.overall[metric], abs=1e-12)
+        assert gap.difference == pytest.approx(oracle.difference()[metric], abs=1e-12)
+        assert gap.ratio == pytest.approx(oracle.ratio()[metric], abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_that_stand_for_several_are_fairlearn_s_sample_weights(seed: int) -> None:
+    from fairlearn import metrics as fairlearn
+    from sklearn.metrics import accuracy_score
+
+    generator = np.random.default_rng(seed)
+    label, prediction, group = _rows("random", generator)
+    weights = generator.integers(0, 9, size=400)
+    table = GroupTable.collect(
+        attribute="site", groups=("a", "b", "c", UNKNOWN), labels=("no", "yes"), group_codes=group, label_codes=label,
+        predictions=prediction, weights=weights,
+    )  # fmt: skip
+    functions = {
+        "accuracy": accuracy_score,
+        "selection_rate": fairlearn.selection_rate,
+        "true_positive_rate": fairlearn.true_positive_rate,
+        "false_negative_rate": fairlearn.false_negative_rate,
+    }
+    oracle = fairlearn.MetricFrame(
+        metrics=functions, y_true=label, y_pred=prediction, sensitive_features=group,
+        sample_params={metric: {"sample_weight": weights} for metric in functions},
+    )  # fmt: skip
+
+    rates = group_rates(table)
+    for metric in functions:
+        assert [rates[metric][g].value for g in "abc"] == pytest.approx(oracle.by_group[metric].tolist(), abs=1e-12)
 
 
 def _rows(data: str, generator: np.random.Generator) -> tuple[Any, Any, Any]:

@@ -370,7 +370,7 @@ def test_fairfed_of_several_labels_needs_a_favourable_one_or_accuracy():
         "mitigation": {"method": "fairfed"},
         "engine": {"workers": 1},
     }
-    with pytest.raises(PlanError, match="true_positive_rate of more than two labels needs audit.favourable"):
+    with pytest.raises(PlanError, match=r"true_positive_rate of more than two labels needs audit\.favourable"):
         simulate("digits", plan)
     by_accuracy = {**plan, "mitigation": {"method": "fairfed", "metric": "accuracy"}}
     assert simulate("digits", by_accuracy).rounds[0]["mitigation"] is not None

@@ -4,6 +4,7 @@ Read in this order::
 
     markdown    cells, tables and numbers
     analyses    what was found, by group and over clients
+    sections    what every document about an audit says
     frameworks  the headings of particular rules, with date and source
     card        everything put together
 

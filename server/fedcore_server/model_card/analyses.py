@@ -61,12 +61,12 @@ def rows_of(one: Content) -> str:
 
 def served(one: Content) -> str:
     """Return the metric that tells how well a group is served, of those that are measured."""
-    return next(metric for metric in HEADLINES if metric in one)
+    return next(metric for metric in (*HEADLINES, "selection_rate") if metric in one)
 
 
 def class_table(bias: Content, attribute: str) -> list[str]:
     """Return the gaps of each class against the others; empty where one label is favourable."""
-    classes = bias["by_class"][attribute].get("classes", {})
+    classes = bias.get("by_class", {}).get(attribute, {}).get("classes", {})
     rows = [
         [escaped(label), *_gap_row(name, one["gaps"][name])]
         for label, one in classes.items()

@@ -6,21 +6,11 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
-from fedcore.audit.groups import UNKNOWN
 from fedcore.wording import counted
-from fedcore_server.model_card.analyses import (
-    attributes,
-    class_table,
-    gap_table,
-    group_table,
-    listed,
-    over_clients,
-    rows_of,
-    served,
-    spread,
-)
+from fedcore_server.model_card.analyses import over_clients, served, spread
 from fedcore_server.model_card.frameworks import frameworks
-from fedcore_server.model_card.markdown import escaped, words
+from fedcore_server.model_card.markdown import escaped
+from fedcore_server.model_card.sections import caveats, factors, intervals, limits, quantitative
 from fedcore_server.model_card.thresholds import by_group
 
 Content = Mapping[str, Any]
@@ -62,26 +52,13 @@ def _details(bias: Content, summary: Content) -> Iterator[str]:
 
 
 def _factors(bias: Content, _: Content) -> Iterator[str]:
-    yield from ("## Factors", "")
-    for attribute in bias["groups"]:
-        told = ", ".join(
-            f"{escaped(group)} ({rows_of(one)})" for group, one in listed(bias, attribute).items() if group != UNKNOWN
-        )
-        unknown = listed(bias, attribute).get(UNKNOWN)
-        rest = "" if unknown is None else f"; of unknown group {rows_of(unknown)}, reported and not compared"
-        yield f"- {escaped(attribute)}: {told}{rest}."
-    yield ""
-    yield f"In parentheses the held-out rows. Groups of fewer than {bias['min_cell']} rows, and others that would give "
-    yield "them back, are not shown."
+    yield from ("## Factors", "", *factors(bias, rows="held-out rows"))
 
 
-def _metrics(bias: Content, summary: Content) -> Iterator[str]:
+def _metrics(bias: Content, _: Content) -> Iterator[str]:
     yield from ("## Metrics", "")
     yield f"- {_decisions(bias)}"
-    yield f"- Intervals of {100 * bias['confidence']:g} % confidence; a gap's interval holds for all pairs of groups at"
-    yield "  once. " + "; ".join(f"{words(name)}: {escaped(method)}" for name, method in bias["methods"].items()) + "."
-    limits = list(dict.fromkeys(finding["limit"] for finding in bias["findings"]))
-    yield f"- Limits, declared before the run: {'; '.join(map(escaped, limits)) or 'none'}."
+    yield from (*intervals(bias), *limits(bias, declared="before the run"))
 
 
 def _data(bias: Content, _: Content) -> Iterator[str]:
@@ -94,16 +71,7 @@ def _data(bias: Content, _: Content) -> Iterator[str]:
 
 
 def _analyses(bias: Content, _: Content) -> Iterator[str]:
-    yield "## Quantitative analyses"
-    for heading, crossed in (("Unitary results", False), ("Intersectional results", True)):
-        names = attributes(bias, crossed=crossed)
-        if names:
-            yield from ("", f"### {heading}")
-        for attribute in names:
-            yield from ("", f"By {escaped(attribute)}:", "", *group_table(bias, attribute))
-            yield from ("", *gap_table(bias, attribute))
-            if classes := class_table(bias, attribute):
-                yield from ("", "Each class against the others, all at once:", "", *classes)
+    yield from ("## Quantitative analyses", *quantitative(bias))
     split, clients = [*over_clients(bias)], [*spread(bias)]
     if split:
         yield from ("", "### Gaps within and between clients", *split)
@@ -126,24 +94,7 @@ def _verdict(bias: Content, summary: Content) -> Iterator[str]:
 
 
 def _caveats(bias: Content, summary: Content) -> Iterator[str]:
-    yield from ("## Caveats and recommendations", "")
-    for attribute, hidden in bias["suppressed"].items():
-        if hidden:
-            yield f"- {escaped(attribute)}: too small to be shown, or would give such a group back: " + (
-                ", ".join(map(escaped, hidden)) + "; the verdict rests on them, too."
-            )
-    for attribute in bias["groups"]:
-        undefined = {
-            words(metric)
-            for group, one in listed(bias, attribute).items()
-            for metric, value in one.items()
-            if group != UNKNOWN and value["value"] is None and value["n"] is not None
-        }
-        if undefined:
-            yield f"- {escaped(attribute)}: undefined in a group: {', '.join(sorted(undefined))}."
-    yield "- A gap within its interval of 0 is no proof that there is none; one over it is no proof of its cause."
-    yield "- Calibration within groups and equal error rates cannot all hold where base rates differ (Chouldechova"
-    yield "  2017; Kleinberg, Mullainathan and Raghavan 2017): which of them matters is a decision about the use."
+    yield from ("## Caveats and recommendations", "", *caveats(bias))
     withheld = summary.get("withheld")
     told = [one for one in summary.get("warnings", ()) if not (withheld and withheld in one)]
     yield from (f"- {escaped(warning)}" for warning in told)

@@ -8,19 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fedcore_server.model_card.analyses import attributes, listed, rows_of, served
-from fedcore_server.model_card.markdown import escaped, measured, table, words
-
-_READ = "2026-11-23"
-EU_AI_ACT = (
-    "Regulation (EU) 2024/1689 of 13 June 2024 (Artificial Intelligence Act), Official Journal L, 12 July 2024, "
-    "Annex IV; http://data.europa.eu/eli/reg/2024/1689/oj. The dates from which duties hold have been moved since, and "
-    "may be again: look them up."
-)
-NIST_AI_RMF = (
-    "National Institute of Standards and Technology, AI Risk Management Framework 1.0, NIST AI 100-1, January 2023, "
-    "doi:10.6028/NIST.AI.100-1; voluntary."
-)
+from fedcore.audit.profiles import EU_AI_ACT, NIST_AI_RMF, Profile
+from fedcore_server.model_card.markdown import escaped
+from fedcore_server.model_card.sections import accuracy_by_group, rows_by_group
 
 Content = Mapping[str, Any]
 
@@ -28,16 +18,20 @@ Content = Mapping[str, Any]
 def frameworks(bias: Content, summary: Content) -> Iterator[str]:
     """Return the sections of all frameworks, as lines of Markdown."""
     yield from ("## EU AI Act: headings of the technical documentation", "")
-    yield from (f"Source: {EU_AI_ACT} Written down {_READ}.", "")
+    yield from (_source(EU_AI_ACT), "")
     yield from _data(bias, summary)
     yield from _testing(bias)
     yield from _performance(bias)
-    yield from ("## NIST AI RMF: MEASURE 2.11", "", f"Source: {NIST_AI_RMF} Written down {_READ}.", "")
+    yield from ("## NIST AI RMF: MEASURE 2.11", "", _source(NIST_AI_RMF), "")
     yield "“Fairness and bias – as identified in the MAP function – are evaluated and results are documented.”"
     yield ""
     yield f"- Evaluated: {_names(bias)}; quantitative analyses, above."
     yield f"- Limits and verdict: {bias['verdict'] or 'no limits were declared, so that nothing was judged'}."
     yield "- Not in these figures: the harms mapped, why these metrics were chosen, and who accepts what remains."
+
+
+def _source(profile: Profile) -> str:
+    return f"Source: {'; '.join(profile.sources)}. {'; '.join(profile.remarks)}. Read {profile.date}."
 
 
 def _data(bias: Content, summary: Content) -> Iterator[str]:
@@ -47,13 +41,7 @@ def _data(bias: Content, summary: Content) -> Iterator[str]:
         yield f"{summary['examples']:,} rows at {summary['clients']} clients, held-out rows among them."
         yield ""
     yield "Held-out rows by group, and the share of them that is favourable:"
-    for attribute in bias["groups"]:
-        rows = [
-            [escaped(group), rows_of(one), *([measured("base_rate", one["base_rate"])] if "base_rate" in one else [])]
-            for group, one in listed(bias, attribute).items()
-        ]
-        width = max(len(row) for row in rows)
-        yield from ("", *table([escaped(attribute), "rows", "favourable"][:width], rows))
+    yield from rows_by_group(bias)
     yield from ("", "Provenance, collection, labelling and cleaning are not known to a run.", "")
 
 
@@ -70,14 +58,7 @@ def _testing(bias: Content) -> Iterator[str]:
 def _performance(bias: Content) -> Iterator[str]:
     """Annex IV 3: accuracy for groups of persons."""
     yield from ("### 3 Capabilities and limitations: accuracy for groups of persons", "")
-    for attribute in [*attributes(bias, crossed=False), *attributes(bias, crossed=True)]:
-        overall = bias["overall"][attribute]
-        metric = served(overall)
-        told = "; ".join(
-            f"{escaped(group)} {measured(metric, one.get(metric))}" for group, one in listed(bias, attribute).items()
-        )
-        yield f"- {words(metric).capitalize()} by {escaped(attribute)}: {told}. All rows: "
-        yield f"  {measured(metric, overall[metric])}."
+    yield from accuracy_by_group(bias)
     yield ""
 
 

@@ -46,7 +46,7 @@ def _summary(found: Content) -> Iterator[str]:
         reach = f"{100 * cost['low']:z.1f} to {100 * cost['high']:z.1f}"
         yield f"- Accuracy {before} before, {after} after: a cost of {100 * cost['value']:z.1f} points ({reach})."
     judged = NOT_SHOWN if rows["judged_on"] is None else f"{rows['judged_on']:,}"
-    yield f"- Chosen on one random half of the held-out rows, judged on the other ({judged} rows)."
+    yield f"- Chosen on one random half of the rows, judged on the other ({judged} rows)."
     for group, one in _listed(found).items():
         if one["kept"]:
             yield f"- {escaped(group)} keeps the threshold for all: {escaped(one['kept'])}."

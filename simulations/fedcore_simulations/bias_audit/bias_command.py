@@ -55,7 +55,10 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
             "repeatable.",
         ),
     ] = None,
-    profile: Annotated[str | None, typer.Option(help="nyc-ll144 or us-four-fifths: what these rules ask for.")] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(help="What rules ask for: nyc-ll144, us-four-fifths, eu-ai-act, nist-ai-rmf, model-card."),
+    ] = None,
     group_thresholds: Annotated[
         str | None,
         typer.Option(metavar="METRIC", help="A threshold for each group to close this gap; may be unlawful to use."),
@@ -68,7 +71,9 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
     fail_on_inconclusive: Annotated[
         bool, typer.Option("--fail-on-inconclusive", help="Exit with 4 where the evidence does not suffice.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write bias.json and bias.txt there.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also write bias.json, bias.txt and a profile's bias.md there.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
     """Compare how a model's decisions serve groups of people, with intervals, in any table of rows or counts.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from fedcore.files import write_whole
 from fedcore_simulations.bias_audit.bias_json import result_json
 from fedcore_simulations.bias_audit.by_site import check_met
 from fedcore_simulations.bias_audit.options import BiasOptions
+from fedcore_simulations.bias_audit.profile_documents import document
 from fedcore_simulations.bias_audit.profile_tables import with_profile
 from fedcore_simulations.bias_audit.ranking_run import audited_ranking
 from fedcore_simulations.bias_audit.ranking_text import ranking_json, ranking_text
@@ -32,9 +34,10 @@ def bias_command(options: BiasOptions, *, out: Path | None, as_json: bool, fail_
     with Console(stderr=True, highlight=False).status(f"reading {options.table.name} …") as status:
         content, shown = _told(options, status.update)
         told = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+        written = document(content, day=datetime.now(UTC).date())
     if out is not None:
-        _keep(out, {"bias.json": f"{told}\n", "bias.txt": shown})
-    print(told if as_json else shown, end="\n" if as_json else "")
+        _keep(out, {"bias.json": f"{told}\n", "bias.txt": shown, **({} if written is None else {"bias.md": written})})
+    print(told if as_json else written or shown, end="\n" if as_json else "")
     return _exit_code(content["verdict"], fail_on_inconclusive=fail_on_inconclusive)
 
 

@@ -141,7 +141,7 @@ class BiasOptions:
             yield f"--group-thresholds: {reason}"
         if self.score is None or self.label is None:
             yield "--group-thresholds are chosen from scores and labels; give --score COL and --label COL"
-        if self.profile in PROFILES:
+        if self.profile in PROFILES and not PROFILES[self.profile].document:
             yield (
                 f"--group-thresholds are refused with --profile {self.profile}, which is about employment: "
                 f"{TITLE_VII}; leave one of the two out"

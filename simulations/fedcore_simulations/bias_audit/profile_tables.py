@@ -38,6 +38,10 @@ def profile_json(result: BiasResult) -> dict[str, Any] | None:
         "date": profile.date,
         "sources": list(profile.sources),
         "remarks": list(profile.remarks),
+    }
+    if profile.document:
+        return told
+    told |= {
         "unknown": {attribute: _unknown(result, attribute) for attribute in result.audits},
         "tables": {attribute: [_line(one) for one in _lines(result, attribute)] for attribute in result.audits},
     }
@@ -55,7 +59,7 @@ def profile_lines(result: BiasResult) -> Iterator[str]:
     yield f"  as of {profile.date}; {'; '.join(profile.sources)}"
     if profile is NYC_LL144 and result.rows.median is not None:
         yield f"  scoring rate: share of scores above the sample's median, {result.rows.median:g}"
-    for attribute in result.audits:
+    for attribute in () if profile.document else result.audits:
         yield ""
         lines = _lines(result, attribute)
         head = _HEADS[profile.name]

@@ -48,6 +48,7 @@ def ranking_json(result: RankingResult) -> dict[str, Any]:
         "min_cell": settings.min_cell,
         "population": _population(result),
         **attributes_json(result.shown),
+        "profile": None,
         "notes": result_notes(result),
         "findings": [finding.to_json() for finding in result.findings],
         "verdict": None if result.verdict is None else result.verdict.value,

@@ -42,6 +42,7 @@ def regression_json(result: RegressionResult) -> dict[str, Any]:
         "population": POPULATION,
         "overall": {metric: measure_json(one, suppressed=few) for metric, one in overall.items()},
         **attributes_json(result.shown),
+        "profile": None,
         "to_reference": {attribute: shown.reference_json() for attribute, shown in result.shown.items()},
         "bounded_group_loss": {attribute: shown.bounded_json() for attribute, shown in result.shown.items()},
         "notes": result.notes,
