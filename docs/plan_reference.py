@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from fedcore.plan import LimitSection, RunPlan
 
 _HEAD = """\
-<!-- Written by docs/plan_reference.py; change fedcore/plan/sections.py and run it again. -->
+<!-- Written by docs/plan_reference.py; change the sections in fedcore/plan and run it again. -->
 
 # Plan reference
 

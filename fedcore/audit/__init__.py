@@ -26,6 +26,7 @@ Read in this order::
     settings     what the plan declares before the run: threshold, confidence, references
     measurable   limits on what can never be measured, refused
     suppression  which small groups are kept out of what is shown
+    attribute_audit  what is found out about one attribute
     fairness     one table in, one ``AttributeAudit`` out
     classes      of several labels each against the others
     score_cuts   rows between the thresholds that a score may be cut at

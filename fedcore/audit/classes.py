@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.estimates import UNDEFINED, Estimate
-from fedcore.audit.fairness import AttributeAudit, audit_of
+from fedcore.audit.fairness import audit_of
 from fedcore.audit.gaps import Gap
 from fedcore.audit.intervals import Interval, wilson_interval
 from fedcore.audit.parity import NAMES, Parity, parity_of

@@ -12,7 +12,7 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Any, Protocol
 
-from fedcore.audit.fairness import AttributeAudit
+from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.gaps import SHARES, Gap, pair_confidence
 from fedcore.audit.intervals import normal_quantile
 from fedcore.audit.limits import Limit

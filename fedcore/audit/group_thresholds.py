@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from fedcore.audit.attribute_audit import gap_json, rate_json
 from fedcore.audit.estimates import Measure
-from fedcore.audit.fairness import gap_json, rate_json
 from fedcore.audit.gaps import Gap, gap_between
 from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.intervals import tango_interval

@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
-from fedcore.audit.fairness import AttributeAudit
+from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.gate import Verdict, judge_all, overall
 from fedcore.audit.limits import Limit
 from fedcore.audit.values import AuditTable

@@ -9,12 +9,13 @@ from itertools import permutations
 
 import numpy as np
 
+from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.auc import Areas
 from fedcore.audit.calibration import ScoreBin, brier_score, calibration_curves, calibration_errors, calibration_slope
 from fedcore.audit.classes import class_accuracies
 from fedcore.audit.entropy import entropy_indices
 from fedcore.audit.estimates import BALANCED, WORST_CLASS, Estimate, difference, gap_of
-from fedcore.audit.fairness import AttributeAudit, against_reference
+from fedcore.audit.fairness import against_reference
 from fedcore.audit.gaps import Gap, pair_confidence, unsigned
 from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.parity import Parity

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fedcore.audit.attribute_audit import HEADLINES, AttributeAudit
 from fedcore.audit.client_intervals import CLIENT_METHODS
 from fedcore.audit.clients import ClientSpread
-from fedcore.audit.fairness import HEADLINES, AttributeAudit
 from fedcore.audit.gaps import Gap
 from fedcore.audit.gate import Finding, Verdict, judge_all, overall
 from fedcore.audit.group_thresholds import GroupThresholds

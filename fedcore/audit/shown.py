@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
+from fedcore.audit.attribute_audit import AttributeAudit, gap_json, rate_json
 from fedcore.audit.calibration import joined
 from fedcore.audit.classes import WorstClass, worst_classes
 from fedcore.audit.estimates import Measure
-from fedcore.audit.fairness import AttributeAudit, gap_json, rate_json
 from fedcore.audit.gaps import Gap
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.measures import Measures

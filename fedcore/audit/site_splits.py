@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from fedcore.audit.fairness import AttributeAudit
+from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.limits import Limit
 from fedcore.audit.rates import Rate
 from fedcore.audit.sites import SiteSplit, split_over_sites

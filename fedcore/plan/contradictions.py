@@ -9,15 +9,9 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from fedcore.errors import PlanError
-from fedcore.plan.sections import (
-    AuditSection,
-    FederationSection,
-    LimitSection,
-    MitigationSection,
-    PrivacySection,
-    Section,
-    TrainingSection,
-)
+from fedcore.plan.audit_sections import AuditSection, LimitSection, MitigationSection
+from fedcore.plan.section import Section
+from fedcore.plan.sections import FederationSection, PrivacySection, TrainingSection
 from fedcore.toml_problems import unknown
 
 if TYPE_CHECKING:

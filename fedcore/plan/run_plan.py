@@ -11,16 +11,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedcore.errors import PlanError
+from fedcore.plan.audit_sections import AuditSection, MitigationSection
 from fedcore.plan.contradictions import contradictions
 from fedcore.plan.reading import check_is_plan, read_toml
+from fedcore.plan.section import Section
 from fedcore.plan.sections import (
     SECTIONS,
-    AuditSection,
     EngineSection,
     FederationSection,
-    MitigationSection,
     PrivacySection,
-    Section,
     TaskSection,
     TrainingSection,
 )

@@ -7,21 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from fedcore.toml_problems import kebab
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-OpenUnit = Annotated[float, Field(gt=0, lt=1)]
-Share = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1, strict=True)]
-
-
-class Section(BaseModel):
-    """A table of the plan: frozen, and without unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=kebab, populate_by_name=False)
+from fedcore.plan.audit_sections import AuditSection, MitigationSection
+from fedcore.plan.section import Count, NonNegative, OpenUnit, Positive, Section, Share
 
 
 class TaskSection(Section):
@@ -183,92 +172,6 @@ class PrivacySection(Section):
         "float64",
         description="number type in which noise is drawn; `float32` is about twice as fast, with fewer low bits",
     )
-
-
-class LimitSection(Section):
-    """One limit, declared before the run."""
-
-    metric: str = Field(description="a metric of the audit, such as `accuracy`, `auc` or `equalized_odds`")
-    attribute: str = Field("*", description="the attribute it holds for; `*` is every one")
-    kind: Literal["difference", "ratio", "worst-group"] = Field(
-        "difference",
-        description="largest minus smallest, smallest over largest, or `worst-group`, the metric itself in every group",
-    )
-    at_most: float | None = Field(None, description="largest difference, or value in any group, allowed")
-    at_least: float | None = Field(None, description="smallest ratio, or value in any group, allowed")
-
-
-class AuditSection(Section):
-    """Which groups are compared, and within which limits."""
-
-    sensitive: tuple[str, ...] = Field((), description="attributes to audit; `a*b` crosses two")
-    favourable: str | None = Field(None, description="label that counts as selected; by default the second of two")
-    threshold: OpenUnit = Field(0.5, description="score from which a row counts as selected; on a bin edge")
-    score_bins: Annotated[int, Field(ge=2, le=1024)] = Field(
-        64, description="bins in which scores are counted, or predicted numbers"
-    )
-    target_range: tuple[float, float] | None = Field(
-        None,
-        description="least and greatest target where targets are numbers; by default what the task declares, or in a "
-        "simulation what its data has",
-    )
-    confidence: Annotated[float, Field(ge=0.5, lt=1)] = Field(0.95, description="confidence of every interval")
-    vocabularies: dict[str, tuple[str, ...]] = Field(
-        default_factory=dict,
-        description="categories of every audited attribute; a simulation takes them from the task's data",
-    )
-    min_cell: Count = Field(10, description="groups with fewer rows are not shown")
-    references: dict[str, str] = Field(
-        default_factory=dict,
-        description="for audited attributes the group that the others are compared with; limits on their gaps are on "
-        "those to it then",
-    )
-    limits: tuple[LimitSection, ...] = Field((), description="limits that the gate judges")
-    gate: Literal["report", "fail", "strict"] = Field(
-        "fail",
-        description="what withholds the model: nothing (`report`), a FAIL (`fail`), or an INCONCLUSIVE too (`strict`)",
-    )
-    hooks: tuple[str, ...] = Field((), description="audit hooks of one's own, each `module:object`")
-
-
-class MitigationSection(Section):
-    """What is done about a gap that the audit measures."""
-
-    method: Literal["none", "reweighing", "minimax", "fairfed", "agnostic", "q-fedavg", "group-thresholds"] = Field(
-        "none",
-        description="`reweighing` and `minimax` weigh rows by group; `fairfed`, `agnostic` and `q-fedavg` clients; "
-        "`group-thresholds` trains as without, and proposes thresholds by group, which may be unlawful",
-    )
-    attribute: str = Field("", description="audited attribute whose groups are meant; by default the only one")
-    metric: str = Field(
-        "true_positive_rate", description="rate whose gap `fairfed` compares, or `group-thresholds` closes"
-    )
-    strength: NonNegative | None = Field(
-        None,
-        description="exponent of the weights for `reweighing` (default 1), step for `minimax` and `agnostic` (0.1) and "
-        "`fairfed` (1), q for `q-fedavg` (0.1)",
-    )
-
-    checkpoint: Literal["last", "within-limits"] = Field(
-        "last",
-        description="whose model is released: that of the `last` round, or of the most accurate evaluated round "
-        "`within-limits`, where all limits on rates say PASS (the last where none does)",
-    )
-
-    @property
-    def steers(self) -> bool:
-        """Whether training is steered by evaluations, the first round by one of the untrained model."""
-        return self.method not in {"none", "group-thresholds"}
-
-    @property
-    def needs_labels(self) -> bool:
-        """Whether it goes by group and label."""
-        return self.method in {"reweighing", "minimax", "fairfed", "group-thresholds"}
-
-    @property
-    def weighs_rows(self) -> bool:
-        """Whether rows' losses are multiplied, and not clients' updates."""
-        return self.method in {"reweighing", "minimax"}
 
 
 class EngineSection(Section):

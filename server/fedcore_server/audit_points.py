@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fedcore.audit.fairness import AttributeAudit
+from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.gate import Verdict
 from fedcore.audit.hooks import AuditContext, AuditHook, Decision, Point, run_hooks
 from fedcore.audit.report import BiasReport

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.classes import with_classes
 from fedcore.audit.clients import ClientSpread, client_spread
-from fedcore.audit.fairness import AttributeAudit, group_rates, overall_rates
+from fedcore.audit.fairness import group_rates, overall_rates
 from fedcore.audit.group_thresholds import GroupThresholds, group_thresholds
 from fedcore.audit.groups import GroupTable
 from fedcore.audit.measures import Measures, measures_of_table

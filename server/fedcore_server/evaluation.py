@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from fedcore.audit.fairness import AttributeAudit, audit_tables
+from fedcore.audit.attribute_audit import AttributeAudit
+from fedcore.audit.fairness import audit_tables
 from fedcore.audit.limits import limits_named
 from fedcore.audit.settings import AuditSettings, confidence_of_each
 from fedcore.audit.values import AuditTable, pooled

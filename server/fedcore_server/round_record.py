@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fedcore.audit.attribute_audit import AttributeAudit, rate_json
 from fedcore.audit.estimates import Measure
-from fedcore.audit.fairness import AttributeAudit, rate_json
 from fedcore.audit.hooks import Decision
 from fedcore.audit.rates import Rate
 from fedcore.audit.regression import value_estimates

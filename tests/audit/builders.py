@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fedcore.audit.fairness import AttributeAudit, audit_table
+from fedcore.audit.attribute_audit import AttributeAudit
+from fedcore.audit.fairness import audit_table
 from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.hooks import AuditContext, Point
 from fedcore.audit.limits import Limit

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.classes import class_accuracies, with_classes, worst_classes
-from fedcore.audit.fairness import AttributeAudit, audit_table
+from fedcore.audit.fairness import audit_table
 from fedcore.audit.gate import Verdict, judge
 from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.limits import Limit

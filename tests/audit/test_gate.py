@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedcore.audit.fairness import AttributeAudit
+from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.gaps import gap_between
 from fedcore.audit.gate import Verdict, detectable_difference, judge, judge_all, overall
 from fedcore.audit.groups import UNKNOWN

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fedcore.audit.fairness import AttributeAudit, audit_table
+from fedcore.audit.attribute_audit import AttributeAudit
+from fedcore.audit.fairness import audit_table
 from fedcore.audit.gaps import gap_between
 from fedcore.audit.gate import Verdict, judge
 from fedcore.audit.limits import Limit

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.clients import client_spread, gini
-from fedcore.audit.fairness import AttributeAudit, audit_table
+from fedcore.audit.fairness import audit_table
 from fedcore.audit.rates import Rate, group_rates
 from fedcore.audit.settings import AuditSettings
 from fedcore.audit.site_splits import splits_of, unnamed_json

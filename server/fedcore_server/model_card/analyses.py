@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fedcore.audit.attribute_audit import HEADLINES
 from fedcore.audit.crossing import ATTRIBUTE_MARK
-from fedcore.audit.fairness import HEADLINES
 from fedcore.audit.gaps import SHARES
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.parity import NAMES

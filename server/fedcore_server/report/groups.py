@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fedcore.audit.fairness import HEADLINES
+from fedcore.audit.attribute_audit import HEADLINES
 from fedcore_server.report.beyond_rates import more_figures
 from fedcore_server.report.classes import class_figures
 from fedcore_server.report.figures import Figure, Table, drawn_rounds, sentences

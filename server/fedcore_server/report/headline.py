@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fedcore.audit.fairness import HEADLINES
+from fedcore.audit.attribute_audit import HEADLINES
 from fedcore.wording import counted
 from fedcore_server.report.groups import headline, shown_rates, worst_group
 from fedcore_server.report.privacy import is_private, is_refuted, unit_words

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fedcore.audit.fairness import HEADLINES
+from fedcore.audit.attribute_audit import HEADLINES
 
 Metrics = Mapping[str, float]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcore.audit.fairness import AttributeAudit
+from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.gaps import Gap
 from fedcore.audit.group_thresholds import WARNING, GroupThresholds, group_thresholds
 from fedcore.audit.rates import Rate

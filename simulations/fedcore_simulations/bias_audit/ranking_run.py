@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from fedcore.audit.fairness import AttributeAudit
+from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.gate import Finding, Verdict, judge_all, overall
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.measures import Measures

@@ -9,8 +9,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.estimates import VALUE_MEASURES
-from fedcore.audit.fairness import AttributeAudit, audit_tables
+from fedcore.audit.fairness import audit_tables
 from fedcore.audit.gate import Finding, Verdict, judge_all, overall
 from fedcore.audit.measurable import check_references
 from fedcore.audit.measures import Measures, measures_of_values

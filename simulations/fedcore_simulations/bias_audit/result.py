@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.classes import with_classes
 from fedcore.audit.estimates import (
     AREA_MEASURES,
@@ -18,7 +19,7 @@ from fedcore.audit.estimates import (
     PROBABILITY_MEASURES,
     Measure,
 )
-from fedcore.audit.fairness import METRICS, AttributeAudit, audit_tables
+from fedcore.audit.fairness import METRICS, audit_tables
 from fedcore.audit.gate import Finding, Verdict, judge_all, overall
 from fedcore.audit.group_thresholds import GroupThresholds
 from fedcore.audit.groups import UNKNOWN, GroupTable

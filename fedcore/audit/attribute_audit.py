@@ -1,0 +1,124 @@
+"""What is found out about one attribute, and its rates and gaps as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fedcore.audit.estimates import Measure
+from fedcore.audit.gaps import Gap
+from fedcore.audit.limits import Limit
+from fedcore.audit.rates import Rate
+from fedcore.audit.settings import AuditSettings
+
+HEADLINES = ("accuracy", "mean_absolute_error")
+"""What tells in one figure how well a group is served: of labels, and of targets that are numbers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttributeAudit:
+    """The audit of one attribute.
+
+    ``groups`` and ``gaps`` are the estimate, over every group; they are for the gate and for hooks, which
+    must see small groups too. ``shown_gaps`` and ``to_json`` are for people: they leave out the suppressed
+    groups, for the size of a gap and the ends of its interval would give a hidden rate back.
+
+    Attributes:
+        attribute: Name of the attribute.
+        settings: How the table was read.
+        sizes: Rows of each group, "unknown" included.
+        overall: Rate of every metric over all rows.
+        groups: ``{metric: {group: rate}}``, "unknown" among the groups.
+        gaps: Gap of every metric over all groups but "unknown".
+        shown_gaps: Gap of every metric over the groups that are shown.
+        small: Groups of 1 to ``min_cell - 1`` rows.
+        suppressed: Groups that are not shown: the small ones, and those that would give them back.
+        to_reference: Where the settings name a group to compare with: for every other group the gap of every metric
+            between these two, with intervals that hold for all groups at once; limits on gaps are on these then.
+        classes: Of more than two labels none of which is favourable: each class against the others, with intervals
+            that hold for all classes at once. Filled by ``with_classes``, for it takes time.
+    """
+
+    attribute: str
+    settings: AuditSettings
+    sizes: Mapping[str, int]
+    overall: Mapping[str, Rate | Measure]
+    groups: Mapping[str, Mapping[str, Rate]]
+    gaps: Mapping[str, Gap]
+    shown_gaps: Mapping[str, Gap]
+    small: tuple[str, ...]
+    suppressed: tuple[str, ...]
+    to_reference: Mapping[str, Mapping[str, Gap]] = field(default_factory=dict)
+    classes: Mapping[str, AttributeAudit] = field(default_factory=dict)
+
+    @property
+    def reference(self) -> str | None:
+        """The group that the others are compared with; None where all are compared with all."""
+        return self.settings.references.get(self.attribute)
+
+    def gaps_held(self, limit: Limit) -> list[tuple[AttributeAudit, Gap]]:
+        """Return every gap that must keep a limit, with the audit that it is of; none if the metric is not measured.
+
+        It is the gap over all groups, or between each and the reference, and either of every class where there are.
+        """
+        if limit.metric not in self.gaps:
+            return [held for one in self.classes.values() for held in one.gaps_held(limit)]
+        if self.reference is None or limit.kind == "worst-group":
+            return [(self, self.gaps[limit.metric])]
+        return [(self, gaps[limit.metric]) for gaps in self.to_reference.values() if limit.metric in gaps]
+
+    def as_shown(self) -> AttributeAudit:
+        """Return the audit with the gaps between groups that are shown only."""
+        kept = {
+            group: gaps
+            for group, gaps in self.to_reference.items()
+            if group not in self.suppressed and self.reference not in self.suppressed
+        }
+        classes = {label: one.as_shown() for label, one in self.classes.items()}
+        return replace(self, gaps=self.shown_gaps, to_reference=kept, classes=classes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what may be shown.
+
+        ``{overall: {metric: rate}, groups: {group: {metric: rate}}, gaps: {metric: gap}, suppressed: []}``;
+        a rate is ``{value, low, high, n}``; undefined is null with n = 0, suppressed is null with n null and
+        ``suppressed: true``.
+        """
+        few = sum(self.sizes.values()) < self.settings.min_cell
+        return {
+            "overall": {metric: rate_json(rate, suppressed=few) for metric, rate in self.overall.items()},
+            "groups": {
+                group: {
+                    metric: rate_json(rates[group], suppressed=group in self.suppressed)
+                    for metric, rates in self.groups.items()
+                }
+                for group in self.sizes
+            },
+            "gaps": {metric: gap_json(gap) for metric, gap in self.shown_gaps.items()},
+            "suppressed": list(self.suppressed),
+        }
+
+
+def rate_json(rate: Rate | Measure, *, suppressed: bool = False) -> dict[str, Any]:
+    """Return ``{value, low, high, n}``, or nulls and ``suppressed: true``."""
+    if suppressed:
+        return {"value": None, "low": None, "high": None, "n": None, "suppressed": True}
+    return {"value": rate.value, "low": rate.low, "high": rate.high, "n": rate.n}
+
+
+def gap_json(gap: Gap) -> dict[str, Any]:
+    """Return the gap with its direction in words; ``low`` and ``high`` are the ends of the difference."""
+    return {
+        "difference": gap.difference,
+        "low": gap.difference_low,
+        "high": gap.difference_high,
+        "ratio": gap.ratio,
+        "ratio_low": gap.ratio_low,
+        "ratio_high": gap.ratio_high,
+        "highest": gap.highest,
+        "lowest": gap.lowest,
+        "words": gap.words,
+        "undefined": list(gap.undefined),
+        "compared": list(gap.groups_compared),
+    }
