@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import permutations
+from itertools import permutations, product
 
 import numpy as np
 
@@ -35,6 +35,8 @@ class Measures:
     Attributes:
         estimates: ``{metric: {group: estimate}}``, of ``MEASURES``.
         cross_areas: For two groups the area of the first's favourable rows over the second's others.
+        area_bounds: Least and greatest area of these rows for two groups, the first of them favourable, or of one and
+            the same group, whatever the order of scores within a point.
         shifts: ``{distance: {(group, group): estimate}}``.
         mean_scores: Mean score of each group.
         curves: Scores against labels in bins, of each group that has rows; where scores may be probabilities.
@@ -42,6 +44,7 @@ class Measures:
 
     estimates: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     cross_areas: Mapping[Pair, Estimate] = field(default_factory=dict)
+    area_bounds: Mapping[Pair, tuple[float, float]] = field(default_factory=dict)
     shifts: Mapping[str, Mapping[Pair, Estimate]] = field(default_factory=dict)
     mean_scores: Mapping[str, float] = field(default_factory=dict)
     curves: Mapping[str, tuple[ScoreBin, ...]] = field(default_factory=dict)
@@ -104,6 +107,7 @@ def measures_of(decisions: GroupTable | None, scores: ScoreTable | None, *, gene
     return Measures(
         estimates=estimates,
         cross_areas=_cross_areas(scores, areas) if scores.labelled else {},
+        area_bounds=_area_bounds(scores, areas) if scores.labelled else {},
         shifts=score_shifts(scores, generator=generator),
         mean_scores=mean_scores(scores),
         curves=_curves(scores),
@@ -198,6 +202,17 @@ def _curves(table: ScoreTable) -> dict[str, tuple[ScoreBin, ...]]:
 def _cross_areas(table: ScoreTable, areas: Areas) -> dict[Pair, Estimate]:
     known = [g for g, group in enumerate(table.groups) if group != UNKNOWN and table.counts[g].any()]
     return {(table.groups[a], table.groups[b]): areas.estimate(a, b) for a, b in permutations(known, 2)}
+
+
+def _area_bounds(table: ScoreTable, areas: Areas) -> dict[Pair, tuple[float, float]]:
+    """The order is known where all rows of a point have one score, so that both are the area itself."""
+    found = {
+        (table.groups[a], table.groups[b]): areas.bounds(a, b) for a, b in product(range(len(table.groups)), repeat=2)
+    }
+    return {
+        pair: (area, area) if areas.exact else (least, greatest)
+        for pair, (area, least, greatest) in ((pair, each) for pair, each in found.items() if each is not None)
+    }
 
 
 def _worst_cross(areas: Mapping[Pair, Estimate], groups: list[str], *, confidence: float) -> Parity:

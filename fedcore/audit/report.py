@@ -104,6 +104,7 @@ class BiasReport:
             "by_class": {name: one.classes_json() for name, one in shown.items()},
             "unknown_bounds": {name: one.bounds_json() for name, one in shown.items()},
             "cross_group_auc": {name: one.cross_areas_json() for name, one in shown.items()},
+            "auc_bounds": {name: one.area_bounds_json() for name, one in shown.items()},
             "calibration": {name: one.calibration_json() for name, one in shown.items()},
             "sites": {name: unnamed_json(self.audits[name], splits) for name, splits in self.sites.items()},
             "clients": None if self.clients is None else self.clients.to_json(),

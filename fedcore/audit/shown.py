@@ -192,6 +192,14 @@ class Shown:
                 found.setdefault(first, {})[second] = measure_json(area)
         return found
 
+    def area_bounds_json(self) -> dict[str, dict[str, Any]]:
+        """Return ``{group of the favourable rows: {group of the others: {low, high}}}``: bounds, and no intervals."""
+        found: dict[str, dict[str, Any]] = {}
+        for (first, second), (low, high) in self.measures.area_bounds.items():
+            if first in self.groups and second in self.groups:
+                found.setdefault(first, {})[second] = {"low": low, "high": high}
+        return found
+
     def calibration_json(self) -> dict[str, list[dict[str, Any]]]:
         """Return each group's curve, ``[{score, value, low, high, n}]``: share of favourable labels by mean score."""
         settings = self.audit.settings

@@ -329,3 +329,23 @@ def test_without_scores_or_labels_nothing_is_made_up() -> None:
     assert measures_of(None, None, generator=generator()) == Measures()
     assert measures_of(None, unlabelled, generator=generator()).estimates == {}
     assert set(measures_of(None, table, generator=generator()).shifts) == {"kolmogorov_smirnov", "wasserstein"}
+
+
+def test_the_bounds_of_areas_hold_the_area_of_the_rows_whatever_the_bins() -> None:
+    from sklearn.metrics import roc_auc_score
+
+    drawn = np.random.default_rng(4)
+    group, label, score = drawn.integers(0, 2, 500), drawn.integers(0, 2, 500), drawn.random(500)
+    counted = {"groups": ("a", "b", "unknown"), "group_codes": group, "label_codes": label}
+    table = GroupTable.collect(attribute="g", labels=("no", "yes"), scores=score, num_bins=8, **counted)
+    bounds = measures_of(None, scores_of_table(table), generator=generator()).area_bounds
+    exact = measures_of(None, scores_of_rows(scores=score, edges=(0.0, 1.0), **counted), generator=generator())
+
+    for (first, second), (low, high) in bounds.items():
+        codes = ["ab".index(name) for name in (first, second)]
+        favourable, others = score[(group == codes[0]) & (label == 1)], score[(group == codes[1]) & (label == 0)]
+        truth = [1] * len(favourable) + [0] * len(others)
+        area = roc_auc_score(truth, np.concatenate([favourable, others]))
+        assert low < area < high
+        assert exact.area_bounds[first, second] == pytest.approx((area, area), abs=1e-12)
+    assert set(bounds) == {("a", "a"), ("a", "b"), ("b", "a"), ("b", "b")}

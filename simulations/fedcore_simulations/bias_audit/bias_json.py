@@ -44,6 +44,7 @@ def result_json(result: BiasResult) -> dict[str, Any]:
         "unknown_bounds": {attribute: shown.bounds_json() for attribute, shown in result.shown.items()},
         "sites": splits_json(result, site_splits(result)),
         "cross_group_auc": {attribute: shown.cross_areas_json() for attribute, shown in result.shown.items()},
+        "auc_bounds": {attribute: shown.area_bounds_json() for attribute, shown in result.shown.items()},
         "calibration": {attribute: shown.calibration_json() for attribute, shown in result.shown.items()},
         "group_thresholds": {attribute: one.to_json() for attribute, one in result.thresholds.items()},
         "profile": profile_json(result),
