@@ -32,6 +32,10 @@ Read in this order::
     score_cuts   rows between the thresholds that a score may be cut at
     threshold_choice  which cut each group gets, to close a gap
     group_thresholds  a threshold for each group, and its price
+    ranked_lists  places at the top, exposure and pairs in order, as sums over lists
+    ranked_groups  one measure of rankings for every group, with gaps
+    ranking_draws  the bootstrap on few lists
+    ranking      all measures of rankings
     measures     all that is no rate, for one attribute
     shown        what may be shown of one attribute, as JSON
     site_splits  every gap split over sites, and what may be told of it
@@ -41,10 +45,6 @@ Read in this order::
     hooks        the points of a run where an audit may object
     testing      the tests that every hook must pass
     report       the content of ``bias.json``
-    ranked_lists  places at the top, exposure and pairs in order, as sums over lists
-    ranked_groups  one measure of rankings for every group, with gaps
-    ranking_draws  the bootstrap on few lists
-    ranking      all measures of rankings
     tables       the tables that a plan declares, and the codes to fill them with
 
 A module imports only from those above it.

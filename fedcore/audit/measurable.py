@@ -15,7 +15,7 @@ from fedcore.audit.estimates import (
 )
 from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.limits import Limit
-from fedcore.audit.rankings import RANKED
+from fedcore.audit.rankings import OF_SCORES, RANKED
 from fedcore.audit.settings import AuditSettings
 from fedcore.audit.values import AuditTable, ValueTable
 from fedcore.errors import PlanError
@@ -46,9 +46,9 @@ def check_measurable(
             label where there are none; a reference is no group; or a mitigation goes by what is not measured.
     """
     problems = [
-        f"audit.limits: {limit.metric} is measured of ranked lists, by fedcore audit bias --kind ranking alone"
+        f"audit.limits: {limit.metric} is measured of {what}"
         for limit in settings.limits
-        if limit.metric in RANKED
+        if limit.metric in RANKED and (what := _unranked(limit.metric, settings, tables.values(), noisy=noisy))
     ]
     problems += dict.fromkeys(_problems(settings.limits, settings.favourable, tables.values()))
     problems += _reference_problems(settings, {name: table.groups for name, table in tables.items()})
@@ -85,6 +85,17 @@ def _reference_problems(settings: AuditSettings, groups: Mapping[str, Collection
             yield f"reference of {attribute!r}: it is not audited; audited are {', '.join(groups)}"
         elif group not in known:
             yield f"reference of {attribute!r}: {group!r} is none of its groups, {', '.join(known)}"
+
+
+def _unranked(metric: str, settings: AuditSettings, tables: Iterable[AuditTable], *, noisy: bool) -> str | None:
+    """Return what a measure of rankings needs that is not there."""
+    if metric not in OF_SCORES:
+        return "ranked lists with relevance, by fedcore audit bias --kind ranking alone"
+    if settings.top is None:
+        return "rankings; give audit.top, the places at the top"
+    if any(isinstance(table, ValueTable) or not table.scored for table in tables):
+        return "scores, which are counted for two labels"
+    return "exact counts; leave out privacy.evaluation-noise-multiplier" if noisy else None
 
 
 def _problems(limits: Iterable[Limit], favourable: str | None, tables: Iterable[AuditTable]) -> Iterable[str]:

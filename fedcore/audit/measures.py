@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import permutations, product
@@ -19,6 +19,9 @@ from fedcore.audit.fairness import against_reference
 from fedcore.audit.gaps import Gap, pair_confidence, unsigned
 from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.parity import Parity
+from fedcore.audit.ranked_groups import RankedGroups
+from fedcore.audit.ranked_lists import Top
+from fedcore.audit.ranking import rank_scores
 from fedcore.audit.regression import predictions_of, value_estimates
 from fedcore.audit.resampling import SEED
 from fedcore.audit.score_shift import mean_scores, score_shifts, worst_shift
@@ -37,6 +40,7 @@ class Measures:
         cross_areas: For two groups the area of the first's favourable rows over the second's others.
         area_bounds: Least and greatest area of these rows for two groups, the first of them favourable, or of one and
             the same group, whatever the order of scores within a point.
+        ranked: Of the ranking by score every measure, whose values are in ``estimates``, too.
         shifts: ``{distance: {(group, group): estimate}}``.
         mean_scores: Mean score of each group.
         curves: Scores against labels in bins, of each group that has rows; where scores may be probabilities.
@@ -45,13 +49,14 @@ class Measures:
     estimates: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     cross_areas: Mapping[Pair, Estimate] = field(default_factory=dict)
     area_bounds: Mapping[Pair, tuple[float, float]] = field(default_factory=dict)
+    ranked: Mapping[str, RankedGroups] = field(default_factory=dict)
     shifts: Mapping[str, Mapping[Pair, Estimate]] = field(default_factory=dict)
     mean_scores: Mapping[str, float] = field(default_factory=dict)
     curves: Mapping[str, tuple[ScoreBin, ...]] = field(default_factory=dict)
 
     def added(self, audit: AttributeAudit) -> AttributeAudit:
         """Return the audit with the gaps of these measures, so that limits on them can be judged."""
-        shown = {group for group in audit.sizes if group not in audit.suppressed}
+        shown = [group for group in audit.sizes if group not in audit.suppressed]
         return replace(
             audit,
             gaps={**audit.gaps, **self._gaps(audit, audit.sizes)},
@@ -60,8 +65,9 @@ class Measures:
         )
 
     def _to_reference(self, audit: AttributeAudit) -> dict[str, dict[str, Gap]]:
+        estimates = {metric: of for metric, of in self.estimates.items() if metric not in self.ranked}
         gap = partial(gap_of, audit.attribute)
-        more = against_reference(self.estimates, audit.reference, gap, confidence=audit.settings.confidence)
+        more = against_reference(estimates, audit.reference, gap, confidence=audit.settings.confidence)
         groups = {**audit.to_reference, **more}
         return {group: {**audit.to_reference.get(group, {}), **more.get(group, {})} for group in groups}
 
@@ -76,25 +82,28 @@ class Measures:
             found["cross_group_auc"] = _worst_cross(self.cross_areas, kept, confidence=confidence)
         return found
 
-    def _gaps(self, audit: AttributeAudit, groups: Iterable[str]) -> dict[str, Gap]:
-        return {
-            metric: gap_of(
-                audit.attribute,
-                metric,
-                {group: by_group[group] for group in by_group if group in groups},
-                confidence=audit.settings.confidence,
-            )
-            for metric, by_group in self.estimates.items()
-        }
+    def _gaps(self, audit: AttributeAudit, groups: Collection[str]) -> dict[str, Gap]:
+        return {metric: self._gap(audit, metric, groups) for metric in self.estimates}
+
+    def _gap(self, audit: AttributeAudit, metric: str, groups: Collection[str]) -> Gap:
+        """Places go to one group or another, so that gaps of rankings are not between independent values."""
+        confidence = audit.settings.confidence
+        if metric in self.ranked:
+            return self.ranked[metric].gap(audit.attribute, [*groups], confidence=confidence)
+        kept = {group: one for group, one in self.estimates[metric].items() if group in groups}
+        return gap_of(audit.attribute, metric, kept, confidence=confidence)
 
 
-def measures_of(decisions: GroupTable | None, scores: ScoreTable | None, *, generator: np.random.Generator) -> Measures:
+def measures_of(
+    decisions: GroupTable | None, scores: ScoreTable | None, *, generator: np.random.Generator, top: Top | None = None
+) -> Measures:
     """Measure what can be measured.
 
     Args:
         decisions: Labels by decision, of two the favourable one second; None without labels.
         scores: Scores of the same groups; None without.
         generator: Source of the bootstrap's draws.
+        top: Places at the top of the ranking by score; None for none.
     """
     estimates: dict[str, dict[str, Estimate]] = {}
     if decisions is not None:
@@ -104,8 +113,11 @@ def measures_of(decisions: GroupTable | None, scores: ScoreTable | None, *, gene
     areas = Areas.of(scores.counts, exact=scores.exact)
     if scores.labelled:
         estimates |= _of_scores(scores, areas, generator)
+    ranked = {} if top is None else rank_scores(scores, top, generator=generator)
+    estimates |= {metric: one.estimates() for metric, one in ranked.items()}
     return Measures(
         estimates=estimates,
+        ranked=ranked,
         cross_areas=_cross_areas(scores, areas) if scores.labelled else {},
         area_bounds=_area_bounds(scores, areas) if scores.labelled else {},
         shifts=score_shifts(scores, generator=generator),
@@ -144,7 +156,8 @@ def measures_of_table(audit: AttributeAudit, table: AuditTable) -> Measures:
         return Measures()
     decisions = _decisions(audit, table)
     scores = scores_of_table(table, favourable=audit.settings.favourable) if table.scored else None
-    return measures_of(decisions, scores, generator=np.random.default_rng(SEED))
+    top = None if audit.settings.top is None else Top(places=audit.settings.top)
+    return measures_of(decisions, scores, generator=np.random.default_rng(SEED), top=top)
 
 
 def _decisions(audit: AttributeAudit, table: GroupTable) -> GroupTable:

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from fedcore.audit.ranked_groups import RankedGroups
-from fedcore.audit.ranked_lists import Array, Codes, Parts, RankedCells, Top, summed, tallies
+from fedcore.audit.ranked_lists import Array, Codes, Parts, RankedCells, Top, ranked_cells, summed, tallies
 from fedcore.audit.ranking_draws import draws_of
 from fedcore.audit.rankings import RANKED
+from fedcore.audit.scores import ScoreTable
 
 MANY_LISTS = 20
 
@@ -40,6 +41,27 @@ def measure_ranking(
     drawn = draws_of(cells, weights, top, len(groups), generator=generator)
     least = {"top": _least_of_top(totals), "seen": _least_of_seen(found, by_list.keys, len(groups))}
     return {metric: _over_draws(metric, groups, drawn, totals, least) for metric in metrics}
+
+
+def rank_scores(scores: ScoreTable, top: Top, *, generator: np.random.Generator) -> dict[str, RankedGroups]:
+    """Measure the one list of all rows by their scores; rows of one point are of equal score.
+
+    Args:
+        scores: Counts over rising scores.
+        top: The places at the top.
+        generator: Source of the bootstrap's draws.
+
+    Returns:
+        The measures that need no relevance; none where the top leaves no row out.
+    """
+    rows = scores.counts.sum(axis=1)
+    total = np.array([rows.sum()], dtype=np.float64)
+    if top.of(total)[0] >= total[0]:
+        return {}
+    groups, points = np.nonzero(rows)
+    cells, order = ranked_cells(np.zeros(len(groups), dtype=np.int64), scores.points[points], groups)
+    weights = rows[groups, points][order].astype(np.float64)
+    return measure_ranking(cells, weights, top, scores.groups, generator=generator)
 
 
 def _over_lists(

@@ -39,3 +39,5 @@ RANKED: dict[str, RankedMeasure] = {
     ),
 }
 """Those after the third need relevance."""
+OF_SCORES = ("selection_rate_at_k", "representation_at_k", "exposure")
+"""What scores alone tell."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcore.audit.estimates import UNDEFINED, VALUE_MEASURES, Estimate
-from fedcore.audit.intervals import Interval
+from fedcore.audit.intervals import Interval, student_quantile
 from fedcore.audit.scores import ScoreTable
 from fedcore.audit.values import SUMS, ValueTable
 
@@ -155,13 +155,6 @@ def _moved(estimate: Estimate, rising: Callable[[float], float]) -> Estimate:
 def _times(value: float, logarithm: float) -> Interval:
     factor = math.exp(min(700.0, logarithm))
     return Interval(low=value / factor, high=value * factor)
-
-
-def student_quantile(confidence: float, freedom: int) -> float:
-    """Return t with P(-t < T < t) = confidence, for Student's T with so many degrees of freedom."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, (1 + confidence) / 2))
 
 
 def value_estimates(table: ValueTable) -> dict[str, dict[str, Estimate]]:

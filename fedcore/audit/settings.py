@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from fedcore.audit.limits import Limit
 from fedcore.errors import PlanError
@@ -20,6 +21,7 @@ class AuditSettings:
         min_cell: Groups of fewer rows are kept out of what is shown.
         score_bins: Number of bins that clients count scores in.
         limits: What the gate holds the result to.
+        top: Places at the top of the ranking by score, below 1 a share of the rows; None where nothing is ranked.
         references: For attributes the group that the others are compared with; limits are on these gaps then.
         looks: Evaluations of the same rows for all of which the intervals hold together; ``confidence`` is that of
             each.
@@ -34,6 +36,7 @@ class AuditSettings:
     min_cell: int = 10
     score_bins: int = 100
     limits: tuple[Limit, ...] = ()
+    top: Fraction | None = None
     references: Mapping[str, str] = field(default_factory=dict)
     looks: int = 1
 

@@ -31,6 +31,11 @@ class AuditSection(Section):
     score_bins: Annotated[int, Field(ge=2, le=1024)] = Field(
         64, description="bins in which scores are counted, or predicted numbers"
     )
+    top: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None,
+        description="places at the top of the ranking of all held-out rows by score, or below 1 that share of them; "
+        "rankings are measured when given",
+    )
     target_range: tuple[float, float] | None = Field(
         None,
         description="least and greatest target where targets are numbers; by default what the task declares, or in a "

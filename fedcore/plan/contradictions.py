@@ -103,6 +103,8 @@ def _audit_contradictions(audit: AuditSection) -> Iterator[str]:
             f"audit.threshold: expected a multiple of 1/{audit.score_bins} (an edge of score-bins), "
             f"found {audit.threshold}"
         )
+    if audit.top is not None and audit.top >= 1 and audit.top != int(audit.top):
+        yield f"audit.top: expected a whole number of places, or a share below 1, found {audit.top:g}"
     if audit.target_range is not None and not -math.inf < audit.target_range[0] < audit.target_range[1] < math.inf:
         yield f"audit.target-range: expected two rising, finite numbers, found {list(audit.target_range)}"
     for attribute in audit.references:

@@ -13,13 +13,16 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from fedcore.audit.groups import UNKNOWN
+from fedcore.audit.fairness import audit_table
+from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.intervals import Interval, ratio_of, square_and_add, student_quantile
 from fedcore.audit.limits import Limit
 from fedcore.audit.measurable import check_measurable
+from fedcore.audit.measures import measures_of_table
 from fedcore.audit.ranked_groups import RankedGroups
 from fedcore.audit.ranked_lists import Parts, Top, discounts, ranked_cells, tallies
 from fedcore.audit.ranking import measure_ranking
+from fedcore.audit.rankings import OF_SCORES
 from fedcore.audit.settings import AuditSettings
 from fedcore.errors import DataError, PlanError
 from tests.audit.builders import table_of_selections
@@ -216,11 +219,61 @@ def test_limits_are_set_on_what_has_a_scale() -> None:
         Limit.of("representation_at_k", kind="difference", at_most="0.1")
 
 
-def test_a_run_has_no_lists_and_refuses_limits_on_them() -> None:
-    settings = AuditSettings(limits=(Limit.of("exposure", kind="ratio", at_least="0.8"),))
+@pytest.mark.parametrize(
+    ("metric", "settings", "noisy", "message"),
+    [
+        ("exposure", {}, False, "exposure is measured of rankings; give audit.top"),
+        ("pairwise_accuracy", {"top": Fraction(1, 10)}, False, "of ranked lists with relevance, by fedcore audit bias"),
+        ("exposure", {"top": Fraction(1, 10)}, True, "of exact counts; leave out privacy.evaluation-noise-multiplier"),
+        ("exposure", {"top": Fraction(1, 10), "scored": False}, False, "of scores, which are counted for two labels"),
+    ],
+)
+def test_a_run_refuses_limits_on_rankings_that_it_does_not_measure(
+    metric: str, settings: dict[str, Any], noisy: bool, message: str
+) -> None:
+    table = scored_table(300) if settings.pop("scored", True) else table_of_selections({"a": (1, 2), "b": (1, 2)})
+    limits = (Limit.of(metric, kind="ratio", at_least="0.8"),)
 
-    with pytest.raises(PlanError, match="exposure is measured of ranked lists, by fedcore audit bias --kind ranking"):
-        check_measurable(settings, {"sex": table_of_selections({"a": (1, 2), "b": (1, 2)})})
+    with pytest.raises(PlanError, match=message):
+        check_measurable(AuditSettings(limits=limits, **settings), {"sex": table}, noisy=noisy)
+
+
+def scored_table(n: int) -> GroupTable:
+    drawn = np.random.default_rng(2)
+    group = drawn.integers(0, 2, n)
+    return GroupTable.collect(
+        attribute="sex",
+        groups=GROUPS,
+        labels=("no", "yes"),
+        group_codes=group,
+        label_codes=drawn.integers(0, 2, n),
+        scores=drawn.beta(2 + group, 3, n),
+        num_bins=20,
+    )
+
+
+def test_a_run_ranks_the_rows_of_all_clients_by_the_bins_of_their_scores() -> None:
+    table = scored_table(300)
+    audit = audit_table(table, AuditSettings(score_bins=20, top=Fraction(1, 10)))
+    measures = measures_of_table(audit, table)
+    groups, bins = np.nonzero(table.counts.sum(axis=1))
+    rows = np.repeat(np.stack([groups, bins]), table.counts.sum(axis=1)[groups, bins], axis=1)
+
+    expected = measured(rows[0].tolist(), rows[1].tolist(), top="0.1")
+
+    for metric in OF_SCORES:
+        own = [measures.estimates[metric][group].value for group in GROUPS[:2]]
+        assert own == pytest.approx(values(expected, metric), abs=1e-12)
+        gap, other = measures.added(audit).gaps[metric], expected[metric].gap("sex", GROUPS, confidence=0.95)
+        assert gap.ratio == pytest.approx(other.ratio, abs=1e-12)
+        assert gap.ratio_low == pytest.approx(other.ratio_low, rel=0.02)  # from other draws of the bootstrap
+
+
+def test_without_places_at_the_top_or_with_all_of_them_nothing_is_ranked() -> None:
+    table = scored_table(300)
+    for top in (None, Fraction(300)):
+        audit = audit_table(table, AuditSettings(score_bins=20, top=top))
+        assert not set(OF_SCORES) & set(measures_of_table(audit, table).estimates)
 
 
 def test_correlation_narrows_a_difference_and_one_of_minus_1_adds_both_halves() -> None:
