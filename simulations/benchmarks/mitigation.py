@@ -6,7 +6,7 @@ draws the held-out rows, the partition and the first model; every method has the
 mean difference to no mitigation on the same seed, with * where its 95 % interval over the seeds (Student's t, each
 figure taken alone) leaves out 0; a method without one has shown nothing on these data.
 
-Run ``python simulations/benchmarks/mitigation.py``; about five minutes on one core, with ``--help`` for less.
+Run ``python simulations/benchmarks/mitigation.py``; about six minutes on one core, with ``--help`` for less.
 """
 
 from __future__ import annotations
