@@ -11,6 +11,7 @@ from flwr.app import Context, RecordDict
 
 from fedcore.events import EventLog
 from fedcore.plan import RunPlan
+from fedcore.task import Task
 from fedcore_clients.flower_app import build_client_app
 from fedcore_server.driver import Outcome
 from fedcore_server.flower_app import build_server_app
@@ -67,17 +68,20 @@ def through_flower(
     consortium: Consortium | None = None,
     make_grid: Callable[..., InMemoryGrid] = InMemoryGrid,
     on_round: Callable[[RoundRecord, ServerState], None] = lambda record, state: None,
+    task: Task | None = None,
     **grid: Any,
 ) -> tuple[Outcome, list[dict[str, Any]]]:
     """The outcome, and the lines of the journal.
 
     Args:
+        task: A `TinyTask` by default.
         make_grid: Given the rest of the arguments.
     """
-    ready = prepare(TinyTask(), plan)
+    task = task or TinyTask()
+    ready = prepare(task, plan)
     clients = {client.name: client for client in ready.clients}
     app = build_client_app(
-        TinyTask(),
+        task,
         allow_test_noise=allow_test_noise,
         name=lambda context: context.node_config["name"],
         load=load or (lambda context, _: clients[context.node_config["name"]]),
@@ -92,7 +96,7 @@ def through_flower(
 
     with tempfile.TemporaryDirectory() as directory:
         server = build_server_app(
-            TinyTask(),
+            task,
             ready.plan,
             consortium.letters(EventLog(Path(directory) / "events.jsonl")),
             on_round=keep,
