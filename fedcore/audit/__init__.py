@@ -4,10 +4,12 @@ Read in this order::
 
     counting     rows that stand for several
     groups       what a client counts: group x label x score bin, closed under ``+``
+    error_sums   products of target and error, and which sums of them some rows have
     values       what a client sums of targets that are numbers
     crossing     two attributes as one: "sex*race"
     intervals    how sure a rate, a difference and a ratio of rates are
     rates        rates by group, with their intervals
+    mean_rates   how sure the mean of several rates is
     gaps         the distance between the best and the worst served group
     parity       gaps under their usual names, and impact ratios
     estimates    quantities that are no rates, and gaps between them
@@ -17,6 +19,7 @@ Read in this order::
     calibration  whether scores may be taken for probabilities
     entropy      how unequally benefits fall on people
     score_shift  how far apart the scores of two groups lie
+    sample       how sure the mean of a bounded quantity is
     regression   how far predicted numbers are off
     unknowns     what rows of unknown group could hide
     sites        a gap split over sites, exactly

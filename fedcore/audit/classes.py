@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -13,8 +12,9 @@ from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.estimates import UNDEFINED, Estimate
 from fedcore.audit.fairness import audit_of
 from fedcore.audit.gaps import Gap
-from fedcore.audit.intervals import Interval, wilson_interval
-from fedcore.audit.parity import NAMES, Parity, parity_of
+from fedcore.audit.intervals import Interval, exact_interval
+from fedcore.audit.mean_rates import mean_interval
+from fedcore.audit.parity import Parity, parities, parity_of
 from fedcore.audit.values import AuditTable, ValueTable
 
 _OF_ALL = "accuracy"  # of all classes together, and so of none
@@ -27,44 +27,40 @@ class WorstClass:
     Attributes:
         label: The class that it is of; None where it is undefined for every class.
         parity: Largest difference and smallest ratio over all classes; the interval is that of the former.
+        undefined: Classes for which there is no such gap, because fewer than two groups have the rate.
     """
 
     label: str | None
     parity: Parity
+    undefined: tuple[str, ...] = ()
 
 
 def class_accuracies(confusion: NDArray[np.int64]) -> tuple[Estimate, Estimate]:
     """Return the mean over the classes of the share of their rows predicted rightly, and the least of these shares.
 
-    Both are undefined if a class has no rows. The interval of the mean adds the squares of the distances from the
-    shares to the ends of theirs (Zou and Donner 2008); that of the least is formed of the ends of all classes' shares,
-    which hold together (Bonferroni).
+    Both are undefined if a class has no rows. The interval of the mean is that of `mean_interval`, and that of the
+    least is formed of exact ones (Clopper and Pearson 1934) that hold for all classes together (Bonferroni), for at
+    such confidence Wilson's are too short near 0 and 100 %.
 
     Args:
         confusion: Rows by label and prediction, shape (classes, classes).
     """
-    rows, hits = confusion.sum(axis=1).tolist(), np.diagonal(confusion).tolist()
-    if not all(rows):
+    rows, hits = confusion.sum(axis=1), np.diagonal(confusion)
+    if not rows.all():
         return UNDEFINED, UNDEFINED
-    shares, n = [hit / of for hit, of in zip(hits, rows, strict=True)], sum(rows)
-
-    def each(confidence: float) -> list[Interval]:
-        return [wilson_interval(hit, of, confidence=confidence) for hit, of in zip(hits, rows, strict=True)]
+    shares, n = hits / rows, int(rows.sum())
 
     def mean_ends(confidence: float) -> Interval:
-        ends = each(confidence)
-        below = math.hypot(*(share - end.low for share, end in zip(shares, ends, strict=True)))
-        above = math.hypot(*(end.high - share for share, end in zip(shares, ends, strict=True)))
-        mean, classes = sum(shares) / len(shares), len(shares)
-        return Interval(low=max(0.0, mean - below / classes), high=min(1.0, mean + above / classes))
+        return mean_interval(hits, rows, confidence=confidence)
 
     def least_ends(confidence: float) -> Interval:
-        ends = each(1 - (1 - confidence) / len(shares))
+        each = 1 - (1 - confidence) / len(shares)
+        ends = [exact_interval(hit, of, confidence=each) for hit, of in zip(hits.tolist(), rows.tolist(), strict=True)]
         return Interval(low=min(end.low for end in ends), high=min(end.high for end in ends))
 
     return (
-        Estimate(value=sum(shares) / len(shares), n=n, spread=mean_ends),
-        Estimate(value=min(shares), n=n, spread=least_ends),
+        Estimate(value=float(shares.mean()), n=n, spread=mean_ends),
+        Estimate(value=float(shares.min()), n=n, spread=least_ends),
     )
 
 
@@ -92,27 +88,36 @@ def with_classes(audit: AttributeAudit, table: AuditTable) -> AttributeAudit:
 def worst_classes(audit: AttributeAudit) -> dict[str, WorstClass]:
     """Return the widest gap over the classes of every rate, and of every usual name of a gap, between shown groups.
 
-    Classes whose gap is undefined are left out; an interval's ends are the largest of the classes' ends, which hold
-    together.
+    An interval's ends are the largest of the classes' ends, which hold together. Classes whose gap is undefined are
+    named, and not compared.
     """
-    gaps = {label: one.shown_gaps for label, one in audit.classes.items()}
-    metrics = tuple(next(iter(gaps.values()), {}))
-    formed = {metric: (metric,) for metric in metrics} | {
-        name: of for name, of in NAMES.items() if set(of) <= set(metrics)
-    }
-    return {name: _worst(name, [gaps[label][metric] for label in gaps for metric in of]) for name, of in formed.items()}
+    by_class = {label: _parities(audit, one) for label, one in audit.classes.items()}
+    names = next(iter(by_class.values()), {})
+    return {name: _worst(name, {label: found[name] for label, found in by_class.items()}) for name in names}
 
 
-def _worst(name: str, gaps: list[Gap]) -> WorstClass:
-    by_ratio = name == "impact_ratio"
-    defined = [gap for gap in gaps if (gap.ratio_fraction if by_ratio else gap.difference_fraction) is not None]
+def _parities(audit: AttributeAudit, of_class: AttributeAudit) -> dict[str, Parity]:
+    """Return the gaps of one class, of every rate and under their usual names."""
+    shown = [group for group in audit.sizes if group not in audit.suppressed]
+    rates = {metric: {group: of[group] for group in shown} for metric, of in of_class.groups.items()}
+    found = {metric: parity_of(metric, [gap]) for metric, gap in of_class.shown_gaps.items()}
+    return found | parities(audit.attribute, rates, confidence=of_class.settings.confidence)
+
+
+def _worst(name: str, by_class: Mapping[str, Parity]) -> WorstClass:
+    defined = {label: parity for label, parity in by_class.items() if parity.difference is not None}
+    undefined = tuple(label for label in by_class if label not in defined)
     if not defined:
-        return WorstClass(label=None, parity=Parity())
-    if by_ratio:
-        widest = min(defined, key=lambda gap: gap.ratio_fraction or 0)
-    else:
-        widest = max(defined, key=lambda gap: gap.difference_fraction or 0)
-    return WorstClass(label=widest.label, parity=parity_of(name, defined))
+        return WorstClass(label=None, parity=Parity(), undefined=undefined)
+    label = max(defined, key=lambda one: defined[one].difference or 0.0)
+    ratios = [parity.ratio for parity in defined.values() if parity.ratio is not None]
+    widest = replace(
+        defined[label],
+        ratio=min(ratios) if len(ratios) == len(defined) else None,
+        low=max(parity.low or 0.0 for parity in defined.values()),
+        high=max(parity.high or 0.0 for parity in defined.values()),
+    )
+    return WorstClass(label=label, parity=widest, undefined=undefined)
 
 
 def _named(label: str, audit: AttributeAudit) -> AttributeAudit:

@@ -1,8 +1,7 @@
 """How sure the figures over clients are: the clients are taken as given, and the rows of each as a sample.
 
-What holds for one rate does not hold by itself for a figure of many small ones. Square-and-add over the clients' Wilson
-intervals (Zou and Donner 2008) covers the mean of fifty clients of ten rows, all near 100 %, in 85 % of draws, not
-in 95 (``tests/audit/test_client_intervals.py``). Each interval here is built to be too long rather than too short.
+What holds for one rate does not hold by itself for a figure of many small ones. Each interval here is built to be too
+long rather than too short; that of their mean is in ``mean_rates``.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcore.audit.intervals import Interval, exact_interval, normal_quantile
+from fedcore.audit.intervals import Interval, exact_interval
+from fedcore.audit.mean_rates import mean_interval
 from fedcore.audit.resampling import NUM_DRAWS, SEED, upper_quantile
 
 CLIENT_METHODS = {
@@ -26,24 +26,6 @@ Counts = NDArray[np.int64]
 _PRIOR = 0.5
 """Successes and failures added to each client's before others are drawn, so that 0 % and 100 % may vary (Jeffreys)."""
 _MOST_DRAWN, _FEWEST_DRAWS = 4_000_000, 400
-_HALVINGS = 60
-
-
-def mean_interval(successes: Counts, rows: Counts, *, confidence: float) -> Interval:
-    """Return the interval of the mean of the clients' rates, each client counted once.
-
-    It holds every mean m' with ``|m - m'| <= z sqrt(V(m'))``, where V is the largest variance of the estimate among
-    all clients of that mean: for one client, or clients of as many rows each, Wilson's interval of all rows
-    (Wilson 1927).
-
-    Args:
-        successes: Of each client, shape (clients,).
-        rows: Of each client, shape (clients,), all over 0.
-        confidence: Of the interval.
-    """
-    mean, z = float((successes / rows).mean()), normal_quantile(confidence)
-    weights = 1.0 / (float(len(rows)) ** 2 * rows.astype(np.float64))
-    return Interval(low=_lower_end(mean, weights, z), high=1.0 - _lower_end(1.0 - mean, weights, z))
 
 
 def worst_decile(rates: NDArray[np.float64]) -> float:
@@ -97,19 +79,3 @@ def _errors(successes: Counts, rows: Counts) -> NDArray[np.float64]:
     drawn = generator.binomial(rows, shares, size=(draws, len(rows)))
     found: NDArray[np.float64] = drawn / rows - shares
     return found
-
-
-def _lower_end(mean: float, weights: NDArray[np.float64], z: float) -> float:
-    """Return the smallest m' with ``mean - m' <= z sqrt(V(m'))``.
-
-    ``V(m')``, the largest ``sum w_i p_i (1 - p_i)`` of rates p_i with mean m', is reached where every p_i is
-    ``(1 - t / w_i) / 2``, cut to [0, 1] (Lagrange). As t goes from -max w to max w, m' falls from 1 to 0, and the bound
-    is crossed once, for the root of V is concave.
-    """
-    low, high = -float(weights.max()), float(weights.max())
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        rates = np.clip((1 - middle / weights) / 2, 0.0, 1.0)
-        far = mean - float(rates.mean()) > z * math.sqrt(float((weights * rates * (1 - rates)).sum()))
-        low, high = (low, middle) if far else (middle, high)
-    return min(mean, float(np.clip((1 - high / weights) / 2, 0.0, 1.0).mean()))

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from fedcore.audit.client_intervals import Counts, gini_interval, mean_interval, worst_decile, worst_decile_interval
+from fedcore.audit.client_intervals import Counts, gini_interval, worst_decile, worst_decile_interval
 from fedcore.audit.estimates import Measure
 from fedcore.audit.intervals import Interval
+from fedcore.audit.mean_rates import mean_interval
 from fedcore.audit.rates import Rate
 
 _STEPS = 1000

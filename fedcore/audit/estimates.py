@@ -29,6 +29,8 @@ VALUE_MEASURES = (
     "r_squared",
 )
 """Of targets that are numbers, in their unit but for the last."""
+SIGNED = ("mean_prediction", "mean_target", "mean_error", "r_squared")
+"""Those that may be below 0."""
 MEASURES: tuple[str, ...] = (
     *CLASS_MEASURES,
     *BENEFIT_MEASURES,

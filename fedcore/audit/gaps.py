@@ -16,7 +16,7 @@ from fractions import Fraction
 from itertools import combinations
 
 from fedcore.audit.groups import UNKNOWN
-from fedcore.audit.intervals import Interval, koopman_interval, newcombe_interval, wilson_interval
+from fedcore.audit.intervals import Interval, exact_interval, koopman_interval, newcombe_interval
 from fedcore.audit.rates import METRICS, Rate
 
 SHARES = (*METRICS, "balanced_accuracy", "worst_class_accuracy", "selection_rate_at_k")
@@ -48,7 +48,7 @@ class Gap:
         difference_high: Upper end, or None.
         ratio_low: Lower end of lowest / highest, in [0, 1], or None.
         ratio_high: Upper end, or None.
-        highest_ends: Ends of the interval of the highest rate, whichever group truly has it, or None.
+        highest_ends: Ends of the exact interval of the highest rate, whichever group truly has it, or None.
         lowest_ends: The same of the lowest rate.
         undefined: Groups whose rate is undefined.
         groups_compared: Groups that have a rate.
@@ -141,7 +141,7 @@ def gap_between(attribute: str, metric: str, rates: Mapping[str, Rate], *, confi
     highest, lowest = max(compared, key=compared.__getitem__), min(compared, key=compared.__getitem__)
     differences, ratios = _pairwise([known[group] for group in compared], confidence)
     each = 1 - (1 - confidence) / len(compared)
-    alone = [wilson_interval(*known[group].evidence, confidence=each) for group in compared]
+    alone = [exact_interval(*known[group].evidence, confidence=each) for group in compared]
     return Gap(
         attribute=attribute,
         metric=metric,

@@ -174,7 +174,7 @@ def _estimate(limit: Limit, gap: Gap) -> Fraction | None:
 
 
 def _bound(limit: Limit) -> Fraction:
-    return limit.at_most or limit.at_least or Fraction(1)
+    return next(bound for bound in (limit.at_most, limit.at_least) if bound is not None)
 
 
 def _ends(limit: Limit, gap: Gap) -> tuple[float | None, float | None]:

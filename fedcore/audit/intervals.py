@@ -65,7 +65,7 @@ def share_interval(p: float, trials: float, *, confidence: float) -> Interval:
     return Interval(low=0.0 if p == 0 else centre - half, high=1.0 if p == 1 else centre + half)
 
 
-def exact_interval(successes: int, trials: int, *, confidence: float) -> Interval:
+def exact_interval(successes: float, trials: float, *, confidence: float) -> Interval:
     """Return the interval of one rate that holds with at least the stated confidence, whatever the rate.
 
     Source: Clopper, C. J. and Pearson, E. S. (1934), "The use of confidence or fiducial limits illustrated in the case

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, Self
 
-from fedcore.audit.estimates import MEASURES, VALUE_MEASURES
+from fedcore.audit.estimates import MEASURES, SIGNED, VALUE_MEASURES
 from fedcore.audit.parity import NAMES
 from fedcore.audit.rankings import RANKED
 from fedcore.audit.rates import METRICS
@@ -76,7 +76,7 @@ class Limit:
     @property
     def words(self) -> str:
         """The limit as a sentence's end: ``selection rate ratio over sex at least 0.8``."""
-        bound = f"at most {_decimal(self.at_most)}" if self.at_most else f"at least {_decimal(self.at_least)}"
+        bound = f"at least {_decimal(self.at_least)}" if self.at_most is None else f"at most {_decimal(self.at_most)}"
         over = "every attribute" if self.attribute == "*" else self.attribute
         metric = self.metric.replace("_", " ")
         if self.kind == "worst-group":
@@ -122,6 +122,8 @@ class Limit:
             if wanted not in given:
                 yield f"a {self.kind} needs {wanted}"
         for name, bound in given.items():
+            if self.kind == "worst-group" and self.metric in SIGNED:
+                continue
             if self.unbounded and bound <= 0:
                 yield f"{name} must be over 0, not {_decimal(bound)}"
             elif not self.unbounded and not 0 < bound <= 1:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcore.audit.error_sums import SUMS
 from fedcore.audit.estimates import UNDEFINED, VALUE_MEASURES, Estimate
 from fedcore.audit.intervals import Interval, student_quantile
+from fedcore.audit.sample import ALIKE, Sample, around, times
 from fedcore.audit.scores import ScoreTable
-from fedcore.audit.values import SUMS, ValueTable
+from fedcore.audit.values import ValueTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +25,7 @@ class Moments:
         n: Rows.
         low: Least target.
         width: Greatest less least target.
-        of: Mean of each of ``values.SUMS``.
+        of: Mean of each of ``error_sums.SUMS``.
     """
 
     n: int
@@ -35,100 +37,54 @@ class Moments:
         """Return every measure, in the target's own unit; undefined of fewer than two rows."""
         if self.n < 2:
             return dict.fromkeys(VALUE_MEASURES, UNDEFINED)
-        mean, width = self.of, self.width
-        prediction = mean["target"] + mean["error"]
-        squares = mean["target_2"] + 2 * mean["error_target"] + mean["error_2"]
-        error = Sample(self.n, mean["error"], mean["error_2"], mean["error_3"])
-        absolute = Sample(self.n, mean["absolute_error"], mean["error_2"], mean["absolute_error_3"])
-        square = Sample(self.n, mean["error_2"], mean["error_4"], mean["error_6"])
+        width, targets = self.width, self._sample("target", "target_2", "target_3")
+        square = self._sample("error_2", "error_4", "error_6")
         return {
-            "mean_prediction": _linear(Sample(self.n, prediction, squares).mean(), width, self.low),
-            "mean_target": _linear(Sample(self.n, mean["target"], mean["target_2"]).mean(), width, self.low),
-            "mean_error": _linear(error.mean(), width),
-            "mean_absolute_error": _linear(absolute.positive_mean(), width),
+            "mean_prediction": _linear(self._predictions().mean(), width, self.low),
+            "mean_target": _linear(targets.mean(), width, self.low),
+            "mean_error": _linear(self._sample("error", "error_2", "error_3", least=-1.0).mean(), width),
+            "mean_absolute_error": _linear(
+                self._sample("absolute_error", "error_2", "absolute_error_3").positive_mean(), width
+            ),
             "root_mean_squared_error": _linear(_root(square.positive_mean()), width),
-            "r_squared": self._r_squared(square.skewness),
+            "r_squared": UNDEFINED if targets.alike else self._r_squared(square),
         }
 
-    def _r_squared(self, skewness: float) -> Estimate:
+    def _sample(self, average: str, square: str, cube: str, *, least: float = 0.0) -> Sample:
+        return Sample(self.n, self.of[average], self.of[square], self.of[cube], least=least)
+
+    def _predictions(self) -> Sample:
+        of = self.of
+        square = of["target_2"] + 2 * of["error_target"] + of["error_2"]
+        cube = of["target_3"] + 3 * of["error_target_2"] + 3 * of["error_2_target"] + of["error_3"]
+        return Sample(self.n, of["target"] + of["error"], square, cube)
+
+    def _r_squared(self, square: Sample) -> Estimate:
         """Return 1 less the mean squared error over the targets' variance, with an interval for the ratio's logarithm.
 
         The delta method's (Serfling 1980, "Approximation theorems of mathematical statistics", ch. 3), widened by
-        ``1 + g / (2 sqrt n)`` for squared errors of skewness g: without, it is too narrow where tails are heavy.
+        ``1 + g / (2 sqrt n)`` for squared errors of skewness g: without, it is too narrow where tails are heavy. It
+        reaches as far as the interval of squared errors, for where a few rows are off the delta method fails.
         """
         mean, t = self.of, self.of["target"]
         spread = mean["target_2"] - t * t
-        if spread <= 1e-15:  # all targets alike: nothing to explain
-            return UNDEFINED
         left, variance = mean["error_2"] / spread, 0.0
         fourth = mean["target_4"] - 4 * t * mean["target_3"] + 6 * t * t * mean["target_2"] - 3 * t**4
         mixed = mean["error_2_target_2"] - 2 * t * mean["error_2_target"] + t * t * mean["error_2"]
-        if left > 0:
+        if mean["error_2"] > ALIKE**2:
             variance = mean["error_4"] / mean["error_2"] ** 2 + fourth / spread**2
             variance -= 2 * mixed / (mean["error_2"] * spread)
-        error = math.sqrt(max(0.0, variance) / (self.n - 1)) * (1 + skewness / (2 * math.sqrt(self.n)))
+        error = math.sqrt(max(0.0, variance) / (self.n - 1)) * (1 + square.skewness / (2 * math.sqrt(self.n)))
+        squares = square.positive_mean().spread
 
         def ends(confidence: float) -> Interval:
-            part = _times(left, student_quantile(confidence, self.n - 1) * error)
+            part = times(left, student_quantile(confidence, self.n - 1) * error)
+            if squares is not None:
+                own = squares(confidence)
+                part = around(part, Interval(low=own.low / spread, high=own.high / spread))
             return Interval(low=1 - part.high, high=1 - part.low)
 
         return Estimate(value=1 - left, n=self.n, spread=ends)
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The first moments of a quantity over n > 1 rows, about 0; ``cube`` None where skewness is left out."""
-
-    n: int
-    average: float
-    square: float
-    cube: float | None = None
-
-    @property
-    def variance(self) -> float:
-        """About the mean."""
-        return max(0.0, self.square - self.average**2)
-
-    @property
-    def skewness(self) -> float:
-        """Third moment about the mean over the standard deviation's cube; 0 where nothing varies."""
-        if self.cube is None or self.variance <= 1e-18:
-            return 0.0
-        third = self.cube - 3 * self.average * self.square + 2 * self.average**3
-        return float(third / self.variance**1.5)
-
-    def mean(self) -> Estimate:
-        """Return the mean with Student's interval, as far as Hall's for skewed samples where that reaches further.
-
-        Source: Hall, P. (1992), "On the removal of skewness by transformation", J. R. Stat. Soc. B 54:221-228.
-        """
-        return Estimate(value=self.average, n=self.n, spread=self._ends)
-
-    def positive_mean(self) -> Estimate:
-        """Return the mean of what is never negative; its interval reaches no less far than that of its logarithm."""
-        relative = self._error / self.average if self.average > 0 else 0.0
-
-        def ends(confidence: float) -> Interval:
-            skewed = self._ends(confidence)
-            logarithmic = _times(self.average, student_quantile(confidence, self.n - 1) * relative)
-            low = min(logarithmic.low, skewed.low) if skewed.low > 0 else logarithmic.low
-            return Interval(low=low, high=max(logarithmic.high, skewed.high))
-
-        return Estimate(value=self.average, n=self.n, spread=ends)
-
-    @property
-    def _error(self) -> float:
-        return math.sqrt(self.variance / (self.n - 1))
-
-    def _ends(self, confidence: float) -> Interval:
-        t = student_quantile(confidence, self.n - 1)
-        below, above = max(t, self._hall(t)), max(t, -self._hall(-t))
-        return Interval(low=self.average - below * self._error, high=self.average + above * self._error)
-
-    def _hall(self, t: float) -> float:
-        """Return the inverse of Hall's transformation."""
-        k = self.skewness / math.sqrt(self.n)
-        return t if abs(k) < 1e-9 else float(3 / k * (np.cbrt(1 + k * (t - k / 6)) - 1))
 
 
 def _linear(estimate: Estimate, width: float, low: float = 0.0) -> Estimate:
@@ -150,11 +106,6 @@ def _moved(estimate: Estimate, rising: Callable[[float], float]) -> Estimate:
         return Interval(low=rising(found.low), high=rising(found.high))
 
     return Estimate(value=rising(estimate.value), n=estimate.n, spread=ends)
-
-
-def _times(value: float, logarithm: float) -> Interval:
-    factor = math.exp(min(700.0, logarithm))
-    return Interval(low=value / factor, high=value * factor)
 
 
 def value_estimates(table: ValueTable) -> dict[str, dict[str, Estimate]]:

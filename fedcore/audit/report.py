@@ -9,6 +9,7 @@ from typing import Any
 from fedcore.audit.attribute_audit import HEADLINES, AttributeAudit
 from fedcore.audit.client_intervals import CLIENT_METHODS
 from fedcore.audit.clients import ClientSpread
+from fedcore.audit.estimates import SIGNED
 from fedcore.audit.gaps import Gap
 from fedcore.audit.gate import Finding, Verdict, judge_all, overall
 from fedcore.audit.group_thresholds import GroupThresholds
@@ -142,6 +143,9 @@ def _uses(limit: Limit, audit: AttributeAudit) -> Iterator[tuple[float, Gap]]:
 
 
 def _share_used(limit: Limit, gap: Gap) -> float:
+    if limit.metric in SIGNED and limit.kind == "worst-group":  # no share of a bound that may be 0
+        value, bound = _worst_rate(limit, gap) or 0.0, float(limit.at_least or limit.at_most or 0)
+        return 2.0 if (value > bound if limit.at_most is not None else value < bound) else 0.0
     held = {"difference": gap.difference, "ratio": gap.ratio, "worst-group": _worst_rate(limit, gap)}[limit.kind]
     if limit.at_most is not None:
         return (held or 0.0) / float(limit.at_most)

@@ -159,11 +159,12 @@ class Shown:
         return {metric: _largest(gap) for metric, gap in worst.items() if gap.highest_ends is not None}
 
     def classes_json(self) -> dict[str, Any]:
-        """Return ``{worst: {metric: class}, classes: {class: {groups, gaps}}}``, empty without several classes."""
+        """Return ``{worst: {metric: class}, undefined, classes: {class: {groups, gaps}}}``, empty without several."""
         if not self.classes:
             return {}
         return {
             "worst": {name: worst.label for name, worst in self.worst_classes.items()},
+            "undefined": {name: list(worst.undefined) for name, worst in self.worst_classes.items() if worst.undefined},
             "classes": {
                 label: {"groups": one.groups_json(), "gaps": one.gaps_json()} for label, one in self.classes.items()
             },

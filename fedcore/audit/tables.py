@@ -42,13 +42,19 @@ def predicts_numbers(task: Task) -> bool:
     return not task.labels and hasattr(task, "target_range")
 
 
-def declared_range(task: Task, examples: Examples) -> tuple[float, float] | None:
-    """The range of a numeric target: as the task declares it, or else of data that stands for everyone's."""
+def target_range(task: Task, examples: Examples | None) -> tuple[float, float] | None:
+    """The range of a numeric target: as the task declares it, or else of data that stands for everyone's.
+
+    Args:
+        examples: The data; None where nothing may be read off it, such as the extremes of records that are protected.
+    """
     if not predicts_numbers(task):
         return None
     declared: tuple[float, float] | None = task.target_range  # type: ignore[attr-defined]  # checked above
+    if declared is not None or examples is None:
+        return declared
     targets = examples.columns["targets"]
-    return declared or (float(targets.min()), float(targets.max()))
+    return float(targets.min()), float(targets.max())
 
 
 def _tables_of_values(task: Task, plan: RunPlan) -> dict[str, AuditTable]:

@@ -11,7 +11,7 @@ from fedcore.audit.gate import Verdict
 from fedcore.audit.hooks import AuditContext, AuditHook, Decision, Point, run_hooks
 from fedcore.audit.report import BiasReport
 from fedcore.audit.settings import AuditSettings
-from fedcore.audit.values import AuditTable
+from fedcore.audit.values import AuditTable, ValueTable
 from fedcore.errors import DataError, PlanError
 from fedcore.plan import RunPlan
 from fedcore.privacy.accounting import epsilon_of
@@ -94,6 +94,7 @@ class AuditPoints:
                 *self._ask_of(Point.CANDIDATE, evaluation, state),
                 *self._ask_of(Point.BEFORE_RELEASE, evaluation, state),
                 *_missing_evidence(evaluation),
+                *_moved(evaluation),
             ),
             measures=detail.measures,
             sites=detail.sites,
@@ -159,3 +160,17 @@ def _missing_evidence(evaluation: Evaluation) -> tuple[Decision, ...]:
     names = ", ".join(rejection.client for rejection in evaluation.rejected)
     finding = f"the audit lacks the rows of {names}, whose reports were rejected"
     return (Decision(verdict=Verdict.INCONCLUSIVE, findings=(finding,), hook="coverage"),)
+
+
+def _moved(evaluation: Evaluation) -> tuple[Decision, ...]:
+    """Rows beyond the declared range make errors look smaller; more than one in a hundred blocks a PASS."""
+    for table in evaluation.tables.values():
+        if isinstance(table, ValueTable) and (moved := int(table.moved.sum())):
+            rows = sum(table.group_sizes.values())
+            finding = (
+                f"of {moved} of {rows} rows the target or the prediction is beyond audit.target-range, {table.low:g} "
+                f"to {table.high:g}, and was moved to its end, which can only make errors smaller"
+            )
+            verdict = Verdict.INCONCLUSIVE if 100 * moved > rows else None
+            return (Decision(verdict=verdict, findings=(finding,), hook="range"),)
+    return ()

@@ -16,7 +16,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from fedcore.audit.hooks import AuditHook
 from fedcore.audit.measurable import check_measurable
-from fedcore.audit.tables import declared_range, declared_vocabularies, empty_tables
+from fedcore.audit.tables import declared_vocabularies, empty_tables, target_range
 from fedcore.errors import TaskError
 from fedcore.examples import Examples
 from fedcore.held_out import choose_held_out, size_is_secret
@@ -150,8 +150,8 @@ def _resolve(
         "federation": federation,
         "audit": {"vocabularies": declared_vocabularies(plan.audit, examples)},
     }
-    if plan.audit.sensitive and plan.audit.target_range is None and (span := declared_range(task, examples)):
-        changes["audit"]["target-range"] = span
+    if plan.audit.sensitive and plan.audit.target_range is None:
+        changes["audit"]["target-range"] = target_range(task, None if private else examples)
     if private:
         # Every client divides by the same constant, so that small ones take small steps instead of noisy ones.
         mean_rows = float((~held_out).sum()) / clients

@@ -39,7 +39,7 @@ def test_a_deployment_tells_the_errors_of_the_simulation():
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        ({"sums": [[1e9] * 14] * 3}, "SCHEMA"),
+        ({"sums": [[1e9] * 15] * 3}, "SCHEMA"),
         ({"high": 1e9}, "TABLE"),
         ({"sums": "many"}, "SCHEMA"),
         ({"groups": ["sex 2", "sex 1", "unknown"]}, "TABLE"),

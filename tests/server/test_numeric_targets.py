@@ -158,3 +158,32 @@ def test_a_task_without_a_range_needs_one_in_the_plan():
     table = empty_tables(Unranged(), plan)["sex"]
     assert isinstance(table, ValueTable)
     assert (table.low, table.high) == (0.0, 500.0)
+
+
+class Undeclared(DiabetesProgression):
+    target_range = None
+
+
+def test_a_range_is_read_off_the_rows_only_where_nothing_is_promised_to_them():
+    assert simulate(Undeclared(), plan_of()).plan.audit.target_range == (25.0, 346.0)
+    private = {"privacy": {"unit": "record", "epsilon": 8.0}}
+    with pytest.raises(PlanError, match=r"audit\.target-range"):
+        simulate(Undeclared(), plan_of(**private))
+
+
+def test_rows_beyond_the_range_are_told_and_many_of_them_block_a_pass():
+    section = {
+        "target-range": [0.0, 200.0],
+        "limits": [{"metric": "r_squared", "kind": "worst-group", "at-least": -9.0}],
+    }
+    result = simulate("diabetes-progression", plan_of(audit=section))
+
+    (said,) = (one for one in result.audit.decisions if one.hook == "range")
+    assert "beyond audit.target-range, 0 to 200, and was moved to its end" in said.findings[0]
+    assert result.audit.verdict == "INCONCLUSIVE"
+
+
+def test_a_client_does_not_tell_by_refusing_what_its_extremes_are():
+    tables = empty_tables(DiabetesProgression(), task_plan().updated(audit={"target-range": [0.0, 100.0]}))
+
+    assert tables["sex"].collected([0], [346.0], [90.0]).moved.tolist() == [1, 0, 0]

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from fedcore.audit.crossing import ATTRIBUTE_MARK
 from fedcore.errors import RefusedError
+from fedcore.evaluation_schedule import after_training
 from fedcore.plan import RunPlan
 from fedcore.toml_problems import kebab
 from fedcore.wording import counted
@@ -147,6 +148,9 @@ def _check_rounds(request: RequestFacts, policy: Policy) -> None:
         raise RefusedError(
             "ROUNDS", f"the plan has {counted(planned, 'round')}, and the request is for round {request.round}"
         )
+    again = request.round == planned and after_training(request.plan)
+    if request.kind == "evaluate" and request.attempt > again:
+        raise RefusedError("ROUNDS", "the plan evaluates each model once, and a chosen one once more at the end")
     if request.attempt < 0 or request.incarnation < 1:
         raise RefusedError("ROUNDS", "expected an attempt of 0 or more and an incarnation of 1 or more")
 

@@ -48,6 +48,9 @@ def class_lines(shown: Shown) -> Iterator[str]:
         worst = shown.worst_classes[metric]
         if worst.label is not None:
             yield f"  widest of all classes: {gap_line(shown.classes[worst.label].gaps[metric])}"
+    missing = sorted({label for metric in metrics for label in shown.worst_classes[metric].undefined})
+    if missing:
+        yield f"  without a gap, for fewer than two groups have the rate: {', '.join(missing)}"
     odds = shown.worst_classes.get("equalized_odds")
     if odds is not None and odds.label is not None:
         yield f"  equalized odds over all classes: {_parity(odds.parity)}, of {odds.label}"

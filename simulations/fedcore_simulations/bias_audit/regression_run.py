@@ -28,7 +28,7 @@ from fedcore_simulations.bias_audit.options import BiasOptions
 from fedcore_simulations.bias_audit.result import MIN_CELL, attribute_notes
 from fedcore_simulations.bias_audit.rows import check_columns, refuse, table_of, weights_of
 
-_NUM_BINS = 64
+_NUM_BINS, _LARGEST = 64, 1e100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +155,7 @@ def _numbers(table: Table, name: str | None) -> NDArray[np.float64]:
         raise DataError("no column of numbers")
     numbers = table.numbers(name)
     refuse(table, name, ~np.isfinite(numbers), "no number; of labels that are classes leave out --kind regression")
+    refuse(table, name, np.abs(numbers) > _LARGEST, f"beyond {_LARGEST:g}; give numbers in a larger unit")
     return numbers
 
 

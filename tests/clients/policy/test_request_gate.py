@@ -36,7 +36,19 @@ def expect(code, message, request, policy=None, **rest):
 
 def test_a_request_within_the_policy_passes():
     check(build_request())
-    check(build_request(kind="evaluate", round=10, attempt=2, incarnation=4))
+    check(build_request(attempt=2, incarnation=4))
+    check(build_request(kind="evaluate", round=10, incarnation=4))
+
+
+def test_a_model_is_evaluated_once_and_a_chosen_one_once_more_at_the_end():
+    chosen = {"audit": {"sensitive": ["stroke"], "limits": [{"metric": "accuracy", "at-most": 0.5}]}}
+    chosen["mitigation"] = {"checkpoint": "within-limits"}
+    last = build_plan(**chosen).federation.rounds
+
+    expect("ROUNDS", "evaluates each model once", build_request(kind="evaluate", round=10, attempt=1))
+    check(build_request(build_plan(**chosen), kind="evaluate", round=last, attempt=1))
+    for place in ({"round": last - 1, "attempt": 1}, {"round": last, "attempt": 2}):
+        expect("ROUNDS", "evaluates each model once", build_request(build_plan(**chosen), kind="evaluate", **place))
 
 
 def test_under_the_default_policy_every_task_is_refused():
