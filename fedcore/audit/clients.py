@@ -47,8 +47,8 @@ class ClientSpread:
     def to_json(self) -> dict[str, Any]:
         """Return ``{metric, judged, too_few_rows, mean, worst_decile, gini, best, worst}``.
 
-        A figure is ``{value, low, high}``. Ends are told to a tenth of a point, outwards, and no rows: with the audit's
-        totals the rows of the clients that are left out could be had by subtraction.
+        A figure is ``{value, low, high}``, its ends told to a tenth of a point, outwards. The best and the worst client
+        are told with their rows; suppression covers groups, and no clients.
         """
         return {
             "metric": "accuracy",

@@ -29,8 +29,10 @@ MEASURE_METHODS = {
     "brier_score": "Wilson score interval at the effective number of rows",
     "calibration_slope": "normal, with White's standard error (1980)",
     "balanced_accuracy, and differences of what is no rate": "square-and-add (Zou and Donner 2008)",
-    "means and errors of numbers": "Student's, as far as Hall's for skewed samples where that reaches further (1992)",
+    "means and errors of numbers": "furthest of Student's, Hall's (1992), and the exact one of two values (Clopper and "
+    "Pearson 1934)",
     "r_squared": "delta method on the logarithm of 1 - R², widened for skewed errors",
+    "worst class": "exact intervals of all classes at once (Clopper and Pearson 1934, Bonferroni)",
     "others": "parametric bootstrap of the counts, 2,000 draws",
 }
 """How the intervals of what is no plain rate are formed; those of rates are in ``report.METHODS``."""

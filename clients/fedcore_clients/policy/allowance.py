@@ -31,7 +31,7 @@ def allowing(tasks: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
     changes: dict[str, dict[str, Any]] = {
         "tasks": {"allowed": names},
         "data": {"allowed": {name: [name] for name in names}},
-        "release": {"evaluation": _metrics(names), "group-tables": _groups(names)},
+        "release": {"evaluation": _metrics(names), **_tables(names)},
     }
     Policy.from_mapping(changes)
     return changes
@@ -39,7 +39,8 @@ def allowing(tasks: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
 
 def allowed_in_words(tasks: Sequence[str]) -> str:
     """The same in a sentence."""
-    groups = [f"counts by {name}" for name in _groups(tasks)]
+    words = {"group-tables": "counts", "error-sums": "sums of errors"}
+    groups = [f"{words[key]} by {name}" for key, listed in _tables(tasks).items() for name in listed]
     return (
         f"{', '.join(tasks)} may be trained with privacy; an evaluation tells {', '.join([*_metrics(tasks), *groups])}"
     )
@@ -49,5 +50,10 @@ def _metrics(tasks: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(metric for task in tasks for metric in _OF_NUMBERS.get(task, _METRICS)))
 
 
-def _groups(tasks: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(group for task in tasks for group in _GROUPS.get(task, ())))
+def _tables(tasks: Sequence[str]) -> dict[str, list[str]]:
+    """The attributes by which counts may leave, or of numbers sums."""
+    found: dict[str, dict[str, None]] = {"group-tables": {}, "error-sums": {}}
+    for task in tasks:
+        key = "error-sums" if task in _OF_NUMBERS else "group-tables"
+        found[key] |= dict.fromkeys(_GROUPS.get(task, ()))
+    return {key: list(names) for key, names in found.items() if names or key == "group-tables"}

@@ -89,8 +89,10 @@ def check_report(report: ClientReport, request: RequestFacts, policy: Policy, *,
     for count in report.metrics.counts.values():
         check_rows(math.floor(count), policy)
     for name, table in report.tables.items():
-        if name != table.attribute or name not in policy.release.group_tables:
-            raise RefusedError("METRICS", f"release.group-tables does not list {shown(name)}")
+        sums, counts = (policy.release.error_sums, "error-sums"), (policy.release.group_tables, "group-tables")
+        listed, key = sums if isinstance(table, ValueTable) else counts
+        if name != table.attribute or name not in listed:
+            raise RefusedError("METRICS", f"release.{key} does not list {shown(name)}")
         if name not in request.plan.audit.sensitive:
             raise RefusedError("METRICS", f"the plan does not audit {shown(name)}")
         if (isinstance(table, ValueTable) or table.scored) and table.num_bins > policy.release.max_score_bins:

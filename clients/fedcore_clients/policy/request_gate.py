@@ -195,7 +195,7 @@ def _check_release(request: RequestFacts, policy: Policy) -> None:
     if request.kind == "evaluate" and not release.evaluation:
         raise RefusedError("METRICS", "release.evaluation lists no metric, so that nothing is evaluated")
     for attribute in audit.sensitive:
-        if attribute not in release.group_tables:
+        if attribute not in (*release.group_tables, *release.error_sums):  # which of them the reply shows
             raise RefusedError("METRICS", f"release.group-tables does not list {shown(attribute)}")
         if (groups := _num_groups(attribute, audit.vocabularies)) > _MOST_GROUPS:
             raise RefusedError("METRICS", f"{shown(attribute)} has {groups} groups; at most {_MOST_GROUPS} are counted")

@@ -153,8 +153,13 @@ class ReleaseSection(PolicySection):
         description='attributes whose counts by group may leave, as plans name them, such as ["sex", "sex*age"]; the '
         "server sees every cell, small ones too",
     )
+    error_sums: tuple[str, ...] = Field(
+        (),
+        description="the same where targets are numbers: attributes by whose groups sums of powers of targets and "
+        "errors may leave; of a group of up to four rows they tell each row's target",
+    )
     max_score_bins: Annotated[int, Field(ge=2, le=1024, strict=True)] = Field(
-        64, description="most score bins of a group table; the finer, the more it tells of single rows"
+        64, description="most bins of scores, or of predicted numbers; the finer, the more they tell of single rows"
     )
     ledger_receipts: Switch = Field(
         False,

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fedcore.audit.groups import GroupTable
+from fedcore.audit.values import ValueTable
 from fedcore.errors import RefusedError
 from fedcore.messages import ClientReport
 from fedcore.metrics import Metrics
@@ -181,3 +182,14 @@ def test_group_tables_leave_for_listed_and_planned_attributes_only():
     assert (
         code_of(check_report, build_report(tables=[build_table()]), unplanned, policy, held_out_rows=100) == "METRICS"
     )
+
+
+def test_sums_of_errors_leave_for_attributes_listed_for_them_only():
+    plan = build_plan(audit={"sensitive": ["stroke"]})
+    request = build_asked(plan, kind="evaluate")
+    sums = ValueTable.zeros(attribute="stroke", groups=("a", "unknown"), span=(0.0, 1.0), num_bins=64)
+    counts_only, sums_only = build_policy(), build_policy(release={"group-tables": [], "error-sums": ["stroke"]})
+
+    check_report(build_report(tables=[sums]), request, sums_only, held_out_rows=100)
+    for table, policy in ((sums, counts_only), (build_table(), sums_only)):
+        assert code_of(check_report, build_report(tables=[table]), request, policy, held_out_rows=100) == "METRICS"
