@@ -28,7 +28,8 @@ MEASURE_METHODS = {
     "auc": "score interval of the Mann-Whitney statistic, method 5 (Newcombe 2006), at DeLong's variance if larger",
     "brier_score": "Wilson score interval at the effective number of rows",
     "calibration_slope": "normal, with White's standard error (1980)",
-    "balanced_accuracy, and differences of what is no rate": "square-and-add (Zou and Donner 2008)",
+    "balanced_accuracy": "score interval as Wilson's, with the largest variance that rates of that mean can have",
+    "differences of what is no rate": "square-and-add (Zou and Donner 2008)",
     "means and errors of numbers": "furthest of Student's, Hall's (1992), and the exact one of two values (Clopper and "
     "Pearson 1934)",
     "r_squared": "delta method on the logarithm of 1 - R², widened for skewed errors",

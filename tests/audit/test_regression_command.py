@@ -112,7 +112,8 @@ def test_a_small_group_is_not_shown(audit: Command, tmp_path: Path) -> None:
         ),
         ({}, {**PLAIN, "site": "n"}, "--site has no meaning in a regression"),
         ({}, {**PLAIN, "threshold": 1}, "--threshold has no meaning in a regression"),
-        ({}, {**PLAIN, "profile": "nyc-ll144"}, "--profile has no meaning in a regression"),
+        ({}, {**PLAIN, "profile": "nyc-ll144"}, "--profile nyc-ll144 has no meaning in a regression"),
+        ({}, {**PLAIN, "profile": "nist"}, "there is no profile 'nist'"),
         ({}, {**PLAIN, "limit": "accuracy<=0.1"}, "accuracy is not measured here; measured are mean_absolute_error"),
         ({}, {**PLAIN, "kind": "regresion"}, "there is no --kind 'regresion'"),
         ({}, {**PLAIN, "top": 3}, "--top is for ranked lists; it needs --kind ranking"),
@@ -130,3 +131,12 @@ def test_numbers_given_as_labels_point_to_this_kind(audit: Command, tmp_path: Pa
     assert "of numbers give --kind regression" in audit.refused(
         table, *options(label="paid", prediction="offered", group="sex")
     )
+
+
+@pytest.mark.parametrize("profile", ["eu-ai-act", "nist-ai-rmf", "model-card"])
+def test_a_document_tells_the_errors(audit: Command, tmp_path: Path, profile: str) -> None:
+    told = audit(offers(tmp_path)[0], *options(**PLAIN, profile=profile), "--out", tmp_path / "evidence")
+
+    assert "Predictions offered of the number paid." in told
+    assert "| mean absolute error | m over f |" in told
+    assert (tmp_path / "evidence" / "bias.md").read_text(encoding="utf-8") == told

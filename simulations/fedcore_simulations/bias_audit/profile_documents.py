@@ -147,6 +147,8 @@ def _methods(bias: Content) -> Iterator[str]:
 
 def _decisions(bias: Content) -> str:
     columns = bias["columns"]
+    if bias.get("kind") == "regression":
+        return f"Predictions {escaped(columns['prediction'])} of the number {escaped(columns['label'])}."
     labels = "no labels" if columns["label"] is None else f"labels {escaped(columns['label'])}"
     label = bias["favourable"]
     favourable = f"{labels}; " + ("each against the others" if label is None else f"favourable is {escaped(label)}")

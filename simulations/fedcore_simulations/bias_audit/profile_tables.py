@@ -32,13 +32,7 @@ def profile_json(result: BiasResult) -> dict[str, Any] | None:
     profile = _profile(result)
     if profile is None:
         return None
-    told: dict[str, Any] = {
-        "name": profile.name,
-        "title": profile.title,
-        "date": profile.date,
-        "sources": list(profile.sources),
-        "remarks": list(profile.remarks),
-    }
+    told = profile_head(profile)
     if profile.document:
         return told
     told |= {
@@ -48,6 +42,17 @@ def profile_json(result: BiasResult) -> dict[str, Any] | None:
     if profile is NYC_LL144:
         told["median"] = result.rows.median
     return told
+
+
+def profile_head(profile: Profile) -> dict[str, Any]:
+    """Return what a profile is, with date and sources."""
+    return {
+        "name": profile.name,
+        "title": profile.title,
+        "date": profile.date,
+        "sources": list(profile.sources),
+        "remarks": list(profile.remarks),
+    }
 
 
 def profile_lines(result: BiasResult) -> Iterator[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from fedcore.audit.profiles import PROFILES
+
 if TYPE_CHECKING:
     from fedcore_simulations.bias_audit.options import BiasOptions
 
@@ -16,7 +18,7 @@ def regression_problems(options: BiasOptions) -> Iterator[str]:
         "--threshold": options.threshold is not None,
         "--positive": options.positive is not None,
         "--site": options.site is not None,
-        "--profile": options.profile is not None,
+        f"--profile {options.profile}": options.profile in PROFILES and not PROFILES[options.profile].document,
         "--group-thresholds": options.group_thresholds is not None,
         "--score-range": options.score_range != (0.0, 1.0),
     }

@@ -7,10 +7,12 @@ from typing import Any
 
 from fedcore import __version__
 from fedcore.audit.estimates import Measure
+from fedcore.audit.profiles import PROFILES
 from fedcore.audit.report import METHODS, POPULATION
 from fedcore.audit.shown import MEASURE_METHODS, Shown, measure_json
 from fedcore_simulations.bias_audit.bias_json import SCHEMA_VERSION, attributes_json
 from fedcore_simulations.bias_audit.comparisons import distance_lines, gap_line, reference_lines
+from fedcore_simulations.bias_audit.profile_tables import profile_head
 from fedcore_simulations.bias_audit.regression_run import RegressionResult
 from fedcore_simulations.bias_audit.text_table import aligned
 
@@ -42,7 +44,7 @@ def regression_json(result: RegressionResult) -> dict[str, Any]:
         "population": POPULATION,
         "overall": {metric: measure_json(one, suppressed=few) for metric, one in overall.items()},
         **attributes_json(result.shown),
-        "profile": None,
+        "profile": None if options.profile is None else profile_head(PROFILES[options.profile]),
         "to_reference": {attribute: shown.reference_json() for attribute, shown in result.shown.items()},
         "bounded_group_loss": {attribute: shown.bounded_json() for attribute, shown in result.shown.items()},
         "notes": result.notes,
