@@ -111,11 +111,11 @@ def test_the_intervals_of_classes_hold_together(shares: list[float], sizes: int)
 
 
 def test_of_alike_groups_the_widest_of_many_classes_is_within_chance() -> None:
-    """All 8 classes hold together in 95 % of draws or more: of 300 draws fewer than 92 % has a chance under 2 %."""
+    """All 5 classes hold together in 95 % of draws or more: of 200 draws fewer than 91 % has a chance under 1 %."""
     drawn, null = np.random.default_rng(1), {"selection_rate": 0, "false_positive_rate": 0, "equalized_odds": 0}
-    labels = tuple("abcdefgh")
-    for _ in range(300):
-        group, label, predicted = (drawn.integers(0, most, 800) for most in (2, 8, 8))
+    labels = tuple("abcde")
+    for _ in range(200):
+        group, label, predicted = (drawn.integers(0, most, 800) for most in (2, 5, 5))
         table = GroupTable.collect(
             attribute="sex", groups=GROUPS, labels=labels, group_codes=group, label_codes=label, predictions=predicted
         )
@@ -123,7 +123,7 @@ def test_of_alike_groups_the_widest_of_many_classes_is_within_chance() -> None:
         for name in null:
             null[name] += found[name].parity.low == 0
 
-    assert min(null.values()) >= 0.92 * 300, null
+    assert min(null.values()) >= 0.91 * 200, null
 
 
 def test_a_limit_holds_for_every_class() -> None:
