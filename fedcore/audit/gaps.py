@@ -16,7 +16,14 @@ from fractions import Fraction
 from itertools import combinations
 
 from fedcore.audit.groups import UNKNOWN
-from fedcore.audit.intervals import Interval, exact_interval, koopman_interval, newcombe_interval
+from fedcore.audit.intervals import (
+    Interval,
+    exact_interval,
+    koopman_interval,
+    newcombe_interval,
+    ratio_of,
+    square_and_add,
+)
 from fedcore.audit.rates import METRICS, Rate
 
 SHARES = (*METRICS, "balanced_accuracy", "worst_class_accuracy", "selection_rate_at_k")
@@ -141,7 +148,7 @@ def gap_between(attribute: str, metric: str, rates: Mapping[str, Rate], *, confi
     highest, lowest = max(compared, key=compared.__getitem__), min(compared, key=compared.__getitem__)
     differences, ratios = _pairwise([known[group] for group in compared], confidence)
     each = 1 - (1 - confidence) / len(compared)
-    alone = [exact_interval(*known[group].evidence, confidence=each) for group in compared]
+    alone = [_alone(known[group], confidence=each) for group in compared]
     return Gap(
         attribute=attribute,
         metric=metric,
@@ -170,10 +177,35 @@ def _pairwise(rates: list[Rate], confidence: float) -> tuple[list[Interval], lis
     each = pair_confidence(confidence, len(rates))
     differences, ratios = [], []
     for a, b in combinations(rates, 2):
-        counts = (*a.evidence, *b.evidence)
-        differences.append(unsigned(newcombe_interval(*counts, confidence=each)))
-        ratios.append(at_most_one(koopman_interval(*counts, confidence=each)))
+        differences.append(unsigned(difference_of(a, b, confidence=each)))
+        ratios.append(at_most_one(rate_ratio(a, b, confidence=each)))
     return differences, ratios
+
+
+def difference_of(a: Rate, b: Rate, *, confidence: float) -> Interval:
+    """Return the interval of the first rate less the second: Newcombe's, of noisy counts with their own intervals."""
+    if not (a.noise.present or b.noise.present):
+        return newcombe_interval(a.successes, a.n, b.successes, b.n, confidence=confidence)
+    found = square_and_add(_share(a), a.interval(confidence), _share(b), b.interval(confidence))
+    return Interval(low=max(-1.0, found.low), high=min(1.0, found.high))
+
+
+def rate_ratio(a: Rate, b: Rate, *, confidence: float) -> Interval:
+    """Return the interval of the first rate over the second: Koopman's, of noisy counts of their logarithms."""
+    if not (a.noise.present or b.noise.present):
+        return koopman_interval(a.successes, a.n, b.successes, b.n, confidence=confidence)
+    return ratio_of(_share(a), a.interval(confidence), _share(b), b.interval(confidence))
+
+
+def _alone(rate: Rate, *, confidence: float) -> Interval:
+    """Return the exact interval of a rate, for many of which Wilson's are too short near 0 and 100 %."""
+    if rate.noise.present:
+        return rate.interval(confidence)
+    return exact_interval(rate.successes, rate.n, confidence=confidence)
+
+
+def _share(rate: Rate) -> float:
+    return rate.successes / rate.n
 
 
 def highest_of(intervals: Iterable[Interval]) -> Ends:

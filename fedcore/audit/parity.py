@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import permutations
 
-from fedcore.audit.gaps import Gap, gap_between, pair_confidence
+from fedcore.audit.gaps import Gap, gap_between, pair_confidence, rate_ratio
 from fedcore.audit.groups import UNKNOWN
-from fedcore.audit.intervals import koopman_interval
 from fedcore.audit.rates import Rate
 
 NAMES: dict[str, tuple[str, ...]] = {
@@ -82,7 +81,7 @@ def impact_ratios(rates: Mapping[str, Rate], *, confidence: float) -> dict[str, 
     each = pair_confidence(confidence, len(known))
     low, high = dict.fromkeys(known, 1.0), dict.fromkeys(known, 1.0)
     for a, b in permutations(known, 2):
-        ends = koopman_interval(*known[a].evidence, *known[b].evidence, confidence=each)
+        ends = rate_ratio(known[a], known[b], confidence=each)
         low[a], high[a] = min(low[a], ends.low), min(high[a], ends.high)
     for group, rate in known.items():
         found[group] = Rate(

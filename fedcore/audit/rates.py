@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcore.audit.groups import GroupTable
-from fedcore.audit.intervals import wilson_interval
+from fedcore.audit.intervals import Interval, normal_quantile, wilson_interval
 from fedcore.errors import DataError
 
 # For each metric the cells of the confusion table that are counted, and those they are counted among.
@@ -49,12 +49,27 @@ class Noise:
         """Whether so few rows were counted that they may be noise alone: fewer than three standard deviations."""
         return self.present and n < 3.0 * math.sqrt(self.successes + self.others)
 
-    def evidence(self, successes: int, n: int) -> tuple[float, float]:
-        """Successes and rows of a sample without noise whose rate is as uncertain.
+    def interval(self, share: float, n: int, *, confidence: float) -> Interval:
+        """Return the score interval of a rate of noisy counts, within [0, 1]; Wilson's where there is no noise.
 
-        To first order the variance of a noisy rate is ``p (1 - p) / n`` of sampling and
-        ``(v (1 - p)² + w p²) / n²`` of noise with variance v on the successes and w on the others; p is taken with two
-        successes and two failures added (Agresti and Coull 1998), so that it is never 0 or 1.
+        It holds every p with ``|share - p| <= z sqrt(V(p))``. To first order the variance V(p) of a noisy rate is
+        ``p (1 - p) / n`` of sampling and ``(v (1 - p)² + w p²) / n²`` of noise with variance v on the successes and w
+        on the others.
+        """
+        v, w, z2 = self.successes, self.others, normal_quantile(confidence) ** 2
+        square, linear, constant = (v + w - n) / n**2, (n - 2 * v) / n**2, v / n**2
+        a, b, c = 1 - z2 * square, -(2 * share + z2 * linear), share**2 - z2 * constant
+        if a <= 0:
+            return Interval(low=0.0, high=1.0)
+        half = math.sqrt(max(0.0, b * b - 4 * a * c))
+        ends = [min(1.0, max(0.0, (-b + side) / (2 * a))) for side in (-half, half)]
+        return Interval(low=ends[0], high=ends[1])
+
+    def evidence(self, successes: int, n: int) -> tuple[float, float]:
+        """Successes and rows of a sample without noise whose rate is about as uncertain.
+
+        By V of `interval`, with p taken with two successes and two failures added (Agresti and Coull 1998), so that it
+        is never 0 or 1.
         """
         if not self.present:
             return successes, n
@@ -69,7 +84,7 @@ EXACT = Noise()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """One rate of one group with its Wilson interval, all as shares in [0, 1].
+    """One rate of one group with its score interval, all as shares in [0, 1].
 
     Attributes:
         value: successes / n; None if undefined, which is when n is 0. Undefined is never shown as 0.
@@ -77,8 +92,9 @@ class Rate:
         high: Upper end of the interval, or None.
         successes: Rows counted.
         n: Rows they are counted among; for a true positive rate, the group's rows of the favourable label.
-        evidence: Successes and rows that intervals are formed of: those counted, or with noise on the counts as
-            many fewer as would be as uncertain without it.
+        evidence: Successes and rows that speak for it: those counted, or with noise on the counts about as many fewer
+            as would be as uncertain without it.
+        noise: On the two counts.
     """
 
     value: float | None
@@ -87,6 +103,7 @@ class Rate:
     successes: int
     n: int
     evidence: tuple[float, float] = (0.0, 0.0)
+    noise: Noise = EXACT
 
     @classmethod
     def of(cls, successes: int, n: int, *, confidence: float, noise: Noise = EXACT) -> Rate:
@@ -99,11 +116,19 @@ class Rate:
         if n <= 0 or noise.drowns(n):
             return cls(value=None, low=None, high=None, successes=0, n=0)
         successes = min(max(successes, 0), n) if noise.present else successes
-        evidence = noise.evidence(successes, n)
-        interval = wilson_interval(*evidence, confidence=confidence)
-        return cls(
-            value=successes / n, low=interval.low, high=interval.high, successes=successes, n=n, evidence=evidence
-        )
+        known = cls(value=successes / n, low=None, high=None, successes=successes, n=n, noise=noise)
+        ends = known.interval(confidence)
+        return replace(known, low=ends.low, high=ends.high, evidence=noise.evidence(successes, n))
+
+    def interval(self, confidence: float) -> Interval:
+        """Return the interval of a rate that is defined, at any confidence.
+
+        Raises:
+            DataError: It is undefined.
+        """
+        if not self.noise.present:
+            return wilson_interval(self.successes, self.n, confidence=confidence)
+        return self.noise.interval(self.successes / self.n, self.n, confidence=confidence)
 
     @property
     def fraction(self) -> Fraction | None:

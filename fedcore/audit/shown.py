@@ -182,7 +182,7 @@ class Shown:
         """Return each group's selection rate at the least and at the most, whoever the unknown rows are."""
         rates = self.rates.get("selection_rate", {})
         unknown = rates.get(UNKNOWN)
-        if unknown is None or not unknown.n or unknown.evidence != (unknown.successes, unknown.n):
+        if unknown is None or not unknown.n or unknown.noise.present:
             return {}  # of noisy counts nothing is certain
         found = {group: bounds(rate, unknown) for group, rate in rates.items() if group != UNKNOWN}
         return {group: {"low": ends.low, "high": ends.high} for group, ends in found.items() if ends is not None}

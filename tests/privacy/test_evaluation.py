@@ -145,7 +145,8 @@ def test_the_sum_of_noisy_tables_knows_its_noise():
 
 
 SETTINGS = [(2000, 5000, 0.3, 0.4, 10.0), (2000, 5000, 0.3, 0.4, 30.0), (500, 5000, 0.3, 0.4, 10.0),
-            (200, 5000, 0.3, 0.4, 10.0), (1000, 5000, 0.05, 0.2, 20.0), (200, 200, 0.5, 0.5, 0.0)]  # fmt: skip
+            (200, 5000, 0.3, 0.4, 10.0), (1000, 5000, 0.05, 0.2, 20.0), (200, 200, 0.5, 0.5, 0.0),
+            (1900, 4000, 0.01, 0.1, 30.0), (400, 400, 0.02, 0.02, 5.0)]  # fmt: skip
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -160,17 +161,28 @@ def test_intervals_of_noisy_counts_cover_as_they_say(setting):
         counted = np.rint(counted + std * generator.standard_normal(2)).astype(int)
         return Rate.of(int(counted[0]), int(counted.sum()), confidence=0.95, noise=noise)
 
-    draws, held = 1500, np.zeros(2)
+    draws, held = 1500, np.zeros(3)
     for _ in range(draws):
         a, b = draw(n, p), draw(m, q)
         gap = gap_between("sex", "selection_rate", {"a": a, "b": b}, confidence=0.95)
-        held += (a.low <= p <= a.high), (gap.difference_low <= abs(p - q) <= gap.difference_high)
+        ratio = min(p, q) / max(p, q)
+        held += (
+            a.low <= p <= a.high,
+            gap.difference_low <= abs(p - q) <= gap.difference_high,
+            gap.ratio_low <= ratio <= gap.ratio_high,
+        )
     assert held.min() / draws >= 0.93 - 3 * math.sqrt(0.93 * 0.07 / draws)
 
 
 def test_with_the_noise_ignored_intervals_would_be_too_short():
     noise = Noise(successes=900.0, others=900.0)
     assert Rate.of(60, 200, confidence=0.95, noise=noise).high > Rate.of(60, 200, confidence=0.95).high + 0.02
+
+
+def test_a_rate_near_0_is_as_sure_as_noise_lets_it_be():
+    """Of 1,900 rows and noise of 42 rows on each count a rate of 0 may be up to some 5 %, and not anything."""
+    rate = Rate.of(0, 1900, confidence=0.95, noise=Noise(successes=42.0**2, others=42.0**2))
+    assert 0.03 < rate.high < 0.06
 
 
 def test_a_rate_of_few_rows_in_much_noise_is_undefined():
