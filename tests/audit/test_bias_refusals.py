@@ -68,6 +68,19 @@ def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         ({}, {**PLAIN, "limit": "impact_ratio<=0.1"}, "an impact ratio is a ratio; limit it with >="),
         ({}, {**PLAIN, "limit": ["accuracy<=0.1", "accuracy<=0.2"]}, "contradict each other; keep one"),
         ({}, {"prediction": "p", "group": "sex", "limit": "accuracy<=0.1"}, "accuracy is not measured here"),
+        (
+            {"y": ["a", "b", "c", "a"], "p": ["a", "b", "a", "a"]},
+            {**PLAIN, "profile": "us-four-fifths"},
+            "--profile us-four-fifths compares who is selected; say with --positive which label of column 'y' that is: "
+            "it has a, b, c",
+        ),
+        (
+            {"y": ["a", "b", "c", "a"], "p": ["a", "b", "a", "a"]},
+            {**PLAIN, "profile": "nyc-ll144"},
+            "--profile nyc-ll144 compares who is selected",
+        ),
+        ({}, {**PLAIN, "kind": "regression", "profile": "nyc-ll144"}, "--profile has no meaning in a regression"),
+        ({}, {"kind": "ranking", "score": "s", "group": "sex", "profile": "nyc-ll144"}, "no meaning in a ranking"),
         ({}, {**SCORED, "group_thresholds": "equalized_odds"}, "can only approach equalized odds"),
         ({}, {**SCORED, "group_thresholds": "accuracy"}, "chosen for selection_rate or true_positive_rate"),
         ({}, {**PLAIN, "group_thresholds": "selection_rate"}, "give --score COL and --label COL"),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fedcore.errors import DataError
 from fedcore.tasks.table_file import Table, Words, read_table
+from fedcore_simulations.bias_audit.favourable import check_selected, favourable_of
 from fedcore_simulations.bias_audit.grouping import Coded, coded_column, groups_of, in_order
 from fedcore_simulations.bias_audit.options import BiasOptions
 
@@ -191,9 +192,10 @@ def _outcomes(table: Table, options: BiasOptions) -> Outcomes:
         _check_known(table, options.prediction, predicted, label, named)
     if options.positive is None and len(label.values) > 2 and options.label is not None and predicted is not None:
         names = tuple(in_order(label.values))
+        check_selected(options, named, names)
         each = f"{len(names)} labels, none favourable: each against the others; --positive names one"
         return names, _positions(label, names), _positions(predicted, names), [each]
-    positive, notes = _positive(table, named, label.values, options.positive)
+    positive, notes = favourable_of(table.source, named, label.values, options.positive)
     others = [value for value in label.values if value != positive]
     truth = _is(label, positive) if options.label is not None else None
     names = (others[0] if len(others) == 1 else f"not {positive}", positive)
@@ -217,22 +219,6 @@ def _alike(given: Words, values: tuple[str, ...]) -> Words:
         if set(given.values) <= set(mine) and set(values) <= other:
             return Words(codes=given.codes, values=tuple(mine[value] for value in given.values))
     return given
-
-
-def _positive(table: Table, name: str, values: tuple[str, ...], wanted: str | None) -> tuple[str, list[str]]:
-    ordered = in_order(values)
-    if wanted is not None:
-        if wanted not in values:
-            raise DataError(
-                f"--positive {wanted!r} is no value of column {name!r} of {table.source}; it has {', '.join(ordered)}"
-            )
-        return wanted, []
-    if len(values) > 2:
-        raise DataError(
-            f"column {name!r} of {table.source} has {len(values)} values ({', '.join(ordered[:6])}"
-            f"{', …' if len(values) > 6 else ''}); say with --positive which one is favourable, against the rest"
-        )
-    return ordered[-1], [f"favourable: {ordered[-1]}, the last in order; --positive says otherwise"]
 
 
 def _check_known(table: Table, name: str, given: Words, label: Words, labelled: str) -> None:
