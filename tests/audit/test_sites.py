@@ -222,9 +222,32 @@ def test_a_part_that_would_give_a_small_group_back_is_not_told(audit: Command, t
         "hired": [0, 1] * 20 + [0, 0, 0, 1] * 10 + [1, 1, 1, 0],
     }
 
-    told = audit.json(write_table(tmp_path / "t.csv", columns), *options(prediction="hired", group="g", site="site"))
+    given = (write_table(tmp_path / "t.csv", columns), *options(prediction="hired", group="g", site="site"))
 
-    assert told["sites"]["g"]["selection_rate"] is None
+    assert audit.json(*given)["sites"]["g"]["selection_rate"] is None
+    assert (
+        "selection rate over sites: not shown, because the part at sites of one group only rests on fewer than 10"
+        in (audit(*given))
+    )
+
+
+def test_where_there_is_no_gap_the_text_says_that_there_is_no_split(audit: Command, tmp_path: Path) -> None:
+    columns = {"g": ["a", "b"] * 40, "site": ["x"] * 80, "hired": [0, 0, 1, 1] * 20, "tiny": ["c"] * 4 + ["d"] * 76}
+    table = write_table(tmp_path / "t.csv", columns)
+
+    shown = audit(table, *options(prediction="hired", group="g", site="site"))
+    assert "selection rate over sites: no split, because there is no gap between the groups that are shown" in shown
+    shown = audit(table, *options(prediction="hired", group="tiny", site="site"))
+    assert "selection rate over sites: no split, because fewer than two groups that are shown have a rate" in shown
+
+
+def test_of_several_labels_the_accuracy_is_split_over_sites(audit: Command, tmp_path: Path) -> None:
+    columns = {"y": list("abc") * 40, "p": list("abb") * 40, "g": ["m", "f"] * 60, "site": ["x"] * 60 + ["y"] * 60}
+    columns["p"][0] = "c"
+
+    shown = audit(write_table(tmp_path / "t.csv", columns), *options(label="y", prediction="p", group="g", site="site"))
+
+    assert "  accuracy over sites: f over m +1.7 points = +1.7 within sites" in shown
 
 
 def test_the_text_says_which_site_has_one_group_only(audit: Command, tmp_path: Path) -> None:

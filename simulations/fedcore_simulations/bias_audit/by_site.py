@@ -71,11 +71,28 @@ def splits_json(result: BiasResult, splits: Splits) -> dict[str, Any]:
 
 
 def split_lines(result: BiasResult, splits: Splits, attribute: str) -> Iterator[str]:
-    """Return the splits of the main metrics in words."""
-    for metric in _TOLD:
-        split = splits.get(attribute, {}).get(metric)
+    """Return the splits of the main metrics in words, and why there is none of the others."""
+    found = splits.get(attribute, {})
+    without: dict[str, list[str]] = {}
+    for metric in [name for name in _TOLD if name in found] or ["accuracy"]:
+        split = found.get(metric)
         if split is not None:
             yield from _words(result, attribute, metric, split)
+        else:
+            without.setdefault(_why_none(result, attribute, metric), []).append(metric.replace("_", " "))
+    yield from (f"{', '.join(metrics)} over sites: {reason}" for reason, metrics in without.items())
+
+
+def _why_none(result: BiasResult, attribute: str, metric: str) -> str:
+    gap = result.audits[attribute].shown_gaps[metric]
+    if gap.highest is None:
+        return "no split, because fewer than two groups that are shown have a rate"
+    if gap.highest == gap.lowest:
+        return "no split, because there is no gap between the groups that are shown"
+    return (
+        f"not shown, because the part at sites of one group only rests on fewer than {result.settings.min_cell} rows "
+        "(--min-cell)"
+    )
 
 
 def _rates_by_site(rows: Rows, attribute: str) -> dict[str, dict[str, dict[str, Rate]]]:
