@@ -71,15 +71,17 @@ class Finding:
 
 
 def judge_all(limits: Iterable[Limit], audits: Mapping[str, AttributeAudit]) -> tuple[Finding, ...]:
-    """Hold every limit against every attribute it names; a limit that finds no audit is INCONCLUSIVE."""
-    findings: list[Finding] = []
+    """Hold every limit against every attribute it names; a limit that finds no audit is INCONCLUSIVE.
+
+    A limit that is given twice, by itself and for every attribute too, is held against an attribute once.
+    """
+    held: dict[Limit, tuple[Limit, str]] = {}
     for limit in limits:
-        wanted = list(audits) if limit.attribute == "*" else [limit.attribute]
-        findings += [
-            judge(limit, audits[name]) if name in audits else _unaudited(limit, name)
-            for name in wanted or [limit.attribute]
-        ]
-    return tuple(findings)
+        for name in (list(audits) if limit.attribute == "*" else []) or [limit.attribute]:
+            held.setdefault(replace(limit, attribute=name), (limit, name))
+    return tuple(
+        judge(limit, audits[name]) if name in audits else _unaudited(limit, name) for limit, name in held.values()
+    )
 
 
 def judge(limit: Limit, audit: AttributeAudit) -> Finding:
