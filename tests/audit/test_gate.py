@@ -5,9 +5,10 @@ import pytest
 
 from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.gaps import gap_between
-from fedcore.audit.gate import Verdict, detectable_difference, judge, judge_all, overall
+from fedcore.audit.gate import Verdict, judge, judge_all, overall
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.limits import UNLIMITED
+from fedcore.audit.power import detectable_difference
 from fedcore.audit.rates import Rate
 from fedcore.audit.settings import AuditSettings
 from fedcore.errors import PlanError
