@@ -11,6 +11,7 @@ from fedcore_simulations.bias_audit.by_group import threshold_lines, warning_lin
 from fedcore_simulations.bias_audit.by_site import site_splits, split_lines
 from fedcore_simulations.bias_audit.comparisons import class_lines, distance_lines, gap_line, reference_lines
 from fedcore_simulations.bias_audit.favourable import guess_words
+from fedcore_simulations.bias_audit.figures import figure_text
 from fedcore_simulations.bias_audit.profile_tables import profile_lines
 from fedcore_simulations.bias_audit.result import MANY, BiasResult
 from fedcore_simulations.bias_audit.text_table import aligned
@@ -124,14 +125,14 @@ def _measure_block(result: BiasResult, attribute: str) -> list[str]:
 def _number(measure: Measure) -> str:
     if measure.value is None or measure.low is None or measure.high is None:
         return "undefined"
-    return f"{measure.value:.3f} ({measure.low:.2f}-{measure.high:.2f})"
+    return figure_text(measure.value, measure.low, measure.high, least=3)
 
 
 def _cell(rate: Rate | None, metric: str) -> str:
     if rate is None or rate.value is None or rate.low is None or rate.high is None:
         return "undefined" if rate is not None else "-"
     if metric == "impact_ratio":
-        return f"{rate.value:.3f} ({rate.low:.2f}-{rate.high:.2f})"
+        return figure_text(rate.value, rate.low, rate.high, least=3)
     return f"{100 * rate.value:.1f} ({100 * rate.low:.1f}-{100 * rate.high:.1f})"
 
 
