@@ -44,6 +44,7 @@ Read in this order::
     site_splits  every gap split over sites, and what may be told of it
     client_intervals  how sure figures over clients are
     clients      how evenly clients are served
+    power        the smallest gap that so many rows could show
     gate         limits against audits: PASS, FAIL or INCONCLUSIVE
     hooks        the points of a run where an audit may object
     testing      the tests that every hook must pass

@@ -60,6 +60,12 @@ class Areas:
             exact=exact,
         )
 
+    @property
+    def pooled(self) -> float | None:
+        """The area over all groups together; None without rows of both labels."""
+        pairs = float(sum(self.positives)) * float(sum(self.negatives))
+        return float((self.won + self.tied / 2).sum()) / pairs if pairs else None
+
     def bounds(self, a: int, b: int) -> tuple[float, float, float] | None:
         """Return the area of group a's favourable rows over b's others, its least and its greatest value."""
         pairs = float(self.positives[a]) * float(self.negatives[b])

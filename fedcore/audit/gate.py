@@ -13,12 +13,11 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 from fedcore.audit.attribute_audit import AttributeAudit
-from fedcore.audit.gaps import SHARES, Gap, pair_confidence
-from fedcore.audit.intervals import normal_quantile
+from fedcore.audit.gaps import SHARES, Gap
 from fedcore.audit.limits import Limit
-from fedcore.audit.rates import Rate
+from fedcore.audit.power import power_words
 
-__all__ = ["Finding", "Limit", "Verdict", "detectable_difference", "judge", "judge_all", "overall"]
+__all__ = ["Finding", "Limit", "Verdict", "judge", "judge_all", "overall"]
 
 
 class Verdict(StrEnum):
@@ -71,15 +70,17 @@ class Finding:
 
 
 def judge_all(limits: Iterable[Limit], audits: Mapping[str, AttributeAudit]) -> tuple[Finding, ...]:
-    """Hold every limit against every attribute it names; a limit that finds no audit is INCONCLUSIVE."""
-    findings: list[Finding] = []
+    """Hold every limit against every attribute it names; a limit that finds no audit is INCONCLUSIVE.
+
+    A limit that is given twice, by itself and for every attribute too, is held against an attribute once.
+    """
+    held: dict[Limit, tuple[Limit, str]] = {}
     for limit in limits:
-        wanted = list(audits) if limit.attribute == "*" else [limit.attribute]
-        findings += [
-            judge(limit, audits[name]) if name in audits else _unaudited(limit, name)
-            for name in wanted or [limit.attribute]
-        ]
-    return tuple(findings)
+        for name in (list(audits) if limit.attribute == "*" else []) or [limit.attribute]:
+            held.setdefault(replace(limit, attribute=name), (limit, name))
+    return tuple(
+        judge(limit, audits[name]) if name in audits else _unaudited(limit, name) for limit, name in held.values()
+    )
 
 
 def judge(limit: Limit, audit: AttributeAudit) -> Finding:
@@ -117,29 +118,6 @@ def overall(judged: Iterable[Judged]) -> Verdict | None:
         if verdict in verdicts:
             return verdict
     return None
-
-
-def detectable_difference(rates: Mapping[str, Rate], gap: Gap, *, confidence: float) -> float | None:
-    """Return the smallest true difference that the gap's interval would tell from none in 80 % of samples.
-
-    For the two compared groups of fewest rows n1 and n2: ``(z + z80) sqrt(p (1 - p) (1 / n1 + 1 / n2))`` with
-    z the two-sided quantile of the pair's confidence, z80 = 0.84 the 80 % quantile, and p the rate over all
-    groups compared with two successes and two failures added (Agresti and Coull 1998), so that it is never 0
-    or 1.
-    Source: Fleiss, Levin and Paik (2003), "Statistical Methods for Rates and Proportions", 3rd ed., sec. 4.2,
-    solved for the difference, without continuity correction.
-
-    Returns:
-        A share in (0, 1], 1 where not even that is detected; None if fewer than two groups are compared.
-    """
-    compared = [rates[group] for group in gap.groups_compared]
-    if len(compared) < 2:
-        return None
-    successes, rows = zip(*(rate.evidence for rate in compared), strict=True)
-    first, second = sorted(rows)[:2]
-    p = (sum(successes) + 2) / (sum(rows) + 4)
-    quantiles = normal_quantile(pair_confidence(confidence, len(compared))) + normal_quantile(0.6)
-    return min(1.0, quantiles * math.sqrt(p * (1 - p) * (1 / first + 1 / second)))
 
 
 def _interval_meets(limit: Limit, gap: Gap) -> tuple[bool, bool]:
@@ -199,7 +177,7 @@ def _reason(limit: Limit, audit: AttributeAudit, gap: Gap, verdict: Verdict, *, 
     if verdict is Verdict.INCONCLUSIVE:
         parts.append(_missing_words(limit, gap, hidden))
     if verdict is Verdict.INCONCLUSIVE and not meets and not hidden:
-        parts.append(_power_words(limit, audit, gap))
+        parts.append(power_words(limit, audit, gap))
     return "; ".join(part for part in parts if part)
 
 
@@ -227,17 +205,6 @@ def _numbers(limit: Limit, gap: Gap) -> str:
         return f"{gap.words}{ends}"
     ratio = "undefined" if gap.ratio is None else f"{gap.ratio:.2f}"
     return f"{gap.words}, ratio {ratio} ({low:.2f} to {high:.2f})"
-
-
-def _power_words(limit: Limit, audit: AttributeAudit, gap: Gap) -> str:
-    if limit.metric not in audit.groups or limit.kind == "worst-group":
-        return ""
-    smallest = detectable_difference(audit.groups[limit.metric], gap, confidence=audit.settings.confidence)
-    if smallest is None:
-        return ""
-    if smallest >= 1:
-        return "so few examples can detect no gap at all"
-    return f"this many examples can detect a gap of {100 * smallest:.1f} points or more"
 
 
 def _unaudited(limit: Limit, attribute: str) -> Finding:

@@ -20,6 +20,14 @@ WATCHED: tuple[str, ...] = (*METRICS, *VALUE_MEASURES)
 """What is measured of every evaluated round, and not of the released model only."""
 
 Kind = Literal["difference", "ratio", "worst-group"]
+_OF_SCORES: tuple[tuple[str, Kind], ...] = (("selection_rate", "difference"), ("mean_prediction", "difference"))
+UNLIMITED: dict[str, tuple[tuple[str, Kind], ...]] = {
+    "bounded_group_loss": (("mean_absolute_error", "worst-group"), ("root_mean_squared_error", "worst-group")),
+    "cross_group_auc": (("auc", "difference"),),
+    "kolmogorov_smirnov": _OF_SCORES,
+    "wasserstein": _OF_SCORES,
+}
+"""What is told and has no limit, and which limits come nearest to one on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +98,9 @@ class Limit:
 
     def _problems(self) -> list[str]:
         problems = []
+        if self.metric in UNLIMITED:
+            nearest = " or ".join(f"on {metric!r} of kind {kind!r}" for metric, kind in UNLIMITED[self.metric])
+            return [f"limit: {self.metric!r} is told, and has no limit; set one {nearest}"]
         if self.metric not in {*LIMITED, *RANKED}:
             near = difflib.get_close_matches(str(self.metric), [*LIMITED, *NAMES], n=1)
             meant = f"did you mean {near[0]!r}?" if near else f"the metrics are {', '.join([*LIMITED, *NAMES])}"

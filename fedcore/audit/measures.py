@@ -37,6 +37,7 @@ class Measures:
 
     Attributes:
         estimates: ``{metric: {group: estimate}}``, of ``MEASURES``.
+        overall_area: The area of all rows together, whatever their group; None where none is measured.
         cross_areas: For two groups the area of the first's favourable rows over the second's others.
         area_bounds: Least and greatest area of these rows for two groups, the first of them favourable, or of one and
             the same group, whatever the order of scores within a point.
@@ -47,6 +48,7 @@ class Measures:
     """
 
     estimates: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    overall_area: float | None = None
     cross_areas: Mapping[Pair, Estimate] = field(default_factory=dict)
     area_bounds: Mapping[Pair, tuple[float, float]] = field(default_factory=dict)
     ranked: Mapping[str, RankedGroups] = field(default_factory=dict)
@@ -118,6 +120,7 @@ def measures_of(
     return Measures(
         estimates=estimates,
         ranked=ranked,
+        overall_area=areas.pooled if scores.labelled else None,
         cross_areas=_cross_areas(scores, areas) if scores.labelled else {},
         area_bounds=_area_bounds(scores, areas) if scores.labelled else {},
         shifts=score_shifts(scores, generator=generator),

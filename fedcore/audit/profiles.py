@@ -40,6 +40,11 @@ class Profile:
     min_cell: int | None = None
     document: bool = False
 
+    @property
+    def compares_selection(self) -> bool:
+        """Whether it holds groups' selection rates against each other, so that one label must be favourable."""
+        return not self.document
+
 
 NYC_LL144 = Profile(
     name="nyc-ll144",

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from fedcore.audit.estimates import Measure
-from fedcore.audit.intervals import normal_quantile
+from fedcore.audit.gaps import at_most_one, unsigned
+from fedcore.audit.intervals import Interval, koopman_interval, newcombe_interval, normal_quantile
 from fedcore.audit.rates import Rate
 from fedcore.errors import DataError
 
@@ -32,22 +33,35 @@ class SiteSplit:
         within: What remains if both groups were spread over the sites alike.
         between: What remains if each site served both groups alike.
         no_overlap: What comes from sites that have one of the two groups only; it is neither.
-        site_gaps: First minus second at each site that has enough rows of both.
-        site_ratios: The lower over the higher rate there; 1 where both are 0, for they are alike.
+        judged: Rates of the two groups at each site that has enough rows of both.
         alone: Sites that have one of the two groups only.
         small: Sites that have both, but one of them in too few rows to be judged.
         odds_ratio: Odds of the first over those of the second, common to the sites (Mantel and Haenszel).
+        confidence: With which the intervals of ``difference_intervals`` hold at all judged sites at once, and those
+            of ``ratio_intervals``; whichever two groups were chosen, of as many pairs as were compared.
+        num_pairs: Pairs of groups that these two were chosen from.
     """
 
     gap: Fraction
     within: Fraction
     between: Fraction
     no_overlap: Fraction
-    site_gaps: Mapping[str, Fraction]
-    site_ratios: Mapping[str, Fraction]
+    judged: SiteRates
     alone: tuple[str, ...]
     small: tuple[str, ...]
     odds_ratio: Measure
+    confidence: float
+    num_pairs: int
+
+    @property
+    def site_gaps(self) -> dict[str, Fraction]:
+        """First minus second at each judged site."""
+        return {site: _exact(first) - _exact(second) for site, (first, second) in self.judged.items()}
+
+    @property
+    def site_ratios(self) -> dict[str, Fraction]:
+        """The lower over the higher rate at each judged site; 1 where both are 0, for they are alike."""
+        return {site: _ratio(_exact(first), _exact(second)) for site, (first, second) in self.judged.items()}
 
     def num_over(self, limit: Fraction) -> int:
         """Return at how many of the judged sites the gap is larger than the limit, in either direction."""
@@ -57,8 +71,25 @@ class SiteSplit:
         """Return at how many of the judged sites the ratio is less than the limit, in either direction."""
         return sum(ratio < limit for ratio in self.site_ratios.values())
 
+    def difference_intervals(self) -> list[Interval]:
+        """Return Newcombe's interval of each judged site's gap, without its sign."""
+        each = self._each
+        return [unsigned(newcombe_interval(*a.evidence, *b.evidence, confidence=each)) for a, b in self.judged.values()]
 
-def split_over_sites(sites: SiteRates, *, min_cell: int = 1, confidence: float = 0.95) -> SiteSplit:
+    def ratio_intervals(self) -> list[Interval]:
+        """Return Koopman's interval of the lower over the higher rate at each judged site."""
+        each = self._each
+        return [
+            at_most_one(koopman_interval(*a.evidence, *b.evidence, confidence=each)) for a, b in self.judged.values()
+        ]
+
+    @property
+    def _each(self) -> float:
+        """Confidence of one interval, so that all hold together (Bonferroni; Dunn 1961)."""
+        return 1 - (1 - self.confidence) / (self.num_pairs * max(1, len(self.judged)))
+
+
+def split_over_sites(sites: SiteRates, *, min_cell: int = 1, confidence: float = 0.95, num_pairs: int = 1) -> SiteSplit:
     """Split the gap of two groups over sites.
 
     With the shares ``p_k`` and ``q_k`` of either group's rows at site k, and rates ``r_k`` and ``s_k`` there,
@@ -68,7 +99,8 @@ def split_over_sites(sites: SiteRates, *, min_cell: int = 1, confidence: float =
     Args:
         sites: Rates of the first and the second group at every site.
         min_cell: A site with fewer rows of a group is not judged by itself; it is in the sums all the same.
-        confidence: Of the odds ratio's interval.
+        confidence: Of the odds ratio's interval, and of all sites' intervals together.
+        num_pairs: Pairs of groups of which these two were chosen, because their gap is the widest.
 
     Raises:
         DataError: One of the groups has no rows at any site.
@@ -77,7 +109,7 @@ def split_over_sites(sites: SiteRates, *, min_cell: int = 1, confidence: float =
     if not all(totals):
         raise DataError("a gap can be split over sites only if both groups have rows at some")
     parts = {"within": Fraction(0), "between": Fraction(0), "no_overlap": Fraction(0)}
-    judged: dict[str, tuple[Fraction, Fraction]] = {}
+    judged: dict[str, tuple[Rate, Rate]] = {}
     alone: list[str] = []
     small: list[str] = []
     for site, (first, second) in sites.items():
@@ -92,16 +124,25 @@ def split_over_sites(sites: SiteRates, *, min_cell: int = 1, confidence: float =
         if min(first.n, second.n) < min_cell:
             small.append(site)
         else:
-            judged[site] = r, s
+            judged[site] = first, second
     return SiteSplit(
         gap=sum(parts.values(), Fraction(0)),
-        site_gaps={site: r - s for site, (r, s) in judged.items()},
-        site_ratios={site: min(r, s) / max(r, s) if r or s else Fraction(1) for site, (r, s) in judged.items()},
+        judged=judged,
         alone=tuple(alone),
         small=tuple(small),
         odds_ratio=common_odds_ratio(sites, confidence=confidence),
+        confidence=confidence,
+        num_pairs=num_pairs,
         **parts,
     )
+
+
+def _exact(rate: Rate) -> Fraction:
+    return Fraction(rate.successes, rate.n)
+
+
+def _ratio(r: Fraction, s: Fraction) -> Fraction:
+    return min(r, s) / max(r, s) if r or s else Fraction(1)
 
 
 def common_odds_ratio(sites: SiteRates, *, confidence: float) -> Measure:

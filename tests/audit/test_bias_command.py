@@ -327,3 +327,14 @@ def test_a_limit_on_what_is_no_rate_is_judged(audit: Command, tmp_path: Path) ->
     assert audit.json(table, *given, code=3)["findings"][0]["reason"].startswith(
         "auc difference over g at most 0.5: FAIL; auc: a 1.000 over b 0.000, 1.000 (0.9"
     )
+
+
+def test_a_limit_that_is_given_twice_is_judged_once(audit: Command, tmp_path: Path) -> None:
+    table = count_table(tmp_path / "t.csv", UGESP)
+    limits = ["impact_ratio>=0.8", "selection_rate>=0.80", "race:demographic_parity>=0.8"]
+
+    told = audit.json(table, *HIRED, *options(limit=limits))
+
+    assert [finding["limit"] for finding in told["findings"]] == [
+        "selection rate ratio over every attribute at least 0.8"
+    ]

@@ -5,10 +5,13 @@ import pytest
 
 from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.gaps import gap_between
-from fedcore.audit.gate import Verdict, detectable_difference, judge, judge_all, overall
+from fedcore.audit.gate import Verdict, judge, judge_all, overall
 from fedcore.audit.groups import UNKNOWN
+from fedcore.audit.limits import UNLIMITED
+from fedcore.audit.power import detectable_difference
 from fedcore.audit.rates import Rate
 from fedcore.audit.settings import AuditSettings
+from fedcore.errors import PlanError
 from tests.audit.builders import audit_of_selections, limit_of
 
 
@@ -172,3 +175,13 @@ def test_the_worst_verdict_is_the_verdict_and_no_limit_is_none() -> None:
     assert overall([found["pass"], found["open"]]) is Verdict.INCONCLUSIVE
     assert overall([found["pass"], found["pass"]]) is Verdict.PASS
     assert overall([]) is None
+
+
+@pytest.mark.parametrize("metric", UNLIMITED)
+def test_what_is_told_and_has_no_limit_names_one_that_has(metric: str) -> None:
+    with pytest.raises(
+        PlanError, match=f"'{metric}' is told, and has no limit; set one on '{UNLIMITED[metric][0][0]}'"
+    ):
+        limit_of(metric=metric)
+    for other, kind in UNLIMITED[metric]:
+        assert limit_of(metric=other, kind=kind, at_most="0.5", at_least=None).metric == other

@@ -112,3 +112,21 @@ def test_the_name_of_a_column_is_no_mark(audit: Command, tmp_path: Path) -> None
     table = count_table(tmp_path / "t.csv", {"*a*": (30, 60), "[b](c)": (20, 60)})
 
     assert r"| \*a\* | 60 |" in audit(table, *HIRED, *options(profile="model-card"))
+
+
+def test_the_document_of_an_earlier_command_does_not_stay_beside_other_figures(audit: Command, tmp_path: Path) -> None:
+    table, out = count_table(tmp_path / "t.csv", UGESP), tmp_path / "out"
+    audit(table, *HIRED, *options(profile="model-card", out=out))
+    (out / "notes.md").write_text("mine", encoding="utf-8")
+
+    audit(table, *HIRED, *options(out=out))
+
+    assert sorted(file.name for file in out.iterdir()) == ["bias.json", "bias.txt", "notes.md"]
+
+
+def test_a_document_that_cannot_be_removed_is_told(audit: Command, tmp_path: Path) -> None:
+    (tmp_path / "out/bias.md").mkdir(parents=True)
+
+    refused = audit.refused(count_table(tmp_path / "t.csv", UGESP), *HIRED, *options(out=tmp_path / "out"))
+
+    assert "bias.md is of an earlier audit and cannot be removed" in refused

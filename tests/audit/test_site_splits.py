@@ -71,7 +71,13 @@ def test_no_site_is_named_and_no_gap_of_one_told() -> None:
     assert not set(THREE) & set(json.dumps(told).replace('"', " ").split())
     assert not {round(float(gap), 3) for gap in own} & {round(abs(number), 3) for number in numbers_in(told)}
     assert told["over_limit"] == [
-        {"limit": "selection rate difference over sex at most 0.2", "sites": sum(gap > 0.2 for gap in own), "judged": 3}
+        {
+            "limit": "selection rate difference over sex at most 0.2",
+            "sites": sum(gap > 0.2 for gap in own),
+            "over_beyond_chance": 0,
+            "within_beyond_chance": 0,
+            "judged": 3,
+        }
     ]
 
 
@@ -127,7 +133,9 @@ def test_fewer_than_three_judged_sites_are_not_counted_against_a_limit() -> None
 
     _, told = split_of(sites, limits=(limit_of(at_most="0.2"),))
 
-    assert [(one["sites"], one["judged"]) for one in told["over_limit"]] == [(None, 2)]
+    (over,) = told["over_limit"]
+    assert (over["sites"], over["over_beyond_chance"], over["within_beyond_chance"]) == (None, None, None)
+    assert over["judged"] == 2
 
 
 def test_a_part_that_rests_on_a_small_cell_is_not_told() -> None:

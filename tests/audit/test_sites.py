@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedcore.audit.intervals import newcombe_interval
 from fedcore.audit.rates import Rate
 from fedcore.audit.sites import common_odds_ratio, split_over_sites
 from fedcore.errors import DataError
@@ -158,6 +159,60 @@ def test_the_four_hospitals_split_is_exact_and_names_the_one_that_cannot_be_judg
     assert told["gap"] == float(within + between)
     assert told["not_judged"] == {"one_group_only": [], "too_few_rows": ["va"]}
     assert [(one["sites"], one["judged"]) for one in told["over_limit"]] == [(2, 3), (2, 3)]
+    each = 1 - 0.05 / 3
+    found = [
+        newcombe_interval(counts["male"][k], sizes["male"][k], counts["female"][k], sizes["female"][k], confidence=each)
+        for k in range(3)
+    ]
+    assert told["over_limit"][0]["over_beyond_chance"] == sum(one.low > 0.2 for one in found)
+    assert told["over_limit"][0]["within_beyond_chance"] == sum(max(-one.low, one.high) <= 0.2 for one in found)
+
+
+@pytest.mark.parametrize(("limit", "true"), [("0.1", (0.3, 0.3)), ("0.2", (0.5, 0.3))])
+def test_of_twenty_small_sites_that_keep_a_limit_none_is_over_it_beyond_chance(
+    limit: str, true: tuple[float, float]
+) -> None:
+    drawn, tables, alarms, over = np.random.default_rng(11), 400, 0, 0
+    for _ in range(tables):
+        counts = drawn.binomial(15, true, (20, 2))
+        sites = rates({f"s{k}": (int(a), 15, int(b), 15) for k, (a, b) in enumerate(counts)})
+        split = split_over_sites(sites, min_cell=10)
+        over += split.num_over(Fraction(limit))
+        alarms += any(one.low > float(limit) for one in split.difference_intervals())
+
+    assert over > 5 * tables  # by their estimates more than a quarter of the sites are
+    assert alarms <= 36  # 5 % of the tables may have one; were it so, more than 9 % of 400 had in 1 run of 1,000
+
+
+def test_a_site_far_over_a_ratio_is_over_it_beyond_chance_and_one_at_par_is_within() -> None:
+    split = split_over_sites(rates({"far": (90, 100, 30, 100), "par": (4500, 5000, 4450, 5000), "few": (6, 12, 5, 12)}))
+
+    far, par, few = split.ratio_intervals()
+    assert far.high < 0.8 < par.low
+    assert few.low < 0.8 < few.high
+
+
+def test_the_intervals_of_sites_hold_for_every_pair_that_the_groups_were_chosen_from() -> None:
+    sites = rates({"x": (30, 50, 20, 50), "y": (25, 50, 20, 50)})
+
+    found = split_over_sites(sites, num_pairs=3).difference_intervals()[0]
+
+    expected = newcombe_interval(30, 50, 20, 50, confidence=1 - 0.05 / 6)
+    assert (found.low, found.high) == (0.0, pytest.approx(expected.high))
+
+
+def test_the_text_tells_how_many_sites_are_over_a_limit_beyond_chance(audit: Command, tmp_path: Path) -> None:
+    columns: dict[str, list[object]] = {"g": [], "site": [], "hired": []}
+    for site, (first, second) in {"x": (90, 20), "y": (60, 50), "z": (50, 50)}.items():
+        for group, hired in (("a", first), ("b", second)):
+            columns["g"] += [group] * 100
+            columns["site"] += [site] * 100
+            columns["hired"] += [1] * hired + [0] * (100 - hired)
+    given = options(prediction="hired", group="g", site="site", limit="selection_rate<=0.05")
+
+    shown = audit(write_table(tmp_path / "t.csv", columns), *given)
+
+    assert "at most 0.05): 2 of 3 sites that can be judged; beyond chance 1 over it and 0 within" in shown
 
 
 def test_a_part_that_would_give_a_small_group_back_is_not_told(audit: Command, tmp_path: Path) -> None:
@@ -167,9 +222,32 @@ def test_a_part_that_would_give_a_small_group_back_is_not_told(audit: Command, t
         "hired": [0, 1] * 20 + [0, 0, 0, 1] * 10 + [1, 1, 1, 0],
     }
 
-    told = audit.json(write_table(tmp_path / "t.csv", columns), *options(prediction="hired", group="g", site="site"))
+    given = (write_table(tmp_path / "t.csv", columns), *options(prediction="hired", group="g", site="site"))
 
-    assert told["sites"]["g"]["selection_rate"] is None
+    assert audit.json(*given)["sites"]["g"]["selection_rate"] is None
+    assert (
+        "selection rate over sites: not shown, because the part at sites of one group only rests on fewer than 10"
+        in (audit(*given))
+    )
+
+
+def test_where_there_is_no_gap_the_text_says_that_there_is_no_split(audit: Command, tmp_path: Path) -> None:
+    columns = {"g": ["a", "b"] * 40, "site": ["x"] * 80, "hired": [0, 0, 1, 1] * 20, "tiny": ["c"] * 4 + ["d"] * 76}
+    table = write_table(tmp_path / "t.csv", columns)
+
+    shown = audit(table, *options(prediction="hired", group="g", site="site"))
+    assert "selection rate over sites: no split, because there is no gap between the groups that are shown" in shown
+    shown = audit(table, *options(prediction="hired", group="tiny", site="site"))
+    assert "selection rate over sites: no split, because fewer than two groups that are shown have a rate" in shown
+
+
+def test_of_several_labels_the_accuracy_is_split_over_sites(audit: Command, tmp_path: Path) -> None:
+    columns = {"y": list("abc") * 40, "p": list("abb") * 40, "g": ["m", "f"] * 60, "site": ["x"] * 60 + ["y"] * 60}
+    columns["p"][0] = "c"
+
+    shown = audit(write_table(tmp_path / "t.csv", columns), *options(label="y", prediction="p", group="g", site="site"))
+
+    assert "  accuracy over sites: f over m +1.7 points = +1.7 within sites" in shown
 
 
 def test_the_text_says_which_site_has_one_group_only(audit: Command, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from fedcore_server.report.split_chart import SplitChart, SplitRow, stacked
 from fedcore_server.report.wording import capitalised, difference_text
 from fedcore_simulations import simulate
 from fedcore_simulations.progress import _reach
+from tests.audit.builders import limit_of
 from tests.audit.test_run_measures import scored_table
 from tests.audit.test_site_splits import THREE, split_of
 from tests.builders import TinyTask
@@ -117,6 +118,14 @@ def test_clients_are_numbers_in_the_split(content: dict[str, Any]) -> None:
 
     assert figure.sentence == "3 clients of 3 can be judged alone."
     assert not any(name in str(figure) for name in THREE)
+
+
+def test_clients_over_a_limit_are_told_by_estimate_and_beyond_chance(content: dict[str, Any]) -> None:
+    split = split_of(THREE, limits=(limit_of(at_most="0.2"),))[1]
+    bias = Bias.of({**content, "sites": {"sex": {"selection_rate": split}}})
+
+    told = more_figures("sex", {}, bias)[-1].sentence
+    assert "2 of 3 are over the limit (selection rate difference over sex at most 0.2), 0 of them beyond chance" in told
 
 
 def test_differences_of_what_is_no_share_are_not_in_points() -> None:

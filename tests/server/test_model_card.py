@@ -102,6 +102,15 @@ def test_figures_are_those_of_the_json_with_their_intervals() -> None:
     assert f"- Gini coefficient of accuracy 0.020 (0.000 to {clients['gini']['high']:.3f})." in card
 
 
+def test_clients_over_a_limit_are_told_by_estimate_and_beyond_chance() -> None:
+    card, content = card_of()
+
+    (over,) = content["sites"]["sex"]["selection_rate"]["over_limit"]
+    assert over["sites"] == 0
+    beyond = f"{over['sites']} of 4, 0 of them beyond chance; within it beyond chance: {over['within_beyond_chance']}."
+    assert beyond in card
+
+
 def test_every_table_has_as_many_cells_in_each_row() -> None:
     card, _ = card_of()
 

@@ -127,5 +127,9 @@ def _judged(split: Content) -> str:
     told += f"groups only: {alone}."
     for one in split["over_limit"]:
         if one["sites"] is not None:
-            told += f" Beyond the limit ({escaped(one['limit'])}): {one['sites']} of {one['judged']}."
+            told += (
+                f" Over the limit ({escaped(one['limit'])}): {one['sites']} of {one['judged']}, "
+                f"{one['over_beyond_chance']} of them beyond chance; within it beyond chance: "
+                f"{one['within_beyond_chance']}."
+            )
     return told

@@ -141,7 +141,8 @@ def _sites_words(split: Mapping[str, Any]) -> str:
                f"{few} {'has' if few == 1 else 'have'} too few rows" if few else ""]  # fmt: skip
     told += "".join(f"; {reason}" for reason in reasons if reason) + "."
     over = [
-        f"{one['sites']} of {one['judged']} are beyond: {one['limit']}."
+        f"{one['sites']} of {one['judged']} are over the limit ({one['limit']}), {one['over_beyond_chance']} of them "
+        f"beyond chance; {one['within_beyond_chance']} are within it beyond chance."
         for one in split["over_limit"]
         if one["sites"] is not None
     ]

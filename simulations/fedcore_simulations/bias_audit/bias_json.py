@@ -31,6 +31,7 @@ def result_json(result: BiasResult) -> dict[str, Any]:
         "table": {"name": result.rows.source, "lines": len(result.rows.weights), "rows": result.rows.total},
         "columns": {name: getattr(options, name) for name in ("label", "score", "prediction", "weight", "site")},
         "favourable": result.rows.favourable,
+        "favourable_is_a_guess": result.rows.guessed,
         "labels": list(result.rows.labels),
         "threshold": threshold_of(options),
         "confidence": settings.confidence,

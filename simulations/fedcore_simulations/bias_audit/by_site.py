@@ -71,11 +71,28 @@ def splits_json(result: BiasResult, splits: Splits) -> dict[str, Any]:
 
 
 def split_lines(result: BiasResult, splits: Splits, attribute: str) -> Iterator[str]:
-    """Return the splits of the main metrics in words."""
-    for metric in _TOLD:
-        split = splits.get(attribute, {}).get(metric)
+    """Return the splits of the main metrics in words, and why there is none of the others."""
+    found = splits.get(attribute, {})
+    without: dict[str, list[str]] = {}
+    for metric in [name for name in _TOLD if name in found] or ["accuracy"]:
+        split = found.get(metric)
         if split is not None:
             yield from _words(result, attribute, metric, split)
+        else:
+            without.setdefault(_why_none(result, attribute, metric), []).append(metric.replace("_", " "))
+    yield from (f"{', '.join(metrics)} over sites: {reason}" for reason, metrics in without.items())
+
+
+def _why_none(result: BiasResult, attribute: str, metric: str) -> str:
+    gap = result.audits[attribute].shown_gaps[metric]
+    if gap.highest is None:
+        return "no split, because fewer than two groups that are shown have a rate"
+    if gap.highest == gap.lowest:
+        return "no split, because there is no gap between the groups that are shown"
+    return (
+        f"not shown, because the part at sites of one group only rests on fewer than {result.settings.min_cell} rows "
+        "(--min-cell)"
+    )
 
 
 def _rates_by_site(rows: Rows, attribute: str) -> dict[str, dict[str, dict[str, Rate]]]:
@@ -106,8 +123,8 @@ def _json(result: BiasResult, attribute: str, metric: str, split: SiteSplit) -> 
         "site_gaps": {site: round(float(one), DECIMALS) for site, one in split.site_gaps.items()},
         "not_judged": {"one_group_only": list(split.alone), "too_few_rows": list(split.small)},
         "over_limit": [
-            {"limit": limit.words, "sites": over, "judged": len(split.site_gaps)}
-            for limit, over in sites_over(result.audits[attribute], metric, split)
+            {"limit": one.limit.words, "sites": one.over, **one.beyond_chance, "judged": len(split.judged)}
+            for one in sites_over(result.audits[attribute], metric, split)
         ],
     }
 
@@ -123,14 +140,17 @@ def _words(result: BiasResult, attribute: str, metric: str, split: SiteSplit) ->
     odds = split.odds_ratio
     if odds.value is not None and odds.low is not None and odds.high is not None:
         yield f"  odds ratio common to the sites {odds.value:.2f} ({odds.low:.2f} to {odds.high:.2f})"
-    if split.site_gaps:
+    if split.judged:
         yield f"  by site: {', '.join(f'{site} {_points(one)}' for site, one in split.site_gaps.items())}"
     if split.alone:
         yield f"  cannot be judged, one of the two groups is missing: {', '.join(split.alone)}"
     if split.small:
         yield f"  cannot be judged, fewer than {result.settings.min_cell} rows of a group: {', '.join(split.small)}"
-    for limit, over in sites_over(result.audits[attribute], metric, split):
-        yield f"  over the limit ({limit.words}): {over} of {len(split.site_gaps)} sites that can be judged"
+    for over in sites_over(result.audits[attribute], metric, split):
+        yield (
+            f"  over the limit ({over.limit.words}): {over.over} of {len(split.judged)} sites that can be judged; "
+            f"beyond chance {over.over_beyond_chance} over it and {over.within_beyond_chance} within"
+        )
 
 
 def _points(share: Fraction) -> str:

@@ -36,7 +36,7 @@ def bias_command(options: BiasOptions, *, out: Path | None, as_json: bool, fail_
         told = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         written = document(content, day=datetime.now(UTC).date())
     if out is not None:
-        _keep(out, {"bias.json": f"{told}\n", "bias.txt": shown, **({} if written is None else {"bias.md": written})})
+        _keep(out, {"bias.json": f"{told}\n", "bias.txt": shown, "bias.md": written})
     print(told if as_json else written or shown, end="\n" if as_json else "")
     return _exit_code(content["verdict"], fail_on_inconclusive=fail_on_inconclusive)
 
@@ -109,13 +109,26 @@ def reference_of(text: str) -> tuple[str, str]:
     return name, group
 
 
-def _keep(directory: Path, files: dict[str, str]) -> None:
+def _keep(directory: Path, files: dict[str, str | None]) -> None:
+    """Write the files; of those without content remove what an earlier command left, which was of another audit."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"--out {directory} cannot be made a directory: {error.strerror}") from error
     for name, content in files.items():
-        write_whole(directory / name, content)
+        if content is None:
+            _remove(directory / name)
+        else:
+            write_whole(directory / name, content)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{path} is of an earlier audit and cannot be removed: {error.strerror}; remove it, or give another --out"
+        ) from error
 
 
 def _exit_code(verdict: str | None, *, fail_on_inconclusive: bool) -> int:

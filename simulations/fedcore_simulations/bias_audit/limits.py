@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-from fedcore.audit.limits import LIMITED, Kind, Limit, contradicting, limits_named
+from fedcore.audit.limits import LIMITED, UNLIMITED, Kind, Limit, contradicting, limits_named
 from fedcore.audit.parity import NAMES
 from fedcore.audit.rankings import RANKED
 from fedcore.errors import PlanError
@@ -17,6 +17,7 @@ _LIMIT = re.compile(
     r"(?P<sign><=|>=)\s*(?P<bound>\S+)\s*"
 )
 _SIGNS = {"min": ">=", "max": "<="}
+_WRITTEN: dict[Kind, str] = {"difference": "{}<=X", "ratio": "{}>=X", "worst-group": "max({})<=X"}
 
 
 def limits_of(texts: Iterable[str], *, attributes: Iterable[str], metrics: Iterable[str]) -> tuple[Limit, ...]:
@@ -44,7 +45,7 @@ def limits_of(texts: Iterable[str], *, attributes: Iterable[str], metrics: Itera
     problems += [f"--limit: {problem}" for problem in contradicting(limits)]
     if problems:
         raise PlanError(problems)
-    return tuple(limits)
+    return tuple(dict.fromkeys(limits))
 
 
 def _limits(text: str, attributes: list[str], measured: set[str]) -> list[Limit]:
@@ -59,17 +60,26 @@ def _limits(text: str, attributes: list[str], measured: set[str]) -> list[Limit]
         raise PlanError("no group may have less than min(METRIC)>=NUMBER, nor more than max(METRIC)<=NUMBER")
     if attribute not in ("*", *attributes):
         raise PlanError(f"attribute {attribute!r} is not audited; audited are {', '.join(attributes)}")
+    _check_measured(metric, measured)
     if metric == "impact_ratio" and found["sign"] == "<=":
         raise PlanError("an impact ratio is a ratio; limit it with >=")
-    allowed = [*RANKED] if measured & set(RANKED) else [*LIMITED, *NAMES]
-    if metric not in allowed:
-        near = difflib.get_close_matches(metric, allowed, n=1)
-        meant = f"did you mean {near[0]!r}?" if near else f"limits are on {', '.join(allowed)}"
-        raise PlanError(f"unknown metric {metric!r}; {meant}")
     bound = {"at_most" if found["sign"] == "<=" else "at_least": found["bound"]}
     between: Kind = "difference" if found["sign"] == "<=" else "ratio"
-    limits = limits_named(metric, attribute=attribute, kind="worst-group" if found["extreme"] else between, **bound)
-    absent = [limit.metric for limit in limits if limit.metric not in measured]
-    if absent:
-        raise PlanError(f"{absent[0]} is not measured here; measured are {', '.join(sorted(measured))}")
-    return [*limits]
+    kind = "worst-group" if found["extreme"] else between
+    return [*limits_named(metric, attribute=attribute, kind=kind, **bound)]
+
+
+def _check_measured(metric: str, measured: set[str]) -> None:
+    """Refuse a metric that is not measured of this table, with those that are."""
+    here = [*sorted(measured), *(name for name, parts in NAMES.items() if measured.issuperset(parts))]
+    if metric in here:
+        return
+    if metric in UNLIMITED:
+        nearest = [(name, kind) for name, kind in UNLIMITED[metric] if name in measured] or UNLIMITED[metric]
+        written = " or ".join(_WRITTEN[kind].format(name) for name, kind in nearest)
+        raise PlanError(f"{metric} is told, and has no limit; give {written}")
+    if metric in {*LIMITED, *RANKED, *NAMES}:
+        raise PlanError(f"{metric} is not measured here; measured are {', '.join(here)}")
+    near = difflib.get_close_matches(metric, here, n=1)
+    meant = f"did you mean {near[0]!r}?" if near else f"measured here are {', '.join(here)}"
+    raise PlanError(f"unknown metric {metric!r}; {meant}")

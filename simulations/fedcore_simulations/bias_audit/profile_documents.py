@@ -21,6 +21,7 @@ from fedcore_server.model_card.sections import (
     rows_by_group,
 )
 from fedcore_server.model_card.thresholds import by_group
+from fedcore_simulations.bias_audit.favourable import guess_words
 
 Content = dict[str, Any]
 
@@ -152,6 +153,7 @@ def _decisions(bias: Content) -> str:
     labels = "no labels" if columns["label"] is None else f"labels {escaped(columns['label'])}"
     label = bias["favourable"]
     favourable = f"{labels}; " + ("each against the others" if label is None else f"favourable is {escaped(label)}")
+    favourable += ", a guess" if bias.get("favourable_is_a_guess") else ""
     if columns["score"] is None:
         return f"Decisions {escaped(columns['prediction'])}, {favourable}."
     return f"Selected from a score of {bias['threshold']:g} in {escaped(columns['score'])}; {favourable}."
@@ -159,5 +161,7 @@ def _decisions(bias: Content) -> str:
 
 def _verdict(bias: Content) -> Iterator[str]:
     yield bias["verdict"] or "Nothing was judged: no limits were declared."
+    if bias.get("favourable_is_a_guess"):
+        yield from ("", f"Whatever is said of it, {escaped(guess_words(bias['favourable']))}.")
     if bias["findings"]:
         yield from ("", *(f"- {escaped(finding['reason'])}" for finding in bias["findings"]))

@@ -12,6 +12,7 @@ from fedcore.audit.report import METHODS, POPULATION
 from fedcore.audit.shown import MEASURE_METHODS, Shown, measure_json
 from fedcore_simulations.bias_audit.bias_json import SCHEMA_VERSION, attributes_json
 from fedcore_simulations.bias_audit.comparisons import distance_lines, gap_line, reference_lines
+from fedcore_simulations.bias_audit.figures import figure_text
 from fedcore_simulations.bias_audit.profile_tables import profile_head
 from fedcore_simulations.bias_audit.regression_run import RegressionResult
 from fedcore_simulations.bias_audit.text_table import aligned
@@ -74,7 +75,7 @@ def _attribute(attribute: str, shown: Shown) -> Iterator[str]:
     for metric in _TITLES:
         yield f"  {gap_line(shown.gaps[metric])}"
     for metric, worst in shown.bounded_json().items():
-        reach = f"{_number(worst['value'])} ({_number(worst['low'])} to {_number(worst['high'])})"
+        reach = figure_text(worst["value"], worst["low"], worst["high"], significant=4, to=" to ")
         yield f"  largest {metric.replace('_', ' ')} of a group: {worst['group']} {reach}"
     yield from distance_lines(shown)
     yield from reference_lines(shown)
@@ -91,11 +92,7 @@ def _block(attribute: str, shown: Shown, metrics: list[str]) -> list[str]:
 def _cell(one: Measure) -> str:
     if one.value is None or one.low is None or one.high is None:
         return "undefined"
-    return f"{_number(one.value)} ({_number(one.low)} to {_number(one.high)})"
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    return figure_text(one.value, one.low, one.high, significant=4, to=" to ")
 
 
 def _verdict(result: RegressionResult) -> Iterator[str]:

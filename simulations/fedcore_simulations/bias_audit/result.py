@@ -86,9 +86,20 @@ class BiasResult:
         return tuple(group for group, size in sizes.items() if group != UNKNOWN or size)
 
     @property
+    def ranks_the_wrong_way(self) -> tuple[str, ...]:
+        """A sentence where scores are higher for rows of the other label, over all groups; else none."""
+        of_all = next(iter(self.measures.values())).overall_area
+        if self.rows.favourable is None or of_all is None or of_all >= 0.5:
+            return ()
+        return (
+            f"over all rows scores are higher for the other label than for {self.rows.favourable} (AUC under 0.5): is "
+            "--positive right?",
+        )
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know beside the numbers, in sentences."""
-        found = [*self.rows.notes]
+        found = [*self.rows.notes, *self.ranks_the_wrong_way]
         for attribute, audit in self.audits.items():
             found += attribute_notes(
                 attribute, audit, {**self.shown[attribute].rates, **self.shown[attribute].estimates}

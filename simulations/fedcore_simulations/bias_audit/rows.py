@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fedcore.errors import DataError
 from fedcore.tasks.table_file import Table, Words, read_table
+from fedcore_simulations.bias_audit.favourable import check_selected, check_two, favourable_of
 from fedcore_simulations.bias_audit.grouping import Coded, coded_column, groups_of, in_order
 from fedcore_simulations.bias_audit.options import BiasOptions
 
@@ -25,6 +26,7 @@ class Rows:
         source: The file's name.
         labels: Names of the unfavourable and of the favourable label or decision; of more than two none of which is
             favourable all of them, in order.
+        guessed: Whether the favourable one is a guess.
         truth: Positions of the labels, int64; None without labels.
         selected: Positions of the decisions, int64.
         scores: Scores as given, float64; None without.
@@ -37,6 +39,7 @@ class Rows:
 
     source: str
     labels: tuple[str, ...]
+    guessed: bool
     truth: NDArray[np.int64] | None
     selected: NDArray[np.int64]
     scores: NDArray[np.float64] | None
@@ -67,7 +70,8 @@ def read_rows(options: BiasOptions) -> Rows:
     check_columns(table, options.columns)
     weights = weights_of(table, options.weight)
     scores = None if options.score is None else _scores(table, options.score, options.score_range)
-    labels, truth, predicted, notes = _outcomes(table, options)
+    outcomes = _outcomes(table, options)
+    predicted, notes = outcomes.predicted, [*outcomes.notes]
     median = None
     if scores is not None and options.cuts_at_median:
         median = weighted_median(scores, weights)
@@ -80,8 +84,9 @@ def read_rows(options: BiasOptions) -> Rows:
         raise DataError("no column of decisions")
     return Rows(
         source=table.source,
-        labels=labels,
-        truth=truth,
+        labels=outcomes.labels,
+        guessed=outcomes.guessed,
+        truth=outcomes.truth,
         selected=predicted,
         scores=scores,
         median=median,
@@ -172,32 +177,45 @@ def refuse(table: Table, name: str, wrong: NDArray[np.bool_], why: str) -> None:
         raise DataError(f"column {name!r} of {table.source}: {cells}, the first in row {first}, {why}")
 
 
-Outcomes = tuple[tuple[str, ...], NDArray[np.int64] | None, NDArray[np.int64] | None, list[str]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcomes:
+    """Labels' names, and the positions of what is true and of what was predicted; as in ``Rows``."""
+
+    labels: tuple[str, ...]
+    truth: NDArray[np.int64] | None = None
+    predicted: NDArray[np.int64] | None = None
+    guessed: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def _outcomes(table: Table, options: BiasOptions) -> Outcomes:
-    """Return the labels' names, and the positions of what is true and of what was predicted."""
     named = options.label or options.prediction
     if named is None:
-        return ("not selected", "selected"), None, None, []
-    label = _classes(table, named)
-    if options.label is not None and len(label.values) < 2:
-        raise DataError(
-            f"column {named!r} of {table.source} has one value only ({', '.join(label.values)}); rates need two labels"
-        )
+        return Outcomes(labels=("not selected", "selected"))
+    label, labelled = _classes(table, named), options.label is not None
+    if labelled:
+        check_two(table.source, named, label.values)
     predicted = None
     if options.prediction is not None:
         predicted = _alike(_classes(table, options.prediction), label.values)
         _check_known(table, options.prediction, predicted, label, named)
-    if options.positive is None and len(label.values) > 2 and options.label is not None and predicted is not None:
-        names = tuple(in_order(label.values))
-        each = f"{len(names)} labels, none favourable: each against the others; --positive names one"
-        return names, _positions(label, names), _positions(predicted, names), [each]
-    positive, notes = _positive(table, named, label.values, options.positive)
-    others = [value for value in label.values if value != positive]
-    truth = _is(label, positive) if options.label is not None else None
-    names = (others[0] if len(others) == 1 else f"not {positive}", positive)
-    return names, truth, None if predicted is None else _is(predicted, positive), notes
+    if options.positive is None and len(label.values) > 2 and labelled and predicted is not None:
+        check_selected(options, named, in_order(label.values))
+        return _each_class(label, predicted)
+    found = favourable_of(table.source, named, label.values, options.positive)
+    return Outcomes(
+        labels=(found.other, found.label),
+        truth=_is(label, found.label) if labelled else None,
+        predicted=None if predicted is None else _is(predicted, found.label),
+        guessed=found.guessed,
+        notes=(found.note,) if found.note else (),
+    )
+
+
+def _each_class(label: Words, predicted: Words) -> Outcomes:
+    names = tuple(in_order(label.values))
+    told = f"{len(names)} labels, none favourable: each against the others; --positive names one"
+    return Outcomes(labels=names, truth=_positions(label, names), predicted=_positions(predicted, names), notes=(told,))
 
 
 def _classes(table: Table, name: str) -> Words:
@@ -219,22 +237,6 @@ def _alike(given: Words, values: tuple[str, ...]) -> Words:
     return given
 
 
-def _positive(table: Table, name: str, values: tuple[str, ...], wanted: str | None) -> tuple[str, list[str]]:
-    ordered = in_order(values)
-    if wanted is not None:
-        if wanted not in values:
-            raise DataError(
-                f"--positive {wanted!r} is no value of column {name!r} of {table.source}; it has {', '.join(ordered)}"
-            )
-        return wanted, []
-    if len(values) > 2:
-        raise DataError(
-            f"column {name!r} of {table.source} has {len(values)} values ({', '.join(ordered[:6])}"
-            f"{', …' if len(values) > 6 else ''}); say with --positive which one is favourable, against the rest"
-        )
-    return ordered[-1], [f"favourable: {ordered[-1]}, the last in order; --positive says otherwise"]
-
-
 def _check_known(table: Table, name: str, given: Words, label: Words, labelled: str) -> None:
     strange = [value for value in in_order(given.values) if value not in label.values]
     if strange:
@@ -249,4 +251,4 @@ def _positions(words: Words, names: tuple[str, ...]) -> NDArray[np.int64]:
 
 
 def _is(words: Words, value: str) -> NDArray[np.int64]:
-    return np.asarray(words.codes == words.values.index(value)).astype(np.int64)
+    return np.asarray(words.positions((value,), outside=-1, missing=-1) == 0).astype(np.int64)

@@ -10,6 +10,8 @@ from fedcore.audit.rates import Rate
 from fedcore_simulations.bias_audit.by_group import threshold_lines, warning_lines
 from fedcore_simulations.bias_audit.by_site import site_splits, split_lines
 from fedcore_simulations.bias_audit.comparisons import class_lines, distance_lines, gap_line, reference_lines
+from fedcore_simulations.bias_audit.favourable import guess_words
+from fedcore_simulations.bias_audit.figures import figure_text
 from fedcore_simulations.bias_audit.profile_tables import profile_lines
 from fedcore_simulations.bias_audit.result import MANY, BiasResult
 from fedcore_simulations.bias_audit.text_table import aligned
@@ -59,9 +61,14 @@ def _head(result: BiasResult) -> Iterator[str]:
     of = "" if rows.total == len(rows.weights) else f" in {len(rows.weights):,} lines"
     decided = f"decisions {options.prediction}" if options.score is None else f"scores {options.score}"
     true = "no labels" if options.label is None else f"labels {options.label}"
-    true += f", favourable {rows.favourable}" if options.label is not None and rows.favourable is not None else ""
-    yield f"{rows.source}: {rows.total:,} rows{of}, {decided}, {true}"
+    yield f"{rows.source}: {rows.total:,} rows{of}, {decided}, {true}{_favourable(result)}"
     yield f"shares in percent, with intervals of {100 * result.settings.confidence:g} % confidence in brackets"
+
+
+def _favourable(result: BiasResult) -> str:
+    if result.rows.favourable is None or (result.options.label is None and result.options.prediction is None):
+        return ""
+    return f", favourable {result.rows.favourable}{' (a guess)' if result.rows.guessed else ''}"
 
 
 def _attribute(result: BiasResult, attribute: str) -> Iterator[str]:
@@ -118,14 +125,14 @@ def _measure_block(result: BiasResult, attribute: str) -> list[str]:
 def _number(measure: Measure) -> str:
     if measure.value is None or measure.low is None or measure.high is None:
         return "undefined"
-    return f"{measure.value:.3f} ({measure.low:.2f}-{measure.high:.2f})"
+    return figure_text(measure.value, measure.low, measure.high, least=3)
 
 
 def _cell(rate: Rate | None, metric: str) -> str:
     if rate is None or rate.value is None or rate.low is None or rate.high is None:
         return "undefined" if rate is not None else "-"
     if metric == "impact_ratio":
-        return f"{rate.value:.3f} ({rate.low:.2f}-{rate.high:.2f})"
+        return figure_text(rate.value, rate.low, rate.high, least=3)
     return f"{100 * rate.value:.1f} ({100 * rate.low:.1f}-{100 * rate.high:.1f})"
 
 
@@ -148,6 +155,8 @@ def _gap_lines(result: BiasResult, attribute: str) -> Iterator[str]:
 
 
 def _verdict(result: BiasResult) -> Iterator[str]:
+    if result.rows.guessed and result.rows.favourable is not None:
+        yield guess_words(result.rows.favourable)
     if result.verdict is None:
         yield "verdict: none, because no limit was given (--limit 'selection_rate>=0.8')"
         return

@@ -44,6 +44,7 @@ def _plain(rows: Rows, found: Mapping[str, Representation]) -> dict[str, Any]:
         "source": rows.source,
         "rows": rows.total,
         "favourable": rows.labels[1],
+        "favourable_is_a_guess": rows.guessed,
         "groups": {
             attribute: {
                 group: {
@@ -79,7 +80,8 @@ def _gap(gap: Gap) -> dict[str, Any]:
 
 
 def _text(rows: Rows, found: Mapping[str, Representation], *, confidence: float) -> Iterator[str]:
-    yield f"{rows.source}: {rows.total:,} rows, favourable label {rows.labels[1]}"
+    guess = " (a guess: the last in order; --positive says otherwise)" if rows.guessed else ""
+    yield f"{rows.source}: {rows.total:,} rows, favourable label {rows.labels[1]}{guess}"
     yield f"shares in percent, with intervals of {100 * confidence:g} % confidence in brackets"
     for attribute, each in found.items():
         yield ""

@@ -1,0 +1,29 @@
+"""A figure with its interval, in digits that keep the one within the other."""
+
+from __future__ import annotations
+
+import math
+
+_LARGE, _SMALL = 1e15, 1e-6
+
+
+def figure_text(value: float, low: float, high: float, *, significant: int = 3, least: int = 0, to: str = "-") -> str:
+    """Return ``value (low-high)``, all three to the same decimals, so that none is rounded past another.
+
+    Args:
+        value: The estimate.
+        low: Lower end of its interval.
+        high: Upper end.
+        significant: Digits that the largest of the three has at least.
+        least: Decimals that there are at least.
+        to: What stands between the ends.
+    """
+    spec = _spec(max(abs(value), abs(low), abs(high)), significant=significant, least=least)
+    return f"{value:{spec}} ({low:{spec}}{to}{high:{spec}})"
+
+
+def _spec(largest: float, *, significant: int, least: int) -> str:
+    if largest and not _SMALL <= largest < _LARGE:
+        return f"z.{significant - 1}e"
+    decimals = significant - 1 - math.floor(math.log10(largest)) if largest else 0
+    return f"z,.{max(least, decimals, 0)}f"
