@@ -11,7 +11,7 @@ import pytest
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.profiles import PROFILES, categories, four_fifths
 from fedcore.audit.rates import Rate
-from fedcore_simulations.bias_audit.rows import weighted_median
+from fedcore_simulations.bias_audit.selection import weighted_median
 from tests.audit.bias_table import Command, count_table, options, write_table
 
 UGESP = {"White": (48, 80), "Black": (27, 60), "Hispanic": (24, 50), "Asian": (51, 100)}

@@ -9,6 +9,7 @@ from fedcore import __version__
 from fedcore.audit.estimates import Measure
 from fedcore.audit.report import METHODS, POPULATION
 from fedcore.audit.shown import MEASURE_METHODS, Shown, measure_json
+from fedcore.printable import printable
 from fedcore_simulations.bias_audit.bias_json import SCHEMA_VERSION, attributes_json
 from fedcore_simulations.bias_audit.comparisons import distance_lines, gap_line, reference_lines
 from fedcore_simulations.bias_audit.figures import figure_text
@@ -63,7 +64,7 @@ def regression_text(result: RegressionResult) -> str:
         lines += ["", *_attribute(attribute, shown)]
     if result.notes:
         lines += ["", *(f"note: {note}" for note in result.notes)]
-    return "\n".join([*lines, "", *_verdict(result)]) + "\n"
+    return "\n".join(map(printable, [*lines, "", *_verdict(result)])) + "\n"
 
 
 def _attribute(attribute: str, shown: Shown) -> Iterator[str]:

@@ -14,8 +14,11 @@ from fedcore.tasks.table_file import Table, Words, read_table
 from fedcore_simulations.bias_audit.favourable import check_selected, check_two, favourable_of
 from fedcore_simulations.bias_audit.grouping import Coded, coded_column, groups_of, in_order
 from fedcore_simulations.bias_audit.options import BiasOptions
+from fedcore_simulations.bias_audit.selection import chosen_threshold, weighted_median
 
 MOST_LABELS = 50
+MOST_ROWS = 2**53
+"""Up to here whole numbers are exact in float64, as counts and sums of them must be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +81,7 @@ def read_rows(options: BiasOptions) -> Rows:
         predicted = (scores > median).astype(np.int64)
         notes.append(f"selected: score above the sample's median, {median:g}, as the profile asks")
     elif scores is not None:
-        threshold, told = _threshold(options)
+        threshold, told = chosen_threshold(options)
         predicted, notes = (scores >= threshold).astype(np.int64), [*notes, *told]
     if predicted is None:
         raise DataError("no column of decisions")
@@ -95,27 +98,6 @@ def read_rows(options: BiasOptions) -> Rows:
         site=None if options.site is None else coded_column(table, options.site),
         notes=tuple(notes),
     )
-
-
-def threshold_of(options: BiasOptions) -> float | None:
-    """Return the score from which a row is selected; None where decisions or the median say it."""
-    return None if options.score is None or options.cuts_at_median else _threshold(options)[0]
-
-
-def weighted_median(scores: NDArray[np.float64], weights: NDArray[np.int64]) -> float:
-    """Return the median of scores that stand for several rows each: the mean of the two in the middle."""
-    order = np.argsort(scores, kind="stable")
-    reached, total = np.cumsum(weights[order]), int(weights.sum())
-    lower, upper = (int(np.searchsorted(reached, place, side="left")) for place in ((total + 1) // 2, total // 2 + 1))
-    return float((scores[order[lower]] + scores[order[upper]]) / 2)
-
-
-def _threshold(options: BiasOptions) -> tuple[float, list[str]]:
-    if options.threshold is not None:
-        return options.threshold, []
-    low, high = options.score_range
-    middle = (low + high) / 2
-    return middle, [f"selected: score at least {middle:g}, the middle of the range; --threshold says otherwise"]
 
 
 def table_of(path: Path) -> Table:
@@ -145,7 +127,7 @@ def weights_of(table: Table, name: str | None) -> NDArray[np.int64]:
     """Return how many rows each line stands for: 1, or what a column says.
 
     Raises:
-        DataError: A cell is no whole number of 0 or more, or all are 0.
+        DataError: A cell is no whole number of 0 or more, or all are 0, or they are too many to be counted.
     """
     if name is None:
         return np.ones(len(table), dtype=np.int64)
@@ -153,6 +135,11 @@ def weights_of(table: Table, name: str | None) -> NDArray[np.int64]:
     refuse(table, name, ~np.isfinite(numbers), "no number")
     refuse(table, name, numbers < 0, "negative; a row stands for 0 rows or more")
     refuse(table, name, numbers != np.floor(numbers), "no whole number; a row stands for whole rows")
+    refuse(table, name, numbers > MOST_ROWS, f"over {MOST_ROWS:,}; so many rows cannot be counted exactly")
+    if numbers.sum() > MOST_ROWS:
+        raise DataError(
+            f"column {name!r} of {table.source} sums to over {MOST_ROWS:,}; so many rows cannot be counted exactly"
+        )
     if not numbers.any():
         raise DataError(f"column {name!r} of {table.source} is 0 in every row, so that there are no rows to audit")
     return numbers.astype(np.int64)

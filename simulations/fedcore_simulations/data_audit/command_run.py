@@ -12,6 +12,7 @@ from rich.console import Console
 
 from fedcore.audit.gaps import Gap
 from fedcore.audit.rates import Rate
+from fedcore.printable import printable, printable_json
 from fedcore.tasks.table_file import Table, read_table
 from fedcore_simulations.bias_audit.options import BiasOptions
 from fedcore_simulations.bias_audit.rows import Rows, read_rows
@@ -26,10 +27,10 @@ def data_command(options: BiasOptions, *, as_json: bool) -> int:
         empty = _empty_cells(read_table(options.table), leave_out=options.columns)
         found = represent(rows, empty, confidence=options.confidence, min_cell=options.min_cell or 1)
     if as_json:
-        print(json.dumps(_plain(rows, found), indent=2, ensure_ascii=False, allow_nan=False))
+        print(printable_json(json.dumps(_plain(rows, found), indent=2, ensure_ascii=False, allow_nan=False)))
         return 0
     for line in _text(rows, found, confidence=options.confidence):
-        print(line)
+        print(printable(line))
     return 0
 
 
