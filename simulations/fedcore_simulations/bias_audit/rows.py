@@ -63,8 +63,12 @@ class Rows:
         return int(self.weights.sum())
 
 
-def read_rows(options: BiasOptions) -> Rows:
+def read_rows(options: BiasOptions, *, to_learn: bool = False) -> Rows:
     """Read a table's columns.
+
+    Args:
+        options: What is asked for.
+        to_learn: Whether the decisions are labels that a model is to learn, so that there must be two.
 
     Raises:
         DataError: The file is no table, lacks a column, or a cell cannot be read as what it must be.
@@ -73,7 +77,7 @@ def read_rows(options: BiasOptions) -> Rows:
     check_columns(table, options.columns)
     weights = weights_of(table, options.weight)
     scores = None if options.score is None else _scores(table, options.score, options.score_range)
-    outcomes = _outcomes(table, options)
+    outcomes = _outcomes(table, options, to_learn=to_learn)
     predicted, notes = outcomes.predicted, [*outcomes.notes]
     median = None
     if scores is not None and options.cuts_at_median:
@@ -175,16 +179,17 @@ class Outcomes:
     notes: tuple[str, ...] = ()
 
 
-def _outcomes(table: Table, options: BiasOptions) -> Outcomes:
+def _outcomes(table: Table, options: BiasOptions, *, to_learn: bool) -> Outcomes:
     named = options.label or options.prediction
     if named is None:
         return Outcomes(labels=("not selected", "selected"))
-    label, labelled = _classes(table, named), options.label is not None
-    if labelled:
+    others = "" if to_learn else "; of numbers give --kind regression"
+    label, labelled = _classes(table, named, others), options.label is not None
+    if labelled or to_learn:
         check_two(table.source, named, label.values)
     predicted = None
     if options.prediction is not None:
-        predicted = _alike(_classes(table, options.prediction), label.values)
+        predicted = _alike(_classes(table, options.prediction, others), label.values)
         _check_known(table, options.prediction, predicted, label, named)
     if options.positive is None and len(label.values) > 2 and labelled and predicted is not None:
         check_selected(options, named, in_order(label.values))
@@ -205,13 +210,13 @@ def _each_class(label: Words, predicted: Words) -> Outcomes:
     return Outcomes(labels=names, truth=_positions(label, names), predicted=_positions(predicted, names), notes=(told,))
 
 
-def _classes(table: Table, name: str) -> Words:
+def _classes(table: Table, name: str, others: str) -> Words:
     words = table.words(name)
     refuse(table, name, words.codes < 0, "empty; every row needs one")
     if len(words.values) > MOST_LABELS:
         raise DataError(
             f"column {name!r} of {table.source} has {len(words.values)} different values, which are no classes; "
-            "expected labels such as 0 and 1; of numbers give --kind regression"
+            f"expected labels such as 0 and 1{others}"
         )
     return words
 
