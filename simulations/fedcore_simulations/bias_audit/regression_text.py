@@ -9,10 +9,10 @@ from fedcore import __version__
 from fedcore.audit.estimates import Measure
 from fedcore.audit.report import METHODS, POPULATION
 from fedcore.audit.shown import MEASURE_METHODS, Shown, measure_json
+from fedcore.figures import figure_text
 from fedcore.printable import printable
 from fedcore_simulations.bias_audit.bias_json import SCHEMA_VERSION, attributes_json
 from fedcore_simulations.bias_audit.comparisons import distance_lines, gap_line, reference_lines
-from fedcore_simulations.bias_audit.figures import figure_text
 from fedcore_simulations.bias_audit.regression_run import RegressionResult
 from fedcore_simulations.bias_audit.text_table import aligned
 

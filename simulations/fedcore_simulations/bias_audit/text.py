@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from fedcore.audit.estimates import Measure
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.rates import Rate
+from fedcore.figures import figure_text
 from fedcore.printable import printable
 from fedcore_simulations.bias_audit.by_group import threshold_lines, warning_lines
 from fedcore_simulations.bias_audit.by_site import site_splits, split_lines
 from fedcore_simulations.bias_audit.comparisons import class_lines, distance_lines, gap_line, reference_lines
 from fedcore_simulations.bias_audit.favourable import guess_words
-from fedcore_simulations.bias_audit.figures import figure_text
 from fedcore_simulations.bias_audit.profile_tables import profile_lines
 from fedcore_simulations.bias_audit.result import MANY, BiasResult
 from fedcore_simulations.bias_audit.text_table import aligned
