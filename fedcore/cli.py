@@ -15,6 +15,7 @@ import typer
 
 from fedcore import __version__
 from fedcore.errors import FedcoreError
+from fedcore.printable import printable_lines
 
 _GROUP = "fedcore.commands"
 _EPILOG = "Start with: fedcore simulate"
@@ -47,7 +48,7 @@ def main() -> None:
     try:
         build_app()()
     except FedcoreError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable_lines(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None
 
 

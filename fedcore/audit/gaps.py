@@ -25,6 +25,7 @@ from fedcore.audit.intervals import (
     square_and_add,
 )
 from fedcore.audit.rates import METRICS, Rate
+from fedcore.figures import figure_spec
 
 SHARES = (*METRICS, "balanced_accuracy", "worst_class_accuracy", "selection_rate_at_k")
 """Metrics that are shares of rows, and shown in percent."""
@@ -115,17 +116,22 @@ class Gap:
         name = self.name
         if self.highest_rate is None or self.lowest_rate is None or self.difference is None:
             return f"{name}: no gap, because fewer than two groups have a rate"
-        if self.metric not in SHARES and self.difference == 0:
-            return f"{name}: {float(self.highest_rate):.3f} in every group"
         if self.metric not in SHARES:
-            high, low = float(self.highest_rate), float(self.lowest_rate)
-            return f"{name}: {self.highest} {high:.3f} over {self.lowest} {low:.3f}, {self.difference:.3f}"
+            high, low = self.told(float(self.highest_rate)), self.told(float(self.lowest_rate))
+            if self.difference == 0:
+                return f"{name}: {high} in every group"
+            return f"{name}: {self.highest} {high} over {self.lowest} {low}, {self.told(self.difference)}"
         if self.difference == 0:
             return f"{name}: {float(self.highest_rate):.1%} in every group".replace("%", " %")
         return (
             f"{name}: {self.highest} {100 * float(self.highest_rate):.1f} % over "
             f"{self.lowest} {100 * float(self.lowest_rate):.1f} %, {100 * self.difference:.1f} points"
         )
+
+    def told(self, value: float) -> str:
+        """Write a value of a metric that is no share to the decimals that the gap's two rates have."""
+        rates = [float(rate) for rate in (self.highest_rate, self.lowest_rate) if rate is not None]
+        return f"{value:{figure_spec(*(rates or [value]), least=3)}}"
 
 
 def gap_between(attribute: str, metric: str, rates: Mapping[str, Rate], *, confidence: float) -> Gap:

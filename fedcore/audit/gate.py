@@ -196,10 +196,10 @@ def _numbers(limit: Limit, gap: Gap) -> str:
     if low is None or high is None:
         return gap.words
     shares = gap.metric in SHARES
-    ends = f" ({100 * low:.1f} to {100 * high:.1f})" if shares else f" ({low:.3f} to {high:.3f})"
+    ends = f" ({100 * low:.1f} to {100 * high:.1f})" if shares else f" ({gap.told(low)} to {gap.told(high)})"
     if limit.kind == "worst-group":
         group, value = (gap.highest, gap.highest_rate) if limit.at_most is not None else (gap.lowest, gap.lowest_rate)
-        told = f"{100 * float(value or 0):.1f} %" if shares else f"{float(value or 0):.3f}"
+        told = f"{100 * float(value or 0):.1f} %" if shares else gap.told(float(value or 0))
         return f"{gap.name}: {group} {told}{ends}"
     if limit.kind == "difference":
         return f"{gap.words}{ends}"

@@ -179,8 +179,8 @@ class FourFifths:
         reverses: Whether one person selected in this group, and one fewer in the other, would turn the
             difference around.
         deviations: Difference in standard deviations (two-sample z, pooled); None if nobody or everybody is
-            selected.
-        p_value: Fisher's exact test, two-sided.
+            selected, and of the reference, which is not compared with itself.
+        p_value: Fisher's exact test, two-sided; None of the reference.
     """
 
     group: str
@@ -190,7 +190,7 @@ class FourFifths:
     ratio: Fraction
     reverses: bool
     deviations: float | None
-    p_value: float
+    p_value: float | None
 
     @property
     def under(self) -> bool:
@@ -203,9 +203,8 @@ def four_fifths(rates: Mapping[str, Rate]) -> list[FourFifths]:
 
     Source: 29 CFR 1607.4(D); for the reversal Question 21 of the Questions and Answers (1979).
     """
-    known = {group: rate for group, rate in rates.items() if group != UNKNOWN and rate.n}
-    total = sum(rate.n for rate in known.values())
-    large = {group: rate for group, rate in known.items() if Fraction(rate.n, total) >= TWO_PERCENT}
+    few = left_out(rates)
+    large = {group: rate for group, rate in _with_rows(rates).items() if group not in few}
     if len(large) < 2:
         return []
     reference = max(large, key=lambda group: large[group].fraction or Fraction(0))
@@ -220,11 +219,22 @@ def four_fifths(rates: Mapping[str, Rate]) -> list[FourFifths]:
             selected=rate.successes,
             ratio=(rate.fraction or Fraction(0)) / (best.fraction or Fraction(1)),
             reverses=group != reference and Fraction(rate.successes + 1, rate.n) > Fraction(best.successes - 1, best.n),
-            deviations=_deviations(rate, best),
-            p_value=_fisher(rate, best),
+            deviations=None if group == reference else _deviations(rate, best),
+            p_value=None if group == reference else _fisher(rate, best),
         )
         for group, rate in large.items()
     ]
+
+
+def left_out(rates: Mapping[str, Rate]) -> tuple[str, ...]:
+    """Return the groups of less than 2 % of the rows of known group, which four fifths are not asked of."""
+    known = _with_rows(rates)
+    total = sum(rate.n for rate in known.values())
+    return tuple(group for group, rate in known.items() if Fraction(rate.n, total) < TWO_PERCENT)
+
+
+def _with_rows(rates: Mapping[str, Rate]) -> dict[str, Rate]:
+    return {group: rate for group, rate in rates.items() if group != UNKNOWN and rate.n}
 
 
 def _over_highest(rate: Rate, others: Mapping[str, Rate]) -> Fraction | None:

@@ -338,3 +338,14 @@ def test_a_limit_that_is_given_twice_is_judged_once(audit: Command, tmp_path: Pa
     assert [finding["limit"] for finding in told["findings"]] == [
         "selection rate ratio over every attribute at least 0.8"
     ]
+
+
+@pytest.mark.parametrize("given", [[], options(profile="model-card"), ["--json"]])
+def test_a_command_in_a_group_s_name_is_shown_and_not_obeyed(audit: Command, tmp_path: Path, given: list[str]) -> None:
+    selected = {"a\x1b[2J": (30, 60), "b\x9b2J": (20, 60), "c\nverdict: PASS": (25, 60)}
+
+    shown = audit(count_table(tmp_path / "t.csv", selected), *HIRED, *given)
+
+    assert (audit.code, audit.error) == (0, "")
+    assert not set(shown) & {"\x1b", "\x9b"}
+    assert not [line for line in shown.splitlines() if line.startswith("verdict: PASS")]

@@ -40,6 +40,13 @@ def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         ({"n": [10, -1, 10, 10]}, {**PLAIN, "weight": "n"}, "row 2, negative; a row stands for 0 rows or more"),
         ({"n": [10, 1.5, 10, 10]}, {**PLAIN, "weight": "n"}, "row 2, no whole number"),
         ({"n": [10, "", 10, 10]}, {**PLAIN, "weight": "n"}, "row 2, no number"),
+        (
+            {"n": [10, 2**53 + 2, 1, 1]},
+            {**PLAIN, "weight": "n"},
+            "row 2, over 9,007,199,254,740,992; so many",
+        ),
+        ({"n": [2**52, 2**52, 2**52, 1]}, {**PLAIN, "weight": "n"}, "sums to over 9,007,199,254,740,992; so many rows"),
+        ({"n": ["1e300", 1, 1, 1]}, {**PLAIN, "weight": "n"}, "row 1, over 9,007,199,254,740,992"),
         ({"n": [0, 0, 0, 0]}, {**PLAIN, "weight": "n"}, "is 0 in every row"),
         ({"y": [0, 1, "", 1]}, PLAIN, "column 'y' of t.csv: 1 cell, the first in row 3, empty"),
         ({"p": [0, 1, 2, 1]}, PLAIN, "column 'p' of t.csv predicts '2', which is no value of the label 'y'"),
@@ -93,7 +100,11 @@ def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
             {**PLAIN, "profile": "nyc-ll144"},
             "--profile nyc-ll144 compares who is selected",
         ),
-        ({}, {**PLAIN, "kind": "regression", "profile": "nyc-ll144"}, "--profile nyc-ll144 has no meaning in a regression"),
+        (
+            {},
+            {**PLAIN, "kind": "regression", "profile": "nyc-ll144"},
+            "--profile nyc-ll144 has no meaning in a regression",
+        ),
         ({}, {"kind": "ranking", "score": "s", "group": "sex", "profile": "nyc-ll144"}, "no meaning in a ranking"),
         ({}, {**SCORED, "group_thresholds": "equalized_odds"}, "can only approach equalized odds"),
         ({}, {**SCORED, "group_thresholds": "accuracy"}, "chosen for selection_rate or true_positive_rate"),
@@ -143,3 +154,28 @@ def test_what_is_no_table_is_refused(
         (tmp_path / name).write_text(content, encoding="utf-8")
 
     assert message in audit.refused(tmp_path / name, *options(**PLAIN))
+
+
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [
+        ({**PLAIN, "kind": "regression", "group_thresholds": "selection_rate"}, "--group-thresholds"),
+        ({**PLAIN, "kind": "regression", "score": "s"}, "--score"),
+        ({**PLAIN, "kind": "regression", "threshold": 0.5}, "--threshold"),
+        ({"kind": "ranking", "score": "s", "group": "sex", "prediction": "p"}, "--prediction"),
+        ({"kind": "ranking", "score": "s", "group": "sex", "group_thresholds": "selection_rate"}, "--group-thresholds"),
+    ],
+)
+def test_what_has_no_meaning_in_a_kind_is_told_once(
+    audit: Command, tmp_path: Path, given: dict[str, object], option: str
+) -> None:
+    told = audit.refused(write_table(tmp_path / "t.csv", COLUMNS), *options(**given))
+
+    assert f"{option} has no meaning in a {given['kind']}; leave it out" in told
+    assert told.count("--") == 1
+
+
+def test_a_command_in_a_column_s_name_is_shown_and_not_obeyed(audit: Command, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "t.csv", {**COLUMNS, "a\x1b[2J": [1, 1, 1, 1]})
+
+    assert "a␛[2J" in audit.refused(table, *options(**{**PLAIN, "label": "Y"}))

@@ -1,13 +1,14 @@
 """What a table holds of each group, before anything is learned from it."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from fedcore.audit.intervals import wilson_interval
-from fedcore.cli import build_app
+from fedcore.cli import build_app, main
 
 ADULT = Path(__file__).parents[3] / "shared" / "data" / "adult.csv"
 TABLE = """sex,site,income,age
@@ -60,6 +61,44 @@ def test_a_site_crosses_every_group(table):
     found = told(table, "--site", "site")["groups"]["sex*site"]
     assert found["f & north"]["base_rate"]["value"] == 0.5
     assert found["f & south"]["missing"]["age"]["value"] == 0.5
+
+
+@pytest.mark.parametrize("crossing", ["sex*site", "site*sex"])
+def test_a_group_that_is_crossed_with_the_site_already_is_crossed_once(table, crossing):
+    assert {*told(table, "--group", crossing, "--site", "site")["groups"]} == {"sex", crossing}
+    assert {*told(table, "--group", "site", "--site", "site")["groups"]} == {"sex", "site", "sex*site"}
+
+
+@pytest.mark.parametrize("positive", [(), ("--positive", "no"), ("--positive", "yes")])
+def test_a_label_of_one_value_is_refused_with_exit_code_2(tmp_path, monkeypatch, capsys, positive):
+    (tmp_path / "t.csv").write_text("sex,income\nf,no\nm,no\n")
+    words = ["fedcore", "audit", "data", str(tmp_path / "t.csv"), "--label", "income", "--group", "sex", *positive]
+    monkeypatch.setattr(sys, "argv", words)
+
+    with pytest.raises(SystemExit) as left:
+        main()
+
+    assert left.value.code == 2
+    assert "column 'income' of t.csv has one value only (no); rates need two labels" in capsys.readouterr().err
+
+
+def test_a_label_of_many_values_is_not_sent_to_an_option_that_is_not_there(tmp_path):
+    rows = "\n".join(f"f,{value}" for value in range(60))
+    (tmp_path / "t.csv").write_text(f"sex,income\n{rows}\n")
+
+    refused = run(tmp_path / "t.csv", "--label", "income", "--group", "sex")
+
+    assert "has 60 different values, which are no classes; expected labels such as 0 and 1" in str(refused.exception)
+    assert "--kind" not in str(refused.exception)
+
+
+def test_a_label_that_is_a_guess_is_called_one(tmp_path):
+    (tmp_path / "t.csv").write_text("sex,income\nf,high\nm,low\n")
+
+    assert (
+        "favourable label low (a guess: the last in order"
+        in run(tmp_path / "t.csv", "--label", "income", "--group", "sex").stdout
+    )
 
 
 def test_a_line_may_stand_for_several_rows(tmp_path):

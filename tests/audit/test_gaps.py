@@ -121,3 +121,19 @@ def test_six_equal_groups_are_covered_as_often_as_stated() -> None:
     assert sum(gap.ratio_high == 1 for gap in gaps) >= 380
     # What a point estimate would report of equal groups:
     assert np.mean([gap.difference for gap in gaps]) > 0.1
+
+
+def test_small_values_that_are_no_shares_are_told_in_three_digits() -> None:
+    gap = Gap(
+        attribute="sex",
+        metric="mean_absolute_error",
+        highest="a",
+        lowest="b",
+        highest_rate=Fraction(123, 100_000),
+        lowest_rate=Fraction(111, 100_000),
+        undefined=(),
+        groups_compared=("a", "b"),
+    )
+
+    assert gap.words == "mean absolute error: a 0.00123 over b 0.00111, 0.00012"
+    assert gap.told(0.1) == "0.10000"

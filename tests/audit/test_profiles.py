@@ -11,7 +11,7 @@ import pytest
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.profiles import PROFILES, categories, four_fifths
 from fedcore.audit.rates import Rate
-from fedcore_simulations.bias_audit.rows import weighted_median
+from fedcore_simulations.bias_audit.selection import weighted_median
 from tests.audit.bias_table import Command, count_table, options, write_table
 
 UGESP = {"White": (48, 80), "Black": (27, 60), "Hispanic": (24, 50), "Asian": (51, 100)}
@@ -63,6 +63,33 @@ def test_groups_of_less_than_two_percent_are_not_held_to_four_fifths() -> None:
 
     assert found == ["a", "b", "tiny"]
     assert [line.group for line in four_fifths(rates({"a": (50, 99), "b": (30, 100), "tiny": (3, 3)}))] == ["a", "b"]
+
+
+def test_the_group_of_the_highest_rate_is_not_compared_with_itself() -> None:
+    white = next(line for line in four_fifths(rates(UGESP)) if line.group == "White")
+
+    assert (white.ratio, white.deviations, white.p_value) == (1, None, None)
+
+
+def test_groups_that_four_fifths_are_not_asked_of_are_named(audit: Command, tmp_path: Path) -> None:
+    table = count_table(tmp_path / "t.csv", {"a": (500, 990), "b": (300, 1000), "few": (15, 30)})
+    given = options(prediction="hired", weight="n", group="race", profile="us-four-fifths")
+
+    shown = audit(table, *given)
+
+    assert "  left out, for less than 2 % of the rows: few" in shown
+    (line,) = [line for line in shown.splitlines() if line.endswith("highest rate")]
+    assert line.split()[-4:] == ["-", "-", "highest", "rate"]
+    assert audit.json(table, *given)["profile"]["left_out_under_two_percent"] == {"race": ["few"]}
+
+
+def test_a_hidden_group_is_not_named_as_left_out(audit: Command, tmp_path: Path) -> None:
+    table = count_table(tmp_path / "t.csv", {"a": (500, 990), "b": (300, 1000), "few": (3, 6), "some": (20, 40)})
+
+    shown = audit(table, *options(prediction="hired", weight="n", group="race", profile="us-four-fifths"))
+
+    assert "left out" not in shown
+    assert "race: not shown, because it has fewer than 10 rows (--min-cell) or would give such a group back" in shown
 
 
 def test_nobody_selected_is_no_impact() -> None:

@@ -7,14 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fedcore.audit.gaps import SHARES
+from fedcore.printable import printable
 
 NOT_SHOWN, UNDEFINED = "not shown", "undefined"
 _MARKS = re.compile(r"([\\`*_{}\[\]<>#|])")
 
 
 def escaped(text: str) -> str:
-    """Return text in which nothing is a mark, on one line."""
-    return _MARKS.sub(r"\\\1", " ".join(str(text).split()))
+    """Return text in which nothing is a mark or a command, on one line."""
+    return _MARKS.sub(r"\\\1", printable(" ".join(str(text).split())))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -12,7 +12,7 @@ from fedcore.audit.shown import MEASURE_METHODS, Shown, measure_json
 from fedcore_simulations.bias_audit.by_site import site_splits, splits_json
 from fedcore_simulations.bias_audit.profile_tables import profile_json
 from fedcore_simulations.bias_audit.result import BiasResult
-from fedcore_simulations.bias_audit.rows import threshold_of
+from fedcore_simulations.bias_audit.selection import threshold_of
 
 SCHEMA_VERSION = 1
 

@@ -14,7 +14,8 @@ from fedcore.audit.group_thresholds import WARNING, GroupThresholds, group_thres
 from fedcore.audit.rates import Rate
 from fedcore.audit.score_cuts import ScoreCuts
 from fedcore_simulations.bias_audit.options import BiasOptions
-from fedcore_simulations.bias_audit.rows import Rows, threshold_of
+from fedcore_simulations.bias_audit.rows import Rows
+from fedcore_simulations.bias_audit.selection import threshold_of
 from fedcore_simulations.bias_audit.text_table import aligned
 
 STEPS = 100

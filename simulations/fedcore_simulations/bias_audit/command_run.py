@@ -13,6 +13,7 @@ from rich.console import Console
 from fedcore.audit.gate import Verdict
 from fedcore.errors import PlanError, StorageError
 from fedcore.files import write_whole
+from fedcore.printable import printable_json, printable_lines
 from fedcore_simulations.bias_audit.bias_json import result_json
 from fedcore_simulations.bias_audit.by_site import check_met
 from fedcore_simulations.bias_audit.options import BiasOptions
@@ -33,7 +34,7 @@ def bias_command(options: BiasOptions, *, out: Path | None, as_json: bool, fail_
     """Read, audit, show and keep; return the exit code."""
     with Console(stderr=True, highlight=False).status(f"reading {options.table.name} …") as status:
         content, shown = _told(options, status.update)
-        told = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+        told = printable_json(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
         written = document(content, day=datetime.now(UTC).date())
     if out is not None:
         _keep(out, {"bias.json": f"{told}\n", "bias.txt": shown, "bias.md": written})
@@ -45,7 +46,7 @@ def _told(options: BiasOptions, tell: Callable[[str], None]) -> tuple[dict[str, 
     """Return the audit as JSON and as text."""
     if options.kind == "ranking":
         ranking = audited_ranking(options, tell=tell)
-        return ranking_json(ranking), ranking_text(ranking)
+        return ranking_json(ranking), printable_lines(ranking_text(ranking))
     if options.kind == "regression":
         regression = audited_regression(options, tell=tell)
         return regression_json(regression), regression_text(regression)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fedcore.audit.gaps import SHARES, Gap
 from fedcore.audit.parity import Parity
 from fedcore.audit.shown import Shown
+from fedcore.figures import figure_text
 from fedcore_simulations.bias_audit.text_table import aligned
 
 _OF_CLASSES = {
@@ -28,7 +29,7 @@ def gap_line(gap: Gap) -> str:
     if gap.difference_low is None or gap.difference_high is None:
         return gap.words
     if gap.metric not in SHARES:
-        return f"{gap.words} ({gap.difference_low:.3f} to {gap.difference_high:.3f})"
+        return f"{gap.words} ({gap.told(gap.difference_low)} to {gap.told(gap.difference_high)})"
     ends = f" ({100 * gap.difference_low:.1f} to {100 * gap.difference_high:.1f})"
     return f"{gap.words}{ends}, ratio {'undefined' if gap.ratio is None else f'{gap.ratio:.3f}'}"
 
@@ -72,7 +73,7 @@ def distance_lines(shown: Shown) -> Iterator[str]:
     what = "predictions" if "mean_prediction" in shown.estimates else "scores"
     for name, distance in shown.distances.items():
         if distance.difference is not None and distance.low is not None and distance.high is not None:
-            apart = f"{distance.difference:.3f} ({distance.low:.3f} to {distance.high:.3f})"
+            apart = figure_text(distance.difference, distance.low, distance.high, least=3, to=" to ")
             yield f"  {_DISTANCES[name].format(what)}: {distance.highest} over {distance.lowest}, {apart}"
 
 

@@ -95,19 +95,15 @@ class BiasOptions:
     def _problems(self) -> Iterator[str]:
         if self.kind not in KINDS:
             yield f"there is no --kind {self.kind!r}; there are {', '.join(KINDS)}"
-        yield from ranking_problems(self) if self.kind == "ranking" else self._unranked_problems()
-        yield from regression_problems(self) if self.kind == "regression" else ()
-        if (self.score is None) == (self.prediction is None):
-            yield "give either --score COL or --prediction COL, and not both"
+        if self.kind == "ranking":
+            yield from ranking_problems(self)
+        else:
+            yield from self._unranked_problems()
+            yield from regression_problems(self) if self.kind == "regression" else self._classification_problems()
         if not self.groups:
             yield "give at least one --group COL"
-        yield from self._score_problems()
         yield from self._group_problems()
         yield from self._reference_problems()
-        if self.group_thresholds is not None:
-            yield from self._threshold_problems(self.group_thresholds)
-        if self.label is None and self.positive is not None and self.prediction is None:
-            yield "--positive names a label; it needs --label COL or --prediction COL"
         if self.profile not in (None, *PROFILES):
             yield f"there is no profile {self.profile!r}; there are {', '.join(PROFILES)}"
         if not 0.5 <= self.confidence < 1:
@@ -117,6 +113,16 @@ class BiasOptions:
         for option, given in (("--list", self.list_column), ("--top", self.top)):
             if given is not None:
                 yield f"{option} is for ranked lists; it needs --kind ranking"
+
+    def _classification_problems(self) -> Iterator[str]:
+        """Yield what is wrong with scores and decisions, which in the other kinds have other rules."""
+        if (self.score is None) == (self.prediction is None):
+            yield "give either --score COL or --prediction COL, and not both"
+        yield from self._score_problems()
+        if self.group_thresholds is not None:
+            yield from self._threshold_problems(self.group_thresholds)
+        if self.label is None and self.positive is not None and self.prediction is None:
+            yield "--positive names a label; it needs --label COL or --prediction COL"
 
     def _score_problems(self) -> Iterator[str]:
         low, high = self.score_range

@@ -9,7 +9,8 @@ from typing import Any
 
 from fedcore.audit.crossing import ATTRIBUTE_MARK
 from fedcore.audit.groups import UNKNOWN
-from fedcore.audit.profiles import NYC_LL144, PROFILES, Category, FourFifths, Profile, categories, four_fifths
+from fedcore.audit.profiles import NYC_LL144, PROFILES, Category, FourFifths, Profile, categories, four_fifths, left_out
+from fedcore.audit.rates import Rate
 from fedcore_simulations.bias_audit.options import BiasOptions
 from fedcore_simulations.bias_audit.result import BiasResult
 from fedcore_simulations.bias_audit.text_table import aligned
@@ -40,8 +41,9 @@ def profile_json(result: BiasResult) -> dict[str, Any] | None:
         "tables": {attribute: [_line(one) for one in _lines(result, attribute)] for attribute in result.audits},
     }
     if profile is NYC_LL144:
-        told["median"] = result.rows.median
-    return told
+        return told | {"median": result.rows.median}
+    few = {attribute: list(left_out(_shown_rates(result, attribute))) for attribute in result.audits}
+    return told | {"left_out_under_two_percent": few}
 
 
 def profile_head(profile: Profile) -> dict[str, Any]:
@@ -69,6 +71,8 @@ def profile_lines(result: BiasResult) -> Iterator[str]:
         lines = _lines(result, attribute)
         head = _HEADS[profile.name]
         yield from (f"  {line}" for line in aligned([[attribute, *head], *(_cells(one) for one in lines)]))
+        if profile is not NYC_LL144 and (few := left_out(_shown_rates(result, attribute))):
+            yield f"  left out, for less than 2 % of the rows: {', '.join(few)}"
         unknown = _unknown(result, attribute)
         yield f"  unknown {attribute}: {'not shown' if unknown is None else f'{unknown:,}'}"
     yield ""
@@ -86,10 +90,13 @@ def _profile(result: BiasResult) -> Profile | None:
 
 
 def _lines(result: BiasResult, attribute: str) -> Lines:
-    hidden = result.audits[attribute].suppressed
-    selected = result.audits[attribute].groups["selection_rate"]
-    rates = {group: rate for group, rate in selected.items() if group not in hidden}
+    rates = _shown_rates(result, attribute)
     return categories(rates) if _profile(result) is NYC_LL144 else four_fifths(rates)
+
+
+def _shown_rates(result: BiasResult, attribute: str) -> dict[str, Rate]:
+    audit = result.audits[attribute]
+    return {group: rate for group, rate in audit.groups["selection_rate"].items() if group not in audit.suppressed}
 
 
 def _unknown(result: BiasResult, attribute: str) -> int | None:
@@ -122,7 +129,8 @@ def _cells(one: Category | FourFifths) -> list[str]:
         large = "left out" if one.small else _ratio(one.impact_ratio_of_large)
         return [*cells, _ratio(one.impact_ratio), large]
     deviations = "-" if one.deviations is None else f"{one.deviations:.2f}"
-    return [*cells, _ratio(one.ratio), deviations, f"{one.p_value:.3g}", _reading(one)]
+    p_value = "-" if one.p_value is None else f"{one.p_value:.3g}"
+    return [*cells, _ratio(one.ratio), deviations, p_value, _reading(one)]
 
 
 def _reading(one: FourFifths) -> str:

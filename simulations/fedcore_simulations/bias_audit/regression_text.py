@@ -10,9 +10,10 @@ from fedcore.audit.estimates import Measure
 from fedcore.audit.profiles import PROFILES
 from fedcore.audit.report import METHODS, POPULATION
 from fedcore.audit.shown import MEASURE_METHODS, Shown, measure_json
+from fedcore.figures import figure_text
+from fedcore.printable import printable
 from fedcore_simulations.bias_audit.bias_json import SCHEMA_VERSION, attributes_json
 from fedcore_simulations.bias_audit.comparisons import distance_lines, gap_line, reference_lines
-from fedcore_simulations.bias_audit.figures import figure_text
 from fedcore_simulations.bias_audit.profile_tables import profile_head
 from fedcore_simulations.bias_audit.regression_run import RegressionResult
 from fedcore_simulations.bias_audit.text_table import aligned
@@ -65,7 +66,7 @@ def regression_text(result: RegressionResult) -> str:
         lines += ["", *_attribute(attribute, shown)]
     if result.notes:
         lines += ["", *(f"note: {note}" for note in result.notes)]
-    return "\n".join([*lines, "", *_verdict(result)]) + "\n"
+    return "\n".join(map(printable, [*lines, "", *_verdict(result)])) + "\n"
 
 
 def _attribute(attribute: str, shown: Shown) -> Iterator[str]:

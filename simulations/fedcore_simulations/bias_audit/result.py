@@ -191,8 +191,8 @@ def attribute_notes(
         found.append(f"{attribute}: {unknown:,} rows of unknown group; their rates are shown, and not compared")
     if audit.suppressed:
         found.append(
-            f"{attribute}: not shown, because it has fewer than {audit.settings.min_cell} rows or would give such a "
-            f"group back: {_named(audit.suppressed)}"
+            f"{attribute}: not shown, because it has fewer than {audit.settings.min_cell} rows (--min-cell) or would "
+            f"give such a group back: {_named(audit.suppressed)}"
         )
     for metric, rates in shown.items():
         undefined = [group for group, one in rates.items() if one.value is None and group != UNKNOWN]

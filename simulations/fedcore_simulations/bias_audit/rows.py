@@ -14,8 +14,11 @@ from fedcore.tasks.table_file import Table, Words, read_table
 from fedcore_simulations.bias_audit.favourable import check_selected, check_two, favourable_of
 from fedcore_simulations.bias_audit.grouping import Coded, coded_column, groups_of, in_order
 from fedcore_simulations.bias_audit.options import BiasOptions
+from fedcore_simulations.bias_audit.selection import chosen_threshold, weighted_median
 
 MOST_LABELS = 50
+MOST_ROWS = 2**53
+"""Up to here whole numbers are exact in float64, as counts and sums of them must be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +63,12 @@ class Rows:
         return int(self.weights.sum())
 
 
-def read_rows(options: BiasOptions) -> Rows:
+def read_rows(options: BiasOptions, *, to_learn: bool = False) -> Rows:
     """Read a table's columns.
+
+    Args:
+        options: What is asked for.
+        to_learn: Whether the decisions are labels that a model is to learn, so that there must be two.
 
     Raises:
         DataError: The file is no table, lacks a column, or a cell cannot be read as what it must be.
@@ -70,7 +77,7 @@ def read_rows(options: BiasOptions) -> Rows:
     check_columns(table, options.columns)
     weights = weights_of(table, options.weight)
     scores = None if options.score is None else _scores(table, options.score, options.score_range)
-    outcomes = _outcomes(table, options)
+    outcomes = _outcomes(table, options, to_learn=to_learn)
     predicted, notes = outcomes.predicted, [*outcomes.notes]
     median = None
     if scores is not None and options.cuts_at_median:
@@ -78,7 +85,7 @@ def read_rows(options: BiasOptions) -> Rows:
         predicted = (scores > median).astype(np.int64)
         notes.append(f"selected: score above the sample's median, {median:g}, as the profile asks")
     elif scores is not None:
-        threshold, told = _threshold(options)
+        threshold, told = chosen_threshold(options)
         predicted, notes = (scores >= threshold).astype(np.int64), [*notes, *told]
     if predicted is None:
         raise DataError("no column of decisions")
@@ -95,27 +102,6 @@ def read_rows(options: BiasOptions) -> Rows:
         site=None if options.site is None else coded_column(table, options.site),
         notes=tuple(notes),
     )
-
-
-def threshold_of(options: BiasOptions) -> float | None:
-    """Return the score from which a row is selected; None where decisions or the median say it."""
-    return None if options.score is None or options.cuts_at_median else _threshold(options)[0]
-
-
-def weighted_median(scores: NDArray[np.float64], weights: NDArray[np.int64]) -> float:
-    """Return the median of scores that stand for several rows each: the mean of the two in the middle."""
-    order = np.argsort(scores, kind="stable")
-    reached, total = np.cumsum(weights[order]), int(weights.sum())
-    lower, upper = (int(np.searchsorted(reached, place, side="left")) for place in ((total + 1) // 2, total // 2 + 1))
-    return float((scores[order[lower]] + scores[order[upper]]) / 2)
-
-
-def _threshold(options: BiasOptions) -> tuple[float, list[str]]:
-    if options.threshold is not None:
-        return options.threshold, []
-    low, high = options.score_range
-    middle = (low + high) / 2
-    return middle, [f"selected: score at least {middle:g}, the middle of the range; --threshold says otherwise"]
 
 
 def table_of(path: Path) -> Table:
@@ -145,7 +131,7 @@ def weights_of(table: Table, name: str | None) -> NDArray[np.int64]:
     """Return how many rows each line stands for: 1, or what a column says.
 
     Raises:
-        DataError: A cell is no whole number of 0 or more, or all are 0.
+        DataError: A cell is no whole number of 0 or more, or all are 0, or they are too many to be counted.
     """
     if name is None:
         return np.ones(len(table), dtype=np.int64)
@@ -153,6 +139,11 @@ def weights_of(table: Table, name: str | None) -> NDArray[np.int64]:
     refuse(table, name, ~np.isfinite(numbers), "no number")
     refuse(table, name, numbers < 0, "negative; a row stands for 0 rows or more")
     refuse(table, name, numbers != np.floor(numbers), "no whole number; a row stands for whole rows")
+    refuse(table, name, numbers > MOST_ROWS, f"over {MOST_ROWS:,}; so many rows cannot be counted exactly")
+    if numbers.sum() > MOST_ROWS:
+        raise DataError(
+            f"column {name!r} of {table.source} sums to over {MOST_ROWS:,}; so many rows cannot be counted exactly"
+        )
     if not numbers.any():
         raise DataError(f"column {name!r} of {table.source} is 0 in every row, so that there are no rows to audit")
     return numbers.astype(np.int64)
@@ -188,16 +179,17 @@ class Outcomes:
     notes: tuple[str, ...] = ()
 
 
-def _outcomes(table: Table, options: BiasOptions) -> Outcomes:
+def _outcomes(table: Table, options: BiasOptions, *, to_learn: bool) -> Outcomes:
     named = options.label or options.prediction
     if named is None:
         return Outcomes(labels=("not selected", "selected"))
-    label, labelled = _classes(table, named), options.label is not None
-    if labelled:
+    others = "" if to_learn else "; of numbers give --kind regression"
+    label, labelled = _classes(table, named, others), options.label is not None
+    if labelled or to_learn:
         check_two(table.source, named, label.values)
     predicted = None
     if options.prediction is not None:
-        predicted = _alike(_classes(table, options.prediction), label.values)
+        predicted = _alike(_classes(table, options.prediction, others), label.values)
         _check_known(table, options.prediction, predicted, label, named)
     if options.positive is None and len(label.values) > 2 and labelled and predicted is not None:
         check_selected(options, named, in_order(label.values))
@@ -218,13 +210,13 @@ def _each_class(label: Words, predicted: Words) -> Outcomes:
     return Outcomes(labels=names, truth=_positions(label, names), predicted=_positions(predicted, names), notes=(told,))
 
 
-def _classes(table: Table, name: str) -> Words:
+def _classes(table: Table, name: str, others: str) -> Words:
     words = table.words(name)
     refuse(table, name, words.codes < 0, "empty; every row needs one")
     if len(words.values) > MOST_LABELS:
         raise DataError(
             f"column {name!r} of {table.source} has {len(words.values)} different values, which are no classes; "
-            "expected labels such as 0 and 1; of numbers give --kind regression"
+            f"expected labels such as 0 and 1{others}"
         )
     return words
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from fedcore.audit.estimates import Measure
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.rates import Rate
+from fedcore.figures import figure_text
+from fedcore.printable import printable
 from fedcore_simulations.bias_audit.by_group import threshold_lines, warning_lines
 from fedcore_simulations.bias_audit.by_site import site_splits, split_lines
 from fedcore_simulations.bias_audit.comparisons import class_lines, distance_lines, gap_line, reference_lines
 from fedcore_simulations.bias_audit.favourable import guess_words
-from fedcore_simulations.bias_audit.figures import figure_text
 from fedcore_simulations.bias_audit.profile_tables import profile_lines
 from fedcore_simulations.bias_audit.result import MANY, BiasResult
 from fedcore_simulations.bias_audit.text_table import aligned
@@ -53,7 +54,7 @@ def readable(result: BiasResult) -> str:
     if result.notes:
         lines += ["", *(f"note: {note}" for note in result.notes)]
     lines += ["", *_verdict(result)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(printable, lines)) + "\n"
 
 
 def _head(result: BiasResult) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ from rich.console import Console
 
 from fedcore.audit.gaps import Gap
 from fedcore.audit.rates import Rate
+from fedcore.printable import printable, printable_json
 from fedcore.tasks.table_file import Table, read_table
-from fedcore_simulations.bias_audit.options import BiasOptions
+from fedcore_simulations.bias_audit.options import BiasOptions, crossed
 from fedcore_simulations.bias_audit.rows import Rows, read_rows
 from fedcore_simulations.bias_audit.text_table import aligned
 from fedcore_simulations.data_audit.representation import BASE_RATE, Representation, represent
@@ -22,15 +23,22 @@ from fedcore_simulations.data_audit.representation import BASE_RATE, Representat
 def data_command(options: BiasOptions, *, as_json: bool) -> int:
     """Read, count and show; return the exit code."""
     with Console(stderr=True, highlight=False).status(f"reading {options.table.name} …"):
-        rows = read_rows(options)
+        rows = read_rows(options, to_learn=True)
         empty = _empty_cells(read_table(options.table), leave_out=options.columns)
         found = represent(rows, empty, confidence=options.confidence, min_cell=options.min_cell or 1)
     if as_json:
-        print(json.dumps(_plain(rows, found), indent=2, ensure_ascii=False, allow_nan=False))
+        print(printable_json(json.dumps(_plain(rows, found), indent=2, ensure_ascii=False, allow_nan=False)))
         return 0
     for line in _text(rows, found, confidence=options.confidence):
-        print(line)
+        print(printable(line))
     return 0
+
+
+def at_sites(groups: Sequence[str], site: str | None) -> tuple[str, ...]:
+    """Return the groups, and each that is not crossed with the site already crossed with it."""
+    given = [{*crossed(group)} for group in groups]
+    wanted = [group for group, parts in zip(groups, given, strict=True) if site not in parts]
+    return (*groups, *(f"{group}*{site}" for group in wanted if site and {*crossed(group), site} not in given))
 
 
 def _empty_cells(table: Table, *, leave_out: tuple[str, ...]) -> dict[str, NDArray[np.bool_]]:

@@ -29,13 +29,12 @@ def data(  # noqa: PLR0917 - typer reads the options from the signature
       fedcore audit data train.csv --label income --group sex --group 'sex*race' --site hospital
     """
     from fedcore_simulations.bias_audit.options import BiasOptions
-    from fedcore_simulations.data_audit.command_run import data_command
+    from fedcore_simulations.data_audit.command_run import at_sites, data_command
 
-    at_sites = [] if site is None else [f"{each}*{site}" for each in group]
     options = BiasOptions(
         table=table,
         prediction=label,
-        groups=(*group, *at_sites),
+        groups=at_sites(group, site),
         positive=positive,
         weight=weight,
         min_cell=min_cell,

@@ -1,4 +1,4 @@
-"""A figure with its interval, in digits that keep the one within the other."""
+"""Figures in digits that suit them, and that keep an estimate within its interval."""
 
 from __future__ import annotations
 
@@ -18,11 +18,19 @@ def figure_text(value: float, low: float, high: float, *, significant: int = 3, 
         least: Decimals that there are at least.
         to: What stands between the ends.
     """
-    spec = _spec(max(abs(value), abs(low), abs(high)), significant=significant, least=least)
+    spec = figure_spec(value, low, high, significant=significant, least=least)
     return f"{value:{spec}} ({low:{spec}}{to}{high:{spec}})"
 
 
-def _spec(largest: float, *, significant: int, least: int) -> str:
+def figure_spec(*values: float, significant: int = 3, least: int = 0) -> str:
+    """Return the format specification by which the largest of the values has so many digits, all to the same decimals.
+
+    Args:
+        values: At least one; none is infinite.
+        significant: As in ``figure_text``.
+        least: As in ``figure_text``.
+    """
+    largest = max(map(abs, values))
     if largest and not _SMALL <= largest < _LARGE:
         return f"z.{significant - 1}e"
     decimals = significant - 1 - math.floor(math.log10(largest)) if largest else 0

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from fedcore_simulations.bias_audit.figures import figure_text
+from fedcore.figures import figure_text
 
 
 @pytest.mark.parametrize(

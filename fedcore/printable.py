@@ -1,0 +1,34 @@
+"""Text of others, such as names in a table, so that a terminal shows it and does not obey it."""
+
+from __future__ import annotations
+
+import re
+
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_PICTURES = {code: chr(0x2400 + code) for code in range(0x20)} | {0x7F: "\N{SYMBOL FOR DELETE}"}
+_OBEYED = (
+    *range(0x80, 0xA0),  # C1: commands, too
+    0x2028, 0x2029,  # ends of lines
+    *range(0x202A, 0x202F), *range(0x2066, 0x206A),  # turn the direction of what follows
+)  # fmt: skip
+_UNESCAPED = re.compile(f"[\x7f{''.join(map(chr, _OBEYED))}]")
+_SHOWN = str.maketrans({**_PICTURES, **dict.fromkeys(_OBEYED, _REPLACEMENT)})
+
+
+def printable(line: str) -> str:
+    r"""Return a line in which no character is a command: ``ESC`` becomes ``␛`` and ``\n`` becomes ``␊``.
+
+    Each is replaced by one character, so that columns stay as wide as they are. Control characters are those of
+    ISO/IEC 6429 (C0, DEL, C1), with Unicode's ends of lines and changes of direction.
+    """
+    return line.translate(_SHOWN)
+
+
+def printable_lines(text: str) -> str:
+    """Return text of several lines, each as ``printable`` returns it."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def printable_json(text: str) -> str:
+    """Return JSON that means the same, with such characters as escapes; those below U+0020 are escaped already."""
+    return _UNESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
