@@ -36,6 +36,7 @@ Read in this order::
     threshold_choice  which cut each group gets, to close a gap
     group_thresholds  a threshold for each group, and its price
     ranked_lists  places at the top, exposure and pairs in order, as sums over lists
+    equal_terms  what places and exposure vary by if groups compete on equal terms
     ranked_groups  one measure of rankings for every group, with gaps
     ranking_draws  the bootstrap on few lists
     ranking      all measures of rankings

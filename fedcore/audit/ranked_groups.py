@@ -34,7 +34,7 @@ class RankedGroups:
         denominators: Likewise.
         scale: Largest value that each group could have.
         covariance: Of the values, shape (groups, groups), NaN where it is not known.
-        degrees: Of freedom of each group's variance: one less than lists or rows.
+        degrees: Of freedom of each group's variance: one less than rows, or than lists that count equally.
         trials: Independent cases that a value at the end of its range is taken to rest on.
         rows: Rows of each group.
     """
@@ -56,7 +56,7 @@ class RankedGroups:
     def interval(self, group: int, confidence: float) -> Interval:
         """Return the interval of a value that is defined.
 
-        It is Wilson's, of the share that the value is of its largest, at the number of trials which have the same
+        It is that of the share that the value is of its largest, at the number of trials which have the same
         variance, by Student's quantile (Dean, N. and Pagano, M. 2015, "Evaluating confidence
         interval methods for binomial proportions in clustered surveys", J. Surv. Stat. Methodol. 3:484-503). All
         that is possible, where a variance cannot be known: the group is in one list alone, or has one row.
@@ -68,7 +68,7 @@ class RankedGroups:
         variance = float(self.covariance[group, group]) / scale**2
         trials = p * (1 - p) / variance if 0 < p < 1 and variance > 0 else float(self.trials[group])
         fewer = (normal_quantile(confidence) / student_quantile(confidence, float(self.degrees[group]))) ** 2
-        ends = share_interval(p, trials * fewer, confidence=confidence)
+        ends = _wilson_or_exact(p, trials * fewer, confidence)
         return Interval(low=max(0.0, scale * ends.low), high=min(scale, scale * ends.high))
 
     def estimates(self) -> dict[str, Estimate]:
@@ -128,3 +128,19 @@ class RankedGroups:
 
     def _exact(self, group: int) -> Fraction:
         return Fraction(float(self.numerators[group])) / Fraction(float(self.denominators[group]))
+
+
+def _wilson_or_exact(p: float, trials: float, confidence: float) -> Interval:
+    """Return Wilson's interval, with no end nearer than Clopper and Pearson's one-sided bound of the same confidence.
+
+    Where few rows are at the top Wilson's lower end lies above a small rate in up to 8 % of samples. Source of the
+    dip, and of bounds of one side there: Brown, L. D., Cai, T. T. and DasGupta, A. (2001), "Interval estimation for a
+    binomial proportion", Stat. Sci. 16:101-133, section 4.1.
+    """
+    from scipy.special import betaincinv
+
+    ends, tail = share_interval(p, trials, confidence=confidence), 1 - confidence
+    above, below = p * trials, (1 - p) * trials
+    low = float(betaincinv(above, below + 1, tail)) if p > 0 else 0.0
+    high = float(betaincinv(above + 1, below, 1 - tail)) if p < 1 else 1.0
+    return Interval(low=min(ends.low, low), high=max(ends.high, high))

@@ -145,9 +145,9 @@ def tallies(cells: RankedCells, weights: Array, top: Top, parts: Parts) -> dict[
     """Return what the measures are ratios of, summed over parts; several weightings at once are allowed.
 
     ``rows``; ``top``: expected rows among the first places; ``fair``: what that were if the list were in random
-    order; ``seen``: exposure, the sum of ``1 / log2(1 + rank)``; ``seen_squared``: that of its squares. With relevance
-    ``relevance``, and where pairs are compared ``pairs`` of a row and one of less relevance in its list; ``won``, those
-    in which it is ranked higher; the same ``_within`` a group and ``_across`` two; ``ahead``, rows with such a pair.
+    order; ``seen``: exposure, the sum of ``1 / log2(1 + rank)``. With relevance ``relevance``, and where pairs are
+    compared ``pairs`` of a row and one of less relevance in its list; ``won``, those in which it is ranked higher; the
+    same ``_within`` a group and ``_across`` two; ``ahead``, rows with such a pair.
     Source: for exposure and its ratio to relevance Singh and Joachims (2018), "Fairness of exposure in rankings",
     KDD '18, arXiv 1802.07281; for pairs Beutel et al. (2019), "Fairness in recommendation ranking through pairwise
     comparisons", KDD '19, arXiv 1903.00780.
@@ -158,22 +158,27 @@ def tallies(cells: RankedCells, weights: Array, top: Top, parts: Parts) -> dict[
         top: The places at the top.
         parts: To sum over.
     """
-    ahead, block, total = _around(cells, weights)
-    cut = top.of(_per_list(cells, block))[..., cells.list_of_point]
-    rows = np.maximum(block, 1)  # a point without rows is weighed by 0 below
-    of_point = {
-        "top": np.clip((cut - ahead) / rows, 0, 1),
-        "fair": cut / total,
-        "seen": (discounts(ahead + block) - discounts(ahead)) / rows,
-    }
-    of_point["seen_squared"] = of_point["seen"] ** 2
     found = {"rows": parts.sums(weights)}
-    found |= {name: parts.sums(weights * value[..., cells.points]) for name, value in of_point.items()}
+    found |= {
+        name: parts.sums(weights * value[..., cells.points]) for name, value in shown(cells, weights, top).items()
+    }
     if cells.relevance is not None:
         found["relevance"] = parts.sums(weights * cells.relevance)
     if cells.paired:
         found |= {name: parts.sums(value) for name, value in _pairs(cells, weights).items()}
     return found
+
+
+def shown(cells: RankedCells, weights: Array, top: Top) -> dict[str, Array]:
+    """Return ``top``, ``fair`` and ``seen`` of ``tallies`` for one row of each point, shape (..., points)."""
+    ahead, block, total = _around(cells, weights)
+    cut = top.of(_per_list(cells, block))[..., cells.list_of_point]
+    rows = np.maximum(block, 1)  # a point without rows is weighed by 0
+    return {
+        "top": np.clip((cut - ahead) / rows, 0, 1),
+        "fair": cut / total,
+        "seen": (discounts(ahead + block) - discounts(ahead)) / rows,
+    }
 
 
 def summed(keys: Codes, values: Array, *, size: int) -> Array:

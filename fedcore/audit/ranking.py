@@ -10,10 +10,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from fedcore.audit.equal_terms import EqualTerms, equal_terms
 from fedcore.audit.ranked_groups import RankedGroups
 from fedcore.audit.ranked_lists import Array, Codes, Parts, RankedCells, Top, ranked_cells, summed, tallies
 from fedcore.audit.ranking_draws import draws_of
-from fedcore.audit.rankings import RANKED
+from fedcore.audit.rankings import OF_SCORES, RANKED
 from fedcore.audit.scores import ScoreTable
 
 MANY_LISTS = 20
@@ -36,11 +37,11 @@ def measure_ranking(
     group_of_part = by_list.keys % len(groups)
     totals = {name: summed(group_of_part, sums, size=len(groups)) for name, sums in found.items()}
     metrics = [metric for metric, of in RANKED.items() if {of.numerator, of.denominator} <= set(found)]
+    terms = equal_terms(cells, weights, top, by_list, num_groups=len(groups))
     if cells.lists[-1] + 1 >= MANY_LISTS:
-        return {metric: _over_lists(metric, groups, by_list.keys, found, totals) for metric in metrics}
+        return {metric: _over_lists(metric, groups, by_list.keys, found, totals, terms=terms) for metric in metrics}
     drawn = draws_of(cells, weights, top, len(groups), generator=generator)
-    least = {"top": _least_of_top(totals), "seen": _least_of_seen(found, by_list.keys, len(groups))}
-    return {metric: _over_draws(metric, groups, drawn, totals, least) for metric in metrics}
+    return {metric: _over_draws(metric, groups, drawn, totals, terms=terms) for metric in metrics}
 
 
 def rank_scores(scores: ScoreTable, top: Top, *, generator: np.random.Generator) -> dict[str, RankedGroups]:
@@ -65,7 +66,13 @@ def rank_scores(scores: ScoreTable, top: Top, *, generator: np.random.Generator)
 
 
 def _over_lists(
-    metric: str, groups: tuple[str, ...], keys: Codes, found: Mapping[str, Array], totals: Mapping[str, Array]
+    metric: str,
+    groups: tuple[str, ...],
+    keys: Codes,
+    found: Mapping[str, Array],
+    totals: Mapping[str, Array],
+    *,
+    terms: Mapping[str, EqualTerms],
 ) -> RankedGroups:
     """Leave out each list once (the jackknife): without list q the value of N / D moves by (v D_q - N_q) / (D - D_q).
 
@@ -77,15 +84,27 @@ def _over_lists(
     with np.errstate(invalid="ignore", divide="ignore"):
         value = totals[of.numerator] / totals[of.denominator]
         moved = np.where(whole > own, (value[group] * own - found[of.numerator]) / (whole - own), 0.0)
-    num_holding = summed(group, np.where(own > 0, 1.0, 0.0), size=num_groups)
+    covariance = _products(np.nan_to_num(moved), keys, num_groups) * (num_lists - 1) / num_lists
+    holding = np.where(own > 0, 1.0, 0.0)
     return RankedGroups(
         metric=metric,
         groups=groups,
-        covariance=_products(np.nan_to_num(moved), keys, num_groups) * (num_lists - 1) / num_lists,
-        degrees=num_holding - 1,
-        trials=num_holding,
+        covariance=_widened(covariance, _least(metric, totals, terms)),
+        degrees=_degrees(group, holding, terms[of.numerator].by_part if metric in OF_SCORES else own, num_groups),
+        trials=summed(group, holding, size=num_groups),
         **_ratio(metric, totals),
     )
+
+
+def _degrees(group: Codes, holding: Array, shares: Array, num_groups: int) -> Array:
+    """Return the degrees of freedom of a variance to which lists add in these shares: 1 or more, but 0 of one list.
+
+    A list of one group alone adds nothing to the variance of its places. Source: Satterthwaite, F. E. (1946), "An
+    approximate distribution of estimates of variance components", Biometrics Bull. 2:110-114.
+    """
+    lists, whole, squared = (summed(group, power, size=num_groups) for power in (holding, shares, shares**2))
+    effective = whole**2 / np.where(squared > 0, squared, 1.0)
+    return np.where(lists > 1, np.maximum(effective - 1, 1.0), 0.0)
 
 
 def _products(moved: Array, keys: Codes, num_groups: int) -> Array:
@@ -103,28 +122,31 @@ def _over_draws(
     groups: tuple[str, ...],
     drawn: Mapping[str, Array],
     totals: Mapping[str, Array],
-    least: Mapping[str, Array],
+    *,
+    terms: Mapping[str, EqualTerms],
 ) -> RankedGroups:
-    """Take the covariance of the draws, and no less variance than equal terms would give.
-
-    A few rows decide who is at the top, and where they happen to be of one group the draws hardly differ.
-    """
+    """Take the covariance of the draws."""
     of = RANKED[metric]
     with np.errstate(invalid="ignore", divide="ignore"):
         values = drawn[of.numerator] / drawn[of.denominator]
-        least_of_value = np.where(
-            totals[of.denominator] > 0, least.get(of.numerator, 0.0) / totals[of.denominator] ** 2, 0.0
-        )
-    covariance = _covariance(values)
     trials = _trials(of.most, totals)
     return RankedGroups(
         metric=metric,
         groups=groups,
-        covariance=_widened(covariance, least_of_value),
+        covariance=_widened(_covariance(values), _least(metric, totals, terms)),
         degrees=trials - 1,  # draws from few rows spread too little, as these rows do about their own mean
         trials=trials,
         **_ratio(metric, totals),
     )
+
+
+def _least(metric: str, totals: Mapping[str, Array], terms: Mapping[str, EqualTerms]) -> Array:
+    """Return the least variance of each group's value; 0 where nothing competes, as in pairs."""
+    of = RANKED[metric]
+    below = totals[of.denominator]
+    if of.numerator not in terms:
+        return np.zeros_like(below)
+    return np.where(below > 0, terms[of.numerator].least / np.where(below > 0, below, 1.0) ** 2, 0.0)
 
 
 def _covariance(values: Array) -> Array:
@@ -144,28 +166,6 @@ def _widened(covariance: Array, least: Array) -> Array:
     correlation = np.where(np.outer(found > 0, found > 0), covariance / np.outer(error, error), -1.0)
     np.fill_diagonal(correlation, 1.0)
     return np.asarray(correlation * np.outer(wanted, wanted))
-
-
-def _least_of_top(totals: Mapping[str, Array]) -> Array:
-    """Return the variance of a group's places at the top if it competed with the others on equal terms.
-
-    It is hypergeometric, with two places and two rows without one added (Agresti and Coull 1998), so that no place
-    for a group, or none for the others, is not taken as certain.
-    """
-    top, rows, places = totals["top"], totals["rows"], totals["top"].sum()
-    rate, part = (top + 2) / (rows + 4), (top + 2) / (places + 4)
-    return np.asarray((top + 2) * (1 - rate) * (1 - part))
-
-
-def _least_of_seen(found: Mapping[str, Array], keys: Codes, num_groups: int) -> Array:
-    """Return the variance of a group's exposure if the order were random: that of a sample without replacement."""
-    lists, groups = keys // num_groups, keys % num_groups
-    size, seen, squared = (
-        summed(lists, found[name], size=int(lists[-1]) + 1) for name in ("rows", "seen", "seen_squared")
-    )
-    spread = (squared - seen**2 / size) / np.maximum(size - 1, 1)
-    own = found["rows"]
-    return summed(groups, spread[lists] * own * (1 - own / size[lists]), size=num_groups)
 
 
 def _trials(most: str, totals: Mapping[str, Array]) -> Array:
