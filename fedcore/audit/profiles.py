@@ -14,6 +14,8 @@ from fractions import Fraction
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.rates import Rate
 
+_MOST_EXACT = 10**9
+"""Rows up to which Fisher's test is computed; of more its products overflow, and its normal limit is as good."""
 TWO_PERCENT = Fraction(2, 100)
 FOUR_FIFTHS = Fraction(4, 5)
 
@@ -180,7 +182,7 @@ class FourFifths:
             difference around.
         deviations: Difference in standard deviations (two-sample z, pooled); None if nobody or everybody is
             selected, and of the reference, which is not compared with itself.
-        p_value: Fisher's exact test, two-sided; None of the reference.
+        p_value: Fisher's exact test, two-sided, of over 10^9 rows its normal limit; None of the reference.
     """
 
     group: str
@@ -253,5 +255,7 @@ def _deviations(a: Rate, b: Rate) -> float | None:
 def _fisher(a: Rate, b: Rate) -> float:
     from scipy.stats import fisher_exact
 
+    if a.n + b.n > _MOST_EXACT:
+        return math.erfc(abs(_deviations(a, b) or 0.0) / math.sqrt(2))
     table = [[a.successes, a.n - a.successes], [b.successes, b.n - b.successes]]
     return float(fisher_exact(table).pvalue)

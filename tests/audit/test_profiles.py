@@ -58,6 +58,16 @@ def test_significance_is_fisher_s_and_the_pooled_z() -> None:
     assert black.deviations == pytest.approx((0.6 - 0.45) / (pooled * (1 - pooled) * (1 / 80 + 1 / 60)) ** 0.5)
 
 
+def test_of_very_many_rows_significance_goes_on_as_it_was() -> None:
+    # 0.9 sqrt(n) persons apart: the same number of standard deviations, whatever n is.
+    fewer, more = (
+        four_fifths(rates({"a": (n // 2, n), "b": (n // 2 + int(0.9 * n**0.5), n)}))[0].p_value
+        for n in (4 * 10**8, 4 * 10**12)
+    )
+
+    assert more == pytest.approx(fewer, rel=1e-3)
+
+
 def test_groups_of_less_than_two_percent_are_not_held_to_four_fifths() -> None:
     found = [line.group for line in four_fifths(rates({"a": (50, 96), "b": (30, 100), "tiny": (4, 4)}))]
 
