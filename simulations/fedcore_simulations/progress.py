@@ -94,7 +94,7 @@ def print_outcome(console: Console, summary: Mapping[str, Any], directory: Path)
     table.add_row("privacy", _privacy_words(summary))
     gap = summary["worst_gap"]
     if gap:
-        table.add_row("worst group gap", gap["words"])
+        table.add_row(gap["which"], gap["words"])
         table.add_row("", f"interval {_reach(gap)}")
     if summary["audit_verdict"]:
         verdict = summary["audit_verdict"]

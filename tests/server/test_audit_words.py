@@ -106,6 +106,7 @@ def test_simulate_tells_why_the_audit_did_not_pass(tmp_path: Path, monkeypatch: 
     (finding,) = json.loads((tmp_path / "run/bias.json").read_text())["findings"]
     assert finding["verdict"] != "PASS"
     assert f"  {finding['reason']}\n" in told.output
+    assert "gap beyond its limit" in told.output
     assert "  after the release, hook late: FAIL; [red]the registry[/] says no\n" in told.output
 
 

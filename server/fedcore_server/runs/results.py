@@ -210,9 +210,10 @@ def _serialised(model: nn.Module) -> memoryview:
 
 def _worst_gap(bias: BiasReport | None) -> dict[str, Any] | None:
     gap = bias.worst_gap() if bias is not None else None
-    if gap is None:
+    if bias is None or gap is None:
         return None
     return {
+        "which": bias.worst_gap_is(),
         "attribute": gap.attribute,
         "metric": gap.metric,
         "words": gap.words,
