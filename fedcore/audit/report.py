@@ -76,13 +76,15 @@ class BiasReport:
         With limits, the gap furthest beyond its limit, or else nearest to it; without, the largest difference
         in accuracy, or where targets are numbers in the mean absolute error. None if no gap is defined.
         """
+        used = self._worst()
+        return None if used is None else used[1]
+
+    def worst_gap_is(self) -> str:
+        """Return in a few words which of all gaps `worst_gap` is, for it need not be the widest."""
+        share, gap = self._worst() or (0.0, None)
         if self.settings.limits:
-            named = ((limit, audit) for limit in self.settings.limits for audit in self._named_by(limit))
-            used = [use for limit, audit in named for use in _uses(limit, audit)]
-        else:
-            used = [(gap.difference or 0.0, gap) for gap in self._main_gaps()]
-        defined = [(share, gap) for share, gap in used if gap.difference is not None]
-        return max(defined, key=lambda pair: pair[0])[1] if defined else None
+            return "gap beyond its limit" if share > 1 else "gap nearest its limit"
+        return "widest gap" if gap is None else f"widest gap in {gap.name}"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain lists, strings and numbers; undefined and suppressed are null, never 0 or NaN."""
@@ -115,6 +117,16 @@ class BiasReport:
             "decisions": [decision.to_json() for decision in self.decisions],
             "verdict": None if self.verdict is None else self.verdict.value,
         }
+
+    def _worst(self) -> tuple[float, Gap] | None:
+        """Return the gap, and the share that it uses up of its limit or of the largest difference."""
+        if self.settings.limits:
+            named = ((limit, audit) for limit in self.settings.limits for audit in self._named_by(limit))
+            used = [use for limit, audit in named for use in _uses(limit, audit)]
+        else:
+            used = [(gap.difference or 0.0, gap) for gap in self._main_gaps()]
+        defined = [(share, gap) for share, gap in used if gap.difference is not None]
+        return max(defined, key=lambda pair: pair[0]) if defined else None
 
     def _named_by(self, limit: Limit) -> list[AttributeAudit]:
         return [audit for audit in self.audits.values() if limit.attribute in ("*", audit.attribute)]

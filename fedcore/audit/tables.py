@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -93,14 +93,27 @@ def declared_vocabularies(audit: AuditSection, examples: Examples) -> dict[str, 
     """The vocabularies of the audited attributes, taken from data that stands for everyone's.
 
     Raises:
-        PlanError: Names every audited attribute that the data does not have.
+        PlanError: Names every audited attribute that the data does not have, or has with another vocabulary than the
+            plan declares: a client would refuse such a plan.
     """
     wanted = [part for attribute in audit.sensitive for part in attribute.split(ATTRIBUTE_MARK)]
     absent = [name for name in dict.fromkeys(wanted) if name not in examples.attributes]
     if absent:
         known = ", ".join(examples.attributes) or "none"
         raise PlanError([f"audit.sensitive: the data has no attribute {name!r}; it has {known}" for name in absent])
-    return {name: examples.attributes[name].vocabulary for name in dict.fromkeys(wanted)}
+    found = {name: examples.attributes[name].vocabulary for name in dict.fromkeys(wanted)}
+    declared = {name: groups for name, groups in audit.vocabularies.items() if name in found}
+    if differing := [name for name, groups in declared.items() if groups != found[name]]:
+        raise PlanError([_difference(name, declared[name], found[name]) for name in differing])
+    return found
+
+
+def _difference(name: str, declared: Sequence[str], found: Sequence[str]) -> str:
+    parts = [f"group {group!r} of the data is not declared" for group in found if group not in declared]
+    parts += [f"the data has no group {group!r}" for group in declared if group not in found]
+    told = ", ".join(parts) or "the data has these groups in another order or number"
+    groups = ", ".join(f'"{group}"' for group in found)
+    return f"audit.vocabularies: of {name!r}, {told}; write {name} = [{groups}], or leave it out in a simulation"
 
 
 def attribute_codes(examples: Examples, attribute: str, audit: AuditSection) -> NDArray[Any]:

@@ -44,7 +44,8 @@ class AuditSection(Section):
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = Field(0.95, description="confidence of every interval")
     vocabularies: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
-        description="categories of every audited attribute; a simulation takes them from the task's data",
+        description="categories of every audited attribute; a simulation takes them from the task's data, and refuses "
+        "others",
     )
     min_cell: Count = Field(10, description="groups with fewer rows are not shown")
     references: dict[str, str] = Field(

@@ -20,6 +20,7 @@ from fedcore.privacy.accounting import rounded_up
 from fedcore.privacy.linter import DROWNED, Finding
 from fedcore.wording import counted
 from fedcore_server.round_record import RoundRecord, served_by_group
+from fedcore_server.runs.audit_words import audit_words
 from fedcore_simulations.preparation import Preparation
 
 _VERDICT_STYLE = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
@@ -86,14 +87,14 @@ class RoundsDisplay:
 
 
 def print_outcome(console: Console, summary: Mapping[str, Any], directory: Path) -> None:
-    """The short table at the end, and where the report lies."""
+    """The short table at the end, why the audit did not pass, and where the report lies."""
     table = Table(show_header=False, box=None, padding=(0, 2))
     for name, value in summary["metrics"].items():
         table.add_row(name.replace("_", " "), f"{value:.1%}" if "accuracy" in name else f"{value:.4g}")
     table.add_row("privacy", _privacy_words(summary))
     gap = summary["worst_gap"]
     if gap:
-        table.add_row("worst group gap", gap["words"])
+        table.add_row(gap["which"], gap["words"])
         table.add_row("", f"interval {_reach(gap)}")
     if summary["audit_verdict"]:
         verdict = summary["audit_verdict"]
@@ -103,6 +104,8 @@ def print_outcome(console: Console, summary: Mapping[str, Any], directory: Path)
     clients, rounds = counted(summary["clients"], "client"), counted(summary["rounds"], "round")
     table.add_row("work", f"{clients} x {rounds} in {summary['wall_seconds']:.1f} s")
     console.print(table)
+    for line in audit_words(directory):
+        console.print(Text(f"  {line}"), soft_wrap=True)
     console.print(f"  report  {directory / 'report.html'}", soft_wrap=True)
     for warning in summary["warnings"]:
         console.print(Text(f"! {warning}", style="yellow"), soft_wrap=True)

@@ -67,6 +67,8 @@ def test_the_worst_gap_is_the_one_furthest_beyond_its_limit() -> None:
 
     assert worst is not None
     assert worst.attribute == "sex"  # 1 point of 0.1 allowed, against 21 of 20
+    assert report_of(audits, limits=[strict, lax]).worst_gap_is() == "gap beyond its limit"
+    assert report_of(audits, limits=[limit_of(at_most=0.5)]).worst_gap_is() == "gap nearest its limit"
 
 
 def test_the_worst_gap_without_limits_is_the_largest_in_accuracy() -> None:
@@ -74,6 +76,7 @@ def test_the_worst_gap_without_limits_is_the_largest_in_accuracy() -> None:
 
     assert worst is not None
     assert (worst.attribute, worst.metric) == ("race", "accuracy")
+    assert report_of({"sex": FAIR}).worst_gap_is() == "widest gap in accuracy"
 
 
 def test_a_ratio_of_zero_is_beyond_every_limit() -> None:

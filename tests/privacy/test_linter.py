@@ -1,6 +1,7 @@
 """Every rule finds the mistake that is planted for it, and finds nothing in a clean plan."""
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from io import StringIO
@@ -11,10 +12,12 @@ from rich.console import Console
 from torch import nn
 from torch.nn import functional
 
+from fedcore.audit.groups import GroupTable
 from fedcore.cli import main
 from fedcore.errors import PrivacyError
 from fedcore.parameters import Parameters
 from fedcore.privacy import mechanisms, noise
+from fedcore.privacy.evaluation import EvaluationPrivacy
 from fedcore.privacy.linter import RULES, Subject, lint, refuse, warnings_of
 from fedcore_clients.probe import probe_isolation
 from fedcore_simulations import simulate
@@ -189,6 +192,7 @@ PLANTED: dict[str, list[Callable[[pytest.MonkeyPatch], Subject]]] = {
         lambda _: subject(plan=planned(trials=20)),
     ],
     "unnoised-evaluation": [lambda _: subject(plan=planned(federation={"evaluate_every": 1}))],
+    "noise-in-every-bin": [lambda _: subject(plan=binned())],
     "own-transform": [lambda _: subject(plan=planned(federation={"transforms": ["my_transforms:compress"]}))],
     "wrong-sampler": [lambda patch: patched(patch, mechanisms, "poisson_batch", fixed_batches)],
     "noise-scale": [
@@ -212,6 +216,13 @@ def for_clients(clients):
     """A plan under unit client, of 100 rounds with a noise multiplier of 100."""
     federation = {"clients": clients, "rounds": 100, "evaluate_every": 100}
     return planned(unit="client", noise_multiplier=100.0, nominal_batch=None, sampling_rate=None, federation=federation)
+
+
+def binned(**sections):
+    """A plan with noise on counts of 64 score bins."""
+    federation = {"clients": 3, "rounds": 3, "evaluate_every": 3, "weighting": "uniform"}
+    sections = {"audit": {"sensitive": ["sex"], **sections.pop("audit", {})}, **sections}
+    return build_plan(privacy=CLEAN | {"evaluation_noise_multiplier": 2.0}, federation=federation, **sections)
 
 
 def buffered():
@@ -249,6 +260,45 @@ def clean():
         held_out=held_out,
         probe=lambda: probe_isolation(task, model, training),
     )
+
+
+@pytest.mark.parametrize(("bins", "times"), [(64, "5.7"), (8, "2.0"), (4, "1.4")])
+def test_the_noise_that_bins_add_is_told_as_the_square_root_of_half_their_number(bins, times):
+    found = lint(subject(plan=binned(audit={"score_bins": bins})))
+    (told,) = (finding.where for finding in found if finding.rule.id == "noise-in-every-bin")
+    assert told == f"audit.score-bins = {bins}, with {times} times the noise in every rate that 2 would have"
+
+
+@pytest.mark.parametrize("bins", [2, 8])
+def test_the_noise_of_a_rate_grows_as_is_told(bins):
+    """A table without rows: 2,000 groups' selected rows are the noise alone, of half of the bins for each label."""
+    groups = (*(f"group {number}" for number in range(2000)), "unknown")
+    empty = GroupTable.zeros(attribute="sex", groups=groups, labels=("no", "yes"), num_bins=bins, scored=True)
+    promise = EvaluationPrivacy.from_run_plan(binned(audit={"score_bins": bins}), labelled=True)
+    noisy = promise.noisy_table(empty, noise.SeededRandomness(torch.Generator().manual_seed(3)))
+    selected = noisy.counts[:, :, bins // 2 :].sum(axis=(1, 2))
+    assert selected.std() == pytest.approx(
+        math.sqrt(bins * promise.cell_variance), rel=0.07
+    )  # 4.4 standard errors: false alarm 1e-5
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        {"audit": {"score_bins": 2}},
+        {"audit": {"threshold": 0.25}},
+        {"audit": {"sensitive": []}},
+        {"audit": {"hooks": ["my_hooks:scores"]}},
+        {"mitigation": {"method": "minimax"}},
+    ],
+)
+def test_bins_that_are_needed_or_do_no_harm_are_not_warned_of(plan):
+    assert "noise-in-every-bin" not in [found.rule.id for found in lint(subject(plan=binned(**plan)))]
+
+
+def test_more_than_two_labels_have_no_score_bins_to_be_warned_of():
+    task = type("Several", (TinyTask,), {"labels": ("a", "b", "c")})()
+    assert "noise-in-every-bin" not in [found.rule.id for found in lint(Subject(plan=binned(), task=task))]
 
 
 def test_a_mistake_is_planted_for_every_rule():

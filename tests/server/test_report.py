@@ -101,6 +101,7 @@ def bias_of(tables: Sequence[GroupTable], *, limits: Sequence[Limit] = ()) -> Bi
 def summary_of_bias(bias: BiasReport) -> dict[str, Any]:
     gap = bias.worst_gap()
     worst = gap and {
+        "which": bias.worst_gap_is(),
         "attribute": gap.attribute,
         "metric": gap.metric,
         "words": gap.words,
@@ -455,6 +456,20 @@ class TestNumbers:
     def test_of_the_cards_are_those_of_the_summary(self, digits: Page) -> None:
         for words in ("ε = 7.99", "Per record, δ = 1e-5, zero-out relation", "50 × 10", "1,797 rows", "31 s", "88.1 %"):
             assert words in digits.text
+
+    @pytest.mark.parametrize(
+        ("limits", "told"),
+        [
+            ((), "Widest gap in accuracy: light 90.0 % over heavy 70.0 %, 20.0 points ("),
+            (("0.5",), "Gap nearest its limit, accuracy: light 90.0 % over heavy 70.0 %, 20.0 points ("),
+            (("0.1",), "Gap beyond its limit, accuracy: light 90.0 % over heavy 70.0 %, 20.0 points ("),
+        ],
+    )
+    def test_of_a_gap_say_which_gap_it_is(self, tmp_path: Path, limits: tuple[str, ...], told: str) -> None:
+        declared = [Limit.of("accuracy", kind="difference", at_most=each) for each in limits]
+        bias = bias_of([digit_table({"light": (90, 100), "heavy": (70, 100)})], limits=declared)
+        run = write_run(tmp_path, summary=summary_of_bias(bias), files={"bias.json": bias.to_json()})
+        assert told in page_of(run).text
 
     def test_of_a_curve_stand_in_its_table_round_by_round(self, tmp_path: Path) -> None:
         lines = [

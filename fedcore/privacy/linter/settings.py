@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from fedcore.evaluation_schedule import most_evaluations
@@ -89,6 +90,21 @@ def _unnoised_evaluation(subject: Subject) -> Iterator[str]:
     times, exact = most_evaluations(subject.plan), subject.plan.privacy.evaluation_noise_multiplier is None
     if times > 1 and exact:
         yield f"{times} evaluations on the same held-out rows"
+
+
+def _noise_in_every_bin(subject: Subject) -> Iterator[str]:
+    """Rates at a threshold of 0.5 sum half of the bins or all, each with noise of its own, where two or one would do.
+
+    Who needs the bins is left in peace: hooks of one's own, and ``minimax``, which takes the loss from them.
+    """
+    audit, task = subject.plan.audit, subject.task
+    if subject.plan.privacy.evaluation_noise_multiplier is None or not audit.sensitive or audit.hooks:
+        return
+    if task is None or len(task.labels) != 2 or subject.plan.mitigation.method == "minimax":
+        return
+    if audit.score_bins > 2 and audit.threshold == 0.5:
+        times = math.sqrt(audit.score_bins / 2)
+        yield f"audit.score-bins = {audit.score_bins}, with {times:.1f} times the noise in every rate that 2 would have"
 
 
 def _own_transform(subject: Subject) -> Iterator[str]:
@@ -181,6 +197,14 @@ SETTING_RULES = (
         fix="set privacy.evaluation-noise-multiplier, or federation.evaluate-every to the number of rounds, so that "
         "they are looked at once",
         find=_unnoised_evaluation,
+    ),
+    Rule(
+        id="noise-in-every-bin",
+        severity="warn",
+        why="each of N score bins has noise of its own and a rate at threshold 0.5 sums them up, where with 2 bins it "
+        "has √(N/2) times less; of noisy counts nothing but rates is told, so that the others are of no use",
+        fix="set audit.score-bins = 2, which tells the same rates, at the same ε",
+        find=_noise_in_every_bin,
     ),
     Rule(
         id="own-transform",

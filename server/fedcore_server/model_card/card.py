@@ -12,6 +12,7 @@ from fedcore_server.model_card.frameworks import frameworks
 from fedcore_server.model_card.markdown import escaped
 from fedcore_server.model_card.sections import caveats, factors, intervals, limits, quantitative
 from fedcore_server.model_card.thresholds import by_group
+from fedcore_server.runs.release import waiver_words, withheld_words
 
 Content = Mapping[str, Any]
 
@@ -91,13 +92,15 @@ def _verdict(bias: Content, summary: Content) -> Iterator[str]:
     yield from (f"- {escaped(text)}" for text in (*reasons, *said))
     if summary.get("withheld"):
         yield f"- The model is withheld: {escaped(summary['withheld'])}."
+    if summary.get("waiver"):
+        yield f"- {escaped(waiver_words(summary['waiver']))}"
 
 
 def _caveats(bias: Content, summary: Content) -> Iterator[str]:
     yield from ("## Caveats and recommendations", "", *caveats(bias))
-    withheld = summary.get("withheld")
-    told = [one for one in summary.get("warnings", ()) if not (withheld and withheld in one)]
-    yield from (f"- {escaped(warning)}" for warning in told)
+    withheld, waiver = summary.get("withheld"), summary.get("waiver")
+    said = [*([withheld_words(withheld)] if withheld else []), *([waiver_words(waiver)] if waiver else [])]
+    yield from (f"- {escaped(warning)}" for warning in summary.get("warnings", ()) if warning not in said)
 
 
 def _decisions(bias: Content) -> str:

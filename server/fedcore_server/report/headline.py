@@ -125,8 +125,10 @@ def _gap_words(record: RunRecord) -> str:
     gap: dict[str, Any] | None = record.summary.get("worst_gap")
     if not gap or not gap.get("words"):
         return ""
-    reach = difference_reach(str(gap.get("metric") or "accuracy"), gap.get("low"), gap.get("high"))
-    return f"Widest gap, {gap['words']}{reach}."
+    metric, which = str(gap.get("metric") or "accuracy"), str(gap.get("which") or "gap")
+    name = metric.replace("_", " ")  # with which the words begin
+    lead = which.removesuffix(name) if which.endswith(name) else f"{which}, "
+    return f"{capitalised(lead)}{gap['words']}{difference_reach(metric, gap.get('low'), gap.get('high'))}."
 
 
 def _privacy(record: RunRecord) -> Card:

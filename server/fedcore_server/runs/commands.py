@@ -136,15 +136,17 @@ def waive(  # noqa: PLR0917 - typer reads the options from the signature
 ) -> None:
     """Release a model that the bias audit withheld, signed and with a reason.
 
-    The audit's verdict stays what it is; the waiver stands beside it, in waiver.json and in the report. With --check
-    the exit code is 1 where a waiver is over, and 2 where it is not genuine.
+    The audit's verdict stays what it is; the waiver stands beside it, in waiver.json, in bias.md and in the report.
+    One that is over can be replaced by another. With --check the exit code is 1 where a waiver is over, and 2 where it
+    is not genuine. A simulation has no consortium: make one for its signature with fedcore consortium init.
 
     Examples:
       fedcore waive federation/runs/digits-0001 --by "Dr. Ada Byron" --reason "pilot in one ward, reviewed weekly"
       fedcore waive federation/runs/digits-0001 --check
     """
     from fedcore_server.consortium.home import ConsortiumHome
-    from fedcore_server.runs.waiver import check_waiver, is_over, waiver_words
+    from fedcore_server.runs.release import waiver_words
+    from fedcore_server.runs.waiver import check_waiver, is_over
     from fedcore_server.runs.waiver import waive as sign
 
     signer = ConsortiumHome.open(home).coordinator()
@@ -156,7 +158,9 @@ def waive(  # noqa: PLR0917 - typer reads the options from the signature
             raise typer.Exit(1)
         return
     sign(run, signer, reason=reason, by=by, until=until.date() if until else None)
-    typer.echo(f"released {run / 'model.safetensors'}; the waiver is in {run / 'waiver.json'} and in the report")
+    typer.echo(
+        f"released {run / 'model.safetensors'}; the waiver is in {run / 'waiver.json'}, in bias.md and in the report"
+    )
 
 
 def _facts(store: Any, name: str) -> dict[str, Any]:

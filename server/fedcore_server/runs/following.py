@@ -13,6 +13,7 @@ from rich.table import Table
 
 from fedcore.plan import read_toml
 from fedcore.privacy.accounting import rounded_up
+from fedcore_server.runs.audit_words import audit_words
 from fedcore_server.runs.participation import participation
 from fedcore_server.runs.release import exit_code
 from fedcore_server.runs.store import RunState, RunStatus, RunStore
@@ -88,7 +89,8 @@ def _print_end(console: Console, store: RunStore, name: str, status: RunStatus, 
         print(json.dumps(summary, indent=2, ensure_ascii=False))
         return
     metrics = ", ".join(f"{key} {value:.4g}" for key, value in summary["metrics"].items())
-    told = [f"finished: {metrics}", f"report  {directory / 'report.html'}"]
+    verdict = [f"audit  {summary['audit_verdict']}"] if summary["audit_verdict"] else []
+    told = [f"finished: {metrics}", *verdict, *audit_words(directory), f"report  {directory / 'report.html'}"]
     for line in told:
         console.print(line, soft_wrap=True, markup=False)
     _print_participation(console, list(store.rounds(name)))

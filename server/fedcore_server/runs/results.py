@@ -22,7 +22,7 @@ from fedcore.files import append_line
 from fedcore.mapped_bytes import mapped_file, sha256
 from fedcore.plan import RunPlan
 from fedcore.privacy.evaluation import evaluation_privacy
-from fedcore.privacy.plan import NoiseKind, Relation, Unit
+from fedcore.privacy.plan import Relation, Unit
 from fedcore.privacy.promise import Promise, promise_of
 from fedcore.privacy.statement import privacy_statement
 from fedcore.privacy.statement_fields import check_statement
@@ -33,6 +33,7 @@ from fedcore_server.driver import Outcome
 from fedcore_server.model_card import model_card
 from fedcore_server.runs.directory import RunDirectory
 from fedcore_server.runs.release import RELEASED, WITHHELD, withheld_because, withheld_words
+from fedcore_server.runs.run_warnings import lost_clients, warnings_about
 
 _PACKAGES = ("torch", "flwr", "opacus", "dp-accounting", "numpy")
 
@@ -166,8 +167,8 @@ def build_results(
         "warnings": [
             *([withheld_words(withheld)] if withheld else []),
             *([words] if (words := choice_words(plan, outcome.state)) else []),
-            *_warnings(outcome, statement, privacy),
-            *_lost_clients(took_part),
+            *warnings_about(outcome, statement, privacy),
+            *lost_clients(took_part),
         ],
         "participation": dict(took_part["clients"]) if took_part else None,
         "model_sha256": model_sha256,
@@ -210,9 +211,10 @@ def _serialised(model: nn.Module) -> memoryview:
 
 def _worst_gap(bias: BiasReport | None) -> dict[str, Any] | None:
     gap = bias.worst_gap() if bias is not None else None
-    if gap is None:
+    if bias is None or gap is None:
         return None
     return {
+        "which": bias.worst_gap_is(),
         "attribute": gap.attribute,
         "metric": gap.metric,
         "words": gap.words,
@@ -225,29 +227,6 @@ def _worst_gap(bias: BiasReport | None) -> dict[str, Any] | None:
 def _rows_are_secret(privacy: Promise) -> bool:
     """Whether the number of rows is: under unit client it is no more than a fact about the experiment."""
     return privacy.unit is Unit.RECORD and privacy.relation is Relation.ADD_REMOVE
-
-
-def _warnings(outcome: Outcome, statement: Mapping[str, Any] | None, privacy: Promise | None) -> list[str]:
-    warnings = list(statement["known_deviations"]) if statement else []
-    if privacy is None:
-        warnings.append("no privacy: updates and model carry no guarantee")
-    elif privacy.noise is NoiseKind.SECURE and statement and (statement["epsilon"] or 0) > 10:
-        warnings.append(f"ε = {statement['epsilon']:.1f} is weak: above 10 it promises little in theory")
-    if outcome.evaluation.rejected:
-        names = ", ".join(rejection.client for rejection in outcome.evaluation.rejected)
-        warnings.append(f"the released model was evaluated without {names}: their reports were rejected")
-    return warnings
-
-
-def _lost_clients(took_part: Mapping[str, Any] | None) -> list[str]:
-    if took_part is None or not took_part["lost"]:
-        return []
-    told = []
-    for name in took_part["lost"]:
-        client = took_part["clients"][name]
-        codes = ", ".join(f"{code} {count}" for code, count in client["rejected"].items())
-        told.append(f"{name} (asked {client['asked']}, counted {client['counted']}{'; ' + codes if codes else ''})")
-    return [f"the run went on without some of its clients at times: {'; '.join(told)}"]
 
 
 def _versions() -> dict[str, str]:

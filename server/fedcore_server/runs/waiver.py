@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -12,57 +13,59 @@ from fedcore.errors import RunDirectoryError, TrustError
 from fedcore.files import write_whole
 from fedcore.mapped_bytes import mapped_file, sha256
 from fedcore.trust.identity import Identity, PublicIdentity
-from fedcore_server.runs.release import RELEASED, WITHHELD, withheld_words
+from fedcore_server.runs.release import RELEASED, WITHHELD, waiver_words, withheld_words
 
 FILE = "waiver.json"
 _DOMAIN = b"fedcore waiver v1\n"
 
 
-def waive(run: Path, signer: Identity, *, reason: str, by: str, until: date | None = None) -> dict[str, Any]:
-    """Release a withheld model, and write down in run and report who answers for it.
+def waive(
+    run: Path, signer: Identity, *, reason: str, by: str, until: date | None = None, now: datetime | None = None
+) -> dict[str, Any]:
+    """Release a withheld model, and write down in run, report and card who answers for it.
+
+    A waiver that is over, or is about another audit, may be replaced by a new one, which keeps the one before it.
 
     Args:
         signer: Whose key signs.
         by: Who decided, in words.
         until: Last day on which the waiver is good; kept, and shown, for whoever uses the model.
+        now: When it is signed, with its time zone, in which the last day ends; this moment where not given.
 
     Returns:
         The waiver as it is in ``waiver.json``.
 
     Raises:
-        RunDirectoryError: The run is not finished, its model was not withheld or is not the one that was audited, or
-            the reason says nothing.
+        RunDirectoryError: The run is not finished, its model was not withheld or is not the one that was audited, a
+            waiver holds already, the last day has passed, or the reason says nothing. Nothing is changed then.
     """
-    from fedcore_server.report import write_report
-
-    summary = _summary(run)
-    if not summary["withheld"]:
-        raise RunDirectoryError(f"the model of {run} is not withheld; there is nothing to waive")
-    if not reason.strip() or not by.strip():
-        raise RunDirectoryError("a waiver needs a reason and a name, for both are printed in the report")
-    model = run / WITHHELD if (run / WITHHELD).exists() else run / RELEASED
-    if not model.exists() or sha256(mapped_file(model)) != summary["model_sha256"]:
-        raise RunDirectoryError(f"{model} is not the model that was audited")
+    now = now or datetime.now().astimezone()
+    summary = _content(run, "summary.json")
+    withheld, replaced = _withheld(run, summary, now.date()), summary.get("waiver")
+    _check_words(reason, by, until, now.date())
+    model = _audited_model(run, summary)
     waiver = {
         "reason": reason.strip(),
         "by": by.strip(),
         "signer": signer.name,
         "key": signer.public.key.hex(),
         "until": None if until is None else until.isoformat(),
-        "signed": datetime.now(UTC).isoformat(timespec="seconds"),
+        "signed": now.astimezone(UTC).isoformat(timespec="seconds"),
         "verdict": summary["audit_verdict"],
-        "withheld": summary["withheld"],
+        "withheld": withheld,
         "bias_sha256": sha256(mapped_file(run / "bias.json")),
         "model_sha256": summary["model_sha256"],
         "plan_sha256": summary["plan_sha256"],
+        "replaces": replaced,
     }
     waiver["signature"] = signer.sign(_signed_bytes(waiver)).hex()
     write_whole(run / FILE, _json(waiver))
     os.replace(model, run / RELEASED)
-    kept = [line for line in summary["warnings"] if line != withheld_words(summary["withheld"])]
+    outdated = [withheld_words(withheld), *([waiver_words(replaced)] if replaced else [])]
+    kept = [line for line in summary["warnings"] if line not in outdated]
     told = summary | {"withheld": None, "waiver": waiver, "warnings": [waiver_words(waiver), *kept]}
     write_whole(run / "summary.json", _json(told))
-    write_report(run)
+    _write_documents(run, told, now.date())
     return waiver
 
 
@@ -90,21 +93,52 @@ def is_over(waiver: dict[str, Any], today: date) -> bool:
     return waiver["until"] is not None and date.fromisoformat(waiver["until"]) < today
 
 
-def waiver_words(waiver: dict[str, Any]) -> str:
-    """A sentence for the report."""
-    until = f" until {waiver['until']}" if waiver["until"] else ""
-    return (
-        f"the audit says {waiver['verdict']}; the model was released all the same by a waiver of {waiver['by']}"
-        f"{until}, signed by {waiver['signer']} on {waiver['signed'][:10]}: {waiver['reason']}"
-    )
+def _withheld(run: Path, summary: Mapping[str, Any], today: date) -> str:
+    """Why the model was withheld, where it still is or its waiver no longer holds."""
+    waiver = summary.get("waiver")
+    if summary.get("withheld"):
+        return str(summary["withheld"])
+    if waiver is None:
+        raise RunDirectoryError(f"the model of {run} is not withheld; there is nothing to waive")
+    if not is_over(waiver, today) and waiver["bias_sha256"] == sha256(mapped_file(run / "bias.json")):
+        last = f"until {waiver['until']}" if waiver["until"] else "without a last day"
+        raise RunDirectoryError(
+            f"the model of {run} is released by a waiver of {waiver['by']} that holds {last}; there is nothing to "
+            "waive before it is over"
+        )
+    return str(waiver["withheld"])
 
 
-def _summary(run: Path) -> dict[str, Any]:
+def _check_words(reason: str, by: str, until: date | None, today: date) -> None:
+    if not reason.strip() or not by.strip():
+        raise RunDirectoryError("a waiver needs a reason and a name, for both are printed in the report")
+    if until is not None and until < today:
+        raise RunDirectoryError(
+            f"expected a last day that is still to come, found {until}; today is {today}, so that the waiver would be "
+            "over before it is signed"
+        )
+
+
+def _audited_model(run: Path, summary: Mapping[str, Any]) -> Path:
+    model = run / WITHHELD if (run / WITHHELD).exists() else run / RELEASED
+    if not model.exists() or sha256(mapped_file(model)) != summary["model_sha256"]:
+        raise RunDirectoryError(f"{model} is not the model that was audited")
+    return model
+
+
+def _write_documents(run: Path, summary: Mapping[str, Any], day: date) -> None:
+    from fedcore_server.model_card import model_card
+    from fedcore_server.report import write_report
+
+    write_whole(run / "bias.md", model_card(_content(run, "bias.json"), summary, day=day))
+    write_report(run)
+
+
+def _content(run: Path, name: str) -> dict[str, Any]:
     try:
-        summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-        return dict(summary) | {"withheld": summary.get("withheld")}
+        return dict(json.loads((run / name).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise RunDirectoryError(f"{run} holds no finished run: expected a summary.json in it") from error
+        raise RunDirectoryError(f"{run} holds no finished run: expected a {name} in it") from error
 
 
 def _signed_bytes(waiver: dict[str, Any]) -> bytes:

@@ -1,0 +1,68 @@
+"""What a finished run warns of, in ``summary.json``, report and terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fedcore.audit.groups import GroupTable
+from fedcore.audit.rates import Rate
+from fedcore.privacy.plan import NoiseKind
+from fedcore.privacy.promise import Promise
+from fedcore_server.driver import Outcome
+from fedcore_server.evaluation import Evaluation
+
+
+def warnings_about(outcome: Outcome, statement: Mapping[str, Any] | None, privacy: Promise | None) -> list[str]:
+    """Return what weakens the promise of privacy, the evaluation, or what the audit says.
+
+    Args:
+        statement: The privacy statement; ``None`` without privacy, as `privacy` is.
+    """
+    warnings = list(statement["known_deviations"]) if statement else []
+    if privacy is None:
+        warnings.append("no privacy: updates and model carry no guarantee")
+    elif privacy.noise is NoiseKind.SECURE and statement and (statement["epsilon"] or 0) > 10:
+        warnings.append(f"ε = {statement['epsilon']:.1f} is weak: above 10 it promises little in theory")
+    if outcome.evaluation.rejected:
+        names = ", ".join(rejection.client for rejection in outcome.evaluation.rejected)
+        warnings.append(f"the released model was evaluated without {names}: their reports were rejected")
+    return [*warnings, *_no_better_than_one_label(outcome.evaluation)]
+
+
+def lost_clients(took_part: Mapping[str, Any] | None) -> list[str]:
+    """Return one line about the clients that the run went on without, or none.
+
+    Args:
+        took_part: From `participation`; deployments only.
+    """
+    if took_part is None or not took_part["lost"]:
+        return []
+    told = []
+    for name in took_part["lost"]:
+        client = took_part["clients"][name]
+        codes = ", ".join(f"{code} {count}" for code, count in client["rejected"].items())
+        told.append(f"{name} (asked {client['asked']}, counted {client['counted']}{'; ' + codes if codes else ''})")
+    return [f"the run went on without some of its clients at times: {'; '.join(told)}"]
+
+
+def _no_better_than_one_label(evaluation: Evaluation) -> Iterator[str]:
+    """Where one label is predicted for everyone no rate has a gap, so that every limit on gaps holds.
+
+    The first table tells, for all of them count the same rows. With noise none does, for its sums are off.
+    """
+    attribute = next(iter(evaluation.audits), None)
+    if attribute is None:
+        return
+    table, audit = evaluation.tables[attribute], evaluation.audits[attribute]
+    accuracy = audit.overall.get("accuracy")
+    if not isinstance(table, GroupTable) or table.variance or not isinstance(accuracy, Rate) or accuracy.value is None:
+        return
+    by_label = table.counts.sum(axis=(0, 2))
+    most = int(by_label.argmax())
+    if accuracy.n >= audit.settings.min_cell and accuracy.successes <= by_label[most]:
+        yield (
+            f"the model is right about {100 * accuracy.value:.1f} % of the held-out rows, no more than by predicting "
+            f"their most frequent label, {table.labels[most]!r}, for all of them; where all are predicted alike there "
+            "are no gaps, so that limits on gaps hold for such a model whatever it is worth"
+        )
