@@ -8,7 +8,7 @@ from typing import Any
 
 from fedcore.audit.gaps import SHARES
 
-NOT_SHOWN, UNDEFINED = "not shown", "undefined"
+NOT_SHOWN, UNDEFINED, NO_RATIO = "not shown", "undefined", "–"
 _MARKS = re.compile(r"([\\`*_{}\[\]<>#|])")
 
 
