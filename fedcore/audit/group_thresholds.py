@@ -158,6 +158,16 @@ class GroupThresholds:
         }
 
 
+def price_words(value: float, low: float, high: float) -> str:
+    """Return a cost in accuracy as it stands in a sentence; one below 0 is a gain.
+
+    Args:
+        value: In [-1, 1], with the ends of its interval.
+    """
+    name, first, last = ("cost", low, high) if value >= 0 else ("gain", -high, -low)
+    return f"a {name} of {100 * abs(value):.1f} points ({100 * first:z.1f} to {100 * last:z.1f})"
+
+
 def group_thresholds(
     counts: ScoreCuts,
     *,

@@ -214,6 +214,18 @@ class Shown:
         }
 
 
+def ratio_ends(name: str, gap: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the interval of a gap's ratio, from its JSON; None where there is none, so that the ratio is not told.
+
+    That of an impact ratio is known by its difference, which is 1 less the ratio.
+    """
+    ends = gap.get("ratio_low"), gap.get("ratio_high")
+    if name == "impact_ratio" and gap.get("low") is not None and gap.get("high") is not None:
+        ends = 1 - gap["high"], 1 - gap["low"]
+    low, high = ends
+    return None if gap.get("ratio") is None or low is None or high is None else (low, high)
+
+
 def _gap_told(gap: Gap) -> dict[str, Any]:
     return {name: gap_json(gap)[name] for name in _GAP}
 

@@ -11,7 +11,7 @@ import pytest
 from fairlearn.postprocessing import ThresholdOptimizer
 from sklearn.base import BaseEstimator
 
-from fedcore.audit.group_thresholds import RATES, GroupThresholds, group_thresholds
+from fedcore.audit.group_thresholds import RATES, GroupThresholds, group_thresholds, price_words
 from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.rates import group_rates
 from fedcore.audit.score_cuts import ScoreCuts
@@ -295,3 +295,16 @@ def test_equalized_odds_are_said_to_be_out_of_reach_without_drawing_lots() -> No
     assert "can only approach equalized odds" in (not_closable("equalized_odds") or "")
     assert "not for 'accuracy'" in (not_closable("accuracy") or "")
     assert [not_closable(metric) for metric in CLOSABLE] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("price", "words"),
+    [
+        ((0.017, 0.01, 0.025), "a cost of 1.7 points (1.0 to 2.5)"),
+        ((-0.05, -0.06, -0.04), "a gain of 5.0 points (4.0 to 6.0)"),
+        ((-0.01, -0.03, 0.01), "a gain of 1.0 points (-1.0 to 3.0)"),
+        ((0.0, -0.002, 0.002), "a cost of 0.0 points (-0.2 to 0.2)"),
+    ],
+)
+def test_a_price_below_zero_is_told_as_a_gain(price: tuple[float, float, float], words: str) -> None:
+    assert price_words(*price) == words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,8 @@ def test_a_document_has_its_headings_in_order_with_date_source_and_figures(
     assert "| Black | 60 | 45.0 % (33.1 to 57.5) | 0.750" in told
     assert "selection rate ratio over race at least 0.8: INCONCLUSIVE" in told
     assert "\n\n\n" not in told
+    assert " \n" not in told
+    assert "Calibration within groups" not in told  # there are no labels, and so no base rates
 
 
 @DOCUMENTS
@@ -87,7 +90,10 @@ def test_labels_give_accuracy_by_group_and_its_absence_is_told(audit: Command, t
     labelled = audit(table, *options(label="y", prediction="p", group="sex", profile="eu-ai-act"))
     without = audit(table, *options(prediction="p", group="sex", profile="eu-ai-act"))
 
-    assert "- Accuracy by sex: f 100.0 % (91.2 to 100.0); m 50.0 % (35.2 to 64.8). All rows: " in labelled
+    assert "- Accuracy by sex: f 100.0 % (91.2 to 100.0); m 50.0 % (35.2 to 64.8). All rows:\n" in labelled
+    assert "Calibration within groups and equal error rates cannot all hold where base rates differ" in labelled
+    (gap,) = re.findall(r"^\| accuracy \| f over m \| .*$", labelled, re.M)
+    assert re.search(r"\| 0\.500 \(0\.\d{3} to 0\.\d{3}\) \|$", gap)
     assert "| f | 40 | 50.0 %" in labelled  # the share that is favourable, under 2(d)
     assert "Not measured: the table holds no labels." in without
 

@@ -111,6 +111,28 @@ def test_clients_over_a_limit_are_told_by_estimate_and_beyond_chance() -> None:
     assert beyond in card
 
 
+def test_a_ratio_is_told_with_its_interval_and_left_out_where_it_has_none() -> None:
+    card, content = card_of()
+    gaps = content["gaps"]["sex"]
+    rate, impact = gaps["selection_rate"], gaps["impact_ratio"]
+
+    def ratio_of(name: str) -> str:
+        (line,) = (line for line in card.split("By sex\\*ward")[0].splitlines() if line.startswith(f"| {name} | "))
+        return line.split(" | ")[-1]
+
+    assert rate["ratio_low"] < rate["ratio"] < rate["ratio_high"]
+    told = f"{rate['ratio']:.3f} ({rate['ratio_low']:.3f} to {rate['ratio_high']:.3f}) |"
+    assert ratio_of("selection rate") == told
+    assert ratio_of("impact ratio") == told  # the same ratio, and the interval of the same two groups
+    assert impact["ratio"] == rate["ratio"]
+    assert gaps["equalized_odds"]["ratio"] is not None
+    assert ratio_of("equalized odds") == "– |"
+
+
+def test_no_line_ends_in_a_blank() -> None:
+    assert not re.findall(r" +$", card_of()[0], re.M)
+
+
 def test_every_table_has_as_many_cells_in_each_row() -> None:
     card, _ = card_of()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -56,7 +57,17 @@ def test_a_run_tells_errors_by_group_of_the_released_model(tmp_path):
     assert set(content["bounded_group_loss"]["sex"]) == {"mean_absolute_error", "root_mean_squared_error"}
     rounds = [json.loads(line) for line in (tmp_path / "run" / "rounds.jsonl").read_text().splitlines()]
     assert rounds[-1]["groups"]["sex"]["sex 2"] == pytest.approx(told["sex 2"]["mean_absolute_error"])
+    card = (tmp_path / "run" / "bias.md").read_text()
+    assert "Held-out rows by group:" in card
+    assert "favourable" not in card
+    assert "base rates" not in card
+    assert not re.findall(r" +$", card, re.M)
     page = (tmp_path / "run" / "report.html").read_text()
+    assert content["gaps"]["sex"]["mean_absolute_error"]["ratio"] is not None
+    for told in (card, page):
+        assert not re.search(r"ratio \d", told)
+    for line in card.splitlines():
+        assert not line.startswith(("| mean absolute error |", "| root mean squared error |")) or line.endswith("– |")
     assert "Worst group’s mean absolute error" in page
     assert "Mean absolute error by sex over the rounds" in page
     assert "mean absolute error" in (tmp_path / "run" / "bias.md").read_text()

@@ -10,7 +10,9 @@ from fedcore.audit.crossing import ATTRIBUTE_MARK
 from fedcore.audit.gaps import SHARES
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.parity import NAMES
-from fedcore_server.model_card.markdown import NOT_SHOWN, escaped, measured, table, words
+from fedcore.audit.rates import METRICS
+from fedcore.audit.shown import ratio_ends
+from fedcore_server.model_card.markdown import NO_RATIO, NOT_SHOWN, escaped, measured, table, words
 
 _TOLD = (
     *HEADLINES, "mean_error", "root_mean_squared_error", "r_squared",
@@ -94,8 +96,8 @@ def spread(bias: Content) -> Iterator[str]:
     yield "Another question than that of groups, and no answer to it: how evenly the model serves clients."
     yield ""
     yield f"- {found['judged']} clients compared; {found['too_few_rows']} of too few rows left out."
-    yield f"- Accuracy of the best {measured('accuracy', found['best'])}, of the worst "
-    yield f"  {measured('accuracy', found['worst'])}; mean {measured('accuracy', found['mean'])}, of the worst tenth "
+    yield f"- Accuracy of the best {measured('accuracy', found['best'])}, of the worst"
+    yield f"  {measured('accuracy', found['worst'])}; mean {measured('accuracy', found['mean'])}, of the worst tenth"
     yield f"  {measured('accuracy', found['worst_decile'])}."
     if found["gini"] is not None:
         yield f"- Gini coefficient of accuracy {measured('gini', found['gini'])}."
@@ -110,7 +112,15 @@ def _gap_row(name: str, gap: Content) -> list[str]:
     told = f"{difference:.3f} ({low:.3f} to {high:.3f})"
     if in_points:
         told = f"{100 * difference:.1f} points ({100 * low:.1f} to {100 * high:.1f})"
-    return [words(name), between, told, "undefined" if gap["ratio"] is None else f"{gap['ratio']:.3f}"]
+    return [words(name), between, told, _ratio(name, gap)]
+
+
+def _ratio(name: str, gap: Content) -> str:
+    """Return a ratio with its interval; of what has none there is nothing to tell."""
+    ends = ratio_ends(name, gap)
+    if ends is None:
+        return "undefined" if name in METRICS and gap["ratio"] is None else NO_RATIO
+    return f"{gap['ratio']:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
 
 
 def _split_row(metric: str, split: Content) -> list[str]:

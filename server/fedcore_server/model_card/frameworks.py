@@ -40,7 +40,8 @@ def _data(bias: Content, summary: Content) -> Iterator[str]:
     if summary.get("examples") is not None:
         yield f"{summary['examples']:,} rows at {summary['clients']} clients, held-out rows among them."
         yield ""
-    yield "Held-out rows by group, and the share of them that is favourable:"
+    favourable = any("base_rate" in one for groups in bias["groups"].values() for one in groups.values())
+    yield f"Held-out rows by group{', and the share of them that is favourable' if favourable else ''}:"
     yield from rows_by_group(bias)
     yield from ("", "Provenance, collection, labelling and cleaning are not known to a run.", "")
 
@@ -50,7 +51,7 @@ def _testing(bias: Content) -> Iterator[str]:
     yield from ("### 2(g) Validation and testing: metrics, potentially discriminatory impacts", "")
     yield "- Metrics, thresholds and methods: metrics, above; limits were declared in the plan, before the run."
     yield f"- Potentially discriminatory impacts: gaps between groups by {_names(bias)}, with intervals, above."
-    yield f"- Test log: `bias.json` and `rounds.jsonl` of the run, plan `{bias['plan_sha256']}`. Date and signature of "
+    yield f"- Test log: `bias.json` and `rounds.jsonl` of the run, plan `{bias['plan_sha256']}`. Date and signature of"
     yield "  the person responsible are to be added."
     yield ""
 

@@ -9,7 +9,7 @@ from typing import Any
 from fedcore.audit.gaps import SHARES
 from fedcore.printable import printable
 
-NOT_SHOWN, UNDEFINED = "not shown", "undefined"
+NOT_SHOWN, UNDEFINED, NO_RATIO = "not shown", "undefined", "–"
 _MARKS = re.compile(r"([\\`*_{}\[\]<>#|])")
 
 

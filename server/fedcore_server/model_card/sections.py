@@ -22,7 +22,7 @@ def factors(bias: Content, *, rows: str) -> Iterator[str]:
         rest = "" if unknown is None else f"; of unknown group {rows_of(unknown)}, reported and not compared"
         yield f"- {escaped(attribute)}: {told}{rest}."
     yield ""
-    yield f"In parentheses the {rows}. Groups of fewer than {bias['min_cell']} rows, and others that would give "
+    yield f"In parentheses the {rows}. Groups of fewer than {bias['min_cell']} rows, and others that would give"
     yield "them back, are not shown."
 
 
@@ -62,6 +62,12 @@ def rows_by_group(bias: Content) -> Iterator[str]:
         yield from ("", *table([escaped(attribute), "rows", "favourable"][:width], rows))
 
 
+def has_labels(bias: Content) -> bool:
+    """Return whether labels were counted, so that groups have base rates, of one label or of each."""
+    of_one = any("base_rate" in one for groups in bias["groups"].values() for one in groups.values())
+    return of_one or any(one.get("classes") for one in bias.get("by_class", {}).values())
+
+
 def accuracy_by_group(bias: Content) -> Iterator[str]:
     """Return a line for every attribute, with the accuracy or error of each group and of all rows."""
     for attribute in [*attributes(bias, crossed=False), *attributes(bias, crossed=True)]:
@@ -70,7 +76,7 @@ def accuracy_by_group(bias: Content) -> Iterator[str]:
         told = "; ".join(
             f"{escaped(group)} {measured(metric, one.get(metric))}" for group, one in listed(bias, attribute).items()
         )
-        yield f"- {words(metric).capitalize()} by {escaped(attribute)}: {told}. All rows: "
+        yield f"- {words(metric).capitalize()} by {escaped(attribute)}: {told}. All rows:"
         yield f"  {measured(metric, overall[metric])}."
 
 
@@ -91,5 +97,7 @@ def caveats(bias: Content) -> Iterator[str]:
         if undefined:
             yield f"- {escaped(attribute)}: undefined in a group: {', '.join(sorted(undefined))}."
     yield "- A gap within its interval of 0 is no proof that there is none; one over it is no proof of its cause."
+    if not has_labels(bias):
+        return
     yield "- Calibration within groups and equal error rates cannot all hold where base rates differ (Chouldechova"
     yield "  2017; Kleinberg, Mullainathan and Raghavan 2017): which of them matters is a decision about the use."

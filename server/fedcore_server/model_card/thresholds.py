@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fedcore.audit.group_thresholds import price_words
 from fedcore.audit.groups import UNKNOWN
 from fedcore_server.model_card.markdown import NOT_SHOWN, escaped, measured, table, words
 
@@ -43,8 +44,8 @@ def _summary(found: Content) -> Iterator[str]:
     cost = accuracy["cost"]
     if cost["value"] is not None:
         before, after = (measured("accuracy", accuracy[when]) for when in ("before", "after"))
-        reach = f"{100 * cost['low']:z.1f} to {100 * cost['high']:z.1f}"
-        yield f"- Accuracy {before} before, {after} after: a cost of {100 * cost['value']:z.1f} points ({reach})."
+        price = price_words(cost["value"], cost["low"], cost["high"])
+        yield f"- Accuracy {before} before, {after} after: {price}."
     judged = NOT_SHOWN if rows["judged_on"] is None else f"{rows['judged_on']:,}"
     yield f"- Chosen on one random half of the rows, judged on the other ({judged} rows)."
     for group, one in _listed(found).items():

@@ -6,16 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fedcore.audit.rates import METRICS
+from fedcore.audit.shown import ratio_ends
 from fedcore_server.report.figures import Table
 from fedcore_server.report.quantities import Quantity
-from fedcore_server.report.wording import difference_reach, difference_text, ratio_text
+from fedcore_server.report.wording import NOT_DEFINED, difference_reach, difference_text, ratio_text
 
 Gap = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GapLine:
-    """One metric's widest gap."""
+    """One metric's widest gap.
+
+    Attributes:
+        ratio: With its interval; empty where it has none.
+    """
 
     metric: str
     between: str
@@ -30,7 +36,7 @@ def gap_lines(gaps: Mapping[str, Gap]) -> list[GapLine]:
             metric=Quantity.of(metric).words,
             between=_between(gap),
             difference=difference_text(metric, gap.get("difference"), gap.get("low"), gap.get("high")),
-            ratio=ratio_text(gap.get("ratio"), gap.get("ratio_low"), gap.get("ratio_high")),
+            ratio=_ratio(metric, gap),
         )
         for metric, gap in gaps.items()
     ]
@@ -38,7 +44,7 @@ def gap_lines(gaps: Mapping[str, Gap]) -> list[GapLine]:
 
 def gap_table(gaps: Mapping[str, Gap]) -> Table:
     """Return every metric's gap."""
-    rows = [[line.metric, line.between, line.difference, line.ratio] for line in gap_lines(gaps)]
+    rows = [[line.metric, line.between, line.difference, line.ratio or "–"] for line in gap_lines(gaps)]
     return Table(columns=["metric", "highest over lowest", "difference", "ratio"], rows=rows)
 
 
@@ -48,6 +54,13 @@ def gap_sentence(metric: str, gap: Gap) -> str:
     if not words or gap.get("difference") is None:
         return ""
     return f"Gap: {words}{difference_reach(metric, gap.get('low'), gap.get('high'))}."
+
+
+def _ratio(metric: str, gap: Gap) -> str:
+    ends = ratio_ends(metric, gap)
+    if ends is None:
+        return NOT_DEFINED if metric in METRICS and gap.get("ratio") is None else ""
+    return ratio_text(gap["ratio"], *ends)
 
 
 def _between(gap: Gap) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fedcore.audit.group_thresholds import price_words
 from fedcore_server.report.figures import Figure, Table, sentences
 from fedcore_server.report.interval_chart import IntervalChart, IntervalRow
 from fedcore_server.report.quantities import Quantity
 from fedcore_server.report.run_record import Bias, Rate
-from fedcore_server.report.wording import difference_reach, difference_text, rate_text
+from fedcore_server.report.wording import difference_text, rate_text
 
 _UNKNOWN = "unknown"
 _WHEN = {"before": "one for all", "after": "its own"}
@@ -81,5 +82,4 @@ def _price(found: Found) -> str:
     cost = found["accuracy"]["cost"]
     if cost["value"] is None:
         return ""
-    reach = difference_reach("accuracy", cost["low"], cost["high"])
-    return f"Price in accuracy {100 * cost['value']:z.1f} points{reach}."
+    return f"Price in accuracy: {price_words(cost['value'], cost['low'], cost['high'])}."

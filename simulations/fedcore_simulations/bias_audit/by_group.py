@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.gaps import Gap
-from fedcore.audit.group_thresholds import WARNING, GroupThresholds, group_thresholds
+from fedcore.audit.group_thresholds import WARNING, GroupThresholds, group_thresholds, price_words
 from fedcore.audit.rates import Rate
 from fedcore.audit.score_cuts import ScoreCuts
 from fedcore_simulations.bias_audit.options import BiasOptions
@@ -88,8 +88,7 @@ def _summary(found: GroupThresholds) -> Iterator[str]:
     cost = found.cost
     if cost.value is not None and cost.low is not None and cost.high is not None and not found.few:
         before, after = _percent(found.before.accuracy), _percent(found.after.accuracy)
-        reach = f"{100 * cost.low:z.1f} to {100 * cost.high:z.1f}"
-        yield f"accuracy: {before} before, {after} after, a cost of {100 * cost.value:z.1f} points ({reach})"
+        yield f"accuracy: {before} before, {after} after, {price_words(cost.value, cost.low, cost.high)}"
 
 
 def _points(gap: Gap) -> str:

@@ -36,7 +36,7 @@ def document(told: Content, *, day: date) -> str | None:
     profile = PROFILES[told["profile"]["name"]] if told["profile"] else None
     if profile is None or not profile.document:
         return None
-    bias = {**told, "overall": dict.fromkeys(told["groups"], told["overall"])}
+    bias = {**told, "overall": dict.fromkeys(told["groups"], told["overall"]), "gaps": _gaps(told)}
     lines = [
         f"# Bias audit of {escaped(told['table']['name'])}: {escaped(profile.title)}",
         "",
@@ -47,6 +47,14 @@ def document(told: Content, *, day: date) -> str | None:
     if thresholds := [*by_group(bias)]:
         lines += ["", "## Thresholds by group", *thresholds]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _gaps(told: Content) -> Content:
+    """Return the gaps with all that is known of them, as the audit of a run has them."""
+    return {
+        attribute: {name: {**gap, **told["explained"][attribute].get(name, {})} for name, gap in gaps.items()}
+        for attribute, gaps in told["gaps"].items()
+    }
 
 
 def _origin(told: Content, profile: Profile, day: date) -> str:
