@@ -266,7 +266,7 @@ def test_a_run_ranks_the_rows_of_all_clients_by_the_bins_of_their_scores() -> No
         assert own == pytest.approx(values(expected, metric), abs=1e-12)
         gap, other = measures.added(audit).gaps[metric], expected[metric].gap("sex", GROUPS, confidence=0.95)
         assert gap.ratio == pytest.approx(other.ratio, abs=1e-12)
-        assert gap.ratio_low == pytest.approx(other.ratio_low, rel=0.02)  # from other draws of the bootstrap
+        assert gap.ratio_low == pytest.approx(other.ratio_low, rel=0.1)  # from 2,000 other draws
 
 
 def test_without_places_at_the_top_or_with_all_of_them_nothing_is_ranked() -> None:
