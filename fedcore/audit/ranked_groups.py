@@ -59,10 +59,11 @@ class RankedGroups:
         It is that of the share that the value is of its largest, at the number of trials which have the same
         variance, by Student's quantile (Dean, N. and Pagano, M. 2015, "Evaluating confidence
         interval methods for binomial proportions in clustered surveys", J. Surv. Stat. Methodol. 3:484-503). All
-        that is possible, where a variance cannot be known: the group is in one list alone, or has one row.
+        that is possible, where a variance cannot be known: the group is in one list alone, or has
+        less than two rows, or two to be compared with.
         """
         scale, value = float(self.scale[group]), self.value(group) or 0.0
-        if not self.degrees[group] > 0:
+        if not self.degrees[group] >= 1:
             return Interval(low=0.0, high=scale)
         p = min(1.0, value / scale)
         variance = float(self.covariance[group, group]) / scale**2

@@ -19,23 +19,22 @@ def draws_of(
 ) -> dict[str, Array]:
     """Return the sums of ``tallies`` by group, shape (draws, groups), of lists with other rows.
 
-    Each list keeps the rows that it has of each group; their scores, and with them their relevance, are drawn anew
-    from those that the group has there, so that cut and ranks are others in each draw. Ranks beyond 512 are put
+    Each list keeps its number of rows; their groups, scores and relevance are drawn anew, together, from those in the
+    list, so that cut and ranks are others in each draw, and so is how many of a group compete. Ranks beyond 512 are put
     together by one part in fifty, which moves no interval that is told to three digits.
     """
     coarse, counts = _joined(cells, weights, num_groups)
     by_group = Parts.by(coarse.groups)
     found: dict[str, list[Array]] = {}
-    for drawn in _resampled(coarse, counts, num_groups, generator):
+    for drawn in _resampled(coarse, counts, generator):
         for name, sums in tallies(coarse, drawn, top, by_group).items():
             found.setdefault(name, []).append(sums)
     return {name: _widened(np.concatenate(parts), by_group.keys, num_groups) for name, parts in found.items()}
 
 
-def _resampled(
-    cells: RankedCells, counts: NDArray[np.int64], num_groups: int, generator: np.random.Generator
-) -> Iterator[Array]:
-    members = [np.asarray(part) for part in _members(cells, num_groups)]
+def _resampled(cells: RankedCells, counts: NDArray[np.int64], generator: np.random.Generator) -> Iterator[Array]:
+    by_list = Parts.by(cells.lists)
+    members = np.split(by_list.order, by_list.starts[1:])
     step = max(1, _AT_ONCE // len(counts))
     for start in range(0, NUM_DRAWS, step):
         draws = min(step, NUM_DRAWS - start)
@@ -43,11 +42,6 @@ def _resampled(
         for part in members:
             drawn[:, part] = resampled(counts[None, part], generator=generator, draws=draws)[0]
         yield drawn
-
-
-def _members(cells: RankedCells, num_groups: int) -> list[Codes]:
-    parts = Parts.by(cells.lists * num_groups + cells.groups)
-    return np.split(parts.order, parts.starts[1:])
 
 
 def _joined(cells: RankedCells, weights: Array, num_groups: int) -> tuple[RankedCells, NDArray[np.int64]]:

@@ -266,7 +266,7 @@ def test_a_run_ranks_the_rows_of_all_clients_by_the_bins_of_their_scores() -> No
         assert own == pytest.approx(values(expected, metric), abs=1e-12)
         gap, other = measures.added(audit).gaps[metric], expected[metric].gap("sex", GROUPS, confidence=0.95)
         assert gap.ratio == pytest.approx(other.ratio, abs=1e-12)
-        assert gap.ratio_low == pytest.approx(other.ratio_low, rel=0.02)  # from other draws of the bootstrap
+        assert gap.ratio_low == pytest.approx(other.ratio_low, rel=0.1)  # from 2,000 other draws
 
 
 def test_without_places_at_the_top_or_with_all_of_them_nothing_is_ranked() -> None:
@@ -311,3 +311,13 @@ def test_a_lower_end_is_no_nearer_than_the_exact_bound_of_one_side() -> None:
 
     # At the bound as many places or more are seen with a chance of 5 %, where trials are whole numbers.
     assert beta.cdf(bound, 3 / 40 * trials, 37 / 40 * trials + 1) <= 0.05 + 1e-3
+
+
+def test_pairs_with_hardly_more_than_one_row_have_all_that_is_possible() -> None:
+    # 19 relevant rows with 1 other in the first list, and 1 with 2 in the second: 21 pairs of 20 rows.
+    found = measured([0] * 23, list(range(23)), lists=[0] * 20 + [1] * 3, relevance=[1] * 19 + [0, 1, 0, 0], top="2")[
+        "intra_group_pairwise_accuracy"
+    ]
+
+    assert found.degrees[0] < 1
+    assert found.interval(0, 0.95) == Interval(low=0.0, high=1.0)

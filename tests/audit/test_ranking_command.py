@@ -73,7 +73,7 @@ def test_without_a_list_all_rows_are_one(audit: Command, tmp_path: Path) -> None
 
     assert "60 rows in 1 list, ranked by s, no relevance" in shown
     assert "the first 10 of each" in shown
-    assert "the lists as given" in shown
+    assert "the rows of each list as a sample" in shown
 
 
 def test_a_small_group_is_not_shown_and_its_places_are_not_given_back(audit: Command, tmp_path: Path) -> None:

@@ -77,9 +77,7 @@ def _head(result: RankingResult) -> Iterator[str]:
 def _population(result: RankingResult) -> str:
     if len(result.rows.sizes) >= MANY_LISTS:
         return "The intervals treat the lists as a sample of future lists, drawn independently."
-    return (
-        f"Of fewer than {MANY_LISTS} lists the intervals treat each group's rows as a sample, and the lists as given."
-    )
+    return f"Of fewer than {MANY_LISTS} lists the intervals treat the rows of each list as a sample."
 
 
 def _attribute(attribute: str, shown: Shown) -> Iterator[str]:
