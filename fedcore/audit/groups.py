@@ -182,12 +182,26 @@ class GroupTable:
             "attribute": str, "groups": list, "labels": list, "num_bins": int, "scored": bool, "counts": list,
             "variance": float,
         }  # fmt: skip
-        if not isinstance(content, Mapping) or set(content) != set(types):
-            raise DataError(f"a group table has exactly the keys {', '.join(types)}")
-        for key, kind in types.items():
-            if type(content[key]) is not kind:
-                raise DataError(f"group table: {key} must be a {kind.__name__}, not a {type(content[key]).__name__}")
+        check_parts("group table", content, types)
         return cls(**{**content, "groups": tuple(content["groups"]), "labels": tuple(content["labels"])})
+
+
+def check_parts(name: str, content: Any, types: Mapping[str, type]) -> None:
+    """Refuse what is not a table as JSON, for it comes from outside.
+
+    Args:
+        name: What it should be, for the error.
+        content: Anything.
+        types: The type of each part; no other part may be there.
+
+    Raises:
+        DataError: A key is absent or unknown, or a part has another type.
+    """
+    if not isinstance(content, Mapping) or set(content) != set(types):
+        raise DataError(f"a {name} has exactly the keys {', '.join(types)}")
+    for key, kind in types.items():
+        if type(found := content[key]) is not kind:
+            raise DataError(f"{name}: {key} must be a {kind.__name__}, not a {type(found).__name__}")
 
 
 def _check_vocabulary(attribute: str, groups: tuple[str, ...], labels: tuple[str, ...]) -> None:

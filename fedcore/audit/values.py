@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fedcore.audit.counting import counted
 from fedcore.audit.error_sums import SUMS, possible, summands
-from fedcore.audit.groups import UNKNOWN, GroupTable
+from fedcore.audit.groups import UNKNOWN, GroupTable, check_parts
 from fedcore.errors import DataError
 
 
@@ -171,11 +171,7 @@ class ValueTable:
             "attribute": str, "groups": list, "low": float, "high": float, "num_bins": int, "counts": list,
             "moved": list, "sums": list,
         }  # fmt: skip
-        if not isinstance(content, Mapping) or set(content) != set(types):
-            raise DataError(f"a table of values has exactly the keys {', '.join(types)}")
-        for key, kind in types.items():
-            if type(found := content[key]) is not kind:
-                raise DataError(f"table of values: {key} must be a {kind.__name__}, not a {type(found).__name__}")
+        check_parts("table of values", content, types)
         if not all(isinstance(group, str) for group in content["groups"]):
             raise DataError("table of values: groups must be names")
         return cls(**{**content, "groups": tuple(content["groups"])})

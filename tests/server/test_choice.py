@@ -17,16 +17,13 @@ from fedcore.evaluation_schedule import most_evaluations
 from fedcore.privacy.evaluation import EvaluationPrivacy
 from fedcore.privacy.evaluation_statement import UNNOISED_CHOICE
 from fedcore_server.choice import chosen
-from fedcore_server.driver import Run
 from fedcore_server.evaluation import audit_settings
-from fedcore_server.rounds import init_state
 from fedcore_server.runs.directory import RunDirectory
 from fedcore_server.state import Rejection, ServerState
 from fedcore_simulations import simulate
-from fedcore_simulations.engines.loop import LoopEngine
-from fedcore_simulations.preparation import prepare
 from fedcore_simulations.runner import resume
 from tests.builders import build_parameters, build_plan, build_private_plan
+from tests.server.states import states_of
 from tests.server.test_mitigation import ADULT, BiasedTask, evaluation, table
 
 LIMIT = {"metric": "selection_rate", "at-most": 0.7}
@@ -128,24 +125,14 @@ def test_where_no_round_is_within_the_limits_the_last_is_taken_and_that_is_said(
     assert "no round of 5 evaluated was within all limits on rates: the model is that of the last" in told(result)
 
 
-def states_of(plan, start=None):
-    """Every state that a run keeps, and the one that it ends in; begun anew or gone on with."""
-    ready = prepare(LargeTask(), plan)
-    states = [start or init_state(ready.task, ready.plan)]
-    with LoopEngine(ready.task, ready.plan, ready.clients, num_workers=1, device=ready.device) as engine:
-        run = Run(task=ready.task, plan=ready.plan, federation=engine, hooks=ready.hooks)
-        outcome = run.to_end(states[0], lambda _, state: states.append(state))
-    return [*states, outcome.state]
-
-
 def test_a_run_that_was_stopped_anywhere_ends_with_the_same_choice_and_the_same_bytes(tmp_path):
     plan = plan_of(averaging=0.5, server_momentum=0.9)
-    kept = states_of(plan)
+    kept = states_of(LargeTask(), plan)
     assert kept[-1].released_round not in (1, 5)  # or the test would show little
     for number, state in enumerate(kept[:-1]):
         directory = RunDirectory.create(tmp_path / f"{number}", plan)
         directory.begin(state, plan)
-        ended = states_of(plan, directory.restore(kept[0], plan))[-1]
+        ended = states_of(LargeTask(), plan, directory.restore(kept[0], plan))[-1]
         assert ended.released_round == kept[-1].released_round
         assert torch.equal(ended.released.buffer, kept[-1].released.buffer)
 
@@ -162,7 +149,7 @@ def test_a_run_gone_on_with_after_its_last_round_releases_the_same_file(tmp_path
 @pytest.mark.parametrize(("every", "rounds"), [(1, 5), (2, 5), (5, 5)])
 def test_a_run_asks_for_no_more_evaluations_than_its_plan_promises(every, rounds):
     plan = plan_of(rounds=rounds, evaluate_every=every)
-    ended = states_of(plan)[-1]
+    ended = states_of(LargeTask(), plan)[-1]
     again = ended.released_round != ended.round
     assert ended.evaluated == -(-rounds // every) + again <= most_evaluations(plan)
 

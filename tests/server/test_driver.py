@@ -15,6 +15,7 @@ from fedcore_simulations import simulate
 from fedcore_simulations.engines.loop import LoopEngine
 from fedcore_simulations.preparation import prepare
 from tests.builders import TinyTask, build_plan, build_private_plan
+from tests.server.states import states_of
 
 LIMIT = {"metric": "accuracy", "kind": "difference", "at-most": 0.9}
 
@@ -96,33 +97,24 @@ def test_a_hook_that_raises_blocks_a_pass_and_its_text_is_not_told():
     assert "row 17" not in told
 
 
-def states_of(plan, start=None):
-    """Every state that a run keeps, the first one included, and the one that it ends in."""
-    ready = prepare(TinyTask(), plan)
-    states = [start or init_state(ready.task, ready.plan)]
-    with LoopEngine(ready.task, ready.plan, ready.clients, num_workers=1, device=ready.device) as engine:
-        run = Run(task=ready.task, plan=ready.plan, federation=engine, hooks=ready.hooks)
-        outcome = run.to_end(states[0], lambda _, state: states.append(state))
-    return [*states, outcome.state]
-
-
 def test_the_untrained_model_is_evaluated_only_where_a_hook_waits_for_the_data():
-    assert [state.evaluated for state in states_of(audited("BeforeTraining"))] == [0, 2, 3, 4, 4]
-    assert [state.evaluated for state in states_of(audited("Watcher"))] == [0, 1, 2, 3, 3]
+    assert [state.evaluated for state in states_of(TinyTask(), audited("BeforeTraining"))] == [0, 2, 3, 4, 4]
+    assert [state.evaluated for state in states_of(TinyTask(), audited("Watcher"))] == [0, 1, 2, 3, 3]
 
 
 def test_a_run_that_is_gone_on_with_asks_for_the_data_only_before_the_first_round():
-    kept = states_of(audited("BeforeTraining"))
+    kept = states_of(TinyTask(), audited("BeforeTraining"))
     for start, asked in ((kept[0], [0]), (kept[1], []), (kept[-1], [])):
         Watcher.seen.clear()
-        assert torch.equal(states_of(audited("BeforeTraining"), start)[-1].released.buffer, kept[-1].released.buffer)
+        ended = states_of(TinyTask(), audited("BeforeTraining"), start)[-1]
+        assert torch.equal(ended.released.buffer, kept[-1].released.buffer)
         assert [context.round for context in Watcher.seen] == asked
 
 
 @pytest.mark.parametrize("hook", ["BeforeTraining", "Watcher"])
 def test_a_run_asks_for_no_more_evaluations_than_its_plan_promises(hook):
     plan = audited(hook, rounds=5, evaluate_every=2)
-    assert states_of(plan)[-1].evaluated <= most_evaluations(plan) == 4
+    assert states_of(TinyTask(), plan)[-1].evaluated <= most_evaluations(plan) == 4
 
 
 def test_a_client_with_few_rows_shows_their_number_and_no_metric():

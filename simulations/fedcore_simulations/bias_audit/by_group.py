@@ -13,6 +13,7 @@ from fedcore.audit.gaps import Gap
 from fedcore.audit.group_thresholds import WARNING, GroupThresholds, group_thresholds, price_words
 from fedcore.audit.rates import Rate
 from fedcore.audit.score_cuts import ScoreCuts
+from fedcore_simulations.bias_audit.comparisons import points_words
 from fedcore_simulations.bias_audit.options import BiasOptions
 from fedcore_simulations.bias_audit.rows import Rows
 from fedcore_simulations.bias_audit.selection import threshold_of
@@ -92,9 +93,7 @@ def _summary(found: GroupThresholds) -> Iterator[str]:
 
 
 def _points(gap: Gap) -> str:
-    if gap.difference is None or gap.difference_low is None or gap.difference_high is None:
-        return "undefined"
-    return f"{100 * gap.difference:.1f} points ({100 * gap.difference_low:.1f} to {100 * gap.difference_high:.1f})"
+    return points_words(gap.difference, gap.difference_low, gap.difference_high)
 
 
 def _percent(rate: Rate) -> str:

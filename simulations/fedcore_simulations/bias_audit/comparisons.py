@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fedcore.audit.gaps import SHARES, Gap
-from fedcore.audit.parity import Parity
 from fedcore.audit.shown import Shown
 from fedcore.figures import figure_text
 from fedcore_simulations.bias_audit.text_table import aligned
@@ -34,6 +33,13 @@ def gap_line(gap: Gap) -> str:
     return f"{gap.words}{ends}, ratio {'undefined' if gap.ratio is None else f'{gap.ratio:.3f}'}"
 
 
+def points_words(difference: float | None, low: float | None, high: float | None) -> str:
+    """Return a difference of shares and the ends of its interval in points, or that it is undefined."""
+    if difference is None or low is None or high is None:
+        return "undefined"
+    return f"{100 * difference:.1f} points ({100 * low:.1f} to {100 * high:.1f})"
+
+
 def class_lines(shown: Shown) -> Iterator[str]:
     """Return the widest gap of each class, by metric, and the classes that have the widest of all."""
     if not shown.classes:
@@ -54,7 +60,8 @@ def class_lines(shown: Shown) -> Iterator[str]:
         yield f"  without a gap, for fewer than two groups have the rate: {', '.join(missing)}"
     odds = shown.worst_classes.get("equalized_odds")
     if odds is not None and odds.label is not None:
-        yield f"  equalized odds over all classes: {_parity(odds.parity)}, of {odds.label}"
+        apart = points_words(odds.parity.difference, odds.parity.low, odds.parity.high)
+        yield f"  equalized odds over all classes: {apart}, of {odds.label}"
 
 
 def reference_lines(shown: Shown) -> Iterator[str]:
@@ -81,8 +88,3 @@ def _points(gap: Gap) -> str:
     if gap.difference is None or gap.difference_low is None or gap.difference_high is None:
         return "undefined"
     return f"{100 * gap.difference:.1f} ({100 * gap.difference_low:.1f}-{100 * gap.difference_high:.1f})"
-
-
-def _parity(parity: Parity) -> str:
-    difference, low, high = parity.difference or 0.0, parity.low or 0.0, parity.high or 0.0
-    return f"{100 * difference:.1f} points ({100 * low:.1f} to {100 * high:.1f})"

@@ -13,8 +13,8 @@ from fedcore.audit.shown import Shown
 from fedcore.wording import counted
 from fedcore_simulations.bias_audit.bias_json import SCHEMA_VERSION, attributes_json
 from fedcore_simulations.bias_audit.comparisons import gap_line
+from fedcore_simulations.bias_audit.group_block import group_block
 from fedcore_simulations.bias_audit.ranking_run import RankingResult, result_notes
-from fedcore_simulations.bias_audit.text_table import aligned
 
 _TITLES = {
     "selection_rate_at_k": "in the top, %",
@@ -84,18 +84,10 @@ def _attribute(attribute: str, shown: Shown) -> Iterator[str]:
     for block in _BLOCKS:
         metrics = [metric for metric in block if metric in shown.estimates]
         if metrics:
-            yield from _block(attribute, shown, metrics)
+            yield from group_block(attribute, shown, metrics, _TITLES, _cell)
             yield ""
     for gap in shown.gaps.values():
         yield f"  {_gap_line(gap)}"
-
-
-def _block(attribute: str, shown: Shown, metrics: list[str]) -> list[str]:
-    table = [[attribute, "n", *(_TITLES[metric] for metric in metrics)]]
-    for group in shown.groups:
-        cells = [_cell(metric, shown.estimates[metric][group]) for metric in metrics]
-        table.append([group, f"{shown.audit.sizes[group]:,}", *cells])
-    return aligned([*table, *([group, "not shown"] for group in shown.audit.suppressed)])
 
 
 def _cell(metric: str, one: Measure) -> str:

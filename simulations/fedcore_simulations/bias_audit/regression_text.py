@@ -14,9 +14,9 @@ from fedcore.figures import figure_text
 from fedcore.printable import printable
 from fedcore_simulations.bias_audit.bias_json import SCHEMA_VERSION, attributes_json
 from fedcore_simulations.bias_audit.comparisons import distance_lines, gap_line, reference_lines
+from fedcore_simulations.bias_audit.group_block import group_block
 from fedcore_simulations.bias_audit.profile_tables import profile_head
 from fedcore_simulations.bias_audit.regression_run import RegressionResult
-from fedcore_simulations.bias_audit.text_table import aligned
 
 _TITLES = {
     "mean_absolute_error": "absolute error",
@@ -71,7 +71,7 @@ def regression_text(result: RegressionResult) -> str:
 
 def _attribute(attribute: str, shown: Shown) -> Iterator[str]:
     for block in _BLOCKS:
-        yield from _block(attribute, shown, block)
+        yield from group_block(attribute, shown, block, _TITLES, _cell)
         yield ""
     for metric in _TITLES:
         yield f"  {gap_line(shown.gaps[metric])}"
@@ -82,15 +82,7 @@ def _attribute(attribute: str, shown: Shown) -> Iterator[str]:
     yield from reference_lines(shown)
 
 
-def _block(attribute: str, shown: Shown, metrics: list[str]) -> list[str]:
-    table = [[attribute, "n", *(_TITLES[metric] for metric in metrics)]]
-    for group in shown.groups:
-        cells = [_cell(shown.estimates[metric][group]) for metric in metrics]
-        table.append([group, f"{shown.audit.sizes[group]:,}", *cells])
-    return aligned([*table, *([group, "not shown"] for group in shown.audit.suppressed)])
-
-
-def _cell(one: Measure) -> str:
+def _cell(_: str, one: Measure) -> str:
     if one.value is None or one.low is None or one.high is None:
         return "undefined"
     return figure_text(one.value, one.low, one.high, significant=4, to=" to ")

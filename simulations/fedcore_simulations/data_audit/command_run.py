@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from fedcore.audit.attribute_audit import gap_json, rate_json
 from fedcore.audit.gaps import Gap
 from fedcore.audit.rates import Rate
 from fedcore.printable import printable, printable_json
@@ -56,34 +57,19 @@ def _plain(rows: Rows, found: Mapping[str, Representation]) -> dict[str, Any]:
         "groups": {
             attribute: {
                 group: {
-                    "share": _rate(share),
-                    BASE_RATE: _rate(each.base_rates[group]),
-                    "missing": {column: _rate(rates[group]) for column, rates in each.missing.items()},
+                    "share": rate_json(share),
+                    BASE_RATE: rate_json(each.base_rates[group]),
+                    "missing": {column: rate_json(rates[group]) for column, rates in each.missing.items()},
                 }
                 for group, share in each.shares.items()
             }
             for attribute, each in found.items()
         },
         "gaps": {
-            attribute: {metric: _gap(gap) for metric, gap in each.gaps.items()} for attribute, each in found.items()
+            attribute: {metric: gap_json(gap) for metric, gap in each.gaps.items()} for attribute, each in found.items()
         },
         "suppressed": {attribute: sorted(each.suppressed) for attribute, each in found.items()},
         "notes": list(rows.notes),
-    }
-
-
-def _rate(rate: Rate) -> dict[str, Any]:
-    return {"value": rate.value, "low": rate.low, "high": rate.high, "n": rate.n}
-
-
-def _gap(gap: Gap) -> dict[str, Any]:
-    return {
-        "difference": gap.difference,
-        "ratio": gap.ratio,
-        "low": gap.difference_low,
-        "high": gap.difference_high,
-        "highest": gap.highest,
-        "lowest": gap.lowest,
     }
 
 

@@ -1,0 +1,32 @@
+"""Measures of groups that are not all shares, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from fedcore.audit.estimates import Measure
+from fedcore.audit.shown import Shown
+from fedcore_simulations.bias_audit.text_table import aligned
+
+
+def group_block(
+    attribute: str,
+    shown: Shown,
+    metrics: Sequence[str],
+    titles: Mapping[str, str],
+    cell: Callable[[str, Measure], str],
+) -> list[str]:
+    """Return a line for each group, with its rows and the metrics given, and those of groups that are not shown.
+
+    Args:
+        attribute: Heads the column of groups.
+        shown: What may be shown of the attribute.
+        metrics: Columns, in order.
+        titles: Heading of each metric.
+        cell: Writes a measure of a metric.
+    """
+    table = [[attribute, "n", *(titles[metric] for metric in metrics)]]
+    for group in shown.groups:
+        cells = [cell(metric, shown.estimates[metric][group]) for metric in metrics]
+        table.append([group, f"{shown.audit.sizes[group]:,}", *cells])
+    return aligned([*table, *([group, "not shown"] for group in shown.audit.suppressed)])
