@@ -21,7 +21,7 @@ def draws_of(
 
     Each list keeps its number of rows; their groups, scores and relevance are drawn anew, together, from those in the
     list, so that cut and ranks are others in each draw, and so is how many of a group compete. Ranks beyond 512 are put
-    together by one part in fifty, which moves no interval that is told to three digits.
+    together by one part in fifty, which moves the draws by less than a tenth of their spread.
     """
     coarse, counts = _joined(cells, weights, num_groups)
     by_group = Parts.by(coarse.groups)

@@ -22,6 +22,7 @@ from fedcore.audit.measures import measures_of_table
 from fedcore.audit.ranked_groups import RankedGroups
 from fedcore.audit.ranked_lists import Parts, Top, discounts, ranked_cells, tallies
 from fedcore.audit.ranking import measure_ranking
+from fedcore.audit.ranking_draws import draws_of
 from fedcore.audit.rankings import OF_SCORES
 from fedcore.audit.settings import AuditSettings
 from fedcore.errors import DataError, PlanError
@@ -321,3 +322,24 @@ def test_pairs_with_hardly_more_than_one_row_have_all_that_is_possible() -> None
 
     assert found.degrees[0] < 1
     assert found.interval(0, 0.95) == Interval(low=0.0, high=1.0)
+
+
+def test_ranks_put_together_in_long_lists_move_draws_far_less_than_they_spread(monkeypatch):
+    """Beyond 512 places; the draws are compared with those in which every rank stays by itself."""
+    generator = np.random.default_rng(5)
+    groups = (generator.random(4_000) < 0.3).astype(np.int64)
+    relevance = (generator.random(4_000) < 0.4).astype(np.float64)
+    scores = generator.normal(0.3 * groups + 0.5 * relevance)
+    cells, _ = ranked_cells(np.zeros(4_000, np.int64), scores, groups, relevance)
+
+    def draws() -> dict[str, NDArray[np.float64]]:
+        drawn = np.random.default_rng(6)
+        return draws_of(cells, np.ones(4_000), Top(places=Fraction("0.3")), 2, generator=drawn)
+
+    together = draws()
+    monkeypatch.setattr("fedcore.audit.ranking_draws._SINGLE_RANKS", 4_000)
+    apart = draws()
+    for name, sums in apart.items():
+        spread = sums.std(axis=0)
+        assert together[name].mean(axis=0) == pytest.approx(sums.mean(axis=0), abs=0.1 * spread.min()), name
+        assert together[name].std(axis=0) == pytest.approx(spread, rel=0.05), name
