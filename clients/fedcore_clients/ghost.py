@@ -26,44 +26,34 @@ class Contributions:
     def __init__(self, shares: Sequence[Share], offsets: Mapping[Tensor, int], zeros: Tensor) -> None:
         self._shares = shares
         self._offsets = offsets
-        self._dtype = next(iter(offsets)).dtype
         self.squared_norms: Tensor = sum((share.squared_norms() for share in shares), start=zeros)
 
     @torch.no_grad()
-    def weighted_sum(self, factors: Tensor) -> Tensor:
-        """The sum over records of factor times gradient.
+    def add_weighted_sum(self, factors: Tensor, out: Tensor) -> None:
+        """Add the sum over records of factor times gradient.
 
         Guarantee:
             A record whose gradient is not finite, and whose factor is therefore 0, adds exactly zero.
 
         Args:
             factors: In [0, 1], float64, shape ``(n,)``.
-
-        Returns:
-            Flat over the trainable parameters, in their number type, new.
+            out: Flat over the trainable parameters, float64.
         """
-        if not float(factors.min()) >= torch.finfo(self._dtype).tiny:
-            factors = self._without_broken(factors)
-        else:
-            factors = factors.to(self._dtype)
-        size = sum(parameter.numel() for parameter in self._offsets)
-        total = torch.empty(size, dtype=self._dtype, device=factors.device)
-        missing = dict(self._offsets)
+        if not float(factors.min()) > 0.0:
+            self._blank_broken()
+        sums = {
+            parameter: out[start : start + parameter.numel()].view(parameter.shape)
+            for parameter, start in self._offsets.items()
+        }
         for share in self._shares:
-            for parameter, part in share.weighted_sums(factors):
-                start = missing.pop(parameter)
-                total[start : start + parameter.numel()] = part.flatten()
-        for parameter, start in missing.items():
-            total[start : start + parameter.numel()] = 0.0
-        return total
+            share.add_weighted_sums(factors, sums)
 
-    def _without_broken(self, factors: Tensor) -> Tensor:
-        """Blank records that are not finite. Factors that the model's type cannot hold stay float64."""
+    def _blank_broken(self) -> None:
+        """Blank records that are not finite: zero times infinity is no number."""
         broken = torch.nonzero(~torch.isfinite(self.squared_norms)).squeeze(1)
         if len(broken):
             for share in self._shares:
                 share.blank(broken)
-        return factors
 
 
 class GhostGradients:

@@ -4,11 +4,14 @@ A layer's weight gradient is a product of what came in and of the gradient of wh
 record's gradient, and the weighted sum over records, follow from these two without writing the per-record
 gradients down (Goodfellow 2015, arXiv 1510.01799; Li et al. 2021, arXiv 2110.05679, section 4; Bu et al. 2022,
 arXiv 2210.00038, for the sum from the same pass). They are written down only where they are small.
+
+Norms and sums are float64, whatever the model's type: an error bound of float32 sums grows with the square of the
+number of records, and factors below float32's range would lose the digits that clipping rests on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +20,7 @@ from torch import Tensor
 
 from fedcore.privacy.mechanisms import ROUNDING
 
+_EPS = torch.finfo(torch.float64).eps
 _PIECE = 2**18
 """Numbers of a layer worked on at once, where that is a choice: about a core's second-level cache."""
 
@@ -39,11 +43,12 @@ class Share(Protocol):
     def squared_norms(self) -> Tensor:
         """Squared Euclidean norm for each record, float64, shape ``(n,)``."""
 
-    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each parameter the sum over records of factor times gradient, with the parameter's number of elements.
+    def add_weighted_sums(self, factors: Tensor, sums: Mapping[Tensor, Tensor]) -> None:
+        """Add the sum over records of factor times gradient to each parameter's place in `sums`.
 
         Args:
-            factors: Shape ``(n,)``; in the model's number type, or in float64 where that cannot hold them.
+            factors: Float64, shape ``(n,)``.
+            sums: For each parameter a float64 tensor of its shape.
         """
 
     def blank(self, records: Tensor) -> None:
@@ -65,9 +70,12 @@ class Written:
         """See `Share`."""
         return _squares(self._gradients)
 
-    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def add_weighted_sums(self, factors: Tensor, sums: Mapping[Tensor, Tensor]) -> None:
         """See `Share`."""
-        yield self._parameter, factors @ self._gradients.to(factors.dtype)
+        total = sums[self._parameter].view(-1)
+        step = max(1, _PIECE // max(1, len(total)))  # in pieces, since a float64 copy of all would be large
+        for part, weights in zip(torch.split(self._gradients, step), torch.split(factors, step), strict=True):
+            total.addmv_(part.to(torch.float64).mT, weights)
 
     def blank(self, records: Tensor) -> None:
         """See `Share`."""
@@ -90,17 +98,13 @@ class OuterProduct:
         inputs = _squares(self._call.inputs) if self._weight.requires_grad else 0.0
         return _squares(self._call.gradient) * (inputs + factor)
 
-    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def add_weighted_sums(self, factors: Tensor, sums: Mapping[Tensor, Tensor]) -> None:
         """See `Share`."""
-        inputs, gradient = self._call.inputs, self._call.gradient
+        gradient = _weighted(self._call.gradient, factors)
         if self._weight.requires_grad:
-            if inputs.numel() < gradient.numel():
-                inputs = _weighted(inputs, factors)
-            else:
-                gradient = _weighted(gradient, factors)
-            yield self._weight, gradient.mT @ inputs
+            sums[self._weight].addmm_(gradient.mT, self._call.inputs.to(torch.float64))
         if self._bias is not None and self._bias.requires_grad:
-            yield self._bias, factors @ self._call.gradient.to(factors.dtype)
+            sums[self._bias].add_(gradient.sum(0))
 
     def blank(self, records: Tensor) -> None:
         """See `Share`."""
@@ -148,13 +152,13 @@ class Product:
         """See `Share`."""
         return torch.cat([_gram_norms(*pair) for _, pair in self._pairs()])
 
-    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def add_weighted_sums(self, factors: Tensor, sums: Mapping[Tensor, Tensor]) -> None:
         """See `Share`."""
-        total = torch.zeros((), dtype=self._parameter.dtype, device=self._parameter.device)
+        sizes = self._sizes
+        total = sums[self._parameter].view(sizes.groups, sizes.outputs, sizes.inputs)
         for rows, (gradients, inputs) in self._pairs():
             weighted = _weighted(gradients, factors[rows])
-            total = torch.bmm(_joined(weighted).mT, _joined(inputs)).add_(total)
-        yield self._parameter, total
+            total.baddbmm_(_joined(weighted).mT, _joined(inputs.to(torch.float64)))
 
     def blank(self, records: Tensor) -> None:
         """See `Share`."""
@@ -195,13 +199,12 @@ class LookedUp:
         parts = _squares(summed)
         squared = parts.new_zeros(n).index_add_(0, keys // len(self._parameter), parts)
         lengths = _squares(self._gradients).sqrt_().sum(1)
-        return _with_rounding(squared, self._tokens.shape[1] * torch.finfo(self._gradients.dtype).eps * lengths)
+        return _with_rounding(squared, self._tokens.shape[1] * _EPS * lengths)
 
-    def weighted_sums(self, factors: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def add_weighted_sums(self, factors: Tensor, sums: Mapping[Tensor, Tensor]) -> None:
         """See `Share`."""
         weighted = _weighted(self._gradients, factors).flatten(0, 1)
-        total = weighted.new_zeros(self._parameter.shape)
-        yield self._parameter, total.index_add_(0, self._tokens.flatten(), weighted)
+        sums[self._parameter].index_add_(0, self._tokens.flatten(), weighted)
 
     def blank(self, records: Tensor) -> None:
         """See `Share`."""
@@ -209,8 +212,8 @@ class LookedUp:
 
 
 def _weighted(rows: Tensor, factors: Tensor) -> Tensor:
-    """Each row times its factor, in the rows' type."""
-    return (rows * factors.view(-1, *(1 for _ in rows.shape[1:]))).to(rows.dtype)
+    """Each row times its factor, float64."""
+    return rows * factors.view(-1, *(1 for _ in rows.shape[1:]))
 
 
 def _squares(vectors: Tensor) -> Tensor:
@@ -227,15 +230,15 @@ def _gram_norms(gradients: Tensor, inputs: Tensor) -> Tensor:
     lengths = (left.diagonal(dim1=1, dim2=2) * right.diagonal(dim1=1, dim2=2)).clamp_(min=0.0).sqrt_().sum(1)
     inner = left.mul_(right).sum((1, 2))
     squared, lengths = (each.view(records).sum(1) for each in (inner, lengths))
-    squared = squared.clamp_(min=0.0) + positions * torch.finfo(torch.float64).eps * lengths.square()
-    return _with_rounding(squared, positions * torch.finfo(gradients.dtype).eps * lengths)
+    squared = squared.clamp_(min=0.0) + positions * _EPS * lengths.square()
+    return _with_rounding(squared, positions * _EPS * lengths)
 
 
 def _with_rounding(squared: Tensor, rounding: Tensor) -> Tensor:
     """Squared norms that bound what is really summed, also where large terms of a record cancel.
 
-    The norm is that of the exact sum; what is added up is rounded in the model's type, in proportion to the terms and
-    not to their sum. Where that is more than `ROUNDING` of the norm it is added to it, and the noise covers the rest.
+    The norm is that of the exact sum; what is added up is rounded in float64, in proportion to the terms and not to
+    their sum. Where that is more than `ROUNDING` of the norm it is added to it, and the noise covers the rest.
 
     Args:
         rounding: Bound on the length of the rounding error of each record's sum, float64, shape ``(n,)``.

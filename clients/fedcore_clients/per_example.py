@@ -48,38 +48,42 @@ class PerExampleGradients:
         """Whether the way without Opacus is taken."""
         return self._ghost is not None
 
-    def clipped_sum(self, batch: Batch, clip_norm: float, factors: Tensor | None = None) -> Tensor:
+    def clipped_sum(
+        self, batch: Batch, clip_norm: float, factors: Tensor | None = None, *, out: Tensor | None = None
+    ) -> Tensor:
         """Sum of the clipped gradients of the rows of `batch`.
 
         Guarantee:
-            A row contributes at most `clip_norm` in Euclidean norm, up to rounding in the model's number
-            type, and exactly zero where its gradient is not finite.
+            A row contributes at most `clip_norm` in Euclidean norm, up to float64 rounding, and exactly zero
+            where its gradient is not finite.
 
         Args:
             batch: Any number of rows, none included.
             factors: By what each row's loss is multiplied before its gradient is clipped, shape ``(n,)``.
+            out: Where to write the result; new by default, which for large models costs more than the sum.
 
         Returns:
-            Flat over the trainable parameters, zeros for an empty batch; in the model's number type where the
-            rows are worked on at once by one pass, else float64.
+            `out`: flat over the trainable parameters, float64; zeros for an empty batch.
         """
-        total: Tensor | None = None
+        total = self.zeros() if out is None else out.zero_()
         for start in range(0, _rows(batch), self._max_physical_batch):
             rows = slice(start, start + self._max_physical_batch)
-            part = self._clipped(
-                {name: column[rows] for name, column in batch.items()},
-                clip_norm,
-                None if factors is None else factors[rows],
-            )
-            total = part if total is None else total.to(torch.float64).add_(part)
-        return self._zeros() if total is None else total
+            part = {name: column[rows] for name, column in batch.items()}
+            self._add_clipped(part, clip_norm, None if factors is None else factors[rows], total)
+        return total
 
-    def _clipped(self, batch: Batch, clip_norm: float, factors: Tensor | None) -> Tensor:
-        """The clipped sum of rows that are worked on at once."""
+    def zeros(self) -> Tensor:
+        """A place for a clipped sum: float64, on the device where sums are formed."""
+        size = sum(parameter.numel() for parameter in self._trained)
+        return torch.zeros(size, dtype=torch.float64, device=self._sum_device())
+
+    def _add_clipped(self, batch: Batch, clip_norm: float, factors: Tensor | None, total: Tensor) -> None:
+        """Add the clipped sum of rows that are worked on at once."""
         found = self._contributions(batch, factors)
         if found is None:
-            return clipped_sum(self._gradients(batch, factors), clip_norm)
-        return found.weighted_sum(clip_factors(found.squared_norms, clip_norm))
+            total += clipped_sum(self._gradients(batch, factors), clip_norm)
+        else:
+            found.add_weighted_sum(clip_factors(found.squared_norms, clip_norm), total)
 
     def contributions(self, batch: Batch, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         """What some rows of a batch contribute to its sum before clipping, by the way that training takes.
@@ -92,7 +96,10 @@ class PerExampleGradients:
             flat = torch.cat([gradient[list(rows)].flatten(1) for gradient in self._gradients(batch)], 1)
             return flat, flat.to(torch.float64).square().sum(1)
         alone = torch.eye(_rows(batch), dtype=torch.float64, device=found.squared_norms.device)[list(rows)]
-        return torch.stack([found.weighted_sum(row) for row in alone]), found.squared_norms[list(rows)]
+        gradients = torch.zeros((len(rows), len(self.zeros())), dtype=torch.float64, device=alone.device)
+        for row, gradient in zip(alone, gradients, strict=True):
+            found.add_weighted_sum(row, gradient)
+        return gradients, found.squared_norms[list(rows)]
 
     def norms(self, batch: Batch) -> Tensor:
         """Euclidean norms of the rows' gradients before clipping, float64, shape ``(n,)``."""
@@ -141,10 +148,6 @@ class PerExampleGradients:
                 f"{tuple(gradient.shape)} for {size} records; its layer mixes records"
             )
         return gradient.detach().to(self._sum_device())
-
-    def _zeros(self) -> Tensor:
-        size = sum(parameter.numel() for parameter in self._trained)
-        return torch.zeros(size, dtype=torch.float64, device=self._sum_device())
 
     def _sum_device(self) -> torch.device:
         """The parameters' device; the CPU for MPS, which has no float64."""

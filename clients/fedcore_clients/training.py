@@ -134,12 +134,13 @@ def _train_privately(
     if privacy is None or per_example is None:
         raise PlanError("private training needs a plan with a privacy unit")
     received = local.parameters.buffer.clone() if local.plan.training.proximal_mu else None
-    before = torch.empty_like(local.parameters.buffer)  # one for all steps: fresh memory costs more than the copy
+    # One of each for all steps: fresh memory costs more than the copy.
+    before, clipped = torch.empty_like(local.parameters.buffer), per_example.zeros()
     for _ in range(privacy.steps_per_round):
         rows = poisson_batch(len(client.training), privacy, randomness)
         before.copy_(local.parameters.buffer)
         weights = None if factors is None else factors[rows]
-        clipped = per_example.clipped_sum(client.training.batch(rows), privacy.clip_norm, weights)
+        per_example.clipped_sum(client.training.batch(rows), privacy.clip_norm, weights, out=clipped)
         if not torch.equal(before, local.parameters.buffer):
             raise PrivacyError(
                 "the model's forward pass changed its own parameters or buffers, which would be released without noise"

@@ -126,7 +126,7 @@ class PrivacySection(Section):
         None, description="standard deviation of the noise over the clip norm; instead of `epsilon`"
     )
     delta: OpenUnit = Field(1e-5, description="δ of the guarantee")
-    clip_norm: Positive = Field(
+    clip_norm: Annotated[float, Field(ge=1e-8, le=1e8)] = Field(
         1.0, description="largest Euclidean norm of one record's gradient, or with unit `client` of one update"
     )
     clip_quantile: OpenUnit | None = Field(

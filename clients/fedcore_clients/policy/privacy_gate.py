@@ -82,10 +82,12 @@ def _check_kinds(plan: RunPlan, policy: PrivacySection) -> None:
 
 
 def _check_amounts(privacy: PrivacyPlan, policy: PrivacySection) -> None:
-    if privacy.noise_multiplier < policy.min_noise_multiplier:
-        raise RefusedError(
-            _CODE, f"privacy.min-noise-multiplier is {policy.min_noise_multiplier}, found {privacy.noise_multiplier}"
-        )
+    for key, least, found in (
+        ("min-noise-multiplier", policy.min_noise_multiplier, privacy.noise_multiplier),
+        ("min-clip-norm", policy.min_clip_norm, privacy.clip_norm),
+    ):
+        if found < least:
+            raise RefusedError(_CODE, f"privacy.{key} is {least}, found {found}")
     for key, most, found in (
         ("max-clip-norm", policy.max_clip_norm, privacy.clip_norm),
         ("max-sampling-rate", policy.max_sampling_rate, privacy.sampling_rate),

@@ -127,6 +127,7 @@ class PrivacySection(PolicySection):
         description="least noise on what is told of held-out rows; such evaluations are charged to the ledger. Without "
         "this key exact ones are let out too, and charged to nothing",
     )
+    min_clip_norm: Positive = Field(1e-6, description="smallest norm to which one record's gradient is clipped")
     max_clip_norm: Positive = Field(10.0, description="largest norm to which one record's gradient is clipped")
     max_sampling_rate: Share = Field(1.0, description="largest probability of a record to be in a step's batch")
     allow_test_noise: Switch = Field(

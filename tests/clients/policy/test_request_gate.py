@@ -87,6 +87,7 @@ def test_n4_a_plan_without_privacy_is_refused():
         ({"noise-multiplier": 0.0}, "min-noise-multiplier is 0.5, found 0.0"),
         ({"noise-multiplier": 0.49}, "min-noise-multiplier is 0.5, found 0.49"),
         ({"clip-norm": 11.0}, "max-clip-norm is 10.0, found 11.0"),
+        ({"clip-norm": 1e-7}, "min-clip-norm is 1e-06, found 1e-07"),
         ({"delta": 1e-3}, "max-delta is 1e-05, found 0.001"),
         ({"noise": "test"}, "which the server knows"),
         ({"noise-multiplier": 0.6}, "privacy.max-epsilon is 10"),
