@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fedcore.audit.groups import GroupTable
 from fedcore.audit.tables import attribute_codes, empty_tables
@@ -17,6 +18,7 @@ from fedcore.messages import ClientReport, EvaluateRequest
 from fedcore.metrics import Metrics
 from fedcore.privacy.evaluation import evaluation_privacy
 from fedcore_clients.local_model import Client, LocalModel
+from fedcore_clients.row_outputs import row_losses, row_metrics, row_predictions
 from fedcore_clients.training import client_randomness
 
 _ROWS_AT_ONCE = 2048
@@ -27,6 +29,8 @@ def evaluate_locally(local: LocalModel, client: Client, request: EvaluateRequest
 
     Guarantee:
         Where the plan asks for noise, that of `EvaluationPrivacy`; the report holds nothing else that depends on rows.
+        Under record-level privacy no row makes the evaluation fail, whatever the weights: a prediction, loss or metric
+        that is not finite, or cannot be computed, has a fixed and bounded part in the report.
     """
     local.load(request.parameters)
     local.model.eval()
@@ -36,7 +40,7 @@ def evaluate_locally(local: LocalModel, client: Client, request: EvaluateRequest
             tables = _fill(tables, local, rows)
         privacy = evaluation_privacy(local.task, local.plan)
         if privacy is None:
-            metrics = _measured(local, rows)
+            metrics = _measured(local, rows) if local.privacy is None else _bounded(local, rows)
         else:
             randomness = client_randomness(local, "evaluate", request.round, request.attempt, client.name)
             metrics = privacy.noisy_metrics(*_losses_and_hits(local, rows), randomness)
@@ -52,13 +56,23 @@ def _measured(local: LocalModel, rows: Examples | None) -> Metrics:
     return metrics
 
 
+def _bounded(local: LocalModel, rows: Examples | None) -> Metrics:
+    """The task's own metrics, in which every row counts, and none for more than its bound."""
+    bound, metrics = local.plan.privacy.evaluation_loss_bound, Metrics()
+    for batch in _batches(rows):
+        metrics += row_metrics(local.task, local.model, batch, loss_bound=bound)
+    return metrics
+
+
 def _losses_and_hits(local: LocalModel, rows: Examples | None) -> tuple[NDArray[np.float64], int | None]:
     """Every row's loss, and how many rows are predicted rightly where there are labels."""
     losses, hits = [np.empty(0)], 0
     for batch in _batches(rows):
-        losses.append(local.task.loss(local.model, batch).double().cpu().numpy())
+        losses.append(row_losses(local.task, local.model, batch).numpy())
         if local.task.labels:
-            hits += int((local.task.predict(local.model, batch).argmax(1) == batch["targets"]).sum())
+            predicted = row_predictions(local.task, local.model, batch)
+            right = predicted.argmax(1) == batch["targets"].cpu()
+            hits += int((right & predicted.isfinite().all(1)).sum())
     return np.concatenate(losses), hits if local.task.labels else None
 
 
@@ -74,7 +88,7 @@ def _of_labels(tables: dict[str, AuditTable]) -> dict[str, GroupTable]:
 
 
 def _fill(tables: dict[str, AuditTable], local: LocalModel, rows: Examples) -> dict[str, AuditTable]:
-    predicted = torch.cat([local.task.predict(local.model, batch) for batch in _batches(rows)]).double().cpu().numpy()
+    predicted = torch.cat([_predictions(local, batch) for batch in _batches(rows)]).numpy()
     targets = rows.columns["targets"].cpu().numpy()
     return {
         name: _count(table, attribute_codes(rows, name, local.plan.audit), targets, predicted)
@@ -82,10 +96,23 @@ def _fill(tables: dict[str, AuditTable], local: LocalModel, rows: Examples) -> d
     }
 
 
+def _predictions(local: LocalModel, batch: Batch) -> Tensor:
+    """Predictions, float64 on the CPU."""
+    promised = local.privacy is not None or local.plan.privacy.evaluation_noise_multiplier is not None
+    if promised:
+        return row_predictions(local.task, local.model, batch)
+    return local.task.predict(local.model, batch).cpu().double()
+
+
 def _count(table: AuditTable, codes: NDArray[Any], targets: NDArray[Any], predicted: NDArray[np.float64]) -> AuditTable:
-    """Count labels by score or by predicted label, or sum the errors of numbers."""
+    """Count labels by score or by predicted label, or sum the errors of numbers.
+
+    A prediction that is not finite counts as the score 0, as the first label, or as a number below the range.
+    """
     if isinstance(table, ValueTable):
-        return table.collected(codes, targets, predicted.reshape(len(targets)))
+        below = np.finfo(np.float64).min
+        return table.collected(codes, targets, np.nan_to_num(predicted.reshape(len(targets)), nan=below))
+    predicted = np.where(np.isfinite(predicted).all(axis=1, keepdims=True), predicted, 0.0)
     scored = {"scores": predicted[:, 1].clip(0, 1)} if table.scored else {}
     return GroupTable.collect(
         attribute=table.attribute,

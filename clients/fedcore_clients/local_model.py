@@ -79,6 +79,17 @@ class LocalModel:
         received = Parameters(parameters.buffer, self.parameters.layout)
         for mine, given in slices(self.parameters.buffer, received.buffer):
             mine.copy_(given)
+        self._forget()
+
+    def restore(self, before: Tensor) -> None:
+        """Undo what a forward pass did to parameters and buffers: kept of rows, it would be released without noise.
+
+        Undone and not refused, since a row could have caused it, and a refusal would tell of that row.
+        """
+        self.parameters.buffer.copy_(before)
+        self._forget()
+
+    def _forget(self) -> None:
         for buffer, fresh in zip(self._own_buffers, self._fresh_buffers, strict=True):
             buffer.copy_(fresh)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fedcore.errors import DataError
 from fedcore.example_files import is_client_file, load_client_file
 from fedcore.held_out import choose_held_out
 from fedcore.plan import RunPlan
@@ -18,20 +17,19 @@ def load_client(task: Task, plan: RunPlan, name: str, path: Path | None, *, secr
     A file that ``fedcore split`` wrote holds its split; anything else goes through the task's `load_data`, and
     the held-out rows are drawn from a secret of the client's own, the same ones in every run: a server that
     could choose them anew could solve for the rows one by one, and have rows trained on that it evaluates on. Where
-    the plan makes the number of rows a secret, each row's own columns decide.
+    the plan makes the number of rows a secret, each row's own columns decide; by chance none may be left to train on,
+    which must not show: such a client sends noise alone.
 
     Args:
         secret: Drawn once for a client's home, and never told.
 
     Raises:
-        DataError: The data cannot be read or used, or all of so few rows are held out.
+        DataError: The data cannot be read or used.
     """
     if path is not None and is_client_file(path):
         training, held_out = load_client_file(path)
         return Client(name=name, training=training, held_out=held_out)
     examples = load_examples(task, path)
     marked = choose_held_out(examples, plan, secret, owner=name)
-    if bool(marked.all()):
-        raise DataError("all rows are held out, and none is left to train on: so few are too few; bring more")
     kept = examples.select(marked.nonzero().flatten()) if bool(marked.any()) else None
     return Client(name=name, training=examples.select((~marked).nonzero().flatten()), held_out=kept)

@@ -19,6 +19,9 @@ from fedcore.privacy.mechanisms import clip_factors, clipped_sum
 from fedcore.task import Task
 from fedcore_clients.ghost import Contributions, GhostGradients, NotCoveredError
 from fedcore_clients.ghost_rules import rules_of
+from fedcore_clients.row_outputs import halves, is_of_the_device, num_rows
+
+_log = logging.getLogger("fedcore.client")
 
 
 class PerExampleGradients:
@@ -38,6 +41,7 @@ class PerExampleGradients:
         self._model = model
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._max_physical_batch = max_physical_batch
+        self._warned = False
         # MPS has no float64, in which norms are summed.
         rules = None if self._trained[0].device.type == "mps" else rules_of(model)
         self._ghost = GhostGradients(model, rules) if rules else None
@@ -55,7 +59,7 @@ class PerExampleGradients:
 
         Guarantee:
             A row contributes at most `clip_norm` in Euclidean norm, up to float64 rounding, and exactly zero
-            where its gradient is not finite.
+            where its gradient is not finite or cannot be computed: no row makes the sum of the others fail.
 
         Args:
             batch: Any number of rows, none included.
@@ -66,7 +70,7 @@ class PerExampleGradients:
             `out`: flat over the trainable parameters, float64; zeros for an empty batch.
         """
         total = self.zeros() if out is None else out.zero_()
-        for start in range(0, _rows(batch), self._max_physical_batch):
+        for start in range(0, num_rows(batch), self._max_physical_batch):
             rows = slice(start, start + self._max_physical_batch)
             part = {name: column[rows] for name, column in batch.items()}
             self._add_clipped(part, clip_norm, None if factors is None else factors[rows], total)
@@ -78,12 +82,32 @@ class PerExampleGradients:
         return torch.zeros(size, dtype=torch.float64, device=self._sum_device())
 
     def _add_clipped(self, batch: Batch, clip_norm: float, factors: Tensor | None, total: Tensor) -> None:
-        """Add the clipped sum of rows that are worked on at once."""
-        found = self._contributions(batch, factors)
-        if found is None:
-            total += clipped_sum(self._gradients(batch, factors), clip_norm)
-        else:
+        """Add the clipped sum of rows that are worked on at once; where they fail together, of each half."""
+        try:
+            found = self._contributions(batch, factors)
+            added = None if found else clipped_sum(self._gradients(batch, factors), clip_norm)
+        except Exception as error:
+            if is_of_the_device(error):
+                raise
+            self._add_halves(batch, clip_norm, factors, total, error)
+            return
+        if added is not None:
+            total += added
+        elif found is not None:
             found.add_weighted_sum(clip_factors(found.squared_norms, clip_norm), total)
+
+    def _add_halves(
+        self, batch: Batch, clip_norm: float, factors: Tensor | None, total: Tensor, error: Exception
+    ) -> None:
+        """Find the rows that fail by themselves; they add nothing."""
+        if num_rows(batch) == 1:
+            if not self._warned:
+                _log.warning("a record's gradient cannot be computed (%s); such count as zero", type(error).__name__)
+            self._warned = True
+            return
+        parts = (None, None) if factors is None else factors.tensor_split([num_rows(batch) // 2])
+        for half, its_factors in zip(halves(batch), parts, strict=True):
+            self._add_clipped(half, clip_norm, its_factors, total)
 
     def contributions(self, batch: Batch, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         """What some rows of a batch contribute to its sum before clipping, by the way that training takes.
@@ -95,7 +119,7 @@ class PerExampleGradients:
         if found is None:
             flat = torch.cat([gradient[list(rows)].flatten(1) for gradient in self._gradients(batch)], 1)
             return flat, flat.to(torch.float64).square().sum(1)
-        alone = torch.eye(_rows(batch), dtype=torch.float64, device=found.squared_norms.device)[list(rows)]
+        alone = torch.eye(num_rows(batch), dtype=torch.float64, device=found.squared_norms.device)[list(rows)]
         gradients = torch.zeros((len(rows), len(self.zeros())), dtype=torch.float64, device=alone.device)
         for row, gradient in zip(alone, gradients, strict=True):
             found.add_weighted_sum(row, gradient)
@@ -111,9 +135,10 @@ class PerExampleGradients:
 
     def _losses(self, batch: Batch, factors: Tensor | None) -> Tensor:
         losses = self._task.loss(self._model, batch)
-        if losses.shape != (_rows(batch),):  # a column times a row of factors would weigh each record by all of them
+        n = num_rows(batch)
+        if losses.shape != (n,):  # a column times a row of factors would weigh each record by all of them
             raise PrivacyError(
-                f"the task's loss has shape {tuple(losses.shape)} for {_rows(batch)} records; expected one number each"
+                f"the task's loss has shape {tuple(losses.shape)} for {n} records; expected one number each"
             )
         return losses if factors is None else losses * factors
 
@@ -122,17 +147,18 @@ class PerExampleGradients:
         if self._ghost is None:
             return None
         try:
-            return self._ghost.contributions(lambda: self._losses(batch, factors), _rows(batch))
+            return self._ghost.contributions(lambda: self._losses(batch, factors), num_rows(batch))
         except NotCoveredError:
             self._ghost, self._hooks = None, _attach_hooks(self._model)
             return None
 
     def _gradients(self, batch: Batch, factors: Tensor | None = None) -> list[Tensor]:
         """Per-record gradients by hooks, of shape ``(n, *parameter shape)`` for each trainable parameter."""
+        _forget(self._model)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Full backward hook is firing")
             self._losses(batch, factors).sum().backward()  # type: ignore[no-untyped-call]
-        return [self._take(parameter, _rows(batch)) for parameter in self._trained]
+        return [self._take(parameter, num_rows(batch)) for parameter in self._trained]
 
     def _take(self, parameter: nn.Parameter, size: int) -> Tensor:
         """Take a parameter's per-record gradients from it."""
@@ -157,6 +183,19 @@ class PerExampleGradients:
 
 def _rows(batch: Batch) -> int:
     return len(next(iter(batch.values())))
+
+
+def _forget(model: nn.Module) -> None:
+    """Drop what Opacus' hooks have noted of a pass that failed on its way."""
+    for parameter in model.parameters():
+        parameter.grad_sample, parameter._forward_counter = None, 0  # type: ignore[attr-defined]
+        if hasattr(parameter, "_current_grad_sample"):
+            del parameter._current_grad_sample
+    for module in model.modules():
+        if hasattr(module, "activations"):
+            module.activations = []  # type: ignore[assignment]
+        if hasattr(module, "max_batch_len"):
+            del module.max_batch_len
 
 
 def _attach_hooks(model: nn.Module) -> object:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedcore.audit.groups import GroupTable
 from fedcore.audit.tables import attribute_codes, empty_tables
-from fedcore.errors import DataError, PlanError, PrivacyError
+from fedcore.errors import DataError, PlanError
 from fedcore.large_vectors import scratch, slices
 from fedcore.messages import ClientUpdate, TrainRequest
 from fedcore.metrics import Metrics
@@ -141,10 +141,7 @@ def _train_privately(
         before.copy_(local.parameters.buffer)
         weights = None if factors is None else factors[rows]
         per_example.clipped_sum(client.training.batch(rows), privacy.clip_norm, weights, out=clipped)
-        if not torch.equal(before, local.parameters.buffer):
-            raise PrivacyError(
-                "the model's forward pass changed its own parameters or buffers, which would be released without noise"
-            )
+        local.restore(before)
         release(clipped, privacy, randomness, out=local.gradient)
         _step(local, optimizer, received)
 

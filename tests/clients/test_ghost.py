@@ -290,7 +290,7 @@ def test_a_layer_that_does_not_see_records_first_is_left_to_the_hooks_which_refu
     _, _, per_example = build(Transposed)
     assert per_example.one_pass
     with pytest.raises(PrivacyError, match="mixes records"):
-        per_example.clipped_sum(batch(), _CLIP_NORM)
+        per_example.norms(batch())
     assert not per_example.one_pass
 
 

@@ -5,11 +5,11 @@ import torch
 import typer
 
 from fedcore import Examples
-from fedcore.errors import DataError
 from fedcore_clients.client_commands import _paths
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.owner_data import load_client
-from tests.builders import TinyTask, build_plan, build_private_plan
+from fedcore_clients.training import train_locally
+from tests.builders import TinyTask, build_local, build_plan, build_private_plan, build_request
 
 
 def held_out(plan, secret=5):
@@ -65,12 +65,6 @@ def test_where_the_size_is_secret_seeds_move_nothing_and_another_secret_does():
     assert other.shape != chosen[0].shape or not torch.equal(other, chosen[0])
 
 
-def test_data_of_which_chance_leaves_no_row_to_train_on_is_refused():
-    plan = secret_size(held_out=0.999999)
-    with pytest.raises(DataError, match="none is left to train on"):
-        load_client(TinyTask(rows=3), plan, "north", None, secret=5)
-
-
 def test_the_secret_is_drawn_once_and_kept_from_others(tmp_path):
     home = ClientHome(tmp_path)
     first = home.secret()
@@ -85,3 +79,14 @@ def test_one_data_set_cannot_have_two_names_and_so_two_budgets(tmp_path):
         _paths([f"a={rows}", f"b={tmp_path}/../{tmp_path.name}/rows.csv"])
     with pytest.raises(typer.BadParameter, match="twice"):
         _paths([f"a={rows}", f"a={tmp_path}"])
+
+
+def test_a_client_all_of_whose_rows_are_held_out_trains_on_none_where_their_number_is_a_secret():
+    plan = build_private_plan(privacy={"relation": "add-remove"}, federation={"held_out": 0.999999})
+    client = load_client(TinyTask(rows=3), plan, "a", None, secret=1)
+    assert len(client.training) == 0
+    local = build_local(plan)
+    update = train_locally(
+        local, client.to(dtype=local.dtype, device=local.device), build_request(local.parameters.clone())
+    )
+    assert float(update.difference.norm()) > 0.0

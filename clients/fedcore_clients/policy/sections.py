@@ -167,7 +167,11 @@ class ReleaseSection(PolicySection):
         description="tell with each update the number and a digest of its charge in the ledger, for the privacy "
         "statement; the number tells how much was ever written into the ledger",
     )
-    min_examples: Count = Field(20, description="rows below which nothing is trained, evaluated or released")
+    min_examples: Count = Field(
+        20,
+        description="rows below which nothing is trained, evaluated or released; not applied to training rows where a "
+        "plan makes their number a secret (add-remove), since a refusal would show it",
+    )
     max_update_norm: Positive | None = Field(
         None, description="largest Euclidean norm of an update that leaves (code NORM)", examples=[100.0]
     )

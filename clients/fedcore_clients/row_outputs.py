@@ -1,0 +1,111 @@
+"""What a task gives for rows, as total functions: no row can make them fail, and none bears more than its own part.
+
+A server chooses the weights. If a row could make a loss or a prediction fail, who answers and who does not would tell
+the server about that row, whatever noise the answers have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from fedcore.examples import Batch
+from fedcore.metrics import Metrics
+from fedcore.task import Task
+
+_LARGEST = 1e30
+"""A row's metric beyond it counts as none, so that sums over rows stay finite."""
+
+_T = TypeVar("_T", Tensor, Metrics)
+
+
+def row_losses(task: Task, model: nn.Module, batch: Batch) -> Tensor:
+    """The loss of every row.
+
+    Returns:
+        float64 on the CPU, shape ``(n,)``; NaN where the task gives no finite number.
+    """
+    return _row_values(lambda part: task.loss(model, part), batch, shape=())
+
+
+def row_predictions(task: Task, model: nn.Module, batch: Batch) -> Tensor:
+    """The prediction of every row.
+
+    Returns:
+        float64 on the CPU, shape ``(n, classes)``, or ``(n,)`` without labels; NaN where the task gives none.
+    """
+    return _row_values(lambda part: task.predict(model, part), batch, shape=(len(task.labels),) if task.labels else ())
+
+
+def row_metrics(task: Task, model: nn.Module, batch: Batch, *, loss_bound: float) -> Metrics:
+    """The task's own metrics, summed over the rows.
+
+    A row for which they fail or are not finite counts as one row with the loss `loss_bound`, and with 0 in every
+    other metric that the task declares.
+    """
+    names = {"loss", *getattr(task, "metrics", ())}
+    broken = Metrics(
+        sums={name: loss_bound if name == "loss" else 0.0 for name in names}, counts=dict.fromkeys(names, 1.0)
+    )
+
+    def measured(part: Batch) -> Metrics:
+        return _checked_metrics(task.measure(model, part), num_rows(part), getattr(task, "metrics", None))
+
+    return _in_parts(measured, batch, lambda one, other: one + other, broken)
+
+
+def num_rows(batch: Batch) -> int:
+    """Rows of a batch."""
+    return len(next(iter(batch.values())))
+
+
+def halves(batch: Batch) -> tuple[Batch, Batch]:
+    """The first and the second half of a batch."""
+    middle = num_rows(batch) // 2
+    return {name: column[:middle] for name, column in batch.items()}, {
+        name: column[middle:] for name, column in batch.items()
+    }
+
+
+def is_of_the_device(error: Exception) -> bool:
+    """Whether a failure is of the device and not of a row: out of memory, or a broken accelerator."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError | torch.AcceleratorError)
+
+
+def _row_values(compute: Callable[[Batch], Tensor], batch: Batch, *, shape: tuple[int, ...]) -> Tensor:
+    def checked(part: Batch) -> Tensor:
+        values = compute(part)
+        expected = (num_rows(part), *shape)
+        if tuple(values.shape) not in (expected, (*expected, 1)):
+            raise ValueError(f"expected shape {expected}, found {tuple(values.shape)}")
+        return values.detach().cpu().to(torch.float64).reshape(expected)
+
+    broken = torch.full((1, *shape), torch.nan, dtype=torch.float64)
+    return _in_parts(checked, batch, lambda one, other: torch.cat([one, other]), broken)
+
+
+def _in_parts(compute: Callable[[Batch], _T], batch: Batch, join: Callable[[_T, _T], _T], broken: _T) -> _T:
+    """Compute for a batch; where that fails for its halves, down to the rows by themselves, which count as `broken`."""
+    try:
+        return compute(batch)
+    except Exception as error:
+        if is_of_the_device(error):
+            raise
+        if num_rows(batch) <= 1:
+            return broken
+    return join(*(_in_parts(compute, half, join, broken) for half in halves(batch)))
+
+
+def _checked_metrics(metrics: Metrics, rows: int, declared: Collection[str] | None) -> Metrics:
+    """Metrics whose names no row can choose and whose sums are bounded."""
+    if declared is not None and set(metrics.sums) != set(declared):
+        raise ValueError("expected the metrics that the task declares")
+    if set(metrics.sums) != set(metrics.counts):
+        raise ValueError("each metric needs a sum and a count")
+    numbers = [*metrics.sums.values(), *metrics.counts.values()]
+    if not all(abs(number) <= _LARGEST * rows for number in numbers):  # false for NaN too
+        raise ValueError("a metric is not finite")
+    return metrics
