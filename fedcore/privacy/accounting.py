@@ -1,8 +1,8 @@
-"""ε of events, by Google's privacy-loss-distribution accountant (``dp-accounting``).
+"""ε of events: in closed form without sampling, else by Google's privacy-loss-distribution accountant.
 
-Discretised pessimistically, so that what is reported is an upper bound (connect the dots; Doroshenko et al.
-2022, arXiv 2207.04380). Opacus' Gaussian accountant is never used: for sampled mechanisms it reports less
-than the truth. ε of rounds are composed, not added.
+That accountant (``dp-accounting``) is discretised pessimistically, so that what is reported is an upper bound (connect
+the dots; Doroshenko et al. 2022, arXiv 2207.04380). Opacus' Gaussian accountant is never used: for sampled mechanisms
+it reports less than the truth. ε of rounds are composed, not added.
 
 An event describes a mechanism and no claim: its noise is relative to the clip norm. What neighbours are is
 said when ε is asked for, and one event has one ε for each relation.
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcore.errors import PrivacyError
+from fedcore.privacy.gaussian import gaussian_deltas, gaussian_epsilon
 from fedcore.privacy.plan import PrivacyEvent, Relation
 
 _COARSEST_BINS = 1e-3
@@ -36,6 +37,12 @@ _GRID = 2048  # trials of noise within a factor of 2: 0.034 % apart
 
 def accountant_description(events: Iterable[PrivacyEvent], relation: Relation = Relation.ZERO_OUT) -> dict[str, Any]:
     """Name, version and settings of the accountant for these events, for the privacy statement."""
+    if _closed_form(tuple(events := list(events)), relation) is not None:
+        return {
+            "name": "closed form of the Gaussian mechanism (Balle and Wang 2018, arXiv 1805.06530, theorem 8)",
+            "relation": _dp_relation(relation).name,
+            "upper_bound": True,
+        }
     return {
         "name": "dp_accounting.pld.PLDAccountant",
         "version": importlib.metadata.version("dp-accounting"),
@@ -57,8 +64,8 @@ def epsilon_of(
         fixed before the run; composition of adaptively chosen ones needs a filter.
 
     Returns:
-        0 for no events; infinity where an event has no noise, or so little that ε would be in the millions, or more
-        sampled steps than `MOST_SAMPLED_STEPS`.
+        0 for no events; infinity where an event has no noise or less than 1e-3, or where events sample and ε would be
+        in the millions, or steps are more than `MOST_SAMPLED_STEPS`.
     """
     composed = privacy_losses(events, relation)
     return 0.0 if composed is None else composed.epsilon(delta)
@@ -70,12 +77,16 @@ class PrivacyLosses:
 
     Attributes:
         accountant: One of ``dp_accounting``; ``None`` where there is no noise, and every loss is infinite.
+        mu: Of Gaussian differential privacy, where that is exact; the accountant is not asked then.
     """
 
     accountant: Any | None
+    mu: float | None = None
 
     def epsilon(self, delta: float) -> float:
         """Smallest ε proven at `delta`."""
+        if self.mu is not None:
+            return gaussian_epsilon(self.mu, delta)
         if self.accountant is None:
             return math.inf
         with np.errstate(over="ignore"):  # of a loss beyond float64, which then counts as infinite
@@ -87,6 +98,8 @@ class PrivacyLosses:
 
     def deltas(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
         """Smallest δ proven at each of `epsilons`, which ascend; same shape."""
+        if self.mu is not None:
+            return gaussian_deltas(self.mu, epsilons)
         if self.accountant is None:
             return np.ones_like(epsilons)
         with np.errstate(over="ignore"):
@@ -108,6 +121,8 @@ def privacy_losses(
         return None
     if any(event.noise_multiplier < _SMALLEST_NOISE or _is_too_long(event) for event in active):
         return PrivacyLosses(None)
+    if (mu := _closed_form(active, relation)) is not None:
+        return PrivacyLosses(None, mu)
     accountant = new_accountant(discretisation(active, relation), relation)
     try:
         with np.errstate(over="ignore"):
@@ -116,6 +131,13 @@ def privacy_losses(
     except OverflowError:  # bins so wide that e to their width is beyond float64: ε is in the tens of millions
         return PrivacyLosses(None)
     return PrivacyLosses(accountant)
+
+
+def _closed_form(events: tuple[PrivacyEvent, ...], relation: Relation) -> float | None:
+    """μ of events without sampling, which compose to one Gaussian mechanism; ``None`` where one samples."""
+    if any(event.sampling_rate < 1.0 or event.noise_multiplier <= 0.0 for event in events):
+        return None
+    return relation.moved * math.sqrt(sum(event.steps / event.noise_multiplier**2 for event in events))
 
 
 def _is_too_long(event: PrivacyEvent) -> bool:

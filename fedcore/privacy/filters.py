@@ -14,28 +14,17 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedcore.errors import PrivacyError
 from fedcore.privacy.accounting import composed_epsilon
-from fedcore.privacy.plan import PrivacyEvent
+from fedcore.privacy.gaussian import gaussian_delta
+from fedcore.privacy.plan import PrivacyEvent, Relation
 
 _SMALLEST_SAMPLED_NOISE = 0.05
 _REACH = 12.0
 _SMALL_MOMENT = 0.1
 _MOST_STEPS = 10**7
-
-
-def gaussian_delta(mu: float, epsilon: float) -> float:
-    """The exact δ at ε of a mechanism that is μ-Gaussian differentially private.
-
-    Source: Balle and Wang 2018 (arXiv 1805.06530), Theorem 8; Dong, Roth and Su 2019 (arXiv 1905.02383), Corollary 1.
-    """
-    from scipy.special import log_ndtr
-
-    if mu <= 0.0:
-        return 0.0
-    near = math.exp(float(log_ndtr(mu / 2.0 - epsilon / mu)))
-    return max(0.0, near - math.exp(min(0.0, epsilon + float(log_ndtr(-mu / 2.0 - epsilon / mu)))))
 
 
 def gaussian_mu(epsilon: float, delta: float) -> float:
@@ -80,35 +69,48 @@ def best_order(epsilon: float, delta: float) -> float:
 
 
 @lru_cache(maxsize=1024)
-def renyi_divergence(event: PrivacyEvent, order: float) -> float:
+def renyi_divergence(event: PrivacyEvent, order: float, relation: Relation = Relation.ZERO_OUT) -> float:
     """The Rényi divergence of `order` between neighbours that differ in one record, over all steps of an event.
 
     Guarantee:
         Events with a sum of at most B, at one order that was fixed before the first, keep ε = B + `conversion`
         together at δ, also where each was chosen after earlier results were seen (Feldman and Zrnic 2021, arXiv
         2008.11193; Lécuyer 2021, arXiv 2103.01379). One step is the Poisson-subsampled Gaussian (Mironov, Talwar
-        and Zhang 2019, arXiv 1908.10530, Theorem 4 and Section 3.3), by quadrature.
+        and Zhang 2019, arXiv 1908.10530, Theorem 4 and Section 3.3), by quadrature. Under replace-one the sum has
+        the mean 1 or the mean -1 where the record is drawn: the pair that dominates every other, as in
+        ``dp_accounting`` (Zhu, Dong and Wang 2022, arXiv 2106.08567; Doroshenko et al. 2022, arXiv 2207.04380).
     """
     if event.steps == 0 or event.sampling_rate == 0.0:
         return 0.0
     if event.noise_multiplier <= 0.0:
         return math.inf
-    unsampled = order / (2.0 * event.noise_multiplier**2)
+    unsampled = order * relation.moved**2 / (2.0 * event.noise_multiplier**2)
     if event.sampling_rate == 1.0 or event.noise_multiplier < _SMALLEST_SAMPLED_NOISE:
         return event.steps * unsampled  # sampling never costs more than none
-    return event.steps * min(unsampled, _sampled_divergence(event.sampling_rate, event.noise_multiplier, order))
+    sampled = _sampled_divergence(event.sampling_rate, event.noise_multiplier, order, relation)
+    return event.steps * min(unsampled, sampled)
 
 
-def _sampled_divergence(rate: float, noise: float, order: float) -> float:
-    """The value of log E[((1 - q) + q exp((2z - 1) / 2σ²))^α] / (α - 1) for z ~ N(0, σ²), by the trapezoidal rule.
+def _sampled_divergence(rate: float, noise: float, order: float, relation: Relation) -> float:
+    """The value of log E_Q[(P / Q)^α] / (α - 1) by the trapezoidal rule.
 
-    The rule converges exponentially for such integrands; the width is small against the distance of the nearest
-    singularity, πσ² off the real line.
+    P is (1 - q) N(0, σ²) + q N(1, σ²), and Q is N(0, σ²), or under replace-one (1 - q) N(0, σ²) + q N(-1, σ²). The rule
+    converges exponentially for such integrands; the width is small against the distance of the nearest singularity,
+    πσ² off the real line.
     """
+    replaced = relation is Relation.REPLACE_ONE
     width = min(noise / 32.0, noise * noise / 4.0)
-    z = np.arange(-_REACH * noise, order + _REACH * noise, width)
-    ratio = np.logaddexp(math.log1p(-rate), math.log(rate) + (2.0 * z - 1.0) / (2.0 * noise * noise))
-    density = -z * z / (2.0 * noise * noise) + math.log(width / (noise * math.sqrt(2.0 * math.pi)))
+    low, high = (-1.0, 2.0 * order - 1.0) if replaced else (0.0, order)
+    z = np.arange(low - _REACH * noise, high + _REACH * noise, width)
+
+    def over_normal(mean: float) -> NDArray[np.float64]:
+        """Log of the density of a mixture over that of N(0, σ²)."""
+        moved: NDArray[np.float64] = math.log(rate) + (2.0 * mean * z - 1.0) / (2.0 * noise * noise)
+        return np.logaddexp(math.log1p(-rate), moved)
+
+    base = over_normal(-1.0) if replaced else np.zeros_like(z)
+    ratio = over_normal(1.0) - base
+    density = base - z * z / (2.0 * noise * noise) + math.log(width / (noise * math.sqrt(2.0 * math.pi)))
     moment = float(np.logaddexp.reduce(order * ratio + density))
     if moment < _SMALL_MOMENT:  # so near to 1 that it would be lost in rounding: E[ratio] is 1, and every term positive
         excess = np.expm1(order * ratio) - order * np.expm1(ratio)
@@ -116,7 +118,14 @@ def _sampled_divergence(rate: float, noise: float, order: float) -> float:
     return moment / (order - 1.0)
 
 
-def most_steps(*, epsilon: float, delta: float, sampling_rate: float, noise_multiplier: float) -> int:
+def most_steps(
+    *,
+    epsilon: float,
+    delta: float,
+    sampling_rate: float,
+    noise_multiplier: float,
+    relation: Relation = Relation.ZERO_OUT,
+) -> int:
     """How many steps of one reference mechanism keep (ε, δ); at most ten million.
 
     Guarantee:
@@ -127,7 +136,7 @@ def most_steps(*, epsilon: float, delta: float, sampling_rate: float, noise_mult
 
     def keeps(steps: int) -> bool:
         event = PrivacyEvent(sampling_rate=sampling_rate, noise_multiplier=noise_multiplier, steps=steps)
-        return composed_epsilon([event], delta) <= epsilon
+        return composed_epsilon([event], delta, relation) <= epsilon
 
     high = 1
     while high < _MOST_STEPS and keeps(high):

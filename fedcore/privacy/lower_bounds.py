@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import stats
 
 from fedcore.errors import PrivacyError
-from fedcore.privacy.filters import gaussian_delta
+from fedcore.privacy.gaussian import gaussian_epsilon
 
 _LARGEST_EPSILON = 200.0
 
@@ -88,17 +88,6 @@ def gaussian_one_run_epsilon(*, canaries: int, guesses: int, correct: int, delta
         middle = (low + high) / 2.0
         low, high = (middle, high) if refuted(middle) else (low, middle)
     return gaussian_epsilon(low, delta)
-
-
-def gaussian_epsilon(mu: float, delta: float) -> float:
-    """ε of μ-Gaussian differential privacy at `delta`: the inverse of `gaussian_delta`."""
-    if mu <= 0.0:
-        return 0.0
-
-    if gaussian_delta(mu, 0.0) <= delta:
-        return 0.0
-    high = mu * mu / 2.0 + mu * 10.0
-    return float(optimize.brentq(lambda epsilon: gaussian_delta(mu, epsilon) - delta, 0.0, high, xtol=1e-12))
 
 
 def canary_mu(inside: Sequence[float], outside: Sequence[float], *, p: float) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from fedcore.errors import DataError, PlanError
 from fedcore.messages import EvaluateRequest
 from fedcore.privacy.accounting import epsilon_of
 from fedcore.privacy.evaluation import ACCURACY, LOSS, EvaluationPrivacy
-from fedcore.privacy.lower_bounds import gaussian_epsilon
+from fedcore.privacy.gaussian import gaussian_epsilon
 from fedcore.privacy.noise import SecureRandomness
 from fedcore.privacy.plan import NoiseKind, Relation
 from fedcore_clients import evaluation as client_side

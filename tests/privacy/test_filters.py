@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from dp_accounting import dp_event
 from dp_accounting.rdp import RdpAccountant
+from scipy import integrate, stats
 
 from fedcore.errors import PrivacyError
 from fedcore.privacy.accounting import epsilon_of
 from fedcore.privacy.filters import (
     best_order,
     conversion,
-    gaussian_delta,
     gaussian_mu,
     most_steps,
     renyi_divergence,
 )
-from fedcore.privacy.plan import PrivacyEvent
+from fedcore.privacy.gaussian import gaussian_delta
+from fedcore.privacy.plan import PrivacyEvent, Relation
 
 DELTA = 1e-5
 
@@ -110,6 +112,40 @@ def test_at_whole_orders_the_divergence_is_the_binomial_sum(order, q, noise):
 def test_between_them_it_is_what_quadrature_in_thirty_digits_gives(q, noise, order, expected):
     """By mpmath, over 60 pieces from 15 deviations below 0 to 15 above the order."""
     assert renyi_divergence(build_event(q, noise), order) == pytest.approx(expected, rel=1e-11)
+
+
+@pytest.mark.parametrize("order", [1.5, 2.0, 6.3])
+@pytest.mark.parametrize(("q", "noise"), [(0.01, 1.0), (0.3, 0.5), (0.9, 2.0), (0.001, 7.0), (0.5, 4.0), (0.999, 1.0)])
+def test_a_replaced_record_costs_what_quadrature_gives(q, noise, order):
+    """By scipy's adaptive rule over the densities themselves, in pieces of three deviations."""
+
+    def log_density(z, mean):
+        return np.logaddexp(
+            math.log(1 - q) + stats.norm.logpdf(z, 0.0, noise), math.log(q) + stats.norm.logpdf(z, mean, noise)
+        )
+
+    def integrand(z):
+        return math.exp(order * log_density(z, 1.0) + (1.0 - order) * log_density(z, -1.0))
+
+    edges = np.arange(-1.0 - 12.0 * noise, 2.0 * order + 12.0 * noise, 3.0 * noise)
+    moment = sum(integrate.quad(integrand, *piece, epsabs=0.0, epsrel=1e-11)[0] for piece in pairwise(edges))
+    found = renyi_divergence(build_event(q, noise), order, Relation.REPLACE_ONE)
+    assert found == pytest.approx(math.log(moment) / (order - 1.0), rel=1e-6, abs=1e-9)
+    blanked, unsampled = renyi_divergence(build_event(q, noise), order), 2.0 * order / noise**2
+    assert blanked < found <= unsampled * (1 + 1e-12)
+
+
+def test_a_replaced_record_costs_four_times_as_much_without_sampling():
+    assert renyi_divergence(build_event(1.0, 3.0), 5.0, Relation.REPLACE_ONE) == pytest.approx(5.0 * 4.0 / 18.0)
+
+
+@pytest.mark.parametrize("q", [0.05, 0.5, 1.0])
+def test_a_divergence_that_fits_keeps_epsilon_for_replaced_records_too(q):
+    """The filter's ε is never below that of the accountant for the same steps."""
+    order = best_order(8.0, DELTA)
+    steps = int((8.0 - conversion(order, DELTA)) / renyi_divergence(build_event(q, 2.0), order, Relation.REPLACE_ONE))
+    assert steps > 0
+    assert epsilon_of(build_event(q, 2.0, steps), DELTA, Relation.REPLACE_ONE) <= 8.0
 
 
 def test_steps_add_up_and_sampling_never_costs_more_than_none():

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from fedcore.errors import PrivacyError
+from fedcore.privacy.gaussian import gaussian_epsilon
 from fedcore.privacy.lower_bounds import (
     best_guesses,
     canary_mu,
-    gaussian_epsilon,
     gaussian_one_run_epsilon,
     one_run_ceiling,
     one_run_epsilon,

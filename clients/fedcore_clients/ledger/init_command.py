@@ -26,7 +26,13 @@ def init(  # noqa: PLR0917 - typer reads the options from the signature
             "that --sampling-rate and --noise-multiplier give), gdp (no sampling), grants (whole runs)."
         ),
     ] = "rdp",
-    relation: Annotated[str, typer.Option(help="zero-out (the number of rows is public) or add-remove.")] = "zero-out",
+    relation: Annotated[
+        str,
+        typer.Option(
+            help="By which neighbours it counts: zero-out (the number of rows is public), add-remove, or replace-one, "
+            "which costs more."
+        ),
+    ] = "zero-out",
     sampling_rate: Annotated[float | None, typer.Option(help="Mode unit: largest rate a plan may ask for.")] = None,
     noise_multiplier: Annotated[float | None, typer.Option(help="Mode unit: least noise a plan may ask for.")] = None,
     grants: Annotated[
@@ -44,12 +50,13 @@ def init(  # noqa: PLR0917 - typer reads the options from the signature
       fedcore ledger init digits --home hospital-a --epsilon 8
       fedcore ledger init digits --home hospital-a --epsilon 8 --mode unit --sampling-rate 0.1 --noise-multiplier 1
     """
+    from fedcore.privacy.plan import Relation
     from fedcore_clients.ledger.display import print_budgets
     from fedcore_clients.ledger.opening import open_ledger
-    from fedcore_clients.ledger.terms import RELATIONS, Mode, agree
+    from fedcore_clients.ledger.terms import Mode, agree
 
     _check_place(data_set, data)
-    chosen_mode, chosen_relation = _one_of(Mode, mode, "--mode"), _one_of(RELATIONS, relation, "--relation")
+    chosen_mode, chosen_relation = _one_of(Mode, mode, "--mode"), _one_of(Relation, relation, "--relation")
     account = open_ledger(home, {} if data is None else {data_set: data}, may_be_absent=True)
     fixed = _fixed_terms(account, data_set, supersede=supersede) if account.file.exists() else None
     terms = (

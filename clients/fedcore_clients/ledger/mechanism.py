@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedcore.privacy.accounting import composed_epsilon
-from fedcore.privacy.plan import PrivacyEvent
+from fedcore.privacy.plan import PrivacyEvent, Relation
 
 _SAMPLED_GAUSSIAN = "poisson-subsampled-gaussian"
 _GRANT = "approximate-dp"
@@ -60,7 +60,9 @@ def from_fields(fields: Any) -> Mechanism:
         raise ValueError("not a mechanism") from error
 
 
-def epsilon_together(mechanisms: Iterable[Mechanism | None], delta: float) -> float:
+def epsilon_together(
+    mechanisms: Iterable[Mechanism | None], delta: float, relation: Relation = Relation.ZERO_OUT
+) -> float:
     """ε of all of them at `delta`; infinite where one is ``None``, which promises nothing.
 
     Guarantee:
@@ -78,4 +80,4 @@ def epsilon_together(mechanisms: Iterable[Mechanism | None], delta: float) -> fl
             events.append(each)
     if delta <= 0.0:
         return math.inf
-    return epsilon + composed_epsilon(events, delta)
+    return epsilon + composed_epsilon(events, delta, relation)

@@ -109,6 +109,6 @@ def _statement(ledger: Ledger, name: str, budget: Budget) -> Statement:
         data_set=name,
         budget=budget,
         balance=replace(ledger.balance(name), cap=budget.terms.cap),
-        epsilon=epsilon_together([use.parsed_mechanism() for use in uses], budget.terms.delta),
+        epsilon=epsilon_together([use.parsed_mechanism() for use in uses], budget.terms.delta, budget.terms.relation),
         charges=len(uses),
     )

@@ -27,7 +27,7 @@ class Mode(StrEnum):
     """Steps of one reference mechanism."""
 
     GDP = "gdp"
-    """1/σ² of Gaussian mechanisms without sampling."""
+    """1/σ² of Gaussian mechanisms without sampling; 4/σ² under replace-one."""
 
     RDP = "rdp"
     """Rényi divergence of one order."""
@@ -55,9 +55,9 @@ class Terms:
 
     Guarantee:
         Uses of a data set whose costs are at most `cap` together keep (`epsilon`, `delta`), whoever chose them, and
-        also where each was chosen after the results of earlier ones were seen. Unit: one record. Relation: as said;
-        a mechanism bounded under ``add-remove`` is so under ``zero-out``. Assumes that what is charged is what was
-        run.
+        also where each was chosen after the results of earlier ones were seen. Unit: one record. Relation: as said,
+        whatever the relation of a plan: clipping and noise are the same in all of them, so that every mechanism has
+        a cost by each. Assumes that what is charged is what was run.
 
     Attributes:
         cap: The most that may be spent; `Cost.units` rounded down.
@@ -94,10 +94,10 @@ class Terms:
         if self.mode is Mode.GDP:
             if event.sampling_rate < 1.0:
                 raise PrivacyError("the budget's mode gdp adds up mechanisms without sampling, and this one samples")
-            return _priced(event.steps / event.noise_multiplier**2)
+            return _priced(event.steps * self.relation.moved**2 / event.noise_multiplier**2)
         if self.order is None:
             raise PrivacyError("the budget's mode has no cost of single rounds")
-        return _priced(renyi_divergence(event, self.order))
+        return _priced(renyi_divergence(event, self.order, self.relation))
 
     def run_cost(self, event: PrivacyEvent, rounds: int) -> Cost:
         """Of `rounds` rounds of one run, all with the parameters of `event`.
@@ -110,7 +110,8 @@ class Terms:
         whole = PrivacyEvent(
             sampling_rate=event.sampling_rate, noise_multiplier=event.noise_multiplier, steps=rounds * event.steps
         )
-        return Cost(units=_priced(composed_epsilon([whole], self.delta / self.cap.slots)).units, slots=1)
+        epsilon = composed_epsilon([whole], self.delta / self.cap.slots, self.relation)
+        return Cost(units=_priced(epsilon).units, slots=1)
 
     def cost(self, mechanism: Mechanism) -> Cost:
         """Of a use of the data by itself.
@@ -168,11 +169,6 @@ class Terms:
             )
 
 
-RELATIONS = (Relation.ZERO_OUT, Relation.ADD_REMOVE)
-"""By which a budget may count. Both give a mechanism the same ε, and every mechanism has one by them, whatever relation
-its plan states: clipping and noise are the same."""
-
-
 def agree(
     *,
     epsilon: float,
@@ -195,8 +191,6 @@ def agree(
         PrivacyError: A number is out of range or absent, or nothing could be spent.
     """
     _check_promise(epsilon, delta)
-    if relation not in RELATIONS:
-        raise PrivacyError(f"a budget counts by {' or '.join(RELATIONS)}: the costs of another relation are not known")
     terms = Terms(
         epsilon=epsilon,
         delta=delta,
@@ -235,7 +229,14 @@ def _cap(terms: Terms) -> float:
             "mode unit counts steps of a reference mechanism: give the largest sampling rate, in (0, 1], and the "
             "least noise multiplier, above 0, that a plan may ask for"
         )
-    return float(most_steps(epsilon=terms.epsilon, delta=terms.delta, sampling_rate=rate, noise_multiplier=noise))
+    most = most_steps(
+        epsilon=terms.epsilon,
+        delta=terms.delta,
+        sampling_rate=rate,
+        noise_multiplier=noise,
+        relation=terms.relation,
+    )
+    return float(most)
 
 
 def _priced(units: float) -> Cost:

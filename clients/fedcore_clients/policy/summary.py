@@ -34,7 +34,7 @@ def _privacy(request: RequestFacts) -> str:
     privacy = promised(request.plan)
     if privacy is None:
         return "privacy: NONE; updates leave without protection"
-    epsilon = composed_epsilon([privacy.total_event], privacy.delta)
+    epsilon = composed_epsilon([privacy.total_event], privacy.delta, privacy.relation)
     bound = f"ε is at most {rounded_up(epsilon):g}" if math.isfinite(epsilon) else "ε has no bound"
     return (
         f"privacy: {bound} at δ = {privacy.delta:g} over all rounds, for each {privacy.unit.value} "
@@ -45,7 +45,7 @@ def _privacy(request: RequestFacts) -> str:
 def _leaving(request: RequestFacts, policy: Policy) -> list[str]:
     release, audit = policy.release, request.plan.audit
     leaving = [f"leaves in each round: an update of {request.model_bytes / _MEGABYTE:.2f} MB"]
-    if request.plan.privacy.unit == "none" or request.plan.privacy.relation == "zero-out":
+    if request.plan.privacy.unit == "none" or request.plan.privacy.relation != "add-remove":
         leaving.append("leaves in each round: the number of training rows")
     if request.plan.privacy.unit == "none" and release.training:
         leaving.append(f"leaves in each round: sums over the training rows of {', '.join(release.training)}")

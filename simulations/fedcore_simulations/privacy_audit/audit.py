@@ -12,11 +12,11 @@ from torch import Tensor
 from fedcore.parameters import Layout
 from fedcore.privacy.accounting import epsilon_of
 from fedcore.privacy.central import CentralPrivacy
+from fedcore.privacy.gaussian import gaussian_epsilon
 from fedcore.privacy.lower_bounds import (
     LowerBound,
     best_guesses,
     canary_mu,
-    gaussian_epsilon,
     gaussian_one_run_epsilon,
     one_run_ceiling,
     one_run_epsilon,

@@ -73,7 +73,11 @@ def test_below_epsilon_2_mode_rdp_is_warned_of(home):
     ("arguments", "error", "told"),
     [
         (("--epsilon", 8, "--mode", "pld"), PlanError, "--mode: expected one of unit, gdp, rdp, grants"),
-        (("--epsilon", 8, "--relation", "replace-one"), PlanError, "--relation: expected one of zero-out, add-remove"),
+        (
+            ("--epsilon", 8, "--relation", "swap"),
+            PlanError,
+            "--relation: expected one of zero-out, add-remove",
+        ),
         (("--epsilon", 8, "--mode", "unit"), PrivacyError, "give the largest sampling rate"),
         (("--epsilon", -1), PrivacyError, "0 < ε"),
     ],

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fedcore.errors import PrivacyError
 from fedcore.privacy.filters import renyi_divergence
-from fedcore.privacy.plan import PrivacyEvent
+from fedcore.privacy.plan import PrivacyEvent, Relation
 from fedcore_clients.ledger.mechanism import Grant, epsilon_together, from_fields, to_text
 from fedcore_clients.ledger.terms import NANO, Cost, Mode, Terms, agree
 
@@ -25,6 +25,31 @@ def test_mode_gdp_buys_277_releases_with_noise_10_at_epsilon_8():
 def test_mode_rdp_buys_245_of_the_same():
     terms = agree(epsilon=8.0, delta=1e-5, mode=Mode.RDP)
     assert terms.cap.units // terms.round_cost(GAUSSIAN).units == pytest.approx(245, abs=1)
+
+
+@pytest.mark.parametrize("mode", [Mode.GDP, Mode.RDP])
+def test_a_use_costs_four_times_as_much_of_a_budget_for_replaced_records_without_sampling(mode):
+    """A replaced record moves a sum by twice the clip norm, which costs as much as half the noise."""
+    terms = agree(epsilon=8.0, delta=1e-5, mode=mode, relation=Relation.REPLACE_ONE)
+    blanked = agree(epsilon=8.0, delta=1e-5, mode=mode)
+    assert terms.round_cost(GAUSSIAN).units == pytest.approx(4 * blanked.round_cost(GAUSSIAN).units)
+
+
+@pytest.mark.parametrize(
+    ("mode", "sampling_rate"),
+    [(Mode.UNIT, 0.2), (Mode.RDP, 0.2), (Mode.GRANTS, 0.2), (Mode.UNIT, 1.0), (Mode.RDP, 1.0), (Mode.GDP, 1.0)],
+)
+def test_what_a_budget_for_replaced_records_buys_keeps_its_epsilon(mode, sampling_rate):
+    terms = agree(
+        epsilon=8.0, delta=1e-5, mode=mode, relation=Relation.REPLACE_ONE, sampling_rate=sampling_rate,
+        noise_multiplier=4.0, grants=1,
+    )  # fmt: skip
+    event, rounds = PrivacyEvent(sampling_rate=sampling_rate, noise_multiplier=4.0, steps=1), 1
+    while terms.run_cost(event, rounds + 1).units <= terms.cap.units:
+        rounds += 1
+    assert rounds > 3
+    whole = PrivacyEvent(sampling_rate=sampling_rate, noise_multiplier=4.0, steps=rounds)
+    assert 4.0 < epsilon_together([whole], 1e-5, Relation.REPLACE_ONE) <= 8.0
 
 
 def test_mode_unit_buys_254_steps_at_epsilon_1_where_mode_rdp_buys_next_to_none():
