@@ -39,8 +39,10 @@ class PlanTrial:
             PlanError: It leaves open what a server cannot know.
         """
         from fedcore.privacy.resolution import resolve_privacy
+        from fedcore.tasks.registry import settled
 
-        plan, private = self._plan, self._plan.privacy.unit != "none"
+        plan = settled(self._plan) if self.may_be_built else self._plan
+        private = plan.privacy.unit != "none"
         if private and plan.privacy.nominal_batch is None:
             raise PlanError("privacy.nominal-batch: the plan leaves it open, and a server would refuse to run it")
         weighting = plan.federation.weighting or ("uniform" if private else "examples")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fedcore.errors import PlanError
 from fedcore.plan.audit_sections import AuditSection, MitigationSection
 from fedcore.plan.contradictions import contradictions
+from fedcore.plan.digest import digest_of
 from fedcore.plan.reading import check_is_plan, read_toml
 from fedcore.plan.section import Section
 from fedcore.plan.sections import (
@@ -88,4 +87,4 @@ class RunPlan(BaseModel):
         The engine is left out: it decides how fast a run is, never what it computes.
         """
         content = {name: section for name, section in self.to_mapping().items() if name != "engine"}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return digest_of(content)

@@ -32,13 +32,31 @@ def load_task(plan: RunPlan) -> Task:
     Raises:
         TaskError: It cannot be imported or built, or lacks a part of the contract.
     """
-    name = plan.task.name
+    return checked_task(_build(_found(plan.task.name), plan), plan.task.name)
+
+
+def settled(plan: RunPlan) -> RunPlan:
+    """The plan with the content of the files that its task's options name, so that its hash and its clients have it.
+
+    A task that reads files has a class method ``settle``, from a plan to a plan.
+
+    Raises:
+        TaskError: The task cannot be imported.
+        FedcoreError: A file cannot be used.
+    """
+    settle = getattr(_found(plan.task.name), "settle", None)
+    if settle is None:
+        return plan
+    found: RunPlan = settle(plan)
+    return found
+
+
+def _found(name: str) -> Any:
     if ":" not in name and name not in REFERENCE_TASKS:
         near = difflib.get_close_matches(name, REFERENCE_TASKS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(REFERENCE_TASKS)}."
         raise TaskError(f"no reference task {name!r}; {hint} A task of your own is named module:object")
-    made = _build(load_object(REFERENCE_TASKS.get(name, name), what="task"), plan)
-    return checked_task(made, name)
+    return load_object(REFERENCE_TASKS.get(name, name), what="task")
 
 
 def checked_task(made: Any, name: str) -> Task:

@@ -1,4 +1,4 @@
-"""A schema as TOML that a person can read and correct."""
+"""A schema as TOML that a person can read and correct, and as the content that a plan holds."""
 
 from __future__ import annotations
 
@@ -50,6 +50,18 @@ def read_schema(path: Path) -> Schema:
         raise DataError(f"no schema at {path}; expected a TOML file, such as fedcore schema FILE writes") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DataError(f"the schema {path} cannot be read: {error}") from error
+    return schema_of(content, source=path.name)
+
+
+def schema_of(content: Mapping[str, Any], *, source: str) -> Schema:
+    """The schema of a file's content, or of what `schema_content` gave.
+
+    Args:
+        source: What errors call it.
+
+    Raises:
+        DataError: Tells all problems.
+    """
     known = ("public", "label", "columns")
     problems: list[str] = [_unknown(key, known, "section") for key in content if key not in known]
     public = content.get("public", False)
@@ -57,8 +69,20 @@ def read_schema(path: Path) -> Schema:
         problems.append(f"public: expected true or false, found {public!r}")
     label = _read_label(content.get("label"), problems)
     columns = _read_columns(content.get("columns", {}), problems)
-    refuse(path.name, problems)
+    refuse(source, problems)
     return Schema(columns=columns, label=label, public=bool(public))
+
+
+def schema_content(schema: Schema) -> dict[str, Any]:
+    """A schema as plain values, the same for every spelling of it.
+
+    Columns are a list: their order is that of a model's inputs, and a table of JSON has none.
+    """
+    columns = [
+        {"name": column.name, **tomllib.loads("\n".join(_column_lines(column, "")))} for column in schema.columns
+    ]
+    label = {} if schema.label is None else {"label": {"column": schema.label.name, "classes": [*schema.label.classes]}}
+    return {"public": schema.public, **label, "columns": columns}
 
 
 def _read_label(content: Any, problems: list[str]) -> Label | None:
@@ -78,11 +102,19 @@ def _read_label(content: Any, problems: list[str]) -> Label | None:
 
 
 def _read_columns(content: Any, problems: list[str]) -> tuple[Column, ...]:
-    if not isinstance(content, Mapping):
+    if isinstance(content, list) and all(isinstance(keys, Mapping) for keys in content):
+        named = [(keys.get("name"), {key: keys[key] for key in keys if key != "name"}) for keys in content]
+    elif isinstance(content, Mapping):
+        named = list(content.items())
+    else:
         problems.append("[columns]: expected a section [columns.NAME] for each column")
         return ()
+    names = [name for name, _ in named]
+    if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
+        problems.append("[columns]: expected a different name for each column")
+        return ()
     columns = []
-    for name, keys in content.items():
+    for name, keys in named:
         found = [f"[columns.{name}] {problem}" for problem in _key_problems(keys)]
         if not found:
             column = _READERS[keys["kind"]](name, keys)

@@ -18,7 +18,15 @@ from fedcore.tasks.table_columns import Binary, Categorical, Column, Numeric
 from fedcore.tasks.table_encoding import encode_groups, encode_inputs, encode_label, finite_numbers
 from fedcore.tasks.table_file import Table, read_table
 from fedcore.tasks.table_schema import check_columns, check_schema
-from fedcore.tasks.tabular_schema import SettledSchema, labelled_rows, settle_schema
+from fedcore.tasks.table_toml import schema_content
+from fedcore.tasks.tabular_schema import (
+    SettledSchema,
+    declared_schema,
+    labelled_rows,
+    refuse_unknown_columns,
+    settle_schema,
+    undeclared_columns,
+)
 from fedcore.tasks.tabular_settings import TabularSettings
 
 if TYPE_CHECKING:
@@ -50,6 +58,7 @@ class Tabular(Classification):
         self._schema, self._label, self._table = settled.schema, settled.label, settled.table
         self.labels = settled.label.classes
         self.preprocessing = settled.preprocessing
+        self._declared = settings.schema is not None
         self.notes: tuple[str, ...] = ()
         self._note(settled.notes)
 
@@ -63,6 +72,27 @@ class Tabular(Classification):
         """
         settings = TabularSettings.from_plan(plan)
         return cls(settings, settle_schema(settings, plan))
+
+    @classmethod
+    def settle(cls, plan: RunPlan) -> RunPlan:
+        """The plan with the content of its schema in place of the file's path, and the groups of audited columns.
+
+        So the schema is part of the plan's hash, of what an owner approves, and of what every client encodes with.
+
+        Raises:
+            PlanError: Options are wrong; tells all.
+            DataError: The schema cannot be used.
+        """
+        settings = TabularSettings.from_plan(plan)
+        if settings.schema is None:
+            return plan
+        schema = declared_schema(settings)
+        columns = {name: schema.column(name) for name in settings.sensitive}
+        groups = {name: list(column.groups) for name, column in columns.items() if column and column.groups}
+        return plan.updated(
+            task={"options": {**plan.task.options, "schema": schema_content(schema)}},
+            audit={"vocabularies": groups | {name: [*words] for name, words in plan.audit.vocabularies.items()}},
+        )
 
     def build_model(self) -> nn.Module:
         """A linear model, which bends at the knots of numeric columns; or hidden layers with ReLU between."""
@@ -94,8 +124,14 @@ class Tabular(Classification):
         if path is None:
             raise PlanError("task.data: tabular needs a table; give --data FILE.csv or FILE.parquet")
         table = read_table(path)
+        own = self._declared and path == self._settings.data  # the table that the plan's author has at hand
+        if own:
+            refuse_unknown_columns(self._settings, self._label.name, table)
         check_columns(table, [self._label.name])
-        check_schema(self._schema, table, source="of the run", grouped=self._settings.sensitive)
+        grouped = self._settings.grouped if own else self._settings.sensitive
+        check_schema(self._schema, table, source="of the run", grouped=grouped)
+        if self._declared:
+            self._note(undeclared_columns(self._schema, self._label, table))
         table, notes = labelled_rows(table, self._label.name)
         self._note(notes)
         return table

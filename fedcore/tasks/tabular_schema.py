@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedcore.errors import DataError, PlanError
@@ -11,14 +12,15 @@ from fedcore.held_out import held_out_rows, size_is_secret
 from fedcore.tasks.table_columns import Binary, Categorical, Column, Ignored, Label, Numeric, Schema
 from fedcore.tasks.table_draft import draft_label, draft_schema
 from fedcore.tasks.table_file import Table, read_table
-from fedcore.tasks.table_schema import check_schema, nearest
-from fedcore.tasks.table_toml import read_schema
+from fedcore.tasks.table_schema import nearest
+from fedcore.tasks.table_toml import read_schema, schema_of
 from fedcore.tasks.tabular_settings import TabularSettings
 from fedcore.wording import counted
 
 if TYPE_CHECKING:
     from fedcore.plan import FederationSection, RunPlan
 
+SOURCE = "the plan's schema"
 _DRAFTED = (
     "the schema was drafted from the training rows, which no guarantee covers; fedcore schema FILE writes a draft to "
     "read and correct, and task.options.schema names it"
@@ -36,7 +38,7 @@ class SettledSchema:
     """A schema with its label, as the plan wants it.
 
     Attributes:
-        table: The rows of ``task.data`` that have a label; ``None`` where the plan names no data.
+        table: The rows of ``task.data`` that have a label, where a draft had to read them.
         preprocessing: What the privacy statement says of it.
         notes: What was left out, in words without values.
     """
@@ -55,14 +57,31 @@ def settle_schema(settings: TabularSettings, plan: RunPlan) -> SettledSchema:
         PlanError: The plan names columns or classes that there are not (tells all), or needs a declared schema.
         DataError: The table or the schema file cannot be used.
     """
-    table = read_table(settings.data) if settings.data else None
     if settings.schema is not None:
-        return _declared(settings, table)
-    if table is None:
-        raise PlanError("task.data: tabular needs a table; give --data FILE.csv or FILE.parquet")
+        return _declared(settings)
+    if settings.data is None:
+        raise PlanError(
+            "task.data: tabular needs a table; give --data FILE.csv or FILE.parquet. A server has none, and needs a "
+            "declared schema: task.options.schema"
+        )
+    table = read_table(settings.data)
     if size_is_secret(plan):
         raise PlanError(_MUST_BE_DECLARED)
     return _drafted(settings, table, plan.federation)
+
+
+def declared_schema(settings: TabularSettings) -> Schema:
+    """The schema that the plan declares, by its file or its content.
+
+    Raises:
+        PlanError: It declares none.
+        DataError: It cannot be read.
+    """
+    if settings.schema is None:
+        raise PlanError("task.options.schema: expected a schema")
+    if isinstance(settings.schema, Path):
+        return read_schema(settings.schema)
+    return schema_of(settings.schema, source=SOURCE)
 
 
 def labelled_rows(table: Table, label: str) -> tuple[Table, tuple[str, ...]]:
@@ -76,7 +95,7 @@ def labelled_rows(table: Table, label: str) -> tuple[Table, tuple[str, ...]]:
 def _drafted(settings: TabularSettings, table: Table, federation: FederationSection) -> SettledSchema:
     if settings.label is None:
         raise PlanError(f"{_NO_LABEL}, one of {', '.join(table.columns)}")
-    _refuse_unknown_columns(settings, settings.label, table)
+    refuse_unknown_columns(settings, settings.label, table)
     label = _with_positive(draft_label(table, settings.label), settings.positive)
     table, notes = labelled_rows(table, label.name)
     training = ~held_out_rows(len(table), federation.held_out, federation.seed).numpy()
@@ -95,33 +114,23 @@ def _drafted(settings: TabularSettings, table: Table, federation: FederationSect
     )
 
 
-def _declared(settings: TabularSettings, table: Table | None) -> SettledSchema:
-    path = settings.schema
-    if path is None:
-        raise PlanError("task.options.schema: expected the path of a schema file")
-    schema = read_schema(path)
-    label = _with_positive(_declared_label(settings, schema, table), settings.positive)
+def _declared(settings: TabularSettings) -> SettledSchema:
+    schema = declared_schema(settings)
+    label = _with_positive(_declared_label(settings, schema), settings.positive)
     schema = replace(schema, label=label, columns=tuple(one for one in schema.columns if one.name != label.name))
-    _refuse_undeclared_groups(settings, schema, path.name)
-    notes: tuple[str, ...] = ()
-    if table is not None:
-        _refuse_unknown_columns(settings, label.name, table)
-        check_schema(schema, table, source=path.name, grouped=settings.grouped)
-        notes = _undeclared_columns(schema, label, table)
-        table, unlabelled = labelled_rows(table, label.name)
-        notes += unlabelled
+    _refuse_undeclared_groups(settings, schema)
     return SettledSchema(
         schema=_without_client(schema, settings.client),
         label=label,
-        table=table,
-        preprocessing=f"public: declared so by schema {path.name}"
+        table=None,
+        preprocessing=f"public: declared so by {SOURCE}"
         if schema.public
-        else f"not covered: schema {path.name} does not declare itself public",
-        notes=notes,
+        else f"not covered: {SOURCE} does not declare itself public",
+        notes=(),
     )
 
 
-def _declared_label(settings: TabularSettings, schema: Schema, table: Table | None) -> Label:
+def _declared_label(settings: TabularSettings, schema: Schema) -> Label:
     """The schema's own label, or the classes of the column that the plan names."""
     if schema.label is not None and settings.label in (None, schema.label.name):
         return schema.label
@@ -130,9 +139,10 @@ def _declared_label(settings: TabularSettings, schema: Schema, table: Table | No
     column = schema.column(settings.label)
     if isinstance(column, Categorical | Binary) and len(column.categories) >= 2:
         return Label(name=column.name, classes=column.categories)
-    if table is None:
+    if settings.data is None or not settings.data.is_file():
         raise PlanError(f"the schema declares no classes for label {settings.label!r}; add them under [label]")
-    _refuse_unknown_columns(settings, settings.label, table)
+    table = read_table(settings.data)
+    refuse_unknown_columns(settings, settings.label, table)
     return draft_label(table, settings.label)
 
 
@@ -162,7 +172,12 @@ def _without_client(schema: Schema, client: str | None) -> Schema:
     return replace(schema, columns=columns)
 
 
-def _refuse_unknown_columns(settings: TabularSettings, label: str, table: Table) -> None:
+def refuse_unknown_columns(settings: TabularSettings, label: str, table: Table) -> None:
+    """Refuse a plan that names columns that its own table lacks.
+
+    Raises:
+        PlanError: Tells all.
+    """
     wanted = {label: "task.options.label", **settings.grouped}
     problems = [
         f"{key}: there is no column {name!r} in {table.source}; {nearest(name, table.columns)}"
@@ -175,10 +190,10 @@ def _refuse_unknown_columns(settings: TabularSettings, label: str, table: Table)
         raise PlanError(problems)
 
 
-def _refuse_undeclared_groups(settings: TabularSettings, schema: Schema, source: str) -> None:
+def _refuse_undeclared_groups(settings: TabularSettings, schema: Schema) -> None:
     names = [column.name for column in schema.columns]
     problems = [
-        f"{key}: column {name!r} {problem} in schema {source}"
+        f"{key}: column {name!r} {problem} in {SOURCE}"
         for name, key in settings.grouped.items()
         for problem in _group_problems(schema.column(name), nearest(name, names))
     ]
@@ -195,7 +210,8 @@ def _group_problems(column: Column | None, hint: str) -> Iterator[str]:
         yield "has groups only with bands = [...]: declare them"
 
 
-def _undeclared_columns(schema: Schema, label: Label, table: Table) -> tuple[str, ...]:
+def undeclared_columns(schema: Schema, label: Label, table: Table) -> tuple[str, ...]:
+    """Notes on the columns of a table that a declared schema leaves out."""
     known: Iterable[str] = {label.name, *(column.name for column in schema.columns)}
     return tuple(
         f"column {name!r} is left out: the schema does not declare it" for name in table.columns if name not in known

@@ -14,7 +14,7 @@ from fedcore.errors import PlanError
 if TYPE_CHECKING:
     from fedcore.plan import RunPlan
 
-_OPTIONS = ("label", "schema", "positive", "hidden")
+OPTIONS = ("label", "schema", "positive", "hidden")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class TabularSettings:
     Attributes:
         data: The table; in a deployment each client brings its own.
         label: Column to predict; the schema's when absent.
-        schema: A declared schema; drafted from the training rows when absent.
+        schema: A declared schema, its file or its content; drafted from the training rows when absent.
         positive: Which of two classes is the positive one.
         hidden: Widths of hidden layers; none for a linear model.
         sensitive: Columns that are audited, crossings split.
@@ -33,7 +33,7 @@ class TabularSettings:
 
     data: Path | None
     label: str | None
-    schema: Path | None
+    schema: Path | Mapping[str, Any] | None
     positive: str | None
     hidden: tuple[int, ...]
     sensitive: tuple[str, ...]
@@ -54,7 +54,7 @@ class TabularSettings:
         return cls(
             data=Path(plan.task.data) if plan.task.data else None,
             label=options.get("label"),
-            schema=Path(options["schema"]) if "schema" in options else None,
+            schema=_path_or_content(options.get("schema")),
             positive=str(options["positive"]) if "positive" in options else None,
             hidden=tuple(options.get("hidden", ())),
             sensitive=tuple(
@@ -70,15 +70,20 @@ class TabularSettings:
         return named if self.client is None else {**named, self.client: "federation.partition"}
 
 
+def _path_or_content(schema: Any) -> Path | Mapping[str, Any] | None:
+    return Path(schema) if isinstance(schema, str) else schema
+
+
 def _problems(options: Mapping[str, Any]) -> Iterator[str]:
     for name in options:
-        if name not in _OPTIONS:
-            near = difflib.get_close_matches(name, _OPTIONS, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_OPTIONS)}"
+        if name not in OPTIONS:
+            near = difflib.get_close_matches(name, OPTIONS, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(OPTIONS)}"
             yield f"unknown option of tabular: {name!r}; {hint}"
-    for name in ("label", "schema"):
-        if not isinstance(options.get(name, ""), str):
-            yield f"task.options.{name}: expected a text, found {options[name]!r}"
+    if not isinstance(options.get("label", ""), str):
+        yield f"task.options.label: expected a text, found {options['label']!r}"
+    if not isinstance(options.get("schema", ""), str | Mapping):
+        yield f"task.options.schema: expected the path of a file, or its content, found {options['schema']!r}"
     hidden = options.get("hidden", [])
     if not isinstance(hidden, list | tuple) or not all(type(width) is int and width > 0 for width in hidden):
         yield f"task.options.hidden: expected a list of layer widths such as [32], found {hidden!r}"

@@ -17,7 +17,7 @@ from fedcore.plan import RunPlan
 from fedcore.privacy.linter import Finding, Subject, lint
 from fedcore.seeding import derive_seed
 from fedcore.task import Task, load_examples
-from fedcore.tasks.registry import load_task
+from fedcore.tasks.registry import load_task, settled
 from fedcore.transforms import load_transforms
 from fedcore.wording import counted
 from fedcore_clients.probe import probe_isolation
@@ -50,6 +50,7 @@ def lint_plan(plan: RunPlan, *, measure: bool) -> LintReport:
     """
     if plan.privacy.unit == "none":
         return LintReport(promised=False, findings=(), not_measured="")
+    plan = settled(plan)
     task, transforms = load_task(plan), load_transforms(plan)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(plan.federation.seed, "model"))

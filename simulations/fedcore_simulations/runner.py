@@ -17,7 +17,7 @@ from fedcore.audit.report import BiasReport
 from fedcore.plan import RunPlan
 from fedcore.privacy.linter import warnings_of
 from fedcore.task import Task
-from fedcore.tasks.registry import checked_task, load_task
+from fedcore.tasks.registry import checked_task, load_task, settled
 from fedcore.transforms import load_transforms
 from fedcore_server.driver import Outcome, Run
 from fedcore_server.round_record import RoundRecord
@@ -87,7 +87,11 @@ def simulate(
     plan = plan if isinstance(plan, RunPlan) else RunPlan.from_mapping(plan or {})
     if task is not None:
         plan = plan.updated(task={"name": task if isinstance(task, str) else _reference(task)})
-    made = load_task(plan) if task is None or isinstance(task, str) else checked_task(task, plan.task.name)
+    if task is None or isinstance(task, str):
+        plan = settled(plan)
+        made = load_task(plan)
+    else:
+        made = checked_task(task, plan.task.name)
     ready = prepare(made, plan)
     directory = RunDirectory.create(Path(out), ready.plan) if out is not None else None
     return _run(ready, init_state(ready.task, ready.plan), directory, progress, command, records=[])

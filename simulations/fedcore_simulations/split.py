@@ -12,7 +12,7 @@ from fedcore.errors import FedcoreError, PlanError, RunDirectoryError, TrustErro
 from fedcore.example_files import SUFFIX, save_client_file
 from fedcore.files import write_whole
 from fedcore.plan import RunPlan
-from fedcore.tasks.registry import load_task
+from fedcore.tasks.registry import load_task, settled
 from fedcore.trust.identity import COORDINATOR, check_client_name
 from fedcore.trust.private_file import remove_if_empty
 from fedcore_server.runs.deployable_plan import deployable
@@ -52,6 +52,7 @@ def write_division(plan: RunPlan, out: Path) -> Division:
             behind.
     """
     check_vacant(out)
+    plan = settled(plan)
     ready = prepare(load_task(plan), plan)
     deployed = deployed_plan(ready.plan)
     names = member_names(client.name for client in ready.clients)

@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 
 from fedcore.plan import RunPlan
+from fedcore.plan.digest import digest_of
 from fedcore_clients.app_process import data_name
+from fedcore_clients.policy.allowance import allowing
 from fedcore_clients.policy.privacy_gate import check_privacy
 from fedcore_clients.policy.settings import SECTIONS, Policy
 from fedcore_server.runs.deployable_plan import deployable
@@ -41,7 +43,7 @@ def test_the_table_of_the_policy_has_every_section() -> None:
 
 
 def test_the_plan_that_is_shown_can_be_deployed_and_the_policy_that_is_shown_allows_it() -> None:
-    (plan,) = (block for block in blocks(PAGE) if block.language == "toml" and not block.comment)
+    (plan,) = (block for block in _part("A plan of your own") if block.language == "toml" and not block.comment)
     (allowed,) = (block for block in blocks(PAGE) if block.comment == "not a plan: part of a policy")
     resolved = deployable(RunPlan.from_mapping(tomllib.loads(plan.text)))
     policy = Policy.from_mapping(tomllib.loads(allowed.text))
@@ -95,20 +97,65 @@ def test_the_way_to_two_clients_takes_in_every_block_of_its_part() -> None:
 
 @pytest.mark.slow
 def test_the_way_from_nothing_to_two_clients_works_as_it_is_written(tmp_path: Path) -> None:
-    _put_fedcore_into(tmp_path / "bin")
-    port, told = free_port(), []
-    with contextlib.ExitStack() as running:
-        for block in _first_part():
-            text = block.text.replace("9092", str(port))
-            if block.comment == "run":
-                told.append(_run(text, tmp_path))
-            elif block.comment.startswith("stays:"):
-                running.enter_context(_staying(text, tmp_path, block.comment))
+    told = _walked(_first_part(), tmp_path)
 
     assert "ready (0 warnings)" in told[-3]
     assert "round 10/10  2 of 2 counted" in told[-2]
     assert "requests accepted 20, answered 20" in told[-1]
     assert (tmp_path / "federation/runs/digits-0001/report.html").is_file()
+
+
+@pytest.mark.slow
+def test_a_table_at_four_sites_works_as_it_is_written(tmp_path: Path) -> None:
+    told = _walked(_part("A table at four sites"), tmp_path)
+
+    assert "ready (0 warnings)" in told[-1]
+    assert "round 10/10  4 of 4 counted" in told[-1]
+    assert float(re.findall(r"accuracy ([\d.]+)", told[-1])[-1]) > 0.65
+    run = tmp_path / "federation/runs/tabular-0001"
+    assert "declared so by the plan's schema" in (run / "privacy.json").read_text(encoding="utf-8")
+
+
+def test_the_schema_and_the_plan_of_the_table_fit_each_other_and_the_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for block in _part("A table at four sites"):
+        _write_file(block, tmp_path)
+    policy = Policy.from_mapping(allowing(["tabular"], groups=["sex"], schema=tmp_path / "schema.toml"))
+    resolved = deployable(RunPlan.from_toml("plan.toml"))
+
+    check_privacy(resolved, policy.privacy)
+    assert digest_of(resolved.task.options["schema"]) in policy.tasks.schemas
+    assert resolved.audit.vocabularies == {"sex": ("female", "male", "unknown")}
+
+
+def _walked(steps: list[Block], root: Path) -> list[str]:
+    """Follow a part of the page; what each of its commands printed."""
+    _put_fedcore_into(root / "bin")
+    port, told = free_port(), []
+    with contextlib.ExitStack() as running:
+        for block in steps:
+            text = block.text.replace("9092", str(port))
+            _write_file(block, root)
+            if block.comment == "run":
+                told.append(_run(text, root))
+            elif block.comment.startswith("stays:"):
+                running.enter_context(_staying(text, root, block.comment))
+    return told
+
+
+def _write_file(block: Block, root: Path) -> None:
+    name = block.file or block.comment.partition("not a plan: file ")[2]
+    if name:
+        (root / name).write_text(block.text, encoding="utf-8")
+
+
+def _part(heading: str) -> list[Block]:
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(f"\n## {heading}\n")
+    first = before.count("\n")
+    last = first + rest.split("\n## ")[0].count("\n")
+    return [block for block in blocks(PAGE) if first < block.line <= last + 2]
 
 
 def _first_part() -> list[Block]:

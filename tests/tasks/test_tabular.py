@@ -86,10 +86,10 @@ def test_the_privacy_statement_says_where_the_schema_came_from(table, tmp_path):
     assert "drafted from the training rows" in build_tabular(table).notes[0]
     sections = declared(table, tmp_path)
     draft = build_tabular(table, **sections)
-    assert draft.preprocessing == "not covered: schema schema.toml does not declare itself public"
+    assert draft.preprocessing == "not covered: the plan's schema does not declare itself public"
     schema = tmp_path / "schema.toml"
     schema.write_text(schema.read_text().replace("public = false", "public = true"))
-    assert build_tabular(table, **sections).preprocessing == "public: declared so by schema schema.toml"
+    assert build_tabular(table, **sections).preprocessing == "public: declared so by the plan's schema"
 
 
 def test_a_declared_schema_needs_no_table_to_build_the_model(table, tmp_path):
@@ -159,7 +159,9 @@ def test_what_is_left_out_is_noted_and_logged_without_values(tmp_path, caplog):
 def test_columns_that_a_schema_does_not_declare_are_noted(table, tmp_path):
     sections = declared(table, tmp_path)
     path = write_csv(tmp_path / "more.csv", patients(more=["x", "y"] * 60))
-    assert build_tabular(path, **sections).notes == ("column 'more' is left out: the schema does not declare it",)
+    task = build_tabular(path, **sections)
+    task.load_data(path)
+    assert task.notes == ("column 'more' is left out: the schema does not declare it",)
 
 
 def test_the_table_does_not_travel_with_the_task(table):

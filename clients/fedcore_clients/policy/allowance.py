@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from fedcore.plan.digest import digest_of
+from fedcore.tasks.tabular_settings import OPTIONS
 from fedcore_clients.policy.settings import Policy
 
 _METRICS = ("loss", "accuracy")
@@ -19,28 +22,35 @@ _GROUPS = {
 """The attributes of the reference tasks that have their data with them."""
 
 
-def allowing(tasks: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
-    """The keys that differ from the defaults: each task on a data set of its own name, and what may be told of it.
+def allowing(
+    tasks: Sequence[str], *, groups: Sequence[str] = (), schema: Path | None = None
+) -> Mapping[str, Mapping[str, Any]]:
+    """The keys that differ from the defaults: each task on a data set of its own name, and what may be released of it.
+
+    Args:
+        groups: Attributes by which counts may be released, besides those of the reference tasks.
+        schema: File of a table schema that the owner has read.
 
     Raises:
         PlanError: A name can be no task's or no data set's.
+        DataError: The schema cannot be read.
     """
     names = list(dict.fromkeys(tasks))
     if not names:
         return {}
     changes: dict[str, dict[str, Any]] = {
-        "tasks": {"allowed": names},
+        "tasks": {"allowed": names, **_options(names), **_schemas(schema)},
         "data": {"allowed": {name: [name] for name in names}},
-        "release": {"evaluation": _metrics(names), **_tables(names)},
+        "release": {"evaluation": _metrics(names), **_tables(names, groups)},
     }
     Policy.from_mapping(changes)
     return changes
 
 
-def allowed_in_words(tasks: Sequence[str]) -> str:
+def allowed_in_words(tasks: Sequence[str], groups: Sequence[str] = ()) -> str:
     """The same in a sentence."""
     words = {"group-tables": "counts", "error-sums": "sums of errors"}
-    groups = [f"{words[key]} by {name}" for key, listed in _tables(tasks).items() for name in listed]
+    groups = [f"{words[key]} by {name}" for key, listed in _tables(tasks, groups).items() for name in listed]
     return (
         f"{', '.join(tasks)} may be trained with privacy; an evaluation tells {', '.join([*_metrics(tasks), *groups])}"
     )
@@ -50,9 +60,22 @@ def _metrics(tasks: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(metric for task in tasks for metric in _OF_NUMBERS.get(task, _METRICS)))
 
 
-def _tables(tasks: Sequence[str]) -> dict[str, list[str]]:
+def _options(tasks: Sequence[str]) -> dict[str, Any]:
+    """What a plan may set of tasks that do nothing without options."""
+    return {"options": {"tabular": list(OPTIONS)}} if "tabular" in tasks else {}
+
+
+def _schemas(schema: Path | None) -> dict[str, Any]:
+    if schema is None:
+        return {}
+    from fedcore.tasks.table_toml import read_schema, schema_content
+
+    return {"schemas": [digest_of(schema_content(read_schema(schema)))]}
+
+
+def _tables(tasks: Sequence[str], groups: Sequence[str]) -> dict[str, list[str]]:
     """The attributes by which counts may leave, or of numbers sums."""
-    found: dict[str, dict[str, None]] = {"group-tables": {}, "error-sums": {}}
+    found: dict[str, dict[str, None]] = {"group-tables": dict.fromkeys(groups), "error-sums": {}}
     for task in tasks:
         key = "error-sums" if task in _OF_NUMBERS else "group-tables"
         found[key] |= dict.fromkeys(_GROUPS.get(task, ()))

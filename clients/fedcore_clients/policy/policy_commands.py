@@ -21,6 +21,25 @@ Allow = Annotated[
         show_default=False,
     ),
 ]
+Groups = Annotated[
+    str | None,
+    typer.Option(
+        "--group-tables",
+        metavar="NAMES",
+        help="Attributes by which counts of rows may be released, with commas between, such as sex,age; those of the "
+        "reference tasks that ship their data are known.",
+        show_default=False,
+    ),
+]
+SchemaFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--schema",
+        metavar="FILE",
+        help="A table schema that you have read: plans with it need no approval by hand.",
+        show_default=False,
+    ),
+]
 Check = Annotated[Path | None, typer.Option(help="Check an edited policy file, and tell all its problems at once.")]
 Reference = Annotated[
     str | None,
@@ -38,28 +57,34 @@ Days = Annotated[
 Revoke = Annotated[bool, typer.Option("--revoke", help="Take the approval of HASH back.")]
 
 
-def policy(out: Out = None, allow: Allow = None, check: Check = None) -> None:
+def policy(
+    out: Out = None, allow: Allow = None, groups: Groups = None, schema: SchemaFile = None, check: Check = None
+) -> None:
     """Print a commented policy to start from: what this client may be asked for, and what may leave it.
 
     Without --allow nothing is allowed.
 
     Examples:
       fedcore client policy --allow digits --out hospital-a/policy.toml
+      fedcore client policy --allow tabular --schema schema.toml --group-tables sex --out hospital-a/policy.toml
       fedcore client policy --check hospital-a/policy.toml
     """
     from fedcore.errors import PlanError
 
     if check is not None and (out is not None or allow):
         raise PlanError("--out and --allow write a new policy and --check reads one; give one of them")
+    if (groups or schema) and not allow:
+        raise PlanError("--group-tables and --schema say more of tasks that --allow names; name one, such as tabular")
+    named = [name.strip() for name in (groups or "").split(",") if name.strip()]
     if check is not None:
         _check(check)
     elif out is not None:
-        _write(out, allow or [])
+        _write(out, allow or [], named, schema)
     else:
         from fedcore_clients.policy.allowance import allowing
         from fedcore_clients.policy.template import policy_template
 
-        print(policy_template(allowing(allow or [])), end="")
+        print(policy_template(allowing(allow or [], groups=named, schema=schema)), end="")
 
 
 def approve(reference: Reference = None, home: Home = Path(), days: Days = None, revoke: Revoke = False) -> None:
@@ -92,7 +117,7 @@ def _check(path: Path) -> None:
     print(f"sha256 {found.sha256}")
 
 
-def _write(path: Path, tasks: list[str]) -> None:
+def _write(path: Path, tasks: list[str], groups: list[str], schema: Path | None) -> None:
     from fedcore.errors import PlanError
     from fedcore.files import write_whole
     from fedcore_clients.policy.allowance import allowed_in_words, allowing
@@ -100,9 +125,9 @@ def _write(path: Path, tasks: list[str]) -> None:
 
     if path.exists():
         raise PlanError(f"{path} exists and is left as it is; name another file, or check it with --check {path}")
-    write_whole(path, policy_template(allowing(tasks)))
+    write_whole(path, policy_template(allowing(tasks, groups=groups, schema=schema)))
     if tasks:
-        print(f"wrote {path}: {allowed_in_words(tasks)}")
+        print(f"wrote {path}: {allowed_in_words(tasks, groups)}")
         print(f"read it, and change what is not yours to give; then: fedcore client policy --check {path}")
     else:
         print(f"wrote {path}; list in it what may be used, then: fedcore client policy --check {path}")

@@ -14,6 +14,7 @@ from fedcore.audit.crossing import ATTRIBUTE_MARK
 from fedcore.errors import RefusedError
 from fedcore.evaluation_schedule import after_training
 from fedcore.plan import RunPlan
+from fedcore.plan.digest import digest_of
 from fedcore.toml_problems import kebab
 from fedcore.wording import counted
 from fedcore_clients.policy.approvals import Approvals
@@ -22,6 +23,8 @@ from fedcore_clients.policy.request_facts import RequestFacts, shown
 from fedcore_clients.policy.settings import Policy
 from fedcore_clients.policy.summary import plan_summary
 
+SCHEMA = "schema"
+"""The option of a task that says how a table is read."""
 _MEGABYTE = 1_000_000
 _NUMBER_BYTES = {"float32": 4, "float64": 8}
 _MOST_GROUPS = 4096
@@ -123,6 +126,10 @@ def _check_task(request: RequestFacts, policy: Policy) -> None:
             raise RefusedError(
                 "TASK", f"the plan sets task.options.{shown(name)}, which tasks.options does not list for {task.name!r}"
             )
+    if isinstance(task.options.get(SCHEMA), str):
+        raise RefusedError(
+            "TASK", "task.options.schema names a file, and a server names none here: it sends the content"
+        )
 
 
 def _check_data(request: RequestFacts, policy: Policy) -> None:
@@ -214,9 +221,16 @@ def _check_requests(requests_today: int, policy: Policy) -> None:
         raise RefusedError("LIMIT", f"limits.requests-per-day is {policy.limits.requests_per_day}, and it is reached")
 
 
+def _schema_is_listed(plan: RunPlan, policy: Policy) -> bool:
+    """Whether the owner knows how the plan reads a table: what a schema refuses tells something of the rows."""
+    schema = plan.task.options.get(SCHEMA)
+    return schema is None or digest_of(schema) in policy.tasks.schemas
+
+
 def _check_approval(request: RequestFacts, policy: Policy, approvals: Approvals) -> None:
     digest = request.plan.sha256
-    if not policy.approval.required or approvals.is_approved(digest):
+    needed = policy.approval.required or not _schema_is_listed(request.plan, policy)
+    if not needed or approvals.is_approved(digest):
         return
     approvals.remember(digest, plan_summary(request, policy))
     raise RefusedError(

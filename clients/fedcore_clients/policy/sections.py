@@ -35,7 +35,13 @@ class TasksSection(PolicySection):
     options: dict[TaskName, tuple[str, ...]] = Field(
         default_factory=dict,
         description="for each task, the names under task.options that a plan may set, such as "
-        '{ tabular = ["label", "hidden"] }; mind options that name a file',
+        '{ tabular = ["label", "schema"] }',
+    )
+    schemas: tuple[Annotated[str, Field(pattern="^[0-9a-f]{64}$")], ...] = Field(
+        (),
+        description="SHA-256 of the table schemas that you have read, as `fedcore client policy --schema FILE` writes "
+        "them; a plan with another schema waits for your approval (code APPROVAL), since a schema that others choose "
+        "asks the table questions",
     )
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from fedcore.plan.digest import digest_of
 from fedcore.privacy.accounting import composed_epsilon, rounded_up
 from fedcore.wording import counted
 from fedcore_clients.policy.privacy_gate import promised
@@ -26,8 +29,24 @@ def plan_summary(request: RequestFacts, policy: Policy) -> tuple[str, ...]:
         f"{counted(plan.federation.rounds, 'round')}",
         f"training: {training.optimizer}, learning rate {plan.privacy.learning_rate or training.learning_rate:g}",
         _privacy(request),
+        *_schema(plan.task.options.get("schema")),
         *_leaving(request, policy),
     )
+
+
+def _schema(schema: Any) -> Iterator[str]:
+    """How a table is read, where the plan says it."""
+    if not isinstance(schema, Mapping):
+        return
+    columns = ", ".join(_column(column) for column in schema.get("columns", ()))
+    label = schema.get("label", {})
+    yield f"table: schema {digest_of(schema)[:12]}; label {label.get('column')!a} with classes {label.get('classes')!a}"
+    yield f"table: columns {columns}"
+
+
+def _column(column: Mapping[str, Any]) -> str:
+    values = column.get("range", column.get("categories", ""))
+    return f"{column.get('name')!a} {column.get('kind')}{f' {values!a}' if values else ''}"
 
 
 def _privacy(request: RequestFacts) -> str:

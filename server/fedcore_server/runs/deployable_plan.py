@@ -14,7 +14,7 @@ from fedcore.plan import RunPlan
 from fedcore.privacy.linter import Finding, Subject, lint, refuse
 from fedcore.privacy.resolution import resolve_privacy
 from fedcore.task import Task
-from fedcore.tasks.registry import load_task
+from fedcore.tasks.registry import load_task, settled
 from fedcore.transforms import load_transforms
 from fedcore_server.audit_points import AuditPoints
 from fedcore_server.evaluation import audit_settings
@@ -30,6 +30,7 @@ def deployable(plan: RunPlan) -> RunPlan:
         TaskError: The task, a transform or a hook cannot be imported here, or the model cannot be built.
         PrivacyError: The linter refuses the claim.
     """
+    plan = settled(plan)
     if problems := _missing(plan):
         raise PlanError(problems)
     private = plan.privacy.unit != "none"

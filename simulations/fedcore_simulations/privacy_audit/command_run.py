@@ -17,7 +17,7 @@ from fedcore.errors import PlanError
 from fedcore.plan import RunPlan
 from fedcore.privacy.accounting import rounded_up
 from fedcore.privacy.statement_fields import read_statement
-from fedcore.tasks.registry import load_task
+from fedcore.tasks.registry import load_task, settled
 from fedcore.wording import counted
 from fedcore_clients.local_model import Client
 from fedcore_server.runs.directory import is_finished
@@ -50,6 +50,7 @@ def audit_command(
         plan = plan.updated(federation={"rounds": _charged(statement, plan)})
     if plan.privacy.unit == "none":
         raise PlanError("privacy.unit: the plan promises nothing, so that there is nothing to audit")
+    plan = settled(plan)
     ready = prepare(load_task(plan), plan)
     generator = torch.Generator().manual_seed(seed)
     with Progress(console=console, transient=True) as progress:

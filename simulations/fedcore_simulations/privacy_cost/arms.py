@@ -17,7 +17,7 @@ from fedcore.errors import PlanError
 from fedcore.examples import Examples
 from fedcore.plan import RunPlan
 from fedcore.task import Task
-from fedcore.tasks.registry import load_task
+from fedcore.tasks.registry import load_task, settled
 from fedcore.transforms import load_transforms
 from fedcore_clients.local_model import LocalModel
 from fedcore_clients.per_example import PerExampleGradients
@@ -72,6 +72,7 @@ def train_arms(plan: RunPlan, *, runs: int, tell: Callable[[], None] = lambda: N
         raise PlanError("privacy.unit: the plan promises nothing, so that privacy costs nothing")
     if not plan.audit.sensitive:
         raise PlanError("audit.sensitive: the plan audits no attribute, so that there are no groups to compare")
+    plan = settled(plan)
     ready = prepare(load_task(plan), plan)
     if not ready.task.labels:
         raise PlanError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fedcore.errors import PlanError, RefusedError, StorageError
+from fedcore.plan.digest import digest_of
 from fedcore.privacy.accounting import epsilon_of, rounded_up
 from fedcore.privacy.plan import PrivacyEvent
 from fedcore_clients.policy.approvals import Approvals
@@ -174,3 +175,41 @@ def test_a_damaged_count_is_an_error(tmp_path, clock):
     (tmp_path / "requests.json").write_text("{}")
     with pytest.raises(StorageError, match="remove it"):
         DailyRequests(tmp_path / "requests.json", clock).note()
+
+
+SCHEMA = {
+    "public": True,
+    "label": {"column": "ill", "classes": ["no", "yes"]},
+    "columns": [{"name": "age", "kind": "numeric", "range": [0, 120]}],
+}
+
+
+def table_policy(**tasks):
+    return build_policy(
+        tasks={"allowed": ["digits", "tabular"], "options": {"tabular": ["schema"]}, **tasks},
+        data={"allowed": {"wards": ["digits", "tabular"]}},
+    )
+
+
+def table_plan(schema):
+    return build_plan(task={"name": "tabular", "options": {"schema": schema}})
+
+
+def test_a_schema_that_the_owner_has_not_read_waits_and_is_shown(approvals):
+    refused(approvals, table_plan(SCHEMA), table_policy())
+    (waiting,) = approvals.pending()
+    assert "'ill' with classes ['no', 'yes']" in "\n".join(waiting.summary)
+    assert "table: columns 'age' numeric [0, 120]" in waiting.summary
+
+
+def test_a_schema_that_the_policy_lists_needs_no_approval(approvals):
+    policy = table_policy(schemas=[digest_of(SCHEMA)])
+    check(build_request(table_plan(SCHEMA)), policy, approvals=approvals)
+    other = {**SCHEMA, "label": {"column": "ill", "classes": ["no", "maybe"]}}
+    refused(approvals, table_plan(other), policy)
+
+
+def test_a_schema_by_its_path_is_refused_since_reading_it_would_open_a_file(approvals):
+    with pytest.raises(RefusedError) as refusal:
+        check(build_request(table_plan("/etc/passwd")), table_policy(), approvals=approvals)
+    assert refusal.value.code == "TASK"
