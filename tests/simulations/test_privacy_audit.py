@@ -45,6 +45,10 @@ def record_subject(**privacy):
     return RecordLevelSubject(TinyTask(), plan, TinyTask().load_data(None), num_canaries=CANARIES)
 
 
+def one_step_subject():
+    return record_subject(**{"steps-per-round": 1})
+
+
 def client_subject(**privacy):
     values = {"unit": "client", "noise-multiplier": 3.0, **privacy}
     plan = build_plan(federation={"clients": 50, "rounds": 20, "weighting": "uniform"}, privacy=values)
@@ -90,7 +94,7 @@ def triple_clip_at_clients(monkeypatch):
     monkeypatch.setattr(
         PerExampleGradients,
         "clipped_sum",
-        lambda self, batch, clip, factors=None: honest(self, batch, 3 * clip, factors),
+        lambda self, batch, clip, factors=None, **rest: honest(self, batch, 3 * clip, factors, **rest),
     )
 
 
@@ -133,6 +137,137 @@ def let_noise_fade_at_clients(monkeypatch):
 
     monkeypatch.setattr(record_level, "train_locally", train)
     monkeypatch.setattr(training, "release", fading)
+
+
+def share_noise_between_clients(monkeypatch):
+    """A stream for each round of a run, and the same one for every client."""
+    secrets = {}
+
+    def shared(local, kind, round, attempt, client):
+        if (round, client) == (1, "audited"):
+            secrets["of the run"] = SecureRandomness().uniform(1).mul(2**40).long().item()
+        return SeededRandomness(torch.Generator().manual_seed(secrets["of the run"] * 1000 + round))
+
+    monkeypatch.setattr(training, "client_randomness", shared)
+
+
+def shuffle_epochs_at_clients(monkeypatch):
+    """Rows are dealt from shuffled epochs, in batches of the sizes that Poisson sampling would have."""
+    left = {}
+
+    def dealt(num_examples, plan, randomness):
+        size = int((randomness.uniform(num_examples) < plan.sampling_rate).sum())
+        batch = left.pop(num_examples, torch.zeros(0, dtype=torch.int64))
+        while len(batch) < size:
+            batch = torch.cat([batch, randomness.uniform(num_examples).argsort()])
+        left[num_examples] = batch[size:]
+        return batch[:size]
+
+    monkeypatch.setattr(training, "poisson_batch", dealt)
+
+
+def avoid_the_batch_before_at_clients(monkeypatch):
+    """Rows of the last batch are drawn less often, all others more often: each has the right rate by itself."""
+    before = {}
+
+    def shy(num_examples, plan, randomness):
+        last = before.get(num_examples, torch.full((num_examples,), plan.sampling_rate) > 1.0)
+        rate = plan.sampling_rate + torch.where(last, -0.2 * (1 - plan.sampling_rate), 0.2 * plan.sampling_rate)
+        before[num_examples] = drawn = randomness.uniform(num_examples) < rate
+        return drawn.nonzero().flatten()
+
+    monkeypatch.setattr(training, "poisson_batch", shy)
+
+
+def clip_each_layer_at_clients(monkeypatch):
+    """Each tensor's part of a gradient is clipped by itself, and the sum sold as clipped over all together."""
+
+    def clipped_sum(self, batch, clip, factors=None, *, out=None):
+        size = len(next(iter(batch.values())))
+        summed = self.zeros()
+        if size:
+            factors = torch.ones(size) if factors is None else factors
+            gradients = self.contributions(batch, range(size))[0] * factors[:, None]
+            parts = gradients.split([parameter.numel() for parameter in self._trained], dim=1)
+            summed = torch.cat(
+                [(part * (clip / part.norm(dim=1, keepdim=True).clamp(min=clip))).sum(0) for part in parts]
+            )
+        return summed if out is None else out.copy_(summed)
+
+    monkeypatch.setattr(PerExampleGradients, "clipped_sum", clipped_sum)
+
+
+def clip_each_tensor_at_the_server(monkeypatch):
+    def accumulate(self, so_far, update):
+        for _, view in update.difference:
+            view.mul_(min(1.0, self._clip_norm / (float(view.norm()) + 1e-30)))
+        so_far.total.add_(update.difference.buffer)
+        return replace(so_far, weight=so_far.weight + 1.0)
+
+    monkeypatch.setattr(private_mean.PrivateMean, "accumulate", accumulate)
+
+
+class Paired:
+    """Normals in pairs of opposite signs."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def uniform(self, size):
+        return self.inner.uniform(size)
+
+    def normal(self, size, dtype=torch.float64):
+        half = self.inner.normal((size + 1) // 2, dtype)
+        return torch.stack([half, -half], dim=1).flatten()[:size]
+
+
+def pair_noise_at_clients(monkeypatch):
+    honest = training.client_randomness
+    monkeypatch.setattr(training, "client_randomness", lambda *stream: Paired(honest(*stream)))
+
+
+def cancel_noise_between_rounds_at_clients(monkeypatch):
+    """Every second round's noise is that of the one before with the other sign: antithetic."""
+    drawn = {}
+
+    class Cancelling:
+        def __init__(self, round, client):
+            self.inner, self.place = SecureRandomness(), (client, (round + 1) // 2)
+            self.sign, self.first = (1.0, True) if round % 2 else (-1.0, False)
+            self.at = 0
+
+        def uniform(self, size):
+            return self.inner.uniform(size)
+
+        def normal(self, size, dtype=torch.float64):
+            kept = drawn.setdefault(self.place, [])
+            if self.first:
+                if self.at == 0:
+                    kept.clear()
+                kept.append(self.inner.normal(size, dtype))
+            self.at += 1
+            return self.sign * kept[self.at - 1]
+
+    monkeypatch.setattr(
+        training, "client_randomness", lambda local, kind, round, attempt, client: Cancelling(round, client)
+    )
+
+
+def noise_the_first_step_only_at_clients(monkeypatch):
+    honest_training, honest_release, step = training.train_locally, training.release, [0]
+
+    def train(local, client, request):
+        step[0] = 0
+        return honest_training(local, client, request)
+
+    def first_only(clipped, plan, randomness, **rest):
+        step[0] += 1
+        return honest_release(
+            clipped, plan if step[0] == 1 else replace(plan, noise_multiplier=0.0), randomness, **rest
+        )
+
+    monkeypatch.setattr(record_level, "train_locally", train)
+    monkeypatch.setattr(training, "release", first_only)
 
 
 def halve_noise_at_the_server(monkeypatch):
@@ -226,6 +361,14 @@ DEFECTS = {
     "record, seed reused": (record_subject, reuse_the_seed_at_clients),
     "record, one batch for good": (record_subject, draw_one_batch_for_good_at_clients),
     "record, noise fades": (record_subject, let_noise_fade_at_clients),
+    "record, noise shared by two clients": (record_subject, share_noise_between_clients),
+    "record, shuffled epochs": (record_subject, shuffle_epochs_at_clients),
+    "record, batches avoid the last one": (one_step_subject, avoid_the_batch_before_at_clients),
+    "record, each layer clipped by itself": (record_subject, clip_each_layer_at_clients),
+    "record, noise in pairs of opposite signs": (record_subject, pair_noise_at_clients),
+    "record, noise cancels between rounds": (record_subject, cancel_noise_between_rounds_at_clients),
+    "record, noise in the first step only": (record_subject, noise_the_first_step_only_at_clients),
+    "client, each tensor clipped by itself": (client_subject, clip_each_tensor_at_the_server),
     "client, noise halved": (client_subject, halve_noise_at_the_server),
     "client, clip tripled": (client_subject, triple_clip_at_the_server),
     "client, seed reused": (client_subject, reuse_the_seed_at_the_server),
@@ -241,11 +384,24 @@ DEFECTS = {
 }
 
 
+MEANT = {
+    "record, noise shared by two clients": "noise is new in each round, client and run",
+    "record, shuffled epochs": "each record is drawn by itself in each step",
+    "record, batches avoid the last one": "batches of successive rounds overlap as by chance",
+    "record, each layer clipped by itself": "a contribution over all tensors together",
+    "client, each tensor clipped by itself": "a contribution over all tensors together",
+    "record, noise in pairs of opposite signs": "noise has no pattern",
+}
+"""The probe that is meant for a defect, where one is."""
+
+
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_a_planted_defect_is_found(monkeypatch, defect):
+def test_a_planted_defect_is_found_by_the_probe_that_is_meant_for_it(monkeypatch, defect):
     subject, plant = DEFECTS[defect]
     plant(monkeypatch)
-    assert audited(subject()).violated
+    audit = audited(subject())
+    assert audit.violated
+    assert defect not in MEANT or MEANT[defect] in failed(audit)
 
 
 @pytest.mark.slow
@@ -299,7 +455,7 @@ def test_what_is_wrong_with_the_count_is_found_by_its_own_probe(monkeypatch):
 )
 def test_noise_repeated_between_the_rounds_of_one_run_is_told_as_such(monkeypatch, subject, plant):
     plant(monkeypatch)
-    assert "noise is new in each round and run" in failed(audited(subject()))
+    assert "noise is new in each round, client and run" in failed(audited(subject()))
 
 
 @pytest.mark.parametrize("quantile", [0.05, 0.5, 0.95])

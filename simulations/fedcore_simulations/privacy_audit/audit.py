@@ -22,6 +22,7 @@ from fedcore.privacy.lower_bounds import (
     one_run_epsilon,
 )
 from fedcore.privacy.plan import PrivacyEvent, PrivacyPlan
+from fedcore_simulations.privacy_audit.bare_probe import Bare, probe_bare
 from fedcore_simulations.privacy_audit.noise_probe import Probe, probe_count, probe_noise, probe_spread
 from fedcore_simulations.privacy_audit.releases import CanaryRun, Silence
 
@@ -50,6 +51,9 @@ class Subject(Protocol):
 
     def silence(self) -> Silence:
         """Run for some rounds without anything to tell."""
+
+    def bare(self) -> Bare:
+        """Run for some rounds next to without noise, in a sandbox."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,9 +137,10 @@ def _probes(subject: Subject, run: CanaryRun, coins: Tensor) -> list[Probe]:
     if subject.privacy.noise_multiplier == 0.0:
         return []  # nothing is promised, and the proven ε is infinite
     first, second = subject.silence(), subject.silence()
-    share = FAILING_P * _PROBE_SHARE / 3.0
+    share = FAILING_P * _PROBE_SHARE / 4.0
     spread = probe_spread(run.scores, coins, _on_the_sum(subject.privacy), p=share)
-    probes = [*probe_noise(first.rounds, second.rounds, subject.layout, p=share), spread]
+    bare = probe_bare(subject.bare(), p=share)
+    probes = [*probe_noise(first.rounds, second.rounds, subject.layout, p=share), spread, *bare]
     counts = torch.cat([first.counts, second.counts, run.counts])
     return [*probes, probe_count(counts, p=share)] if len(counts) else probes
 

@@ -83,7 +83,19 @@ def with_canaries(examples: Examples, coins: Tensor, *, gain: float) -> Examples
 
 def blank(examples: Examples) -> Examples:
     """The same rows without any weight: training on them releases the noise alone."""
+    return loudest(examples, 0, gain=0.0)
+
+
+def loudest(examples: Examples, row: int, *, gain: float) -> Examples:
+    """The same rows, of which one alone has a weight: its gradient lies in every layer, and is far too long."""
     rows = len(examples)
-    zeros = torch.zeros(rows)
-    columns = {**examples.columns, _CANARY: torch.zeros(rows, dtype=torch.int64), _GAIN: zeros, _WEIGHT: zeros}
-    return Examples(columns=columns)
+    weight = torch.zeros(rows)
+    weight[row] = gain
+    return Examples(
+        columns={
+            **examples.columns,
+            _CANARY: torch.zeros(rows, dtype=torch.int64),
+            _GAIN: torch.zeros(rows),
+            _WEIGHT: weight,
+        }
+    )

@@ -16,10 +16,12 @@ from fedcore.plan import RunPlan
 from fedcore.privacy.central import CentralPrivacy
 from fedcore_server.rounds import clip_norm_of, close_round, plan_round
 from fedcore_server.state import ServerState
+from fedcore_simulations.privacy_audit.bare_probe import NEXT_TO_NONE, Bare, longest_of
 from fedcore_simulations.privacy_audit.releases import NO_COUNTS, CanaryRun, Silence
 
 _GAIN = 10.0
 _SILENT_ROUNDS = 100
+_TENSORS = 4
 _JUST_WITHIN = 1.0 - 1e-12  # of the clip norm, so that rounding cannot put it above
 
 
@@ -60,7 +62,9 @@ class ClientLevelSubject:
         if privacy.sampling_rate == 1.0:  # the promise covers a client that is asked in every round
             plain |= {"cohort-size": None, "clients": int(privacy.cohort)}
         self._plan = plan.updated(federation=plain, training={"precision": "float64"})
-        self.layout = Layout(("canaries",), ((num_canaries,),), num_canaries)
+        sizes = [len(part) for part in torch.arange(num_canaries).chunk(_TENSORS)]
+        names = tuple(f"canaries-{index}" for index in range(len(sizes)))
+        self.layout = Layout(names, tuple((size,) for size in sizes), num_canaries)
         self._names = [f"canary-{index:06d}" for index in range(num_canaries)]
 
     def canary_run(self, coins: Tensor) -> CanaryRun:
@@ -75,8 +79,22 @@ class ClientLevelSubject:
         promised = self.privacy.update_noise_multiplier / self.privacy.cohort
         return Silence(rounds=torch.stack([each.mean for each in silent]) / promised, counts=self._counts(silent))
 
+    def bare(self) -> Bare:
+        """Close one round next to without noise, with one client whose update is too long in every tensor."""
+        plan = self._plan.updated(privacy={"noise-multiplier": NEXT_TO_NONE, "clip-quantile": None})
+        state = ServerState(round=0, parameters=self._origin())
+        request = plan_round(state, plan, [self._names[0]])
+        loud = Parameters(torch.full((self.num_canaries,), _GAIN * self.privacy.clip_norm).double(), self.layout)
+        update = ClientUpdate(client=self._names[0], round=request.round, difference=loud, num_examples=None)
+        after, _ = close_round(state, plan, request, iter([update] if request.cohort else []))
+        released = after.parameters.buffer[None] * self.privacy.cohort
+        return Bare(counts=NO_COUNTS, steps=1, rate=1.0, longest=longest_of(released, self.privacy.clip_norm))
+
+    def _origin(self) -> Parameters:
+        return Parameters(torch.zeros(self.num_canaries, dtype=torch.float64), self.layout)
+
     def _rounds(self, available: list[str], coins: Tensor, rounds: int) -> Iterator[_Round]:
-        origin = Parameters(torch.zeros(self.num_canaries, dtype=torch.float64), self.layout)
+        origin = self._origin()
         state = ServerState(round=0, parameters=origin)
         for _ in range(rounds):
             clip_norm = clip_norm_of(self.privacy, state)

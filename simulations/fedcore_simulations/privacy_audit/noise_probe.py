@@ -34,14 +34,15 @@ def probe_noise(first: Tensor, second: Tensor, layout: Layout, *, p: float) -> l
     """Check what the rounds of two runs release where there is nothing but noise.
 
     Args:
-        first: In units of the promised standard deviation, shape ``(rounds, layout.num_trained)``.
+        first: In units of the promised standard deviation, shape ``(rounds, layout.num_trained)``; rounds of several
+            clients below each other.
         second: Of another run, by the same code.
         p: Probability that correct noise fails any of the checks.
     """
     tensors = _trained(first, layout)
-    share = p / 2.0 / len(tensors)
+    share = p / 3.0 / len(tensors)
     scales = (_scale(f"noise in {name}", part.flatten(), p=share) for name, part in tensors)
-    return [*scales, _fresh(first, second, p=p / 2.0)]
+    return [*scales, _fresh(first, second, p=p / 3.0), _patternless(first, p=p / 3.0)]
 
 
 def probe_count(errors: Tensor, *, p: float) -> Probe:
@@ -98,6 +99,25 @@ def _scale(name: str, values: Tensor, *, p: float) -> Probe:
     )
 
 
+def _patternless(releases: Tensor, *, p: float) -> Probe:
+    """Correlations of each release with itself moved on, at all distances; about ``N(0, 2/d)`` each at most.
+
+    Noise that is drawn in pairs of opposite signs, or repeated within a release, is found so.
+    """
+    size = releases.shape[1]
+    spectrum = torch.fft.rfft(releases.to(torch.float64), dim=1)
+    moved = torch.fft.irfft(spectrum.abs().square(), n=size, dim=1)
+    correlations = (moved[:, 1 : size // 2 + 1] / moved[:, :1]).nan_to_num(nan=1.0).abs()
+    if not correlations.numel():
+        return Probe(name="noise has no pattern", passed=True, found="one number has none")
+    most = float(stats.norm.isf(p / 2.0 / correlations.numel())) * math.sqrt(2.0 / size)
+    return Probe(
+        name="noise has no pattern",
+        passed=float(correlations.max()) <= most,
+        found=f"numbers of a release correlate by {float(correlations.max()):.3f} (at most {most:.3f} expected)",
+    )
+
+
 def _fresh(first: Tensor, second: Tensor, *, p: float) -> Probe:
     """Correlations of all pairs of releases; about ``N(0, 1/d)`` each where they are independent."""
     products = torch.cat([torch.cat([one @ other.T for other in (first, second)], dim=1) for one in (first, second)])
@@ -107,7 +127,7 @@ def _fresh(first: Tensor, second: Tensor, *, p: float) -> Probe:
     pairs = correlations[tuple(torch.triu_indices(count, count, offset=1))].nan_to_num(nan=1.0).abs()
     most = float(stats.norm.isf(p / 2.0 / len(pairs))) / math.sqrt(size)
     return Probe(
-        name="noise is new in each round and run",
+        name="noise is new in each round, client and run",
         passed=float(pairs.max()) <= most,
         found=f"of {count} releases two correlate by {float(pairs.max()):.3f} (at most {most:.3f} expected)",
     )

@@ -18,12 +18,16 @@ from fedcore.privacy.plan import PrivacyPlan
 from fedcore.task import Task
 from fedcore_clients.local_model import Client, LocalModel
 from fedcore_clients.training import train_locally
-from fedcore_simulations.privacy_audit.canary_task import CanaryTask, blank, with_canaries
+from fedcore_simulations.privacy_audit.bare_probe import NEXT_TO_NONE, Bare, longest_of
+from fedcore_simulations.privacy_audit.canary_task import CanaryTask, blank, loudest, with_canaries
 from fedcore_simulations.privacy_audit.releases import CanaryRun, Silence
 
 _HEAD = "head.weight"
 _GAIN = 10.0
-_SILENT_ROUNDS = 3  # each as large as the model
+_SILENT_ROUNDS = 3  # each as large as the model, for each of two clients
+_BARE_ROUNDS = 40
+_LOUD_ROWS, _LOUD_GAIN = 5, 1e6
+_AUDITED, _OTHER = "audited", "another"
 
 
 class RecordLevelSubject:
@@ -68,19 +72,42 @@ class RecordLevelSubject:
         return CanaryRun(scores=-head / self.privacy.clip_norm)
 
     def silence(self) -> Silence:
-        """Train for the first rounds on blank records alone."""
-        first = islice(self._releases(blank(self._examples)), _SILENT_ROUNDS)
-        released = torch.stack([each[: self.layout.num_trained] for each in first])
+        """Train two clients for the first rounds on blank records alone, in turn: they must not share their noise."""
+        rows = blank(self._examples)
+        both = zip(self._releases(rows, _AUDITED), self._releases(rows, _OTHER), strict=True)
+        rounds = [each[: self.layout.num_trained] for pair in islice(both, _SILENT_ROUNDS) for each in pair]
+        released = torch.stack(rounds)
         return Silence(rounds=released / (self.privacy.noise_std * math.sqrt(self.privacy.steps_per_round)))
 
-    def _releases(self, examples: Examples) -> Iterator[Tensor]:
-        """The sum that each round released, before the public divisor."""
-        client = Client(name="audited", training=examples, held_out=None).to(
-            dtype=self._local.dtype, device=self._local.device
+    def bare(self) -> Bare:
+        """Train next to without noise: how often each canary is counted, and how long one record over all layers is."""
+        quiet = self._plan.updated(privacy={"noise-multiplier": NEXT_TO_NONE})
+        rows = with_canaries(
+            self._examples, torch.ones(self.num_canaries, dtype=torch.bool), gain=_GAIN * self.privacy.clip_norm
         )
-        current = Parameters.from_model(self._task.build_model(), self._local.dtype)
-        for number in range(1, self.privacy.rounds + 1):
-            request = TrainRequest(round=number, attempt=0, cohort=("audited",), parameters=current)
-            difference = train_locally(self._local, client, request).difference.buffer
+        rounds = islice(self._releases(rows, _AUDITED, plan=quiet), _BARE_ROUNDS)
+        heads = [Parameters(each, self.layout)[_HEAD].flatten()[1:] for each in rounds]
+        return Bare(
+            counts=(torch.stack(heads) / -self.privacy.clip_norm).round(),
+            steps=self.privacy.steps_per_round,
+            rate=self.privacy.sampling_rate,
+            longest=longest_of(torch.stack(list(self._loud(quiet))), self.privacy.clip_norm),
+        )
+
+    def _loud(self, quiet: RunPlan) -> Iterator[Tensor]:
+        """What one step releases of a single record, for a few records."""
+        once = quiet.updated(privacy={"sampling-rate": 1.0, "steps-per-round": 1}, federation={"rounds": 1})
+        for row in torch.linspace(0, len(self._examples) - 1, min(_LOUD_ROWS, len(self._examples))).long().tolist():
+            rows = loudest(self._examples, row, gain=_LOUD_GAIN * self.privacy.clip_norm)
+            yield next(self._releases(rows, _AUDITED, plan=once))
+
+    def _releases(self, examples: Examples, name: str = _AUDITED, *, plan: RunPlan | None = None) -> Iterator[Tensor]:
+        """The sum that each round released, before the public divisor."""
+        local = self._local if plan is None else LocalModel(self._task, plan, torch.device("cpu"))
+        client = Client(name=name, training=examples, held_out=None).to(dtype=local.dtype, device=local.device)
+        current = Parameters.from_model(self._task.build_model(), local.dtype)
+        for number in range(1, local.plan.federation.rounds + 1):
+            request = TrainRequest(round=number, attempt=0, cohort=(name,), parameters=current)
+            difference = train_locally(local, client, request).difference.buffer
             yield difference.to(torch.float64) * (self.privacy.nominal_batch / self._step)
             current = Parameters(current.buffer + difference, current.layout)

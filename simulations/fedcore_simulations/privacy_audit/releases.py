@@ -31,7 +31,8 @@ class Silence:
 
     Attributes:
         rounds: What each round released, in units of the promised standard deviation; shape
-            ``(rounds, layout.num_trained)``, standard normal where the noise is right.
+            ``(rounds, layout.num_trained)``, standard normal where the noise is right. Where clients add the noise, the
+            rounds of two of them, which were asked in turn.
         counts: Each released count less the true one, in units of the promised standard deviation; shape
             ``(rounds,)``, empty where the mechanism releases no count.
     """

@@ -1,0 +1,102 @@
+"""What the mechanism does beneath its noise: are batches drawn anew, and is a record clipped as a whole?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from scipy import stats
+from torch import Tensor
+
+from fedcore.privacy.mechanisms import ROUNDING
+from fedcore_simulations.privacy_audit.noise_probe import Probe
+
+NEXT_TO_NONE = 1e-9
+"""Noise multiplier of a bare run: too little to hide how often a canary was counted."""
+_ENOUGH = 25.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bare:
+    """A run next to without noise, in a sandbox.
+
+    Attributes:
+        counts: How often each canary was counted in each round, shape ``(rounds, canaries)``; empty where the mechanism
+            draws no batches.
+        steps: Steps in a round.
+        rate: Sampling rate that is promised.
+        longest: By how many clip norms one unit moved the sum, the most that was seen. Its gradient or update is far
+            above the clip norm in every tensor of the model.
+    """
+
+    counts: Tensor
+    steps: int
+    rate: float
+    longest: float
+
+
+def probe_bare(bare: Bare, *, p: float) -> list[Probe]:
+    """Check batches and contributions.
+
+    Args:
+        p: Probability that a right mechanism fails any of the checks.
+    """
+    whole = Probe(
+        name="a contribution over all tensors together",
+        passed=bare.longest <= 1.0 + ROUNDING,
+        found=f"one moved the sum by {bare.longest:.4f} clip norms",
+    )
+    if bare.counts.numel() == 0:
+        return [whole]
+    if bare.rate == 1.0:
+        return [whole, _always(bare)]
+    return [whole, _dispersion(bare, p=p / 2.0), *_succession(bare, p=p / 2.0)]
+
+
+def _always(bare: Bare) -> Probe:
+    missed = int((bare.counts != bare.steps).sum())
+    return Probe(name="every record is in every step", passed=missed == 0, found=f"{missed} were left out")
+
+
+def _dispersion(bare: Bare, *, p: float) -> Probe:
+    """How the canaries' numbers of steps vary: binomial under Poisson sampling, next to nothing in shuffled epochs.
+
+    The sum of squares of independent binomials, against a chi-squared distribution of the same mean and variance.
+    """
+    steps, canaries = bare.steps * len(bare.counts), bare.counts.shape[1]
+    variance = steps * bare.rate * (1.0 - bare.rate)
+    fourth = variance * (1.0 + 3.0 * bare.rate * (1.0 - bare.rate) * (steps - 2.0))
+    mean, spread = canaries * variance, canaries * (fourth - variance * variance)
+    found = float((bare.counts.sum(0) - steps * bare.rate).square().sum())
+    scale, freedom = spread / (2.0 * mean), 2.0 * mean * mean / spread
+    low, high = (scale * float(limit) for limit in (stats.chi2.ppf(p / 2.0, freedom), stats.chi2.isf(p / 2.0, freedom)))
+    return Probe(
+        name="each record is drawn by itself in each step",
+        passed=low <= found <= high,
+        found=f"numbers of steps vary {found / mean:.3f} times as much as they should "
+        f"({low / mean:.3f} to {high / mean:.3f} expected)",
+    )
+
+
+def _succession(bare: Bare, *, p: float) -> list[Probe]:
+    """Whether the canaries of a round are those of the round before, or just not those; unless too few are drawn."""
+    centred = bare.counts - bare.steps * bare.rate
+    pairs = (len(centred) - 1) * centred.shape[1]
+    variance = bare.steps * bare.rate * (1.0 - bare.rate)
+    if pairs * variance * variance < _ENOUGH:
+        return []
+    found = float((centred[1:] * centred[:-1]).sum()) / (variance * math.sqrt(pairs))
+    most = float(stats.norm.isf(p / 2.0))
+    return [
+        Probe(
+            name="batches of successive rounds overlap as by chance",
+            passed=abs(found) <= most,
+            found=f"{found:+.1f} standard deviations from chance ({most:.1f} at most expected)",
+        )
+    ]
+
+
+def longest_of(released: Tensor, clip_norm: float) -> float:
+    """Length in clip norms of the longest of some released sums, shape ``(sums, d)``."""
+    return float(torch.linalg.vector_norm(released.to(torch.float64), dim=1).max()) / clip_norm
