@@ -1,0 +1,71 @@
+"""The device that is pretended: numbers of the CPU, rules of a GPU."""
+
+import pytest
+import torch
+from torch import nn
+
+from tests.pretend_device import PretendedDevice
+
+
+def test_it_computes_what_the_cpu_computes():
+    model = nn.Sequential(nn.Conv1d(1, 3, 2), nn.Flatten(), nn.Tanh(), nn.Linear(9, 2))
+    rows = torch.randn(5, 1, 4)
+    model(rows).square().sum().backward()
+    expected = [parameter.grad.clone() for parameter in model.parameters()]
+    model.zero_grad()
+    with PretendedDevice() as pretended:
+        model.to(pretended.device)
+        model(rows.to(pretended.device)).square().sum().backward()
+        assert {parameter.grad.device.type for parameter in model.parameters()} == {"pretended"}
+        found = [parameter.grad.cpu() for parameter in model.parameters()]
+    assert all(torch.equal(one, two) for one, two in zip(found, expected, strict=True))
+
+
+def test_tensors_of_two_devices_cannot_be_mixed_and_the_error_names_the_line():
+    with PretendedDevice() as pretended:
+        there = torch.ones(3, device=pretended.device)
+        with pytest.raises(RuntimeError, match=r"two devices, pretended:0 and cpu.*test_pretended_device.py:\d+"):
+            there + torch.ones(3)
+        assert (there + torch.tensor(1.0)).tolist() == [2.0, 2.0, 2.0]  # a number is no vector, on a GPU too
+
+
+def test_what_the_host_waits_for_and_what_it_sends_is_counted_by_line():
+    with PretendedDevice() as pretended:
+        there = torch.arange(4.0).to(pretended.device)
+        assert float(there.sum()) == 6.0
+        assert there[torch.tensor([1, 2])].tolist() == [1.0, 2.0]
+        assert torch.nonzero(there > 1).flatten().tolist() == [2, 3]
+        assert (pretended.reads.total(), pretended.writes.total()) == (4, 2)
+        assert all("test_pretended_device.py:" in line for line in (*pretended.reads, *pretended.writes))
+        pretended.reset()
+        there.view(2, 2).t().add_(1.0)
+        assert (pretended.reads.total(), pretended.writes.total(), pretended.kernels) == (0, 0, {"add_": 1})
+
+
+def test_views_and_data_share_memory_as_on_a_device():
+    with PretendedDevice() as pretended:
+        buffer = torch.zeros(6, device=pretended.device)
+        parameter = nn.Parameter(torch.ones(2, 2, device=pretended.device))
+        parameter.data = buffer[2:].view(2, 2)
+        buffer.add_(3.0)
+        assert parameter.detach().tolist() == [[3.0, 3.0], [3.0, 3.0]]
+        parameter.data.mul_(2.0)
+        assert buffer.tolist() == [3.0, 3.0, 6.0, 6.0, 6.0, 6.0]
+        assert parameter.is_set_to(buffer[2:].view(2, 2))
+        assert not parameter.is_set_to(buffer[:4].view(2, 2))
+
+
+def test_it_refuses_float64_and_large_tensors_where_it_has_neither():
+    with PretendedDevice(float64=False, most_elements=10) as pretended:
+        there = torch.ones(4, device=pretended.device)
+        with pytest.raises(TypeError, match="does not support float64"):
+            there.double()
+        with pytest.raises(torch.OutOfMemoryError, match="16 elements"):
+            torch.outer(there, there)
+
+
+def test_its_tensors_are_of_no_use_without_it():
+    with PretendedDevice() as pretended:
+        there = torch.ones(4, device=pretended.device)
+    with pytest.raises(RuntimeError, match="outside of the device's with statement"):
+        there + 1.0
