@@ -42,10 +42,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("fedcore.client")
 
+_DEVICE = "DEVICE"
 _CODES: tuple[tuple[type[FedcoreError], str], ...] = (
     (PrivacyError, "PRIVACY"),
     (DataError, "DATA"),
-    (DeviceError, "DEVICE"),
+    (DeviceError, _DEVICE),
     (LayoutError, "LAYOUT"),
     (TaskError, "TASK"),
     (PlanError, "PLAN"),
@@ -104,6 +105,8 @@ class AppProcess:
         except (EOFError, OSError, ValueError) as error:
             self.stop()
             raise RefusedError("CRASHED", "the training process ended before it answered") from error
+        if answer["failed"] == _DEVICE:
+            self.stop()  # after an error of a device, the process cannot use it again
         if answer["failed"]:
             raise RefusedError(answer["failed"], answer["why"])
         return _records(answer["content"], _reply_file(self._settings.spool, self.pid))
@@ -165,7 +168,7 @@ class _InstalledApps:
             foreign = error.__cause__ if isinstance(error, TaskError) else None
             return {"failed": code, "why": str(error) if foreign is None else _kind_and_place(foreign)}
         except Exception as error:
-            return {"failed": "FAILED", "why": _kind_and_place(error)}
+            return {"failed": _DEVICE if _is_of_device(error) else "FAILED", "why": _kind_and_place(error)}
         _spill(reply, _reply_file(self._settings.spool, os.getpid()))
         return {"failed": None, "content": to_plain(reply)}
 
@@ -210,6 +213,12 @@ class _InstalledApps:
         if len(client.training) < settings.min_examples and not size_is_secret(plan):
             raise RefusedError("MIN_COUNT", f"release.min-examples is {settings.min_examples}, and there are fewer")
         return client
+
+
+def _is_of_device(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, torch.AcceleratorError | torch.OutOfMemoryError)
 
 
 def _kind_and_place(error: BaseException) -> str:

@@ -113,6 +113,7 @@ def _rows(path: Path, trial: PlanTrial) -> _Rows:
 
     from fedcore.audit.tables import attribute_codes, empty_tables
     from fedcore.task import check_task
+    from fedcore_clients.full_precision import probe_precision
     from fedcore_clients.owner_data import load_client
     from fedcore_clients.probe import probe_isolation
 
@@ -121,6 +122,8 @@ def _rows(path: Path, trial: PlanTrial) -> _Rows:
     check_task(task, trial.model, client.training)
     if plan.privacy.unit == "record":
         probe_isolation(task, trial.model, client.training)
+        precision, cpu = getattr(torch, plan.training.precision), torch.device("cpu")
+        probe_precision(task, trial.model, client.training, dtype=precision, device=cpu)
     empty_tables(task, plan)
     for attribute in plan.audit.sensitive:
         attribute_codes(client.held_out or client.training, attribute, plan.audit)

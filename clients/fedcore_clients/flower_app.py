@@ -17,6 +17,7 @@ from fedcore.wire.replies import pack_name, pack_report, pack_update
 from fedcore.wire.requests import unpack_evaluate_request, unpack_plan, unpack_train_request
 from fedcore_clients.device import resolve_device
 from fedcore_clients.evaluation import evaluate_locally
+from fedcore_clients.full_precision import probe_precision
 from fedcore_clients.local_model import Client, LocalModel
 from fedcore_clients.probe import probe_isolation
 from fedcore_clients.training import train_locally
@@ -112,7 +113,9 @@ class _Desk:
         if context.node_id not in self._clients:
             client = self._load(context, local.plan)
             if local.privacy is not None:
-                probe_isolation(self._task, self._task.build_model(), client.training)
+                model = self._task.build_model()
+                probe_isolation(self._task, model, client.training)
+                probe_precision(self._task, model, client.training, dtype=local.dtype, device=local.device)
             self._clients[context.node_id] = client.to(dtype=local.dtype, device=local.device)
         return self._clients[context.node_id]
 

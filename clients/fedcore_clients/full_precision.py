@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fedcore.errors import PrivacyError
+from fedcore.errors import FedcoreError, PrivacyError
+from fedcore.examples import Examples
+from fedcore.task import Task
+from fedcore_clients.row_outputs import is_of_the_device
 
 _EXACT = "ieee"
 _HALF_BYTES = 2
+_PROBED = 8
 
 
 @contextmanager
@@ -27,10 +32,8 @@ def full_precision() -> Iterator[None]:
     than the noise is enlarged for.
 
     Raises:
-        PrivacyError: The code inside has changed the settings, or the environment overrules them.
+        PrivacyError: The code inside has changed the settings.
     """
-    if os.environ.get("NVIDIA_TF32_OVERRIDE") == "1":
-        raise PrivacyError("NVIDIA_TF32_OVERRIDE=1 rounds products to TF32, which privacy does not allow; unset it")
     settings = _settings()
     before = [each.fp32_precision for each in settings.values()]
     for each in settings.values():
@@ -46,6 +49,18 @@ def full_precision() -> Iterator[None]:
             f"the model or the loss lowered the precision of products ({', '.join(changed)}), by which a record could "
             "move the sum by more than the clip norm. Leave torch.set_float32_matmul_precision and torch.backends alone"
         )
+
+
+def refuse_settings(device: torch.device) -> None:
+    """Refuse what lowers the precision of everything that the process computes.
+
+    Raises:
+        PrivacyError: Says what to turn off.
+    """
+    if torch.is_autocast_enabled(device.type):
+        raise PrivacyError("autocast is on, by which a record could move the sum by more than the clip norm; leave it")
+    if os.environ.get("NVIDIA_TF32_OVERRIDE") == "1":
+        raise PrivacyError("NVIDIA_TF32_OVERRIDE=1 rounds products to TF32, which privacy does not allow; unset it")
 
 
 def refuse_narrow(losses: Tensor, own: torch.dtype) -> None:
@@ -71,12 +86,33 @@ def refuse_narrow(losses: Tensor, own: torch.dtype) -> None:
         ahead += [following for following, _ in node.next_functions]
 
 
-class NoHalfPrecision(TorchDispatchMode):
-    """Refuses every operation that gives half precision, also where autograd's graph does not show it.
+def probe_precision(task: Task, model: nn.Module, rows: Examples, *, dtype: torch.dtype, device: torch.device) -> None:
+    """Refuse a model or loss that computes in a narrower type than its parameters, before anything is trained.
 
-    A custom ``autograd.Function`` and reentrant checkpointing hide what they compute from the graph. It costs several
-    µs for each operation, so that it watches one batch and not all.
+    One pass over some rows, on a copy of the model in the type and on the device that will train. Every operation is
+    watched, also those that autograd's graph does not show: a custom ``autograd.Function`` and reentrant checkpointing.
+
+    Raises:
+        PrivacyError: Names the type that was found, or the settings that were changed.
     """
+    subject = copy.deepcopy(model).to(device=device, dtype=dtype).train()
+    batch = rows.select(torch.arange(min(_PROBED, len(rows)))).to(dtype=dtype, device=device).batch(slice(None))
+    refuse_settings(device)
+    try:
+        with full_precision(), _NoHalfPrecision(dtype):
+            losses = task.loss(subject, batch)
+            refuse_narrow(losses, dtype)
+            losses.sum().backward()  # type: ignore[no-untyped-call]
+    except FedcoreError:
+        raise
+    except Exception as error:
+        if is_of_the_device(error):
+            raise
+        # A row for which the loss fails is no matter of precision; it adds nothing in training either.
+
+
+class _NoHalfPrecision(TorchDispatchMode):
+    """Refuses every operation that gives half precision. It costs several µs for each, too much for every step."""
 
     def __init__(self, own: torch.dtype) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -27,6 +27,7 @@ from fedcore.seeding import derive_seed
 from fedcore.task import Task, check_task, load_examples
 from fedcore.transforms import load_transforms
 from fedcore_clients.device import resolve_device
+from fedcore_clients.full_precision import probe_precision
 from fedcore_clients.local_model import Client
 from fedcore_clients.probe import probe_isolation
 from fedcore_clients.training import build_optimizer
@@ -75,7 +76,7 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
     held_out = choose_held_out(examples, plan, plan.federation.seed).numpy()
     division = partition(examples, held_out, plan.federation)
     clients = _clients(examples, held_out, division)
-    model = _check_model(task, plan, examples)
+    model = _check_model(task, plan, examples, device)
     plan = _resolve(task, plan, examples, division, held_out)
     largest = max((len(client.training) for client in clients), default=0)
     findings = lint(Subject(plan=plan, task=task, model=model, transforms=transforms, largest_client=largest))
@@ -110,15 +111,16 @@ def _clients(examples: Examples, held_out: NDArray[np.bool_], division: Partitio
     )
 
 
-def _check_model(task: Task, plan: RunPlan, examples: Examples) -> torch.nn.Module:
+def _check_model(task: Task, plan: RunPlan, examples: Examples, device: torch.device) -> torch.nn.Module:
     """Build the model once, and try every part of the task on it; returns the model."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(plan.federation.seed, "model"))
+        torch.default_generator.manual_seed(derive_seed(plan.federation.seed, "model"))
         model = _build_model(task)
         check_task(task, model, examples)
         build_optimizer(plan, [parameter for parameter in model.parameters() if parameter.requires_grad])
         if plan.privacy.unit == "record":
             probe_isolation(task, model, examples)
+            probe_precision(task, model, examples, dtype=getattr(torch, plan.training.precision), device=device)
     return model
 
 
