@@ -164,11 +164,10 @@ class _InstalledApps:
         except RefusedError as error:
             return {"failed": error.code, "why": str(error)}
         except FedcoreError as error:
-            code = next((code for kind, code in _CODES if isinstance(error, kind)), "FAILED")
             foreign = error.__cause__ if isinstance(error, TaskError) else None
-            return {"failed": code, "why": str(error) if foreign is None else _kind_and_place(foreign)}
+            return {"failed": _code_of(error), "why": str(error) if foreign is None else _kind_and_place(foreign)}
         except Exception as error:
-            return {"failed": _DEVICE if _is_of_device(error) else "FAILED", "why": _kind_and_place(error)}
+            return {"failed": _code_of(error), "why": _kind_and_place(error)}
         _spill(reply, _reply_file(self._settings.spool, os.getpid()))
         return {"failed": None, "content": to_plain(reply)}
 
@@ -215,10 +214,19 @@ class _InstalledApps:
         return client
 
 
-def _is_of_device(error: Exception) -> bool:
+def _code_of(error: Exception) -> str:
+    if _is_of_device(error):
+        return _DEVICE
+    return next((code for kind, code in _CODES if isinstance(error, kind)), "FAILED")
+
+
+def _is_of_device(error: BaseException) -> bool:
+    """Whether a device failed, also where a part of the task was blamed."""
     import torch
 
-    return isinstance(error, torch.AcceleratorError | torch.OutOfMemoryError)
+    if isinstance(error, torch.AcceleratorError | torch.OutOfMemoryError):
+        return True
+    return error.__cause__ is not None and _is_of_device(error.__cause__)
 
 
 def _kind_and_place(error: BaseException) -> str:

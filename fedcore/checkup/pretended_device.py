@@ -24,6 +24,10 @@ _INDEXING = ("index", "index_put", "index_put_", "_unsafe_index", "_index_put_im
 _OWN = str(Path(__file__).parent / "pretended_")
 
 
+class PretendedRefusalError(RuntimeError):
+    """What a real device would refuse."""
+
+
 class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A second device without hardware, for as long as its ``with`` statement lasts.
 
@@ -42,6 +46,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kernels: Number of operations on the device by name, without views.
         reads: Number of times the host waited for a result, by the line of code.
         writes: Number of copies from the host to the device, by the line of code.
+        refused: What a real device would refuse, with the line of code; also where the exception was caught.
 
     Raises:
         RuntimeError: Another package has registered a device type.
@@ -58,6 +63,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.kernels: Counter[str] = Counter()
         self.reads: Counter[str] = Counter()
         self.writes: Counter[str] = Counter()
+        self.refused: list[str] = []
 
     def __enter__(self) -> PretendedDevice:
         """Start. Backward passes run in this thread: those for devices were counted when the first one was run."""
@@ -99,7 +105,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         elif on_host and (name in ("_to_copy", "copy_") or name in _INDEXING):
             self.writes[_place()] += len(on_host)
         elif any(each.ndim for each in on_host):
-            raise RuntimeError(
+            raise self._refusal(
                 f"Expected all tensors to be on the same device, but found at least two devices, {self.device} and "
                 f"cpu! (in {name} at {_place()})"
             )
@@ -130,9 +136,13 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _check(self, value: Tensor) -> None:
         if value.dtype == torch.float64 and not self._float64:
-            raise TypeError(f"this device does not support float64 (at {_place()})")
+            raise self._refusal(f"this device does not support float64 (at {_place()})")
         if self._most_elements is not None and value.numel() > self._most_elements:
             raise torch.OutOfMemoryError(f"{self.device} out of memory: a tensor of {value.numel()} elements")
+
+    def _refusal(self, why: str) -> PretendedRefusalError:
+        self.refused.append(why)
+        return PretendedRefusalError(why)
 
 
 class _DeviceModule:

@@ -58,8 +58,9 @@ def test_views_and_data_share_memory_as_on_a_device():
 def test_it_refuses_float64_and_large_tensors_where_it_has_neither():
     with PretendedDevice(float64=False, most_elements=10) as pretended:
         there = torch.ones(4, device=pretended.device)
-        with pytest.raises(TypeError, match="does not support float64"):
+        with pytest.raises(RuntimeError, match="does not support float64"):
             there.double()
+        assert "does not support float64 (at tests/checkup/test_pretended_device.py:" in pretended.refused[0]
         with pytest.raises(torch.OutOfMemoryError, match="16 elements"):
             torch.outer(there, there)
 
