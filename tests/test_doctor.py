@@ -91,7 +91,7 @@ def test_a_task_is_tried_on_a_device_that_is_not_there_unless_the_plan_names_the
     for device, state in (("auto", "ok"), ("cpu", None)):
         (tmp_path / "plan.toml").write_text(build_plan(**TINY, training={"device": device}).to_toml())
         found = named(told("--plan", tmp_path / "plan.toml", "--data", f"tests.builders:TinyTask={tmp_path}"))
-        assert found.get("pretended device", {"state": None})["state"] == state
+        assert found.get("task device", {"state": None})["state"] == state
 
 
 def test_a_plan_that_cannot_be_read_is_a_finding_and_no_failure(tmp_path):

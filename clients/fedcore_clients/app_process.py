@@ -46,7 +46,7 @@ _DEVICE = "DEVICE"
 _CODES: tuple[tuple[type[FedcoreError], str], ...] = (
     (PrivacyError, "PRIVACY"),
     (DataError, "DATA"),
-    (DeviceError, _DEVICE),
+    (DeviceError, "DEVICE"),
     (LayoutError, "LAYOUT"),
     (TaskError, "TASK"),
     (PlanError, "PLAN"),

@@ -22,7 +22,7 @@ from fedcore_clients.evaluation import evaluate_locally
 from fedcore_clients.local_model import Client, LocalModel
 from fedcore_clients.training import train_locally
 
-_NAME = "pretended device"
+_NAME = "task device"
 _ROWS = 64
 _KINDS = (("a GPU", True), ("Apple's MPS, which has no float64,", False))
 _OURS = tuple(f"{Path(package.__file__).parent}{os.sep}" for package in (fedcore, fedcore_clients) if package.__file__)
