@@ -12,6 +12,7 @@ import fedcore
 import fedcore_clients
 from fedcore.checkup.finding import Finding, ok, skipped, warning
 from fedcore.checkup.pretended_device import PretendedDevice
+from fedcore.errors import FedcoreError
 from fedcore.examples import Examples
 from fedcore.messages import EvaluateRequest, TrainRequest
 from fedcore.parameters import Parameters
@@ -42,7 +43,7 @@ def device_trial(task: Task, plan: RunPlan, client: Client) -> Iterator[Finding]
         yield warning(_NAME, str(error), "mend it, or set training.device to 'cpu'")
         return
     except RuntimeError as error:
-        yield skipped(_NAME, f"the task could not be tried on one: {type(error).__name__}")
+        yield skipped(_NAME, f"the task could not be tried on a pretended device: {error}")
         return
     if waits:
         what = f"the task runs on a GPU, but its code makes it wait in every step: {', '.join(sorted(set(waits)))}"
@@ -73,7 +74,9 @@ def _waits(task: Task, plan: RunPlan, client: Client, kind: str, *, float64: boo
         except Exception as error:
             if pretended.refused:
                 raise _TrialError(f"the task would fail on {kind}: {pretended.refused[0]}") from error
-            raise RuntimeError from error
+            if isinstance(error, FedcoreError):
+                raise _TrialError(f"the task would fail in training: {error}") from error
+            raise RuntimeError(f"it ended with {type(error).__name__}") from error  # whose text may quote a row
     if pretended.refused:  # under privacy a row that fails adds nothing, and no exception leaves
         raise _TrialError(f"the task would train nothing on {kind}: {pretended.refused[0]}")
     yield from (place for place in training if not str(Path(place).absolute()).startswith(_OURS))

@@ -146,7 +146,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _DeviceModule:
-    """What PyTorch expects at ``torch.<device type>``; its generator counts for nothing but is kept like a real one."""
+    """What PyTorch expects at ``torch.<device type>``; nothing is drawn from its generator."""
 
     def __init__(self) -> None:
         self._generator = torch.Generator()
