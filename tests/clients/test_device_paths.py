@@ -238,6 +238,17 @@ def test_the_same_drawn_batch_is_tried_again_with_fewer_rows_at_once_and_the_noi
     assert torch.equal(again, expected)
 
 
+def test_a_device_that_runs_out_of_memory_gives_the_update_of_fewer_rows_at_once():
+    privacy, client = {"sampling_rate": 1.0}, build_client()
+    with PretendedDevice(most_elements=130) as small:  # of 8 hidden numbers for each of 30 rows: not of 15
+        local = LocalModel(TinyTask(model=plain), build_private_plan(privacy=privacy), small.device)
+        rows = client.to(dtype=local.dtype, device=local.device)
+        found = train_locally(local, rows, build_request(Parameters.from_model(local.model))).difference.buffer
+    fewer = build_local(build_private_plan(privacy=privacy, training={"max_physical_batch": 15}), task=local.task)
+    expected = train_locally(fewer, client, build_request(fewer.parameters.clone())).difference.buffer
+    assert torch.equal(found, expected)
+
+
 def test_a_device_with_no_room_for_one_row_is_an_error():
     with pytest.raises(DeviceError, match="too little memory for one row"):
         trained(Crowded(room=0), build_private_plan())
