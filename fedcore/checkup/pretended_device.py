@@ -66,7 +66,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.refused: list[str] = []
 
     def __enter__(self) -> PretendedDevice:
-        """Start. Backward passes run in this thread: those for devices were counted when the first one was run."""
+        """Start. Backward passes run in this thread, since the device has none of its own."""
         self._threads = set_multithreading_enabled(False)
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
@@ -190,6 +190,8 @@ def _registered() -> torch.device:
     taken = torch._C._get_privateuse1_backend_name()
     if taken != "privateuseone":
         raise RuntimeError(f"PyTorch has room for one further device type, and {taken!r} has taken it")
+    # The first backward pass starts a thread for each device, and a process with such threads cannot be forked.
+    torch.zeros(1, requires_grad=True).sum().backward()  # type: ignore[no-untyped-call]
     _setup_privateuseone_for_python_backend(NAME, backend_module=_DeviceModule())
     return torch.device(NAME, 0)
 

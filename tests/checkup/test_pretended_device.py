@@ -1,10 +1,14 @@
 """The device that is pretended: numbers of the CPU, rules of a GPU."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
 
 from tests.pretend_device import PretendedDevice
+from tests.trust.builders import environment
 
 
 def test_it_computes_what_the_cpu_computes():
@@ -63,6 +67,21 @@ def test_it_refuses_float64_and_large_tensors_where_it_has_neither():
         assert "does not support float64 (at tests/checkup/test_pretended_device.py:" in pretended.refused[0]
         with pytest.raises(torch.OutOfMemoryError, match="16 elements"):
             torch.outer(there, there)
+
+
+def test_a_process_can_still_be_forked_for_workers_after_it():
+    """In a new process, in which no backward pass was run before."""
+    code = (
+        "from tests.builders import TinyTask, build_plan\n"
+        "from tests.pretend_device import PretendedDevice\n"
+        "from fedcore_simulations import simulate\n"
+        "import torch\n"
+        "with PretendedDevice(): pass\n"
+        "torch.ones(1, requires_grad=True).sum().backward()\n"
+        "print(simulate(TinyTask(), build_plan(engine={'workers': 2})).summary['rounds'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout == "3\n"
 
 
 def test_its_tensors_are_of_no_use_without_it():
