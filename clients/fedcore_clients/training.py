@@ -28,8 +28,9 @@ from fedcore_clients.local_model import Client, LocalModel
 def train_locally(local: LocalModel, client: Client, request: TrainRequest) -> ClientUpdate:
     """Train the received model on a client's rows, and return the difference.
 
-    Without privacy the result depends on plan, request and data alone: equal ones give equal bits on one
-    machine. With privacy, noise and batches are fresh each time (``privacy.noise = "secure"``).
+    Without privacy the result depends on plan, request and data alone: equal ones give equal bits on the CPU of
+    one machine, and on a GPU equal numbers up to rounding. With privacy, noise and batches are fresh each time
+    (``privacy.noise = "secure"``).
     """
     local.load(request.parameters)
     local.model.train()

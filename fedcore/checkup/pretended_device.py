@@ -16,6 +16,7 @@ from torch.autograd.grad_mode import set_multithreading_enabled
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from fedcore.checkup.pretended_cells import CELLS
 from fedcore.checkup.pretended_tensor import NAME, PretendedTensor, memory_of
 
 _READS = ("_local_scalar_dense", "equal", "nonzero", "_unique2", "unique_consecutive", "unique_dim", "masked_select")
@@ -68,12 +69,16 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __enter__(self) -> PretendedDevice:
         """Start. Backward passes run in this thread, since the device has none of its own."""
         self._threads = set_multithreading_enabled(False)
+        self._swapped = torch.__future__.get_swap_module_params_on_conversion()
+        # A parameter that is moved stays the same object, which modules with shared parameters rely on.
+        torch.__future__.set_swap_module_params_on_conversion(True)
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
         """End; tensors on the device cannot be used from here on."""
         super().__exit__(*error)  # type: ignore[no-untyped-call]
+        torch.__future__.set_swap_module_params_on_conversion(self._swapped)
         self._threads.__exit__(*error)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -94,7 +99,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._count_copies(name, args, tensors, off=off)
         if onto:
             kwargs["device"] = torch.device("cpu")
-        result = func(*tree_map(memory_of, args), **tree_map(memory_of, kwargs))
+        result = CELLS.get(name, func)(*tree_map(memory_of, args), **tree_map(memory_of, kwargs))
         return result if off else self._placed(func, result, ours)
 
     def _count_copies(self, name: str, args: Any, tensors: list[Tensor], *, off: bool) -> None:
@@ -125,8 +130,13 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 computed = True
                 self._check(value)
                 return PretendedTensor.holding(value, self.device)
-            same = next((each for each in ours if changed and memory_of(each).is_set_to(value)), None)
-            return source.viewed_as(value) if same is None else same
+            if not changed:
+                return source.viewed_as(value)
+            same = next((each for each in ours if memory_of(each).is_set_to(value)), None)
+            if same is None:  # changed in shape, such as by squeeze_
+                same = source
+                same.data = source.viewed_as(value)
+            return same
 
         placed = tree_map(place, result)
         name = func.overloadpacket.__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 NAME = "pretended"
 """The device type."""
@@ -31,14 +31,23 @@ class PretendedTensor(Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Refuse: the device is not there."""
+        """Refuse: the device is not there. Only what does not compute is answered."""
         if func.overloadpacket.__name__ == "device":
             return torch.device(NAME, 0)
+        if func.overloadpacket.__name__ == "_has_compatible_shallow_copy_type":
+            return all(isinstance(each, PretendedTensor) for each in args)
         raise RuntimeError("a tensor of a pretended device was used outside of the device's with statement")
 
     def tolist(self) -> Any:
         """The values, for which the host waits."""
         return self.cpu().tolist()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        """A copy on the device."""
+        copy = self.detach().clone()
+        copied = nn.Parameter(copy, self.requires_grad) if isinstance(self, nn.Parameter) else copy
+        memo[id(self)] = copied
+        return copied
 
     def shares_memory(self, values: Tensor) -> bool:
         """Whether a tensor of the CPU lies in this one's memory."""

@@ -1,5 +1,6 @@
 """The device that is pretended: numbers of the CPU, rules of a GPU."""
 
+import copy
 import subprocess
 import sys
 
@@ -57,6 +58,45 @@ def test_views_and_data_share_memory_as_on_a_device():
         assert buffer.tolist() == [3.0, 3.0, 6.0, 6.0, 6.0, 6.0]
         assert parameter.is_set_to(buffer[2:].view(2, 2))
         assert not parameter.is_set_to(buffer[:4].view(2, 2))
+
+
+def test_what_changes_its_shape_in_place_does_so_on_the_device_too():
+    with PretendedDevice() as pretended:
+        there = torch.arange(3.0).to(pretended.device)
+        assert there.unsqueeze_(0).shape == (1, 3)
+        assert there.t_().shape == there.shape == (3, 1)
+        assert (there.squeeze_(1) @ there).tolist() == 5.0
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_layers_give_the_numbers_of_the_cpu_to_rounding(layer, bias):
+    """Devices have kernels of their own for their cells, which the CPU does not have."""
+    model = layer(3, 5, 2, batch_first=True, bidirectional=True, bias=bias).double()
+    rows = torch.randn(4, 6, 3, dtype=torch.float64)
+    output = model(rows)[0]
+    output.square().sum().backward()
+    expected = [output.detach(), *(parameter.grad.clone() for parameter in model.parameters())]
+    model.zero_grad()
+    with PretendedDevice() as pretended:
+        output = model.to(pretended.device)(rows.to(pretended.device))[0]
+        output.square().sum().backward()
+        found = [output.detach().cpu(), *(parameter.grad.cpu() for parameter in model.parameters())]
+    for one, two in zip(found, expected, strict=True):
+        assert torch.allclose(one, two, atol=1e-12, rtol=0)
+
+
+def test_parameters_that_two_modules_share_stay_one_and_copies_are_apart():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[1].weight = model[0].weight
+    with PretendedDevice() as pretended:
+        model.to(pretended.device)
+        assert model[1].weight is model[0].weight
+        other = copy.deepcopy(model)
+        assert isinstance(other[0].weight, nn.Parameter)
+        with torch.no_grad():
+            other[0].weight.zero_()
+        assert float(model[0].weight.detach().abs().sum()) > 0.0
 
 
 def test_it_refuses_float64_and_large_tensors_where_it_has_neither():

@@ -8,6 +8,7 @@ from fedcore.checkup.finding import State
 from fedcore.seeding import derive_seed
 from fedcore_clients.device_checkup import device_trial
 from tests.builders import TinyTask, build_client, build_plan, build_private_plan
+from tests.clients.test_training import Tied, Unknown, attention, cnn, lstm, shifted
 
 ON_AUTO = {"training": {"device": "auto"}}
 BUILDERS = [build_plan, build_private_plan]
@@ -45,8 +46,10 @@ class ForgetsABuffer(nn.Module):
 
 
 @pytest.mark.parametrize("build", BUILDERS)
-def test_a_task_that_would_run_is_said_to(build):
-    (found,) = tried(TinyTask(), build)
+@pytest.mark.parametrize("model", [None, cnn, Tied, Unknown, shifted, lstm, attention])
+def test_a_task_that_would_run_is_said_to(model, build, caplog):
+    (found,) = tried(TinyTask(model=model), build)
+    assert "cannot be computed" not in caplog.text
     assert found.state is State.OK, found.what
     assert "would run on a GPU and on Apple's MPS" in found.what
 

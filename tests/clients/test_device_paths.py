@@ -7,6 +7,7 @@ from torch import nn
 from fedcore.errors import DeviceError, TaskError
 from fedcore.messages import EvaluateRequest
 from fedcore.parameters import Parameters
+from fedcore.task_families import LanguageModelling, Reconstruction, Regression
 from fedcore_clients.evaluation import evaluate_locally
 from fedcore_clients.local_model import LocalModel
 from fedcore_clients.training import train_locally
@@ -45,6 +46,39 @@ def test_a_simulation_on_a_second_device_gives_the_model_of_the_cpu(plan, float6
     assert torch.allclose(weights(found), weights(expected), atol=0.0 if float64 else 1e-7, rtol=0)
     assert found.metrics == expected.metrics
     assert found.summary["audit_verdict"] == expected.summary["audit_verdict"]
+
+
+class Numbers(Regression):
+    name = "numbers"
+    build_model = load_data = None
+
+
+class Tokens(LanguageModelling):
+    name = "tokens"
+    build_model = load_data = None
+
+
+class Images(Reconstruction):
+    name = "images"
+    build_model = load_data = None
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "targets"),
+    [
+        (Numbers(), nn.Linear(4, 1), torch.randn(6)),
+        (Tokens(), nn.Sequential(nn.Unflatten(1, (4, 1)), nn.Linear(1, 7)), torch.randint(0, 7, (6, 4))),
+        (Images(), nn.Linear(4, 4), torch.zeros(6)),
+    ],
+    ids=["regression", "language", "reconstruction"],
+)
+def test_every_family_measures_without_float64_on_the_device(task, model, targets):
+    batch = {"inputs": torch.randn(6, 4), "targets": targets}
+    with torch.no_grad():
+        expected = task.measure(model, batch)
+        with PretendedDevice(float64=False) as pretended:
+            there = {name: column.to(pretended.device) for name, column in batch.items()}
+            assert task.measure(model.to(pretended.device), there) == expected
 
 
 def copies_in_training(plan, *, rows=30):
