@@ -67,6 +67,7 @@ def test_a_device_gives_the_model_of_the_cpu_to_rounding(build, precision, toler
 
 @needs_cuda
 @pytest.mark.cuda
+@pytest.mark.filterwarnings("ignore:RNN module weights are not part of single contiguous chunk:UserWarning")
 def test_a_recurrent_model_trains_on_cuda_as_on_the_cpu():
     class Recurrent(nn.Module):
         def __init__(self):
