@@ -32,8 +32,8 @@ _OURS = tuple(f"{Path(package.__file__).parent}{os.sep}" for package in (fedcore
 def device_trial(task: Task, plan: RunPlan, client: Client) -> Iterator[Finding]:
     """Train and evaluate a round of one step on some rows, on a device that is pretended.
 
-    What a device refuses is found, and how often the task's own code makes it wait. Of the rows nothing is told.
-    Nothing is tried for a plan that names the CPU.
+    Finds what a device would refuse, and where the task's own code makes it wait. Findings hold nothing of the rows.
+    A plan that names the CPU is not tried.
     """
     if plan.training.device == "cpu":
         return
