@@ -120,7 +120,8 @@ class Examples:
     def to(self, *, dtype: torch.dtype, device: torch.device) -> Examples:
         """The same examples on `device`, floating columns as `dtype`."""
         columns = {
-            name: column.to(device, dtype) if column.is_floating_point() else column.to(device)
+            # In two steps: a device may not have the number type that the column has.
+            name: (column.to(dtype) if column.is_floating_point() else column).to(device)
             for name, column in self.columns.items()
         }
         return Examples(columns=columns, attributes=self.attributes)

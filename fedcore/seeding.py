@@ -7,9 +7,12 @@ numbers on any number of workers, in a simulation and in a deployment alike.
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     import torch
 
@@ -36,3 +39,28 @@ def torch_generator(seed: int, *path: str | int) -> torch.Generator:
     import torch
 
     return torch.Generator().manual_seed(derive_seed(seed, *path))
+
+
+def seed_global_streams(device: torch.device, seed: int) -> None:
+    """Seed torch's global generators of the CPU and of `device`, which dropout draws from, and no other device's."""
+    import torch
+
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    elif device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
+
+
+@contextmanager
+def global_streams_kept(device: torch.device) -> Iterator[None]:
+    """Leave torch's global generators of the CPU and of `device` as they were."""
+    import torch
+
+    if device.type == "cpu":
+        with torch.random.fork_rng(devices=[]):
+            yield
+    else:
+        with torch.random.fork_rng(devices=[device], device_type=device.type):
+            yield

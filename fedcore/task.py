@@ -34,7 +34,7 @@ class Task(Protocol):
     labels: tuple[str, ...]
 
     def build_model(self) -> nn.Module:
-        """A new model. Called under a seeded generator, once in each process."""
+        """A new model, built on the CPU. Called under a seeded generator of the CPU, once in each process."""
 
     def load_data(self, path: Path | None) -> Examples | Dataset[Any]:
         """The data at `path`: in a deployment the client's own, in a simulation all of it at once."""

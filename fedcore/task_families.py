@@ -114,7 +114,7 @@ class LanguageModelling(_Family):
         """``loss`` in nats per token and ``next_token_accuracy``."""
         logits = self.predict(model, batch)
         losses = functional.cross_entropy(logits.transpose(1, 2), batch["targets"], reduction="none").mean(1)
-        hits = (logits.argmax(2) == batch["targets"]).double().mean(1)
+        hits = (logits.argmax(2) == batch["targets"]).cpu().double().mean(1)
         return _sums(loss=losses, next_token_accuracy=hits)
 
 
@@ -139,8 +139,8 @@ class Reconstruction(_Family):
 
 
 def _sums(**values: Tensor) -> Metrics:
-    """Sum values of shape ``(n,)`` over rows."""
+    """Sum values of shape ``(n,)`` over rows, on the CPU: not every device has float64."""
     return Metrics(
-        sums={name: float(value.double().sum()) for name, value in values.items()},
+        sums={name: float(value.cpu().double().sum()) for name, value in values.items()},
         counts={name: float(len(value)) for name, value in values.items()},
     )

@@ -87,6 +87,13 @@ def test_a_plan_and_data_are_tried_without_a_home_too(tmp_path):
     assert found["data tests.builders:TinyTask"]["what"].endswith("96 training, 24 held-out rows")
 
 
+def test_a_task_is_tried_on_a_device_that_is_not_there_unless_the_plan_names_the_cpu(tmp_path):
+    for device, state in (("auto", "ok"), ("cpu", None)):
+        (tmp_path / "plan.toml").write_text(build_plan(**TINY, training={"device": device}).to_toml())
+        found = named(told("--plan", tmp_path / "plan.toml", "--data", f"tests.builders:TinyTask={tmp_path}"))
+        assert found.get("task device", {"state": None})["state"] == state
+
+
 def test_a_plan_that_cannot_be_read_is_a_finding_and_no_failure(tmp_path):
     assert "no plan at" in named(told("--plan", tmp_path / "absent.toml"))["plan"]["what"]
     (tmp_path / "plan.toml").write_text("[federation]\nroundz = 3\nclients = 0\n")

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("fedcore.client")
 
+_DEVICE = "DEVICE"
 _CODES: tuple[tuple[type[FedcoreError], str], ...] = (
     (PrivacyError, "PRIVACY"),
     (DataError, "DATA"),
@@ -104,6 +105,8 @@ class AppProcess:
         except (EOFError, OSError, ValueError) as error:
             self.stop()
             raise RefusedError("CRASHED", "the training process ended before it answered") from error
+        if answer["failed"] == _DEVICE:
+            self.stop()  # after an error of a device, the process cannot use it again
         if answer["failed"]:
             raise RefusedError(answer["failed"], answer["why"])
         return _records(answer["content"], _reply_file(self._settings.spool, self.pid))
@@ -161,11 +164,10 @@ class _InstalledApps:
         except RefusedError as error:
             return {"failed": error.code, "why": str(error)}
         except FedcoreError as error:
-            code = next((code for kind, code in _CODES if isinstance(error, kind)), "FAILED")
             foreign = error.__cause__ if isinstance(error, TaskError) else None
-            return {"failed": code, "why": str(error) if foreign is None else _kind_and_place(foreign)}
+            return {"failed": _code_of(error), "why": str(error) if foreign is None else _kind_and_place(foreign)}
         except Exception as error:
-            return {"failed": "FAILED", "why": _kind_and_place(error)}
+            return {"failed": _code_of(error), "why": _kind_and_place(error)}
         _spill(reply, _reply_file(self._settings.spool, os.getpid()))
         return {"failed": None, "content": to_plain(reply)}
 
@@ -210,6 +212,21 @@ class _InstalledApps:
         if len(client.training) < settings.min_examples and not size_is_secret(plan):
             raise RefusedError("MIN_COUNT", f"release.min-examples is {settings.min_examples}, and there are fewer")
         return client
+
+
+def _code_of(error: Exception) -> str:
+    if _is_of_device(error):
+        return _DEVICE
+    return next((code for kind, code in _CODES if isinstance(error, kind)), "FAILED")
+
+
+def _is_of_device(error: BaseException) -> bool:
+    """Whether a device failed, also where a part of the task was blamed."""
+    import torch
+
+    if isinstance(error, torch.AcceleratorError | torch.OutOfMemoryError):
+        return True
+    return error.__cause__ is not None and _is_of_device(error.__cause__)
 
 
 def _kind_and_place(error: BaseException) -> str:

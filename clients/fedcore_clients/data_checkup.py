@@ -9,12 +9,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fedcore.checkup.finding import Check, Finding, ok, problem, skipped, warning
 from fedcore.errors import FedcoreError, PlanError, TaskError
 from fedcore.example_files import is_client_file, load_client_file
 from fedcore_clients.plan_trial import PlanTrial
 from fedcore_clients.policy.settings import Policy
+
+if TYPE_CHECKING:
+    from fedcore_clients.local_model import Client
 
 _TRAINING_METRIC = "loss"
 _NAME = "client"  # whose rows are held out depends on it, and nothing else here
@@ -96,15 +100,17 @@ def _tried(about: str, path: Path, trial: PlanTrial, rules: Policy | None) -> It
             "the number of rows is a secret" if secret else f"{rows.training} training, {rows.held_out} held-out rows"
         )
         yield ok(about, f"as the task {task} expects; {number}")
+        yield from _device_trial(trial, rows.client)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rows:
-    """Numbers of rows, and the names of what is measured on those held out."""
+    """A client's rows, their numbers, and the names of what is measured on those held out."""
 
     training: int
     held_out: int
     metrics: tuple[str, ...]
+    client: Client
 
 
 def _rows(path: Path, trial: PlanTrial) -> _Rows:
@@ -113,6 +119,7 @@ def _rows(path: Path, trial: PlanTrial) -> _Rows:
 
     from fedcore.audit.tables import attribute_codes, empty_tables
     from fedcore.task import check_task
+    from fedcore_clients.full_precision import probe_precision
     from fedcore_clients.owner_data import load_client
     from fedcore_clients.probe import probe_isolation
 
@@ -121,13 +128,21 @@ def _rows(path: Path, trial: PlanTrial) -> _Rows:
     check_task(task, trial.model, client.training)
     if plan.privacy.unit == "record":
         probe_isolation(task, trial.model, client.training)
+        precision, cpu = getattr(torch, plan.training.precision), torch.device("cpu")
+        probe_precision(task, trial.model, client.training, dtype=precision, device=cpu)
     empty_tables(task, plan)
     for attribute in plan.audit.sensitive:
         attribute_codes(client.held_out or client.training, attribute, plan.audit)
     with torch.no_grad():
         measured = task.measure(trial.model, client.training.batch(slice(0, 1)))
     held_out = 0 if client.held_out is None else len(client.held_out)
-    return _Rows(training=len(client.training), held_out=held_out, metrics=tuple(measured.sums))
+    return _Rows(training=len(client.training), held_out=held_out, metrics=tuple(measured.sums), client=client)
+
+
+def _device_trial(trial: PlanTrial, client: Client) -> Iterator[Finding]:
+    from fedcore_clients.device_checkup import device_trial
+
+    return device_trial(trial.task, trial.plan, client)
 
 
 def _withheld(rows: _Rows, trial: PlanTrial, rules: Policy) -> Iterator[str]:

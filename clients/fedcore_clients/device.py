@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from fedcore.errors import DeviceError
+
+_NAMES = re.compile(r"cpu|mps|cuda(:(0|[1-9][0-9]{0,2}))?")
 
 
 def resolve_device(name: str) -> torch.device:
     """The device that `name` means, after a tensor was moved there and computed with.
 
     A device is usable when it works, not when a library lists it. ``auto`` takes the first CUDA device that
-    works, and the CPU otherwise; a device named outright is never replaced by another in silence.
+    works, and the CPU otherwise (see `fedcore_clients.device_choice` for small models); a device named outright is
+    never replaced by another in silence.
 
     Args:
         name: ``auto``, ``cpu``, ``cuda``, ``cuda:K`` or ``mps``.
@@ -21,14 +28,51 @@ def resolve_device(name: str) -> torch.device:
     """
     if name == "auto":
         return next((device for device in _cuda_devices() if _failure(device) is None), torch.device("cpu"))
-    kind, colon, index = name.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (colon and not (kind == "cuda" and index.isdigit())):
+    if _NAMES.fullmatch(name) is None:
         raise DeviceError(f"expected a device auto, cpu, cuda, cuda:K or mps, found {name!r}")
-    device = torch.device(name)
-    failure = _failure(device)
+    try:
+        device = torch.device(name)
+        failure = _failure(device)
+    except RuntimeError as error:  # an index that torch has no room for
+        failure = str(error).splitlines()[0]
     if failure is not None:
         raise DeviceError(f"device {name!r} cannot be used: {failure}. Name another one, or use 'auto' or 'cpu'")
     return device
+
+
+def has_float64(device: torch.device) -> bool:
+    """Whether a device computes in float64; MPS does not."""
+    try:
+        torch.zeros(1, dtype=torch.float64, device=device)
+    except (TypeError, RuntimeError):
+        return False
+    return True
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a computation failed for want of memory; not every device raises ``torch.OutOfMemoryError``."""
+    return isinstance(error, torch.OutOfMemoryError) or (type(error) is RuntimeError and "out of memory" in str(error))
+
+
+@contextmanager
+def device_errors(device: torch.device, *, advice: str) -> Iterator[None]:
+    """Turn what a device raises into a `DeviceError`.
+
+    Args:
+        advice: What to do about too little memory.
+
+    Raises:
+        DeviceError: The device ran out of memory, or failed and is of no further use to this process.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise DeviceError(f"{device} ran out of memory; {advice}") from error
+        if isinstance(error, torch.AcceleratorError):
+            reason = str(error).splitlines()[0]
+            raise DeviceError(f"{device} failed ({reason}); this process cannot use it again, start another") from error
+        raise
 
 
 def _cuda_devices() -> list[torch.device]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,11 +17,12 @@ from fedcore.examples import Batch, Examples
 from fedcore.messages import ClientReport, EvaluateRequest
 from fedcore.metrics import Metrics
 from fedcore.privacy.evaluation import evaluation_privacy
+from fedcore_clients.device import device_errors
 from fedcore_clients.local_model import Client, LocalModel
 from fedcore_clients.row_outputs import row_losses, row_metrics, row_predictions
 from fedcore_clients.training import client_randomness
 
-_ROWS_AT_ONCE = 2048
+_Result = TypeVar("_Result")
 
 
 def evaluate_locally(local: LocalModel, client: Client, request: EvaluateRequest) -> ClientReport:
@@ -35,7 +36,7 @@ def evaluate_locally(local: LocalModel, client: Client, request: EvaluateRequest
     local.load(request.parameters)
     local.model.eval()
     tables, rows = empty_tables(local.task, local.plan), client.held_out
-    with torch.no_grad():
+    with torch.no_grad(), device_errors(local.device, advice="use another device"):
         if rows is not None and tables:
             tables = _fill(tables, local, rows)
         privacy = evaluation_privacy(local.task, local.plan)
@@ -50,36 +51,40 @@ def evaluate_locally(local: LocalModel, client: Client, request: EvaluateRequest
 
 def _measured(local: LocalModel, rows: Examples | None) -> Metrics:
     """The task's own metrics, exact."""
-    metrics = Metrics()
-    for batch in _batches(rows):
-        metrics += local.task.measure(local.model, batch)
-    return metrics
+    return sum(_for_batches(local, rows, lambda batch: local.task.measure(local.model, batch)), start=Metrics())
 
 
 def _bounded(local: LocalModel, rows: Examples | None) -> Metrics:
     """The task's own metrics, in which every row counts, and none for more than its bound."""
-    bound, metrics = local.plan.privacy.evaluation_loss_bound, Metrics()
-    for batch in _batches(rows):
-        metrics += row_metrics(local.task, local.model, batch, loss_bound=bound)
-    return metrics
+    bound = local.plan.privacy.evaluation_loss_bound
+    parts = _for_batches(local, rows, lambda batch: row_metrics(local.task, local.model, batch, loss_bound=bound))
+    return sum(parts, start=Metrics())
 
 
 def _losses_and_hits(local: LocalModel, rows: Examples | None) -> tuple[NDArray[np.float64], int | None]:
     """Every row's loss, and how many rows are predicted rightly where there are labels."""
-    losses, hits = [np.empty(0)], 0
-    for batch in _batches(rows):
-        losses.append(row_losses(local.task, local.model, batch).numpy())
-        if local.task.labels:
-            predicted = row_predictions(local.task, local.model, batch)
-            right = predicted.argmax(1) == batch["targets"].cpu()
-            hits += int((right & predicted.isfinite().all(1)).sum())
-    return np.concatenate(losses), hits if local.task.labels else None
+
+    def both(batch: Batch) -> tuple[NDArray[np.float64], int]:
+        losses = row_losses(local.task, local.model, batch).numpy()
+        if not local.task.labels:
+            return losses, 0
+        predicted = row_predictions(local.task, local.model, batch)
+        right = predicted.argmax(1) == batch["targets"].cpu()
+        return losses, int((right & predicted.isfinite().all(1)).sum())
+
+    found = _for_batches(local, rows, both)
+    hits = sum(hits for _, hits in found)
+    return np.concatenate([np.empty(0), *(losses for losses, _ in found)]), hits if local.task.labels else None
 
 
-def _batches(rows: Examples | None) -> Iterator[Batch]:
-    if rows is not None:
-        for start in range(0, len(rows), _ROWS_AT_ONCE):
-            yield rows.batch(slice(start, start + _ROWS_AT_ONCE))
+def _for_batches(local: LocalModel, rows: Examples | None, work: Callable[[Batch], _Result]) -> list[_Result]:
+    """What `work` returns for each batch of rows; batches are smaller once the device ran out of memory."""
+
+    def worked(rows_at_once: int) -> list[_Result]:
+        starts = range(0, len(rows or ()), rows_at_once)
+        return [work(rows.batch(slice(start, start + rows_at_once))) for start in starts if rows is not None]
+
+    return local.evaluated_at_once.run(len(rows or ()), worked)
 
 
 def _of_labels(tables: dict[str, AuditTable]) -> dict[str, GroupTable]:
@@ -88,7 +93,7 @@ def _of_labels(tables: dict[str, AuditTable]) -> dict[str, GroupTable]:
 
 
 def _fill(tables: dict[str, AuditTable], local: LocalModel, rows: Examples) -> dict[str, AuditTable]:
-    predicted = torch.cat([_predictions(local, batch) for batch in _batches(rows)]).numpy()
+    predicted = torch.cat(_for_batches(local, rows, lambda batch: _predictions(local, batch))).numpy()
     targets = rows.columns["targets"].cpu().numpy()
     return {
         name: _count(table, attribute_codes(rows, name, local.plan.audit), targets, predicted)

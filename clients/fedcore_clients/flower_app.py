@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 
 from flwr.app import Context, Message
@@ -15,11 +16,14 @@ from fedcore.transforms import UpdateTransform
 from fedcore.wire.records import check_declared_array
 from fedcore.wire.replies import pack_name, pack_report, pack_update
 from fedcore.wire.requests import unpack_evaluate_request, unpack_plan, unpack_train_request
-from fedcore_clients.device import resolve_device
+from fedcore_clients.device_choice import choose_device
 from fedcore_clients.evaluation import evaluate_locally
+from fedcore_clients.full_precision import probe_precision
 from fedcore_clients.local_model import Client, LocalModel
 from fedcore_clients.probe import probe_isolation
 from fedcore_clients.training import train_locally
+
+_log = logging.getLogger("fedcore.client")
 
 LoadClient = Callable[[Context, RunPlan], Client]
 NameClient = Callable[[Context], str]
@@ -112,7 +116,9 @@ class _Desk:
         if context.node_id not in self._clients:
             client = self._load(context, local.plan)
             if local.privacy is not None:
-                probe_isolation(self._task, self._task.build_model(), client.training)
+                model = self._task.build_model()
+                probe_isolation(self._task, model, client.training)
+                probe_precision(self._task, model, client.training, dtype=local.dtype, device=local.device)
             self._clients[context.node_id] = client.to(dtype=local.dtype, device=local.device)
         return self._clients[context.node_id]
 
@@ -123,6 +129,9 @@ class _Desk:
         if unknown:
             raise TaskError(f"the plan names transforms that are not installed for use here: {', '.join(unknown)}")
         chosen = [self._transforms[name] for name in plan.federation.transforms]
-        local = LocalModel(self._task, plan, resolve_device(self._device or plan.training.device), chosen)
+        choice = choose_device(self._device or plan.training.device, plan, self._task.build_model)
+        if choice.note:
+            _log.warning(choice.note)
+        local = LocalModel(self._task, plan, choice.device, chosen)
         refuse(lint(Subject(plan=plan, task=self._task, model=local.model, transforms=tuple(chosen))))
         return local

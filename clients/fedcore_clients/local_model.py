@@ -8,15 +8,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fedcore.binding import Binding
+from fedcore.errors import DeviceError
 from fedcore.examples import Examples
 from fedcore.large_vectors import slices
-from fedcore.parameters import Parameters, bind, bind_gradients
+from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.plan import PrivacyPlan
 from fedcore.seeding import derive_seed
 from fedcore.task import Task
 from fedcore.transforms import UpdateTransform
+from fedcore_clients.device import has_float64
 from fedcore_clients.per_example import PerExampleGradients
+from fedcore_clients.rows_at_once import RowsAtOnce
+
+_ROWS_EVALUATED_AT_ONCE = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +49,12 @@ class LocalModel:
 
     Attributes:
         gradient: The buffer that the trainable parameters' gradients are views of.
+        binding: Checks that they all still are views.
+        evaluated_at_once: Rows that are evaluated at once.
         per_example: Per-record gradients, where the plan promises record-level privacy.
+
+    Raises:
+        DeviceError: The plan trains in float64, which the device does not have.
     """
 
     def __init__(
@@ -52,13 +63,18 @@ class LocalModel:
         self.task = task
         self.plan = plan
         self.device = device
+        self.evaluated_at_once = RowsAtOnce(_ROWS_EVALUATED_AT_ONCE, device)
         self.dtype: torch.dtype = getattr(torch, plan.training.precision)
+        if self.dtype == torch.float64 and not has_float64(device):
+            raise DeviceError(
+                f"device {str(device)!r} has no float64; set training.precision to 'float32', or use 'cpu'"
+            )
         with torch.random.fork_rng(devices=[]):
             # Frozen parameters do not travel: every process must build the same ones.
-            torch.manual_seed(derive_seed(plan.federation.seed, "model"))
+            torch.default_generator.manual_seed(derive_seed(plan.federation.seed, "model"))
             self.model = task.build_model()
-        self.parameters = bind(self.model, self.dtype, device)
-        self.gradient = bind_gradients(self.model, self.parameters)
+        self.binding = Binding(self.model, self.dtype, device)
+        self.parameters, self.gradient = self.binding.parameters, self.binding.gradient
         self.trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self._own_buffers = self._other_buffers()
         self._fresh_buffers = [buffer.clone() for buffer in self._own_buffers]
@@ -76,6 +92,7 @@ class LocalModel:
         Raises:
             LayoutError: They are another model's.
         """
+        self.binding.restore()
         received = Parameters(parameters.buffer, self.parameters.layout)
         for mine, given in slices(self.parameters.buffer, received.buffer):
             mine.copy_(given)
@@ -86,6 +103,7 @@ class LocalModel:
 
         Undone and not refused, since a row could have caused it, and a refusal would tell of that row.
         """
+        self.binding.restore()
         self.parameters.buffer.copy_(before)
         self._forget()
 

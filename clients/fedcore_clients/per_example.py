@@ -17,9 +17,12 @@ from fedcore.errors import PrivacyError
 from fedcore.examples import Batch
 from fedcore.privacy.mechanisms import clip_factors, clipped_sum
 from fedcore.task import Task
+from fedcore_clients.device import has_float64
+from fedcore_clients.full_precision import full_precision, refuse_narrow, refuse_settings
 from fedcore_clients.ghost import Contributions, GhostGradients, NotCoveredError
 from fedcore_clients.ghost_rules import rules_of
 from fedcore_clients.row_outputs import halves, is_of_the_device, num_rows
+from fedcore_clients.rows_at_once import RowsAtOnce
 
 _log = logging.getLogger("fedcore.client")
 
@@ -40,10 +43,11 @@ class PerExampleGradients:
         self._task = task
         self._model = model
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self._max_physical_batch = max_physical_batch
+        device = self._trained[0].device
+        self._rows_at_once = RowsAtOnce(max_physical_batch, device)
         self._warned = False
-        # MPS has no float64, in which norms are summed.
-        rules = None if self._trained[0].device.type == "mps" else rules_of(model)
+        self._sum_device = device if has_float64(device) else torch.device("cpu")  # sums are formed in float64
+        rules = rules_of(model) if self._sum_device == device else None
         self._ghost = GhostGradients(model, rules) if rules else None
         self._hooks = None if rules else _attach_hooks(model)
 
@@ -59,7 +63,8 @@ class PerExampleGradients:
 
         Guarantee:
             A row contributes at most `clip_norm` in Euclidean norm, up to float64 rounding, and exactly zero
-            where its gradient is not finite or cannot be computed: no row makes the sum of the others fail.
+            where its gradient is not finite or cannot be computed: no row makes the sum of the others fail. What is
+            computed in a narrower type than the parameters' cannot be computed.
 
         Args:
             batch: Any number of rows, none included.
@@ -68,24 +73,35 @@ class PerExampleGradients:
 
         Returns:
             `out`: flat over the trainable parameters, float64; zeros for an empty batch.
+
+        Raises:
+            PrivacyError: The process or the environment lowers the precision of whatever is computed.
+            DeviceError: The device has too little memory for a single row.
         """
-        total = self.zeros() if out is None else out.zero_()
-        for start in range(0, num_rows(batch), self._max_physical_batch):
-            rows = slice(start, start + self._max_physical_batch)
-            part = {name: column[rows] for name, column in batch.items()}
-            self._add_clipped(part, clip_norm, None if factors is None else factors[rows], total)
-        return total
+        refuse_settings(self._trained[0].device)
+        total = self.zeros() if out is None else out
+
+        def summed(rows_at_once: int) -> Tensor:
+            total.zero_()
+            for start in range(0, num_rows(batch), rows_at_once):
+                rows = slice(start, start + rows_at_once)
+                part = {name: column[rows] for name, column in batch.items()}
+                self._add_clipped(part, clip_norm, None if factors is None else factors[rows], total)
+            return total
+
+        return self._rows_at_once.run(num_rows(batch), summed)
 
     def zeros(self) -> Tensor:
         """A place for a clipped sum: float64, on the device where sums are formed."""
         size = sum(parameter.numel() for parameter in self._trained)
-        return torch.zeros(size, dtype=torch.float64, device=self._sum_device())
+        return torch.zeros(size, dtype=torch.float64, device=self._sum_device)
 
     def _add_clipped(self, batch: Batch, clip_norm: float, factors: Tensor | None, total: Tensor) -> None:
         """Add the clipped sum of rows that are worked on at once; where they fail together, of each half."""
         try:
-            found = self._contributions(batch, factors)
-            added = None if found else clipped_sum(self._gradients(batch, factors), clip_norm)
+            with full_precision():
+                found = self._contributions(batch, factors)
+                added = None if found else clipped_sum(self._gradients(batch, factors), clip_norm)
         except Exception as error:
             if is_of_the_device(error):
                 raise
@@ -140,6 +156,7 @@ class PerExampleGradients:
             raise PrivacyError(
                 f"the task's loss has shape {tuple(losses.shape)} for {n} records; expected one number each"
             )
+        refuse_narrow(losses, self._trained[0].dtype)
         return losses if factors is None else losses * factors
 
     def _contributions(self, batch: Batch, factors: Tensor | None = None) -> Contributions | None:
@@ -165,7 +182,7 @@ class PerExampleGradients:
         gradient = getattr(parameter, "grad_sample", None)
         parameter.grad_sample = None  # type: ignore[attr-defined]
         if gradient is None:
-            return torch.zeros((size, *parameter.shape), dtype=parameter.dtype, device=self._sum_device())
+            return torch.zeros((size, *parameter.shape), dtype=parameter.dtype, device=self._sum_device)
         if isinstance(gradient, list):
             gradient = torch.stack(gradient).sum(0)
         if gradient.shape != (size, *parameter.shape):
@@ -173,16 +190,7 @@ class PerExampleGradients:
                 f"a parameter of shape {tuple(parameter.shape)} has per-record gradients of shape "
                 f"{tuple(gradient.shape)} for {size} records; its layer mixes records"
             )
-        return gradient.detach().to(self._sum_device())
-
-    def _sum_device(self) -> torch.device:
-        """The parameters' device; the CPU for MPS, which has no float64."""
-        device = self._trained[0].device
-        return torch.device("cpu") if device.type == "mps" else device
-
-
-def _rows(batch: Batch) -> int:
-    return len(next(iter(batch.values())))
+        return gradient.detach().to(self._sum_device)
 
 
 def _forget(model: nn.Module) -> None:

@@ -16,6 +16,7 @@ from fedcore.trust.roster import Roster
 from fedcore.wording import counted
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.device import resolve_device
+from fedcore_clients.device_choice import choose_device
 from fedcore_clients.ledger.account import Ledger
 from fedcore_clients.ledger.store import LedgerFile, copied
 from fedcore_clients.plan_trial import PlanTrial
@@ -56,13 +57,15 @@ def plan_findings(home: ClientHome, trial: PlanTrial, clock: Clock) -> Iterator[
 
 
 def device_findings(trial: PlanTrial) -> Iterator[Finding]:
-    """Nothing, where the plan's device can be used.
+    """Nothing, where the plan's device can be used and is the one that is found first.
 
     Raises:
         DeviceError: It cannot.
     """
-    resolve_device(trial.plan.training.device)
-    return iter(())
+    name = trial.plan.training.device
+    resolve_device(name)
+    if trial.may_be_built and (note := choose_device(name, trial.plan, lambda: trial.model).note):
+        yield ok("plan device", note)
 
 
 class _Everybody:

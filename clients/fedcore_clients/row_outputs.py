@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fedcore.examples import Batch
 from fedcore.metrics import Metrics
 from fedcore.task import Task
+from fedcore_clients.device import is_out_of_memory
 
 _LARGEST = 1e30
 """A row's metric beyond it counts as none, so that sums over rows stay finite."""
@@ -72,7 +73,7 @@ def halves(batch: Batch) -> tuple[Batch, Batch]:
 
 def is_of_the_device(error: Exception) -> bool:
     """Whether a failure is of the device and not of a row: out of memory, or a broken accelerator."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError | torch.AcceleratorError)
+    return isinstance(error, MemoryError | torch.AcceleratorError) or is_out_of_memory(error)
 
 
 def _row_values(compute: Callable[[Batch], Tensor], batch: Batch, *, shape: tuple[int, ...]) -> Tensor:

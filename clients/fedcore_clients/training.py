@@ -19,28 +19,32 @@ from fedcore.plan import RunPlan
 from fedcore.privacy.mechanisms import poisson_batch, release
 from fedcore.privacy.noise import Randomness, SecureRandomness, SeededRandomness
 from fedcore.privacy.plan import NoiseKind, PrivacyPlan, Relation
-from fedcore.seeding import derive_seed, torch_generator
+from fedcore.seeding import derive_seed, seed_global_streams, torch_generator
 from fedcore.transforms import apply_on_client
+from fedcore_clients.device import device_errors
 from fedcore_clients.local_model import Client, LocalModel
 
 
 def train_locally(local: LocalModel, client: Client, request: TrainRequest) -> ClientUpdate:
     """Train the received model on a client's rows, and return the difference.
 
-    Without privacy the result depends on plan, request and data alone: equal ones give equal bits on one
-    machine. With privacy, noise and batches are fresh each time (``privacy.noise = "secure"``).
+    Without privacy the result depends on plan, request and data alone: equal ones give equal bits on the CPU of
+    one machine, and on a GPU equal numbers up to rounding. With privacy, noise and batches are fresh each time
+    (``privacy.noise = "secure"``).
     """
     local.load(request.parameters)
     local.model.train()
     stream = ("train", request.round, request.attempt, client.name)
-    _seed_global_stream(local.device, _stream_seed(local, *stream))
+    seed_global_streams(local.device, _stream_seed(local, *stream))
     optimizer = build_optimizer(local.plan, local.trained)
     factors = _loss_factors(local, client, request)
-    if local.privacy is None:
-        metrics = _train_epochs(local, client, optimizer, request, factors)
-    else:
-        metrics = Metrics()
-        _train_privately(local, client, optimizer, client_randomness(local, *stream), factors)
+    # Without privacy a batch is not split: the loss of a row may look at the others.
+    with device_errors(local.device, advice="lower training.batch-size, or use another device"):
+        if local.privacy is None:
+            metrics = _train_epochs(local, client, optimizer, request, factors)
+        else:
+            metrics = Metrics()
+            _train_privately(local, client, optimizer, client_randomness(local, *stream), factors)
     difference = _difference(local.parameters.buffer, request.parameters.buffer)
     return ClientUpdate(
         client=client.name,
@@ -89,7 +93,7 @@ def _loss_factors(local: LocalModel, client: Client, request: TrainRequest) -> T
         raise DataError("row weights: expected a factor for each group and label of the plan, and no more")
     groups = attribute_codes(client.training, weights.attribute, local.plan.audit)
     labels = client.training.columns["targets"].cpu().numpy()
-    return torch.from_numpy(weights.for_rows(groups, labels)).to(local.device, local.dtype)
+    return torch.from_numpy(weights.for_rows(groups, labels)).to(local.dtype).to(local.device)
 
 
 def _train_epochs(
@@ -103,19 +107,28 @@ def _train_epochs(
     training, rows = local.plan.training, len(client.training)
     order = torch_generator(local.plan.federation.seed, "order", request.round, request.attempt, client.name)
     received = local.parameters.buffer.clone() if training.proximal_mu else None
-    total = torch.zeros((), dtype=torch.float64)
+    sums: list[Tensor] = []  # read once at the end: a device would have to be waited for at every step
     for _ in range(training.local_epochs):
-        shuffled = torch.randperm(rows, generator=order)
+        shuffled = torch.randperm(rows, generator=order).to(local.device)
         for start in range(0, rows, training.batch_size):
             batch = shuffled[start : start + training.batch_size]
             losses = local.task.loss(local.model, client.training.batch(batch))
             local.gradient.zero_()
             weighted = losses if factors is None else losses * factors[batch]
             weighted.mean().backward()  # type: ignore[no-untyped-call]
-            total += losses.detach().sum().cpu()
+            local.binding.check()
+            sums.append(losses.detach().sum())
             _step(local, optimizer, received)
     seen = float(rows * training.local_epochs)
-    return Metrics(sums={"loss": float(total)}, counts={"loss": seen})
+    return Metrics(sums={"loss": _total(sums)}, counts={"loss": seen})
+
+
+def _total(sums: list[Tensor]) -> float:
+    """The sum in float64, one after the other."""
+    total = 0.0
+    for each in torch.stack(sums).cpu().tolist() if sums else ():
+        total += each
+    return total
 
 
 def _train_privately(
@@ -137,7 +150,7 @@ def _train_privately(
     # One of each for all steps: fresh memory costs more than the copy.
     before, clipped = torch.empty_like(local.parameters.buffer), per_example.zeros()
     for _ in range(privacy.steps_per_round):
-        rows = poisson_batch(len(client.training), privacy, randomness)
+        rows = poisson_batch(len(client.training), privacy, randomness).to(local.device)
         before.copy_(local.parameters.buffer)
         weights = None if factors is None else factors[rows]
         per_example.clipped_sum(client.training.batch(rows), privacy.clip_norm, weights, out=clipped)
@@ -173,14 +186,6 @@ def _stream_seed(local: LocalModel, *stream: str | int) -> int:
     if local.privacy is not None and local.privacy.noise is NoiseKind.SECURE:
         return secrets.randbits(63)
     return derive_seed(local.plan.federation.seed, *stream)
-
-
-def _seed_global_stream(device: torch.device, seed: int) -> None:
-    """Seed what dropout draws from. ``torch.manual_seed`` also queues work for every absent accelerator."""
-    if device.type == "cpu":
-        torch.default_generator.manual_seed(seed)
-    else:
-        torch.manual_seed(seed)
 
 
 def client_randomness(local: LocalModel, *stream: str | int) -> Randomness:

@@ -94,10 +94,15 @@ class TrainingSection(Section):
     local_epochs: Count = Field(1, description="passes over the client's rows in a round without privacy")
     proximal_mu: NonNegative = Field(0.0, description="μ of FedProx: pull towards the received model")
     max_physical_batch: Count = Field(
-        256, description="rows whose per-example gradients are held at once; changes memory, not results"
+        256,
+        description="rows whose per-example gradients are held at once; changes memory, not results, and is halved "
+        "when the device has too little",
     )
     precision: Literal["float32", "float64"] = Field("float32", description="number type of the model")
-    device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:K` or `mps`")
+    device: str = Field(
+        "auto",
+        description="`cpu`, `cuda`, `cuda:K`, `mps`, or `auto`: CUDA where it works and the model is not too small",
+    )
 
 
 class PrivacySection(Section):

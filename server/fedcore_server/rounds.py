@@ -41,7 +41,7 @@ from fedcore_server.state import Rejection, RoundReport, ServerState
 def init_state(task: Task, plan: RunPlan) -> ServerState:
     """The state before the first round: the task's model, initialised from the plan's seed."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(plan.federation.seed, "model"))
+        torch.default_generator.manual_seed(derive_seed(plan.federation.seed, "model"))
         model = task.build_model()
     initial = Parameters.from_model(model, getattr(torch, plan.training.precision))
     return ServerState(round=0, parameters=Parameters(put_aside(initial.buffer), initial.layout))

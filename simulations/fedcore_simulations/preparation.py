@@ -26,13 +26,15 @@ from fedcore.privacy.resolution import resolve_privacy
 from fedcore.seeding import derive_seed
 from fedcore.task import Task, check_task, load_examples
 from fedcore.transforms import load_transforms
-from fedcore_clients.device import resolve_device
+from fedcore_clients.device_choice import choose_device
+from fedcore_clients.full_precision import probe_precision
 from fedcore_clients.local_model import Client
 from fedcore_clients.probe import probe_isolation
 from fedcore_clients.training import build_optimizer
 from fedcore_server.audit_points import AuditPoints
 from fedcore_server.evaluation import audit_settings
 from fedcore_server.plan_hooks import load_hooks
+from fedcore_simulations.engines.workers import default_workers
 from fedcore_simulations.partition import Partition, partition
 
 PROBED = (
@@ -47,6 +49,7 @@ class Preparation:
 
     Attributes:
         plan: Resolved: no number is left to be derived.
+        device_note: Why the device is not the one that was found first; empty where it is.
         examples: Number of all rows.
         split: How the rows lie with the clients, for ``split.json``; ``None`` where their number is secret.
         findings: What the linter says of plan and model without refusing them.
@@ -57,6 +60,7 @@ class Preparation:
     clients: tuple[Client, ...]
     hooks: tuple[AuditHook, ...]
     device: torch.device
+    device_note: str
     examples: int
     split: dict[str, Any] | None
     findings: tuple[Finding, ...]
@@ -68,14 +72,15 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
     Raises:
         FedcoreError: Of the kind that fits; see ``fedcore.errors``.
     """
-    device = resolve_device(plan.training.device)
+    cores = min(plan.engine.workers or default_workers(), plan.federation.clients)
+    choice = choose_device(plan.training.device, plan, lambda: _build_model(task), workers=cores)
     transforms = load_transforms(plan)
     hooks = load_hooks(plan)
     examples = load_examples(task, Path(plan.task.data) if plan.task.data else None)
     held_out = choose_held_out(examples, plan, plan.federation.seed).numpy()
     division = partition(examples, held_out, plan.federation)
     clients = _clients(examples, held_out, division)
-    model = _check_model(task, plan, examples)
+    model = _check_model(task, plan, examples, choice.device)
     plan = _resolve(task, plan, examples, division, held_out)
     largest = max((len(client.training) for client in clients), default=0)
     findings = lint(Subject(plan=plan, task=task, model=model, transforms=transforms, largest_client=largest))
@@ -89,7 +94,8 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
         plan=plan,
         clients=clients,
         hooks=hooks,
-        device=device,
+        device=choice.device,
+        device_note=choice.note,
         examples=len(examples),
         findings=findings,
         split=None if size_is_secret(plan) else _describe_split(task, examples, held_out, division),
@@ -110,15 +116,16 @@ def _clients(examples: Examples, held_out: NDArray[np.bool_], division: Partitio
     )
 
 
-def _check_model(task: Task, plan: RunPlan, examples: Examples) -> torch.nn.Module:
+def _check_model(task: Task, plan: RunPlan, examples: Examples, device: torch.device) -> torch.nn.Module:
     """Build the model once, and try every part of the task on it; returns the model."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(plan.federation.seed, "model"))
+        torch.default_generator.manual_seed(derive_seed(plan.federation.seed, "model"))
         model = _build_model(task)
         check_task(task, model, examples)
         build_optimizer(plan, [parameter for parameter in model.parameters() if parameter.requires_grad])
         if plan.privacy.unit == "record":
             probe_isolation(task, model, examples)
+            probe_precision(task, model, examples, dtype=getattr(torch, plan.training.precision), device=device)
     return model
 
 

@@ -53,7 +53,7 @@ def lint_plan(plan: RunPlan, *, measure: bool) -> LintReport:
     plan = settled(plan)
     task, transforms = load_task(plan), load_transforms(plan)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(plan.federation.seed, "model"))
+        torch.default_generator.manual_seed(derive_seed(plan.federation.seed, "model"))
         model = task.build_model()
     examples, not_measured = _examples(task, plan) if measure else (None, "--no-measure was given")
     if examples is None:

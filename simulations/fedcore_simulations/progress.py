@@ -58,7 +58,7 @@ class RoundsDisplay:
             f"{counted(plan.federation.rounds, 'round')}, privacy {plan.privacy.unit}{noise}, {ready.device}",
             soft_wrap=True,
         )
-        for note in getattr(ready.task, "notes", ()):
+        for note in (*getattr(ready.task, "notes", ()), *filter(None, [ready.device_note])):
             self._console.print(f"note: {note}", soft_wrap=True, markup=False)
         for line in _warnings(ready.findings):
             self._console.print(line, soft_wrap=True, markup=False, style="yellow")

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from fedcore.audit.report import BiasReport
 from fedcore.plan import RunPlan
 from fedcore.privacy.linter import warnings_of
+from fedcore.seeding import global_streams_kept
 from fedcore.task import Task
 from fedcore.tasks.registry import checked_task, load_task, settled
 from fedcore.transforms import load_transforms
@@ -128,7 +128,7 @@ def _run(
     records: list[dict[str, Any]],
 ) -> SimulationResult:
     before = len(records)
-    with _engine(ready) as engine, torch.random.fork_rng(devices=[]):
+    with _engine(ready) as engine, global_streams_kept(ready.device):
         tell = progress(ready) if progress else None
         started = time.monotonic()
 

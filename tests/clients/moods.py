@@ -7,6 +7,8 @@ import signal
 import time
 from pathlib import Path
 
+import torch
+
 from fedcore import Examples
 from tests.builders import TinyTask
 
@@ -25,6 +27,8 @@ class Moody(TinyTask):
                 time.sleep(0.01)
         if mood == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
+        if mood == "device":
+            raise torch.AcceleratorError("CUDA error: device-side assert triggered, patient 4711")
         if mood == "raises":
             raise KeyError("patient 4711")
         return super().load_data(None)

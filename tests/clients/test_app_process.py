@@ -15,7 +15,7 @@ from fedcore_clients.app_process import AppProcess, AppSettings
 from fedcore_server.rounds import init_state
 from tests.builders import TinyTask, build_layout, build_parameters, build_plan
 
-MOODS = ("well", "hangs", "dies", "raises")
+MOODS = ("well", "hangs", "dies", "raises", "device")
 WARM_SECONDS = 60.0
 
 
@@ -107,6 +107,14 @@ def test_f7_a_child_that_is_stopped_is_ended_at_its_limit(child):
     os.kill(child.app.pid, signal.SIGSTOP)
     child.refuses("TIME_LIMIT", "well", seconds=1.0)
     assert_serves(child)
+
+
+def test_after_an_error_of_a_device_the_child_is_started_anew(child):
+    assert_serves(child)
+    broken = child.app.pid
+    assert "4711" not in child.refuses("DEVICE", "device")
+    assert_serves(child)
+    assert child.app.pid != broken
 
 
 def test_what_the_data_raises_is_told_as_a_code_and_not_even_the_owner_sees_a_row(child):

@@ -176,8 +176,8 @@ SOURCE_RULES = (
     Rule(
         id="low-precision-pass",
         severity="warn",
-        why="a forward pass in half precision overflows early, and a record whose gradient is not finite counts as "
-        "zero",
+        why="rounding in half precision moves a record's contribution by more than the noise covers, so that training "
+        "refuses it",
         fix="compute in the type of the parameters",
         find=_names(lambda name: name in _LOW_PRECISION, _learning_code),
     ),

@@ -194,7 +194,7 @@ def released_model(task: Task, plan: RunPlan, outcome: Outcome) -> nn.Module:
     It shares the memory of the state's parameters: there may be no room for it twice.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(plan.federation.seed, "model"))
+        torch.default_generator.manual_seed(derive_seed(plan.federation.seed, "model"))
         model = task.build_model()
     model.to(outcome.state.parameters.buffer.dtype)
     outcome.state.released.lend_to(model)
