@@ -33,6 +33,7 @@ from fedcore_clients.training import build_optimizer
 from fedcore_server.audit_points import AuditPoints
 from fedcore_server.evaluation import audit_settings
 from fedcore_server.plan_hooks import load_hooks
+from fedcore_server.runs.model_file import check_savable
 from fedcore_simulations.partition import Partition, partition
 
 PROBED = (
@@ -80,6 +81,7 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
     largest = max((len(client.training) for client in clients), default=0)
     findings = lint(Subject(plan=plan, task=task, model=model, transforms=transforms, largest_client=largest))
     refuse(findings)
+    check_savable(task, plan)
     tables = empty_tables(task, plan)
     noisy = plan.privacy.evaluation_noise_multiplier is not None
     check_measurable(audit_settings(plan), tables, noisy=noisy, mitigation=plan.mitigation)

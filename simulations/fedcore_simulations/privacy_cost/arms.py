@@ -23,7 +23,7 @@ from fedcore_clients.local_model import LocalModel
 from fedcore_clients.per_example import PerExampleGradients
 from fedcore_server.driver import Run
 from fedcore_server.rounds import init_state
-from fedcore_server.runs.results import released_model
+from fedcore_server.runs.model_file import released_model
 from fedcore_simulations.engines.loop import LoopEngine
 from fedcore_simulations.engines.workers import default_workers
 from fedcore_simulations.preparation import Preparation, prepare
@@ -113,7 +113,7 @@ def _trained(ready: Preparation, plan: RunPlan) -> torch.nn.Module:
     with LoopEngine(ready.task, plan, ready.clients, num_workers=workers, device=ready.device) as engine:
         run = Run(task=ready.task, plan=plan, federation=engine, transforms=load_transforms(plan))
         outcome = run.to_end(init_state(ready.task, plan), lambda record, state: None)
-    return copy.deepcopy(released_model(ready.task, plan, outcome))
+    return copy.deepcopy(released_model(ready.task, plan, outcome.state.released))
 
 
 def _grouping(ready: Preparation, attribute: str, rows: Examples) -> tuple[tuple[str, ...], NDArray[Any]]:
