@@ -10,7 +10,8 @@
     ├── DeviceError          the device asked for is not usable
     ├── LayoutError          parameters do not fit the model
     ├── UpdateRejectedError  one client's reply is malformed; costs that reply, never the round
-    ├── RoundFailedError     a round had no quorum in all its attempts
+    ├── RunPausedError       a run cannot continue by itself; its committed rounds are kept, and it can be resumed
+    │   └── RoundFailedError     a round had no quorum in all its attempts
     ├── StorageError         a file cannot be written or read: the disk is full, or it is damaged
     │   └── RunDirectoryError    the place for the results is taken, or holds no run
     ├── TrustError           a key, a signature, an invitation or a certificate is not what it must be
@@ -74,7 +75,11 @@ class UpdateRejectedError(FedcoreError):
         super().__init__(message)
 
 
-class RoundFailedError(FedcoreError):
+class RunPausedError(FedcoreError):
+    """A run needs a person before it continues; it can be resumed from its last committed round."""
+
+
+class RoundFailedError(RunPausedError):
     """A round found no quorum in as many attempts as the plan allows."""
 
 

@@ -115,8 +115,8 @@ class GridFederation:
         """Ask the cohort to train; updates as they arrive."""
         layout = request.parameters.layout
         yield from self._absent(request)
-        if len(request.cohort) < self._plan.federation.quorum:
-            return  # who is asked in vain is charged in vain
+        if not request.cohort:
+            return
         yield from self._collect(
             MessageType.TRAIN, request, layout, lambda content, client: unpack_update(content, layout, client=client)
         )
@@ -130,7 +130,7 @@ class GridFederation:
     def _absent(self, request: TrainRequest) -> Iterator[Rejection]:
         """Name the members that should have been asked, and are not here."""
         if self._plan.federation.cohort_size is None:
-            for name in sorted(self._letters.members() - set(request.cohort)):
+            for name in sorted(self._letters.members() - set(request.cohort) - set(self._nodes)):
                 yield Rejection(client=name, code="ABSENT", reason="not connected")
 
     def _greet(self, nodes: Sequence[int], now: float) -> None:

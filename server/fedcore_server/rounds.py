@@ -58,19 +58,27 @@ def clip_norm_of(privacy: CentralPrivacy, state: ServerState) -> float:
 
 
 def plan_round(state: ServerState, plan: RunPlan, available: Sequence[str]) -> TrainRequest:
-    """Decide whom to ask in the next round, and with which model."""
-    number, privacy = state.round + 1, CentralPrivacy.from_run_plan(plan)
-    if privacy is not None and privacy.sampling_rate < 1.0:
-        cohort = secret_cohort(available, privacy, server_randomness(plan, privacy, "cohort", number, state.attempt))
-    else:
-        cohort = choose_cohort(available, plan.federation, round=number, attempt=state.attempt)
+    """Decide whom to ask in the next round, and with which model.
+
+    Where the quorum is out of reach, nobody is asked: a client that is asked in vain is charged in vain.
+    """
+    cohort = _drawn(state, plan, available) if len(available) >= plan.federation.quorum else None
+    quorate = cohort is not None and len(cohort) >= _needed(plan, cohort)
     return TrainRequest(
-        round=number,
+        round=state.round + 1,
         attempt=state.attempt,
-        cohort=cohort,
+        cohort=cohort if cohort and quorate else (),
+        quorate=quorate,
         parameters=state.parameters,
         row_weights=state.steering.row_weights if state.steering else None,
     )
+
+
+def _drawn(state: ServerState, plan: RunPlan, available: Sequence[str]) -> tuple[str, ...]:
+    number, privacy = state.round + 1, CentralPrivacy.from_run_plan(plan)
+    if privacy is not None and privacy.sampling_rate < 1.0:
+        return secret_cohort(available, privacy, server_randomness(plan, privacy, "cohort", number, state.attempt))
+    return choose_cohort(available, plan.federation, round=number, attempt=state.attempt)
 
 
 def close_round(
@@ -104,7 +112,7 @@ def close_round(
             sizes[update.client] = update.num_examples
         if update.receipt is not None:
             receipts[update.client] = update.receipt
-    committed = len(counted) >= _needed(plan, request)
+    committed = request.quorate and len(counted) >= _needed(plan, request.cohort)
     mean = apply_on_server(transforms, aggregator.finish(sums))
     told = privacy is None or privacy.sampling_rate == 1.0  # a cohort that amplifies must not be told
     report = RoundReport(
@@ -121,7 +129,7 @@ def close_round(
         receipts={} if privacy else receipts,
     )
     if not committed:
-        return replace(state, attempt=state.attempt + 1, asked=state.asked + 1), report
+        return replace(state, attempt=state.attempt + 1, asked=state.asked + request.quorate), report
     parameters, moments = apply_update(state.parameters, mean, state.moments, plan.federation)
     average = _average(state, parameters, plan.federation.averaging)
     new = ServerState(
@@ -171,12 +179,16 @@ def _steered_mean(plan: RunPlan, steering: Steering) -> Aggregator:
     return FairMean(steering.clients, power=power, learning_rate=private or plan.training.learning_rate)
 
 
-def _needed(plan: RunPlan, request: TrainRequest) -> int:
+def _needed(plan: RunPlan, cohort: Sequence[str]) -> int:
     """Valid updates needed. An empty Poisson cohort is a round like any other: its update is zero.
 
-    Where the cohort is a secret every round is committed: that one failed would tell how few were asked.
+    Where the cohort is a secret every round with enough clients to draw from is committed: that one failed would tell
+    how few were asked.
     """
-    return plan.federation.quorum if request.cohort and plan.privacy.participation == "visible" else 0
+    if plan.privacy.participation == "secret":
+        return 0
+    drawn_empty = not cohort and plan.federation.cohort_sampling == "poisson"
+    return 0 if drawn_empty else plan.federation.quorum
 
 
 def _checked(

@@ -33,7 +33,8 @@ class ServerState:
         round: Rounds committed so far.
         attempt: Attempts at the next round that have failed.
         asked: How often a cohort was asked to train, failed attempts included: what privacy is charged for,
-            since a client that trained has released its update whether or not the round was committed.
+            since a client that trained has released its update whether or not the round was committed. An attempt
+            in which nobody was asked, for too few were there, is none.
         evaluated: How often clients were asked to evaluate; held-out rows are charged for it where that is private.
         parameters: The current model.
         moments: Buffers of the server optimizer by name, each of the model's shape.

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from flwr.app import Context, RecordDict
 
-from fedcore.errors import DeploymentError, FedcoreError, RoundFailedError, RunDirectoryError, StorageError
+from fedcore.errors import DeploymentError, FedcoreError, RunDirectoryError, RunPausedError, StorageError
 from fedcore.events import EventLog
 from fedcore.files import remove_leftovers
 from fedcore.parent_watch import end_with_parent
@@ -217,7 +217,7 @@ def main(arguments: list[str]) -> int:
         stopped = RunStore(home.runs).stop_requested(name)
         state = RunState.STOPPED if stopped else RunState.QUEUED
         reason = "stopped by an operator" if stopped else "the server was stopped"
-    except (RoundFailedError, StorageError) as error:
+    except (RunPausedError, StorageError) as error:
         tried_again = not isinstance(error, RunDirectoryError)  # what is damaged stays so
         state, reason = RunState.PAUSED if tried_again else RunState.FAILED, str(error)
     except DeploymentError as error:
