@@ -14,7 +14,7 @@ Neither knows a network, a clock or global randomness. Flower's driver and the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -32,7 +32,8 @@ from fedcore.task import Task
 from fedcore.transforms import UpdateTransform, apply_on_server
 from fedcore_server.aggregation import Aggregator, FairMean, ShareMean, UniformMean, WeightedMean
 from fedcore_server.cohort import choose_cohort, secret_cohort
-from fedcore_server.gate import capped, check_update
+from fedcore_server.gate import blanked, capped, check_update
+from fedcore_server.norm_gate import Measured, NormGate
 from fedcore_server.optimizers import apply_update
 from fedcore_server.private_mean import PrivateMean, server_randomness
 from fedcore_server.state import Rejection, RoundReport, ServerState
@@ -94,14 +95,13 @@ def close_round(
     already replied, are rejected, each by itself. Fewer valid updates than the plan's quorum fail the
     round: the model stays, and the next attempt asks anew.
     """
-    privacy, aggregator = CentralPrivacy.from_run_plan(plan), aggregator_of(plan, state)
+    privacy, aggregator, gate = CentralPrivacy.from_run_plan(plan), aggregator_of(plan, state), NormGate(plan, state)
     sums, metrics = aggregator.start(request.parameters), Metrics()
     counted: list[str] = []
     sizes: dict[str, int] = {}
     receipts: dict[str, LedgerReceipt] = {}
     rejected: list[Rejection] = []
-    for reply in updates:
-        update = _checked(reply, request, plan, counted)
+    for update in gate.passed(_checked(updates, request, plan)):
         if isinstance(update, Rejection):
             rejected.append(update)
             continue
@@ -129,7 +129,8 @@ def close_round(
         receipts={} if privacy else receipts,
     )
     if not committed:
-        return replace(state, attempt=state.attempt + 1, asked=state.asked + request.quorate), report
+        released = bool(counted) or any(each.read_data for each in rejected)
+        return replace(state, attempt=state.attempt + 1, asked=state.asked + released), report
     parameters, moments = apply_update(state.parameters, mean, state.moments, plan.federation)
     average = _average(state, parameters, plan.federation.averaging)
     new = ServerState(
@@ -142,6 +143,8 @@ def close_round(
         clip_norm=aggregator.next_clip_norm(sums) if isinstance(aggregator, PrivateMean) else None,
         steering=state.steering,
         choice=state.choice,
+        usual_norms=gate.usual_norms(),
+        first_loss=state.first_loss,
     )
     return new, report
 
@@ -192,15 +195,21 @@ def _needed(plan: RunPlan, cohort: Sequence[str]) -> int:
 
 
 def _checked(
-    reply: ClientUpdate | Rejection, request: TrainRequest, plan: RunPlan, counted: list[str]
-) -> ClientUpdate | Rejection:
-    """The reply if it may be counted, its weight capped; else why not."""
-    if isinstance(reply, Rejection):
-        return reply
-    if reply.client in counted:
-        return Rejection(client=reply.client, code="DUPLICATE", reason="this client's update was counted already")
-    try:
-        check_update(reply, request, plan)
-    except UpdateRejectedError as error:
-        return Rejection(client=error.client, code=error.code, reason=str(error))
-    return capped(reply, plan)
+    replies: Iterable[ClientUpdate | Rejection], request: TrainRequest, plan: RunPlan
+) -> Iterator[Measured | Rejection]:
+    """Each reply that may be counted with its norm, its weight capped; else why not."""
+    seen: set[str] = set()
+    for reply in replies:
+        made = blanked(reply, request) if plan.privacy.unit == "client" else reply
+        if isinstance(made, Rejection):
+            yield made
+        elif made.client in seen:
+            yield Rejection(client=made.client, code="DUPLICATE", reason="this client has sent an update already")
+        else:
+            try:
+                norm = check_update(made, request, plan)
+            except UpdateRejectedError as error:
+                yield Rejection(client=error.client, code=error.code, reason=str(error))
+                continue
+            seen.add(made.client)
+            yield capped(made, plan), norm

@@ -12,12 +12,11 @@ from fedcore.errors import DataError, PlanError
 from fedcore.examples import Examples
 from fedcore.plan import FederationSection
 from fedcore.seeding import numpy_generator
-from fedcore.wording import counted
+from fedcore.wording import counted, named
 
 _TRIES = 1000
 _ROWS_IN_ALL_TRIES = 20_000_000  # a few seconds
 _LOGNORMAL_SIGMA = 1.0
-_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +128,8 @@ def _by_attribute(examples: Examples, name: str, held_out: NDArray[np.bool_]) ->
     names = tuple(attribute.vocabulary[code] for code in present)
     bare = [names[index] for index in np.flatnonzero(np.bincount(owner[~held_out], minlength=len(names)) == 0)]
     if bare:
-        more = f" and {len(bare) - _NAMED} more" if len(bare) > _NAMED else ""
         raise DataError(
-            f"by:{name} leaves {', '.join(bare[:_NAMED])}{more} without a training row; merge or remove these values, "
+            f"by:{name} leaves {named(bare)} without a training row; merge or remove these values, "
             "or hold out fewer rows (federation.held-out)"
         )
     return Partition(names=names, owner=owner.astype(np.int64))

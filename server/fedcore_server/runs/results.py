@@ -25,12 +25,13 @@ from fedcore.privacy.statement import privacy_statement
 from fedcore.privacy.statement_fields import check_statement
 from fedcore.task import Task
 from fedcore_server.choice import choice_words
+from fedcore_server.divergence import diverged
 from fedcore_server.driver import Outcome
 from fedcore_server.model_card import model_card
 from fedcore_server.runs.directory import RunDirectory
 from fedcore_server.runs.model_file import released_model, serialised
 from fedcore_server.runs.release import RELEASED, WITHHELD, withheld_because, withheld_words
-from fedcore_server.runs.run_warnings import lost_clients, warnings_about
+from fedcore_server.runs.run_warnings import lost_clients, too_long, warnings_about
 
 _PACKAGES = ("torch", "flwr", "opacus", "dp-accounting", "numpy")
 
@@ -98,6 +99,7 @@ def build_results(
     took_part: Mapping[str, Any] | None = None,
     privacy_warnings: Sequence[str] = (),
     ledgers: Mapping[str, Mapping[str, Any]] | None = None,
+    acknowledged: int | None = None,
 ) -> Results:
     """Put together what a finished run has to show.
 
@@ -106,9 +108,10 @@ def build_results(
         client_sizes: Training rows of each client.
         client_rounds: Updates counted in `wall_seconds`.
         verification: Which checks of the privacy guarantee were run.
-        took_part: Who took part, from `participation`; deployments only.
+        took_part: Who took part, from `participation`; ``None`` where that is a secret.
         privacy_warnings: What the linter said of plan and model without refusing them.
         ledgers: The last receipt of each client that told one, as plain values; deployments only.
+        acknowledged: The most charges that one client sent receipts of; deployments only.
 
     Raises:
         PrivacyError: The privacy statement lacks something without which no model is released.
@@ -136,6 +139,7 @@ def build_results(
             evaluated=outcome.state.evaluated,
             chosen_by_evaluation=chooses_a_round(plan),
             ledgers=ledgers or {},
+            acknowledged=acknowledged,
         )
         if privacy
         else None
@@ -164,8 +168,10 @@ def build_results(
         "warnings": [
             *([withheld_words(withheld)] if withheld else []),
             *([words] if (words := choice_words(plan, outcome.state)) else []),
+            *([why] if (why := diverged(plan, outcome.state, outcome.evaluation)) else []),
             *warnings_about(outcome, statement, privacy),
             *lost_clients(took_part),
+            *too_long(took_part, plan),
         ],
         "participation": dict(took_part["clients"]) if took_part else None,
         "model_sha256": model_sha256,
