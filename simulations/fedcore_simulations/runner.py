@@ -164,7 +164,7 @@ def _run(
         verification=PROBED,
         privacy_warnings=warnings_of(ready.findings),
         command=command,
-        took_part=took_part_in(ready.plan, names, records),
+        took_part=took_part_in(ready.plan, names, records, always_there=True),
     )
     if directory is not None:
         results.write(directory, rounds=None)

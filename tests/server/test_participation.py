@@ -22,6 +22,11 @@ def test_where_a_sample_is_asked_not_to_be_asked_tells_nothing():
     assert participation(["a", "b", "c"], rounds, sampled=True)["lost"] == ["c"]
 
 
+def test_a_simulated_client_that_was_never_drawn_is_not_lost_and_one_that_was_never_counted_is():
+    rounds = [line(["a"]), line(["b"], asked=["b", "d"])]
+    assert participation(["a", "b", "c", "d"], rounds, sampled=True, always_there=True)["lost"] == ["d"]
+
+
 def test_a_member_that_never_came_is_named_and_one_that_was_there_throughout_is_not():
     found = participation(["a", "b"], [line(["a"])] * 3)
     assert found["lost"] == ["b"]

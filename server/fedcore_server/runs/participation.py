@@ -16,7 +16,11 @@ _NO_FAULT = _UNANSWERED | {"REFUSED", "BAD_SIGNATURE", "MISSING", "MALFORMED", "
 
 
 def participation(
-    registered: Iterable[str], rounds: Iterable[Mapping[str, Any]], *, sampled: bool = False
+    registered: Iterable[str],
+    rounds: Iterable[Mapping[str, Any]],
+    *,
+    sampled: bool = False,
+    always_there: bool = False,
 ) -> dict[str, Any]:
     """Count, for every client, how often it was asked to train, answered and was counted, and why not.
 
@@ -24,6 +28,7 @@ def participation(
         registered: Names of the clients; others that are met in the journal are added.
         rounds: Lines of the journal, failed attempts included.
         sampled: Whether the plan asks a sample of the clients, so that not to be asked tells nothing.
+        always_there: Whether the clients are simulated: one that was never asked was never drawn, and is not lost.
 
     Returns:
         ``clients`` by name with ``asked``, ``answered``, ``counted``, ``evaluated`` (reports on its held-out rows that
@@ -39,7 +44,11 @@ def participation(
     needed = min(committed, 1) if sampled else committed
     return {
         "clients": {name: tally.facts() for name, tally in sorted(tallies.items())},
-        "lost": sorted(name for name, tally in tallies.items() if tally.rejections or tally.counted < needed),
+        "lost": sorted(
+            name
+            for name, tally in tallies.items()
+            if tally.rejections or (tally.counted < needed and not (always_there and tally.asked == 0))
+        ),
     }
 
 
@@ -53,12 +62,13 @@ def charges_acknowledged(rounds: Iterable[Mapping[str, Any]]) -> int | None:
 
 
 def took_part_in(
-    plan: RunPlan, registered: Iterable[str], rounds: Iterable[Mapping[str, Any]]
+    plan: RunPlan, registered: Iterable[str], rounds: Iterable[Mapping[str, Any]], *, always_there: bool
 ) -> dict[str, Any] | None:
     """What `participation` finds in the journal of a run; ``None`` where the plan keeps who was asked a secret."""
     if plan.privacy.participation == "secret":
         return None
-    return participation(registered, rounds, sampled=plan.federation.cohort_size is not None)
+    sampled = plan.federation.cohort_size is not None
+    return participation(registered, rounds, sampled=sampled, always_there=always_there)
 
 
 def codes_in_words(facts: Mapping[str, Any]) -> str:

@@ -172,7 +172,7 @@ class RunProcess:
             verification=_VERIFIED,
             privacy_warnings=warnings_of(privacy_findings(task, self._plan)),
             command=f"fedcore run, as {self._name}",
-            took_part=took_part_in(self._plan, registered, rounds),
+            took_part=took_part_in(self._plan, registered, rounds, always_there=False),
             ledgers=last_receipts(rounds),
             acknowledged=charges_acknowledged(rounds),
         )

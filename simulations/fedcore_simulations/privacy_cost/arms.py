@@ -30,6 +30,7 @@ from fedcore_simulations.preparation import Preparation, prepare
 
 _ROWS_AT_ONCE = 2048
 _NO_CLIPPING = 1e12
+_ANY_LOSS = 1e300  # an arm is compared, however bad it gets
 _METRICS = ("accuracy", "selection_rate", "true_positive_rate", "false_positive_rate")
 
 
@@ -109,6 +110,7 @@ def _changed(plan: RunPlan, arm: Arm) -> RunPlan:
 
 def _trained(ready: Preparation, plan: RunPlan) -> torch.nn.Module:
     """The model of a whole run, which is not released: two arms promise what they do not keep."""
+    plan = plan.updated(federation={"max-loss-ratio": _ANY_LOSS})
     workers = plan.engine.workers or default_workers()
     with LoopEngine(ready.task, plan, ready.clients, num_workers=workers, device=ready.device) as engine:
         run = Run(task=ready.task, plan=plan, federation=engine, transforms=load_transforms(plan))
