@@ -24,6 +24,8 @@ def diverged(plan: RunPlan, state: ServerState, evaluation: Evaluation) -> str |
         return f"{where} is finite at no client" if _is_finite_nowhere(evaluation, start) else None
     if not math.isfinite(loss):
         return f"{where} is not finite"
+    if plan.privacy.unit == "record" and math.isclose(loss, plan.privacy.evaluation_loss_bound, rel_tol=1e-9):
+        return f"{where} is finite for no row"  # such rows count with the bound, and no others exactly so
     if start is None or loss - start <= (most - 1.0) * abs(start):
         return None
     was = f"that of the first evaluation was {start:.3g}"

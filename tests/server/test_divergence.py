@@ -50,6 +50,13 @@ def test_the_plan_says_how_far_is_too_far_and_noisy_losses_are_not_judged():
     assert found(1e6, 1e-3, privacy=NOISY) is None
 
 
+def test_under_record_level_privacy_a_loss_that_is_finite_for_no_row_is_known_by_the_bound_it_counts_with():
+    record = {"unit": "record", "noise_multiplier": 1.0, "nominal_batch": 1.0, "evaluation_loss_bound": 4.0}
+    assert "finite for no row" in found(4.0, 2.0, privacy=record)
+    assert found(3.9, 2.0, privacy=record) is None
+    assert found(4.0, 2.0, privacy={**record, "unit": "client"}, federation={"weighting": "uniform"}) is None
+
+
 def test_a_loss_that_is_finite_at_no_client_is_known_by_what_the_gates_say():
     nan = Rejection(client="a", code="METRICS", reason=NOT_FINITE)
     withheld = Rejection(client="a", code="REFUSED", reason="the client refused: METRICS")
