@@ -152,9 +152,9 @@ class Run:
         if report.committed or (state.attempt < most and not _refused(report)):
             return None
         return RoundFailedError(
-            f"round {report.round} had {len(report.counted)} valid updates in attempt {state.attempt} of {most}, and "
-            f"the quorum is {self.plan.federation.quorum}{_why_not(report)}; the last committed round is kept in the "
-            "checkpoint"
+            f"round {report.round} had {len(report.counted)} valid updates in attempt {state.attempt} of "
+            f"{max(most, state.attempt)}, and the quorum is {self.plan.federation.quorum}{_why_not(report)}; the last "
+            "committed round is kept in the checkpoint"
         )
 
     def _diverged(self, evaluation: Evaluation | None, state: ServerState) -> DivergedError | None:
@@ -223,7 +223,7 @@ def _why_not(report: RoundReport) -> str:
     by_code: dict[str, list[str]] = {}
     for each in report.rejected:
         by_code.setdefault(f"{each.code} {each.refusal}".strip(), []).append(each.client)
-    return "".join(f"; {code}: {named(clients)}" for code, clients in sorted(by_code.items()))
+    return "".join(f"; {code}: {named(sorted(clients))}" for code, clients in sorted(by_code.items()))
 
 
 def _log_round(record: RoundRecord) -> None:
