@@ -79,7 +79,7 @@ def _print_end(console: Console, store: RunStore, name: str, status: RunStatus, 
             print(json.dumps({"run": name, "state": status.state, "reason": status.reason}, indent=2))
         console.print(f"run {name} is {status.state}: {status.reason}", soft_wrap=True, markup=False)
         for last in list(store.rounds(name))[-1:]:
-            for each in (*last["rejected"], *last["evaluation_rejected"]):
+            for each in (*last["rejected"], *last.get("evaluation_rejected", ())):
                 console.print(f"  {each['client']}: {each['code']}, {each['reason']}", soft_wrap=True, markup=False)
         if status.state in (RunState.PAUSED, RunState.STOPPED):
             console.print(f"go on with: fedcore resume {name} --home {store.path.parent}", soft_wrap=True)
@@ -115,7 +115,8 @@ def _round_words(line: Mapping[str, Any], total: int) -> str:
     if not line["committed"]:
         told.append("no quorum")
     told += [f"{each['client']} {each['code']} ({each['reason']})" for each in line["rejected"]]
-    told += [f"{each['client']} {each['code']} ({each['reason']}), evaluation" for each in line["evaluation_rejected"]]
+    unevaluated = line.get("evaluation_rejected", ())
+    told += [f"{each['client']} {each['code']} ({each['reason']}) in evaluation" for each in unevaluated]
     told += [f"{name} {value:.4g}" for name, value in (line["evaluation"] or {}).items()]
     if line["epsilon"] is not None:
         told.append(f"ε {rounded_up(line['epsilon']):.2f}")
