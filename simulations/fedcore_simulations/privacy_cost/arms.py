@@ -29,7 +29,7 @@ from fedcore_simulations.engines.workers import default_workers
 from fedcore_simulations.preparation import Preparation, prepare
 
 _ROWS_AT_ONCE = 2048
-_NO_CLIPPING = 1e12
+_NO_CLIPPING = 1e8  # the largest clip norm of a plan
 _ANY_LOSS = 1e300  # an arm is compared, however bad it gets
 _METRICS = ("accuracy", "selection_rate", "true_positive_rate", "false_positive_rate")
 
