@@ -129,7 +129,8 @@ def close_round(
         receipts={} if privacy else receipts,
     )
     if not committed:
-        released = bool(counted) or any(each.read_data for each in rejected)
+        unread = {each.client for each in rejected if not each.read_data}
+        released = bool(counted) or not set(request.cohort) <= unread
         return replace(state, attempt=state.attempt + 1, asked=state.asked + released), report
     parameters, moments = apply_update(state.parameters, mean, state.moments, plan.federation)
     average = _average(state, parameters, plan.federation.averaging)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from opacus.layers import DPGRU, DPLSTM
+from opacus.layers import DPGRU, DPLSTM, DPRNN
 from safetensors import safe_open
 from safetensors.torch import load_file, load_model
 from torch import nn
@@ -59,7 +59,12 @@ class Text(LanguageModelling):
         return Examples(columns={"inputs": tokens[:, :-1].clone(), "targets": tokens[:, 1:].clone()})
 
 
-MODELS = {"tied head": TiedHead, "DPLSTM": lambda: Recurrent(DPLSTM), "DPGRU": lambda: Recurrent(DPGRU)}
+MODELS = {
+    "tied head": TiedHead,
+    "DPLSTM": lambda: Recurrent(DPLSTM),
+    "DPGRU": lambda: Recurrent(DPGRU),
+    "DPRNN": lambda: Recurrent(DPRNN),
+}
 ALIASES = {
     "tied head": {"lm_head.weight": "wte.weight"},
     "DPLSTM": {

@@ -145,6 +145,15 @@ def test_failed_attempts_are_counted_for_what_privacy_is_charged():
     assert (state.round, state.attempt, state.asked) == (1, 0, 3)
 
 
+def test_an_attempt_is_charged_unless_every_client_asked_is_known_not_to_have_opened_its_data():
+    plan = build_plan(federation={"quorum": 3})
+    unread = [Rejection(client=name, code="REFUSED", reason="", read_data=False) for name in CLIENTS]
+    assert close(plan, unread)[0].asked == 0
+    assert close(plan, unread[:2])[0].asked == 1  # nothing was heard of the third
+    assert close(plan, [*unread[:2], Rejection(client="c", code="LATE", reason="")])[0].asked == 1
+    assert close(plan, [*unread, build_update("a", 1, 1, 1)])[0].asked == 1
+
+
 def test_a_client_counts_once_and_its_second_reply_is_rejected():
     _, report = close(build_plan(), [build_update("a", 1, 1, 1), build_update("a", 9, 9, 9)])
     assert report.counted == ("a",)
