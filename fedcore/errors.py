@@ -10,7 +10,9 @@
     ├── DeviceError          the device asked for is not usable
     ├── LayoutError          parameters do not fit the model
     ├── UpdateRejectedError  one client's reply is malformed; costs that reply, never the round
-    ├── RoundFailedError     a round had no quorum in all its attempts
+    ├── RunPausedError       a run cannot continue by itself; its committed rounds are kept, and it can be resumed
+    │   ├── RoundFailedError     a round had no quorum in all its attempts
+    │   └── DivergedError        the model got far worse than it was at the start
     ├── StorageError         a file cannot be written or read: the disk is full, or it is damaged
     │   └── RunDirectoryError    the place for the results is taken, or holds no run
     ├── TrustError           a key, a signature, an invitation or a certificate is not what it must be
@@ -66,16 +68,26 @@ class UpdateRejectedError(FedcoreError):
     Attributes:
         client: Name of the client.
         code: One word for the journal, such as ``NONFINITE`` or ``LAYOUT``.
+        read_data: Whether the client may have opened its data.
     """
 
-    def __init__(self, client: str, code: str, message: str) -> None:
+    def __init__(self, client: str, code: str, message: str, *, read_data: bool = True) -> None:
         self.client = client
         self.code = code
+        self.read_data = read_data
         super().__init__(message)
 
 
-class RoundFailedError(FedcoreError):
+class RunPausedError(FedcoreError):
+    """A run needs a person before it continues; it can be resumed from its last committed round."""
+
+
+class RoundFailedError(RunPausedError):
     """A round found no quorum in as many attempts as the plan allows."""
+
+
+class DivergedError(RunPausedError):
+    """The evaluated loss is not finite, or far above that of the first evaluation."""
 
 
 class StorageError(FedcoreError):

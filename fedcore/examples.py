@@ -52,7 +52,7 @@ class Attribute:
             )
         return cls(codes=torch.tensor(codes, dtype=torch.int64), vocabulary=words)
 
-    def select(self, rows: Tensor) -> Attribute:
+    def select(self, rows: Tensor | slice) -> Attribute:
         """The attribute of the given rows."""
         return Attribute(codes=self.codes[rows], vocabulary=self.vocabulary)
 
@@ -103,8 +103,8 @@ class Examples:
         """The columns of the given rows, without attributes."""
         return {name: column[rows] for name, column in self.columns.items()}
 
-    def select(self, rows: Tensor) -> Examples:
-        """The examples of the given rows, with attributes."""
+    def select(self, rows: Tensor | slice) -> Examples:
+        """The examples of the given rows, with attributes; views of these where the rows are a slice."""
         return Examples(
             columns=self.batch(rows),
             attributes={name: attribute.select(rows) for name, attribute in self.attributes.items()},
@@ -134,7 +134,7 @@ class Examples:
         """
         for name, column in self.columns.items():
             if column.is_floating_point():
-                bad = int((~torch.isfinite(column.flatten(1) if column.ndim > 1 else column[:, None])).any(1).sum())
+                bad = sum(_rows_not_finite(part) for part in torch.split(column, _ROWS_AT_ONCE))
                 if bad:
                     raise DataError(
                         f"column {name!r} holds numbers that are not finite in {bad} of {len(self)} rows; "
@@ -171,6 +171,10 @@ class Examples:
             for name, words in vocabularies.items()
         }
         return cls(columns=columns, attributes=attributes)
+
+
+def _rows_not_finite(column: Tensor) -> int:
+    return int((~torch.isfinite(column.flatten(1) if column.ndim > 1 else column[:, None])).any(1).sum())
 
 
 def _as_mapping(item: Any) -> Mapping[str, Any]:

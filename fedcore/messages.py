@@ -30,6 +30,7 @@ class TrainRequest:
         cohort: Names of the clients asked, sorted.
         parameters: The current model.
         row_weights: By what the rows' losses are multiplied; ``None`` where all weigh the same.
+        quorate: False where too few clients were there for a quorum: nobody is asked, and the round fails.
     """
 
     round: int
@@ -37,6 +38,7 @@ class TrainRequest:
     cohort: tuple[str, ...]
     parameters: Parameters
     row_weights: RowWeights | None = None
+    quorate: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ aggregation. It also travels as one array: Flower pays several requests for ever
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -75,10 +75,17 @@ class Parameters:
 
     @classmethod
     def from_model(cls, model: nn.Module, dtype: torch.dtype = torch.float32) -> Parameters:
-        """Copy a model's trainable parameters and floating-point buffers into one new buffer on the CPU."""
+        """Copy a model's trainable parameters and floating-point buffers into one new buffer on the CPU.
+
+        A parameter with several names (tied weights) has one place in it, under the first of them.
+
+        Raises:
+            LayoutError: There is nothing to train, or two tensors share memory without being one parameter.
+        """
         tensors = dict(_federated_tensors(model))
         if not tensors:
             raise LayoutError("the model has no trainable parameter; nothing could be learned")
+        _check_apart(dict(model.named_parameters()) | tensors)
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         layout = Layout(tuple(tensors), tuple(tuple(t.shape) for t in tensors.values()), trained)
         buffer = torch.cat([tensor.detach().to("cpu", dtype).flatten() for tensor in tensors.values()])
@@ -188,6 +195,25 @@ def _federated_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, buffer in model.named_buffers():
         if buffer.is_floating_point() and name in persistent:
             yield name, buffer
+
+
+def _check_apart(tensors: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that share memory: each would get a place of its own in the buffer, and they would part."""
+    before, end_before = "", 0
+    seen = {name: tensor for name, tensor in tensors.items() if tensor.numel() and tensor.device.type == "cpu"}
+    for start, end, name in sorted((*_extent(tensor), name) for name, tensor in seen.items()):
+        if start < end_before:
+            raise LayoutError(
+                f"{before!r} and {name!r} share memory but are two tensors, so training would separate them; assign "
+                "one nn.Parameter to both names, as in head.weight = embedding.weight, or copy the memory"
+            )
+        before, end_before = name, end
+
+
+def _extent(tensor: Tensor) -> tuple[int, int]:
+    """Addresses of the first byte, and of the one after the last."""
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
 
 
 def _first_difference(

@@ -297,6 +297,37 @@ def test_a_full_disk_under_the_report_can_be_gone_on_with(here, fedcore, monkeyp
     assert (here / "one" / "report.html").exists()
 
 
+def test_a_run_that_pauses_ends_with_75_names_the_clients_and_says_how_to_resume(here, fedcore):
+    far = ("--set", "training.learning-rate=1e30", "--set", "federation.round-attempts=1")
+    code, _, err = fedcore("simulate", "own_task:Own", *QUICK, "--no-privacy", *far, "--out", "one")
+    assert code == 75
+    assert "paused: round 1 had 0 valid updates in attempt 1 of 1" in err
+    assert "client-0, client-1, client-2" in err
+    assert "fedcore simulate --resume one" in err
+
+
+def test_clients_that_were_dropped_are_named_at_the_end_and_in_the_summary(here, fedcore, monkeypatch):
+    from fedcore_simulations.engines import loop
+
+    real = loop.train_locally
+
+    def broken(local, client, request):
+        update = real(local, client, request)
+        if client.name == "client-1":
+            update.difference.buffer[0] = float("nan")
+        return update
+
+    monkeypatch.setattr(loop, "train_locally", broken)
+    code, out, err = fedcore("simulate", "own_task:Own", *QUICK, "--no-privacy", "--out", "one")
+    assert code == 0, err
+    assert "2 of 3 counted" in err
+    assert "dropped  client-1, in some rounds" in " ".join(out.split()).replace("dropped client", "dropped  client")
+    assert "the run went on without 1 of 3 clients at times: client-1 (asked 2, counted 0; NONFINITE 2)" in out
+    facts = json.loads((here / "one" / "summary.json").read_text())["participation"]
+    assert facts["client-1"]["rejected"] == {"NONFINITE": 2}
+    assert (facts["client-0"]["asked"], facts["client-0"]["counted"], facts["client-0"]["evaluated"]) == (2, 2, 2)
+
+
 def test_clients_and_a_partition_by_column_contradict(here, fedcore):
     code, _, err = fedcore("simulate", "digits", "--clients", "3", "--partition", "by:stroke")
     assert code == 2

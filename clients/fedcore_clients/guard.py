@@ -62,6 +62,7 @@ class Guard:
         self._outbox = Outbox(home.outbox)
         self._daily = DailyRequests(home.path / "requests.json", clock)
         self._newest = newest_requests(home)
+        self._charged = ""
         self.events = EventLog(home.events, clock=clock)
 
     @property
@@ -97,6 +98,7 @@ class Guard:
             check_model(one_array(request.content), request.array_bytes)
             if request.facts is not None:
                 self._account.charge(request.facts)
+            self._charged = request.envelope.nonce
         except TrustError as error:
             raise Refusal(request.envelope, RefusedError("ARRAY", str(error))) from error
         except StorageError as error:
@@ -132,7 +134,9 @@ class Guard:
         """The signed refusal: its code leaves, its reason is written down here."""
         place = refusal.envelope.place
         self.events.append("refused", **told(place), code=refusal.cause.code, reason=str(refusal.cause)[:500])
-        return self._sealed(pack_refusal(refusal.cause.code), refusal.envelope)
+        code = refusal.cause.code
+        read_data = refusal.envelope.nonce == self._charged or code == "STALE"  # where it was asked before
+        return self._sealed(pack_refusal(code, read_data=read_data), refusal.envelope)
 
     def _judged(self, content: RecordDict, envelope: Envelope) -> Request:
         place = envelope.place

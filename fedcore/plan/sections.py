@@ -50,10 +50,16 @@ class FederationSection(Section):
         description="most rows by which a client's update is weighed, however many it claims; set it to what the "
         "largest client has",
     )
-    max_update_norm: Positive = Field(
-        1e9,
-        description="an update of a larger Euclidean norm is rejected (`NORM`); the default catches what is absurd, "
-        "and a few times the `update_norm` of usual rounds also what is harmful",
+    max_update_norm: Positive | None = Field(
+        None,
+        description="an update of a larger Euclidean norm is rejected (`NORM`); when absent, one that is longer than "
+        "100 times the median norm of the updates counted so far (in the first round, of its first 25), or than 1e9. "
+        "Under unit `client` none is rejected: all are clipped",
+    )
+    max_loss_ratio: Positive = Field(
+        100.0,
+        description="a run pauses when its evaluated loss is not finite, or more than so many times that of its first "
+        "evaluation; what was charged stays charged. Noisy losses, which are cut to a bound, are not judged",
     )
     server_optimizer: Literal["sgd", "adam", "yogi", "adagrad"] = Field(
         "sgd", description="how the mean update is applied to the model"

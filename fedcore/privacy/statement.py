@@ -37,6 +37,11 @@ _COMPOSITION = {
     "why": "the plan fixes every parameter of the mechanism before the run, which composition by privacy losses needs",
     "ledger": "each client keeps its own account over all runs, which no server sees",
 }
+_FEWER = (
+    "receipts show at most so many charges in one client's ledger, which come to the epsilon given here. The statement "
+    "counts every attempt in which some client may have released an update: also those in which that client was not "
+    "asked, those whose answers were lost, and those that were in work when the run was stopped"
+)
 
 
 def privacy_statement(
@@ -55,6 +60,7 @@ def privacy_statement(
     contact: str | None = None,
     split_is_told: bool = False,
     ledgers: Mapping[str, Mapping[str, Any]] | None = None,
+    acknowledged: int | None = None,
     evaluation: EvaluationPrivacy | None = None,
     evaluated: int = 0,
     chosen_by_evaluation: bool = False,
@@ -63,7 +69,8 @@ def privacy_statement(
 
     Args:
         rounds: Rounds that were committed.
-        asked: How often a cohort was asked to train, failed attempts included; every client is charged for all.
+        asked: In how many attempts a client may have released an update, failed ones included; every client is charged
+            for all.
         client_sizes: Number of training records of each client, for the comparison of δ with 1/N; empty where
             it is secret. Under unit client only how many there are is told.
         preprocessing: Whether scales, vocabularies and schema came from public knowledge or from the data.
@@ -77,6 +84,7 @@ def privacy_statement(
         evaluated: How often clients were asked to evaluate.
         chosen_by_evaluation: Whether the released model is one round's, chosen by what clients told of held-out rows.
         ledgers: Entry number and digest of the last charge that each client told of (`LedgerReceipt`).
+        acknowledged: The most charges that the receipts of one client show; ``None`` where no client sends any.
 
     Returns:
         The content of ``privacy.json``: plain values only; an infinite ε is ``None`` with a deviation.
@@ -103,7 +111,8 @@ def privacy_statement(
         "participations": asked,
         "accountant": accountant_description([event], plan.relation),
         "composition_scope": _COMPOSITION
-        | {"ledger_head": {name: dict(told) for name, told in (ledgers or {}).items()}},
+        | {"ledger_head": {name: dict(told) for name, told in (ledgers or {}).items()}}
+        | _beside_the_ledgers(plan, asked, acknowledged),
         "hyperparameter_tuning": _tuning(plan, event, trials),
         "preprocessing": preprocessing,
         "public_data": "none",
@@ -133,6 +142,16 @@ def _particulars(
         return central_claim(plan) | against | central_mechanism(plan, event) | central_reach(plan)
     against = {"delta_against_size": record_delta(plan, client_sizes)}
     return record_claim(plan, event) | against | record_mechanism(plan, event) | record_reach(plan)
+
+
+def _beside_the_ledgers(
+    plan: PrivacyPlan | CentralPrivacy, asked: int, acknowledged: int | None
+) -> dict[str, Mapping[str, Any]]:
+    """Both numbers where the clients' receipts show fewer charges than the statement counts, and why."""
+    if acknowledged is None or acknowledged >= asked:
+        return {}
+    epsilon = finite(epsilon_of(plan.event(acknowledged), plan.delta, plan.relation)) if acknowledged else 0.0
+    return {"ledger_charges": {"counted": asked, "acknowledged": acknowledged, "epsilon": epsilon, "why": _FEWER}}
 
 
 def _tuning(plan: PrivacyPlan | CentralPrivacy, event: PrivacyEvent, trials: int | None) -> dict[str, Any]:

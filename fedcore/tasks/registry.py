@@ -20,6 +20,9 @@ REFERENCE_TASKS = {
     "synthetic": "fedcore.tasks.synthetic:Synthetic",
 }
 
+MAKE_CLIENTS = frozenset({"synthetic"})
+"""Tasks whose data has as many clients as the plan says."""
+
 _PARTS = ("build_model", "load_data", "loss", "predict", "measure")
 
 

@@ -88,23 +88,24 @@ class Synthetic(Classification):
     def load_data(self, path: Path | None) -> Examples:
         """The rows of all clients, one after the other; attribute ``client`` says whose. A `path` is refused."""
         refuse_path(self.name, path)
-        parts = [self.client_data(number) for number in range(self.clients)]
-        owner = np.repeat(np.arange(self.clients), [len(part.classes) for part in parts])
+        ends = np.cumsum([_num_rows(self._generator(number)) for number in range(self.clients)])
+        features, classes = np.empty((ends[-1], NUM_FEATURES), dtype=np.float32), np.empty(ends[-1], dtype=np.int64)
+        for number, end in enumerate(ends):
+            part = self.client_data(number)
+            rows = slice(end - len(part.classes), end)
+            features[rows], classes[rows] = part.features, part.classes
+        owner = np.repeat(np.arange(self.clients), np.diff(ends, prepend=0))
         width = len(str(self.clients - 1))
         names = tuple(f"client-{number:0{width}d}" for number in range(self.clients))
-        features = np.concatenate([part.features.astype(np.float32) for part in parts])
         return Examples(
-            columns={
-                "inputs": torch.from_numpy(features),
-                "targets": torch.from_numpy(np.concatenate([part.classes for part in parts])),
-            },
+            columns={"inputs": torch.from_numpy(features), "targets": torch.from_numpy(classes)},
             attributes={"client": Attribute(codes=torch.from_numpy(owner), vocabulary=(*names, "unknown"))},
         )
 
     def client_data(self, number: int) -> ClientData:
         """The rows of one client."""
-        generator = numpy_generator(self.seed, "synthetic", number)
-        rows = _LEAST_ROWS + int(generator.lognormal(4.0, 2.0))
+        generator = self._generator(number)
+        rows = _num_rows(generator)
         model_mean, input_mean = generator.normal(0.0, self.alpha), generator.normal(0.0, self.beta)
         center = np.full(NUM_FEATURES, input_mean) if self.iid else generator.normal(input_mean, 1.0, NUM_FEATURES)
         features = center + generator.standard_normal((rows, NUM_FEATURES)) * _STANDARD_DEVIATIONS
@@ -114,6 +115,14 @@ class Synthetic(Classification):
         bias = drawn.normal(mean, 1.0, NUM_CLASSES)
         # The softmax keeps the order, so that the largest score is its largest probability too.
         return ClientData(features=features, classes=np.argmax(features @ weight + bias, axis=1))
+
+    def _generator(self, number: int) -> np.random.Generator:
+        return numpy_generator(self.seed, "synthetic", number)
+
+
+def _num_rows(generator: np.random.Generator) -> int:
+    """How many rows a client has: the first number that is drawn for it."""
+    return _LEAST_ROWS + int(generator.lognormal(4.0, 2.0))
 
 
 def _range_problems(name: str, value: Any) -> list[str]:

@@ -41,9 +41,14 @@ def unpack_name(content: RecordDict) -> str:
     return name
 
 
-def pack_refusal(code: str) -> RecordDict:
-    """A client's refusal: a code, and nothing else."""
-    return RecordDict({HEADER: ConfigRecord({"refused": code})})
+def pack_refusal(code: str, *, read_data: bool = True) -> RecordDict:
+    """A client's refusal: a code, whether the request was charged and data opened before, and nothing else."""
+    return RecordDict({HEADER: ConfigRecord({"refused": code, "read-data": read_data})})
+
+
+def read_data_in(content: RecordDict) -> bool:
+    """Whether a client that refused may have opened its data: unless it says that it did not."""
+    return header_of(content).get("read-data") is not False
 
 
 def refusal_in(content: RecordDict) -> str | None:

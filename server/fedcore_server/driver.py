@@ -10,16 +10,18 @@ from dataclasses import dataclass, field, replace
 from fedcore.audit.hooks import AuditHook, Decision
 from fedcore.audit.report import BiasReport
 from fedcore.audit.tables import empty_tables
-from fedcore.errors import RoundFailedError
+from fedcore.errors import DivergedError, RoundFailedError
 from fedcore.messages import EvaluateRequest
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.evaluation import evaluation_privacy
 from fedcore.task import Task
 from fedcore.transforms import UpdateTransform
+from fedcore.wording import named
 from fedcore_server.audit_points import AuditPoints
 from fedcore_server.choice import chosen
 from fedcore_server.detail import detailed
+from fedcore_server.divergence import diverged, rebased, with_first_loss
 from fedcore_server.evaluation import Evaluation, close_evaluation
 from fedcore_server.federation import Federation
 from fedcore_server.mitigation import steered
@@ -92,6 +94,7 @@ class Run:
 
         Raises:
             RoundFailedError: A round had no quorum in all its attempts.
+            DivergedError: The evaluated loss is not finite, or far above that of the first evaluation.
             PlanError: A hook refuses the plan.
             DataError: A hook refuses the data.
         """
@@ -110,15 +113,12 @@ class Run:
                 record = replace(record, chosen_round=state.choice.round if state.choice else None)
             _log_round(record)
             evaluation = record.evaluation or evaluation
-            on_round(record, state)
-            if not record.report.committed and (
-                state.attempt >= self.plan.federation.round_attempts or _refused(record.report)
-            ):
-                raise RoundFailedError(
-                    f"round {record.report.round} had {len(record.report.counted)} valid updates in attempt "
-                    f"{state.attempt} of {self.plan.federation.round_attempts}, and the quorum is "
-                    f"{self.plan.federation.quorum}; the last committed round is kept in the checkpoint"
-                )
+            pause = self._no_quorum(record.report, state) or self._diverged(record.evaluation, state)
+            if isinstance(pause, DivergedError) and record.evaluation:
+                state = rebased(state, record.evaluation)
+            on_round(record, replace(state, settled=pause is not None))
+            if pause is not None:
+                raise pause
         if evaluation is None or evaluation.round != state.released_round:
             evaluation = self._released(state, points)
             state = replace(state, evaluated=state.evaluated + 1)
@@ -143,7 +143,29 @@ class Run:
     def _after(self, evaluation: Evaluation, state: ServerState) -> ServerState:
         """The state once it was evaluated: counted, and the next rounds steered."""
         steering = steered(self.plan, state.steering, evaluation)
+        state = with_first_loss(state, evaluation)
         return replace(state, evaluated=state.evaluated + 1, steering=steering)
+
+    def _no_quorum(self, report: RoundReport, state: ServerState) -> RoundFailedError | None:
+        """Why the run pauses after a round without a quorum; None where it is tried again, or had one."""
+        most = self.plan.federation.round_attempts
+        if report.committed or (state.attempt < most and not _refused(report)):
+            return None
+        return RoundFailedError(
+            f"round {report.round} had {len(report.counted)} valid updates in attempt {state.attempt} of "
+            f"{max(most, state.attempt)}, and the quorum is {self.plan.federation.quorum}{_why_not(report)}; the last "
+            "committed round is kept in the checkpoint"
+        )
+
+    def _diverged(self, evaluation: Evaluation | None, state: ServerState) -> DivergedError | None:
+        """Why the run pauses after an evaluation; None where it does not, or no round is left to save."""
+        why = diverged(self.plan, state, evaluation) if evaluation and not done(state, self.plan) else None
+        if why is None:
+            return None
+        return DivergedError(
+            f"{why}; what was charged stays charged. Begin a new run with a smaller learning rate or a "
+            "federation.max-update-norm, or resume this one as it is"
+        )
 
     def _train(self, state: ServerState) -> tuple[ServerState, RoundReport]:
         request = plan_round(state, self.plan, self.federation.available())
@@ -194,6 +216,14 @@ class Run:
 def _refused(report: RoundReport) -> bool:
     """Whether a client has refused for good: asking once more would only charge the others."""
     return any(rejection.refusal in _FINAL_REFUSALS for rejection in report.rejected)
+
+
+def _why_not(report: RoundReport) -> str:
+    """The codes of the replies that were not counted, each with its clients."""
+    by_code: dict[str, list[str]] = {}
+    for each in report.rejected:
+        by_code.setdefault(f"{each.code} {each.refusal}".strip(), []).append(each.client)
+    return "".join(f"; {code}: {named(sorted(clients))}" for code, clients in sorted(by_code.items()))
 
 
 def _log_round(record: RoundRecord) -> None:

@@ -17,19 +17,24 @@ from fedcore.metrics import Metrics
 from fedcore.plan import RunPlan
 from fedcore.privacy.evaluation import ACCURACY, LOSS, EvaluationPrivacy
 from fedcore.privacy.plan import PrivacyPlan
+from fedcore_server.state import Rejection
 
+NOT_FINITE = "the metrics are not finite sums with counts"
 _LARGEST_COUNT = 1e12
 _LARGEST_SUM = 1e100
 _TRAINING_METRICS = ("loss",)
+_OF_CONTENT = frozenset({"NONFINITE", "NORM", "METRICS"})
+"""What a client's own gate says of an update that depends on its rows."""
+
 _METRIC_NAME = re.compile("[a-z0-9_]{1,64}")
 
 
-def check_update(update: ClientUpdate, request: TrainRequest, plan: RunPlan) -> None:
-    """Refuse an update that must not be counted.
+def check_update(update: ClientUpdate, request: TrainRequest, plan: RunPlan) -> float:
+    """Refuse an update that must not be counted; return its Euclidean norm, which `NormGate` judges.
 
     Raises:
-        UpdateRejectedError: With the code ``NOT_EXPECTED``, ``LAYOUT``, ``NONFINITE``, ``NORM``, ``WEIGHT``,
-            ``PRIVACY`` or ``METRICS``.
+        UpdateRejectedError: With the code ``NOT_EXPECTED``, ``LAYOUT``, ``NONFINITE``, ``WEIGHT``, ``PRIVACY`` or
+            ``METRICS``.
     """
     _check_expected(update.client, update.round, request)
     buffer = update.difference.buffer
@@ -37,11 +42,9 @@ def check_update(update: ClientUpdate, request: TrainRequest, plan: RunPlan) -> 
         raise UpdateRejectedError(update.client, "LAYOUT", "the update's layout or number type is not the model's")
     norm = update.difference.norm()
     if not math.isfinite(norm) and not is_finite(buffer):  # a finite norm has finite numbers: a look less
-        raise UpdateRejectedError(update.client, "NONFINITE", "the update holds numbers that are not finite")
-    by_client = plan.privacy.unit == "client"  # there clipping bounds it, and a rejection would tell of its norm
-    if norm > (most := plan.federation.max_update_norm) and not by_client:
+        first = next(name for name, view in update.difference if not is_finite(view.flatten()))
         raise UpdateRejectedError(
-            update.client, "NORM", f"federation.max-update-norm is {most:g}, and the update's norm is {norm:.3g}"
+            update.client, "NONFINITE", f"the update holds numbers that are not finite, first in {first!r}"
         )
     _check_weight(update, plan)
     privacy = PrivacyPlan.from_run_plan(plan)
@@ -51,6 +54,27 @@ def check_update(update: ClientUpdate, request: TrainRequest, plan: RunPlan) -> 
         raise UpdateRejectedError(update.client, "PRIVACY", "a private update must tell no training metric")
     _check_metrics(update.client, update.metrics, _TRAINING_METRICS)
     _check_accuracies(update.client, update.metrics)
+    return norm
+
+
+def blanked(reply: ClientUpdate | Rejection, request: TrainRequest) -> ClientUpdate | Rejection:
+    """The reply as it counts under unit `client`: zero where its content is such that it could not be counted.
+
+    Guarantee:
+        Whether a client's numbers are finite, how long its update is and what its training metrics are depends on its
+        rows, and shows neither in who was counted nor in a rejection. A zero is within every clip norm, so that the sum
+        moves by at most as much as for any other update.
+    """
+    if isinstance(reply, Rejection):
+        hidden = reply.refusal in _OF_CONTENT
+    else:
+        reply = replace(reply, metrics=Metrics())
+        hidden = not is_finite(reply.difference.buffer)
+    if not hidden:
+        return reply
+    return ClientUpdate(
+        client=reply.client, round=request.round, difference=request.parameters.zeros_like(), num_examples=None
+    )
 
 
 def capped(update: ClientUpdate, plan: RunPlan) -> ClientUpdate:
@@ -121,7 +145,7 @@ def _check_expected(client: str, round: int, request: TrainRequest | EvaluateReq
 def _check_metrics(client: str, metrics: Metrics, allowed: Collection[str] | None) -> None:
     numbers = [*metrics.sums.values(), *metrics.counts.values()]
     if set(metrics.sums) != set(metrics.counts) or not all(math.isfinite(number) for number in numbers):
-        raise UpdateRejectedError(client, "METRICS", "the metrics are not finite sums with counts")
+        raise UpdateRejectedError(client, "METRICS", NOT_FINITE)
     if not all(_METRIC_NAME.fullmatch(name) for name in metrics.sums):
         raise UpdateRejectedError(client, "METRICS", "a metric's name is not of lower-case letters, digits and _")
     if allowed is not None and not set(metrics.sums) <= set(allowed):

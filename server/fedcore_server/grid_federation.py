@@ -15,7 +15,7 @@ from fedcore.parameters import Layout
 from fedcore.plan import RunPlan
 from fedcore.wire.envelope import ANYONE, Envelope, hash_of_array, received, unsealed
 from fedcore.wire.records import ARRAYS, PARAMETERS, check_declared_array, receive_array
-from fedcore.wire.replies import refusal_in, unpack_name, unpack_report, unpack_update
+from fedcore.wire.replies import read_data_in, refusal_in, unpack_name, unpack_report, unpack_update
 from fedcore.wire.requests import pack_hello, pack_request
 from fedcore.wire_objects import RemoteArray
 from fedcore_server.correspondence import Correspondence
@@ -115,8 +115,8 @@ class GridFederation:
         """Ask the cohort to train; updates as they arrive."""
         layout = request.parameters.layout
         yield from self._absent(request)
-        if len(request.cohort) < self._plan.federation.quorum:
-            return  # who is asked in vain is charged in vain
+        if not request.cohort:
+            return
         yield from self._collect(
             MessageType.TRAIN, request, layout, lambda content, client: unpack_update(content, layout, client=client)
         )
@@ -130,8 +130,8 @@ class GridFederation:
     def _absent(self, request: TrainRequest) -> Iterator[Rejection]:
         """Name the members that should have been asked, and are not here."""
         if self._plan.federation.cohort_size is None:
-            for name in sorted(self._letters.members() - set(request.cohort)):
-                yield Rejection(client=name, code="ABSENT", reason="not connected")
+            for name in sorted(self._letters.members() - set(request.cohort) - set(self._nodes)):
+                yield Rejection(client=name, code="ABSENT", reason="not connected", read_data=False)
 
     def _greet(self, nodes: Sequence[int], now: float) -> None:
         """Send the roster to nodes not known by name; a name is believed when its key has signed for it."""
@@ -160,7 +160,8 @@ class GridFederation:
         unpack: Callable[[RecordDict, str], Any],
     ) -> Iterator[Any]:
         absent = [name for name in request.cohort if name not in self._nodes]
-        yield from (Rejection(client=name, code="ABSENT", reason="no longer connected") for name in absent)
+        for name in absent:
+            yield Rejection(client=name, code="ABSENT", reason="no longer connected", read_data=False)
         names = {self._nodes[name]: name for name in request.cohort if name in self._nodes}
         content = pack_request(request, self._plan, roster=self._letters.signed_roster())
         write = partial(
@@ -178,7 +179,8 @@ class GridFederation:
             try:
                 yield unpack(self._received(arrival, letters[node][1], client, layout), client)
             except UpdateRejectedError as error:
-                yield Rejection(client=client, code=error.code, reason=str(error)[:_LONGEST_REASON])
+                reason = str(error)[:_LONGEST_REASON]
+                yield Rejection(client=client, code=error.code, reason=reason, read_data=error.read_data)
             except DataError as error:
                 yield Rejection(client=client, code="SCHEMA", reason=str(error)[:_LONGEST_REASON])
 
@@ -192,7 +194,8 @@ class GridFederation:
         envelope = self._letters.read(sealed, request, sender=client)
         content = unsealed(sealed)
         if (code := refusal_in(content)) is not None:
-            raise UpdateRejectedError(client, "REFUSED", f"the client refused: {code}")
+            told = f"the client refused: {code}"
+            raise UpdateRejectedError(client, "REFUSED", told, read_data=read_data_in(content))
         if layout is not None:
             array = self._expected_array(content, client, layout)
             if ARRAYS in arrival.arrays:  # a small one has come inside its record

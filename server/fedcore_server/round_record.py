@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from fedcore.audit.regression import value_estimates
 from fedcore.audit.values import AuditTable, ValueTable
 from fedcore.mitigation.steering import Steering
 from fedcore_server.evaluation import Evaluation
-from fedcore_server.state import RoundReport
+from fedcore_server.state import Rejection, RoundReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,6 @@ class RoundRecord:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         report, evaluation = self.report, self.evaluation
-        refused = [*report.rejected, *(evaluation.rejected if evaluation else ())]
         return {
             "round": report.round,
             "attempt": report.attempt,
@@ -48,7 +47,8 @@ class RoundRecord:
             "counted": list(report.counted),
             "examples": dict(report.num_examples),
             "receipts": {client: receipt.to_json() for client, receipt in report.receipts.items()},
-            "rejected": [{"client": r.client, "code": r.code, "reason": r.reason} for r in refused],
+            "rejected": _codes(report.rejected),
+            "evaluation_rejected": _codes(evaluation.rejected) if evaluation else [],
             "training": dict(report.training),
             "update_norm": report.update_norm,
             "clip_norm": report.clip_norm,
@@ -61,6 +61,10 @@ class RoundRecord:
             "chosen_round": self.chosen_round,
             "wall_seconds": round(self.wall_seconds, 6),
         }
+
+
+def _codes(rejected: Iterable[Rejection]) -> list[dict[str, str]]:
+    return [{"client": each.client, "code": each.code, "reason": each.reason} for each in rejected]
 
 
 def _shown_clients(evaluation: Evaluation) -> dict[str, dict[str, float]]:

@@ -14,7 +14,7 @@ Neither knows a network, a clock or global randomness. Flower's driver and the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -32,7 +32,8 @@ from fedcore.task import Task
 from fedcore.transforms import UpdateTransform, apply_on_server
 from fedcore_server.aggregation import Aggregator, FairMean, ShareMean, UniformMean, WeightedMean
 from fedcore_server.cohort import choose_cohort, secret_cohort
-from fedcore_server.gate import capped, check_update
+from fedcore_server.gate import blanked, capped, check_update
+from fedcore_server.norm_gate import Measured, NormGate
 from fedcore_server.optimizers import apply_update
 from fedcore_server.private_mean import PrivateMean, server_randomness
 from fedcore_server.state import Rejection, RoundReport, ServerState
@@ -58,19 +59,27 @@ def clip_norm_of(privacy: CentralPrivacy, state: ServerState) -> float:
 
 
 def plan_round(state: ServerState, plan: RunPlan, available: Sequence[str]) -> TrainRequest:
-    """Decide whom to ask in the next round, and with which model."""
-    number, privacy = state.round + 1, CentralPrivacy.from_run_plan(plan)
-    if privacy is not None and privacy.sampling_rate < 1.0:
-        cohort = secret_cohort(available, privacy, server_randomness(plan, privacy, "cohort", number, state.attempt))
-    else:
-        cohort = choose_cohort(available, plan.federation, round=number, attempt=state.attempt)
+    """Decide whom to ask in the next round, and with which model.
+
+    Where the quorum is out of reach, nobody is asked: a client that is asked in vain is charged in vain.
+    """
+    cohort = _drawn(state, plan, available) if len(available) >= plan.federation.quorum else None
+    quorate = cohort is not None and len(cohort) >= _needed(plan, cohort)
     return TrainRequest(
-        round=number,
+        round=state.round + 1,
         attempt=state.attempt,
-        cohort=cohort,
+        cohort=cohort if cohort and quorate else (),
+        quorate=quorate,
         parameters=state.parameters,
         row_weights=state.steering.row_weights if state.steering else None,
     )
+
+
+def _drawn(state: ServerState, plan: RunPlan, available: Sequence[str]) -> tuple[str, ...]:
+    number, privacy = state.round + 1, CentralPrivacy.from_run_plan(plan)
+    if privacy is not None and privacy.sampling_rate < 1.0:
+        return secret_cohort(available, privacy, server_randomness(plan, privacy, "cohort", number, state.attempt))
+    return choose_cohort(available, plan.federation, round=number, attempt=state.attempt)
 
 
 def close_round(
@@ -86,14 +95,13 @@ def close_round(
     already replied, are rejected, each by itself. Fewer valid updates than the plan's quorum fail the
     round: the model stays, and the next attempt asks anew.
     """
-    privacy, aggregator = CentralPrivacy.from_run_plan(plan), aggregator_of(plan, state)
+    privacy, aggregator, gate = CentralPrivacy.from_run_plan(plan), aggregator_of(plan, state), NormGate(plan, state)
     sums, metrics = aggregator.start(request.parameters), Metrics()
     counted: list[str] = []
     sizes: dict[str, int] = {}
     receipts: dict[str, LedgerReceipt] = {}
     rejected: list[Rejection] = []
-    for reply in updates:
-        update = _checked(reply, request, plan, counted)
+    for update in gate.passed(_checked(updates, request, plan)):
         if isinstance(update, Rejection):
             rejected.append(update)
             continue
@@ -104,7 +112,7 @@ def close_round(
             sizes[update.client] = update.num_examples
         if update.receipt is not None:
             receipts[update.client] = update.receipt
-    committed = len(counted) >= _needed(plan, request)
+    committed = request.quorate and len(counted) >= _needed(plan, request.cohort)
     mean = apply_on_server(transforms, aggregator.finish(sums))
     told = privacy is None or privacy.sampling_rate == 1.0  # a cohort that amplifies must not be told
     report = RoundReport(
@@ -121,7 +129,9 @@ def close_round(
         receipts={} if privacy else receipts,
     )
     if not committed:
-        return replace(state, attempt=state.attempt + 1, asked=state.asked + 1), report
+        unread = {each.client for each in rejected if not each.read_data}
+        released = bool(counted) or not set(request.cohort) <= unread
+        return replace(state, attempt=state.attempt + 1, asked=state.asked + released), report
     parameters, moments = apply_update(state.parameters, mean, state.moments, plan.federation)
     average = _average(state, parameters, plan.federation.averaging)
     new = ServerState(
@@ -134,6 +144,8 @@ def close_round(
         clip_norm=aggregator.next_clip_norm(sums) if isinstance(aggregator, PrivateMean) else None,
         steering=state.steering,
         choice=state.choice,
+        usual_norms=gate.usual_norms(),
+        first_loss=state.first_loss,
     )
     return new, report
 
@@ -171,24 +183,34 @@ def _steered_mean(plan: RunPlan, steering: Steering) -> Aggregator:
     return FairMean(steering.clients, power=power, learning_rate=private or plan.training.learning_rate)
 
 
-def _needed(plan: RunPlan, request: TrainRequest) -> int:
+def _needed(plan: RunPlan, cohort: Sequence[str]) -> int:
     """Valid updates needed. An empty Poisson cohort is a round like any other: its update is zero.
 
-    Where the cohort is a secret every round is committed: that one failed would tell how few were asked.
+    Where the cohort is a secret every round with enough clients to draw from is committed: that one failed would tell
+    how few were asked.
     """
-    return plan.federation.quorum if request.cohort and plan.privacy.participation == "visible" else 0
+    if plan.privacy.participation == "secret":
+        return 0
+    drawn_empty = not cohort and plan.federation.cohort_sampling == "poisson"
+    return 0 if drawn_empty else plan.federation.quorum
 
 
 def _checked(
-    reply: ClientUpdate | Rejection, request: TrainRequest, plan: RunPlan, counted: list[str]
-) -> ClientUpdate | Rejection:
-    """The reply if it may be counted, its weight capped; else why not."""
-    if isinstance(reply, Rejection):
-        return reply
-    if reply.client in counted:
-        return Rejection(client=reply.client, code="DUPLICATE", reason="this client's update was counted already")
-    try:
-        check_update(reply, request, plan)
-    except UpdateRejectedError as error:
-        return Rejection(client=error.client, code=error.code, reason=str(error))
-    return capped(reply, plan)
+    replies: Iterable[ClientUpdate | Rejection], request: TrainRequest, plan: RunPlan
+) -> Iterator[Measured | Rejection]:
+    """Each reply that may be counted with its norm, its weight capped; else why not."""
+    seen: set[str] = set()
+    for reply in replies:
+        made = blanked(reply, request) if plan.privacy.unit == "client" else reply
+        if isinstance(made, Rejection):
+            yield made
+        elif made.client in seen:
+            yield Rejection(client=made.client, code="DUPLICATE", reason="this client has sent an update already")
+        else:
+            try:
+                norm = check_update(made, request, plan)
+            except UpdateRejectedError as error:
+                yield Rejection(client=error.client, code=error.code, reason=str(error))
+                continue
+            seen.add(made.client)
+            yield capped(made, plan), norm

@@ -33,7 +33,8 @@ class ServerState:
         round: Rounds committed so far.
         attempt: Attempts at the next round that have failed.
         asked: How often a cohort was asked to train, failed attempts included: what privacy is charged for,
-            since a client that trained has released its update whether or not the round was committed.
+            since a client that trained has released its update whether or not the round was committed. An attempt
+            in which nobody opened its data, for none was asked or all refused before, is not counted.
         evaluated: How often clients were asked to evaluate; held-out rows are charged for it where that is private.
         parameters: The current model.
         moments: Buffers of the server optimizer by name, each of the model's shape.
@@ -41,6 +42,9 @@ class ServerState:
         clip_norm: Of the next round's updates, where it follows them.
         steering: What mitigates gaps in the next rounds, from the evaluations so far.
         choice: The best round so far, where the plan chooses one and any was within its limits.
+        usual_norms: Median norm of the counted updates of each of the last rounds; none where the plan gives a limit.
+        first_loss: Of the first evaluation, or of the one at which the run paused.
+        settled: Whether no request is in work: the run paused by itself.
     """
 
     round: int
@@ -53,6 +57,9 @@ class ServerState:
     clip_norm: float | None = None
     steering: Steering | None = None
     choice: Choice | None = None
+    usual_norms: tuple[float, ...] = ()
+    first_loss: float | None = None
+    settled: bool = False
 
     @property
     def candidate(self) -> Parameters:
@@ -76,11 +83,14 @@ class Rejection:
 
     Attributes:
         code: One word, such as ``NONFINITE``.
+        read_data: Whether the client may have opened its data, and so have released something: all but a client that
+            was not asked, or that refused before.
     """
 
     client: str
     code: str
     reason: str
+    read_data: bool = True
 
     @property
     def refusal(self) -> str:

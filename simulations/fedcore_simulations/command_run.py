@@ -12,12 +12,12 @@ from typing import Any
 
 from rich.console import Console
 
-from fedcore.errors import PlanError
+from fedcore.errors import PlanError, RunPausedError
 from fedcore_server.runs.directory import check_free, next_free
 from fedcore_simulations.options import plan_from_options
 from fedcore_simulations.progress import RoundsDisplay, print_outcome
 
-_INTERRUPTED = 130
+_PAUSED, _INTERRUPTED = 75, 130
 
 
 def run_command(
@@ -52,8 +52,14 @@ def run_command(
                 result = simulate(None, plan, out=directory, progress=display.start, command=command)
         except KeyboardInterrupt:
             display.stop()
+            console.print("\nstopped")
             _say_how_to_resume(console, directory)
             return _INTERRUPTED
+        except RunPausedError as error:
+            display.stop()
+            console.print(f"paused: {error}", soft_wrap=True, markup=False)
+            _say_how_to_resume(console, directory)
+            return _PAUSED
     if as_json:
         print(json.dumps(result.summary, indent=2, ensure_ascii=False))
     else:
@@ -72,9 +78,9 @@ def _refuse_other_options(
 def _say_how_to_resume(console: Console, directory: Path) -> None:
     if (directory / "checkpoint" / "state.safetensors").is_file():
         again = shlex.join(["fedcore", "simulate", "--resume", str(directory)])
-        console.print(f"\nstopped; the last finished round is kept. Go on with: {again}", soft_wrap=True)
+        console.print(f"the last finished round is kept. Go on with: {again}", soft_wrap=True)
     else:
-        console.print("\nstopped before the first round was finished; nothing to go on with")
+        console.print("no round was finished; nothing to go on with")
 
 
 def _directory_name(task: str) -> str:

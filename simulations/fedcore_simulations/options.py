@@ -9,6 +9,7 @@ from typing import Any
 
 from fedcore.errors import PlanError
 from fedcore.plan import RunPlan, merge, read_toml
+from fedcore.tasks.registry import MAKE_CLIENTS
 from fedcore_simulations.scenarios import DEFAULT, find_scenario, scenarios
 
 
@@ -24,6 +25,7 @@ def plan_from_options(subject: str | None, options: Mapping[str, Any], settings:
         PlanError: All that is wrong.
     """
     mapping = _base(subject)
+    _shrink_cohort(mapping.get("federation", {}), options.get("federation.clients"))
     given = {path: value for path, value in options.items() if value is not None}
     for path, value in given.items():
         mapping = merge(mapping, _nested(path.split("."), value))
@@ -33,9 +35,16 @@ def plan_from_options(subject: str | None, options: Mapping[str, Any], settings:
     for setting in parsed:
         mapping = merge(mapping, setting)
     plan = RunPlan.from_mapping(mapping)
-    if "federation.clients" in given and plan.federation.partition.startswith("by:"):
+    decided = plan.task.name not in MAKE_CLIENTS or "clients" in plan.task.options
+    if "federation.clients" in given and plan.federation.partition.startswith("by:") and decided:
         raise PlanError(f"--clients: {plan.federation.partition} makes a client of each value; leave --clients out")
     return plan
+
+
+def _shrink_cohort(federation: dict[str, Any], clients: int | None) -> None:
+    """A scenario asks a part of its clients in a round; of fewer clients than that, all."""
+    if clients is not None and federation.get("cohort-size", 0) > clients and "cohort-sampling" not in federation:
+        del federation["cohort-size"]
 
 
 def _base(subject: str | None) -> dict[str, Any]:

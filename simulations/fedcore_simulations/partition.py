@@ -12,9 +12,10 @@ from fedcore.errors import DataError, PlanError
 from fedcore.examples import Examples
 from fedcore.plan import FederationSection
 from fedcore.seeding import numpy_generator
-from fedcore.wording import counted
+from fedcore.wording import counted, named
 
 _TRIES = 1000
+_ROWS_IN_ALL_TRIES = 20_000_000  # a few seconds
 _LOGNORMAL_SIGMA = 1.0
 
 
@@ -34,9 +35,11 @@ class Partition:
 def partition(examples: Examples, held_out: NDArray[np.bool_], settings: FederationSection) -> Partition:
     """Split rows as the plan says, so that every client has a row to train on.
 
-    ``iid`` deals shuffled rows evenly. ``dirichlet:A`` gives each class to clients in proportions drawn from
-    a Dirichlet distribution of concentration A (Hsu et al. 2019, arXiv 1909.06335). ``shards:K`` sorts rows
-    by class and gives every client K of equal shards (McMahan et al. 2017, arXiv 1602.05629).
+    ``iid`` deals shuffled rows evenly; where that leaves a client without a row to train on, it deals the rows that are
+    trained on evenly, and the held-out ones by themselves, of which a client may then have none. ``dirichlet:A`` gives
+    each class to clients in proportions drawn from a Dirichlet distribution of concentration A (Hsu et al. 2019, arXiv
+    1909.06335). ``shards:K`` sorts rows by class and gives every client K of equal shards (McMahan et al. 2017, arXiv
+    1602.05629).
     ``by:COLUMN`` makes a client of each value of an attribute. ``sizes:lognormal`` deals shuffled rows in
     shares from a log-normal distribution (σ = 1).
 
@@ -62,16 +65,38 @@ def partition(examples: Examples, held_out: NDArray[np.bool_], settings: Federat
             "least; lower --clients, or bring more data"
         )
     deal = _dealer(kind, argument, examples, settings)
-    for attempt in range(_TRIES):
+    bare = settings.clients
+    for attempt in range(1 if kind == "iid" else max(5, min(_TRIES, _ROWS_IN_ALL_TRIES // len(examples)))):
         owner = deal(numpy_generator(settings.seed, "partition", attempt))
-        if len(np.unique(owner[~held_out])) == settings.clients:
-            width = len(str(settings.clients - 1))
-            names = tuple(f"client-{index:0{width}d}" for index in range(settings.clients))
-            return Partition(names=names, owner=owner)
+        found = settings.clients - int(np.count_nonzero(np.bincount(owner[~held_out], minlength=settings.clients)))
+        if found == 0:
+            return Partition(names=_numbered(settings.clients), owner=owner)
+        bare = min(bare, found)
+    if kind == "iid":
+        owner = _deal_apart(held_out, settings.clients, numpy_generator(settings.seed, "partition", "apart"))
+        return Partition(names=_numbered(settings.clients), owner=owner)
     raise DataError(
-        f"{settings.partition} left a client without training rows in {_TRIES} draws; use fewer clients, "
-        "a larger concentration, or iid"
+        f"{settings.partition} left {bare} of {counted(settings.clients, 'client')} without a training row in the best "
+        f"of {attempt + 1} draws; use {_what_helps(kind)}, fewer clients, or iid, which gives every client a row"
     )
+
+
+def _numbered(clients: int) -> tuple[str, ...]:
+    width = len(str(clients - 1))
+    return tuple(f"client-{index:0{width}d}" for index in range(clients))
+
+
+def _what_helps(kind: str) -> str:
+    return {"dirichlet": "a larger concentration", "shards": "more shards for each client"}.get(kind, "more rows")
+
+
+def _deal_apart(held_out: NDArray[np.bool_], clients: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Deal the rows that are trained on evenly, then the held-out ones."""
+    owner = np.empty(len(held_out), dtype=np.int64)
+    for kept in (False, True):
+        rows = np.flatnonzero(held_out == kept)
+        owner[rows] = _cut(generator.permutation(len(rows)), np.full(clients, 1 / clients))
+    return owner
 
 
 def _dealer(kind: str, argument: str, examples: Examples, settings: FederationSection) -> Any:
@@ -101,9 +126,12 @@ def _by_attribute(examples: Examples, name: str, held_out: NDArray[np.bool_]) ->
     codes = attribute.codes.numpy()
     present, owner = np.unique(codes, return_inverse=True)
     names = tuple(attribute.vocabulary[code] for code in present)
-    bare = [names[index] for index in range(len(names)) if held_out[owner == index].all()]
+    bare = [names[index] for index in np.flatnonzero(np.bincount(owner[~held_out], minlength=len(names)) == 0)]
     if bare:
-        raise DataError(f"by:{name} leaves {', '.join(bare)} without a training row; merge or remove these values")
+        raise DataError(
+            f"by:{name} leaves {named(bare)} without a training row; merge or remove these values, "
+            "or hold out fewer rows (federation.held-out)"
+        )
     return Partition(names=names, owner=owner.astype(np.int64))
 
 

@@ -5,6 +5,7 @@ Nothing is written and nothing is trained here, so that whatever is wrong costs 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ from fedcore_clients.training import build_optimizer
 from fedcore_server.audit_points import AuditPoints
 from fedcore_server.evaluation import audit_settings
 from fedcore_server.plan_hooks import load_hooks
+from fedcore_server.runs.model_file import check_savable
+from fedcore_simulations.dealt_clients import DealtClients
 from fedcore_simulations.engines.workers import default_workers
 from fedcore_simulations.partition import Partition, partition
 
@@ -57,7 +60,7 @@ class Preparation:
 
     task: Task
     plan: RunPlan
-    clients: tuple[Client, ...]
+    clients: Sequence[Client]
     hooks: tuple[AuditHook, ...]
     device: torch.device
     device_note: str
@@ -79,12 +82,13 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
     examples = load_examples(task, Path(plan.task.data) if plan.task.data else None)
     held_out = choose_held_out(examples, plan, plan.federation.seed).numpy()
     division = partition(examples, held_out, plan.federation)
-    clients = _clients(examples, held_out, division)
+    clients = DealtClients.of(examples, held_out, division)
     model = _check_model(task, plan, examples, choice.device)
     plan = _resolve(task, plan, examples, division, held_out)
-    largest = max((len(client.training) for client in clients), default=0)
+    largest = int(np.bincount(division.owner[~held_out], minlength=1).max())
     findings = lint(Subject(plan=plan, task=task, model=model, transforms=transforms, largest_client=largest))
     refuse(findings)
+    check_savable(task, plan)
     tables = empty_tables(task, plan)
     noisy = plan.privacy.evaluation_noise_multiplier is not None
     check_measurable(audit_settings(plan), tables, noisy=noisy, mitigation=plan.mitigation)
@@ -99,20 +103,6 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
         examples=len(examples),
         findings=findings,
         split=None if size_is_secret(plan) else _describe_split(task, examples, held_out, division),
-    )
-
-
-def _clients(examples: Examples, held_out: NDArray[np.bool_], division: Partition) -> tuple[Client, ...]:
-    def rows(index: int, *, kept: bool) -> torch.Tensor:
-        return torch.from_numpy(np.flatnonzero((division.owner == index) & (held_out == kept)))
-
-    return tuple(
-        Client(
-            name=name,
-            training=examples.select(rows(index, kept=False)),
-            held_out=examples.select(kept) if len(kept := rows(index, kept=True)) else None,
-        )
-        for index, name in enumerate(division.names)
     )
 
 

@@ -18,7 +18,7 @@ from fedcore.audit.gaps import SHARES
 from fedcore.audit.values import ValueTable
 from fedcore.privacy.accounting import rounded_up
 from fedcore.privacy.linter import DROWNED, Finding
-from fedcore.wording import counted
+from fedcore.wording import counted, named
 from fedcore_server.round_record import RoundRecord, served_by_group
 from fedcore_server.runs.audit_words import audit_words
 from fedcore_simulations.preparation import Preparation
@@ -103,6 +103,9 @@ def print_outcome(console: Console, summary: Mapping[str, Any], directory: Path)
         table.add_row("audit", "no limits declared, so no verdict")
     clients, rounds = counted(summary["clients"], "client"), counted(summary["rounds"], "round")
     table.add_row("work", f"{clients} x {rounds} in {summary['wall_seconds']:.1f} s")
+    dropped = [name for name, facts in (summary["participation"] or {}).items() if facts["rejected"]]
+    if dropped:
+        table.add_row("dropped", Text(f"{named(dropped)}, in some rounds", style="yellow"))
     console.print(table)
     for line in audit_words(directory):
         console.print(Text(f"  {line}"), soft_wrap=True)
@@ -124,7 +127,9 @@ def _warnings(findings: Iterable[Finding]) -> Iterator[str]:
 
 def _figures(record: RoundRecord) -> list[str]:
     report, evaluation = record.report, record.evaluation
-    told = [] if report.committed else [f"no quorum: {len(report.counted)} of {len(report.asked)} counted"]
+    quorum = "" if report.committed else "no quorum: "
+    short = bool(quorum) or len(report.counted) < len(report.asked)
+    told = [f"{quorum}{len(report.counted)} of {len(report.asked)} counted"] if short else []
     if evaluation is None:
         return told
     told += [f"{name} {value:.3f}" for name, value in evaluation.metrics.items()]

@@ -23,6 +23,7 @@ from fedcore_server.driver import Outcome, Run
 from fedcore_server.round_record import RoundRecord
 from fedcore_server.rounds import init_state
 from fedcore_server.runs.directory import RunDirectory
+from fedcore_server.runs.participation import took_part_in
 from fedcore_server.runs.results import Results, build_results
 from fedcore_server.state import ServerState
 from fedcore_simulations.engines.loop import LoopEngine
@@ -149,6 +150,7 @@ def _run(
         outcome = run.to_end(state, on_round)
         wall_seconds = time.monotonic() - started
         engine_name = engine.name
+    names = [client.name for client in ready.clients]
     results = build_results(
         task=ready.task,
         plan=ready.plan,
@@ -162,6 +164,7 @@ def _run(
         verification=PROBED,
         privacy_warnings=warnings_of(ready.findings),
         command=command,
+        took_part=took_part_in(ready.plan, names, records, always_there=True),
     )
     if directory is not None:
         results.write(directory, rounds=None)

@@ -47,9 +47,11 @@ def refused(site, guard, sealed, code):
     return str(caught.value.cause)
 
 
-def assert_tells_a_code_only(site, reply, sealed, code):
+def assert_tells_a_code_only(site, reply, sealed, code, *, read_data=False):
+    """The code, and whether this very request was charged, so that data may have been opened."""
     envelope, content = site.read(reply)
-    assert {name: dict(record) for name, record in content.items()} == {"fedcore": {"refused": code}}
+    told = {"refused": code, "read-data": read_data or code == "STALE"}
+    assert {name: dict(record) for name, record in content.items()} == {"fedcore": told}
     assert set(reply) == {"envelope"}
     assert set(reply["envelope"]) == {"statement", "signature", "records"}
     request = json.loads(sealed["envelope"]["statement"])
@@ -464,7 +466,7 @@ def held_back(site, guard, sealed, content, code):
     with pytest.raises(Refusal) as caught:
         guard.release(request, content)
     assert caught.value.cause.code == code, caught.value.cause
-    assert_tells_a_code_only(site, guard.refuse(caught.value), sealed, code)
+    assert_tells_a_code_only(site, guard.refuse(caught.value), sealed, code, read_data=True)
 
 
 def report(rows=100.0, tables=(), **sums):

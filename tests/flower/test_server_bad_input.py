@@ -222,7 +222,9 @@ def assert_costs_that_client_only(without_it, code, **grid):
         "asked": 3,
         "answered": 0 if code in ("LATE", "ERROR") else 3,
         "counted": 0,
+        "evaluated": 3,
         "rejected": {code: 3},
+        "evaluation_rejected": {},
         # What the relay may have done is not held against a client.
         "strikes": 0 if code in ("LATE", "ERROR", "BAD_SIGNATURE", "MISSING", "MALFORMED") else 3,
     }
@@ -527,7 +529,8 @@ def test_a_bad_report_costs_its_sender_and_the_allowed_numbers_of_the_others_sta
     assert set(outcome.evaluation.metrics) == {"loss", "accuracy"}
     assert torch.equal(outcome.state.parameters.buffer, undisturbed.state.parameters.buffer)
     assert participation((), rounds)["clients"][BAD]["strikes"] == 3
-    assert max(len(each["reason"]) for line in rounds for each in line["rejected"]) <= 200
+    assert not any(line["rejected"] for line in rounds)
+    assert max(len(each["reason"]) for line in rounds for each in line["evaluation_rejected"]) <= 200
 
 
 def test_b20_a_megabyte_of_text_in_a_header_is_not_kept():

@@ -21,7 +21,7 @@ STARRED = [name for name, field in FIELDS.items() if field.required]
 
 
 def statement(**changes):
-    names = ("trials", "contact", "run", "warnings", "split_is_told", "ledgers")
+    names = ("trials", "contact", "run", "warnings", "split_is_told", "ledgers", "acknowledged")
     told = {name: changes.pop(name) for name in names if name in changes}
     sizes = changes.pop("client_sizes", [30, 40])
     rounds = changes.pop("rounds", 4)

@@ -20,6 +20,7 @@ from fedcore_server.state import Rejection, ServerState
 from tests.builders import build_layout, build_parameters, build_plan, build_request, build_update
 
 CLIENTS = tuple(f"client-{index}" for index in range(4))
+POISSON = {"clients": 4, "cohort-size": 2, "cohort-sampling": "poisson"}
 
 
 class Silence:
@@ -206,8 +207,8 @@ def test_a_long_update_is_clipped_and_not_rejected_for_its_norm():
     assert (report.counted, report.rejected) == (CLIENTS, ())
 
 
-def test_an_empty_cohort_still_gets_its_noise():
-    plan = plan_of()
+def test_an_empty_poisson_cohort_still_gets_its_noise():
+    plan = plan_of(federation=POISSON)
     state = ServerState(round=0, parameters=build_parameters(0.0, 0.0))
     request = build_request(state.parameters, cohort=(), round=1)
     new, report = close_round(state, plan, request, iter(()))
@@ -216,7 +217,7 @@ def test_an_empty_cohort_still_gets_its_noise():
 
 
 def test_secure_noise_is_fresh_each_time():
-    plan = plan_of(noise="secure")
+    plan = plan_of(federation=POISSON, noise="secure")
     state = ServerState(round=0, parameters=build_parameters(0.0, 0.0))
     request = build_request(state.parameters, cohort=(), round=1)
     seen = Counter(tuple(close_round(state, plan, request, iter(()))[0].parameters.buffer.tolist()) for _ in range(5))

@@ -214,6 +214,28 @@ def test_f12_below_the_quorum_the_run_pauses_with_its_model_unchanged_and_can_be
     assert_committed_once_each(served)
 
 
+class Nobody(InMemoryGrid):
+    """No client is connected."""
+
+    def get_node_ids(self):
+        return []
+
+
+def test_f12_without_any_client_no_round_is_committed_and_the_run_pauses(tmp_path):
+    served = Served(tmp_path, tiny_plan(quorum=3, round_attempts=2))
+    served.make_grid = Nobody
+    assert served.drive() == 0
+    assert served.status.state == RunState.PAUSED
+    assert "round 1 had 0 valid updates" in served.status.reason
+    assert [(line["committed"], line["asked"]) for line in served.rounds()] == [(False, []), (False, [])]
+    assert {each["client"] for each in served.rounds()[0]["rejected"]} == set(NAMES)
+    assert not (served.directory / "model.safetensors").exists()
+
+    served.make_grid = InMemoryGrid
+    assert served.drive() == 0
+    assert_committed_once_each(served)
+
+
 class FullFrom:
     """From one flush on the disk is full."""
 

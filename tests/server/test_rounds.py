@@ -145,6 +145,15 @@ def test_failed_attempts_are_counted_for_what_privacy_is_charged():
     assert (state.round, state.attempt, state.asked) == (1, 0, 3)
 
 
+def test_an_attempt_is_charged_unless_every_client_asked_is_known_not_to_have_opened_its_data():
+    plan = build_plan(federation={"quorum": 3})
+    unread = [Rejection(client=name, code="REFUSED", reason="", read_data=False) for name in CLIENTS]
+    assert close(plan, unread)[0].asked == 0
+    assert close(plan, unread[:2])[0].asked == 1  # nothing was heard of the third
+    assert close(plan, [*unread[:2], Rejection(client="c", code="LATE", reason="")])[0].asked == 1
+    assert close(plan, [*unread, build_update("a", 1, 1, 1)])[0].asked == 1
+
+
 def test_a_client_counts_once_and_its_second_reply_is_rejected():
     _, report = close(build_plan(), [build_update("a", 1, 1, 1), build_update("a", 9, 9, 9)])
     assert report.counted == ("a",)
@@ -159,13 +168,57 @@ def test_without_a_quorum_the_model_stays_and_the_attempt_is_counted():
     assert state.parameters.buffer.tolist() == [1.0, 2.0, 3.0]
 
 
+@pytest.mark.parametrize(
+    "federation",
+    [
+        {"quorum": 2},
+        {"quorum": 2, "cohort_size": 3, "cohort_sampling": "poisson"},
+        {"quorum": 1, "cohort_size": 3, "cohort_sampling": "poisson"},
+    ],
+)
+@pytest.mark.parametrize("privacy", [{}, {"unit": "client", "noise_multiplier": 1.0, "noise": "test"}])
+def test_a_round_for_which_too_few_clients_are_there_asks_nobody_fails_and_is_not_charged(federation, privacy):
+    plan = build_plan(federation={"weighting": "uniform", **federation}, privacy=privacy)
+    few = CLIENTS[: federation["quorum"] - 1]
+    state = state_of(1.0, 2.0, 3.0)
+    request = plan_round(state, plan, few)
+    assert request.cohort == ()
+    after, report = close_round(state, plan, request, iter(()))
+    assert not report.committed
+    assert (after.round, after.attempt, after.asked) == (0, 1, 0)
+    assert after.parameters is state.parameters
+
+
+def test_where_the_cohort_is_a_secret_no_client_at_all_still_fails_the_round():
+    plan = build_plan(
+        federation={"weighting": "uniform", "cohort_size": 2, "cohort_sampling": "poisson"},
+        privacy={"unit": "client", "noise_multiplier": 1.0, "noise": "test", "participation": "secret"},
+    )
+    state = state_of(1.0, 2.0, 3.0)
+    _, report = close_round(state, plan, plan_round(state, plan, ()), iter(()))
+    assert not report.committed
+
+
+def test_an_empty_poisson_cohort_is_a_round_that_is_noised_and_charged():
+    plan = build_plan(
+        federation={"clients": 3, "weighting": "uniform", "cohort_size": 1, "cohort_sampling": "poisson"},
+        privacy={"unit": "client", "noise_multiplier": 1.0, "noise": "test"},
+    )
+    states = (state_of(1.0, 2.0, 3.0, round=number) for number in range(100))
+    state, request = next((s, r) for s in states if not (r := plan_round(s, plan, CLIENTS)).cohort)
+    after, report = close_round(state, plan, request, iter(()))
+    assert report.committed
+    assert (after.round, after.asked) == (state.round + 1, 1)
+    assert not torch.equal(after.parameters.buffer, state.parameters.buffer)
+
+
 def test_another_attempt_asks_another_cohort_with_the_same_model():
     plan = build_plan(federation={"clients": 20, "cohort_size": 5})
     names = [f"client-{n:02d}" for n in range(20)]
     first = plan_round(state_of(1.0), plan, names)
     second = plan_round(state_of(1.0, attempt=1), plan, names)
     assert first.cohort != second.cohort
-    assert first.cohort == plan_round(state_of(1.0), plan, reversed(names)).cohort
+    assert first.cohort == plan_round(state_of(1.0), plan, names[::-1]).cohort
     assert len(first.cohort) == 5
 
 

@@ -10,7 +10,11 @@ from fedcore import Attribute, Examples
 from fedcore.errors import DataError, PlanError
 from fedcore.held_out import held_out_rows
 from fedcore.plan import FederationSection
+from fedcore_simulations import simulate
+from fedcore_simulations.dealt_clients import DealtClients
+from fedcore_simulations.options import plan_from_options
 from fedcore_simulations.partition import partition
+from tests.builders import TinyTask, build_plan
 
 SPECIFICATIONS = ["iid", "dirichlet:0.5", "dirichlet:100", "shards:2", "sizes:lognormal"]
 
@@ -102,8 +106,76 @@ def test_more_clients_than_training_rows_are_refused():
 
 
 def test_a_split_that_cannot_serve_every_client_is_refused():
-    with pytest.raises(DataError, match="left a client without training rows"):
+    with pytest.raises(DataError, match=r"left \d+ of 40 clients without a training row in the best of 1000 draws"):
         split("dirichlet:0.001", rows=60, clients=40)
+
+
+def test_a_hopeless_split_of_many_rows_is_refused_after_few_draws(monkeypatch):
+    monkeypatch.setattr("fedcore_simulations.partition._ROWS_IN_ALL_TRIES", 600)
+    with pytest.raises(DataError, match=r"in the best of 10 draws; use a larger concentration"):
+        split("dirichlet:0.001", rows=60, clients=40)
+
+
+@given(st.integers(1, 60), st.integers(0, 10**6))
+@settings(max_examples=60, deadline=None)
+def test_iid_gives_every_client_a_row_to_train_on_whenever_there_are_enough(clients, seed):
+    division, held_out = split("iid", rows=75, clients=clients, seed=seed)
+    sizes = np.bincount(division.owner[~held_out], minlength=clients)
+    assert len(sizes) == clients
+    assert sizes.min() >= 1
+
+
+@given(st.sampled_from(["iid", "dirichlet:0.5", "sizes:lognormal"]), st.integers(1, 12), st.integers(0, 10**6))
+@settings(max_examples=30, deadline=None)
+def test_dealt_clients_have_the_rows_that_the_partition_gives_them(specification, clients, seed):
+    division, held_out = split(specification, rows=120, clients=clients, seed=seed)
+    numbered = Examples(
+        columns={"number": torch.arange(120)},
+        attributes={"ward": Attribute(codes=torch.arange(120) % 3, vocabulary=("a", "b", "unknown"))},
+    )
+    dealt = DealtClients.of(numbered, held_out, division)
+    assert [client.name for client in dealt] == list(division.names)
+    for index, client in enumerate(dealt):
+        mine = division.owner == index
+        assert client.training.columns["number"].tolist() == np.flatnonzero(mine & ~held_out).tolist()
+        kept = [] if client.held_out is None else client.held_out.columns["number"].tolist()
+        assert kept == np.flatnonzero(mine & held_out).tolist()
+        assert client.training.attributes["ward"].codes.tolist() == [n % 3 for n in np.flatnonzero(mine & ~held_out)]
+
+
+def test_all_clients_rows_are_views_of_one_copy_that_is_not_the_tasks_own():
+    division, held_out = split("iid", rows=100, clients=5)
+    data = examples(100)
+    dealt = DealtClients.of(data, held_out, division)
+    memories = {client.training.columns["inputs"].untyped_storage().data_ptr() for client in dealt}
+    assert len(memories) == 1
+    assert data.columns["inputs"].untyped_storage().data_ptr() not in memories
+    assert dealt[-1].name == dealt[4].name == dealt[3:][1].name
+    with pytest.raises(IndexError):
+        dealt[5]
+
+
+def test_a_simulation_runs_with_clients_that_have_no_held_out_row():
+    result = simulate(TinyTask(rows=50), build_plan(federation={"clients": 35, "rounds": 1}))
+    assert result.summary["clients"] == 35
+    assert min(result.results.split["held_out"]) == 0
+    assert result.rounds[0]["counted"] == [f"client-{index:02d}" for index in range(35)]
+
+
+def test_a_value_that_has_held_out_rows_only_is_named():
+    data = examples(6)
+    held_out = np.array([False, True, False, False, True, False])  # all rows of ward b
+    section = FederationSection.model_validate({"partition": "by:ward"})
+    with pytest.raises(DataError, match="by:ward leaves b without a training row"):
+        partition(data, held_out, section)
+
+
+def test_synthetic_takes_the_number_of_clients_from_the_command_line():
+    plan = plan_from_options("synthetic", {"federation.clients": 5}, [])
+    assert plan.federation.clients == 5
+    assert simulate(None, plan.updated(federation={"rounds": 1}, engine={"workers": 1})).summary["clients"] == 5
+    with pytest.raises(PlanError, match="leave --clients out"):
+        plan_from_options("synthetic", {"federation.clients": 5}, ["task.options.clients=7"])
 
 
 def test_classes_are_needed_to_skew_them():

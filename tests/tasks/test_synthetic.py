@@ -95,6 +95,16 @@ def test_more_clients_leave_the_rows_of_the_others_as_they_are():
     assert not torch.equal(other.columns["inputs"][:50], few.columns["inputs"][:50])
 
 
+def test_the_rows_are_those_of_each_client_one_after_the_other():
+    task = Synthetic(clients=7, seed=2)
+    data, parts = task.load_data(None), rows_of_clients(task)
+    assert np.array_equal(data.columns["targets"].numpy(), np.concatenate([part.classes for part in parts]))
+    expected = np.concatenate([part.features for part in parts]).astype(np.float32)
+    assert np.array_equal(data.columns["inputs"].numpy(), expected)
+    sizes = np.bincount(data.attributes["client"].codes.numpy())
+    assert sizes.tolist() == [len(part.classes) for part in parts]
+
+
 def test_a_thousand_clients_are_made_in_seconds():
     started = time.perf_counter()
     assert len(Synthetic(clients=1000).load_data(None)) > 100_000

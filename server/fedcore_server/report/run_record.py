@@ -85,7 +85,7 @@ class Round:
             counted=tuple(line.get("counted") or ()),
             rejected=tuple(
                 Rejection(round=number, client=r["client"], code=r["code"], reason=r.get("reason") or "")
-                for r in line.get("rejected") or ()
+                for r in (*(line.get("rejected") or ()), *(line.get("evaluation_rejected") or ()))
             ),
             training=_numbers(line.get("training")),
             update_norm=line.get("update_norm"),

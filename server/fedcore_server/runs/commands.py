@@ -27,8 +27,8 @@ def run(
     """Run a plan on the connected clients, and wait for its end.
 
     Ctrl-C leaves it running. The exit code tells how it ended: 0 finished, 1 failed, 3 or 4 finished with a model that
-    the bias audit withheld (FAIL, INCONCLUSIVE), 5 stopped, 75 paused for want of a quorum (fedcore resume goes on),
-    130 no longer watched.
+    the bias audit withheld (FAIL, INCONCLUSIVE), 5 stopped, 75 paused, without a quorum or with a loss far above
+    its start (fedcore resume continues), 130 no longer watched.
 
     Example:
       fedcore run plan.toml --home federation --follow

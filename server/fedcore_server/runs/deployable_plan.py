@@ -9,7 +9,7 @@ import torch
 from fedcore.audit.crossing import ATTRIBUTE_MARK
 from fedcore.audit.measurable import check_measurable
 from fedcore.audit.tables import empty_tables
-from fedcore.errors import PlanError, TaskError
+from fedcore.errors import PlanError
 from fedcore.plan import RunPlan
 from fedcore.privacy.linter import Finding, Subject, lint, refuse
 from fedcore.privacy.resolution import resolve_privacy
@@ -19,7 +19,7 @@ from fedcore.transforms import load_transforms
 from fedcore_server.audit_points import AuditPoints
 from fedcore_server.evaluation import audit_settings
 from fedcore_server.plan_hooks import load_hooks
-from fedcore_server.rounds import init_state
+from fedcore_server.runs.model_file import check_savable
 
 
 def deployable(plan: RunPlan) -> RunPlan:
@@ -27,7 +27,7 @@ def deployable(plan: RunPlan) -> RunPlan:
 
     Raises:
         PlanError: Something is missing that a simulation would take from the data; all of it is told at once.
-        TaskError: The task, a transform or a hook cannot be imported here, or the model cannot be built.
+        TaskError: The task, a transform or a hook cannot be imported here, or the model cannot be built or saved.
         PrivacyError: The linter refuses the claim.
     """
     plan = settled(plan)
@@ -46,7 +46,7 @@ def deployable(plan: RunPlan) -> RunPlan:
     noisy = plan.privacy.evaluation_noise_multiplier is not None
     check_measurable(audit_settings(plan), tables, noisy=noisy, mitigation=plan.mitigation)
     AuditPoints(plan=plan, hooks=hooks, tables=tables).plan_declared()
-    _try_model(plan)
+    check_savable(task, plan)
     refuse(privacy_findings(task, plan))
     return plan
 
@@ -77,13 +77,3 @@ def _missing(plan: RunPlan) -> list[str]:
                 f'tell which it has; such as vocabularies = {{ {attribute} = ["a", "b", "unknown"] }}'
             )
     return problems
-
-
-def _try_model(plan: RunPlan) -> None:
-    try:
-        with torch.random.fork_rng(devices=[]):
-            init_state(load_task(plan), plan)
-    except (PlanError, TaskError):
-        raise
-    except Exception as error:
-        raise TaskError(f"build_model failed: {type(error).__name__}: {error}") from error

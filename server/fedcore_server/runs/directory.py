@@ -91,9 +91,11 @@ class RunDirectory:
         state = load_checkpoint(self.path / "checkpoint", initial, plan)
         kept = [line for line in self._lines() if _place_of(line) < (state.round + 1, state.attempt)]
         write_whole(self.path / "rounds.jsonl", "".join(f"{line}\n" for line in kept))
-        # What was in work when the run stopped is charged, whoever saw it; on disk, lest it be forgotten again.
-        asked = state.asked + (not done(state, plan))
-        state = replace(state, asked=asked, evaluated=state.evaluated + most_in_work(plan, after_round=state.round))
+        if not state.settled:
+            # What was in work when the run stopped is charged, whoever saw it; on disk, lest it be forgotten again.
+            asked = state.asked + (not done(state, plan))
+            state = replace(state, asked=asked, evaluated=state.evaluated + most_in_work(plan, after_round=state.round))
+        state = replace(state, settled=False)
         save_checkpoint(self.path / "checkpoint", state, plan)
         return state
 

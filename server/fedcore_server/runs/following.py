@@ -14,7 +14,7 @@ from rich.table import Table
 from fedcore.plan import read_toml
 from fedcore.privacy.accounting import rounded_up
 from fedcore_server.runs.audit_words import audit_words
-from fedcore_server.runs.participation import participation
+from fedcore_server.runs.participation import codes_in_words, participation
 from fedcore_server.runs.release import exit_code
 from fedcore_server.runs.store import RunState, RunStatus, RunStore
 
@@ -79,7 +79,7 @@ def _print_end(console: Console, store: RunStore, name: str, status: RunStatus, 
             print(json.dumps({"run": name, "state": status.state, "reason": status.reason}, indent=2))
         console.print(f"run {name} is {status.state}: {status.reason}", soft_wrap=True, markup=False)
         for last in list(store.rounds(name))[-1:]:
-            for each in last["rejected"]:
+            for each in (*last["rejected"], *last.get("evaluation_rejected", ())):
                 console.print(f"  {each['client']}: {each['code']}, {each['reason']}", soft_wrap=True, markup=False)
         if status.state in (RunState.PAUSED, RunState.STOPPED):
             console.print(f"go on with: fedcore resume {name} --home {store.path.parent}", soft_wrap=True)
@@ -100,12 +100,12 @@ def _print_end(console: Console, store: RunStore, name: str, status: RunStatus, 
 
 def _print_participation(console: Console, lines: list[Mapping[str, Any]]) -> None:
     table = Table(box=None, pad_edge=False)
-    for heading in ("client", "asked", "answered", "counted", "rejected", "strikes"):
+    numbers = ("asked", "answered", "counted", "evaluated")
+    for heading in ("client", *numbers, "rejected", "strikes"):
         table.add_column(heading)
     for client, facts in participation((), lines)["clients"].items():
-        rejected = ", ".join(f"{code} {count}" for code, count in facts["rejected"].items()) or "-"
         table.add_row(
-            client, *(str(facts[key]) for key in ("asked", "answered", "counted")), rejected, str(facts["strikes"])
+            client, *(str(facts[key]) for key in numbers), codes_in_words(facts) or "-", str(facts["strikes"])
         )
     console.print(table)
 
@@ -115,6 +115,8 @@ def _round_words(line: Mapping[str, Any], total: int) -> str:
     if not line["committed"]:
         told.append("no quorum")
     told += [f"{each['client']} {each['code']} ({each['reason']})" for each in line["rejected"]]
+    unevaluated = line.get("evaluation_rejected", ())
+    told += [f"{each['client']} {each['code']} ({each['reason']}) in evaluation" for each in unevaluated]
     told += [f"{name} {value:.4g}" for name, value in (line["evaluation"] or {}).items()]
     if line["epsilon"] is not None:
         told.append(f"ε {rounded_up(line['epsilon']):.2f}")

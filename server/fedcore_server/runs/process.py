@@ -18,7 +18,7 @@ from pathlib import Path
 
 from flwr.app import Context, RecordDict
 
-from fedcore.errors import DeploymentError, FedcoreError, RoundFailedError, RunDirectoryError, StorageError
+from fedcore.errors import DeploymentError, FedcoreError, RunDirectoryError, RunPausedError, StorageError
 from fedcore.events import EventLog
 from fedcore.files import remove_leftovers
 from fedcore.parent_watch import end_with_parent
@@ -35,7 +35,7 @@ from fedcore_server.round_record import RoundRecord
 from fedcore_server.rounds import init_state
 from fedcore_server.runs.deployable_plan import privacy_findings
 from fedcore_server.runs.directory import RunDirectory, is_finished
-from fedcore_server.runs.participation import last_receipts, participation
+from fedcore_server.runs.participation import charges_acknowledged, last_receipts, took_part_in
 from fedcore_server.runs.results import build_results
 from fedcore_server.runs.store import RunState, RunStore
 from fedcore_server.service.home import ServerHome
@@ -157,7 +157,6 @@ class RunProcess:
     def _write_results(self, task: Task, outcome: Outcome, wall_seconds: float) -> None:
         rounds = self._directory.rounds()
         registered = [member.name for member in self._home.consortium.roster().members]
-        took_part = participation(registered, rounds, sampled=self._plan.federation.cohort_size is not None)
         sizes = {name: rows for line in rounds for name, rows in line["examples"].items()}
         held_out = sum(int(client["n"]) for client in outcome.evaluation.clients.values())
         results = build_results(
@@ -173,8 +172,9 @@ class RunProcess:
             verification=_VERIFIED,
             privacy_warnings=warnings_of(privacy_findings(task, self._plan)),
             command=f"fedcore run, as {self._name}",
-            took_part=took_part,
+            took_part=took_part_in(self._plan, registered, rounds, always_there=False),
             ledgers=last_receipts(rounds),
+            acknowledged=charges_acknowledged(rounds),
         )
         results.write(self._directory, rounds=None)
         ended = "withheld" if results.summary["withheld"] else "released"
@@ -217,7 +217,7 @@ def main(arguments: list[str]) -> int:
         stopped = RunStore(home.runs).stop_requested(name)
         state = RunState.STOPPED if stopped else RunState.QUEUED
         reason = "stopped by an operator" if stopped else "the server was stopped"
-    except (RoundFailedError, StorageError) as error:
+    except (RunPausedError, StorageError) as error:
         tried_again = not isinstance(error, RunDirectoryError)  # what is damaged stays so
         state, reason = RunState.PAUSED if tried_again else RunState.FAILED, str(error)
     except DeploymentError as error:

@@ -4,36 +4,34 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import save_file
 from torch import nn
 
 import fedcore
 from fedcore.audit.report import BiasReport
 from fedcore.evaluation_schedule import chooses_a_round
 from fedcore.files import append_line
-from fedcore.mapped_bytes import mapped_file, sha256
+from fedcore.mapped_bytes import sha256
 from fedcore.plan import RunPlan
 from fedcore.privacy.evaluation import evaluation_privacy
 from fedcore.privacy.plan import Relation, Unit
 from fedcore.privacy.promise import Promise, promise_of
 from fedcore.privacy.statement import privacy_statement
 from fedcore.privacy.statement_fields import check_statement
-from fedcore.seeding import derive_seed
 from fedcore.task import Task
 from fedcore_server.choice import choice_words
+from fedcore_server.divergence import diverged
 from fedcore_server.driver import Outcome
 from fedcore_server.model_card import model_card
 from fedcore_server.runs.directory import RunDirectory
+from fedcore_server.runs.model_file import released_model, serialised
 from fedcore_server.runs.release import RELEASED, WITHHELD, withheld_because, withheld_words
-from fedcore_server.runs.run_warnings import lost_clients, warnings_about
+from fedcore_server.runs.run_warnings import lost_clients, too_long, warnings_about
 
 _PACKAGES = ("torch", "flwr", "opacus", "dp-accounting", "numpy")
 
@@ -101,6 +99,7 @@ def build_results(
     took_part: Mapping[str, Any] | None = None,
     privacy_warnings: Sequence[str] = (),
     ledgers: Mapping[str, Mapping[str, Any]] | None = None,
+    acknowledged: int | None = None,
 ) -> Results:
     """Put together what a finished run has to show.
 
@@ -109,15 +108,16 @@ def build_results(
         client_sizes: Training rows of each client.
         client_rounds: Updates counted in `wall_seconds`.
         verification: Which checks of the privacy guarantee were run.
-        took_part: Who took part, from `participation`; deployments only.
+        took_part: Who took part, from `participation`; ``None`` where that is a secret.
         privacy_warnings: What the linter said of plan and model without refusing them.
         ledgers: The last receipt of each client that told one, as plain values; deployments only.
+        acknowledged: The most charges that one client sent receipts of; deployments only.
 
     Raises:
         PrivacyError: The privacy statement lacks something without which no model is released.
     """
-    model = released_model(task, plan, outcome)
-    weights = _serialised(model)
+    model = released_model(task, plan, outcome.state.released)
+    weights = serialised(model)
     model_sha256 = sha256(weights)
     privacy = promise_of(plan)
     statement = (
@@ -139,6 +139,7 @@ def build_results(
             evaluated=outcome.state.evaluated,
             chosen_by_evaluation=chooses_a_round(plan),
             ledgers=ledgers or {},
+            acknowledged=acknowledged,
         )
         if privacy
         else None
@@ -167,8 +168,10 @@ def build_results(
         "warnings": [
             *([withheld_words(withheld)] if withheld else []),
             *([words] if (words := choice_words(plan, outcome.state)) else []),
+            *([why] if (why := diverged(plan, outcome.state, outcome.evaluation)) else []),
             *warnings_about(outcome, statement, privacy),
             *lost_clients(took_part),
+            *too_long(took_part, plan),
         ],
         "participation": dict(took_part["clients"]) if took_part else None,
         "model_sha256": model_sha256,
@@ -186,27 +189,6 @@ def build_results(
         split=split,
         after_release=outcome.after_release,
     )
-
-
-def released_model(task: Task, plan: RunPlan, outcome: Outcome) -> nn.Module:
-    """The model as it is released: frozen parameters as the seed makes them, the rest as trained.
-
-    It shares the memory of the state's parameters: there may be no room for it twice.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derive_seed(plan.federation.seed, "model"))
-        model = task.build_model()
-    model.to(outcome.state.parameters.buffer.dtype)
-    outcome.state.released.lend_to(model)
-    return model.eval()
-
-
-def _serialised(model: nn.Module) -> memoryview:
-    """The model in the format of safetensors, in a file that has no name any more."""
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "model.safetensors"
-        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
-        return mapped_file(path)
 
 
 def _worst_gap(bias: BiasReport | None) -> dict[str, Any] | None:

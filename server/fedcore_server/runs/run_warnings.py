@@ -7,10 +7,14 @@ from typing import Any
 
 from fedcore.audit.groups import GroupTable
 from fedcore.audit.rates import Rate
+from fedcore.plan import RunPlan
 from fedcore.privacy.plan import NoiseKind
 from fedcore.privacy.promise import Promise
+from fedcore.wording import counted, named
 from fedcore_server.driver import Outcome
 from fedcore_server.evaluation import Evaluation
+from fedcore_server.norm_gate import TIMES
+from fedcore_server.runs.participation import codes_in_words
 
 
 def warnings_about(outcome: Outcome, statement: Mapping[str, Any] | None, privacy: Promise | None) -> list[str]:
@@ -34,16 +38,31 @@ def lost_clients(took_part: Mapping[str, Any] | None) -> list[str]:
     """Return one line about the clients that the run went on without, or none.
 
     Args:
-        took_part: From `participation`; deployments only.
+        took_part: From `participation`; ``None`` where that is a secret.
     """
     if took_part is None or not took_part["lost"]:
         return []
     told = []
     for name in took_part["lost"]:
         client = took_part["clients"][name]
-        codes = ", ".join(f"{code} {count}" for code, count in client["rejected"].items())
+        codes = codes_in_words(client)
         told.append(f"{name} (asked {client['asked']}, counted {client['counted']}{'; ' + codes if codes else ''})")
-    return [f"the run went on without some of its clients at times: {'; '.join(told)}"]
+    lost, everyone = len(told), len(took_part["clients"])
+    return [f"the run went on without {lost} of {counted(everyone, 'client')} at times: {named(told)}"]
+
+
+def too_long(took_part: Mapping[str, Any] | None, plan: RunPlan) -> list[str]:
+    """Return one line about updates that were not counted for their length, or none."""
+    clients = took_part["clients"] if took_part else {}
+    found = {name: facts["rejected"]["NORM"] for name, facts in clients.items() if "NORM" in facts["rejected"]}
+    if not found:
+        return []
+    limit = plan.federation.max_update_norm
+    why = f"{TIMES:g} times the usual norm, which is the default of" if limit is None else f"{limit:g}, the plan's"
+    return [
+        f"{counted(sum(found.values()), 'update')} of {named(list(found))} were longer than {why} "
+        "federation.max-update-norm, and not counted (NORM); if these clients are honest, raise it"
+    ]
 
 
 def _no_better_than_one_label(evaluation: Evaluation) -> Iterator[str]:

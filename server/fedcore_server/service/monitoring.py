@@ -91,5 +91,5 @@ class Monitoring:
         for line in list(store.rounds(name))[self._counted[name] :]:
             self._counted[name] += 1
             self._page.round_ended(committed=line["committed"], seconds=line["wall_seconds"])
-            for each in line["rejected"]:
+            for each in (*line["rejected"], *line.get("evaluation_rejected", ())):
                 self._page.reply_rejected(each["code"])

@@ -24,6 +24,7 @@ from fedcore_clients.local_model import Client, LocalModel
 from fedcore_clients.training import train_locally
 from fedcore_server.rounds import init_state
 from fedcore_server.state import Rejection
+from fedcore_simulations.dealt_clients import DealtClients
 from fedcore_simulations.engines.workers import Job, WorkerPool
 
 _Asked = TypeVar("_Asked", TrainRequest, EvaluateRequest)
@@ -56,7 +57,7 @@ class LoopEngine:
         self, task: Task, plan: RunPlan, clients: Sequence[Client], *, num_workers: int, device: torch.device
     ) -> None:
         self._task, self._plan, self._device = task, plan, device
-        self._clients = list(clients)
+        self._clients = clients
         self._index = {client.name: index for index, client in enumerate(clients)}
         self.num_workers = min(num_workers, len(self._clients)) if device.type == "cpu" else 1
         self._pool: WorkerPool | None = None
@@ -67,7 +68,7 @@ class LoopEngine:
         """Start the workers, or prepare this process."""
         torch.set_num_threads(1)
         dtype = getattr(torch, self._plan.training.precision)
-        self._clients = [client.to(dtype=dtype, device=self._device) for client in self._clients]
+        self._clients = _on(self._device, dtype, self._clients)
         if self.num_workers == 1:
             self._local = LocalModel(self._task, self._plan, self._device, load_transforms(self._plan))
             return self
@@ -125,6 +126,13 @@ class LoopEngine:
             row_weights=getattr(request, "row_weights", None),
         )
         return self._pool.run(kind, light, [self._index[name] for name in request.cohort])
+
+
+def _on(device: torch.device, dtype: torch.dtype, clients: Sequence[Client]) -> Sequence[Client]:
+    """The clients with their data on a device."""
+    if isinstance(clients, DealtClients):
+        return clients.to(dtype=dtype, device=device)
+    return [client.to(dtype=dtype, device=device) for client in clients]
 
 
 def _for_client(

@@ -74,8 +74,8 @@ class ClientLevelSubject:
         return CanaryRun(scores=scores, counts=self._counts(rounds))
 
     def silence(self) -> Silence:
-        """Run rounds in which nobody is there to be asked."""
-        silent = list(self._rounds([], torch.zeros(self.num_canaries, dtype=torch.bool), _SILENT_ROUNDS))
+        """Run rounds in which one client is there to be asked, and sends zeros."""
+        silent = list(self._rounds(self._names[:1], torch.zeros(self.num_canaries, dtype=torch.bool), _SILENT_ROUNDS))
         promised = self.privacy.update_noise_multiplier / self.privacy.cohort
         return Silence(rounds=torch.stack([each.mean for each in silent]) / promised, counts=self._counts(silent))
 

@@ -23,13 +23,14 @@ from fedcore_clients.local_model import LocalModel
 from fedcore_clients.per_example import PerExampleGradients
 from fedcore_server.driver import Run
 from fedcore_server.rounds import init_state
-from fedcore_server.runs.results import released_model
+from fedcore_server.runs.model_file import released_model
 from fedcore_simulations.engines.loop import LoopEngine
 from fedcore_simulations.engines.workers import default_workers
 from fedcore_simulations.preparation import Preparation, prepare
 
 _ROWS_AT_ONCE = 2048
-_NO_CLIPPING = 1e12
+_NO_CLIPPING = 1e8  # the largest clip norm of a plan
+_ANY_LOSS = 1e300  # an arm is compared, however bad it gets
 _METRICS = ("accuracy", "selection_rate", "true_positive_rate", "false_positive_rate")
 
 
@@ -109,11 +110,12 @@ def _changed(plan: RunPlan, arm: Arm) -> RunPlan:
 
 def _trained(ready: Preparation, plan: RunPlan) -> torch.nn.Module:
     """The model of a whole run, which is not released: two arms promise what they do not keep."""
+    plan = plan.updated(federation={"max-loss-ratio": _ANY_LOSS})
     workers = plan.engine.workers or default_workers()
     with LoopEngine(ready.task, plan, ready.clients, num_workers=workers, device=ready.device) as engine:
         run = Run(task=ready.task, plan=plan, federation=engine, transforms=load_transforms(plan))
         outcome = run.to_end(init_state(ready.task, plan), lambda record, state: None)
-    return copy.deepcopy(released_model(ready.task, plan, outcome))
+    return copy.deepcopy(released_model(ready.task, plan, outcome.state.released))
 
 
 def _grouping(ready: Preparation, attribute: str, rows: Examples) -> tuple[tuple[str, ...], NDArray[Any]]:

@@ -1,0 +1,52 @@
+"""When a run should not go on by itself: the model got far worse than it was at the start."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from fedcore.plan import RunPlan
+from fedcore_server.evaluation import Evaluation
+from fedcore_server.gate import NOT_FINITE
+from fedcore_server.state import ServerState
+
+
+def diverged(plan: RunPlan, state: ServerState, evaluation: Evaluation) -> str | None:
+    """Why the run should pause, in words; ``None`` where it should not.
+
+    Noisy losses are not judged: they are cut to `evaluation_loss_bound`, and may be anything near zero.
+    """
+    loss, start, most = evaluation.metrics.get("loss"), state.first_loss, plan.federation.max_loss_ratio
+    if plan.privacy.evaluation_noise_multiplier is not None:
+        return None
+    where = f"the loss of the model of round {evaluation.round}"
+    if loss is None:
+        return f"{where} is finite at no client" if _is_finite_nowhere(evaluation, start) else None
+    if not math.isfinite(loss):
+        return f"{where} is not finite"
+    if plan.privacy.unit == "record" and math.isclose(loss, plan.privacy.evaluation_loss_bound, rel_tol=1e-9):
+        return f"{where} is finite for no row"  # such rows count with the bound, and no others exactly so
+    if start is None or loss - start <= (most - 1.0) * abs(start):
+        return None
+    was = f"that of the first evaluation was {start:.3g}"
+    return f"{where} is {loss:.3g}, and {was}; federation.max-loss-ratio is {most:g}"
+
+
+def with_first_loss(state: ServerState, evaluation: Evaluation) -> ServerState:
+    """The state with the loss that later ones are compared with: of the first evaluation that has one."""
+    return state if state.first_loss is not None else rebased(state, evaluation)
+
+
+def rebased(state: ServerState, evaluation: Evaluation) -> ServerState:
+    """The state of a run that pauses here: who resumes it goes on from this loss."""
+    loss = evaluation.metrics.get("loss", math.nan)
+    return replace(state, first_loss=loss) if math.isfinite(loss) else state
+
+
+def _is_finite_nowhere(evaluation: Evaluation, start: float | None) -> bool:
+    """Whether clients could not tell a loss because it is not finite, as they or the server say.
+
+    A client's own gate has one code for whatever is wrong with metrics; it let them pass where there was a loss before.
+    """
+    refused = start is not None and any(each.refusal == "METRICS" for each in evaluation.rejected)
+    return refused or any(each.reason == NOT_FINITE for each in evaluation.rejected)

@@ -1,0 +1,54 @@
+"""The clients of a simulation: one copy of the rows, sorted by client, and views of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fedcore.examples import Examples
+from fedcore_clients.local_model import Client
+from fedcore_simulations.partition import Partition
+
+
+class DealtClients(Sequence[Client]):
+    """Clients by position; each is made when it is looked at, so that a hundred thousand cost their rows and no more.
+
+    Args:
+        names: Of the clients.
+        rows: Of all clients: training and held-out rows of the first, then those of the second, and so on.
+        ends: End of every such run in `rows`, two for each client; shape ``(2 * len(names),)``.
+    """
+
+    def __init__(self, names: Sequence[str], rows: Examples, ends: NDArray[np.int64]) -> None:
+        self._names, self._rows, self._ends = names, rows, ends
+
+    @classmethod
+    def of(cls, examples: Examples, held_out: NDArray[np.bool_], division: Partition) -> DealtClients:
+        """Deal the rows as `division` says."""
+        place = 2 * division.owner + held_out
+        rows = examples.select(torch.from_numpy(np.argsort(place, kind="stable")))
+        return cls(division.names, rows, np.cumsum(np.bincount(place, minlength=2 * len(division.names))))
+
+    def to(self, *, dtype: torch.dtype, device: torch.device) -> DealtClients:
+        """The same clients with their data on `device`."""
+        return DealtClients(self._names, self._rows.to(dtype=dtype, device=device), self._ends)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, index: int) -> Client: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Client]: ...
+    def __getitem__(self, index: int | slice) -> Client | list[Client]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        position = range(len(self))[index]
+        start = int(self._ends[2 * position - 1]) if position else 0
+        middle, end = (int(each) for each in self._ends[2 * position : 2 * position + 2])
+        held_out = self._rows.select(slice(middle, end)) if end > middle else None
+        return Client(name=self._names[position], training=self._rows.select(slice(start, middle)), held_out=held_out)

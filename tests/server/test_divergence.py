@@ -1,0 +1,93 @@
+"""A run whose model gets far worse than it was pauses, and what was charged stays charged."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+
+from fedcore.errors import DivergedError
+from fedcore_server.divergence import diverged
+from fedcore_server.gate import NOT_FINITE
+from fedcore_server.runs.checkpoint import load_checkpoint
+from fedcore_server.runs.directory import RunDirectory
+from fedcore_server.state import Rejection, ServerState
+from fedcore_simulations import simulate
+from fedcore_simulations.runner import resume
+from tests.builders import build_parameters, build_plan
+from tests.test_task import Line
+
+NOISY = {"unit": "record", "noise_multiplier": 1.0, "nominal_batch": 1.0, "evaluation_noise_multiplier": 1.0}
+GROWS = {"learning_rate": 1.5, "batch_size": 100}  # three numbers of variance one: a step multiplies the error by -2
+
+
+def found(loss, start, *, rejected=(), **sections):
+    evaluation = SimpleNamespace(round=4, metrics={} if loss is None else {"loss": loss}, rejected=rejected)
+    state = ServerState(round=4, parameters=build_parameters(1.0), first_loss=start)
+    return diverged(build_plan(**sections), state, evaluation)
+
+
+@pytest.mark.parametrize(
+    ("loss", "start", "pauses"),
+    [
+        (99.0, 1.0, False),
+        (101.0, 1.0, True),
+        (math.inf, None, True),
+        (math.nan, 1.0, True),
+        (1e9, None, False),
+        (None, 1.0, False),  # nobody answered
+        (-2.0, -3.0, False),  # a loss may be negative: 100 times as far from zero, upwards
+        (295.0, -3.0, True),
+        (1e-9, 0.0, True),
+    ],
+)
+def test_a_run_pauses_where_its_loss_is_not_finite_or_more_than_a_hundred_times_the_first(loss, start, pauses):
+    assert (found(loss, start) is not None) == pauses
+
+
+def test_the_plan_says_how_far_is_too_far_and_noisy_losses_are_not_judged():
+    assert found(5.0, 1.0, federation={"max_loss_ratio": 4.0}) is not None
+    assert found(5.0, 1.0, federation={"max_loss_ratio": 6.0}) is None
+    assert found(1e6, 1e-3, privacy=NOISY) is None
+
+
+def test_under_record_level_privacy_a_loss_that_is_finite_for_no_row_is_known_by_the_bound_it_counts_with():
+    record = {"unit": "record", "noise_multiplier": 1.0, "nominal_batch": 1.0, "evaluation_loss_bound": 4.0}
+    assert "finite for no row" in found(4.0, 2.0, privacy=record)
+    assert found(3.9, 2.0, privacy=record) is None
+    assert found(4.0, 2.0, privacy={**record, "unit": "client"}, federation={"weighting": "uniform"}) is None
+
+
+def test_a_loss_that_is_finite_at_no_client_is_known_by_what_the_gates_say():
+    nan = Rejection(client="a", code="METRICS", reason=NOT_FINITE)
+    withheld = Rejection(client="a", code="REFUSED", reason="the client refused: METRICS")
+    assert "finite at no client" in found(None, None, rejected=[nan])
+    assert "finite at no client" in found(None, 1.0, rejected=[withheld])
+    assert found(None, None, rejected=[withheld]) is None  # a policy that lets no loss out
+    assert found(None, 1.0, rejected=[Rejection(client="a", code="LATE", reason="")]) is None
+
+
+def test_a_simulation_pauses_keeps_what_was_charged_and_can_be_resumed(tmp_path):
+    plan = build_plan(task={"name": "tests.test_task:Line"}, federation={"rounds": 40, "clients": 2}, training=GROWS)
+    with pytest.raises(DivergedError, match=r"federation.max-loss-ratio is 100; what was charged stays charged"):
+        simulate(None, plan, out=tmp_path / "run")
+    kept, first = _kept(tmp_path / "run"), len(RunDirectory(tmp_path / "run").rounds())
+    assert (kept.round, kept.asked, kept.evaluated, kept.settled) == (first, first, first, True)
+    assert 3 < first < 10
+    with pytest.raises(DivergedError):
+        resume(tmp_path / "run")
+    again = _kept(tmp_path / "run")
+    assert again.round > first + 1  # from the loss at which it paused, and not from the first one
+    assert again.asked == again.round  # nothing was in work when it paused
+
+
+def test_a_run_that_diverges_in_its_last_round_ends_and_warns():
+    plan = build_plan(federation={"rounds": 2, "clients": 2, "max_loss_ratio": 1.5}, training=GROWS)
+    result = simulate(Line(), plan)
+    assert any("federation.max-loss-ratio is 1.5" in words for words in result.summary["warnings"])
+
+
+def _kept(path):
+    from fedcore_server.rounds import init_state
+
+    plan = RunDirectory(path).plan()
+    return load_checkpoint(path / "checkpoint", init_state(Line(), plan), plan)
