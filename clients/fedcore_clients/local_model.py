@@ -17,6 +17,7 @@ from fedcore.seeding import derive_seed
 from fedcore.task import Task
 from fedcore.transforms import UpdateTransform
 from fedcore_clients.per_example import PerExampleGradients
+from fedcore_clients.rowwise import RowwiseTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,7 @@ class LocalModel:
 
     Attributes:
         gradient: The buffer that the trainable parameters' gradients are views of.
+        rowwise: How losses and predictions of records are kept apart.
         per_example: Per-record gradients, where the plan promises record-level privacy.
     """
 
@@ -64,8 +66,11 @@ class LocalModel:
         self._fresh_buffers = [buffer.clone() for buffer in self._own_buffers]
         self.transforms = tuple(transforms)
         self.privacy = PrivacyPlan.from_run_plan(plan)
+        self.rowwise = RowwiseTask.from_plan(task, self.model, plan)
         self.per_example = (
-            PerExampleGradients(task, self.model, max_physical_batch=plan.training.max_physical_batch)
+            PerExampleGradients(
+                task, self.model, max_physical_batch=plan.training.max_physical_batch, rowwise=self.rowwise
+            )
             if self.privacy
             else None
         )
