@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fedcore.checkup.finding import Check, Finding, ok, problem, skipped, warning
 from fedcore.errors import FedcoreError, PlanError, TaskError
@@ -92,6 +92,7 @@ def _tried(about: str, path: Path, trial: PlanTrial, rules: Policy | None) -> It
     except FedcoreError as error:
         yield problem(about, _without_values(error), f"bring data as the task {task} reads it")
         return
+    yield from (warning(about, told, "see docs/privacy-linter.md") for told in rows.warnings)
     withheld = [] if rules is None else list(_withheld(rows, trial, rules))
     yield from (problem(about, told, "change the policy if you agree to it") for told in withheld)
     if not withheld:
@@ -105,12 +106,13 @@ def _tried(about: str, path: Path, trial: PlanTrial, rules: Policy | None) -> It
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rows:
-    """A client's rows, their numbers, and the names of what is measured on those held out."""
+    """A client's rows, their numbers, the names of what is measured on those held out, and what the linter warns of."""
 
     training: int
     held_out: int
     metrics: tuple[str, ...]
     client: Client
+    warnings: tuple[str, ...]
 
 
 def _rows(path: Path, trial: PlanTrial) -> _Rows:
@@ -118,6 +120,7 @@ def _rows(path: Path, trial: PlanTrial) -> _Rows:
     import torch
 
     from fedcore.audit.tables import attribute_codes, empty_tables
+    from fedcore.privacy.linter import Subject, lint_rows, refuse, warnings_of
     from fedcore.task import check_task
     from fedcore_clients.full_precision import probe_precision
     from fedcore_clients.owner_data import load_client
@@ -126,17 +129,27 @@ def _rows(path: Path, trial: PlanTrial) -> _Rows:
     task, plan = trial.task, trial.plan
     client = load_client(task, plan, _NAME, path, secret=0)
     check_task(task, trial.model, client.training)
+    findings: tuple[Any, ...] = ()
     if plan.privacy.unit == "record":
-        probe_isolation(task, trial.model, client.training)
+        probe_isolation(task, trial.model, client.training, plan)
         precision, cpu = getattr(torch, plan.training.precision), torch.device("cpu")
         probe_precision(task, trial.model, client.training, dtype=precision, device=cpu)
+        rows = Subject(plan=plan, task=task, model=trial.model, training=client.training, held_out=client.held_out)
+        findings = lint_rows(rows)
+        refuse(findings)
     empty_tables(task, plan)
     for attribute in plan.audit.sensitive:
         attribute_codes(client.held_out or client.training, attribute, plan.audit)
     with torch.no_grad():
         measured = task.measure(trial.model, client.training.batch(slice(0, 1)))
     held_out = 0 if client.held_out is None else len(client.held_out)
-    return _Rows(training=len(client.training), held_out=held_out, metrics=tuple(measured.sums), client=client)
+    return _Rows(
+        training=len(client.training),
+        held_out=held_out,
+        metrics=tuple(measured.sums),
+        client=client,
+        warnings=tuple(warnings_of(findings)),
+    )
 
 
 def _device_trial(trial: PlanTrial, client: Client) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ from fedcore.privacy.evaluation import evaluation_privacy
 from fedcore_clients.device import device_errors
 from fedcore_clients.local_model import Client, LocalModel
 from fedcore_clients.row_outputs import row_losses, row_metrics, row_predictions
-from fedcore_clients.training import client_randomness
+from fedcore_clients.training import client_randomness, seed_stream
 
 _Result = TypeVar("_Result")
 
@@ -36,14 +36,19 @@ def evaluate_locally(local: LocalModel, client: Client, request: EvaluateRequest
     local.load(request.parameters)
     local.model.eval()
     tables, rows = empty_tables(local.task, local.plan), client.held_out
+    if local.privacy is not None and rows is not None:
+        local.rowwise.demand(rows.batch(slice(0, 1)))  # decided before the task's code is given a row
+    privacy = evaluation_privacy(local.task, local.plan)
+    stream = ("evaluate", request.round, request.attempt, client.name)
+    if privacy is not None:
+        seed_stream(local, *stream)
     with torch.no_grad(), device_errors(local.device, advice="use another device"):
         if rows is not None and tables:
             tables = _fill(tables, local, rows)
-        privacy = evaluation_privacy(local.task, local.plan)
         if privacy is None:
             metrics = _measured(local, rows) if local.privacy is None else _bounded(local, rows)
         else:
-            randomness = client_randomness(local, "evaluate", request.round, request.attempt, client.name)
+            randomness = client_randomness(local, *stream)
             metrics = privacy.noisy_metrics(*_losses_and_hits(local, rows), randomness)
             tables = {name: privacy.noisy_table(table, randomness) for name, table in _of_labels(tables).items()}
     return ClientReport(client=client.name, round=request.round, metrics=metrics, tables=tables)
@@ -65,10 +70,10 @@ def _losses_and_hits(local: LocalModel, rows: Examples | None) -> tuple[NDArray[
     """Every row's loss, and how many rows are predicted rightly where there are labels."""
 
     def both(batch: Batch) -> tuple[NDArray[np.float64], int]:
-        losses = row_losses(local.task, local.model, batch).numpy()
+        losses = row_losses(local.rowwise.loss, batch).numpy()
         if not local.task.labels:
             return losses, 0
-        predicted = row_predictions(local.task, local.model, batch)
+        predicted = row_predictions(local.rowwise.predict, batch, local.task.labels)
         right = predicted.argmax(1) == batch["targets"].cpu()
         return losses, int((right & predicted.isfinite().all(1)).sum())
 
@@ -105,7 +110,7 @@ def _predictions(local: LocalModel, batch: Batch) -> Tensor:
     """Predictions, float64 on the CPU."""
     promised = local.privacy is not None or local.plan.privacy.evaluation_noise_multiplier is not None
     if promised:
-        return row_predictions(local.task, local.model, batch)
+        return row_predictions(local.rowwise.predict, batch, local.task.labels)
     return local.task.predict(local.model, batch).cpu().double()
 
 

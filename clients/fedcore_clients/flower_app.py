@@ -10,7 +10,7 @@ from flwr.clientapp import ClientApp
 
 from fedcore.errors import DataError, LayoutError, PrivacyError, TaskError
 from fedcore.plan import RunPlan
-from fedcore.privacy.linter import Subject, lint, refuse
+from fedcore.privacy.linter import Subject, lint, lint_rows, refuse
 from fedcore.task import Task
 from fedcore.transforms import UpdateTransform
 from fedcore.wire.records import check_declared_array
@@ -116,11 +116,19 @@ class _Desk:
         if context.node_id not in self._clients:
             client = self._load(context, local.plan)
             if local.privacy is not None:
-                model = self._task.build_model()
-                probe_isolation(self._task, model, client.training)
-                probe_precision(self._task, model, client.training, dtype=local.dtype, device=local.device)
+                self._check_rows(client, local)
             self._clients[context.node_id] = client.to(dtype=local.dtype, device=local.device)
         return self._clients[context.node_id]
+
+    def _check_rows(self, client: Client, local: LocalModel) -> None:
+        """Refuse what the linter and the probes find on the rows, before any training; of no rows nothing is found."""
+        model, training = self._task.build_model(), client.training
+        if not len(training):
+            return
+        probe_isolation(self._task, model, training, local.plan)
+        probe_precision(self._task, model, training, dtype=local.dtype, device=local.device)
+        rows = Subject(plan=local.plan, task=self._task, model=model, training=training, held_out=client.held_out)
+        refuse(lint_rows(rows))
 
     def _model(self, plan: RunPlan) -> LocalModel:
         if plan.privacy.noise == "test" and not self._allow_test_noise:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from fedcore_clients.ghost_rules import Rule
-from fedcore_clients.ghost_shares import Call, Share
+from fedcore_clients.ghost_shares import Call, Share, Written
 
 
 class NotCoveredError(Exception):
@@ -56,6 +57,19 @@ class Contributions:
                 share.blank(broken)
 
 
+def written_contributions(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> Contributions:
+    """Contributions of gradients that are written down, of shape ``(n, *parameter shape)`` for each parameter."""
+    shares = [Written(parameter, gradient) for parameter, gradient in zip(parameters, gradients, strict=True)]
+    zeros = torch.zeros(len(gradients[0]), dtype=torch.float64, device=gradients[0].device)
+    return Contributions(shares, _offsets(parameters), zeros)
+
+
+def _offsets(parameters: Sequence[Tensor]) -> dict[Tensor, int]:
+    """Where each parameter begins in the flat sum."""
+    ends = itertools.accumulate(parameter.numel() for parameter in parameters)
+    return dict(zip(parameters, (0, *ends), strict=False))
+
+
 class GhostGradients:
     """Notes what goes into the layers of a model, by the rules of `fedcore_clients.ghost_rules`.
 
@@ -65,12 +79,7 @@ class GhostGradients:
 
     def __init__(self, model: nn.Module, rules: Mapping[nn.Module, Rule]) -> None:
         self._notes: list[_Note] | None = None
-        self._offsets: dict[Tensor, int] = {}
-        end = 0
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                self._offsets[parameter] = end
-                end += parameter.numel()
+        self._offsets = _offsets([parameter for parameter in model.parameters() if parameter.requires_grad])
         self._rules = rules
         self._handles = [module.register_forward_hook(self._note) for module in self._rules]
 

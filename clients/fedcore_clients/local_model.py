@@ -21,6 +21,7 @@ from fedcore.transforms import UpdateTransform
 from fedcore_clients.device import has_float64
 from fedcore_clients.per_example import PerExampleGradients
 from fedcore_clients.rows_at_once import RowsAtOnce
+from fedcore_clients.rowwise import RowwiseTask
 
 _ROWS_EVALUATED_AT_ONCE = 2048
 
@@ -51,6 +52,7 @@ class LocalModel:
         gradient: The buffer that the trainable parameters' gradients are views of.
         binding: Checks that they all still are views.
         evaluated_at_once: Rows that are evaluated at once.
+        rowwise: How losses and predictions of records are kept apart.
         per_example: Per-record gradients, where the plan promises record-level privacy.
 
     Raises:
@@ -80,8 +82,11 @@ class LocalModel:
         self._fresh_buffers = [buffer.clone() for buffer in self._own_buffers]
         self.transforms = tuple(transforms)
         self.privacy = PrivacyPlan.from_run_plan(plan)
+        self.rowwise = RowwiseTask.from_plan(task, self.model, plan)
         self.per_example = (
-            PerExampleGradients(task, self.model, max_physical_batch=plan.training.max_physical_batch)
+            PerExampleGradients(
+                task, self.model, max_physical_batch=plan.training.max_physical_batch, rowwise=self.rowwise
+            )
             if self.privacy
             else None
         )

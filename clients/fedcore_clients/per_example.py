@@ -19,37 +19,46 @@ from fedcore.privacy.mechanisms import clip_factors, clipped_sum
 from fedcore.task import Task
 from fedcore_clients.device import has_float64
 from fedcore_clients.full_precision import full_precision, refuse_narrow, refuse_settings
-from fedcore_clients.ghost import Contributions, GhostGradients, NotCoveredError
+from fedcore_clients.ghost import Contributions, GhostGradients, NotCoveredError, written_contributions
 from fedcore_clients.ghost_rules import rules_of
 from fedcore_clients.row_outputs import halves, is_of_the_device, num_rows
 from fedcore_clients.rows_at_once import RowsAtOnce
+from fedcore_clients.rowwise import RowwiseTask
 
 _log = logging.getLogger("fedcore.client")
+
+_MOST_GRADIENT_NUMBERS = 2**26
+"""Numbers of isolated gradients that are written down at once: 256 MB of float32."""
 
 
 class PerExampleGradients:
     """Computes clipped sums of per-record gradients of one model.
 
-    The way is chosen by the model's layers, once: `fedcore_clients.ghost` where every layer with trainable
-    parameters has a rule, else Opacus' hooks. A model that calls a layer in an unforeseen way (packed
-    sequences, rows in another than the first dimension) changes to the hooks for good when it is first met.
+    Where rows are isolated, each gradient comes from its row alone. Else the way is chosen by the model's layers,
+    once: `fedcore_clients.ghost` where every layer with trainable parameters has a rule, else Opacus' hooks. A model
+    that calls a layer in an unforeseen way (packed sequences, rows in another than the first dimension) changes to the
+    hooks for good when it is first met.
 
     Args:
-        model: Gets forward hooks; its names and its state dictionary stay as they are.
+        model: May get forward hooks; its names and its state dictionary stay as they are.
         max_physical_batch: Rows that are worked on at once.
+        rowwise: Says whether rows are isolated; without it they are not.
     """
 
-    def __init__(self, task: Task, model: nn.Module, *, max_physical_batch: int) -> None:
+    def __init__(
+        self, task: Task, model: nn.Module, *, max_physical_batch: int, rowwise: RowwiseTask | None = None
+    ) -> None:
         self._task = task
         self._model = model
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         device = self._trained[0].device
         self._rows_at_once = RowsAtOnce(max_physical_batch, device)
         self._warned = False
+        self._rowwise = rowwise
         self._sum_device = device if has_float64(device) else torch.device("cpu")  # sums are formed in float64
         rules = rules_of(model) if self._sum_device == device else None
         self._ghost = GhostGradients(model, rules) if rules else None
-        self._hooks = None if rules else _attach_hooks(model)
+        self._hooks: object = None
 
     @property
     def one_pass(self) -> bool:
@@ -80,16 +89,18 @@ class PerExampleGradients:
         """
         refuse_settings(self._trained[0].device)
         total = self.zeros() if out is None else out
+        most = self._most_rows(batch)  # before anything is tried: it may refuse
 
         def summed(rows_at_once: int) -> Tensor:
             total.zero_()
-            for start in range(0, num_rows(batch), rows_at_once):
-                rows = slice(start, start + rows_at_once)
+            at_once = min(rows_at_once, most)
+            for start in range(0, num_rows(batch), at_once):
+                rows = slice(start, start + at_once)
                 part = {name: column[rows] for name, column in batch.items()}
                 self._add_clipped(part, clip_norm, None if factors is None else factors[rows], total)
             return total
 
-        return self._rows_at_once.run(num_rows(batch), summed)
+        return self._rows_at_once.run(min(num_rows(batch), most), summed)
 
     def zeros(self) -> Tensor:
         """A place for a clipped sum: float64, on the device where sums are formed."""
@@ -160,17 +171,22 @@ class PerExampleGradients:
         return losses if factors is None else losses * factors
 
     def _contributions(self, batch: Batch, factors: Tensor | None = None) -> Contributions | None:
-        """The rows' gradients by one pass; ``None`` where the model does not allow it."""
+        """The rows' gradients, each from its row alone or by one pass; ``None`` where the model does not allow it."""
+        if self._rowwise is not None and self._is_isolated(batch):
+            written = self._rowwise.gradients(batch, factors)
+            return written_contributions(self._trained, [each.to(self._sum_device) for each in written])
         if self._ghost is None:
             return None
         try:
             return self._ghost.contributions(lambda: self._losses(batch, factors), num_rows(batch))
         except NotCoveredError:
-            self._ghost, self._hooks = None, _attach_hooks(self._model)
+            self._ghost = None
             return None
 
     def _gradients(self, batch: Batch, factors: Tensor | None = None) -> list[Tensor]:
         """Per-record gradients by hooks, of shape ``(n, *parameter shape)`` for each trainable parameter."""
+        if self._hooks is None:  # not before: tracing a row's operations knows no hooks
+            self._hooks = _attach_hooks(self._model)
         _forget(self._model)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Full backward hook is firing")
@@ -191,6 +207,20 @@ class PerExampleGradients:
                 f"{tuple(gradient.shape)} for {size} records; its layer mixes records"
             )
         return gradient.detach().to(self._sum_device)
+
+    def _is_isolated(self, batch: Batch) -> bool:
+        if self._rowwise is None:
+            return False
+        self._rowwise.demand(batch)
+        return self._rowwise.is_isolated(batch)
+
+    def _most_rows(self, batch: Batch) -> int:
+        """As many as there are; fewer where gradients are written down and the model is large."""
+        rows = max(1, num_rows(batch))
+        if not self._is_isolated(batch):
+            return rows
+        size = sum(parameter.numel() for parameter in self._trained)
+        return max(1, min(rows, _MOST_GRADIENT_NUMBERS // size))
 
 
 def _forget(model: nn.Module) -> None:

@@ -6,7 +6,7 @@ the server about that row, whatever noise the answers have.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 import torch
@@ -23,22 +23,22 @@ _LARGEST = 1e30
 _T = TypeVar("_T", Tensor, Metrics)
 
 
-def row_losses(task: Task, model: nn.Module, batch: Batch) -> Tensor:
+def row_losses(loss: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
     """The loss of every row.
 
     Returns:
         float64 on the CPU, shape ``(n,)``; NaN where the task gives no finite number.
     """
-    return _row_values(lambda part: task.loss(model, part), batch, shape=())
+    return _row_values(loss, batch, shape=())
 
 
-def row_predictions(task: Task, model: nn.Module, batch: Batch) -> Tensor:
+def row_predictions(predict: Callable[[Batch], Tensor], batch: Batch, labels: Sequence[str]) -> Tensor:
     """The prediction of every row.
 
     Returns:
         float64 on the CPU, shape ``(n, classes)``, or ``(n,)`` without labels; NaN where the task gives none.
     """
-    return _row_values(lambda part: task.predict(model, part), batch, shape=(len(task.labels),) if task.labels else ())
+    return _row_values(predict, batch, shape=(len(labels),) if labels else ())
 
 
 def row_metrics(task: Task, model: nn.Module, batch: Batch, *, loss_bound: float) -> Metrics:

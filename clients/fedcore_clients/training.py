@@ -35,7 +35,7 @@ def train_locally(local: LocalModel, client: Client, request: TrainRequest) -> C
     local.load(request.parameters)
     local.model.train()
     stream = ("train", request.round, request.attempt, client.name)
-    seed_global_streams(local.device, _stream_seed(local, *stream))
+    seed_stream(local, *stream)
     optimizer = build_optimizer(local.plan, local.trained)
     factors = _loss_factors(local, client, request)
     # Without privacy a batch is not split: the loss of a row may look at the others.
@@ -177,15 +177,17 @@ def _difference(trained: Tensor, received: Tensor) -> Tensor:
     return difference
 
 
-def _stream_seed(local: LocalModel, *stream: str | int) -> int:
-    """The seed of what dropout draws from; secret where the noise is.
+def seed_stream(local: LocalModel, *stream: str | int) -> None:
+    """Seed what dropout and other layers draw from, by a secret where the noise is one.
 
-    A mask goes by a row's place in its batch. To whoever knows the seed, a record more would therefore change the masks
-    of all rows after it, and move the sum by more than the clip norm.
+    What a row draws goes by its place in the batch. To whoever knows the seed, a record more would therefore change the
+    numbers of all rows after it, and move the sum by more than one record may.
     """
     if local.privacy is not None and local.privacy.noise is NoiseKind.SECURE:
-        return secrets.randbits(63)
-    return derive_seed(local.plan.federation.seed, *stream)
+        seed = secrets.randbits(63)
+    else:
+        seed = derive_seed(local.plan.federation.seed, *stream)
+    seed_global_streams(local.device, seed)
 
 
 def client_randomness(local: LocalModel, *stream: str | int) -> Randomness:

@@ -150,6 +150,13 @@ class PrivacySection(Section):
         description="unit `client`: `secret` declares that nobody but a trusted server learns who was asked, so that "
         "a Poisson cohort amplifies; simulations only, for deployed clients are told their cohort",
     )
+    isolation: Literal["auto", "isolated", "probed"] = Field(
+        "auto",
+        description="unit `record`: how each record's gradient is kept its own. `isolated` computes it from the record "
+        "alone, and refuses what cannot be run so; `probed` takes the fastest way and rests on a measurement before "
+        "training; `auto` takes the fastest way where isolation is proven by loss and layers, else `isolated` where "
+        "that runs, else `probed`. The statement says which held",
+    )
     sampling_rate: Share = Field(0.5, description="unit `record`: probability of each record to be in a step's batch")
     steps_per_round: Count = Field(1, description="unit `record`: steps of a client in a round")
     learning_rate: Positive | None = Field(

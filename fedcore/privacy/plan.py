@@ -89,8 +89,8 @@ class PrivacyPlan:
         at most `clip_norm`, replacing one by at most twice that (`sensitivity`), so that a step is the
         Poisson-subsampled Gaussian mechanism of Abadi et al. 2016 (arXiv 1607.00133), and all of a client's
         steps compose to `total_event`. Unit: one record of one client. Assumes that the client's own code is
-        honest, that `noise` is ``secure``, and that the loss of a record depends on no other record (see
-        ``fedcore.privacy.linter``).
+        honest, that `noise` is ``secure``, and that the gradient of a record depends on no other record;
+        `fedcore.privacy.isolation.Isolation` says how that is known.
 
     Attributes:
         noise_multiplier: Standard deviation of the noise over the clip norm, whatever the relation.

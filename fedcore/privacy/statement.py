@@ -21,6 +21,7 @@ from fedcore.privacy.evaluation_statement import (
     evaluation_deviations,
     evaluation_statement,
 )
+from fedcore.privacy.isolation import Isolation
 from fedcore.privacy.plan import NoiseKind, PrivacyEvent, PrivacyPlan
 from fedcore.privacy.record_statement import record_claim, record_delta, record_mechanism, record_reach
 from fedcore.privacy.statement_fields import STATEMENT_VERSION
@@ -64,6 +65,7 @@ def privacy_statement(
     evaluation: EvaluationPrivacy | None = None,
     evaluated: int = 0,
     chosen_by_evaluation: bool = False,
+    isolation: Isolation | None = None,
 ) -> dict[str, Any]:
     """Write the statement of a released model.
 
@@ -83,6 +85,7 @@ def privacy_statement(
         evaluation: The promise to held-out records; ``None`` where evaluation is exact.
         evaluated: How often clients were asked to evaluate.
         chosen_by_evaluation: Whether the released model is one round's, chosen by what clients told of held-out rows.
+        isolation: How each record's gradient is kept its own; under unit record.
         ledgers: Entry number and digest of the last charge that each client told of (`LedgerReceipt`).
         acknowledged: The most charges that the receipts of one client show; ``None`` where no client sends any.
 
@@ -104,6 +107,7 @@ def privacy_statement(
         "run": dict(run or {}),
         "valid": plan.noise is NoiseKind.SECURE and math.isfinite(epsilon),
         **_particulars(plan, event, client_sizes),
+        "isolation": isolation.to_json() if isolation else None,
         "epsilon": finite(epsilon),
         "delta": plan.delta,
         **strength(plan, event),

@@ -76,6 +76,7 @@ FIELDS: Mapping[str, StatementField] = {
     "noise_std_released": _required(_NUMBER),
     "nominal_batch": _required(_NUMBER),
     "sampling": _required(_GROUP),
+    "isolation": _group("proven", "isolated", "probed", required=False, name=_TEXT, definition=_TEXT),
     "steps": _required(_WHOLE),
     "rounds": _required(_WHOLE),
     "participations": _required(_WHOLE),

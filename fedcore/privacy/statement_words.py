@@ -43,8 +43,19 @@ def in_a_paragraph(statement: Mapping[str, Any]) -> str:
         f"-differential privacy, {statement['neighbouring_relation']['name']}, over "
         f"{counted(statement['rounds'], 'round')} of this run. An attacker allowed 1 % false alarms detects a "
         f"participant in at most {_percent(attack['tpr_at_fpr_1_percent'])} of cases. It holds against "
-        f"{_listed(statement['protected_from'])}, as long as {_HONEST[unit['name']]}. {_of_evaluation(statement)} "
+        f"{_listed(statement['protected_from'])}, as long as {_HONEST[unit['name']]}{_of_isolation(statement)}. "
+        f"{_of_evaluation(statement)} "
         f"{several}"
+    )
+
+
+def _of_isolation(statement: Mapping[str, Any]) -> str:
+    """What the guarantee rests on besides, where nothing rules out that one record bears on another's gradient."""
+    found = statement.get("isolation") or {}
+    return (
+        ", and no record bears on another's gradient, which was measured and not proven"
+        if (found.get("name") == "probed")
+        else ""
     )
 
 
@@ -92,6 +103,8 @@ def _sections(statement: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         _bullets([statement["composition_scope"]["covers"], statement["hyperparameter_tuning"]["words"]]),
     )
     yield "Before training", _sentence(statement["preprocessing"])
+    if isolation := statement.get("isolation"):
+        yield f"How records are kept apart: {isolation['name']}", _sentence(isolation["definition"])
     yield "What went otherwise than planned", _bullets(statement["known_deviations"] or ["nothing that is known"])
     yield "Which model", f"the file whose SHA-256 is {statement['model_sha256']}"
     if statement.get("contact"):

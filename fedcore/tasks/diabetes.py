@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fedcore.examples import Attribute, Examples
+from fedcore.layers import Times
 from fedcore.task_families import Classification, Regression
 from fedcore.tasks.bundled import refuse_path
 
@@ -64,17 +65,12 @@ class DiabetesProgression(Regression):
 
     def build_model(self) -> nn.Module:
         """A linear regression in units of a hundred, so that steps are of the size that inputs are."""
-        return nn.Sequential(nn.Linear(len(RANGES), 1), _Hundreds())
+        return nn.Sequential(nn.Linear(len(RANGES), 1), Times(100.0))
 
     def load_data(self, path: Path | None) -> Examples:
         """All patients, who are part of the installation; a `path` is refused, for it would not be read."""
         refuse_path(self.name, path)
         return _patients(lambda progression: torch.tensor(progression, dtype=torch.float32))
-
-
-class _Hundreds(nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return 100.0 * x
 
 
 def _patients(targets: Callable[[NDArray[np.float64]], torch.Tensor]) -> Examples:

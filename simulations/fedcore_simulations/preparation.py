@@ -6,7 +6,7 @@ Nothing is written and nothing is trained here, so that whatever is wrong costs 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from fedcore.errors import TaskError
 from fedcore.examples import Examples
 from fedcore.held_out import choose_held_out, size_is_secret
 from fedcore.plan import RunPlan
+from fedcore.privacy.isolation import Isolation
 from fedcore.privacy.linter import Finding, Subject, lint, refuse
 from fedcore.privacy.resolution import resolve_privacy
 from fedcore.seeding import derive_seed
@@ -30,7 +31,7 @@ from fedcore.transforms import load_transforms
 from fedcore_clients.device_choice import choose_device
 from fedcore_clients.full_precision import probe_precision
 from fedcore_clients.local_model import Client
-from fedcore_clients.probe import probe_isolation
+from fedcore_clients.probe import isolation_of, probe_isolation
 from fedcore_clients.training import build_optimizer
 from fedcore_server.audit_points import AuditPoints
 from fedcore_server.evaluation import audit_settings
@@ -55,7 +56,8 @@ class Preparation:
         device_note: Why the device is not the one that was found first; empty where it is.
         examples: Number of all rows.
         split: How the rows lie with the clients, for ``split.json``; ``None`` where their number is secret.
-        findings: What the linter says of plan and model without refusing them.
+        findings: What the linter says of plan, model and rows without refusing them.
+        isolation: How records are kept apart; ``None`` where nothing is promised to them.
     """
 
     task: Task
@@ -67,6 +69,7 @@ class Preparation:
     examples: int
     split: dict[str, Any] | None
     findings: tuple[Finding, ...]
+    isolation: Isolation | None
 
 
 def prepare(task: Task, plan: RunPlan) -> Preparation:
@@ -83,10 +86,11 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
     held_out = choose_held_out(examples, plan, plan.federation.seed).numpy()
     division = partition(examples, held_out, plan.federation)
     clients = DealtClients.of(examples, held_out, division)
-    model = _check_model(task, plan, examples, choice.device)
+    model, isolation = _check_model(task, plan, examples, choice.device)
     plan = _resolve(task, plan, examples, division, held_out)
     largest = int(np.bincount(division.owner[~held_out], minlength=1).max())
-    findings = lint(Subject(plan=plan, task=task, model=model, transforms=transforms, largest_client=largest))
+    subject = Subject(plan=plan, task=task, model=model, transforms=transforms, largest_client=largest)
+    findings = lint(_with_rows(subject, examples, held_out, isolation))
     refuse(findings)
     check_savable(task, plan)
     tables = empty_tables(task, plan)
@@ -102,21 +106,42 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
         device_note=choice.note,
         examples=len(examples),
         findings=findings,
+        isolation=isolation,
         split=None if size_is_secret(plan) else _describe_split(task, examples, held_out, division),
     )
 
 
-def _check_model(task: Task, plan: RunPlan, examples: Examples, device: torch.device) -> torch.nn.Module:
-    """Build the model once, and try every part of the task on it; returns the model."""
+def _with_rows(
+    subject: Subject, examples: Examples, held_out: NDArray[np.bool_], isolation: Isolation | None
+) -> Subject:
+    """What is linted, with the rows that a promise is about."""
+    if subject.plan.privacy.unit == "none":
+        return subject
+    kept = torch.from_numpy(np.flatnonzero(held_out))
+    return replace(
+        subject,
+        isolation=isolation,
+        training=examples.select(torch.from_numpy(np.flatnonzero(~held_out))),
+        held_out=examples.select(kept) if len(kept) else None,
+    )
+
+
+def _check_model(
+    task: Task, plan: RunPlan, examples: Examples, device: torch.device
+) -> tuple[torch.nn.Module, Isolation | None]:
+    """Build the model once, and try every part of the task on it; returns the model and how records are kept apart."""
+    private = plan.privacy.unit == "record"
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(plan.federation.seed, "model"))
         model = _build_model(task)
+        # Before the task's code is given a row.
+        isolation = isolation_of(task, model, examples, plan, device) if private else None
         check_task(task, model, examples)
         build_optimizer(plan, [parameter for parameter in model.parameters() if parameter.requires_grad])
-        if plan.privacy.unit == "record":
-            probe_isolation(task, model, examples)
+        if private:
+            probe_isolation(task, model, examples, plan)
             probe_precision(task, model, examples, dtype=getattr(torch, plan.training.precision), device=device)
-    return model
+    return model, isolation
 
 
 def _build_model(task: Task) -> torch.nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,17 +11,19 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from fedcore.errors import FedcoreError
+from fedcore.errors import FedcoreError, PrivacyError
 from fedcore.examples import Examples
 from fedcore.held_out import choose_held_out
 from fedcore.plan import RunPlan
+from fedcore.privacy.isolation import Isolation
+from fedcore.privacy.isolation_proof import least_isolation
 from fedcore.privacy.linter import Finding, Subject, lint
 from fedcore.seeding import derive_seed
 from fedcore.task import Task, load_examples
 from fedcore.tasks.registry import load_task, settled
 from fedcore.transforms import load_transforms
 from fedcore.wording import counted
-from fedcore_clients.probe import probe_isolation
+from fedcore_clients.probe import isolation_of, probe_isolation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +33,13 @@ class LintReport:
     Attributes:
         promised: Whether the plan promises anything.
         not_measured: Why nothing was measured on data; empty where it was.
+        isolation: How records are kept apart; without data the least that is known.
     """
 
     promised: bool
     findings: tuple[Finding, ...]
     not_measured: str
+    isolation: Isolation | None = None
 
     @property
     def refused(self) -> bool:
@@ -51,14 +56,18 @@ def lint_plan(plan: RunPlan, *, measure: bool) -> LintReport:
     if plan.privacy.unit == "none":
         return LintReport(promised=False, findings=(), not_measured="")
     plan = settled(plan)
-    task, transforms = load_task(plan), load_transforms(plan)
+    task, transforms, for_records = load_task(plan), load_transforms(plan), plan.privacy.unit == "record"
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(plan.federation.seed, "model"))
         model = task.build_model()
     examples, not_measured = _examples(task, plan) if measure else (None, "--no-measure was given")
     if examples is None:
-        subject = Subject(plan=plan, task=task, model=model, transforms=transforms)
-        return LintReport(promised=True, findings=lint(subject), not_measured=not_measured)
+        least = least_isolation(task, model, plan) if for_records else None
+        subject = Subject(plan=plan, task=task, model=model, transforms=transforms, isolation=least)
+        return LintReport(promised=True, findings=lint(subject), not_measured=not_measured, isolation=least)
+    isolation = None
+    with suppress(PrivacyError):  # the rule record-isolation finds the same, with its reason
+        isolation = isolation_of(task, model, examples, plan, torch.device("cpu")) if for_records else None
     held_out = choose_held_out(examples, plan, plan.federation.seed)
     training = examples.select(torch.nonzero(~held_out).squeeze(1))
     kept = torch.nonzero(held_out).squeeze(1)
@@ -70,9 +79,10 @@ def lint_plan(plan: RunPlan, *, measure: bool) -> LintReport:
         largest_client=max(1, len(training) // plan.federation.clients),
         training=training,
         held_out=examples.select(kept) if len(kept) else None,
-        probe=lambda: probe_isolation(task, model, training),
+        probe=lambda: probe_isolation(task, model, training, plan),
+        isolation=isolation,
     )
-    return LintReport(promised=True, findings=lint(subject), not_measured="")
+    return LintReport(promised=True, findings=lint(subject), not_measured="", isolation=isolation)
 
 
 def print_findings(report: LintReport) -> None:
@@ -83,6 +93,9 @@ def print_findings(report: LintReport) -> None:
         console.print(f"[{style}]{finding.rule.severity}[/] {finding.rule.id}: {escape(finding.text)}")
     if report.not_measured:
         console.print(f"not measured on data: {escape(report.not_measured)}")
+    if report.isolation is not None:
+        why = f" ({report.isolation.why})" if report.isolation.why else ""
+        console.print(f"isolation of records: {report.isolation.level.value}{escape(why)}")
     refusals = sum(finding.rule.severity == "refuse" for finding in report.findings)
     if not report.promised:
         console.print('privacy.unit = "none": nothing is promised, so that nothing can be false')
@@ -98,6 +111,7 @@ def print_json(report: LintReport) -> None:
         "promised": report.promised,
         "refused": report.refused,
         "findings": [finding.to_json() for finding in report.findings],
+        "isolation": report.isolation.to_json() if report.isolation else None,
         "not_measured": report.not_measured or None,
     }
     print(json.dumps(content, indent=2, ensure_ascii=False))

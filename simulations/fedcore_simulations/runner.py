@@ -162,7 +162,8 @@ def _run(
         client_rounds=sum(len(record["counted"]) for record in records[before:]),
         split=ready.split,
         verification=PROBED,
-        privacy_warnings=warnings_of(ready.findings),
+        privacy_warnings=warnings_of(each for each in ready.findings if not each.rule.of_rows),
+        isolation=ready.isolation,
         command=command,
         took_part=took_part_in(ready.plan, names, records, always_there=True),
     )

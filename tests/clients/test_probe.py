@@ -208,3 +208,17 @@ def test_a_simulation_refuses_before_anything_is_trained(tmp_path):
 def test_without_privacy_the_same_model_is_trained():
     plan = build_plan(federation={"rounds": 20})
     assert simulate(TinyTask(model=with_layer(nn.BatchNorm1d(8))), plan).metrics["accuracy"] > 0.7
+
+
+class BreaksForOneRow(TinyTask):
+    """No finite gradient for the rows beyond a value."""
+
+    def loss(self, model, batch):
+        losses = functional.cross_entropy(model(batch["inputs"]), batch["targets"], reduction="none")
+        return losses * torch.where(batch["inputs"][:, 0] > 2.0, torch.inf, 1.0).to(losses.dtype)
+
+
+def test_a_row_without_a_finite_gradient_does_not_fail_the_probe():
+    task = BreaksForOneRow()
+    assert bool((task.load_data(None).columns["inputs"][:, 0] > 2.0).any())
+    probe(task)

@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -12,13 +13,17 @@ from rich.console import Console
 from torch import nn
 from torch.nn import functional
 
+from fedcore import Examples
 from fedcore.audit.groups import GroupTable
 from fedcore.cli import main
 from fedcore.errors import PrivacyError
 from fedcore.parameters import Parameters
-from fedcore.privacy import mechanisms, noise
+from fedcore.privacy import linter, mechanisms, noise
 from fedcore.privacy.evaluation import EvaluationPrivacy
-from fedcore.privacy.linter import RULES, Subject, lint, refuse, warnings_of
+from fedcore.privacy.isolation import Isolation, Level
+from fedcore.privacy.linter import ROW_RULES, RULES, Subject, lint, refuse, warnings_of
+from fedcore_clients.flower_app import _Desk
+from fedcore_clients.local_model import Client
 from fedcore_clients.probe import probe_isolation
 from fedcore_simulations import simulate
 from fedcore_simulations.progress import RoundsDisplay
@@ -110,6 +115,27 @@ class Remembering(TinyTask):
 class OverTheBatch(nn.Module):
     def forward(self, inputs):
         return functional.batch_norm(inputs, None, None, training=True)
+
+
+class Reaching(nn.Module):
+    """Batch normalisation under a name that no reading finds."""
+
+    def forward(self, inputs):
+        return getattr(functional, "batch_" + "norm")(inputs, None, None, training=True)
+
+
+class Chancy(nn.Module):
+    """A record draws numbers of its own, as in an autoencoder or a diffusion model."""
+
+    def forward(self, inputs):
+        return functional.dropout(inputs, 0.5, self.training) + torch.randn_like(inputs) * torch.rand(len(inputs), 1)
+
+
+class Shuffling(nn.Module):
+    """Draws which record each one meets."""
+
+    def forward(self, inputs):
+        return inputs + inputs[torch.randperm(len(inputs))]
 
 
 class Peeking:
@@ -207,6 +233,7 @@ PLANTED: dict[str, list[Callable[[pytest.MonkeyPatch], Subject]]] = {
     ],
     "remembers-rows": [lambda _: measured(Remembering())],
     "record-isolation": [lambda _: measured(Coupled())],
+    "probed-isolation": [lambda _: replace(measured(TinyTask()), isolation=Isolation(level=Level.PROBED, why="so"))],
     "trained-rows-evaluated": [lambda _: twice()],
 }
 CASES = [(name, number) for name, planted in PLANTED.items() for number in range(len(planted))]
@@ -325,6 +352,24 @@ def test_in_a_clean_plan_nothing_is_found():
     assert lint(clean()) == ()
 
 
+def with_layer(layer):
+    return TinyTask(model=lambda: nn.Sequential(nn.Linear(4, 8), layer, nn.ReLU(), nn.Linear(8, 2)))
+
+
+def test_batch_normalisation_that_no_reading_finds_is_a_finding_and_no_crash():
+    found = lint(measured(with_layer(Reaching())))
+    assert [finding.rule.id for finding in found] == ["record-isolation"]
+    assert "per-record gradients of this model cannot be computed (ValueError" in found[0].where
+
+
+def test_numbers_that_each_record_draws_for_itself_are_no_coupling():
+    assert lint(measured(with_layer(Chancy()))) == ()
+
+
+def test_a_draw_that_brings_records_together_is_found():
+    assert [finding.rule.id for finding in lint(measured(with_layer(Shuffling())))] == ["record-isolation"]
+
+
 def test_with_enough_clients_the_noise_drowns_nothing():
     assert lint(subject(plan=for_clients(1000))) == ()
 
@@ -353,6 +398,39 @@ def test_a_simulation_is_refused_before_anything_is_written(tmp_path, name):
     with pytest.raises(PrivacyError, match="cannot be trained with the privacy"):
         simulate(task, plan, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_rules_that_need_rows_are_applied_before_a_simulation(monkeypatch):
+    asked = []
+    for rule in ROW_RULES:
+        watched = replace(rule, find=lambda subject, rule=rule: asked.append((rule.id, subject)) or ())
+        monkeypatch.setattr(linter, "ROW_RULES", tuple(watched if r is rule else r for r in linter.ROW_RULES))
+        monkeypatch.setattr(linter, "RULES", tuple(watched if r is rule else r for r in linter.RULES))
+    simulate(TinyTask(), planned())
+    assert [name for name, _ in asked] == [rule.id for rule in ROW_RULES]
+    _, subject = asked[0]
+    assert (len(subject.training), len(subject.held_out), subject.isolation.level) == (96, 24, Level.PROVEN)
+
+
+def test_a_simulation_shows_that_rows_are_held_out_and_trained_on_but_no_statement_does(tmp_path):
+    class Doubled(TinyTask):
+        def load_data(self, path):
+            rows = super().load_data(path)
+            return Examples.joined([rows, rows])
+
+    told = []
+    result = simulate(Doubled(), planned(), progress=lambda ready: (told.append(ready.findings), lambda _: None)[1])
+    assert [finding.rule.id for finding in told[0]] == ["trained-rows-evaluated"]
+    assert result.privacy["verification"]["linter_warnings"] == []
+
+
+def test_a_client_applies_the_rules_that_need_rows_before_training():
+    rows, held_out = TinyTask().load_data(None), TinyTask(rows=8).load_data(None)
+    desk = _Desk(Remembering(), lambda *_: None, {}, allow_test_noise=False, device="cpu")
+    with pytest.raises(PrivacyError):
+        desk._check_rows(Client(name="c", training=rows, held_out=held_out), planned())
+    none = rows.select(torch.arange(0))
+    desk._check_rows(Client(name="c", training=none, held_out=held_out), planned())
 
 
 def test_warnings_of_a_run_stand_in_its_statement():
@@ -414,7 +492,29 @@ def test_the_command_finds_a_clean_plan_clean(monkeypatch, capsys, tmp_path):
     code, out, _ = command(monkeypatch, capsys, path, "--json")
     told = json.loads(out)
     assert code == 0
+    assert told.pop("isolation")["name"] == "proven"
     assert told == {"promised": True, "refused": False, "findings": [], "not_measured": None}
+
+
+class Branching(TinyTask):
+    """Cannot be run on a row alone, for it reads values."""
+
+    def loss(self, model, batch):
+        losses = functional.cross_entropy(model(batch["inputs"]), batch["targets"], reduction="none")
+        return losses if float(batch["inputs"].abs().max()) < 1e6 else losses / 2
+
+
+def test_the_command_says_how_records_are_kept_apart_and_refuses_what_cannot_be_isolated(monkeypatch, capsys, tmp_path):
+    path = toml(tmp_path / "plan.toml", planned(), "tests.privacy.test_linter:Branching")
+    code, out, _ = command(monkeypatch, capsys, path)
+    assert code == 0
+    assert "warn probed-isolation: Branching has a loss or a prediction of its own; " in out
+    assert "\nisolation of records: probed (Branching has" in out
+    code, out, _ = command(monkeypatch, capsys, path, "--set", "privacy.isolation=isolated")
+    assert code == 1
+    assert 'refuse record-isolation: measured: privacy.isolation = "isolated" cannot be had' in out
+    path = toml(tmp_path / "plan.toml", planned(), "digits")
+    assert "isolation of records: proven\n" in command(monkeypatch, capsys, path, "--no-measure")[1]
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,8 @@ def _check_kinds(plan: RunPlan, policy: PrivacySection) -> None:
         raise RefusedError(_CODE, f"privacy.units does not list {plan.privacy.unit!r}")
     if plan.privacy.relation not in policy.relations:
         raise RefusedError(_CODE, f"privacy.relations does not list {plan.privacy.relation!r}")
+    if plan.privacy.isolation not in policy.isolation:
+        raise RefusedError(_CODE, f"privacy.isolation does not list {plan.privacy.isolation!r}")
 
 
 def _check_amounts(privacy: PrivacyPlan, policy: PrivacySection) -> None:

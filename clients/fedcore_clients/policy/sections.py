@@ -123,6 +123,11 @@ class PrivacySection(PolicySection):
         description="neighbouring relations that a plan may promise, of zero-out, add-remove and replace-one; under "
         "add-remove alone the number of rows is not told",
     )
+    isolation: tuple[Literal["auto", "isolated", "probed"], ...] = Field(
+        ("auto", "isolated"),
+        description='values of `privacy.isolation` that a plan may have; ["isolated"] refuses whatever rests on a '
+        'measurement before training, and "probed" allows that where more could be had',
+    )
     max_epsilon: Positive = Field(
         10.0, description="largest ε of one run, at the plan's δ; rounds that are tried again count"
     )

@@ -132,8 +132,8 @@ def _privacy_contradictions(privacy: PrivacySection) -> Iterator[str]:
             "privacy.allow-test-noise: noise that the server knows is no privacy, and privacy.required asks for it; "
             "set required = false as well, or leave test noise out"
         )
-    if privacy.required and not (privacy.units and privacy.relations):
-        yield "privacy: units and relations need at least one entry each where privacy is required"
+    if privacy.required and not (privacy.units and privacy.relations and privacy.isolation):
+        yield "privacy: units, relations and isolation need at least one entry each where privacy is required"
 
 
 def _unlisted(key: str, names: Any, tasks: TasksSection) -> Iterator[str]:

@@ -14,13 +14,14 @@ from fedcore.plan import RunPlan
 from fedcore.privacy.linter.finding import Finding, Rule, Subject
 from fedcore.privacy.linter.layers import LAYER_RULES
 from fedcore.privacy.linter.measured import MEASURED_RULES
+from fedcore.privacy.linter.rows import ROW_RULES
 from fedcore.privacy.linter.settings import DROWNED, SETTING_RULES
 from fedcore.privacy.linter.source import SOURCE_RULES
 
-RULES: tuple[Rule, ...] = (*LAYER_RULES, *SOURCE_RULES, *SETTING_RULES, *MEASURED_RULES)
-_FOR_RECORDS = frozenset(rule.id for rule in (*LAYER_RULES, *SOURCE_RULES)) | {"remembers-rows", "record-isolation"}
+RULES: tuple[Rule, ...] = (*LAYER_RULES, *SOURCE_RULES, *SETTING_RULES, *MEASURED_RULES, *ROW_RULES)
+_FOR_RECORDS = frozenset(rule.id for rule in (*LAYER_RULES, *SOURCE_RULES, *ROW_RULES)) - {"trained-rows-evaluated"}
 
-__all__ = ["DROWNED", "RULES", "Finding", "Rule", "Subject", "lint", "lint_model", "refuse", "warnings_of"]
+__all__ = ["DROWNED", "RULES", "Finding", "Rule", "Subject", "lint", "lint_model", "lint_rows", "refuse", "warnings_of"]
 
 
 def lint(subject: Subject) -> tuple[Finding, ...]:
@@ -36,10 +37,15 @@ def lint(subject: Subject) -> tuple[Finding, ...]:
     for rule in RULES:
         if rule.id in _FOR_RECORDS and unit != "record":
             continue
-        if rule in MEASURED_RULES and any(finding.rule.severity == "refuse" for finding in found):
+        if rule in (*MEASURED_RULES, *ROW_RULES) and any(finding.rule.severity == "refuse" for finding in found):
             break
         found += [Finding(rule=rule, where=where) for where in rule.find(subject)]
     return tuple(found)
+
+
+def lint_rows(subject: Subject) -> tuple[Finding, ...]:
+    """Apply the rules that need rows; the others were applied before there were any."""
+    return tuple(Finding(rule=rule, where=where) for rule in ROW_RULES for where in rule.find(subject))
 
 
 def refuse(findings: Iterable[Finding]) -> None:

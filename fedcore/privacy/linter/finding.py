@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from fedcore.examples import Examples
+    from fedcore.privacy.isolation import Isolation
     from fedcore.task import Task
     from fedcore.transforms import UpdateTransform
 
@@ -28,6 +29,7 @@ class Subject:
         training: Rows to learn from, for rules that measure; on the machine of whoever may see them only.
         held_out: Rows to evaluate on.
         probe: Measures on model and rows that records are isolated; raises PrivacyError.
+        isolation: How records are kept apart in this run.
     """
 
     plan: RunPlan
@@ -37,7 +39,8 @@ class Subject:
     largest_client: int | None = None
     training: Examples | None = None
     held_out: Examples | None = None
-    probe: Callable[[], None] | None = None
+    probe: Callable[[], object] | None = None
+    isolation: Isolation | None = None
 
     @cached_property
     def privacy(self) -> Promise | None:
@@ -61,6 +64,7 @@ class Rule:
         why: What goes wrong.
         fix: What to do.
         find: Yields one text for each place where it is so.
+        of_rows: Whether what is found depends on rows: it is shown where they are, and stands in no statement.
     """
 
     id: str
@@ -68,6 +72,7 @@ class Rule:
     why: str
     fix: str
     find: Callable[[Subject], Iterable[str]]
+    of_rows: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,26 +1,21 @@
-"""Rules that try things out: the installed mechanism, and the task on rows."""
+"""Rules that try out the mechanism as it is installed."""
 
 from __future__ import annotations
 
-import copy
 import random
 from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fedcore.errors import PrivacyError
-from fedcore.examples import Examples
 from fedcore.privacy import mechanisms, noise
 from fedcore.privacy.linter.finding import Rule, Subject
 from fedcore.privacy.plan import PrivacyPlan
-from fedcore.task import Task
 
 _DRAWS, _MOST_ROWS, _COORDINATES = 500, 4000, 20_000
 _EXPECTED_ROWS = 16.0
 _WIDE, _CLOSE = 0.5, 0.04  # about eight standard errors each: a false alarm in 1e14 runs
-_TOLERANCE = 1e-9
 
 
 def _for_records(subject: Subject) -> PrivacyPlan | None:
@@ -111,48 +106,6 @@ def _clipping(subject: Subject) -> Iterator[str]:
             yield f"clipped_sum: a record of norm {length:g} moves the sum by {moved:g}, clip norm {clip:g}"
 
 
-def _remembers(subject: Subject) -> Iterator[str]:
-    """A record's gradient before and after the model has seen others."""
-    if subject.task is None or subject.model is None or subject.training is None or len(subject.training) < 2:
-        return
-    model = copy.deepcopy(subject.model).to(device="cpu", dtype=torch.float64).train()
-    for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
-            module.eval()
-    rows = subject.training.select(torch.arange(min(64, len(subject.training))))
-    rows = rows.to(dtype=torch.float64, device=torch.device("cpu"))
-    before = _gradient(subject.task, model, rows, slice(0, 1))
-    _gradient(subject.task, model, rows, slice(1, None))
-    after = _gradient(subject.task, model, rows, slice(0, 1))
-    if not float((after - before).abs().max()) <= _TOLERANCE * max(float(before.abs().max()), 1e-12):
-        yield "the first row's gradient is another after other rows were seen"
-
-
-def _gradient(task: Task, model: nn.Module, rows: Examples, chosen: slice) -> Tensor:
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    loss = task.loss(model, rows.batch(chosen)).sum()
-    found = torch.autograd.grad(loss, trained, allow_unused=True, materialize_grads=True)
-    return torch.cat([gradient.flatten() for gradient in found])
-
-
-def _isolation(subject: Subject) -> Iterator[str]:
-    if subject.probe is None:
-        return
-    try:
-        subject.probe()
-    except PrivacyError as error:
-        yield f"measured: {error}"
-
-
-def _trained_rows(subject: Subject) -> Iterator[str]:
-    if subject.training is None or subject.held_out is None:
-        return
-    seen = set(subject.training.rows_as_bytes())
-    equal = sum(row in seen for row in subject.held_out.rows_as_bytes())
-    if equal:
-        yield f"{equal} of {len(subject.held_out)} held-out rows are equal to a row that is trained on"
-
-
 MEASURED_RULES = (
     Rule(
         id="wrong-sampler",
@@ -189,26 +142,5 @@ MEASURED_RULES = (
         why="one record moves the sum by more than the clip norm, or makes it NaN, which the noise does not cover",
         fix="sum with clipped_sum as fedcore ships it",
         find=_clipping,
-    ),
-    Rule(
-        id="remembers-rows",
-        severity="refuse",
-        why="the model or the loss keeps something of the rows that it has seen, outside of clipping and noise",
-        fix="let forward and loss only read",
-        find=_remembers,
-    ),
-    Rule(
-        id="record-isolation",
-        severity="refuse",
-        why="clipping bounds what a record does only where its gradient is its own",
-        fix="let the loss of a row look at that row alone, and use layers without batch statistics",
-        find=_isolation,
-    ),
-    Rule(
-        id="trained-rows-evaluated",
-        severity="warn",
-        why="evaluation is exact, so that of rows which are trained on too it tells what the noise was to hide",
-        fix="drop duplicate rows before the run",
-        find=_trained_rows,
     ),
 )

@@ -58,6 +58,7 @@ def terms(record: RunRecord) -> tuple[Entry, ...]:
     values = {
         "unit": unit_words(record),
         "relation": _named(found.get("neighbouring_relation")),
+        "isolation of records": _named(found.get("isolation")),
         "noise multiplier": found.get("noise_multiplier"),
         "clip norm": found.get("clip_norm"),
         "sampling rate": rate,

@@ -11,6 +11,8 @@ from fedcore.audit.measurable import check_measurable
 from fedcore.audit.tables import empty_tables
 from fedcore.errors import PlanError
 from fedcore.plan import RunPlan
+from fedcore.privacy.isolation import Isolation
+from fedcore.privacy.isolation_proof import least_isolation
 from fedcore.privacy.linter import Finding, Subject, lint, refuse
 from fedcore.privacy.resolution import resolve_privacy
 from fedcore.task import Task
@@ -55,7 +57,16 @@ def privacy_findings(task: Task, plan: RunPlan) -> tuple[Finding, ...]:
     """What the linter finds in plan, model and code of a deployment, where no data is to be seen."""
     with torch.random.fork_rng(devices=[]):
         model = task.build_model() if plan.privacy.unit != "none" else None
-    return lint(Subject(plan=plan, task=task, model=model, transforms=load_transforms(plan)))
+    isolation = least_isolation(task, model, plan) if model is not None and plan.privacy.unit == "record" else None
+    return lint(Subject(plan=plan, task=task, model=model, transforms=load_transforms(plan), isolation=isolation))
+
+
+def isolation_known(task: Task, plan: RunPlan) -> Isolation | None:
+    """How each client keeps records apart at least; ``None`` where nothing is promised to them."""
+    if plan.privacy.unit != "record":
+        return None
+    with torch.random.fork_rng(devices=[]):
+        return least_isolation(task, task.build_model(), plan)
 
 
 def _missing(plan: RunPlan) -> list[str]:

@@ -33,7 +33,7 @@ from fedcore_server.flower_app import build_server_app
 from fedcore_server.plan_hooks import load_hooks
 from fedcore_server.round_record import RoundRecord
 from fedcore_server.rounds import init_state
-from fedcore_server.runs.deployable_plan import privacy_findings
+from fedcore_server.runs.deployable_plan import isolation_known, privacy_findings
 from fedcore_server.runs.directory import RunDirectory, is_finished
 from fedcore_server.runs.participation import charges_acknowledged, last_receipts, took_part_in
 from fedcore_server.runs.results import build_results
@@ -175,6 +175,7 @@ class RunProcess:
             took_part=took_part_in(self._plan, registered, rounds, always_there=False),
             ledgers=last_receipts(rounds),
             acknowledged=charges_acknowledged(rounds),
+            isolation=isolation_known(task, self._plan),
         )
         results.write(self._directory, rounds=None)
         ended = "withheld" if results.summary["withheld"] else "released"

@@ -19,6 +19,7 @@ from fedcore.files import append_line
 from fedcore.mapped_bytes import sha256
 from fedcore.plan import RunPlan
 from fedcore.privacy.evaluation import evaluation_privacy
+from fedcore.privacy.isolation import Isolation
 from fedcore.privacy.plan import Relation, Unit
 from fedcore.privacy.promise import Promise, promise_of
 from fedcore.privacy.statement import privacy_statement
@@ -100,6 +101,7 @@ def build_results(
     privacy_warnings: Sequence[str] = (),
     ledgers: Mapping[str, Mapping[str, Any]] | None = None,
     acknowledged: int | None = None,
+    isolation: Isolation | None = None,
 ) -> Results:
     """Put together what a finished run has to show.
 
@@ -112,6 +114,7 @@ def build_results(
         privacy_warnings: What the linter said of plan and model without refusing them.
         ledgers: The last receipt of each client that told one, as plain values; deployments only.
         acknowledged: The most charges that one client sent receipts of; deployments only.
+        isolation: How records are kept apart; ``None`` where nothing is promised to them.
 
     Raises:
         PrivacyError: The privacy statement lacks something without which no model is released.
@@ -140,6 +143,7 @@ def build_results(
             chosen_by_evaluation=chooses_a_round(plan),
             ledgers=ledgers or {},
             acknowledged=acknowledged,
+            isolation=isolation,
         )
         if privacy
         else None

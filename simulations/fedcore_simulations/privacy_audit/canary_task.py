@@ -51,17 +51,23 @@ class CanaryTask:
         """The task's loss for its own records, for a canary its weight in the head times a gain."""
         if not isinstance(model, CanaryModel):
             raise TypeError("expected the model of this task")
-        own = {name: column for name, column in batch.items() if name not in (_CANARY, _GAIN, _WEIGHT)}
         head: Tensor = model.head(batch[_CANARY])
-        return self._task.loss(model.subject, own) * batch[_WEIGHT] + head.squeeze(-1) * batch[_GAIN]
+        return self._task.loss(model.subject, _own(batch)) * batch[_WEIGHT] + head.squeeze(-1) * batch[_GAIN]
 
     def predict(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Not used: an audit trains only."""
-        raise NotImplementedError
+        """The task's own; an audit trains only, and a plan that noises evaluations has it traced all the same."""
+        if not isinstance(model, CanaryModel):
+            raise TypeError("expected the model of this task")
+        return self._task.predict(model.subject, _own(batch))
 
     def measure(self, model: nn.Module, batch: Batch) -> Metrics:
         """Not used: an audit trains only."""
         raise NotImplementedError
+
+
+def _own(batch: Batch) -> Batch:
+    """The columns that the task knows."""
+    return {name: column for name, column in batch.items() if name not in (_CANARY, _GAIN, _WEIGHT)}
 
 
 def with_canaries(examples: Examples, coins: Tensor, *, gain: float) -> Examples:

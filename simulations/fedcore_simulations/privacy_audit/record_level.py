@@ -14,9 +14,11 @@ from fedcore.examples import Examples
 from fedcore.messages import TrainRequest
 from fedcore.parameters import Layout, Parameters
 from fedcore.plan import RunPlan
+from fedcore.privacy.isolation import Level
 from fedcore.privacy.plan import PrivacyPlan
 from fedcore.task import Task
 from fedcore_clients.local_model import Client, LocalModel
+from fedcore_clients.probe import isolation_of
 from fedcore_clients.training import train_locally
 from fedcore_simulations.privacy_audit.bare_probe import NEXT_TO_NONE, Bare, longest_of
 from fedcore_simulations.privacy_audit.canary_task import CanaryTask, blank, loudest, with_canaries
@@ -53,7 +55,10 @@ class RecordLevelSubject:
             "device": "cpu",
             "precision": "float64",
         }
-        self._plan = plan.updated(training=plain, federation={"transforms": []})
+        # The canaries go the way that the run's own records go.
+        apart = isolation_of(task, task.build_model(), examples, plan, torch.device("cpu")).level is Level.ISOLATED
+        way = {"isolation": "isolated" if apart else "probed"}
+        self._plan = plan.updated(training=plain, federation={"transforms": []}, privacy=way)
         self._step = plan.privacy.learning_rate or plan.training.learning_rate
         self._examples = examples
         self._task = CanaryTask(task, num_canaries)

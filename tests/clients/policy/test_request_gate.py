@@ -129,13 +129,15 @@ def test_n4_a_higher_sampling_rate_than_allowed_is_refused():
     expect("PRIVACY", "max-sampling-rate is 0.1, found 0.5", build_request(), policy)
 
 
-def test_n4_a_unit_or_relation_that_is_not_listed_is_refused():
+def test_n4_a_unit_relation_or_isolation_that_is_not_listed_is_refused():
     expect(
         "PRIVACY",
         "relations does not list 'zero-out'",
         build_request(),
         build_policy(privacy={"relations": ["add-remove"]}),
     )
+    isolating = build_policy(privacy={"isolation": ["isolated"]})
+    expect("PRIVACY", "isolation does not list 'auto'", build_request(), isolating)
     open_policy = build_open_policy(privacy={"units": []})
     expect("PRIVACY", "units does not list 'record'", build_request(), open_policy)
 
