@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
+from torch import nn
 
 from fedcore.errors import DataError, LayoutError, PrivacyError, TaskError
 from fedcore.plan import RunPlan
+from fedcore.privacy.isolation import Level
 from fedcore.privacy.linter import Subject, lint, lint_rows, refuse
 from fedcore.task import Task
 from fedcore.transforms import UpdateTransform
@@ -20,7 +23,8 @@ from fedcore_clients.device_choice import choose_device
 from fedcore_clients.evaluation import evaluate_locally
 from fedcore_clients.full_precision import probe_precision
 from fedcore_clients.local_model import Client, LocalModel
-from fedcore_clients.probe import probe_isolation
+from fedcore_clients.made_up_rows import made_up_rows
+from fedcore_clients.probe import CannotProbeError, probe_isolation
 from fedcore_clients.training import train_locally
 
 _log = logging.getLogger("fedcore.client")
@@ -121,14 +125,27 @@ class _Desk:
         return self._clients[context.node_id]
 
     def _check_rows(self, client: Client, local: LocalModel) -> None:
-        """Refuse what the linter and the probes find on the rows, before any training; of no rows nothing is found."""
-        model, training = self._task.build_model(), client.training
-        if not len(training):
-            return
-        probe_isolation(self._task, model, training, local.plan)
-        probe_precision(self._task, model, training, dtype=local.dtype, device=local.device)
-        rows = Subject(plan=local.plan, task=self._task, model=model, training=training, held_out=client.held_out)
-        refuse(lint_rows(rows))
+        """Refuse what the linter and the probes find, before any training.
+
+        They are given made-up rows, since a refusal that depends on the client's own would tell of them. Only a task
+        that cannot be tried so, and whose records nothing but evidence keeps apart, is tried on the client's rows.
+        """
+        model, rows = self._task.build_model(), made_up_rows(client.training, len(self._task.labels))
+        try:
+            probe_isolation(self._task, model, rows, local.plan)
+        except CannotProbeError:
+            self._probe_own(client, model, local)
+        probe_precision(self._task, model, rows, dtype=local.dtype, device=local.device)
+        refuse(lint_rows(Subject(plan=local.plan, task=self._task, model=model, training=rows)))
+
+    def _probe_own(self, client: Client, model: nn.Module, local: LocalModel) -> None:
+        """Refuse records that bear on each other; rows that the task cannot take are no reason."""
+        by_evidence = local.rowwise.isolation(
+            client.training.to(dtype=local.dtype, device=local.device).batch(slice(0, 1))
+        )
+        if by_evidence.level is Level.PROBED and len(client.training):
+            with suppress(CannotProbeError):
+                probe_isolation(self._task, model, client.training, local.plan)
 
     def _model(self, plan: RunPlan) -> LocalModel:
         if plan.privacy.noise == "test" and not self._allow_test_noise:

@@ -25,6 +25,10 @@ _MOST_GRADIENT_NUMBERS = 20_000_000
 _PERTURBATIONS = (0.0, 0.1, 0.5)
 
 
+class CannotProbeError(PrivacyError):
+    """Nothing can be measured on these rows, which says nothing against the task."""
+
+
 def isolation_of(task: Task, model: nn.Module, examples: Examples, plan: RunPlan, device: torch.device) -> Isolation:
     """How records are kept apart in a run on `device`; no code of the task's is given a row for it.
 
@@ -60,7 +64,7 @@ def probe_isolation(task: Task, model: nn.Module, examples: Examples, plan: RunP
         How they are.
 
     Raises:
-        PrivacyError: Says what was found.
+        PrivacyError: Says what was found; a `CannotProbeError` where nothing can be.
     """
     lint_model(model)
     subject = copy.deepcopy(model).to(device="cpu", dtype=torch.float64).train()
@@ -107,7 +111,7 @@ def _compare(
             "released without noise. Let the forward pass only read"
         )
     if perturbed and float(alone.abs().max()) == 0.0:
-        raise PrivacyError("the loss has no gradient, so nothing can be said about how records bear on it")
+        raise CannotProbeError("the loss has no gradient, so nothing can be said about how records bear on it")
     _agree(together, alone, len(rows))
 
 
@@ -141,7 +145,7 @@ def _tried(both: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     except FedcoreError:
         raise
     except Exception as error:
-        raise PrivacyError(
+        raise CannotProbeError(
             f"per-record gradients of this model cannot be computed ({type(error).__name__}: {error}); "
             "use layers that fedcore or Opacus has a rule for"
         ) from error

@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fedcore import Examples
-from fedcore.errors import RefusedError
+from fedcore.errors import FedcoreError, RefusedError
 from fedcore.messages import EvaluateRequest
 from fedcore.metrics import Metrics
 from fedcore.parameters import Parameters
 from fedcore_clients import per_example
 from fedcore_clients.evaluation import evaluate_locally
+from fedcore_clients.flower_app import _Desk
 from fedcore_clients.local_model import Client
+from fedcore_clients.made_up_rows import made_up_rows
 from fedcore_clients.policy.reply_gate import UpdateFacts, check_report, check_update
 from fedcore_clients.policy.request_facts import RequestFacts
 from fedcore_clients.policy.settings import Policy
@@ -168,3 +170,28 @@ def test_weights_that_overflow_for_rows_beyond_a_value_do_not_ask_which_rows_tho
         weight[:, 0] = torch.finfo(torch.float32).max / beyond
         parameters = Parameters(weight.flatten(), local.parameters.layout)
         assert shape_of_evaluation(local, client, parameters)[-1] is None
+
+
+def desk_code(task, client):
+    """What a client's probes before training make of its rows."""
+    desk = _Desk(task, lambda *_: None, {}, allow_test_noise=True, device="cpu")
+    try:
+        desk._check_rows(client, build_local(plan_of(noisy=True), task=task))
+    except FedcoreError as error:
+        return type(error).__name__
+    return None
+
+
+@pytest.mark.parametrize("model", [lambda: nn.Linear(4, 2), lambda: nn.Sequential(nn.Linear(4, 2), nn.Dropout(0.1))])
+@pytest.mark.parametrize("mood", ["calm", "raises", "filters", "nan", "inf"])
+def test_the_probes_before_training_do_not_depend_on_the_rows(mood, model):
+    assert [desk_code(Moody(mood, model=model), client) for client in twins()] == [None, None]
+
+
+def test_made_up_rows_depend_on_names_shapes_and_types_alone():
+    one, other = (made_up_rows(client.training, 2) for client in twins())
+    few = made_up_rows(next(twins()).training.select(torch.arange(1)), 2)
+    for name in ("inputs", "targets"):
+        assert torch.equal(one.columns[name], other.columns[name])
+        assert torch.equal(one.columns[name], few.columns[name])
+    assert set(one.columns["targets"].tolist()) == {0, 1}

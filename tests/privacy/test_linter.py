@@ -27,7 +27,7 @@ from fedcore_clients.local_model import Client
 from fedcore_clients.probe import probe_isolation
 from fedcore_simulations import simulate
 from fedcore_simulations.progress import RoundsDisplay
-from tests.builders import TinyTask, build_plan
+from tests.builders import TinyTask, build_local, build_plan, build_private_plan
 
 CLEAN = {"unit": "record", "noise_multiplier": 2.0, "nominal_batch": 10.0, "sampling_rate": 0.5, "trials": 1}
 ONCE = {"evaluate_every": 3, "weighting": "uniform"}
@@ -424,13 +424,13 @@ def test_a_simulation_shows_that_rows_are_held_out_and_trained_on_but_no_stateme
     assert result.privacy["verification"]["linter_warnings"] == []
 
 
-def test_a_client_applies_the_rules_that_need_rows_before_training():
-    rows, held_out = TinyTask().load_data(None), TinyTask(rows=8).load_data(None)
-    desk = _Desk(Remembering(), lambda *_: None, {}, allow_test_noise=False, device="cpu")
+@pytest.mark.parametrize("rows", [120, 0])
+def test_a_client_applies_the_rules_that_need_rows_before_training_and_asks_none_of_its_own(rows):
+    task, plan = Remembering(), build_private_plan()
+    own = task.load_data(None).select(torch.arange(rows))
+    desk = _Desk(task, lambda *_: None, {}, allow_test_noise=True, device="cpu")
     with pytest.raises(PrivacyError):
-        desk._check_rows(Client(name="c", training=rows, held_out=held_out), planned())
-    none = rows.select(torch.arange(0))
-    desk._check_rows(Client(name="c", training=none, held_out=held_out), planned())
+        desk._check_rows(Client(name="c", training=own, held_out=None), build_local(plan, task=task))
 
 
 def test_warnings_of_a_run_stand_in_its_statement():
