@@ -107,7 +107,8 @@ def test_half_precision_that_begins_in_a_later_step_adds_nothing_and_is_reported
             return super().helper(inputs) if self.late else self.first(inputs)
 
     training = {"max_physical_batch": max_physical_batch}
-    plan = build_private_plan(privacy={"sampling_rate": 1.0, "noise_multiplier": 0.0}, training=training)
+    privacy = {"sampling_rate": 1.0, "noise_multiplier": 0.0, "isolation": "probed"}
+    plan = build_private_plan(privacy=privacy, training=training)
     local = build_local(plan, task=TinyTask(model=Late))
     request = build_request(local.parameters.clone())
     assert train_locally(local, build_client(), request).difference.norm() > 0.0
@@ -148,7 +149,7 @@ def test_private_training_is_exact_whatever_the_process_has_set(lowered):
             seen.add((model.training, *precisions()))
             return super().loss(model, batch)
 
-    local = build_local(build_private_plan(), task=Notes())
+    local = build_local(build_private_plan(privacy={"isolation": "probed"}), task=Notes())
     train_locally(local, build_client(), build_request(local.parameters.clone()))
     assert seen == {(True, *["ieee"] * 6)}
 
