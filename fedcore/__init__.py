@@ -43,3 +43,8 @@ def __getattr__(name: str) -> Any:
 
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'fedcore' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What is imported on first use is there to be found, too."""
+    return sorted({*globals(), *__all__})

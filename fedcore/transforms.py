@@ -57,6 +57,11 @@ def load_transforms(plan: RunPlan) -> tuple[UpdateTransform, ...]:
     """
     loaded = tuple(load_object(reference, what="transform") for reference in plan.federation.transforms)
     for reference, transform in zip(plan.federation.transforms, loaded, strict=True):
+        if isinstance(transform, type):
+            raise TaskError(
+                f"{reference!r} is a class, and a transform is an object: make one in its module, such as "
+                f"{transform.__name__.lower()} = {transform.__name__}(…), and name that"
+            )
         if not isinstance(transform, UpdateTransform):
             raise TaskError(f"{reference!r} is no transform: expected a name, on_client and on_server")
     return loaded

@@ -12,6 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import fedcore as package
+import fedcore_simulations
 from fedcore.cli import main
 from fedcore.errors import RunDirectoryError
 
@@ -350,3 +352,8 @@ def test_the_new_task_is_about_25_lines_long(here, fedcore):
     fedcore("new", "mine")
     lines = [line for line in (here / "mine" / "my_task.py").read_text().splitlines() if line.strip()]
     assert len(lines) <= 25
+
+
+def test_what_is_imported_on_first_use_is_listed():
+    assert {"simulate", "SimulationResult"} <= set(dir(fedcore_simulations))
+    assert {"RunPlan", "Classification", "Examples"} <= set(dir(package))

@@ -31,5 +31,7 @@ def test_a_plan_names_transforms_and_they_run_at_every_client():
 
 
 def test_an_object_that_is_no_transform_is_refused():
+    with pytest.raises(TaskError, match=r"is a class, and a transform is an object.* normclip = NormClip"):
+        load_transforms(build_plan(federation={"transforms": ["fedcore.transforms:NormClip"]}))
     with pytest.raises(TaskError, match="is no transform"):
-        load_transforms(build_plan(federation={"transforms": [f"{__name__}:TransformContract"]}))
+        load_transforms(build_plan(federation={"transforms": ["math:pi"]}))

@@ -15,3 +15,8 @@ def __getattr__(name: str) -> Any:
 
         return getattr(runner, name)
     raise AttributeError(f"module 'fedcore_simulations' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What is imported on first use is there to be found, too."""
+    return sorted({*globals(), *__all__})

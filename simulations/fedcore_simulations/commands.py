@@ -134,7 +134,8 @@ def new(
 
     for path in write_new_task(directory):
         print(path)
-    print(f"\nnext: cd {directory} && fedcore simulate plan.toml && python -m pytest")
+    print(f"\nnext: cd {directory} && fedcore simulate plan.toml")
+    print("its test: python -m pip install pytest && python -m pytest")
 
 
 def schema(

@@ -67,11 +67,12 @@ def runs(home: Home = _HOME, as_json: Json = False) -> None:
         print(json.dumps(facts, indent=2))
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("run", "state", "rounds", "task", "submitted", "why"):
-        table.add_column(heading)
+    for heading in ("run", "state", "rounds", "task", "submitted"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("why", overflow="fold")
     for each in facts:
         rounds = f"{each['rounds_committed']}/{each['rounds']}"
-        table.add_row(each["run"], each["state"], rounds, each["task"], each["submitted"][:19], each["reason"])
+        table.add_row(each["run"], each["state"], rounds, each["task"], each["submitted"][:16], each["reason"])
     Console(highlight=False).print(table if facts else "no runs yet; start one with: fedcore run PLAN.toml")
 
 
