@@ -10,7 +10,7 @@ class Times(nn.Module):
 
     def __init__(self, factor: float) -> None:
         super().__init__()
-        self.factor = factor
+        self.factor = float(factor)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return ``factor * inputs``."""

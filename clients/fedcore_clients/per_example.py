@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from fedcore_clients.device import has_float64
 from fedcore_clients.full_precision import full_precision, refuse_narrow, refuse_settings
 from fedcore_clients.ghost import Contributions, GhostGradients, NotCoveredError, written_contributions
 from fedcore_clients.ghost_rules import rules_of
-from fedcore_clients.row_outputs import halves, is_of_the_device, num_rows
+from fedcore_clients.row_outputs import halves, is_of_the_device, num_rows, padded, raise_unless_of_the_row
 from fedcore_clients.rows_at_once import RowsAtOnce
 from fedcore_clients.rowwise import RowwiseTask
 
@@ -43,10 +43,17 @@ class PerExampleGradients:
         model: May get forward hooks; its names and its state dictionary stay as they are.
         max_physical_batch: Rows that are worked on at once.
         rowwise: Says whether rows are isolated; without it they are not.
+        multiple: Of which the number of rows that are worked on at once is; see `padded`.
     """
 
     def __init__(
-        self, task: Task, model: nn.Module, *, max_physical_batch: int, rowwise: RowwiseTask | None = None
+        self,
+        task: Task,
+        model: nn.Module,
+        *,
+        max_physical_batch: int,
+        rowwise: RowwiseTask | None = None,
+        multiple: int = 1,
     ) -> None:
         self._task = task
         self._model = model
@@ -54,7 +61,7 @@ class PerExampleGradients:
         device = self._trained[0].device
         self._rows_at_once = RowsAtOnce(max_physical_batch, device)
         self._warned = False
-        self._rowwise = rowwise
+        self._rowwise, self._multiple = rowwise, multiple
         self._sum_device = device if has_float64(device) else torch.device("cpu")  # sums are formed in float64
         rules = rules_of(model) if self._sum_device == device else None
         self._ghost = GhostGradients(model, rules) if rules else None
@@ -110,24 +117,34 @@ class PerExampleGradients:
     def _add_clipped(self, batch: Batch, clip_norm: float, factors: Tensor | None, total: Tensor) -> None:
         """Add the clipped sum of rows that are worked on at once; where they fail together, of each half."""
         try:
-            with full_precision():
-                found = self._contributions(batch, factors)
-                added = None if found else clipped_sum(self._gradients(batch, factors), clip_norm)
+            add = self._clipped(batch, clip_norm, factors)
         except Exception as error:
-            if is_of_the_device(error):
-                raise
+            if num_rows(batch) > 1 and is_of_the_device(error) and not isinstance(error, MemoryError):
+                raise  # to be tried again with fewer rows at once
             self._add_halves(batch, clip_norm, factors, total, error)
             return
-        if added is not None:
-            total += added
-        elif found is not None:
-            found.add_weighted_sum(clip_factors(found.squared_norms, clip_norm), total)
+        add(total)
+
+    def _clipped(self, batch: Batch, clip_norm: float, factors: Tensor | None) -> Callable[[Tensor], object]:
+        """What adds the clipped sum of these rows to a total; no row can make that fail any more."""
+        rows = num_rows(batch)
+        batch = {name: padded(column, self._multiple) for name, column in batch.items()}
+        factors = None if factors is None else padded(factors, self._multiple)
+        with full_precision():
+            found = self._contributions(batch, factors)
+            if found is None:
+                summed = clipped_sum([each[:rows] for each in self._gradients(batch, factors)], clip_norm)
+                return lambda total: total.add_(summed)
+        weights = clip_factors(found.squared_norms, clip_norm)
+        weights[rows:] = 0.0
+        return lambda total: found.add_weighted_sum(weights, total)
 
     def _add_halves(
         self, batch: Batch, clip_norm: float, factors: Tensor | None, total: Tensor, error: Exception
     ) -> None:
         """Find the rows that fail by themselves; they add nothing."""
         if num_rows(batch) == 1:
+            raise_unless_of_the_row(error, batch, lambda blank: self._clipped(blank, clip_norm, factors))
             if not self._warned:
                 _log.warning("a record's gradient cannot be computed (%s); such count as zero", type(error).__name__)
             self._warned = True

@@ -23,22 +23,24 @@ _LARGEST = 1e30
 _T = TypeVar("_T", Tensor, Metrics)
 
 
-def row_losses(loss: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
+def row_losses(loss: Callable[[Batch], Tensor], batch: Batch, *, multiple: int = 1) -> Tensor:
     """The loss of every row.
 
     Returns:
         float64 on the CPU, shape ``(n,)``; NaN where the task gives no finite number.
     """
-    return _row_values(loss, batch, shape=())
+    return _row_values(loss, batch, shape=(), multiple=multiple)
 
 
-def row_predictions(predict: Callable[[Batch], Tensor], batch: Batch, labels: Sequence[str]) -> Tensor:
+def row_predictions(
+    predict: Callable[[Batch], Tensor], batch: Batch, labels: Sequence[str], *, multiple: int = 1
+) -> Tensor:
     """The prediction of every row.
 
     Returns:
         float64 on the CPU, shape ``(n, classes)``, or ``(n,)`` without labels; NaN where the task gives none.
     """
-    return _row_values(predict, batch, shape=(len(labels),) if labels else ())
+    return _row_values(predict, batch, shape=(len(labels),) if labels else (), multiple=multiple)
 
 
 def row_metrics(task: Task, model: nn.Module, batch: Batch, *, loss_bound: float) -> Metrics:
@@ -72,13 +74,44 @@ def halves(batch: Batch) -> tuple[Batch, Batch]:
 
 
 def is_of_the_device(error: Exception) -> bool:
-    """Whether a failure is of the device and not of a row: out of memory, or a broken accelerator."""
+    """Whether a failure may be of the device and not of a row: out of memory, or a broken accelerator."""
     return isinstance(error, MemoryError | torch.AcceleratorError) or is_out_of_memory(error)
 
 
-def _row_values(compute: Callable[[Batch], Tensor], batch: Batch, *, shape: tuple[int, ...]) -> Tensor:
+def raise_unless_of_the_row(error: Exception, row: Batch, work: Callable[[Batch], object]) -> None:
+    """Raise a failure of the device. A row that alone asks for too much memory has failed as any other.
+
+    Args:
+        row: A batch of one.
+        work: Is tried on a blank row of the same shapes: if there is no room for that either, no row is to blame.
+
+    Raises:
+        Exception: The failure.
+    """
+    if not is_of_the_device(error):
+        return
+    try:
+        work({name: torch.zeros_like(column) for name, column in row.items()})
+    except Exception as again:
+        if is_of_the_device(again):
+            raise error from again
+
+
+def padded(columns: Tensor, multiple: int) -> Tensor:
+    """Rows with the last one repeated until their number is a multiple.
+
+    Which kernel computes a matrix product may depend on the number of rows, and rounds differently. Weights can be
+    chosen so that rounding decides; one row more would then move what others contribute.
+    """
+    missing = -len(columns) % multiple
+    return torch.cat([columns, columns[-1:].expand(missing, *columns.shape[1:])]) if missing else columns
+
+
+def _row_values(
+    compute: Callable[[Batch], Tensor], batch: Batch, *, shape: tuple[int, ...], multiple: int = 1
+) -> Tensor:
     def checked(part: Batch) -> Tensor:
-        values = compute(part)
+        values = compute({name: padded(column, multiple) for name, column in part.items()})[: num_rows(part)]
         expected = (num_rows(part), *shape)
         if tuple(values.shape) not in (expected, (*expected, 1)):
             raise ValueError(f"expected shape {expected}, found {tuple(values.shape)}")
@@ -93,10 +126,11 @@ def _in_parts(compute: Callable[[Batch], _T], batch: Batch, join: Callable[[_T, 
     try:
         return compute(batch)
     except Exception as error:
-        if is_of_the_device(error):
-            raise
         if num_rows(batch) <= 1:
+            raise_unless_of_the_row(error, batch, compute)
             return broken
+        if is_of_the_device(error) and not isinstance(error, MemoryError):
+            raise  # to be tried again with fewer rows at once
     return join(*(_in_parts(compute, half, join, broken) for half in halves(batch)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from fedcore_clients.row_outputs import is_of_the_device
 
+_OWN_OPERATIONS = ("aten", "prims")
 _OVER_ROWS = (None, None, 0, 0)
 _SHOWN, _HALF_BYTES = 200, 2
 
@@ -70,6 +72,8 @@ def trace(function: RowFunction, trained: Tensors, fixed: Tensors, row: Tensors)
         if is_of_the_device(error):
             raise
         raise NotTracedError(f"they cannot be run on a row alone ({_first_line(error)})") from error
+    if foreign := next(filter(_is_foreign, graph.graph.nodes), None):
+        raise NotTracedError(f"{foreign.target} is no operation of torch's own, so that its code would be given rows")
     if any(node.kwargs.get("generator") is not None for node in graph.graph.nodes):
         raise NotTracedError("loss or model draw from a generator of their own, whose seed others may know")
     if any(_is_narrow(node.meta.get("val"), first_weight.dtype) for node in graph.graph.nodes):
@@ -79,6 +83,13 @@ def trace(function: RowFunction, trained: Tensors, fixed: Tensors, row: Tensors)
     if any(tensor._version != version for tensor, version in versions.items()):
         raise NotTracedError("loss or model change a parameter, a buffer or a constant")
     return RowProgram(graph)
+
+
+def _is_foreign(node: Any) -> bool:
+    """Whether a node calls something else than torch's own operations: a custom one, or one that holds a function."""
+    if node.op != "call_function" or node.target is operator.getitem:
+        return False
+    return getattr(node.target, "namespace", None) not in _OWN_OPERATIONS
 
 
 def _mapped(function: RowFunction) -> Callable[..., Any]:

@@ -23,8 +23,9 @@ _DEFINITIONS = {
     Level.PROVEN: "the loss is one of fedcore's families, and every layer of the model is one that treats rows apart",
     Level.ISOLATED: "the operations of the loss are traced once, on a blank row, and run on each record by itself, "
     "so that no record can reach the gradient of another",
-    Level.PROBED: "gradients of records in a batch were compared with those of the records alone before training; this "
-    "is evidence and no proof: a coupling that the trial did not meet would void the guarantee",
+    Level.PROBED: "gradients of records in a batch were compared with those of the records alone before training, in a "
+    "deployment on made-up rows where the task takes them; this is evidence and no proof: a coupling that the trial "
+    "did not meet would void the guarantee",
 }
 
 

@@ -19,7 +19,7 @@ from fedcore.task import Task
 from fedcore.task_families import Classification, LanguageModelling, Reconstruction, Regression
 
 _MOST_DIMENSIONS = 6
-_OVERRIDES = {"forward", "_call_impl", "_slow_forward", "__call__"}
+_OVERRIDES = {"forward", "_call_impl", "_slow_forward", "__call__", "_compiled_call_impl"}
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _GLOBAL_HOOKS = tuple(f"_global{name}" for name in _HOOKS)
 
@@ -92,7 +92,11 @@ def _problems(task: Task, model: nn.Module) -> Iterator[str]:
         shown = f"{name or 'the model'} ({type(module).__name__})"
         if type(module) is not nn.Sequential and type(module) not in _LAYERS:
             yield f"{shown} is not a layer that is known to treat rows apart"
-        elif _OVERRIDES & set(vars(module)) or any(getattr(module, kind) for kind in _HOOKS):
+        elif type(module) is Times and type(module.factor) not in (float, int):
+            yield f"{shown} multiplies by something else than a number"
+        elif any(vars(module).get(name) is not None for name in _OVERRIDES) or any(
+            getattr(module, kind) for kind in _HOOKS
+        ):
             yield f"{shown} has a hook, or a forward pass of its own"
         elif any(type(parameter) is not nn.Parameter for parameter in module.parameters(recurse=False)):
             yield f"{shown} has a parameter that is none of torch's"

@@ -332,6 +332,40 @@ def test_a_pass_in_half_precision_is_not_isolated():
     assert "half precision" in decided(Halved(), plan).why
 
 
+def opaque(name, *, mapped):
+    """An operator of somebody's own, whose code is given whatever a batch holds."""
+
+    @torch.library.custom_op(f"tests::{name}", mutates_args=())
+    def operator(values: torch.Tensor) -> torch.Tensor:
+        return torch.where(values.max() > 30.0, -values, values)
+
+    operator.register_fake(torch.empty_like)
+    operator.register_autograd(lambda _, gradient: gradient)
+    if mapped:
+        operator.register_vmap(lambda _, dims, values: (operator(values), dims[0]))
+    return operator
+
+
+OPAQUE = {mapped: opaque(f"opaque_{mapped}", mapped=mapped) for mapped in (False, True)}
+
+
+class CallsItsOwnOperator(Plain):
+    def __init__(self, *, mapped):
+        super().__init__()
+        self.operator = OPAQUE[mapped]
+
+    def loss(self, model, batch):
+        return losses_of(model, {**batch, "inputs": self.operator(batch["inputs"])})
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_an_operator_whose_code_would_be_given_rows_is_not_isolated(mapped):
+    task = CallsItsOwnOperator(mapped=mapped)
+    assert "is no operation of torch's own" in decided(task, private()).why
+    with pytest.raises(PrivacyError, match="cannot be had"):
+        decided(task, private("isolated"))
+
+
 def test_each_isolated_record_draws_anew():
     rowwise = RowwiseTask(Own(), model := Own().build_model().train())
     same = {"inputs": torch.ones(6, 4), "targets": torch.zeros(6, dtype=torch.int64)}

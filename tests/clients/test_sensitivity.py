@@ -8,7 +8,7 @@ from torch.nn import functional
 from fedcore.privacy.mechanisms import ROUNDING
 from fedcore_clients import per_example
 from fedcore_clients.per_example import PerExampleGradients
-from tests.builders import TinyTask
+from tests.builders import TinyTask, build_local, build_private_plan
 
 _CLIP_NORMS = [1e-8, 1e-6, 1e-4, 1e-2, 1.0, 1e3]
 
@@ -75,3 +75,40 @@ def test_rounding_does_not_grow_with_the_records_worked_on_at_once(model):
     torch.manual_seed(0)
     gradients = PerExampleGradients(ScaledLoss(1e6), model(), max_physical_batch=8192)
     assert moved(gradients, 8192, 0.01) <= 1.0 + 1e-9
+
+
+def cancelling(dtype):
+    """Weights that a hostile server could choose: the logits are sums that cancel, so that rounding alone decides."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 2)).to(dtype)
+    with torch.no_grad():
+        model[0].weight[:] = torch.randn(1, 64)  # all hidden units are equal
+        model[0].bias.fill_(10.0)
+        half = torch.randn(128)
+        model[2].weight[0] = torch.cat([half, -half])[torch.randperm(256)] * 1e30
+        model[2].weight[1].zero_()
+        model[2].bias.zero_()
+    return model
+
+
+def moved_by_one_more(dtype, multiple):
+    """The most clip norms by which a record more moves the sum, over many numbers of records."""
+    gradients = PerExampleGradients(TinyTask(), cancelling(dtype), max_physical_batch=256, multiple=multiple)
+    batch = {"inputs": torch.randn(270, 64).to(dtype), "targets": torch.zeros(270, dtype=torch.int64)}
+
+    def summed(rows):
+        return gradients.clipped_sum({name: column[rows] for name, column in batch.items()}, 1.0)
+
+    sizes = [*range(2, 40), *range(58, 70), *range(122, 132), *range(250, 268)]
+    return max(float((summed(slice(0, n)) - summed(slice(1, n))).norm()) for n in sizes)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_record_more_does_not_change_how_the_others_are_rounded(dtype):
+    """Which kernel multiplies matrices depends on the number of rows; where it is a secret, rows are padded."""
+    local = build_local(build_private_plan(privacy={"relation": "add-remove"}))
+    assert moved_by_one_more(dtype, local.multiple) <= 1.0 + ROUNDING
+
+
+def test_where_the_number_of_records_is_public_no_rows_are_padded():
+    assert build_local(build_private_plan()).multiple == 1

@@ -32,6 +32,13 @@ SECRET = 9.0
 """A value that one row has, and its twin has not."""
 
 
+EXHAUSTING = {
+    "allocates": MemoryError("Unable to allocate 7.28 TiB"),
+    "allocates there": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7.28 TiB"),
+}
+"""An operation whose size follows from the row's own numbers."""
+
+
 def fails_for_the_secret(batch):
     if bool((batch["inputs"][:, 0] == SECRET).any()):
         raise ValueError("a row that this task cannot take")
@@ -67,6 +74,8 @@ class Moody(TinyTask):
         secret = batch["inputs"][:, 0] == SECRET
         if self.mood == "raises":
             fails_for_the_secret(batch)
+        if self.mood in EXHAUSTING and bool(secret.any()):
+            raise EXHAUSTING[self.mood]
         if self.mood == "filters":
             return values[~secret]
         factor = {"nan": math.nan, "inf": math.inf, "huge": 1e38}.get(self.mood, 1.0)
@@ -127,7 +136,7 @@ weights = st.one_of(
 
 @settings(deadline=None, max_examples=60)
 @given(
-    mood=st.sampled_from(["calm", "raises", "filters", "nan", "inf", "huge"]),
+    mood=st.sampled_from(["calm", "raises", "filters", "nan", "inf", "huge", *EXHAUSTING]),
     values=st.lists(weights, min_size=10, max_size=10),
     one_pass=st.booleans(),
     noisy=st.booleans(),
@@ -144,7 +153,7 @@ def test_the_shape_of_a_reply_and_its_code_depend_on_no_row(mood, values, one_pa
 
 
 @pytest.mark.parametrize("one_pass", [True, False])
-@pytest.mark.parametrize("mood", ["raises", "filters", "nan"])
+@pytest.mark.parametrize("mood", ["raises", "filters", "nan", *EXHAUSTING])
 def test_a_row_that_fails_adds_nothing_and_takes_nothing_from_the_others(mood, one_pass, monkeypatch):
     if not one_pass:
         monkeypatch.setattr(per_example, "rules_of", lambda _: None)

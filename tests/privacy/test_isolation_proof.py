@@ -190,3 +190,23 @@ def test_the_plan_decides_what_a_server_may_state_without_data():
         for wanted in ("auto", "isolated", "probed")
     }
     assert stated == {"auto": Level.PROBED, "isolated": Level.ISOLATED, "probed": Level.PROBED}
+
+
+class Foreign:
+    """Arithmetic of somebody's own."""
+
+    def __mul__(self, rows):
+        return rows * rows.max()
+
+
+def test_a_factor_that_is_no_number_is_not_proven():
+    layer = Times(3.0)
+    layer.factor = Foreign()
+    assert "something else than a number" in part_problem(TinyTask(), nn.Sequential(nn.Linear(4, 2), layer))
+    assert part_problem(TinyTask(), nn.Sequential(nn.Linear(4, 2), Times(2))) == ""
+
+
+def test_a_compiled_layer_is_not_proven():
+    layer = nn.Linear(4, 2)
+    layer._compiled_call_impl = lambda rows: rows.flip(0)
+    assert "forward pass of its own" in part_problem(TinyTask(), nn.Sequential(layer))
