@@ -29,6 +29,9 @@ from fedcore_clients.training import train_locally
 
 _log = logging.getLogger("fedcore.client")
 
+_OF_THE_CODE = (ImportError, NameError, AttributeError, NotImplementedError)
+"""Errors that no value of a row causes."""
+
 LoadClient = Callable[[Context, RunPlan], Client]
 NameClient = Callable[[Context], str]
 
@@ -133,7 +136,9 @@ class _Desk:
         model, rows = self._task.build_model(), made_up_rows(client.training, len(self._task.labels))
         try:
             probe_isolation(self._task, model, rows, local.plan)
-        except CannotProbeError:
+        except CannotProbeError as error:
+            if isinstance(error.__cause__, _OF_THE_CODE):
+                raise
             self._probe_own(client, model, local)
         probe_precision(self._task, model, rows, dtype=local.dtype, device=local.device)
         refuse(lint_rows(Subject(plan=local.plan, task=self._task, model=model, training=rows)))

@@ -12,10 +12,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from fedcore.examples import Batch
+from fedcore.examples import Batch, Examples
 from fedcore.metrics import Metrics
 from fedcore.task import Task
 from fedcore_clients.device import is_out_of_memory
+from fedcore_clients.made_up_rows import made_up_rows
 
 _LARGEST = 1e30
 """A row's metric beyond it counts as none, so that sums over rows stay finite."""
@@ -47,15 +48,15 @@ def row_metrics(task: Task, model: nn.Module, batch: Batch, *, loss_bound: float
     """The task's own metrics, summed over the rows.
 
     A row for which they fail or are not finite counts as one row with the loss `loss_bound`, and with 0 in every
-    other metric that the task declares.
+    other metric. Which metrics there are the task declares, or else made-up rows show.
     """
-    names = {"loss", *getattr(task, "metrics", ())}
+    names = set(getattr(task, "metrics", ())) or _names_measured(task, model, batch)
     broken = Metrics(
         sums={name: loss_bound if name == "loss" else 0.0 for name in names}, counts=dict.fromkeys(names, 1.0)
     )
 
     def measured(part: Batch) -> Metrics:
-        return _checked_metrics(task.measure(model, part), num_rows(part), getattr(task, "metrics", None))
+        return _checked_metrics(task.measure(model, part), num_rows(part), names)
 
     return _in_parts(measured, batch, lambda one, other: one + other, broken)
 
@@ -134,10 +135,22 @@ def _in_parts(compute: Callable[[Batch], _T], batch: Batch, join: Callable[[_T, 
     return join(*(_in_parts(compute, half, join, broken) for half in halves(batch)))
 
 
-def _checked_metrics(metrics: Metrics, rows: int, declared: Collection[str] | None) -> Metrics:
+def _names_measured(task: Task, model: nn.Module, like: Batch) -> set[str]:
+    """Names of the metrics that a task gives which declares none; of made-up rows, so that no row decides."""
+    rows = made_up_rows(Examples(columns=like), len(task.labels)).columns
+    there = {name: column.to(like[name].device) for name, column in rows.items()}
+    try:
+        return {"loss", *task.measure(model, there).sums}
+    except Exception as error:
+        if is_of_the_device(error):
+            raise
+        return {"loss"}
+
+
+def _checked_metrics(metrics: Metrics, rows: int, names: Collection[str]) -> Metrics:
     """Metrics whose names no row can choose and whose sums are bounded."""
-    if declared is not None and set(metrics.sums) != set(declared):
-        raise ValueError("expected the metrics that the task declares")
+    if set(metrics.sums) != set(names):
+        raise ValueError("expected the metrics that the task declares, or gave of made-up rows")
     if set(metrics.sums) != set(metrics.counts):
         raise ValueError("each metric needs a sum and a count")
     numbers = [*metrics.sums.values(), *metrics.counts.values()]

@@ -204,3 +204,32 @@ def test_made_up_rows_depend_on_names_shapes_and_types_alone():
         assert torch.equal(one.columns[name], other.columns[name])
         assert torch.equal(one.columns[name], few.columns[name])
     assert set(one.columns["targets"].tolist()) == {0, 1}
+
+
+class Undeclared(Moody):
+    """A task that does not say which metrics it gives."""
+
+    def __init__(self, mood, **rest):
+        super().__init__(mood, **rest)
+        self.metrics = ()
+
+    def measure(self, model, batch):
+        found = super().measure(model, batch)
+        return Metrics(sums={**found.sums, "margin": 1.0}, counts={**found.counts, "margin": found.counts["loss"]})
+
+
+@pytest.mark.parametrize("mood", ["calm", "raises", "filters", "nan"])
+def test_the_names_of_metrics_that_a_task_does_not_declare_depend_on_no_row(mood):
+    local = build_local(plan_of(noisy=False), task=Undeclared(mood, model=lambda: nn.Linear(4, 2)))
+    parameters = local.parameters.clone()
+    one, other = (shape_of_evaluation(local, client, parameters) for client in twins())
+    assert one == other
+    assert one[0] == {"loss", "accuracy", "margin"}
+
+
+def test_a_task_that_fails_whatever_the_rows_is_refused_before_it_trains_on_noise():
+    class Broken(TinyTask):
+        def loss(self, model, batch):
+            import nothing_of_this_name  # noqa: F401
+
+    assert [desk_code(Broken(), client) for client in twins()] == ["CannotProbeError", "CannotProbeError"]
