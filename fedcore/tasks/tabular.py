@@ -77,7 +77,8 @@ class Tabular(Classification):
     def settle(cls, plan: RunPlan) -> RunPlan:
         """The plan with the content of its schema in place of the file's path, and the groups of audited columns.
 
-        So the schema is part of the plan's hash, of what an owner approves, and of what every client encodes with.
+        So the schema is part of the plan's hash, of what an owner approves, and of what every client encodes with. The
+        options ``label`` and ``positive`` become a part of it, since which label is learned is an owner's matter too.
 
         Raises:
             PlanError: Options are wrong; tells all.
@@ -87,10 +88,11 @@ class Tabular(Classification):
         if settings.schema is None:
             return plan
         schema = declared_schema(settings)
+        rest = {name: value for name, value in plan.task.options.items() if name not in ("label", "positive")}
         columns = {name: schema.column(name) for name in settings.sensitive}
         groups = {name: list(column.groups) for name, column in columns.items() if column and column.groups}
         return plan.updated(
-            task={"options": {**plan.task.options, "schema": schema_content(schema)}},
+            task={"options": {**rest, "schema": schema_content(schema)}},
             audit={"vocabularies": groups | {name: [*words] for name, words in plan.audit.vocabularies.items()}},
         )
 

@@ -71,17 +71,22 @@ def settle_schema(settings: TabularSettings, plan: RunPlan) -> SettledSchema:
 
 
 def declared_schema(settings: TabularSettings) -> Schema:
-    """The schema that the plan declares, by its file or its content.
+    """The schema that the plan declares, by its file or its content, with the label that it asks for.
 
     Raises:
-        PlanError: It declares none.
+        PlanError: It declares none, or no such label.
         DataError: It cannot be read.
     """
     if settings.schema is None:
         raise PlanError("task.options.schema: expected a schema")
     if isinstance(settings.schema, Path):
-        return read_schema(settings.schema)
-    return schema_of(settings.schema, source=SOURCE)
+        schema = read_schema(settings.schema)
+    else:
+        schema = schema_of(settings.schema, source=SOURCE)
+    label = _with_positive(_declared_label(settings, schema), settings.positive)
+    if label == schema.label:
+        return schema
+    return replace(schema, label=label, columns=tuple(one for one in schema.columns if one.name != label.name))
 
 
 def labelled_rows(table: Table, label: str) -> tuple[Table, tuple[str, ...]]:
@@ -116,8 +121,8 @@ def _drafted(settings: TabularSettings, table: Table, federation: FederationSect
 
 def _declared(settings: TabularSettings) -> SettledSchema:
     schema = declared_schema(settings)
-    label = _with_positive(_declared_label(settings, schema), settings.positive)
-    schema = replace(schema, label=label, columns=tuple(one for one in schema.columns if one.name != label.name))
+    label = _declared_label(settings, schema)
+    schema = replace(schema, columns=tuple(one for one in schema.columns if one.name != label.name))
     _refuse_undeclared_groups(settings, schema)
     return SettledSchema(
         schema=_without_client(schema, settings.client),

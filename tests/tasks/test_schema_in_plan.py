@@ -124,3 +124,17 @@ def test_content_reads_back_as_the_schema(table, tmp_path):
     )
     schema = read_schema(tmp_path / "schema.toml")
     assert schema_of(schema_content(schema), source="plan") == schema
+
+
+def test_which_label_is_learned_is_part_of_the_schema_and_no_option_of_a_server(table, tmp_path):
+    plain = plan_with(table, tmp_path)
+    schema = declared(table, tmp_path)["task"]["options"]["schema"]
+    asked = {"schema": schema, "label": "sex", "positive": "f", "hidden": [3]}
+    other = settled(table_plan(None, label=None, task={"data": "wards", "options": asked}))
+    assert set(other.task.options) == {"schema", "hidden"}
+    assert other.task.options["schema"]["label"] == {"column": "sex", "classes": ["m", "f"]}
+    assert other.task.options["schema"] != plain.task.options["schema"]
+    assert load_task(as_received(other)).labels == ("m", "f")
+    same = {"schema": schema, "label": "ill", "positive": "yes"}
+    again = settled(table_plan(None, label=None, task={"data": "wards", "options": same}))
+    assert again.task.options["schema"] == plain.task.options["schema"]

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.plan.digest import digest_of
-from fedcore.tasks.tabular_settings import OPTIONS
 from fedcore_clients.policy.settings import Policy
 
 _METRICS = ("loss", "accuracy")
@@ -62,7 +61,7 @@ def _metrics(tasks: Sequence[str]) -> list[str]:
 
 def _options(tasks: Sequence[str]) -> dict[str, Any]:
     """What a plan may set of tasks that do nothing without options."""
-    return {"options": {"tabular": list(OPTIONS)}} if "tabular" in tasks else {}
+    return {"options": {"tabular": ["schema", "hidden"]}} if "tabular" in tasks else {}
 
 
 def _schemas(schema: Path | None) -> dict[str, Any]:

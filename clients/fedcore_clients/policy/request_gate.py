@@ -7,11 +7,11 @@ the data; it is for the client's own log.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from fedcore.audit.crossing import ATTRIBUTE_MARK
-from fedcore.errors import RefusedError
+from fedcore.errors import DataError, RefusedError
 from fedcore.evaluation_schedule import after_training
 from fedcore.plan import RunPlan
 from fedcore.plan.digest import digest_of
@@ -130,6 +130,23 @@ def _check_task(request: RequestFacts, policy: Policy) -> None:
         raise RefusedError(
             "TASK", "task.options.schema names a file, and a server names none here: it sends the content"
         )
+    _check_schema(task.options.get(SCHEMA))
+
+
+def _check_schema(content: Any) -> None:
+    """Refuse what an owner could not be shown."""
+    if content is None:
+        return
+    from fedcore.tasks.table_toml import schema_content, schema_of
+
+    if not isinstance(content, Mapping):
+        raise RefusedError("TASK", "task.options.schema is no schema")
+    try:
+        written = schema_content(schema_of(content, source="of the plan"))
+    except DataError as error:
+        raise RefusedError("TASK", str(error)) from error
+    if digest_of(written) != digest_of(content):
+        raise RefusedError("TASK", "task.options.schema is not written as a server writes it")
 
 
 def _check_data(request: RequestFacts, policy: Policy) -> None:

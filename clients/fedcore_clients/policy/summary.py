@@ -34,19 +34,21 @@ def plan_summary(request: RequestFacts, policy: Policy) -> tuple[str, ...]:
     )
 
 
-def _schema(schema: Any) -> Iterator[str]:
+def _schema(content: Any) -> Iterator[str]:
     """How a table is read, where the plan says it."""
-    if not isinstance(schema, Mapping):
+    if content is None:
         return
-    columns = ", ".join(_column(column) for column in schema.get("columns", ()))
-    label = schema.get("label", {})
-    yield f"table: schema {digest_of(schema)[:12]}; label {label.get('column')!a} with classes {label.get('classes')!a}"
-    yield f"table: columns {columns}"
+    from fedcore.tasks.table_toml import schema_content, schema_of
+
+    described = schema_content(schema_of(content, source="of the plan"))
+    label = described.get("label", {"column": None, "classes": []})
+    yield f"table: schema {digest_of(content)[:12]}; label {label['column']!a} with classes {label['classes']!a}"
+    yield f"table: columns {', '.join(_column(column) for column in described['columns'])}"
 
 
 def _column(column: Mapping[str, Any]) -> str:
     values = column.get("range", column.get("categories", ""))
-    return f"{column.get('name')!a} {column.get('kind')}{f' {values!a}' if values else ''}"
+    return f"{column['name']!a} {column['kind']}{f' {values!a}' if values else ''}"
 
 
 def _privacy(request: RequestFacts) -> str:

@@ -180,7 +180,7 @@ def test_a_damaged_count_is_an_error(tmp_path, clock):
 SCHEMA = {
     "public": True,
     "label": {"column": "ill", "classes": ["no", "yes"]},
-    "columns": [{"name": "age", "kind": "numeric", "range": [0, 120]}],
+    "columns": [{"name": "age", "kind": "numeric", "range": [0, 120], "scale": "linear"}],
 }
 
 
@@ -207,6 +207,23 @@ def test_a_schema_that_the_policy_lists_needs_no_approval(approvals):
     check(build_request(table_plan(SCHEMA)), policy, approvals=approvals)
     other = {**SCHEMA, "label": {"column": "ill", "classes": ["no", "maybe"]}}
     refused(approvals, table_plan(other), policy)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"columns": [1]},
+        {"columns": 7},
+        {"label": 3, "columns": []},
+        {"columns": {"age": {"kind": "numeric", "range": [0, 1]}}},
+        7,
+    ],
+)
+def test_a_schema_that_nobody_could_be_shown_is_refused(approvals, content):
+    with pytest.raises(RefusedError) as refusal:
+        check(build_request(table_plan(content)), table_policy(), approvals=approvals)
+    assert refusal.value.code == "TASK"
+    assert approvals.pending() == ()
 
 
 def test_a_schema_by_its_path_is_refused_since_reading_it_would_open_a_file(approvals):
