@@ -204,8 +204,8 @@ def _check_apart(tensors: Mapping[str, Tensor]) -> None:
     for start, end, name in sorted((*_extent(tensor), name) for name, tensor in seen.items()):
         if start < end_before:
             raise LayoutError(
-                f"{before!r} and {name!r} share memory but are two tensors, so training would separate them; assign "
-                "one nn.Parameter to both names, as in head.weight = embedding.weight, or copy the memory"
+                f"{before!r} and {name!r} share memory but are two tensors, which training would separate; assign one "
+                "nn.Parameter to both names, as in head.weight = embedding.weight, or copy the memory"
             )
         before, end_before = name, end
 

@@ -26,8 +26,8 @@ class Task(Protocol):
         name: Shown in results; letters, digits and hyphens.
         labels: Names of the classes, in the order of the targets' codes; empty when there are none.
 
-    A class may have ``from_plan(plan)``, which makes the task from the whole plan, and ``settle(plan)``, which gives the
-    plan with the content of the files that its options name, so that it is in the plan's hash and at every client.
+    A class may have ``from_plan(plan)``, which makes the task from the whole plan, and ``settle(plan)``, which gives
+    the plan with the content of the files that its options name: so it is in the plan's hash and at every client.
 
     A task whose targets are numbers has ``target_range``, the least and the greatest there can be, or None where the
     plan is to say it: without labels and without this attribute nothing can be audited.

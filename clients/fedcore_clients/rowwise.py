@@ -21,6 +21,7 @@ from fedcore.examples import Batch
 from fedcore.plan import RunPlan
 from fedcore.privacy.isolation import Isolation, Level
 from fedcore.privacy.isolation_proof import part_problem, shape_problem
+from fedcore.seeding import global_streams_kept
 from fedcore.task import Task
 from fedcore_clients.ghost_rules import rules_of
 from fedcore_clients.row_program import NotTracedError, RowProgram, trace
@@ -175,9 +176,8 @@ class RowwiseTask:
     @contextmanager
     def _mode(self, *, training: bool) -> Iterator[None]:
         before = {module: module.training for module in self._model.modules()}
-        devices = [self._device] if self._device.type == "cuda" else []
         try:
-            with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
+            with global_streams_kept(self._device), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self._model.train(training)
                 yield
