@@ -53,7 +53,9 @@ class FederationSection(Section):
     max_update_norm: Positive | None = Field(
         None,
         description="an update of a larger Euclidean norm is rejected (`NORM`); when absent, one that is longer than "
-        "100 times the median norm of the updates counted so far (in the first round, of its first 25), or than 1e9. "
+        "1e9, or than 100 times the usual norm: the median over clients of the norm that each sent last, counted or "
+        "not, in the newest rounds and attempts that have 25 clients among them (between two, the geometric mean; "
+        "without zeros). Of fewer than three such norms none is usual; the round's own first 25 are then included. "
         "Under unit `client` none is rejected: all are clipped",
     )
     max_loss_ratio: Positive = Field(
