@@ -61,7 +61,10 @@ class FederationSection(Section):
     max_loss_ratio: Positive = Field(
         100.0,
         description="a run pauses when its evaluated loss is not finite, or more than so many times that of its first "
-        "evaluation; what was charged stays charged. Noisy losses, which are cut to a bound, are not judged",
+        "evaluation or of a model that knows nothing, whichever is less. The latter is known for ready-made losses: "
+        "the logarithm of the number of classes (for language models, of parameters), or the square of the largest "
+        "target in the declared range. What was charged stays charged. Noisy losses, which are cut to a bound, are not "
+        "judged",
     )
     server_optimizer: Literal["sgd", "adam", "yogi", "adagrad"] = Field(
         "sgd", description="how the mean update is applied to the model"

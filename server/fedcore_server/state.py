@@ -44,7 +44,8 @@ class ServerState:
         choice: The best round so far, where the plan chooses one and any was within its limits.
         usual_norms: Norms of the updates received in each of the newest rounds and failed attempts, by client, of which
             each is in one; none where the plan gives a limit.
-        first_loss: Of the first evaluation, or of the one at which the run paused.
+        first_loss: Of the first evaluation, or of a model that knows nothing where that is less; once the run paused
+            for its loss, the one at which it did.
         settled: Whether no request is in work: the run paused by itself.
     """
 
