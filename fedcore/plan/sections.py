@@ -53,13 +53,18 @@ class FederationSection(Section):
     max_update_norm: Positive | None = Field(
         None,
         description="an update of a larger Euclidean norm is rejected (`NORM`); when absent, one that is longer than "
-        "100 times the median norm of the updates counted so far (in the first round, of its first 25), or than 1e9. "
+        "1e9, or than 100 times the usual norm: the median over clients of the norm that each sent last, counted or "
+        "not, in the newest rounds and attempts that have 25 clients among them (between two, the geometric mean; "
+        "without zeros). Of fewer than three such norms none is usual; the round's own first 25 are then included. "
         "Under unit `client` none is rejected: all are clipped",
     )
     max_loss_ratio: Positive = Field(
         100.0,
         description="a run pauses when its evaluated loss is not finite, or more than so many times that of its first "
-        "evaluation; what was charged stays charged. Noisy losses, which are cut to a bound, are not judged",
+        "evaluation or of a model that knows nothing, whichever is less. The latter is known for ready-made losses: "
+        "the logarithm of the number of classes (for language models, of parameters), or the square of the largest "
+        "target in the declared range. What was charged stays charged. Noisy losses, which are cut to a bound, are not "
+        "judged",
     )
     server_optimizer: Literal["sgd", "adam", "yogi", "adagrad"] = Field(
         "sgd", description="how the mean update is applied to the model"

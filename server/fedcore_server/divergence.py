@@ -6,6 +6,8 @@ import math
 from dataclasses import replace
 
 from fedcore.plan import RunPlan
+from fedcore.task import Task
+from fedcore.task_families import Classification, LanguageModelling, Regression
 from fedcore_server.evaluation import Evaluation
 from fedcore_server.gate import NOT_FINITE
 from fedcore_server.state import ServerState
@@ -28,13 +30,34 @@ def diverged(plan: RunPlan, state: ServerState, evaluation: Evaluation) -> str |
         return f"{where} is finite for no row"  # such rows count with the bound, and no others exactly so
     if start is None or loss - start <= (most - 1.0) * abs(start):
         return None
-    was = f"that of the first evaluation was {start:.3g}"
-    return f"{where} is {loss:.3g}, and {was}; federation.max-loss-ratio is {most:g}"
+    return f"{where} is {loss:.3g}, and that of its start {start:.3g}; federation.max-loss-ratio is {most:g}"
 
 
-def with_first_loss(state: ServerState, evaluation: Evaluation) -> ServerState:
-    """The state with the loss that later ones are compared with: of the first evaluation that has one."""
-    return state if state.first_loss is not None else rebased(state, evaluation)
+def with_first_loss(task: Task, plan: RunPlan, state: ServerState, evaluation: Evaluation) -> ServerState:
+    """The state with the loss that later ones and this one are compared with.
+
+    It is that of the first evaluation, or of a model that knows nothing where that is less: the first evaluation
+    follows a round, and may be of a model that is already lost.
+    """
+    loss = evaluation.metrics.get("loss", math.nan)
+    if state.first_loss is not None or not math.isfinite(loss):
+        return state
+    known = ignorant_loss(task, plan, state)
+    return replace(state, first_loss=loss if known is None else min(loss, known))
+
+
+def ignorant_loss(task: Task, plan: RunPlan, state: ServerState) -> float | None:
+    """About what a model that knows nothing has, at most; ``None`` where that is unknown.
+
+    It is known for ready-made losses only: only the author of another loss knows its scale.
+    """
+    measure = getattr(type(task), "measure", None)
+    if measure is Classification.measure:
+        return math.log(len(task.labels))  # of equal probabilities
+    if measure is LanguageModelling.measure:
+        return math.log(len(state.parameters.buffer))  # no more tokens than parameters, and of equal probabilities
+    span = (getattr(task, "target_range", None) or plan.audit.target_range) if measure is Regression.measure else None
+    return max(end**2 for end in span) if span else None  # of predicting zero
 
 
 def rebased(state: ServerState, evaluation: Evaluation) -> ServerState:

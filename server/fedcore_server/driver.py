@@ -94,7 +94,7 @@ class Run:
 
         Raises:
             RoundFailedError: A round had no quorum in all its attempts.
-            DivergedError: The evaluated loss is not finite, or far above that of the first evaluation.
+            DivergedError: The evaluated loss is not finite, or far above that of the start.
             PlanError: A hook refuses the plan.
             DataError: A hook refuses the data.
         """
@@ -143,7 +143,7 @@ class Run:
     def _after(self, evaluation: Evaluation, state: ServerState) -> ServerState:
         """The state once it was evaluated: counted, and the next rounds steered."""
         steering = steered(self.plan, state.steering, evaluation)
-        state = with_first_loss(state, evaluation)
+        state = with_first_loss(self.task, self.plan, state, evaluation)
         return replace(state, evaluated=state.evaluated + 1, steering=steering)
 
     def _no_quorum(self, report: RoundReport, state: ServerState) -> RoundFailedError | None:

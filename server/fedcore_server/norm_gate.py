@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from fedcore.large_vectors import put_aside
@@ -16,9 +16,13 @@ from fedcore_server.state import Rejection, ServerState
 TIMES = 100.0
 """By how much an update may be longer than usual."""
 
-_ABSURD = 1e9
-_ROUNDS = 100
-_FIRST, _FEWEST, _FIRST_BYTES = 25, 3, 2**30
+ABSURD = 1e9
+"""The longest that an update may be, whatever is usual."""
+
+_FEWEST = 3
+"""Of two norms nobody can say which is the usual one."""
+
+_ENOUGH, _FIRST_BYTES = 25, 2**30
 
 Measured = tuple[ClientUpdate, float]
 """An update with its Euclidean norm."""
@@ -27,9 +31,16 @@ Measured = tuple[ClientUpdate, float]
 class NormGate:
     """Rejects updates of one round that are longer than the plan's `max_update_norm`.
 
-    Where the plan gives none, the limit follows the run: `TIMES` the median norm of the updates counted so far, and at
-    most 1e9. In the first round the median is that of the round's own first updates, which are put aside until 25 are
-    there, or all. Nothing but norms of updates goes in, so that under record-level privacy this is post-processing.
+    Where the plan gives none, the limit follows the run: `TIMES` the median over clients, each with the norm of the
+    newest update that it sent before, and at most `ABSURD`. Rejected updates and failed attempts count in the median
+    too, so that it follows a majority wherever that goes, and a client has one vote however often it is alone. It is
+    taken over the newest rounds that have `_ENOUGH` clients among them. Norms of zero have no vote, for a client
+    without anything to learn says nothing about the others. With fewer than `_FEWEST` votes nobody is judged but by
+    `ABSURD`.
+
+    While there are fewer votes, the round's own first updates vote as well: they are put aside until `_ENOUGH` are
+    there (fewer where they are large), or all. Nothing but norms of updates goes in, so that under record-level
+    privacy this is post-processing.
 
     Guarantee:
         Under unit `client` nothing is rejected: clipping bounds every update, and a limit that depends on others'
@@ -40,8 +51,8 @@ class NormGate:
     def __init__(self, plan: RunPlan, state: ServerState) -> None:
         self._fixed = math.inf if plan.privacy.unit == "client" else plan.federation.max_update_norm
         self._before = state.usual_norms
-        self._usual = None if self._fixed is not None else _usual(self._before)
-        self._counted: list[float] = []
+        self._received: dict[str, float] = {}
+        self._limit = self._fixed if self._fixed is not None else self._voted()
 
     def passed(self, replies: Iterable[Measured | Rejection]) -> Iterator[ClientUpdate | Rejection]:
         """The replies, with a rejection in place of what is too long; a run's first ones later than they came."""
@@ -49,33 +60,39 @@ class NormGate:
         for reply in replies:
             if isinstance(reply, Rejection):
                 yield reply
-            elif self._fixed is not None or self._usual is not None or reply[1] > _ABSURD:
-                yield self._judged(*reply)
-            else:
-                aside.append(_put_aside(*reply))
-                if len(aside) >= _most_aside(aside[0][0]):
-                    self._usual = _median(norm for _, norm in aside)
-                    yield from self._emptied(aside)
-        self._usual = _median(norm for _, norm in aside) if aside else self._usual
+                continue
+            update, norm = reply
+            if 0.0 < norm <= ABSURD:
+                self._received[update.client] = norm
+            if self._limit is not None or norm > ABSURD:
+                yield self._judged(update, norm)
+                continue
+            aside.append(_put_aside(update, norm))
+            if len(aside) >= _most_aside(update):
+                self._limit = self._voted() or ABSURD
+                yield from self._emptied(aside)
+        self._limit = self._limit or self._voted()
         yield from self._emptied(aside)
 
-    def usual_norms(self) -> tuple[float, ...]:
-        """The norms to keep once the round is committed: the median of every round so far."""
-        if self._fixed is not None:
-            return ()
-        newest = _median(self._counted)
-        return (*self._before, *(() if newest is None else (newest,)))[-_ROUNDS:]
+    def usual_norms(self) -> tuple[Mapping[str, float], ...]:
+        """The votes to keep once the round is closed, whether or not it was committed."""
+        return () if self._fixed is not None else _newest(self._before, self._received)
+
+    def _voted(self) -> float | None:
+        """The limit by the votes so far; ``None`` where there are too few."""
+        votes = {client: norm for each in (*self._before, self._received) for client, norm in each.items()}
+        return min(ABSURD, TIMES * _median(votes.values())) if len(votes) >= _FEWEST else None
 
     def _emptied(self, aside: list[Measured]) -> Iterator[ClientUpdate | Rejection]:
         while aside:
             yield self._judged(*aside.pop(0))
 
     def _judged(self, update: ClientUpdate, norm: float) -> ClientUpdate | Rejection:
-        limit = self._fixed if self._fixed is not None else min(_ABSURD, TIMES * (self._usual or math.inf))
+        limit = ABSURD if self._limit is None else self._limit
         if norm <= limit:
-            self._counted.append(norm)
             return update
-        where = "federation.max-update-norm" if self._fixed is not None else f"{TIMES:g} times the usual norm"
+        usual = "the most there can be" if limit == ABSURD else f"{TIMES:g} times the usual norm"
+        where = "federation.max-update-norm" if self._fixed is not None else usual
         return Rejection(
             client=update.client,
             code="NORM",
@@ -83,15 +100,25 @@ class NormGate:
         )
 
 
-def _usual(rounds: Sequence[float]) -> float | None:
-    """The median over the rounds, or the last one where updates grow."""
-    return max(statistics.median_low(rounds), rounds[-1]) if rounds else None
+def _newest(before: Iterable[Mapping[str, float]], received: Mapping[str, float]) -> tuple[Mapping[str, float], ...]:
+    """The newest rounds that have `_ENOUGH` clients among them, each client in the last one that it answered in.
+
+    Whole rounds, because who answers last in one must not weigh more.
+    """
+    older = ({client: norm for client, norm in each.items() if client not in received} for each in before)
+    rounds = [each for each in (*older, received) if each]
+    while sum(len(each) for each in rounds[1:]) >= _ENOUGH:
+        del rounds[0]
+    return tuple(rounds)
 
 
-def _median(norms: Iterable[float]) -> float | None:
-    """The lower median of norms that are not zero, so that of two the longer one has to justify itself."""
-    positive = sorted(norm for norm in norms if norm > 0.0)
-    return statistics.median_low(positive) if positive else None
+def _median(norms: Collection[float]) -> float:
+    """The median by order of magnitude: between two in the middle, their geometric mean.
+
+    So that where two of four are tiny or huge, neither pair decides alone.
+    """
+    low, high = statistics.median_low(norms), statistics.median_high(norms)
+    return low if low == high else math.sqrt(low) * math.sqrt(high)
 
 
 def _put_aside(update: ClientUpdate, norm: float) -> Measured:
@@ -102,4 +129,4 @@ def _put_aside(update: ClientUpdate, norm: float) -> Measured:
 
 def _most_aside(update: ClientUpdate) -> int:
     num_bytes = len(update.difference.buffer) * update.difference.buffer.element_size()
-    return max(_FEWEST, min(_FIRST, _FIRST_BYTES // max(num_bytes, 1)))
+    return max(_FEWEST, min(_ENOUGH, _FIRST_BYTES // max(num_bytes, 1)))

@@ -131,7 +131,8 @@ def close_round(
     if not committed:
         unread = {each.client for each in rejected if not each.read_data}
         released = bool(counted) or not set(request.cohort) <= unread
-        return replace(state, attempt=state.attempt + 1, asked=state.asked + released), report
+        attempt, asked = state.attempt + 1, state.asked + released
+        return replace(state, attempt=attempt, asked=asked, usual_norms=gate.usual_norms()), report
     parameters, moments = apply_update(state.parameters, mean, state.moments, plan.federation)
     average = _average(state, parameters, plan.federation.averaging)
     new = ServerState(

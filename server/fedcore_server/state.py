@@ -42,8 +42,10 @@ class ServerState:
         clip_norm: Of the next round's updates, where it follows them.
         steering: What mitigates gaps in the next rounds, from the evaluations so far.
         choice: The best round so far, where the plan chooses one and any was within its limits.
-        usual_norms: Median norm of the counted updates of each of the last rounds; none where the plan gives a limit.
-        first_loss: Of the first evaluation, or of the one at which the run paused.
+        usual_norms: Norms of the updates received in each of the newest rounds and failed attempts, by client, of which
+            each is in one; none where the plan gives a limit.
+        first_loss: Of the first evaluation, or of a model that knows nothing where that is less; once the run paused
+            for its loss, the one at which it did.
         settled: Whether no request is in work: the run paused by itself.
     """
 
@@ -57,7 +59,7 @@ class ServerState:
     clip_norm: float | None = None
     steering: Steering | None = None
     choice: Choice | None = None
-    usual_norms: tuple[float, ...] = ()
+    usual_norms: tuple[Mapping[str, float], ...] = ()
     first_loss: float | None = None
     settled: bool = False
 

@@ -1,22 +1,25 @@
 """A run whose model gets far worse than it was pauses, and what was charged stays charged."""
 
+import contextlib
 import math
 from types import SimpleNamespace
 
 import pytest
 
 from fedcore.errors import DivergedError
-from fedcore_server.divergence import diverged
+from fedcore_server.divergence import diverged, ignorant_loss, with_first_loss
 from fedcore_server.gate import NOT_FINITE
+from fedcore_server.rounds import init_state
 from fedcore_server.runs.checkpoint import load_checkpoint
 from fedcore_server.runs.directory import RunDirectory
 from fedcore_server.state import Rejection, ServerState
 from fedcore_simulations import simulate
 from fedcore_simulations.runner import resume
-from tests.builders import build_parameters, build_plan
-from tests.test_task import Line
+from tests.builders import TinyTask, build_parameters, build_plan, build_private_plan
+from tests.test_task import Counting, Line, Squeeze
 
 NOISY = {"unit": "record", "noise_multiplier": 1.0, "nominal_batch": 1.0, "evaluation_noise_multiplier": 1.0}
+TINY = "tests.builders:TinyTask"
 GROWS = {"learning_rate": 1.5, "batch_size": 100}  # three numbers of variance one: a step multiplies the error by -2
 
 
@@ -80,14 +83,66 @@ def test_a_simulation_pauses_keeps_what_was_charged_and_can_be_resumed(tmp_path)
     assert again.asked == again.round  # nothing was in work when it paused
 
 
+def test_a_model_that_is_lost_in_round_one_is_known_by_what_a_model_that_knows_nothing_has(tmp_path):
+    plan = build_private_plan(privacy={"learning_rate": 1e5}, federation={"rounds": 5}, task={"name": TINY})
+    with pytest.raises(DivergedError, match=r"model of round 1 is .*, and that of its start 0\.693; federation"):
+        simulate(None, plan, out=tmp_path / "run")
+    kept = _kept(tmp_path / "run", TinyTask())
+    assert (kept.round, kept.asked, kept.settled) == (1, 1, True)
+    assert kept.first_loss > 69.3  # from which a resumed run continues
+    with contextlib.suppress(DivergedError):
+        resume(tmp_path / "run")
+    again = _kept(tmp_path / "run", TinyTask())
+    assert again.round > 1
+    assert again.asked == again.round
+
+
+class Own(TinyTask):
+    """With a loss of its own, whose scale nobody else knows."""
+
+    def measure(self, model, batch):
+        raise NotImplementedError
+
+
+class Heights(Line):
+    target_range = (-30.0, 20.0)
+
+
+@pytest.mark.parametrize(
+    ("task", "plan", "expected"),
+    [
+        (TinyTask(), {}, 0.6931472),
+        (Counting(), {}, 4.7791235),  # ln 119, and of 7 tokens 1.95
+        (Heights(), {}, 900.0),
+        (Line(), {"audit": {"target_range": [1.0, 3.0]}}, 9.0),
+        (Line(), {}, None),
+        (Squeeze(), {}, None),
+        (Own(), {}, None),
+    ],
+)
+def test_what_a_model_that_knows_nothing_has_is_known_for_ready_made_losses_only(task, plan, expected):
+    found = ignorant_loss(task, build_plan(**plan), init_state(task, build_plan()))
+    assert found == (None if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize(
+    ("task", "first", "start"),
+    [(TinyTask(), 0.3, 0.3), (TinyTask(), 2e4, math.log(2)), (Own(), 2e4, 2e4), (TinyTask(), math.nan, None)],
+)
+def test_the_start_is_the_first_evaluation_or_what_a_model_that_knows_nothing_has(task, first, start):
+    evaluation = SimpleNamespace(round=1, metrics={"loss": first}, rejected=())
+    state = with_first_loss(task, build_plan(), init_state(task, build_plan()), evaluation)
+    assert state.first_loss == start
+    later = SimpleNamespace(round=2, metrics={"loss": 0.1}, rejected=())
+    assert start is None or with_first_loss(task, build_plan(), state, later).first_loss == start
+
+
 def test_a_run_that_diverges_in_its_last_round_ends_and_warns():
     plan = build_plan(federation={"rounds": 2, "clients": 2, "max_loss_ratio": 1.5}, training=GROWS)
     result = simulate(Line(), plan)
     assert any("federation.max-loss-ratio is 1.5" in words for words in result.summary["warnings"])
 
 
-def _kept(path):
-    from fedcore_server.rounds import init_state
-
+def _kept(path, task=None):
     plan = RunDirectory(path).plan()
-    return load_checkpoint(path / "checkpoint", init_state(Line(), plan), plan)
+    return load_checkpoint(path / "checkpoint", init_state(task or Line(), plan), plan)

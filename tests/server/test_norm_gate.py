@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from random import Random
 
 import pytest
 import torch
@@ -24,6 +25,10 @@ def close(plan, norms, *, state=None):
     return close_round(state, plan, request, updates)
 
 
+def shuffled(norms, random):
+    return dict(random.sample(list(norms.items()), len(norms)))
+
+
 @pytest.mark.parametrize("place", range(4))
 def test_one_client_times_a_million_is_rejected_in_the_first_round_wherever_it_comes(place):
     norms = {name: 1e6 if at == place else 1.0 + 0.1 * at for at, name in enumerate(CLIENTS)}
@@ -33,12 +38,75 @@ def test_one_client_times_a_million_is_rejected_in_the_first_round_wherever_it_c
     assert torch.equal(state.parameters.buffer, close(build_plan(), honest)[0].parameters.buffer)
 
 
-def test_later_rounds_are_held_against_the_median_of_what_was_counted_before():
+def test_later_rounds_are_held_against_the_median_of_what_clients_sent_before():
     state, _ = close(build_plan(), {"a": 1.0, "b": 2.0, "c": 3.0})
-    assert state.usual_norms == (2.0,)
     state, report = close(build_plan(), {"a": 2.0 * TIMES, "b": 2.1 * TIMES}, state=state)
     assert report.counted == ("a",)
-    assert state.usual_norms == (2.0, 200.0)
+    assert [dict(each) for each in state.usual_norms] == [{"c": 3.0}, pytest.approx({"a": 200.0, "b": 210.0})]
+
+
+def test_one_tiny_update_of_two_does_not_reject_the_honest_one_for_ever():
+    state = None
+    for norm in (1e-3, 1.0, 1.0, 1.0):
+        state, report = close(build_plan(), {"a": norm, "b": 1.0}, state=state)
+        assert report.counted == ("a", "b")
+
+
+def test_two_tiny_or_huge_ones_of_four_do_not_decide_alone():
+    """At one half there is no majority; the geometric mean of the two in the middle favours neither pair."""
+    state = None
+    for _ in range(3):
+        state, report = close(build_plan(), {"a": 1e-3, "b": 1e-3, "c": 1.0, "d": 1.0}, state=state)
+        assert report.counted == CLIENTS
+    assert close(build_plan(), {"a": 1e6, "b": 1e6, "c": 1.0, "d": 1.0})[1].counted == ("c", "d")
+
+
+def test_a_client_that_is_alone_in_many_rounds_cannot_raise_the_limit_nor_lower_it():
+    for factor in (99.0, 1 / 99.0):
+        state, _ = close(build_plan(), dict.fromkeys(("a", "b", "c"), 1.0))
+        for power in range(1, 5):
+            state, _ = close(build_plan(), {"evil": factor**power}, state=state)
+        _, report = close(build_plan(), {"a": 99.0, "b": 1.0, "c": 1.0, "evil": 5e8}, state=state)
+        assert report.counted == ("a", "b", "c")
+
+
+def test_after_any_rounds_of_a_minority_an_honest_majority_is_counted_again_within_one_round():
+    random = Random(0)
+    for _ in range(200):
+        honest = [f"h{number}" for number in range(random.randint(2, 6))]
+        evil = [f"e{number}" for number in range(random.randint(1, len(honest) - 1))]
+        state, scale = None, 1.0
+        for _ in range(6):
+            norms = {name: 10.0 ** random.uniform(-30, 8.9) for name in evil if random.random() < 0.8}
+            asked = random.random() < 0.5
+            norms |= {name: scale * random.uniform(0.5, 2.0) for name in honest if asked}
+            state, _ = close(build_plan(), shuffled(norms, random), state=state)
+        scale = 10.0 ** random.uniform(-4, 4)
+        norms = {name: scale * random.uniform(0.5, 2.0) for name in honest} | dict.fromkeys(evil, 500.0 * scale)
+        state, _ = close(build_plan(), norms, state=state)
+        _, report = close(build_plan(), shuffled(norms, random), state=state)
+        assert set(honest) == set(report.counted), norms
+
+
+def test_a_failed_attempt_tells_the_next_one_what_is_usual():
+    plan = build_plan(federation={"quorum": 3})
+    state, _ = close(plan, dict.fromkeys(CLIENTS, 1.0))
+    grown = dict.fromkeys(CLIENTS, 1e4)
+    state, report = close(plan, grown, state=state)
+    assert (report.committed, state.round, state.attempt) == (False, 1, 1)
+    state, report = close(plan, grown, state=state)
+    assert (report.counted, state.round) == (CLIENTS, 2)
+
+
+def test_what_is_usual_goes_by_the_newest_rounds_with_25_clients_among_them():
+    state = None
+    for start in range(0, 80, 10):
+        norms = {f"client-{number}": 1.0 for number in range(start, start + 10)}
+        state, _ = close(build_plan(), norms, state=state)
+    assert [len(each) for each in state.usual_norms] == [10, 10, 10]
+    state, _ = close(build_plan(), {f"client-{number}": 1.0 for number in range(100)}, state=state)
+    state, _ = close(build_plan(), {"client-7": 1.0}, state=state)
+    assert [len(each) for each in state.usual_norms] == [99, 1]  # none of the 100 weighs more for answering last
 
 
 def test_updates_that_grow_from_round_to_round_are_followed():
@@ -49,9 +117,12 @@ def test_updates_that_grow_from_round_to_round_are_followed():
         assert report.counted == CLIENTS, norm
 
 
-def test_of_two_clients_the_longer_one_is_rejected_and_one_that_sends_zeros_rejects_nobody():
-    assert close(build_plan(), {"a": 1e6, "b": 1.0})[1].counted == ("b",)
-    assert close(build_plan(), {"a": 0.0, "b": 1.0})[1].counted == ("a", "b")
+def test_with_fewer_than_three_norms_to_compare_nobody_is_rejected_up_to_a_billion():
+    assert close(build_plan(), {"a": 1e6, "b": 1.0})[1].counted == ("a", "b")
+    assert close(build_plan(), {"a": 0.0, "b": 1.0, "c": 1e6, "d": 0.0})[1].counted == CLIENTS  # zeros do not vote
+    _, report = close(build_plan(), {"a": 1.1e9, "b": 1.0})
+    assert report.counted == ("b",)
+    assert "the limit (the most there can be) 1e+09" in report.rejected[0].reason
 
 
 def test_a_number_in_the_plan_is_absolute():
@@ -100,10 +171,11 @@ def test_under_unit_client_no_update_is_rejected_for_its_norm_and_no_norm_is_kep
 
 
 def test_the_norms_of_the_rounds_come_back_from_the_checkpoint(tmp_path):
-    state = ServerState(round=3, parameters=build_parameters(1.0), usual_norms=(2.0, 0.1), first_loss=0.7, settled=True)
+    votes = ({"a": 2.0}, {"b": 0.1, "c": 1e-30})
+    state = ServerState(round=3, parameters=build_parameters(1.0), usual_norms=votes, first_loss=0.7, settled=True)
     save_checkpoint(tmp_path, state, build_plan())
     loaded = load_checkpoint(tmp_path, replace(state, round=0), build_plan())
-    assert (loaded.usual_norms, loaded.first_loss, loaded.settled) == ((2.0, 0.1), 0.7, True)
+    assert (loaded.usual_norms, loaded.first_loss, loaded.settled) == (votes, 0.7, True)
 
 
 def test_a_run_with_a_client_times_a_million_learns_and_warns_of_it(tmp_path, monkeypatch):

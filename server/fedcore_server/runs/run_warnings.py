@@ -13,7 +13,7 @@ from fedcore.privacy.promise import Promise
 from fedcore.wording import counted, named
 from fedcore_server.driver import Outcome
 from fedcore_server.evaluation import Evaluation
-from fedcore_server.norm_gate import TIMES
+from fedcore_server.norm_gate import ABSURD, TIMES
 from fedcore_server.runs.participation import codes_in_words
 
 
@@ -58,7 +58,8 @@ def too_long(took_part: Mapping[str, Any] | None, plan: RunPlan) -> list[str]:
     if not found:
         return []
     limit = plan.federation.max_update_norm
-    why = f"{TIMES:g} times the usual norm, which is the default of" if limit is None else f"{limit:g}, the plan's"
+    usual = f"{TIMES:g} times the usual norm, or than {ABSURD:g}, which is the default of"
+    why = usual if limit is None else f"{limit:g}, the plan's"
     return [
         f"{counted(sum(found.values()), 'update')} of {named(list(found))} were longer than {why} "
         "federation.max-update-norm, and not counted (NORM); if these clients are honest, raise it"
