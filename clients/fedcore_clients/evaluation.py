@@ -70,10 +70,10 @@ def _losses_and_hits(local: LocalModel, rows: Examples | None) -> tuple[NDArray[
     """Every row's loss, and how many rows are predicted rightly where there are labels."""
 
     def both(batch: Batch) -> tuple[NDArray[np.float64], int]:
-        losses = row_losses(local.rowwise.loss, batch, multiple=local.multiple).numpy()
+        losses = row_losses(local.rowwise.loss, batch).numpy()
         if not local.task.labels:
             return losses, 0
-        predicted = row_predictions(local.rowwise.predict, batch, local.task.labels, multiple=local.multiple)
+        predicted = row_predictions(local.rowwise.predict, batch, local.task.labels)
         right = predicted.argmax(1) == batch["targets"].cpu()
         return losses, int((right & predicted.isfinite().all(1)).sum())
 
@@ -110,7 +110,7 @@ def _predictions(local: LocalModel, batch: Batch) -> Tensor:
     """Predictions, float64 on the CPU."""
     promised = local.privacy is not None or local.plan.privacy.evaluation_noise_multiplier is not None
     if promised:
-        return row_predictions(local.rowwise.predict, batch, local.task.labels, multiple=local.multiple)
+        return row_predictions(local.rowwise.predict, batch, local.task.labels)
     return local.task.predict(local.model, batch).cpu().double()
 
 

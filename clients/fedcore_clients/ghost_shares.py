@@ -64,7 +64,7 @@ class Written:
 
     def __init__(self, parameter: Tensor, gradients: Tensor) -> None:
         self._parameter = parameter
-        self._gradients = gradients.flatten(1)
+        self._gradients = gradients.reshape(len(gradients), -1)
 
     def squared_norms(self) -> Tensor:
         """See `Share`."""
@@ -94,9 +94,11 @@ class OuterProduct:
 
     def squared_norms(self) -> Tensor:
         """See `Share`."""
-        factor = 0.0 if self._bias is None or not self._bias.requires_grad else 1.0
-        inputs = _squares(self._call.inputs) if self._weight.requires_grad else 0.0
-        return _squares(self._call.gradient) * (inputs + factor)
+        one = torch.ones((), dtype=torch.float64, device=self._call.gradient.device)
+        inputs = _norms(self._call.inputs) if self._weight.requires_grad else 0.0 * one
+        with_bias = self._bias is not None and self._bias.requires_grad
+        # Multiplied before they are squared: the square of one alone may be too small for float64.
+        return (_norms(self._call.gradient) * torch.hypot(inputs, one if with_bias else 0.0 * one)).square()
 
     def add_weighted_sums(self, factors: Tensor, sums: Mapping[Tensor, Tensor]) -> None:
         """See `Share`."""
@@ -218,11 +220,33 @@ def _weighted(rows: Tensor, factors: Tensor) -> Tensor:
 
 def _squares(vectors: Tensor) -> Tensor:
     """Squared norms along the last dimension, in float64."""
-    norms: Tensor = torch.linalg.vector_norm(vectors, dim=-1, dtype=torch.float64)
-    return norms.square()
+    return _norms(vectors).square()
+
+
+def _norms(vectors: Tensor) -> Tensor:
+    """Norms along the last dimension, in float64; of float64 numbers whatever their size."""
+    scaled = vectors.dtype == torch.float64 and vectors.shape[-1] > 0
+    scale = _scale(vectors, (-1,)) if scaled else None
+    norms: Tensor = torch.linalg.vector_norm(vectors if scale is None else vectors / scale, dim=-1, dtype=torch.float64)
+    return norms if scale is None else norms * scale.squeeze(-1)
+
+
+def _scale(numbers: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """The largest number, by which products of the others are kept within float64; 1 where all are zero."""
+    largest = numbers.abs().amax(dims, keepdim=True)
+    return torch.where(largest > 0.0, largest, torch.ones_like(largest))
 
 
 def _gram_norms(gradients: Tensor, inputs: Tensor) -> Tensor:
+    if gradients.dtype == torch.float64:
+        scales = [_scale(each, (1, 2, 3)) for each in (gradients, inputs)]
+        found = _gram_norms_within(gradients / scales[0], inputs / scales[1])
+        return (found.sqrt() * (scales[0] * scales[1]).flatten()).square()
+    return _gram_norms_within(gradients, inputs)
+
+
+def _gram_norms_within(gradients: Tensor, inputs: Tensor) -> Tensor:
+    """Norms of sums of outer products, of numbers whose products float64 can hold."""
     records, positions = gradients.shape[:2], gradients.shape[2]
     left, right = (
         torch.bmm(each, each.mT) for each in (m.flatten(0, 1).to(torch.float64) for m in (gradients, inputs))

@@ -11,7 +11,6 @@ from torch import Tensor
 from fedcore.binding import Binding
 from fedcore.errors import DeviceError
 from fedcore.examples import Examples
-from fedcore.held_out import size_is_secret
 from fedcore.large_vectors import slices
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
@@ -25,7 +24,6 @@ from fedcore_clients.rows_at_once import RowsAtOnce
 from fedcore_clients.rowwise import RowwiseTask
 
 _ROWS_EVALUATED_AT_ONCE = 2048
-_MULTIPLE = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +53,6 @@ class LocalModel:
         binding: Checks that they all still are views.
         evaluated_at_once: Rows that are evaluated at once.
         rowwise: How losses and predictions of records are kept apart.
-        multiple: Of which the number of rows worked on at once is, where one row more must not show.
         per_example: Per-record gradients, where the plan promises record-level privacy.
 
     Raises:
@@ -86,14 +83,12 @@ class LocalModel:
         self.transforms = tuple(transforms)
         self.privacy = PrivacyPlan.from_run_plan(plan)
         self.rowwise = RowwiseTask.from_plan(task, self.model, plan)
-        self.multiple = _MULTIPLE if size_is_secret(plan) else 1
         self.per_example = (
             PerExampleGradients(
                 task,
                 self.model,
                 max_physical_batch=plan.training.max_physical_batch,
                 rowwise=self.rowwise,
-                multiple=self.multiple,
             )
             if self.privacy
             else None

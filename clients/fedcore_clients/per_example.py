@@ -21,7 +21,7 @@ from fedcore_clients.device import has_float64
 from fedcore_clients.full_precision import full_precision, refuse_narrow, refuse_settings
 from fedcore_clients.ghost import Contributions, GhostGradients, NotCoveredError, written_contributions
 from fedcore_clients.ghost_rules import rules_of
-from fedcore_clients.row_outputs import halves, is_of_the_device, num_rows, padded, raise_unless_of_the_row
+from fedcore_clients.row_outputs import halves, is_of_the_device, num_rows, raise_unless_of_the_row
 from fedcore_clients.rows_at_once import RowsAtOnce
 from fedcore_clients.rowwise import RowwiseTask
 
@@ -43,7 +43,6 @@ class PerExampleGradients:
         model: May get forward hooks; its names and its state dictionary stay as they are.
         max_physical_batch: Rows that are worked on at once.
         rowwise: Says whether rows are isolated; without it they are not.
-        multiple: Of which the number of rows that are worked on at once is; see `padded`.
     """
 
     def __init__(
@@ -53,7 +52,6 @@ class PerExampleGradients:
         *,
         max_physical_batch: int,
         rowwise: RowwiseTask | None = None,
-        multiple: int = 1,
     ) -> None:
         self._task = task
         self._model = model
@@ -61,7 +59,7 @@ class PerExampleGradients:
         device = self._trained[0].device
         self._rows_at_once = RowsAtOnce(max_physical_batch, device)
         self._warned = False
-        self._rowwise, self._multiple = rowwise, multiple
+        self._rowwise = rowwise
         self._sum_device = device if has_float64(device) else torch.device("cpu")  # sums are formed in float64
         rules = rules_of(model) if self._sum_device == device else None
         self._ghost = GhostGradients(model, rules) if rules else None
@@ -127,16 +125,12 @@ class PerExampleGradients:
 
     def _clipped(self, batch: Batch, clip_norm: float, factors: Tensor | None) -> Callable[[Tensor], object]:
         """What adds the clipped sum of these rows to a total; no row can make that fail any more."""
-        rows = num_rows(batch)
-        batch = {name: padded(column, self._multiple) for name, column in batch.items()}
-        factors = None if factors is None else padded(factors, self._multiple)
         with full_precision():
             found = self._contributions(batch, factors)
             if found is None:
-                summed = clipped_sum([each[:rows] for each in self._gradients(batch, factors)], clip_norm)
+                summed = clipped_sum(self._gradients(batch, factors), clip_norm)
                 return lambda total: total.add_(summed)
         weights = clip_factors(found.squared_norms, clip_norm)
-        weights[rows:] = 0.0
         return lambda total: found.add_weighted_sum(weights, total)
 
     def _add_halves(
@@ -161,7 +155,7 @@ class PerExampleGradients:
         """
         found = self._contributions(batch)
         if found is None:
-            flat = torch.cat([gradient[list(rows)].flatten(1) for gradient in self._gradients(batch)], 1)
+            flat = torch.cat([gradient[list(rows)].reshape(len(rows), -1) for gradient in self._gradients(batch)], 1)
             return flat, flat.to(torch.float64).square().sum(1)
         alone = torch.eye(num_rows(batch), dtype=torch.float64, device=found.squared_norms.device)[list(rows)]
         gradients = torch.zeros((len(rows), len(self.zeros())), dtype=torch.float64, device=alone.device)
@@ -174,7 +168,7 @@ class PerExampleGradients:
         found = self._contributions(batch)
         if found is not None:
             return found.squared_norms.sqrt()
-        squares = [each.flatten(1).double().square().sum(1) for each in self._gradients(batch)]
+        squares = [each.reshape(len(each), -1).double().square().sum(1) for each in self._gradients(batch)]
         return torch.stack(squares).sum(0).sqrt()
 
     def _losses(self, batch: Batch, factors: Tensor | None) -> Tensor:

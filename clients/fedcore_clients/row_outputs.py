@@ -24,24 +24,22 @@ _LARGEST = 1e30
 _T = TypeVar("_T", Tensor, Metrics)
 
 
-def row_losses(loss: Callable[[Batch], Tensor], batch: Batch, *, multiple: int = 1) -> Tensor:
+def row_losses(loss: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
     """The loss of every row.
 
     Returns:
         float64 on the CPU, shape ``(n,)``; NaN where the task gives no finite number.
     """
-    return _row_values(loss, batch, shape=(), multiple=multiple)
+    return _row_values(loss, batch, shape=())
 
 
-def row_predictions(
-    predict: Callable[[Batch], Tensor], batch: Batch, labels: Sequence[str], *, multiple: int = 1
-) -> Tensor:
+def row_predictions(predict: Callable[[Batch], Tensor], batch: Batch, labels: Sequence[str]) -> Tensor:
     """The prediction of every row.
 
     Returns:
         float64 on the CPU, shape ``(n, classes)``, or ``(n,)`` without labels; NaN where the task gives none.
     """
-    return _row_values(predict, batch, shape=(len(labels),) if labels else (), multiple=multiple)
+    return _row_values(predict, batch, shape=(len(labels),) if labels else ())
 
 
 def row_metrics(task: Task, model: nn.Module, batch: Batch, *, loss_bound: float) -> Metrics:
@@ -98,21 +96,9 @@ def raise_unless_of_the_row(error: Exception, row: Batch, work: Callable[[Batch]
             raise error from again
 
 
-def padded(columns: Tensor, multiple: int) -> Tensor:
-    """Rows with the last one repeated until their number is a multiple.
-
-    Which kernel computes a matrix product may depend on the number of rows, and rounds differently. Weights can be
-    chosen so that rounding decides; one row more would then move what others contribute.
-    """
-    missing = -len(columns) % multiple
-    return torch.cat([columns, columns[-1:].expand(missing, *columns.shape[1:])]) if missing else columns
-
-
-def _row_values(
-    compute: Callable[[Batch], Tensor], batch: Batch, *, shape: tuple[int, ...], multiple: int = 1
-) -> Tensor:
+def _row_values(compute: Callable[[Batch], Tensor], batch: Batch, *, shape: tuple[int, ...]) -> Tensor:
     def checked(part: Batch) -> Tensor:
-        values = compute({name: padded(column, multiple) for name, column in part.items()})[: num_rows(part)]
+        values = compute(part)
         expected = (num_rows(part), *shape)
         if tuple(values.shape) not in (expected, (*expected, 1)):
             raise ValueError(f"expected shape {expected}, found {tuple(values.shape)}")

@@ -179,7 +179,7 @@ class PrivacySection(Section):
         description="unit `record`: noise on what a client tells of its held-out rows, in units of what one of them "
         "moves; evaluation is exact, and charged to nothing, when absent",
     )
-    evaluation_loss_bound: Positive = Field(
+    evaluation_loss_bound: Annotated[float, Field(gt=0, le=1e6)] = Field(
         5.0, description="to which a held-out row's loss is cut before losses are summed under such noise"
     )
     trials: Count | None = Field(

@@ -109,7 +109,7 @@ class EvaluationPrivacy:
         bound, rows = self.loss_bound, len(losses)
         within = np.clip(np.nan_to_num(losses, nan=bound, posinf=bound, neginf=-bound), -bound, bound)
         noise = randomness.normal(3).numpy() * self.noise_std
-        sums = {LOSS: bound * _rounded(float(within.sum()) / bound + float(noise[0]))}
+        sums = {LOSS: bound * _rounded(float((within / bound).sum()) + float(noise[0]))}
         if hits is not None:
             sums[ACCURACY] = float(round(hits + float(noise[1])))
         told = float(max(0, round(rows + float(noise[2])))) if self.size_is_secret else float(rows)

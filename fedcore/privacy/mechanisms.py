@@ -60,7 +60,7 @@ def clipped_sum(gradients: list[Tensor], clip_norm: float) -> Tensor:
     Returns:
         float64, flat, the parameters one after the other.
     """
-    flat = [gradient.flatten(1).to(torch.float64) for gradient in gradients]
+    flat = [gradient.reshape(len(gradient), -1).to(torch.float64) for gradient in gradients]
     squared = torch.stack([gradient.square().sum(1) for gradient in flat]).sum(0)
     factors = clip_factors(squared, clip_norm)
     counted = factors > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Collection
@@ -20,12 +21,11 @@ from fedcore.privacy.plan import PrivacyPlan
 from fedcore_server.state import Rejection
 
 NOT_FINITE = "the metrics are not finite sums with counts"
+_log = logging.getLogger("fedcore.server")
+
 _LARGEST_COUNT = 1e12
 _LARGEST_SUM = 1e100
 _TRAINING_METRICS = ("loss",)
-_OF_CONTENT = frozenset({"NONFINITE", "NORM", "METRICS"})
-"""What a client's own gate says of an update that depends on its rows."""
-
 _METRIC_NAME = re.compile("[a-z0-9_]{1,64}")
 
 
@@ -61,12 +61,14 @@ def blanked(reply: ClientUpdate | Rejection, request: TrainRequest) -> ClientUpd
     """The reply as it counts under unit `client`: zero where its content is such that it could not be counted.
 
     Guarantee:
-        Whether a client's numbers are finite, how long its update is and what its training metrics are depends on its
-        rows, and shows neither in who was counted nor in a rejection. A zero is within every clip norm, so that the sum
-        moves by at most as much as for any other update.
+        Whether a client's numbers are finite, how long its update is, what its training metrics are, and whether it
+        failed after it had read its data depends on its rows, and shows neither in who was counted nor in a rejection.
+        A zero is within every clip norm, so that the sum moves by at most as much as for any other update.
     """
     if isinstance(reply, Rejection):
-        hidden = reply.refusal in _OF_CONTENT
+        hidden = bool(reply.refusal) and reply.read_data
+        if hidden:  # for the operator, who is trusted; nothing of it is written beside the model
+            _log.warning("%s refused (%s) after it had read its data, and counts as zero", reply.client, reply.refusal)
     else:
         reply = replace(reply, metrics=Metrics())
         hidden = not is_finite(reply.difference.buffer)

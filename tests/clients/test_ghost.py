@@ -356,7 +356,7 @@ def test_the_hooks_note_nothing_outside_of_a_private_step_and_change_no_names():
 @pytest.mark.parametrize(
     ("where", "fault"),
     [
-        ("_squares", lambda squares: lambda vectors: squares(vectors) * 0.5),
+        ("_norms", lambda norms: lambda vectors: norms(vectors) * 0.5),
         ("_weighted", lambda weighted: lambda rows, factors: weighted(rows, factors).roll(1, 0)),
     ],
 )

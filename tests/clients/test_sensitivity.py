@@ -8,7 +8,8 @@ from torch.nn import functional
 from fedcore.privacy.mechanisms import ROUNDING
 from fedcore_clients import per_example
 from fedcore_clients.per_example import PerExampleGradients
-from tests.builders import TinyTask, build_local, build_private_plan
+from fedcore_clients.training import train_locally
+from tests.builders import TinyTask, build_client, build_local, build_private_plan, build_request
 
 _CLIP_NORMS = [1e-8, 1e-6, 1e-4, 1e-2, 1.0, 1e3]
 
@@ -77,38 +78,45 @@ def test_rounding_does_not_grow_with_the_records_worked_on_at_once(model):
     assert moved(gradients, 8192, 0.01) <= 1.0 + 1e-9
 
 
-def cancelling(dtype):
-    """Weights that a hostile server could choose: the logits are sums that cancel, so that rounding alone decides."""
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 2)).to(dtype)
+class ManyClasses(TinyTask):
+    labels = tuple(f"class {number}" for number in range(200))
+
+
+@pytest.mark.parametrize("over_a_position", [False, True])
+@pytest.mark.parametrize("clip_norm", [1e-8, 1e-6])
+def test_a_gradient_whose_factors_underflow_when_squared_is_not_too_long(clip_norm, over_a_position):
+    """In float64: the output's gradient is about 1e-162, the input 1e153, and their product within reach."""
+    shape = [nn.Unflatten(1, (1, 4))] if over_a_position else []
+    made = nn.Sequential(
+        *shape, nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 200), *([nn.Flatten()] if shape else [])
+    ).double()
     with torch.no_grad():
-        model[0].weight[:] = torch.randn(1, 64)  # all hidden units are equal
-        model[0].bias.fill_(10.0)
-        half = torch.randn(128)
-        model[2].weight[0] = torch.cat([half, -half])[torch.randperm(256)] * 1e30
-        model[2].weight[1].zero_()
-        model[2].bias.zero_()
-    return model
+        for parameter in made.parameters():
+            parameter.zero_()
+        made[-2 if shape else -1].bias[0] = 373.0
+        made[len(shape)].weight[:, 0] = 1.2e153
+    gradients = PerExampleGradients(ManyClasses(), made, max_physical_batch=64)
+    batch = {"inputs": torch.zeros(6, 4, dtype=torch.float64), "targets": torch.zeros(6, dtype=torch.int64)}
+    batch["inputs"][:, 0] = 1.0
+    with_it = gradients.clipped_sum(batch, clip_norm)
+    without = gradients.clipped_sum({name: column[1:] for name, column in batch.items()}, clip_norm)
+    assert float((with_it - without).norm()) / clip_norm <= 1.0 + ROUNDING
 
 
-def moved_by_one_more(dtype, multiple):
-    """The most clip norms by which a record more moves the sum, over many numbers of records."""
-    gradients = PerExampleGradients(TinyTask(), cancelling(dtype), max_physical_batch=256, multiple=multiple)
-    batch = {"inputs": torch.randn(270, 64).to(dtype), "targets": torch.zeros(270, dtype=torch.int64)}
+class Tempered(nn.Module):
+    """A parameter that is a number."""
 
-    def summed(rows):
-        return gradients.clipped_sum({name: column[rows] for name, column in batch.items()}, 1.0)
+    def __init__(self):
+        super().__init__()
+        self.layer, self.temperature = nn.Linear(4, 2), nn.Parameter(torch.tensor(2.0))
 
-    sizes = [*range(2, 40), *range(58, 70), *range(122, 132), *range(250, 268)]
-    return max(float((summed(slice(0, n)) - summed(slice(1, n))).norm()) for n in sizes)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_record_more_does_not_change_how_the_others_are_rounded(dtype):
-    """Which kernel multiplies matrices depends on the number of rows; where it is a secret, rows are padded."""
-    local = build_local(build_private_plan(privacy={"relation": "add-remove"}))
-    assert moved_by_one_more(dtype, local.multiple) <= 1.0 + ROUNDING
+    def forward(self, inputs):
+        return self.layer(inputs) / self.temperature
 
 
-def test_where_the_number_of_records_is_public_no_rows_are_padded():
-    assert build_local(build_private_plan()).multiple == 1
+def test_a_parameter_that_is_a_number_is_trained_too():
+    local = build_local(
+        build_private_plan(privacy={"noise_multiplier": 0.0, "sampling_rate": 1.0}), task=TinyTask(model=Tempered)
+    )
+    update = train_locally(local, build_client(), build_request(local.parameters.clone())).difference
+    assert all(float(view.abs().max()) > 0.0 for _, view in update)

@@ -242,3 +242,17 @@ def test_an_evaluation_before_training_is_in_the_promise(sections, more):
 def test_noise_on_evaluation_is_for_records_only(unit):
     with pytest.raises(PlanError, match="it protects records"):
         build_private_plan(privacy={"unit": unit, "evaluation_noise_multiplier": 1.0})
+
+
+@pytest.mark.parametrize("bound", [1e-300, 1.0, 1e6, 1.7e308])
+def test_no_number_of_losses_at_the_bound_overflows(bound):
+    """If it did, the failure would say how many rows have no finite loss."""
+    privacy = replace(privacy_of(), loss_bound=bound)
+    for losses in (np.full(5000, np.inf), np.full(5000, -np.inf), np.full(5000, np.nan)):
+        told = privacy.noisy_metrics(losses, 0, NoNoise()).sums[LOSS]
+        assert not math.isnan(told)
+
+
+def test_a_plan_bounds_the_bound_of_losses():
+    with pytest.raises(PlanError, match="evaluation-loss-bound"):
+        plan_of(bound=1e7)

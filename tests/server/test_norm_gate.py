@@ -215,6 +215,8 @@ def test_under_unit_client_an_update_that_is_not_finite_counts_as_zero_and_does_
         Rejection(client="a", code="REFUSED", reason="the client refused: NONFINITE"),
         Rejection(client="a", code="REFUSED", reason="the client refused: NORM"),
         Rejection(client="a", code="REFUSED", reason="the client refused: METRICS"),
+        Rejection(client="a", code="REFUSED", reason="the client refused: FAILED"),
+        Rejection(client="a", code="REFUSED", reason="the client refused: MIN_COUNT"),
     )
     closed = [close_round(state, plan, request, iter([each, *others])) for each in bad]
     for new, report in closed:

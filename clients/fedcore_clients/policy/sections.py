@@ -35,7 +35,7 @@ class TasksSection(PolicySection):
     options: dict[TaskName, tuple[str, ...]] = Field(
         default_factory=dict,
         description="for each task, the names under task.options that a plan may set, such as "
-        '{ tabular = ["label", "schema"] }',
+        '{ tabular = ["schema", "hidden"] }',
     )
     schemas: tuple[Annotated[str, Field(pattern="^[0-9a-f]{64}$")], ...] = Field(
         (),
