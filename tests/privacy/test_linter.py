@@ -212,6 +212,7 @@ PLANTED: dict[str, list[Callable[[pytest.MonkeyPatch], Subject]]] = {
     "delta-near-size": [lambda _: subject(plan=planned(delta=1e-3), largest_client=500)],
     "derived-normaliser": [lambda _: subject(plan=planned(nominal_batch=None))],
     "size-released": [lambda _: subject(plan=size_told())],
+    "rounded-by-place": [lambda _: subject(plan=planned(relation="add-remove"))],
     "client-sampling": [lambda _: subject(plan=planned(federation={"cohort_size": 2}))],
     "uncharged-search": [
         lambda _: subject(plan=planned(trials=None)),

@@ -119,9 +119,10 @@ class PrivacySection(PolicySection):
     required: Switch = Field(True, description="refuse plans that promise no privacy")
     units: tuple[Literal["record"], ...] = Field(("record",), description="units of privacy that a plan may promise")
     relations: tuple[Literal["zero-out", "add-remove", "replace-one"], ...] = Field(
-        ("zero-out", "add-remove"),
+        ("zero-out",),
         description="neighbouring relations that a plan may promise, of zero-out, add-remove and replace-one; under "
-        "add-remove alone the number of rows is not told",
+        "add-remove alone the number of rows is not released, but rounding can give a record away to a server that "
+        "chooses the weights for it",
     )
     isolation: tuple[Literal["auto", "isolated", "probed"], ...] = Field(
         ("auto", "isolated"),

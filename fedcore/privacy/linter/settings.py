@@ -107,6 +107,12 @@ def _noise_in_every_bin(subject: Subject) -> Iterator[str]:
         yield f"audit.score-bins = {audit.score_bins}, with {times:.1f} times the noise in every rate that 2 would have"
 
 
+def _place_in_batch(subject: Subject) -> Iterator[str]:
+    privacy = subject.plan.privacy
+    if privacy.unit == "record" and privacy.relation == "add-remove":
+        yield 'privacy.relation is "add-remove"'
+
+
 def _own_transform(subject: Subject) -> Iterator[str]:
     yield from (f"federation.transforms: {name}" for name in subject.plan.federation.transforms)
 
@@ -205,6 +211,15 @@ SETTING_RULES = (
         "has √(N/2) times less; of noisy counts nothing but rates is told, so that the others are of no use",
         fix="set audit.score-bins = 2, which tells the same rates, at the same ε",
         find=_noise_in_every_bin,
+    ),
+    Rule(
+        id="rounded-by-place",
+        severity="warn",
+        why="one record more moves the others to other places in their batch, and products of matrices round by place: "
+        "a server can choose weights for which rounding alone decides what all of them contribute. Under add-remove "
+        "the guarantee therefore holds in exact arithmetic, and not against a hostile server",
+        fix="use zero-out or replace-one, under which no record changes its place",
+        find=_place_in_batch,
     ),
     Rule(
         id="own-transform",
