@@ -168,14 +168,19 @@ def shuffle_epochs_at_clients(monkeypatch):
 
 def avoid_the_batch_before_at_clients(monkeypatch):
     """Rows of the last batch are drawn less often, all others more often: each has the right rate by itself."""
-    before = {}
+    honest, before, at = training.train_locally, {}, [""]
+
+    def train(local, client, request):
+        at[0] = client.name
+        return honest(local, client, request)
 
     def shy(num_examples, plan, randomness):
-        last = before.get(num_examples, torch.full((num_examples,), plan.sampling_rate) > 1.0)
+        last = before.get((at[0], num_examples), torch.full((num_examples,), plan.sampling_rate) > 1.0)
         rate = plan.sampling_rate + torch.where(last, -0.2 * (1 - plan.sampling_rate), 0.2 * plan.sampling_rate)
-        before[num_examples] = drawn = randomness.uniform(num_examples) < rate
+        before[at[0], num_examples] = drawn = randomness.uniform(num_examples) < rate
         return drawn.nonzero().flatten()
 
+    monkeypatch.setattr(record_level, "train_locally", train)
     monkeypatch.setattr(training, "poisson_batch", shy)
 
 
@@ -268,6 +273,60 @@ def noise_the_first_step_only_at_clients(monkeypatch):
 
     monkeypatch.setattr(record_level, "train_locally", train)
     monkeypatch.setattr(training, "release", first_only)
+
+
+def draw_the_same_batches_in_every_run(monkeypatch):
+    """From a seed that goes by client and round alone, which a server could know."""
+    honest = training.train_locally
+    place = []
+
+    def train(local, client, request):
+        place[:] = [hash((client.name, request.round)) % 2**31, 0]
+        return honest(local, client, request)
+
+    def seeded(num_examples, plan, randomness):
+        place[1] += 1
+        generator = torch.Generator().manual_seed(place[0] * 100 + place[1])
+        return (torch.rand(num_examples, generator=generator) < plan.sampling_rate).nonzero().flatten()
+
+    monkeypatch.setattr(record_level, "train_locally", train)
+    monkeypatch.setattr(training, "poisson_batch", seeded)
+
+
+def draw_pairs_of_records(monkeypatch):
+    """Each two neighbours share a coin."""
+
+    def paired(num_examples, plan, randomness):
+        coins = randomness.uniform((num_examples + 1) // 2) < plan.sampling_rate
+        return coins.repeat_interleave(2)[:num_examples].nonzero().flatten()
+
+    monkeypatch.setattr(training, "poisson_batch", paired)
+
+
+def forget_a_number_at_clients(monkeypatch):
+    """One weight of all has no noise."""
+    honest = training.release
+
+    def forgetful(clipped, plan, randomness, **rest):
+        released = honest(clipped, plan, randomness, **rest)
+        released[3] = clipped[3] / plan.nominal_batch
+        return released
+
+    monkeypatch.setattr(training, "release", forgetful)
+
+
+class Coins:
+    """Noise of the right variance that is 1 or -1."""
+
+    def uniform(self, size):
+        return SecureRandomness().uniform(size)
+
+    def normal(self, size, dtype=torch.float64):
+        return (self.uniform(size) < 0.5).to(dtype) * 2.0 - 1.0
+
+
+def toss_coins_for_noise_at_clients(monkeypatch):
+    monkeypatch.setattr(training, "client_randomness", lambda *_: Coins())
 
 
 def halve_noise_at_the_server(monkeypatch):
@@ -368,6 +427,10 @@ DEFECTS = {
     "record, noise in pairs of opposite signs": (record_subject, pair_noise_at_clients),
     "record, noise cancels between rounds": (record_subject, cancel_noise_between_rounds_at_clients),
     "record, noise in the first step only": (record_subject, noise_the_first_step_only_at_clients),
+    "record, the same batches in every run": (record_subject, draw_the_same_batches_in_every_run),
+    "record, pairs of records share a coin": (record_subject, draw_pairs_of_records),
+    "record, one number without noise": (record_subject, forget_a_number_at_clients),
+    "record, noise of coins": (record_subject, toss_coins_for_noise_at_clients),
     "client, each tensor clipped by itself": (client_subject, clip_each_tensor_at_the_server),
     "client, noise halved": (client_subject, halve_noise_at_the_server),
     "client, clip tripled": (client_subject, triple_clip_at_the_server),
@@ -391,6 +454,10 @@ MEANT = {
     "record, each layer clipped by itself": "a contribution over all tensors together",
     "client, each tensor clipped by itself": "a contribution over all tensors together",
     "record, noise in pairs of opposite signs": "noise has no pattern",
+    "record, the same batches in every run": "batches of different clients and runs overlap as by chance",
+    "record, pairs of records share a coin": "draws of neighbouring records overlap as by chance",
+    "record, one number without noise": "every number has noise",
+    "record, noise of coins": "noise is normal",
 }
 """The probe that is meant for a defect, where one is."""
 
@@ -422,6 +489,17 @@ def test_a_right_mechanism_is_refuted_at_most_once_in_a_thousand_trials(unit):
     refuted = sum(audited(subject, seed).violated for seed in range(1000))
     print(f"{unit}: refuted in {refuted} of 1000")
     assert refuted <= 1
+
+
+@pytest.mark.parametrize(
+    ("privacy", "rounds"),
+    [({"sampling-rate": 0.5, "steps-per-round": 1}, 1), ({"clip-norm": 1e-8, "learning-rate": 1e-6}, 8)],
+    ids=["one step", "tiny steps"],
+)
+def test_a_right_mechanism_at_the_ends_of_its_settings_is_not_refuted(privacy, rounds):
+    subject = record_subject(**privacy)
+    subject._plan = subject._plan.updated(federation={"rounds": rounds})
+    assert not audited(subject).violated
 
 
 def failed(audit):

@@ -139,7 +139,7 @@ def _probes(subject: Subject, run: CanaryRun, coins: Tensor) -> list[Probe]:
     first, second = subject.silence(), subject.silence()
     share = FAILING_P * _PROBE_SHARE / 4.0
     spread = probe_spread(run.scores, coins, _on_the_sum(subject.privacy), p=share)
-    bare = probe_bare(subject.bare(), p=share)
+    bare = probe_bare(subject.bare(), subject.bare(), p=share)
     probes = [*probe_noise(first.rounds, second.rounds, subject.layout, p=share), spread, *bare]
     counts = torch.cat([first.counts, second.counts, run.counts])
     return [*probes, probe_count(counts, p=share)] if len(counts) else probes

@@ -14,6 +14,7 @@ from fedcore.parameters import Layout
 from fedcore.privacy.plan import PrivacyEvent
 
 _NEGLIGIBLE = 1e-18
+_ENOUGH_FOR_TAILS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +41,10 @@ def probe_noise(first: Tensor, second: Tensor, layout: Layout, *, p: float) -> l
         p: Probability that correct noise fails any of the checks.
     """
     tensors = _trained(first, layout)
-    share = p / 3.0 / len(tensors)
-    scales = (_scale(f"noise in {name}", part.flatten(), p=share) for name, part in tensors)
-    return [*scales, _fresh(first, second, p=p / 3.0), _patternless(first, p=p / 3.0)]
+    share = p / 5.0
+    scales = (_scale(f"noise in {name}", part.flatten(), p=share / len(tensors)) for name, part in tensors)
+    every = _every_number(torch.cat([first, second]), p=share)
+    return [*scales, _fresh(first, second, p=share), _patternless(first, p=share), every, _normal(first, p=share)]
 
 
 def probe_count(errors: Tensor, *, p: float) -> Probe:
@@ -96,6 +98,30 @@ def _scale(name: str, values: Tensor, *, p: float) -> Probe:
         name=name,
         passed=low <= total <= high,
         found=f"{math.sqrt(total / size):.3f} times what is promised ({least:.3f} to {most:.3f} expected)",
+    )
+
+
+def _every_number(releases: Tensor, *, p: float) -> Probe:
+    """Sums of squares of each released number over all releases: one that has no noise hides among many that have."""
+    count, size = releases.shape
+    sums = releases.to(torch.float64).square().sum(0)
+    low, high = (float(limit) for limit in (stats.chi2.ppf(p / 2 / size, count), stats.chi2.isf(p / 2 / size, count)))
+    least, most = float(sums.min()), float(sums.max())
+    return Probe(
+        name="every number has noise",
+        passed=low <= least and most <= high,
+        found=f"squares over {count} releases add up to {least:.3g} to {most:.3g} ({low:.3g} to {high:.3g} expected)",
+    )
+
+
+def _normal(releases: Tensor, *, p: float) -> Probe:
+    """Whether tails are those of normal noise (Anscombe and Glynn 1983), which the accountant takes it to be."""
+    values = releases.to(torch.float64).flatten().numpy()
+    chance = float(stats.kurtosistest(values).pvalue) if len(values) >= _ENOUGH_FOR_TAILS and values.std() > 0 else 1.0
+    return Probe(
+        name="noise is normal",
+        passed=chance >= p,
+        found=f"its tails are as likely as {chance:.1e} among normal numbers ({p:.1e} at least expected)",
     )
 
 

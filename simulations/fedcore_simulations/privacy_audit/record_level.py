@@ -73,8 +73,7 @@ class RecordLevelSubject:
         """Train once with those canaries whose coin is true; a canary is counted ``Binomial(steps, rate)`` times."""
         rows = with_canaries(self._examples, coins, gain=_GAIN * self.privacy.clip_norm)
         released = sum(self._releases(rows), torch.zeros(self.layout.size, dtype=torch.float64))
-        head = Parameters(released, self.layout)[_HEAD].flatten()[1:]
-        return CanaryRun(scores=-head / self.privacy.clip_norm)
+        return CanaryRun(scores=self._head(released))
 
     def silence(self) -> Silence:
         """Train two clients for the first rounds on blank records alone, in turn: they must not share their noise."""
@@ -90,14 +89,25 @@ class RecordLevelSubject:
         rows = with_canaries(
             self._examples, torch.ones(self.num_canaries, dtype=torch.bool), gain=_GAIN * self.privacy.clip_norm
         )
-        rounds = islice(self._releases(rows, _AUDITED, plan=quiet), _BARE_ROUNDS)
-        heads = [Parameters(each, self.layout)[_HEAD].flatten()[1:] for each in rounds]
+        both = zip(self._releases(rows, _AUDITED, plan=quiet), self._releases(rows, _OTHER, plan=quiet), strict=True)
+        heads = [[self._head(each) for each in pair] for pair in islice(both, _BARE_ROUNDS)]
         return Bare(
-            counts=(torch.stack(heads) / -self.privacy.clip_norm).round(),
+            counts=torch.stack([torch.stack(pair) for pair in heads], dim=1).round(),
             steps=self.privacy.steps_per_round,
             rate=self.privacy.sampling_rate,
             longest=longest_of(torch.stack(list(self._loud(quiet))), self.privacy.clip_norm),
+            slack=self._slack(),
         )
+
+    def _head(self, released: Tensor) -> Tensor:
+        """How often each canary was counted."""
+        return Parameters(released, self.layout)[_HEAD].flatten()[1:] / -self.privacy.clip_norm
+
+    def _slack(self) -> float:
+        """Rounding of weights from whose difference a sum is read, in clip norms."""
+        weights = Parameters.from_model(self._task.build_model(), self._local.dtype)
+        per_number = torch.finfo(torch.float64).eps * self.privacy.nominal_batch / self._step / self.privacy.clip_norm
+        return per_number * (weights.norm() + math.sqrt(self.layout.size))
 
     def _loud(self, quiet: RunPlan) -> Iterator[Tensor]:
         """What one step releases of a single record, for a few records."""
