@@ -70,7 +70,10 @@ def load_examples(task: Task, path: Path | None) -> Examples:
     if len(data) == 0:
         raise DataError(f"the data of task {task.name!r} has no rows")
     data.check_finite()
-    return data
+    # A subclass of Tensor could compute anything in the place of torch's operations.
+    return Examples(
+        columns={name: column.as_subclass(Tensor) for name, column in data.columns.items()}, attributes=data.attributes
+    )
 
 
 def check_task(task: Task, model: nn.Module, examples: Examples) -> None:

@@ -44,7 +44,10 @@ def start(
     from fedcore.mapped_bytes import return_freed_memory
     from fedcore_clients.agent import Agent, AgentSettings, only_one
     from fedcore_clients.client_home import ClientHome
+    from fedcore_clients.device_name import check_device_name
 
+    if device is not None:
+        check_device_name(device)
     at = ClientHome(home)
     at.settings()
     if not at.policy.is_file():

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 from fedcore.errors import DeviceError
-
-_NAMES = re.compile(r"cpu|mps|cuda(:(0|[1-9][0-9]{0,2}))?")
+from fedcore_clients.device_name import check_device_name
 
 
 def resolve_device(name: str) -> torch.device:
@@ -26,10 +24,9 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         DeviceError: The name means nothing, or the device fails its trial.
     """
+    check_device_name(name)
     if name == "auto":
         return next((device for device in _cuda_devices() if _failure(device) is None), torch.device("cpu"))
-    if _NAMES.fullmatch(name) is None:
-        raise DeviceError(f"expected a device auto, cpu, cuda, cuda:K or mps, found {name!r}")
     try:
         device = torch.device(name)
         failure = _failure(device)

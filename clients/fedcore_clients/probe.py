@@ -145,6 +145,12 @@ def _tried(both: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     except FedcoreError:
         raise
     except Exception as error:
+        if "randomness error mode" in str(error):  # Opacus' rule for layers that it has no rule for
+            raise PrivacyError(
+                "a module with parameters of its own draws random numbers, for which there is no rule: put the "
+                "parameters into layers such as nn.Linear or nn.Embedding, or write loss and model so that they can be "
+                "isolated, without item() and if"
+            ) from error
         raise CannotProbeError(
             f"per-record gradients of this model cannot be computed ({type(error).__name__}: {error}); "
             "use layers that fedcore or Opacus has a rule for"

@@ -150,9 +150,7 @@ class RowwiseTask:
 
     def _decide(self, batch: Batch) -> tuple[Isolation, _Programs | None]:
         dimensions = {name: column.ndim for name, column in batch.items()}
-        plain = all(type(column) is Tensor for column in batch.values())
         why = self._problem or shape_problem(self._task, self._model, dimensions)
-        why = why if plain else "a column is no plain tensor"
         if not why and self._wanted != "isolated":
             return Isolation(level=Level.PROVEN), None
         if self._wanted == "probed":

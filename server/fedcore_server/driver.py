@@ -153,8 +153,8 @@ class Run:
             return None
         return RoundFailedError(
             f"round {report.round} had {len(report.counted)} valid updates in attempt {state.attempt} of "
-            f"{max(most, state.attempt)}, and the quorum is {self.plan.federation.quorum}{_why_not(report)}; the last "
-            "committed round is kept in the checkpoint"
+            f"{max(most, state.attempt)}, and the quorum is {self.plan.federation.quorum}{_why_not(report)}; "
+            f"{'the last committed round is in the checkpoint' if state.round else 'no round was committed yet'}"
         )
 
     def _diverged(self, evaluation: Evaluation | None, state: ServerState) -> DivergedError | None:

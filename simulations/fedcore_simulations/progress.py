@@ -105,7 +105,7 @@ def print_outcome(console: Console, summary: Mapping[str, Any], directory: Path)
     table.add_row("work", f"{clients} x {rounds} in {summary['wall_seconds']:.1f} s")
     dropped = [name for name, facts in (summary["participation"] or {}).items() if facts["rejected"]]
     if dropped:
-        table.add_row("dropped", Text(f"{named(dropped)}, in some rounds", style="yellow"))
+        table.add_row("dropped", Text(f"{named(dropped)} (see the warning below)", style="yellow"))
     console.print(table)
     for line in audit_words(directory):
         console.print(Text(f"  {line}"), soft_wrap=True)

@@ -643,7 +643,8 @@ def test_the_command_says_what_is_proven_measured_and_attacked_apart(plan_file):
     result = run(str(plan_file), "--canaries", "100", "--attack-models", "4")
     assert result.exit_code == 0, result.output
     assert "proven    ε ≤ 4.00" in result.output
-    assert result.output.count("measured  ε ≥") == 3
+    assert result.output.count("measured  ε ≥") == 4
+    assert "this one refutes the claim if it is above" in result.output
     assert "attack    finds" in result.output
 
 

@@ -74,7 +74,7 @@ def policy(
     if check is not None and (out is not None or allow):
         raise PlanError("--out and --allow write a new policy and --check reads one; give one of them")
     if (groups or schema) and not allow:
-        raise PlanError("--group-tables and --schema say more of tasks that --allow names; name one, such as tabular")
+        raise PlanError("--group-tables and --schema need --allow TASK, such as --allow tabular")
     named = [name.strip() for name in (groups or "").split(",") if name.strip()]
     if check is not None:
         _check(check)

@@ -251,5 +251,6 @@ def _check_approval(request: RequestFacts, policy: Policy, approvals: Approvals)
         return
     approvals.remember(digest, plan_summary(request, policy))
     raise RefusedError(
-        "APPROVAL", f"the plan is not approved here; read it and decide with: fedcore client approve {digest[:12]}"
+        "APPROVAL",
+        f"the plan is not approved here; read it and decide with: fedcore client approve {digest[:12]} --home HOME",
     )

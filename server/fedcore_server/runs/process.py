@@ -46,8 +46,8 @@ from fedcore_server.superlink.task import open_grid
 _log = logging.getLogger("fedcore")
 
 _VERIFIED = (
-    "fedcore's clients check the model's layers and per-record gradients on their own rows before their first step; "
-    "that they did cannot be verified by the server"
+    "fedcore's clients check the model's layers and per-record gradients before their first step, "
+    "on made-up rows where the task takes them; that they did cannot be verified by the server"
 )
 
 

@@ -35,7 +35,7 @@ def warnings_about(outcome: Outcome, statement: Mapping[str, Any] | None, privac
 
 
 def lost_clients(took_part: Mapping[str, Any] | None) -> list[str]:
-    """Return one line about the clients that the run went on without, or none.
+    """Return one line about the clients that were not counted in every attempt, or none.
 
     Args:
         took_part: From `participation`; ``None`` where that is a secret.
@@ -48,7 +48,8 @@ def lost_clients(took_part: Mapping[str, Any] | None) -> list[str]:
         codes = codes_in_words(client)
         told.append(f"{name} (asked {client['asked']}, counted {client['counted']}{'; ' + codes if codes else ''})")
     lost, everyone = len(told), len(took_part["clients"])
-    return [f"the run went on without {lost} of {counted(everyone, 'client')} at times: {named(told)}"]
+    was = "was" if lost == 1 else "were"
+    return [f"{lost} of {counted(everyone, 'client')} {was} not counted each time: {named(told)}"]
 
 
 def too_long(took_part: Mapping[str, Any] | None, plan: RunPlan) -> list[str]:

@@ -23,7 +23,7 @@ from fedcore_clients.local_model import Client
 from fedcore_server.runs.directory import is_finished
 from fedcore_simulations.options import plan_from_options
 from fedcore_simulations.preparation import Preparation, prepare
-from fedcore_simulations.privacy_audit.audit import PrivacyAudit, Subject, audit_privacy
+from fedcore_simulations.privacy_audit.audit import FAILING_P, PrivacyAudit, Subject, audit_privacy
 from fedcore_simulations.privacy_audit.client_level import ClientLevelSubject
 from fedcore_simulations.privacy_audit.membership import AttackRates, attack
 from fedcore_simulations.privacy_audit.noise_probe import Probe
@@ -120,6 +120,12 @@ def _show(console: Console, found: PrivacyAudit, rates: Mapping[str, AttackRates
             f"assumes: {bound['assumption']})",
             soft_wrap=True,
         )
+    least = "∞" if told["failing_epsilon"] is None else f"{found.failing:.2f}"
+    console.print(
+        f"measured  ε ≥ {least}  (canary head, {1.0 - FAILING_P:.2%} sure: this one refutes the claim if it is above "
+        f"{found.refutable:.2f}; by chance one of twenty of those above is too large)",
+        soft_wrap=True,
+    )
     for name, each in rates.items():
         shares = ", ".join(
             f"{'too few rows' if rate is None else f'{rate:.1%}'} at {share:.1%} false alarms"
