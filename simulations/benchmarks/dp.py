@@ -138,6 +138,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", choices=list(_CASES), default=list(_CASES), help="which models")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", "Full backward hook is firing")  # at every step of Opacus, over the figures
     for dtype in (torch.float64, torch.float32):
         print(f"normals, {str(dtype).removeprefix('torch.')}: {_normals(dtype) / 1e6:.0f} million a second and core")
     for name in arguments.models:
