@@ -215,18 +215,16 @@ class _InstalledApps:
 
 
 def _code_of(error: Exception) -> str:
-    if _is_of_device(error):
+    if _is_caused_by_device(error):
         return _DEVICE
     return next((code for kind, code in _CODES if isinstance(error, kind)), "FAILED")
 
 
-def _is_of_device(error: BaseException) -> bool:
+def _is_caused_by_device(error: BaseException) -> bool:
     """Whether a device failed, also where a part of the task was blamed."""
-    import torch
+    from fedcore_clients.device import is_of_the_device
 
-    if isinstance(error, torch.AcceleratorError | torch.OutOfMemoryError):
-        return True
-    return error.__cause__ is not None and _is_of_device(error.__cause__)
+    return is_of_the_device(error) or (error.__cause__ is not None and _is_caused_by_device(error.__cause__))
 
 
 def _kind_and_place(error: BaseException) -> str:

@@ -51,6 +51,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or (type(error) is RuntimeError and "out of memory" in str(error))
 
 
+def is_of_the_device(error: BaseException) -> bool:
+    """Whether a failure may be of the device and not of a row: out of memory, or a broken accelerator."""
+    return isinstance(error, MemoryError | torch.AcceleratorError) or is_out_of_memory(error)
+
+
 @contextmanager
 def device_errors(device: torch.device, *, advice: str) -> Iterator[None]:
     """Turn what a device raises into a `DeviceError`.

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from fedcore.errors import FedcoreError, PrivacyError
 from fedcore.examples import Examples
 from fedcore.task import Task
-from fedcore_clients.row_outputs import is_of_the_device
+from fedcore_clients.device import is_of_the_device
 
 _EXACT = "ieee"
 _HALF_BYTES = 2

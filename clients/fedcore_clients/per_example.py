@@ -17,11 +17,11 @@ from fedcore.errors import PrivacyError
 from fedcore.examples import Batch
 from fedcore.privacy.mechanisms import clip_factors, clipped_sum
 from fedcore.task import Task
-from fedcore_clients.device import has_float64
+from fedcore_clients.device import has_float64, is_of_the_device
 from fedcore_clients.full_precision import full_precision, refuse_narrow, refuse_settings
 from fedcore_clients.ghost import Contributions, GhostGradients, NotCoveredError, written_contributions
 from fedcore_clients.ghost_rules import rules_of
-from fedcore_clients.row_outputs import halves, is_of_the_device, num_rows, raise_unless_of_the_row
+from fedcore_clients.row_outputs import halves, num_rows, raise_unless_of_the_row
 from fedcore_clients.rows_at_once import RowsAtOnce
 from fedcore_clients.rowwise import RowwiseTask
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fedcore.examples import Batch, Examples
 from fedcore.metrics import Metrics
 from fedcore.task import Task
-from fedcore_clients.device import is_out_of_memory
+from fedcore_clients.device import is_of_the_device
 from fedcore_clients.made_up_rows import made_up_rows
 
 _LARGEST = 1e30
@@ -70,11 +70,6 @@ def halves(batch: Batch) -> tuple[Batch, Batch]:
     return {name: column[:middle] for name, column in batch.items()}, {
         name: column[middle:] for name, column in batch.items()
     }
-
-
-def is_of_the_device(error: Exception) -> bool:
-    """Whether a failure may be of the device and not of a row: out of memory, or a broken accelerator."""
-    return isinstance(error, MemoryError | torch.AcceleratorError) or is_out_of_memory(error)
 
 
 def raise_unless_of_the_row(error: Exception, row: Batch, work: Callable[[Batch], object]) -> None:

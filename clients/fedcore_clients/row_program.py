@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from fedcore_clients.row_outputs import is_of_the_device
+from fedcore_clients.device import is_of_the_device
 
 _OWN_OPERATIONS = ("aten", "prims")
 _OVER_ROWS = (None, None, 0, 0)

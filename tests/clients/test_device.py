@@ -14,6 +14,7 @@ from fedcore_clients.device_choice import choose_device, step_operations
 from fedcore_simulations import simulate
 from fedcore_simulations.preparation import prepare
 from tests.builders import TinyTask, build_plan, build_private_plan
+from tests.models import Recurrent, plain
 from tests.pretend_device import on_a_pretended_device
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
@@ -42,11 +43,6 @@ def test_a_device_that_is_absent_is_an_error_and_not_replaced(name):
         resolve_device(name)
 
 
-def plain():
-    """Without dropout, whose masks differ between devices."""
-    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
-
-
 def on(name, build, precision):
     """A simulation on a device, or on one that is pretended."""
     pretended = name == "pretended"
@@ -69,15 +65,6 @@ def test_a_device_gives_the_model_of_the_cpu_to_rounding(build, precision, toler
 @pytest.mark.cuda
 @pytest.mark.filterwarnings("ignore:RNN module weights are not part of single contiguous chunk:UserWarning")
 def test_a_recurrent_model_trains_on_cuda_as_on_the_cpu():
-    class Recurrent(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.cells, self.head = nn.LSTM(2, 5, batch_first=True), nn.Linear(5, 2)
-
-        def forward(self, inputs):
-            self.cells.flatten_parameters()
-            return self.head(self.cells(inputs.view(-1, 2, 2))[0][:, -1])
-
     expected, found = (
         simulate(TinyTask(model=Recurrent), build_plan(training={"device": name, "precision": "float64"}))
         for name in ("cpu", "cuda")

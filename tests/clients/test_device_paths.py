@@ -13,13 +13,8 @@ from fedcore_clients.local_model import LocalModel
 from fedcore_clients.training import train_locally
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_client, build_local, build_plan, build_private_plan, build_request
+from tests.models import Recurrent, lstm, plain
 from tests.pretend_device import PretendedDevice, on_a_pretended_device
-
-
-def plain():
-    """Without dropout, whose masks differ between devices."""
-    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
-
 
 PLANS = {
     "none": build_plan(audit={"sensitive": ["sex"]}),
@@ -121,18 +116,6 @@ def test_a_simulation_leaves_the_devices_random_state_as_it_was():
         before = module.get_rng_state()
         simulate(TinyTask(), build_plan())
         assert torch.equal(module.get_rng_state(), before)
-
-
-class Recurrent(nn.Module):
-    """As many write it: cuDNN wants the weights of its layers in one piece, and this call brings them there."""
-
-    def __init__(self):
-        super().__init__()
-        self.cells, self.head = nn.LSTM(2, 5, batch_first=True), nn.Linear(5, 2)
-
-    def forward(self, inputs):
-        self.cells.flatten_parameters()
-        return self.head(self.cells(inputs.view(-1, 2, 2))[0][:, -1])
 
 
 def flattened_as_cudnn_does(layer):
@@ -243,20 +226,6 @@ class Crowded(TinyTask):
             self.tried.append(len(batch["inputs"]))
             if len(batch["inputs"]) > self.room:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-
-
-def lstm():
-    from opacus.layers import DPLSTM
-
-    class Recurrent(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.cells, self.head = DPLSTM(2, 5, batch_first=True), nn.Linear(5, 2)
-
-        def forward(self, inputs):
-            return self.head(self.cells(inputs.view(-1, 2, 2))[0][:, -1])
-
-    return Recurrent()
 
 
 @pytest.mark.parametrize("model", [plain, lstm])

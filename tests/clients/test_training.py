@@ -13,6 +13,7 @@ from fedcore.seeding import derive_seed, torch_generator
 from fedcore_clients.per_example import PerExampleGradients
 from fedcore_clients.training import train_locally
 from tests.builders import TinyTask, build_client, build_local, build_plan, build_private_plan, build_request
+from tests.models import lstm
 
 
 class Plain(TinyTask):
@@ -179,20 +180,6 @@ class Unknown(nn.Module):
 
 def shifted():
     return nn.Sequential(Shift(), nn.Linear(4, 2))
-
-
-def lstm():
-    from opacus.layers import DPLSTM
-
-    class Recurrent(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.cells, self.head = DPLSTM(2, 5, batch_first=True), nn.Linear(5, 2)
-
-        def forward(self, inputs):
-            return self.head(self.cells(inputs.view(-1, 2, 2))[0][:, -1])
-
-    return Recurrent()
 
 
 def attention():
