@@ -40,7 +40,10 @@ def start(
     """
     import signal
 
+    from fedcore.checkup.machine import check_flower
     from fedcore.errors import PlanError
+
+    check_flower()  # before anything of Flower's is imported
     from fedcore.mapped_bytes import return_freed_memory
     from fedcore_clients.agent import Agent, AgentSettings, only_one
     from fedcore_clients.client_home import ClientHome

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 from fedcore import __version__
 from fedcore.checkup.finding import Check, Finding, ok, problem, warning
+from fedcore.errors import DeploymentError
 
 if TYPE_CHECKING:
     import torch
 
 GIGABYTE = 1_000_000_000
-TESTED = {"torch": "2.13", "flwr": "1.41", "opacus": "1.6"}
+TESTED = {"torch": "2.13", "flwr": "1.42", "opacus": "1.6"}
 """The versions that the tests ran with, as in constraints.txt."""
 
 _TESTED_PYTHON = ((3, 11), (3, 13))
@@ -59,6 +60,20 @@ def versions() -> Iterator[Finding]:
         yield warning("versions", f"{told}; tested are python 3.11 to 3.13")
     else:
         yield ok("versions", told)
+
+
+def check_flower() -> None:
+    """Refuse a Flower whose internals were not read: a field that was renamed would fail in the middle of a run.
+
+    Raises:
+        DeploymentError: Another minor version of Flower is installed.
+    """
+    found, tested = _installed(_EXACT), TESTED[_EXACT]
+    if not (found or "").startswith(f"{tested}."):
+        raise DeploymentError(
+            f"expected flwr {tested}, found {found or 'none'}: fedcore uses Flower's internals, which change with every "
+            f'minor version. Install it with: python -m pip install "flwr=={tested}.*"'
+        )
 
 
 def telemetry() -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 Both sides run on loopback in processes of their own: two clients train a model of the given size for next to
 nothing and send it back. fedcore works as deployed: TLS, node keys, signed envelopes, SQLite, checkpoints.
-Stock Flower 1.41 works without TLS, with its database in memory, and FedAvg. The sides take turns.
+Stock Flower 1.42 works without TLS, with its database in memory, and FedAvg. The sides take turns.
 
 Run ``python simulations/benchmarks/deployment.py`` for a round of no work, and with ``--megabytes 500 --rounds 2``
 for a large model. Peak memory is that of the process that drives the rounds (fedcore's run process, Flower's

@@ -14,7 +14,7 @@ from fedcore.checkup import machine
 from fedcore.checkup.finding import Check, State, examine, ok
 from fedcore.checkup.home import certificate, chain, private_files
 from fedcore.checkup.machine import TESTED, device, disk, limits, machine_checks, telemetry, versions
-from fedcore.errors import PlanError, TrustError
+from fedcore.errors import DeploymentError, PlanError, TrustError
 from fedcore.events import EventLog
 from fedcore.lock import is_locked
 from fedcore_server.consortium.certificates import Authority, certificate_pem
@@ -43,8 +43,8 @@ def test_the_tested_versions_are_those_of_the_constraints():
 @pytest.mark.parametrize(
     ("name", "version", "state", "told"),
     [
-        ("flwr", "1.41.7", State.OK, "flwr 1.41.7"),
-        ("flwr", "1.42.0", State.PROBLEM, "flwr 1.42.0, opacus 1.6.0; expected flwr 1.41"),
+        ("flwr", "1.42.7", State.OK, "flwr 1.42.7"),
+        ("flwr", "1.43.0", State.PROBLEM, "flwr 1.43.0, opacus 1.6.0; expected flwr 1.42"),
         ("flwr", None, State.PROBLEM, "flwr absent"),
         ("torch", "2.12.1+cu126", State.WARNING, "tested are torch 2.13"),
         ("torch", None, State.PROBLEM, "torch absent"),
@@ -57,6 +57,14 @@ def test_versions_that_were_not_tested_are_told(monkeypatch, name, version, stat
     found = one(versions())
     assert found.state is state
     assert told in found.what
+
+
+@pytest.mark.parametrize("version", ["1.41.0", "1.43.0", "1.420.0", None])
+def test_another_flower_is_refused_before_anything_starts(monkeypatch, version):
+    machine.check_flower()
+    monkeypatch.setattr(machine, "_installed", lambda name: version)
+    with pytest.raises(DeploymentError, match=r'expected flwr 1\.42.*pip install "flwr==1\.42\.\*"'):
+        machine.check_flower()
 
 
 def test_an_untested_python_is_told(monkeypatch):

@@ -59,6 +59,13 @@ _PROTOBUF_FIELDS = {
     "flwr.proto.runtime_pb2:AcquireTaskRequest": {"supported_task_types", "agentapp_fab_hashes"},
     "flwr.proto.runtime_pb2:AcquireTaskResponse": {"task", "token"},
     "flwr.proto.runtime_pb2:PushTaskOutputRequest": {"context", "sub_status", "details", "clientapp_runtime"},
+    "flwr.proto.fleet_pb2:PullMessagesRequest": {"node", "message_ids"},
+    "flwr.proto.fleet_pb2:ActivateNodeRequest": {"public_key", "heartbeat_interval"},
+    "flwr.proto.heartbeat_pb2:SendNodeHeartbeatRequest": {"node", "heartbeat_interval"},
+    "flwr.proto.runtime_pb2:GetNodesResponse": {"nodes"},
+    # Flower 1.43 renames it to reply_to_message_ids: `StreamingGrid._headers` fills it in.
+    "flwr.proto.runtime_pb2:PullAppMessagesRequest": {"message_ids"},
+    "flwr.proto.runtime_pb2:PushAppMessagesRequest": {"messages_list", "message_object_trees"},
     "flwr.proto.runtime_pb2:PushAppMessagesResponse": {"message_ids", "objects_to_push", "session_id"},
     "flwr.proto.runtime_pb2:PullAppMessagesResponse": {"messages_list", "message_object_trees"},
 }
@@ -79,7 +86,7 @@ def _found(path: str) -> Any:
 def test_flower_is_the_version_that_was_read() -> None:
     from flwr.supercore.version import package_version
 
-    assert package_version.startswith("1.41."), "read the changes of Flower, then this file, then move the pin"
+    assert package_version.startswith("1.42."), "read the changes of Flower, then this file, then move the pin"
 
 
 @pytest.mark.parametrize("path", _SIGNATURES)

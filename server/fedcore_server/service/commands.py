@@ -37,6 +37,9 @@ def start(
     """
     import signal
 
+    from fedcore.checkup.machine import check_flower
+
+    check_flower()  # before anything of Flower's is imported
     from fedcore_server.service.federation_server import FederationServer
     from fedcore_server.service.home import ServerHome
     from fedcore_server.service.monitoring import MonitoringSettings
