@@ -22,14 +22,14 @@ class Request:
 
     Attributes:
         content: The records; the array's bytes are still to be fetched, unless it is small.
-        facts: What the policy judged; ``None`` for a hello.
+        facts: What the policy judged.
         array_bytes: Declared size of the model.
         answer: The signed answer, where it is ready: to a request that was answered before.
     """
 
     envelope: Envelope
     content: RecordDict
-    facts: RequestFacts | None
+    facts: RequestFacts
     array_bytes: int
     answer: RecordDict | None = None
 

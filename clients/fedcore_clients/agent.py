@@ -165,9 +165,6 @@ class Agent:
     def _worked_on(self, fleet: Fleet, incoming: Incoming) -> RecordDict:
         request = self._guard.receive(incoming.content)
         facts = request.facts
-        if facts is None:
-            fleet.confirm(incoming)
-            return self._guard.introduce(request)
         if request.answer is not None:
             fleet.confirm(incoming)
             self._tell(f"run {facts.run}, round {facts.round} was asked for again, and gets the same answer")

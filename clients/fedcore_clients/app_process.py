@@ -192,7 +192,6 @@ class _InstalledApps:
             task, settings = load_task(plan), self._settings
             self._app = build_client_app(
                 task,
-                name=lambda _: settings.client,
                 load=lambda _, plan: self._load(task, plan),
                 # The parent's policy has allowed each of these names.
                 transforms={name: load_object(name, what="update transform") for name in plan.federation.transforms},

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from flwr.app import Context, Message
+from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from torch import nn
 
@@ -17,7 +17,7 @@ from fedcore.privacy.linter import Subject, lint, lint_rows, refuse
 from fedcore.task import Task
 from fedcore.transforms import UpdateTransform
 from fedcore.wire.records import check_declared_array
-from fedcore.wire.replies import pack_name, pack_report, pack_update
+from fedcore.wire.replies import pack_report, pack_update
 from fedcore.wire.requests import unpack_evaluate_request, unpack_plan, unpack_train_request
 from fedcore_clients.device_choice import choose_device
 from fedcore_clients.evaluation import evaluate_locally
@@ -33,13 +33,11 @@ _OF_THE_CODE = (ImportError, NameError, AttributeError, NotImplementedError)
 """Errors that no value of a row causes."""
 
 LoadClient = Callable[[Context, RunPlan], Client]
-NameClient = Callable[[Context], str]
 
 
 def build_client_app(
     task: Task,
     *,
-    name: NameClient,
     load: LoadClient,
     transforms: Mapping[str, UpdateTransform] | None = None,
     allow_test_noise: bool = False,
@@ -51,7 +49,6 @@ def build_client_app(
     installed here, and so are the transforms.
 
     Args:
-        name: The client's name, from Flower's context.
         load: Opens the client's data, split into training and held-out rows, for a plan.
         transforms: The update transforms that a plan may name here; a plan that names another is refused.
         allow_test_noise: Whether a plan may draw noise from its seed, which the server knows; for tests only.
@@ -60,14 +57,10 @@ def build_client_app(
     app = ClientApp()
     desk = _Desk(task, load, transforms or {}, allow_test_noise=allow_test_noise, device=device)
 
-    @app.query()
-    def who(message: Message, context: Context) -> Message:
-        return Message(pack_name(name(context)), reply_to=message)
-
     @app.query("layout")
     def layout(message: Message, context: Context) -> Message:
         desk.check_layout(message)
-        return Message(pack_name(name(context)), reply_to=message)
+        return Message(RecordDict(), reply_to=message)
 
     @app.train()
     def train(message: Message, context: Context) -> Message:

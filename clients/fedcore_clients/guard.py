@@ -21,8 +21,8 @@ from fedcore.trust.identity import Identity, PublicIdentity
 from fedcore.trust.roster import Roster
 from fedcore.wire.envelope import Envelope, Place, check_array, open_envelope, seal, unsealed
 from fedcore.wire.records import array_bytes, header_of, one_array
-from fedcore.wire.replies import add_receipt, pack_name, pack_refusal
-from fedcore.wire.requests import unpack_cohort, unpack_plan, unpack_roster
+from fedcore.wire.replies import add_receipt, pack_refusal
+from fedcore.wire.requests import hash_of_roster, unpack_cohort, unpack_plan, unpack_roster
 from fedcore_clients.admission import Refusal, Request, check_model, newest_requests, question_of, told
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.egress import checked_reply
@@ -34,7 +34,7 @@ from fedcore_clients.policy.request_facts import RequestFacts
 from fedcore_clients.policy.request_gate import check_request
 from fedcore_clients.policy.settings import Policy
 
-_KINDS = ("hello", "train", "evaluate")
+_KINDS = ("train", "evaluate")
 _CLOCK_SKEW_SECONDS = 300.0
 
 
@@ -96,8 +96,7 @@ class Guard:
         try:
             check_array(request.content, request.envelope)
             check_model(one_array(request.content), request.array_bytes)
-            if request.facts is not None:
-                self._account.charge(request.facts)
+            self._account.charge(request.facts)
             self._charged = request.envelope.nonce
         except TrustError as error:
             raise Refusal(request.envelope, RefusedError("ARRAY", str(error))) from error
@@ -105,10 +104,6 @@ class Guard:
             raise Refusal(request.envelope, RefusedError("LEDGER", str(error))) from error
         except RefusedError as error:
             raise Refusal(request.envelope, error) from error
-
-    def introduce(self, request: Request) -> RecordDict:
-        """The signed answer to a hello."""
-        return self._sealed(pack_name(self.name), request.envelope)
 
     def release(self, request: Request, content: RecordDict) -> RecordDict:
         """Look at a reply once more, and sign it.
@@ -118,8 +113,6 @@ class Guard:
             StorageError: An update could not be kept; it must not leave.
         """
         facts = request.facts
-        if facts is None:
-            raise ValueError("a hello is answered by introduce")
         try:
             checked = checked_reply(content, facts, self._policy, client=self.name)
         except RefusedError as error:
@@ -141,15 +134,13 @@ class Guard:
     def _judged(self, content: RecordDict, envelope: Envelope) -> Request:
         place = envelope.place
         if place.kind not in _KINDS:
-            raise RefusedError("KIND", "expected a hello, or a request to train or to evaluate")
-        if place.kind == "hello":
-            return Request(envelope=envelope, content=content, facts=None, array_bytes=0)
+            raise RefusedError("KIND", "expected a request to train or to evaluate")
         if self._clock().timestamp() > envelope.not_after + _CLOCK_SKEW_SECONDS:
             raise RefusedError("EXPIRED", "the request is no longer good; if it is new, compare the two clocks")
         if (again := self._answered_before(content, envelope)) is not None:
             return again
         self._refuse_stale(place)
-        self._learn_roster(unpack_roster(content))
+        self._learn_roster(*unpack_roster(content))
         facts = self._facts(content, place)
         self._check_request(facts)
         self._daily.note()
@@ -220,10 +211,12 @@ class Guard:
         if (newest is not None and place.order <= newest) or place.incarnation < incarnation:
             raise RefusedError("STALE", "this request, or a newer one, was accepted before")
 
-    def _learn_roster(self, text: str) -> None:
-        """Keep the newest roster; an older one than was seen is refused."""
-        if self._roster is not None and text == self._roster_text:
+    def _learn_roster(self, text: str, digest: str) -> None:
+        """Keep the newest roster; an older one than was seen is refused, and one that is not here asked for."""
+        if self._roster is not None and (text or digest) in (self._roster_text, hash_of_roster(self._roster_text)):
             return
+        if not text:
+            raise RefusedError("ROSTER", "this client does not have the roster that was named; it comes with the next")
         try:
             roster = Roster.read(text, self._coordinator.key)
         except TrustError as error:

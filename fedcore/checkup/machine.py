@@ -71,7 +71,7 @@ def check_flower() -> None:
     found, tested = _installed(_EXACT), TESTED[_EXACT]
     if not (found or "").startswith(f"{tested}."):
         raise DeploymentError(
-            f"expected flwr {tested}, found {found or 'none'}: fedcore uses Flower's internals, which change with every "
+            f"expected flwr {tested}, found {found or 'none'}: fedcore uses its internals, which change with every "
             f'minor version. Install it with: python -m pip install "flwr=={tested}.*"'
         )
 

@@ -27,13 +27,10 @@ from fedcore.trust.identity import Identity, PublicIdentity
 from fedcore.wire.records import ARRAYS, from_plain, to_plain
 from fedcore.wire_objects import RemoteArray, record_of
 
-ANYONE = "*"
-"""Destination of a hello, which is sent before a client's name is known."""
-
 _RECORD, _DOMAIN = "envelope", b"fedcore envelope 1\n"
 _LONGEST_STATEMENT = 16_384
 _LARGEST_INLINE = 1 << 20
-_NAME, _NONCE, _HASH = (re.compile(form) for form in (r"[A-Za-z0-9._-]{1,200}|\*", "[0-9a-f]{32}|", "[0-9a-f]{64}|"))
+_NAME, _NONCE, _HASH = (re.compile(form) for form in (r"[A-Za-z0-9._-]{1,200}", "[0-9a-f]{32}|", "[0-9a-f]{64}|"))
 _FORMS = {
     "run": _NAME,
     "kind": _NAME,
@@ -54,7 +51,7 @@ class Place:
     Attributes:
         incarnation: How often the run's driver has been started; it makes what is sent after a restart newer
             than what was sent before.
-        kind: ``hello``, ``train`` or ``evaluate``.
+        kind: ``train`` or ``evaluate``.
     """
 
     run: str
@@ -199,8 +196,7 @@ def open_envelope(sealed: RecordDict, signer: PublicIdentity, *, destination: st
     """
     envelope, statement, signature = _statement(sealed)
     signer.verify(signature, _DOMAIN + statement)
-    addressed = destination if envelope.place.kind != "hello" or envelope.in_reply_to else ANYONE
-    if envelope.source != signer.name or envelope.destination != addressed:
+    if envelope.source != signer.name or envelope.destination != destination:
         raise TrustError("the envelope is addressed from or to another party")
     record = sealed[_RECORD]
     records, data = record.get("records"), record.get("data")

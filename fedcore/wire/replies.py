@@ -24,23 +24,6 @@ _RECEIPT = "ledger"
 _CODE = re.compile("[A-Z_]{1,32}")
 
 
-def pack_name(client: str) -> RecordDict:
-    """A client's answer to who it is."""
-    return RecordDict({HEADER: ConfigRecord({"client": client})})
-
-
-def unpack_name(content: RecordDict) -> str:
-    """The name in a client's answer.
-
-    Raises:
-        DataError: There is none.
-    """
-    name = header_of(content).get("client")
-    if not isinstance(name, str) or not 0 < len(name) <= 200:
-        raise DataError("expected a client's name of up to 200 characters")
-    return name
-
-
 def pack_refusal(code: str, *, read_data: bool = True) -> RecordDict:
     """A client's refusal: a code, whether the request was charged and data opened before, and nothing else."""
     return RecordDict({HEADER: ConfigRecord({"refused": code, "read-data": read_data})})

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 
 from flwr.app import RecordDict
 
@@ -44,12 +43,12 @@ class Correspondence:
     ) -> None:
         self._clock = clock
         self._identity, self._roster, self._events = identity, roster, events
-        self._place = Place(run=run, incarnation=incarnation, round=0, attempt=0, kind="hello")
+        self._run, self._incarnation = run, incarnation
         self._open: set[str] = set()
 
-    def members(self) -> set[str]:
-        """Names on the roster."""
-        return {member.name for member in self._roster().members}
+    def members(self) -> Mapping[bytes, str]:
+        """Names on the roster by the key that Flower registered for each."""
+        return {member.flower_key: member.name for member in self._roster().members}
 
     def signed_roster(self) -> str:
         """The roster, for clients to check."""
@@ -61,7 +60,7 @@ class Correspondence:
         *,
         to: str,
         kind: str,
-        round: int = 0,
+        round: int,
         attempt: int = 0,
         seconds: float = _REQUEST_SECONDS,
         array_sha256: str | None = None,
@@ -72,7 +71,7 @@ class Correspondence:
             seconds: How long the request is good for: whoever holds it back for longer has lost it.
             array_sha256: As in `seal`.
         """
-        place = replace(self._place, kind=kind, round=round, attempt=attempt)
+        place = Place(run=self._run, incarnation=self._incarnation, kind=kind, round=round, attempt=attempt)
         sealed, envelope = seal(
             content,
             place,
@@ -85,28 +84,25 @@ class Correspondence:
         self._open.add(envelope.nonce)
         return sealed, envelope
 
-    def read(self, sealed: RecordDict, request: Envelope, *, sender: str | None = None) -> Envelope:
+    def read(self, sealed: RecordDict, request: Envelope, *, sender: str) -> Envelope:
         """Check the reply to `request` before its array is fetched.
 
         Args:
-            sender: Who was asked; ``None`` accepts whoever is on the roster (the first word of a client).
+            sender: Who was asked.
 
         Raises:
             UpdateRejectedError: With the code ``BAD_SIGNATURE``, ``NOT_EXPECTED`` or ``DUPLICATE``.
         """
-        name = sender or "unknown"
         try:
-            claimed = claimed_source(sealed)
-            name = sender or claimed[:64]
-            envelope = open_envelope(sealed, self._key_of(claimed), destination=COORDINATOR)
+            envelope = open_envelope(sealed, self._key_of(claimed_source(sealed)), destination=COORDINATOR)
         except TrustError as error:
-            raise UpdateRejectedError(name, "BAD_SIGNATURE", str(error)) from error
+            raise UpdateRejectedError(sender, "BAD_SIGNATURE", str(error)) from error
         if envelope.place != request.place or envelope.in_reply_to != request.nonce:
-            raise UpdateRejectedError(name, "NOT_EXPECTED", "the reply belongs to another request")
-        if sender is not None and envelope.source != sender:
-            raise UpdateRejectedError(name, "NOT_EXPECTED", "the reply is another client's")
+            raise UpdateRejectedError(sender, "NOT_EXPECTED", "the reply belongs to another request")
+        if envelope.source != sender:
+            raise UpdateRejectedError(sender, "NOT_EXPECTED", "the reply is another client's")
         if request.nonce not in self._open:
-            raise UpdateRejectedError(name, "DUPLICATE", "this request was answered already")
+            raise UpdateRejectedError(sender, "DUPLICATE", "this request was answered already")
         self._open.discard(request.nonce)
         self._events.append(
             f"{envelope.place.kind}-answered",

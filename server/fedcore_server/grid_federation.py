@@ -13,17 +13,15 @@ from fedcore.errors import DataError, UpdateRejectedError
 from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
 from fedcore.parameters import Layout
 from fedcore.plan import RunPlan
-from fedcore.wire.envelope import ANYONE, Envelope, hash_of_array, received, unsealed
+from fedcore.wire.envelope import Envelope, hash_of_array, received, unsealed
 from fedcore.wire.records import ARRAYS, PARAMETERS, check_declared_array, receive_array
-from fedcore.wire.replies import read_data_in, refusal_in, unpack_name, unpack_report, unpack_update
-from fedcore.wire.requests import pack_hello, pack_request
+from fedcore.wire.replies import read_data_in, refusal_in, unpack_report, unpack_update
+from fedcore.wire.requests import pack_request
 from fedcore.wire_objects import RemoteArray
 from fedcore_server.correspondence import Correspondence
 from fedcore_server.state import Rejection
 
 _LOOK_AGAIN_SECONDS = 0.5
-_HELLO_SECONDS = 10.0
-_ASK_AGAIN_SECONDS = 30.0
 _LONGEST_REASON = 200
 
 
@@ -49,10 +47,17 @@ class Arrival(Protocol):
         """Tell the relay that it may forget the reply."""
 
 
+class Node(Protocol):
+    """A connected node, with the public key that it has proved to Flower to hold."""
+
+    node_id: int
+    public_key: bytes
+
+
 class ArrivingGrid(Protocol):
     """What is asked of a Flower grid; `fedcore_server.superlink.grid.StreamingGrid` is one."""
 
-    def get_node_ids(self) -> Iterable[int]:
+    def get_nodes(self) -> Iterable[Node]:
         """Connected nodes."""
 
     def push_messages(self, messages: Iterable[Message]) -> Sequence[str]:
@@ -87,7 +92,7 @@ class GridFederation:
         self._wanted = plan.federation.clients
         self._clock, self._sleep = clock, sleep
         self._nodes: dict[str, int] = {}
-        self._ask_again: dict[int, float] = {}
+        self._rosters: dict[str, str] = {}  # what each client has shown to have
 
     def available(self) -> Sequence[str]:
         """Names of the clients that are connected and on the roster, by the plan's patience.
@@ -103,12 +108,11 @@ class GridFederation:
         return names
 
     def _look(self) -> Sequence[str]:
-        """Who is there now; nodes not known by name are asked for it."""
-        connected, members = set(self._grid.get_node_ids()), self._letters.members()
-        self._nodes = {name: node for name, node in self._nodes.items() if node in connected and name in members}
-        now = self._clock()
-        strangers = {node for node in connected - set(self._nodes.values()) if self._ask_again.get(node, now) <= now}
-        self._greet(sorted(strangers), now)
+        """Who is there now: connected nodes by the roster's name for their key. Replies are signed by another key."""
+        members = self._letters.members()
+        self._nodes = {
+            members[node.public_key]: node.node_id for node in self._grid.get_nodes() if node.public_key in members
+        }
         return sorted(self._nodes)
 
     def train(self, request: TrainRequest) -> Iterator[ClientUpdate | Rejection]:
@@ -130,27 +134,8 @@ class GridFederation:
     def _absent(self, request: TrainRequest) -> Iterator[Rejection]:
         """Name the members that should have been asked, and are not here."""
         if self._plan.federation.cohort_size is None:
-            for name in sorted(self._letters.members() - set(request.cohort) - set(self._nodes)):
+            for name in sorted(set(self._letters.members().values()) - set(request.cohort) - set(self._nodes)):
                 yield Rejection(client=name, code="ABSENT", reason="not connected", read_data=False)
-
-    def _greet(self, nodes: Sequence[int], now: float) -> None:
-        """Send the roster to nodes not known by name; a name is believed when its key has signed for it."""
-        if not nodes:
-            return
-        letters = {node: self._letters.write(pack_hello(), to=ANYONE, kind="hello") for node in nodes}
-        for node, arrival in self._ask(MessageType.QUERY, letters, min(_HELLO_SECONDS, self._timeout_seconds)):
-            self._ask_again[node] = now + _ASK_AGAIN_SECONDS
-            if arrival is not None and arrival.error is None:
-                self._introduce(node, received(arrival.small, arrival.arrays), letters[node][1])
-
-    def _introduce(self, node: int, sealed: RecordDict, request: Envelope) -> None:
-        try:
-            envelope = self._letters.read(sealed, request)
-            name = unpack_name(unsealed(sealed))
-        except (DataError, UpdateRejectedError):
-            return
-        if name == envelope.source:
-            self._nodes[name] = node  # the newest connection of a client that came back
 
     def _collect(
         self,
@@ -163,21 +148,26 @@ class GridFederation:
         for name in absent:
             yield Rejection(client=name, code="ABSENT", reason="no longer connected", read_data=False)
         names = {self._nodes[name]: name for name in request.cohort if name in self._nodes}
-        content = pack_request(request, self._plan, roster=self._letters.signed_roster())
+        roster = self._letters.signed_roster()
+        content = {
+            whole: pack_request(request, self._plan, roster=roster, whole_roster=whole) for whole in (True, False)
+        }
         write = partial(
             self._letters.write,
-            content,
             kind=kind,
             round=request.round,
             attempt=request.attempt,
             seconds=self._timeout_seconds,
-            array_sha256=hash_of_array(content),
+            array_sha256=hash_of_array(content[True]),
         )
-        letters = {node: write(to=name) for node, name in names.items()}
+        letters = {node: write(content[self._rosters.get(name) != roster], to=name) for node, name in names.items()}
         for node, arrival in self._ask(kind, letters, self._timeout_seconds):
             client = names[node]
+            self._rosters.pop(client, None)
             try:
-                yield unpack(self._received(arrival, letters[node][1], client, layout), client)
+                reply = unpack(self._received(arrival, letters[node][1], client, layout), client)
+                self._rosters[client] = roster  # it has judged the cohort by it
+                yield reply
             except UpdateRejectedError as error:
                 reason = str(error)[:_LONGEST_REASON]
                 yield Rejection(client=client, code=error.code, reason=reason, read_data=error.read_data)

@@ -99,6 +99,7 @@ class Site:
         plan: RunPlan | None = None,
         values: Any = None,
         roster: str | None = None,
+        whole_roster: bool = True,
         letters: Correspondence | None = None,
         header: Mapping[str, Any] | None = None,
         signed_kind: str | None = None,
@@ -118,7 +119,7 @@ class Site:
         else:
             asked = EvaluateRequest(round=round, attempt=attempt, cohort=cohort, parameters=parameters)
         signed = self.roster().signed(self.coordinator) if roster is None else roster
-        content = pack_request(asked, plan or self.plan, roster=signed)
+        content = pack_request(asked, plan or self.plan, roster=signed, whole_roster=whole_roster)
         content["fedcore"].update(header or {})
         return (letters or self.letters()).write(
             content, to=to, kind=signed_kind or kind, round=round, attempt=attempt

@@ -20,9 +20,8 @@ from fedcore.messages import ClientReport, ClientUpdate, LedgerReceipt
 from fedcore.metrics import Metrics
 from fedcore.privacy.plan import PrivacyPlan
 from fedcore.trust.identity import COORDINATOR, Identity
-from fedcore.wire.envelope import ANYONE, Place, seal, unsealed
+from fedcore.wire.envelope import Place, seal, unsealed
 from fedcore.wire.replies import pack_report, pack_update, unpack_update
-from fedcore.wire.requests import pack_hello
 from fedcore_clients.admission import Refusal
 from fedcore_server.consortium.members import remove
 from tests.builders import build_layout, build_parameters
@@ -132,7 +131,7 @@ UNTRUSTED = {
     "N1 a record beside the envelope": lambda site: RecordDict({**site.request(), "code": ConfigRecord({"a": "b"})}),
     "N1 a reply of the coordinator": as_reply,
     "N2 a request for another client": lambda site: site.request(to="south"),
-    "N2 a request for anyone": lambda site: site.request(to=ANYONE),
+    "N2 a request for anyone": lambda site: site.request(to="*"),
 }
 
 
@@ -424,6 +423,20 @@ def test_n3_an_older_roster_is_refused_and_a_newer_one_kept(site):
     refused(site, guard, site.request(round=2), "COHORT")  # west is a stranger now
 
 
+def test_n3_a_roster_is_named_by_its_hash_to_a_client_that_has_it(site):
+    guard = site.guard()
+    refused(site, guard, site.request(whole_roster=False), "ROSTER")
+    guard.receive(site.request())
+    guard.receive(site.request(round=2, whole_roster=False))
+    site.guard().receive(site.request(round=3, whole_roster=False))  # it is kept on disk
+
+    remove(site.consortium.path, "west")
+    cohort = ("north", "south")
+    refused(site, guard, site.request(round=4, cohort=cohort, whole_roster=False), "ROSTER")
+    guard.receive(site.request(round=4, cohort=cohort))
+    guard.receive(site.request(round=5, cohort=cohort, whole_roster=False))
+
+
 def test_n3_a_roster_without_this_client_or_with_another_key_for_it_is_refused(site):
     stranger = site.roster().without_member("north")
     refused(site, site.guard(), site.request(roster=stranger.signed(site.coordinator)), "ROSTER")
@@ -593,17 +606,6 @@ def test_f22_what_was_charged_stays_charged_when_the_client_dies_before_or_after
     assert sum(event["event"] == "answered" for event in read_events(site.home.events)) <= len(charges)
 
 
-def test_a_hello_tells_the_name_and_nothing_else(site):
-    guard = site.guard()
-    sealed, _ = site.letters().write(pack_hello(), to=ANYONE, kind="hello")
-    request = guard.receive(sealed)
-    assert request.facts is None
-    envelope, content = site.read(guard.introduce(request))
-    assert {name: dict(record) for name, record in content.items()} == {"fedcore": {"client": "north"}}
-    assert envelope.place.kind == "hello"
-    dropped(site, guard, site.letters().write(pack_hello(), to="north", kind="hello")[0])
-
-
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just(10**400),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -612,7 +614,7 @@ JSON = st.recursive(
 SECTIONS = ("task", "federation", "training", "privacy", "audit", "engine")
 PLANS = JSON | st.dictionaries(st.sampled_from(SECTIONS), JSON | st.dictionaries(st.text(max_size=12), JSON))
 HEADERS = st.dictionaries(
-    st.sampled_from(["round", "attempt", "cohort", "plan", "plan-sha256", "roster"]),
+    st.sampled_from(["round", "attempt", "cohort", "plan", "plan-sha256", "roster", "roster-sha256"]),
     st.integers() | st.floats() | st.text(max_size=20) | st.booleans() | PLANS.map(json.dumps),
     min_size=1,
 )

@@ -83,7 +83,6 @@ def through_flower(
     app = build_client_app(
         task,
         allow_test_noise=allow_test_noise,
-        name=lambda context: context.node_config["name"],
         load=load or (lambda context, _: clients[context.node_config["name"]]),
     )
     consortium = consortium or Consortium.of(clients)

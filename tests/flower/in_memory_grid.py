@@ -11,6 +11,7 @@ from typing import Any
 from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import SUPERLINK_NODE_ID
+from flwr.proto.node_pb2 import NodeInfo
 from flwr.supercore.task_identity import TaskIdentity
 
 from fedcore.events import EventLog
@@ -89,8 +90,9 @@ class InMemoryGrid:
         self._replies: dict[str, WholeReply] = {}
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, SUPERLINK_NODE_ID, 1
 
-    def get_node_ids(self) -> list[int]:
-        return list(self._names)
+    def get_nodes(self) -> list[NodeInfo]:
+        keys = {member.name: member.flower_key for member in self._consortium.roster.members}
+        return [NodeInfo(node_id=node, public_key=keys[name]) for node, name in self._names.items() if name in keys]
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         return [self._deliver(message) for message in messages]

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from fedcore.errors import RoundFailedError, UpdateRejectedError
 from fedcore.events import EventLog, read_events
-from fedcore.trust.identity import COORDINATOR, Identity
+from fedcore.trust.identity import COORDINATOR, FlowerKey, Identity
 from fedcore.wire.envelope import Place, open_envelope, seal, unsealed
-from fedcore.wire.replies import pack_name, pack_update, unpack_report, unpack_update
+from fedcore.wire.replies import pack_update, unpack_report, unpack_update
 from fedcore.wire_objects import record_of
 from fedcore_server.runs.participation import participation
 from fedcore_server.superlink.arrival import Reply
@@ -588,15 +588,47 @@ def test_b23_without_a_valid_reply_the_round_fails_and_the_model_stays():
     assert all(client["strikes"] == 2 for client in participation((), rounds)["clients"].values())
 
 
-def test_a_hello_of_another_name_introduces_nobody():
-    """A client that answers in a neighbour's name is asked nothing in it."""
+def test_a_node_whose_key_is_not_on_the_roster_is_asked_nothing():
+    """Flower may still list who was removed, and whoever else it let in."""
 
-    def pose(name, content):
-        return pack_name("client-1") if name == BAD and set(content) == {"fedcore"} else content
+    class OneStranger(InMemoryGrid):
+        def get_nodes(self):
+            nodes = super().get_nodes()
+            nodes[0].public_key = FlowerKey.create().public_bytes
+            return nodes
 
-    outcome, rounds = through_flower(plan_of(PLAN).updated(federation={"patience-seconds": 0.0}), tamper=pose)
+    outcome, rounds = through_flower(plan_of(PLAN).updated(federation={"patience-seconds": 0.0}), make_grid=OneStranger)
     assert outcome.state.round == 3
     assert all(line["asked"] == OTHERS for line in rounds)
+
+
+def test_the_roster_travels_once_and_again_when_it_changed_or_a_reply_was_rejected():
+    """It takes 433 bytes a member, and would go with every request to every member."""
+    sent = []
+
+    class Watched(InMemoryGrid):
+        def push_messages(self, messages):
+            for message in messages:
+                header = unsealed(message.content)["fedcore"]
+                sent.append((header["round"], self._names[message.metadata.dst_node_id], bool(header["roster"])))
+            return super().push_messages(messages)
+
+    def lose_the_first(name, content):
+        return None if (name, sent[-1][0]) == (BAD, 1) else content
+
+    consortium = Consortium.of([BAD, *OTHERS])
+
+    def admit_somebody(record, state):
+        if state.round == 2:
+            consortium.roster = replace(consortium.roster, version=2)
+
+    plan = plan_of(PLAN).updated(federation={"rounds": 3, "evaluate-every": 3})
+    through_flower(plan, consortium=consortium, make_grid=Watched, tamper=lose_the_first, on_round=admit_somebody)
+    first = [(1, name, True) for name in (BAD, *OTHERS)]
+    second = [(2, BAD, True)] + [(2, name, False) for name in OTHERS]
+    third = [(3, name, True) for name in (BAD, *OTHERS)]
+    evaluation = [(3, name, False) for name in (BAD, *OTHERS)]
+    assert sent == [*first, *second, *third, *evaluation]
 
 
 JSON = st.recursive(

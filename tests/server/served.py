@@ -114,9 +114,7 @@ class Served:
         def name_of(context: Context) -> str:
             return str(context.node_config["name"])
 
-        app = build_client_app(
-            TinyTask(), allow_test_noise=True, name=name_of, load=lambda context, _: _clients()[name_of(context)]
-        )
+        app = build_client_app(TinyTask(), allow_test_noise=True, load=lambda context, _: _clients()[name_of(context)])
         yield self.make_grid(app, self.consortium)
 
 

@@ -26,7 +26,7 @@ from tests.flower.in_memory_grid import InMemoryGrid
 from tests.server.served import KILLED, NAMES, Served, assert_committed_once_each, tiny_plan
 
 CALLS = ("fsync", "replace", "link", "truncate")
-CALLS_MADE = 85
+CALLS_MADE = 82
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_f12_below_the_quorum_the_run_pauses_with_its_model_unchanged_and_can_be
 class Nobody(InMemoryGrid):
     """No client is connected."""
 
-    def get_node_ids(self):
+    def get_nodes(self):
         return []
 
 

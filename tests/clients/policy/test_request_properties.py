@@ -53,7 +53,7 @@ requests = st.fixed_dictionaries(
     optional={
         "round": st.integers(-2, 700),
         "attempt": st.integers(-2, 9),
-        "kind": st.sampled_from(["train", "evaluate", "hello"]),
+        "kind": st.sampled_from(["train", "evaluate", "other"]),
         "cohort": st.lists(st.sampled_from(["north", "south", "west", "sybil"]), max_size=4).map(tuple),
         "roster_version": st.integers(2, 4),
         "model_dtype": st.sampled_from(["float32", "float64", "int8"]),
