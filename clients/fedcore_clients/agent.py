@@ -29,11 +29,10 @@ from fedcore_clients.fleet import Fleet, Incoming, connect
 from fedcore_clients.guard import Guard
 from fedcore_clients.policy.request_facts import RequestFacts
 from fedcore_clients.policy.settings import Policy
+from fedcore_clients.polling import Polling, spread
 
 _log = logging.getLogger("fedcore.client")
 
-_FIRST_PAUSE_SECONDS = 0.05
-_LONGEST_PAUSE_SECONDS = 1.0
 _FIRST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 8.0
 
@@ -100,9 +99,9 @@ class Agent:
                 except DeploymentError as error:
                     pause = _FIRST_RETRY_SECONDS if time.monotonic() - started > _LONGEST_RETRY_SECONDS else 2 * pause
                     pause = min(pause, _LONGEST_RETRY_SECONDS)
-                    self._tell(f"{error}; trying again in {pause:.0f} s")
+                    self._tell(f"{error}; trying again in about {pause:.0f} s")
                     self._note(connected=False, problem=str(error))
-                    self._stopping.wait(pause)
+                    self._stopping.wait(spread(pause))
                 except Exception as error:  # whatever a server sends, the client serves on
                     _log.exception("the connection failed")
                     self._note(connected=False, problem=f"{type(error).__name__}, see the log")
@@ -119,18 +118,18 @@ class Agent:
         ) as fleet:
             self._tell(f"{self._guard.name} is connected to {server}; waiting for requests")
             self._note(connected=True, problem=None)
-            pause = _FIRST_PAUSE_SECONDS
+            polling = Polling()
             while not self._stopping.is_set():
+                asked = time.monotonic()
                 try:
                     incoming = fleet.receive()
                 except DataError as error:
                     self._tell(f"a malformed message was dropped: {error}")
                     continue
                 if incoming is None:
-                    self._stopping.wait(pause)
-                    pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                    self._stopping.wait(polling.pause(time.monotonic() - asked))
                     continue
-                pause = _FIRST_PAUSE_SECONDS
+                polling.found()
                 self._answer(fleet, incoming)
 
     def _answer(self, fleet: Fleet, incoming: Incoming) -> None:

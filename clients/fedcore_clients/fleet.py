@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ from fedcore.wire_objects.retrying import bounded_retry
 
 _log = logging.getLogger("fedcore.client")
 
-_HEARTBEAT_SECONDS = 10.0  # Flower's minimum; a client is taken for gone after two, and refused until then
+_HEARTBEAT_SECONDS = 30.0  # Flower's own; a client is taken for gone after two, and refused until then
 _RETRY_SECONDS = 60.0
 _OBJECT_SECONDS = 60.0
 
@@ -197,7 +198,7 @@ def _activate(client: FleetHttpClient, key: Any) -> Node:
 def _beat(client: FleetHttpClient, node: Node, stopped: threading.Event) -> None:
     """Tell the SuperLink that the node lives; what fails here shows in the next call of the main thread."""
     request = SendNodeHeartbeatRequest(node=node, heartbeat_interval=_HEARTBEAT_SECONDS)
-    while not stopped.wait(0.8 * _HEARTBEAT_SECONDS):
+    while not stopped.wait(0.8 * _HEARTBEAT_SECONDS * random.uniform(0.9, 1.1)):  # noqa: S311 - no secret
         with contextlib.suppress(httpx.HTTPError):
             client.SendNodeHeartbeat(request)
 
@@ -242,5 +243,5 @@ _STATUS = {
     401: "the server does not let this client in: it was removed from the consortium, or this machine's clock is more "
     "than five seconds ahead of or five minutes behind the server's",
     412: "the server does not let this client in: it was not admitted yet; or the server still takes it for connected, "
-    "as it does for twenty seconds after a crash; or another process uses the same key",
+    "as it does for a minute after a crash; or another process uses the same key",
 }

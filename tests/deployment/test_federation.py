@@ -108,7 +108,7 @@ def test_a_second_server_on_one_home_is_refused_at_once(federation):
     assert "a server runs in" in second.stderr
 
 
-@pytest.mark.slow  # Flower takes a client for connected until 20 seconds after its last heartbeat
+@pytest.mark.slow  # Flower takes a client for connected until a minute after its last heartbeat
 def test_f5_a_killed_client_is_named_and_used_again_when_it_comes_back(federation):
     plan = federation.plan(repeatable(federation={"rounds": 300, "quorum": 2, "round-timeout-seconds": 4.0}))
     name = fedcore("run", plan, "--home", federation.home, "--detach", cwd=federation.root).stdout.strip()

@@ -26,7 +26,7 @@ _BINARY = {"content-type": "application/protobuf"}
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with site_in(tmp_path_factory.mktemp("site"), requests_per_second=10_000.0, burst=10_000) as site:
+    with site_in(tmp_path_factory.mktemp("site"), refusals_per_second=10_000.0, refusal_burst=10_000) as site:
         yield site
 
 
@@ -123,13 +123,48 @@ def test_a_node_cannot_answer_in_the_name_of_another_node(site: Site) -> None:
     victim.close()
 
 
-def test_a_flood_is_told_to_slow_down(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_who_is_refused_again_and_again_is_not_heard_and_members_at_the_address_always_are(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     with (
-        site_in(tmp_path_factory.mktemp("flood"), requests_per_second=1.0, burst=5) as site,
+        site_in(tmp_path_factory.mktemp("flood"), refusals_per_second=1e-6, refusal_burst=5) as site,
         httpx.Client(verify=ssl.create_default_context(cafile=str(site.ca))) as client,
     ):
+        node = site.node()
+        for _ in range(20):
+            assert node.receive() is None
+        node.close()
         codes = [client.post(f"{site.url}/v1/fleet/pull-messages", headers=_BINARY).status_code for _ in range(8)]
         assert codes == [401] * 5 + [429] * 3
+
+
+@pytest.mark.parametrize(("status", "then"), [(404, 429), (412, 429), (200, 200), (500, 500), (503, 503)])
+def test_only_what_the_peer_did_wrong_counts(status: int, then: int) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status})
+
+    sent: list[Any] = []
+
+    async def call(gateway: Gateway) -> None:
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/fleet/pull-messages",
+            "headers": [(b"content-length", b"0")],
+            "client": ("192.0.2.1", 1),
+        }
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(event: Any) -> None:
+            sent.append(event.get("status"))
+
+        for _ in range(2):
+            await gateway(scope, receive, send)
+
+    asyncio.run(call(Gateway(app, refusals_per_second=0.0, refusal_burst=1)))
+    assert [status for status in sent if status] == [status, then]
 
 
 def _push(**changes: Any) -> PushMessagesRequest:
@@ -227,26 +262,30 @@ def test_a_websocket_is_closed_and_the_lifespan_passes() -> None:
 def test_each_peer_has_its_own_allowance_which_refills() -> None:
     now = [0.0]
     limit = RateLimit(2.0, 2, clock=lambda: now[0])
-    assert [limit.allows("a"), limit.allows("a"), limit.allows("a"), limit.allows("b")] == [True, True, False, True]
+    assert [_refused(limit, peer) for peer in "aaab"] == [True, True, False, True]
     now[0] = 0.5
-    assert [limit.allows("a"), limit.allows("a")] == [True, False]
+    assert [_refused(limit, "a"), _refused(limit, "a")] == [True, False]
 
 
 def test_ipv6_peers_count_by_their_network() -> None:
     limit = RateLimit(0.0, 1, clock=lambda: 0.0)
-    assert [limit.allows("2001:db8::1"), limit.allows("2001:db8::2"), limit.allows("2001:db8:0:1::1")] == [
-        True,
-        False,
-        True,
-    ]
-    assert [limit.allows("::ffff:192.0.2.1"), limit.allows("192.0.2.1")] == [True, False]
+    peers = ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")
+    assert [_refused(limit, peer) for peer in peers] == [True, False, True]
+    assert [_refused(limit, peer) for peer in ("::ffff:192.0.2.1", "192.0.2.1")] == [True, False]
 
 
 def test_the_table_of_peers_is_bounded() -> None:
     limit = RateLimit(1.0, 1)
     for number in range(10_000):
-        limit.allows(f"peer {number}")
+        limit.refused(f"peer {number}")
     assert len(limit) == 4096
+
+
+def _refused(limit: RateLimit, peer: str) -> bool:
+    """Whether it was heard, before it was refused."""
+    heard = limit.allows(peer)
+    limit.refused(peer)
+    return heard
 
 
 def _text(text: str) -> RecordDict:

@@ -35,7 +35,7 @@ _MIB = 1 << 20
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with site_in(tmp_path_factory.mktemp("site"), requests_per_second=10_000.0, burst=10_000) as site:
+    with site_in(tmp_path_factory.mktemp("site")) as site:
         yield site
 
 

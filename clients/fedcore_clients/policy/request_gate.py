@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from fedcore.audit.crossing import ATTRIBUTE_MARK
 from fedcore.errors import DataError, RefusedError
-from fedcore.evaluation_schedule import after_training
+from fedcore.evaluation_schedule import after_training, most_evaluations
 from fedcore.plan import RunPlan
 from fedcore.plan.digest import digest_of
 from fedcore.toml_problems import kebab
@@ -28,6 +28,7 @@ SCHEMA = "schema"
 _MEGABYTE = 1_000_000
 _NUMBER_BYTES = {"float32": 4, "float64": 8}
 _MOST_GROUPS = 4096
+_FEWEST_REQUESTS = 2000
 
 _RANGES: dict[str, Callable[[RunPlan], tuple[float | None, ...]]] = {
     "local_epochs": lambda plan: (plan.training.local_epochs,),
@@ -83,7 +84,7 @@ def check_request(
     _check_model(request, policy)
     check_privacy(request.plan, policy.privacy)
     _check_release(request, policy)
-    _check_requests(requests_today, policy)
+    check_requests(request.plan, requests_today, policy)
     _check_approval(request, policy, approvals)
 
 
@@ -233,9 +234,17 @@ def _num_groups(attribute: str, vocabularies: dict[str, tuple[str, ...]]) -> int
     return math.prod(len(vocabularies.get(name, ())) for name in attribute.split(ATTRIBUTE_MARK))
 
 
-def _check_requests(requests_today: int, policy: Policy) -> None:
-    if requests_today >= policy.limits.requests_per_day:
-        raise RefusedError("LIMIT", f"limits.requests-per-day is {policy.limits.requests_per_day}, and it is reached")
+def check_requests(plan: RunPlan, requests_today: int, policy: Policy) -> None:
+    """Refuse more requests in a day than the policy says, or than anyone needs for this plan.
+
+    Raises:
+        RefusedError: With the code ``LIMIT``.
+    """
+    limit = policy.limits.requests_per_day
+    if limit is None:
+        limit = max(_FEWEST_REQUESTS, 2 * (plan.federation.rounds + most_evaluations(plan)))
+    if requests_today >= limit:
+        raise RefusedError("LIMIT", f"limits.requests-per-day is {limit}, and it is reached")
 
 
 def _schema_is_listed(plan: RunPlan, policy: Policy) -> bool:

@@ -196,7 +196,12 @@ class LimitsSection(PolicySection):
         2048.0, description="largest model in megabytes of 1,000,000 bytes, refused by its declared size (code SIZE)"
     )
     seconds_per_task: Count = Field(3600, description="seconds after which training or evaluating is ended")
-    requests_per_day: Count = Field(2000, description="requests worked on in a day of UTC (code LIMIT)")
+    requests_per_day: Count | None = Field(
+        None,
+        description="requests worked on in a day of UTC (code LIMIT); by default twice what the plan asks for in all, "
+        "and 2000 at least",
+        examples=[2000],
+    )
 
 
 class ApprovalSection(PolicySection):

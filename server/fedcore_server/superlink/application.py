@@ -39,8 +39,8 @@ class SuperLinkSettings:
     database: Path
     flower_home: Path
     max_body_bytes: int = 8 << 20
-    requests_per_second: float = 200.0
-    burst: int = 400
+    refusals_per_second: float = 20.0
+    refusal_burst: int = 1000
 
 
 def flower_application(settings: SuperLinkSettings, secret: bytes) -> Application:

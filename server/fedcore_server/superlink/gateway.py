@@ -1,8 +1,9 @@
 """The only door to the SuperLink that the network can see.
 
 Flower serves its Control and Runtime APIs, which know no accounts, on the same port as the Fleet API. The gateway
-lets through the Fleet calls that a registered node needs, and nothing else; it limits size and rate before
-anything of Flower's runs, and holds a node to its own name, which Flower does not.
+lets through the Fleet calls that a registered node needs, and nothing else; it limits size before
+anything of Flower's runs, turns away an address that is refused again and again, and holds a node to its own name,
+which Flower does not.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Gateway:
     Args:
         app: Flower's application; it sees each request only when the whole of it is here and within the limits.
         max_body_bytes: The largest body. A model travels in objects of 5 MiB.
-        requests_per_second: What one peer address may ask for on average, and `burst` at once.
+        refusals_per_second: How often one peer address may be refused on average, and `refusal_burst` at once.
         body_seconds: How long a body may take to come.
         waiting_bytes: What all bodies together may hold in memory.
 
@@ -53,13 +54,13 @@ class Gateway:
         app: Application,
         *,
         max_body_bytes: int = 8 * _MIB,
-        requests_per_second: float = 200.0,
-        burst: int = 400,
+        refusals_per_second: float = 20.0,
+        refusal_burst: int = 1000,
         body_seconds: float = 180.0,
         waiting_bytes: int = 512 * _MIB,
     ) -> None:
         self._app, self._max_body_bytes = app, max_body_bytes
-        self._rate = RateLimit(requests_per_second, burst)
+        self._rate = RateLimit(refusals_per_second, refusal_burst)
         self._body_seconds = body_seconds
         self._waiting_bytes, self._waiting_limit = 0, waiting_bytes
         self.received_bytes = self.sent_bytes = 0
@@ -70,15 +71,28 @@ class Gateway:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
-        elif status := self._refusal(scope):
+        else:
+            await self._serve(scope, receive, self._judging(scope, send))
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if status := self._refusal(scope):
             await refuse(send, status)
         else:
             await self._admit(scope, receive, send)
 
+    def _judging(self, scope: Scope, send: Send) -> Send:
+        """Count what is refused, by Flower too, as the peer's doing; what fails here is not, nor that it came back."""
+
+        async def judged(event: Event) -> None:
+            if 400 <= event.get("status", 0) < 500 and event["status"] != 429:
+                self._rate.refused(_peer(scope))
+            await send(event)
+
+        return judged
+
     def _refusal(self, scope: Scope) -> int:
         """The status to refuse with before the body is read; 0 for none."""
-        peer = scope.get("client")
-        if not self._rate.allows(peer[0] if peer else ""):
+        if not self._rate.allows(_peer(scope)):
             return 429
         if scope["method"] != "POST" or scope["path"] not in OPEN_PATHS or scope.get("query_string"):
             return 404
@@ -129,6 +143,10 @@ class Gateway:
         except TimeoutError:
             return 408
         return 0
+
+
+def _peer(scope: Scope) -> str:
+    return scope["client"][0] if scope.get("client") else ""
 
 
 def is_own_reply(body: bytes) -> bool:

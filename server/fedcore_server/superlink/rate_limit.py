@@ -1,4 +1,4 @@
-"""Token buckets, one for each peer."""
+"""Token buckets for refusals, one for each peer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ _LONGEST_TABLE = 4096
 
 
 class RateLimit:
-    """Lets each peer make `per_second` requests on average and `burst` at once.
+    """Lets each peer be refused `per_second` times on average and `burst` times at once; then it is not heard.
+
+    Members of a consortium are not limited, however many share an address: only what was refused counts.
 
     The table is bounded: the peer not heard of for longest is forgotten. IPv6 peers count by their /64, which is
     what one of them is given to choose its addresses from.
@@ -22,15 +24,23 @@ class RateLimit:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def allows(self, peer: str) -> bool:
-        """Whether this peer may make a request now; it is counted if so."""
-        key, now = _network(peer), self._clock()
-        tokens, then = self._buckets.pop(key, (float(self._burst), now))
-        tokens = min(float(self._burst), tokens + (now - then) * self._per_second)
-        allowed = tokens >= 1.0
-        self._buckets[key] = (tokens - 1.0 if allowed else tokens, now)
+        """Whether this peer is heard."""
+        return self._tokens(_network(peer)) >= 1.0
+
+    def refused(self, peer: str) -> None:
+        """Count a refusal."""
+        key = _network(peer)
+        tokens = self._tokens(key) - 1.0
+        self._buckets.pop(key, None)
+        self._buckets[key] = (max(tokens, 0.0), self._clock())
         if len(self._buckets) > _LONGEST_TABLE:
             self._buckets.popitem(last=False)
-        return allowed
+
+    def _tokens(self, key: str) -> float:
+        if key not in self._buckets:
+            return float(self._burst)
+        tokens, then = self._buckets[key]
+        return min(float(self._burst), tokens + (self._clock() - then) * self._per_second)
 
     def __len__(self) -> int:
         return len(self._buckets)

@@ -283,6 +283,16 @@ def test_requests_beyond_the_daily_limit_are_refused():
     expect("LIMIT", "limits.requests-per-day is 5", build_request(), policy, today=5)
 
 
+def test_by_default_the_daily_limit_follows_the_plan():
+    policy = build_policy(training={"rounds": [1, 10**6]}, privacy={"required": False})
+    expect("LIMIT", "requests-per-day is 2000", build_request(), policy, today=2000)
+    long = build_request(build_plan(federation={"rounds": 1500, "evaluate-every": 1}, privacy={"unit": "none"}))
+    check(long, policy, today=5999)
+    expect("LIMIT", "requests-per-day is 6000", long, policy, today=6000)
+    seldom = build_request(build_plan(federation={"rounds": 1500, "evaluate-every": 500}, privacy={"unit": "none"}))
+    expect("LIMIT", "requests-per-day is 3006", seldom, policy, today=3006)
+
+
 def test_text_from_outside_is_escaped_and_cut_in_messages():
     name = "a\n\x1b[31m" + "b" * 10**6
     message = str(refusal_of(build_request(build_plan(task={"name": name}))))

@@ -1,0 +1,45 @@
+"""An idle client costs the server little, and one in a run waits for nothing."""
+
+import pytest
+
+from fedcore_clients.polling import Polling, spread
+
+
+class Time:
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+def waited(polling, answers, seconds=0.001):
+    return [polling.pause(seconds) for _ in range(answers)]
+
+
+def test_an_idle_client_asks_every_six_seconds():
+    polling = Polling(clock=Time(), jitter=lambda low, high: 1.0)
+    assert waited(polling, 9) == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.0, 6.0]
+
+
+def test_after_a_request_it_asks_at_once_and_every_second_for_two_minutes():
+    clock = Time()
+    polling = Polling(clock=clock, jitter=lambda low, high: 1.0)
+    waited(polling, 9)
+    polling.found()
+    assert waited(polling, 7) == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    clock.now += 121
+    assert waited(polling, 5) == [1.0, 2.0, 4.0, 6.0, 6.0]
+
+
+@pytest.mark.parametrize(("answer", "pause"), [(0.05, 0.5), (0.3, 3.0), (60.0, 15.0)])
+def test_a_slow_server_is_asked_less(answer, pause):
+    polling = Polling(clock=Time(), jitter=lambda low, high: 1.0)
+    polling.found()
+    assert polling.pause(answer) == pytest.approx(pause)
+
+
+def test_clients_that_start_together_do_not_ask_together():
+    pauses = [Polling(clock=Time()).pause(0.001) for _ in range(200)]
+    assert 0.0375 <= min(pauses) < 0.04
+    assert 0.06 < max(pauses) <= 0.0625
+    assert {0.5 <= spread(1.0) <= 1.5 for _ in range(100)} == {True}
