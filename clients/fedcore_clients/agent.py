@@ -118,7 +118,7 @@ class Agent:
         ) as fleet:
             self._tell(f"{self._guard.name} is connected to {server}; waiting for requests")
             self._note(connected=True, problem=None)
-            polling = Polling()
+            polling = Polling(lambda: self._guard.num_members)
             while not self._stopping.is_set():
                 asked = time.monotonic()
                 try:

@@ -70,6 +70,11 @@ class Guard:
         """The client's own name."""
         return self._identity.name
 
+    @property
+    def num_members(self) -> int:
+        """Clients on the newest roster; 1 before there is one."""
+        return len(self._roster.members) if self._roster else 1
+
     def receive(self, sealed: RecordDict) -> Request:
         """Let a request in, by its small records alone.
 

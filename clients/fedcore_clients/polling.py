@@ -1,4 +1,4 @@
-"""When a client asks the server next: a server that is slow is asked less."""
+"""When a client asks the server next: the more clients there are, the less each of them asks."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Callable
 _FIRST_SECONDS = 0.05
 _LONGEST_IN_RUN_SECONDS = 1.0
 _LONGEST_IDLE_SECONDS = 6.0
-_LONGEST_SECONDS = 15.0
 _RUN_SECONDS = 120.0
-_SHARE = 0.1
+_QUESTIONS_PER_SECOND = 20.0
+_LONGEST_SLOWDOWN_SECONDS = 15.0
 _JITTER = 0.25
 
 
@@ -19,35 +19,41 @@ class Polling:
     """Pauses between two questions whether there is a request.
 
     They double from 50 ms to one second while a run is on, that is until two minutes after its last request, and to
-    six seconds when none is. No pause is shorter than ten times what the last answer took, up to 15 s: many clients
-    ask together no more than a server can answer. Pauses vary by a quarter, so that clients which start together do
-    not ask together.
+    six seconds when none is. With more than twenty members of the consortium they grow with their number, so that all
+    together ask about twenty times a second: a server answers some hundred requests a second, and a round takes about
+    twenty of each client. No pause is shorter than ten times what the last answer took, up to 15 s. Pauses vary by a
+    quarter, so that clients which start together do not ask together.
 
     Args:
+        members: How many clients the server has, as far as is known here.
         clock: Seconds.
         jitter: A random number between its two arguments.
     """
 
     def __init__(
         self,
+        members: Callable[[], int],
         *,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self._clock, self._jitter = clock, jitter
-        self._pause = _FIRST_SECONDS
+        self._members, self._clock, self._jitter = members, clock, jitter
+        self._doublings = 0
         self._last_request = -_RUN_SECONDS
 
     def found(self) -> None:
         """There was a request: the next one may follow at once."""
-        self._pause, self._last_request = _FIRST_SECONDS, self._clock()
+        self._doublings, self._last_request = 0, self._clock()
 
     def pause(self, answer_seconds: float) -> float:
         """Seconds to wait after an answer that there is none, which took so long to come."""
+        crowd = max(1.0, self._members() / _QUESTIONS_PER_SECOND)
         in_run = self._clock() - self._last_request < _RUN_SECONDS
-        pause = max(self._pause, min(answer_seconds / _SHARE, _LONGEST_SECONDS))
-        self._pause = min(2 * self._pause, _LONGEST_IN_RUN_SECONDS if in_run else _LONGEST_IDLE_SECONDS)
-        return pause * self._jitter(1 - _JITTER, 1 + _JITTER)
+        longest = crowd * _LONGEST_IN_RUN_SECONDS if in_run else max(_LONGEST_IDLE_SECONDS, crowd)
+        pause = min(crowd * _FIRST_SECONDS * 2.0**self._doublings, longest)
+        self._doublings = min(self._doublings + 1, 10)
+        slowdown = min(10.0 * answer_seconds, _LONGEST_SLOWDOWN_SECONDS)
+        return max(pause, slowdown) * self._jitter(1.0 - _JITTER, 1.0 + _JITTER)
 
 
 def spread(seconds: float) -> float:

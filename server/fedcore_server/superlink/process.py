@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import datetime
 import gc
+import resource
 import secrets
 import socket
 import ssl
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -58,6 +60,7 @@ class SuperLink:
         """
         settings = self.settings
         refuse_grpc()
+        _allow_connections()
         check_certificate(
             settings.certificate, settings.key, name=settings.name, now=datetime.datetime.now(datetime.UTC)
         )
@@ -151,6 +154,13 @@ class SuperLink:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(settings.certificate, settings.key)
         return _server(self._gateway, lifespan="off", ssl_context_factory=lambda config, default: context)
+
+
+def _allow_connections() -> None:
+    """As many open files as this process may have: each client keeps a connection or two, and 1024 is a usual limit."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _spare_the_collector() -> None:

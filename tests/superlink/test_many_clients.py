@@ -1,0 +1,97 @@
+"""As many clients as a server has are known and counted, over TLS and Flower's own API."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from flwr.app import Context
+
+from fedcore.events import EventLog
+from fedcore.plan import RunPlan
+from fedcore.trust.identity import COORDINATOR, FlowerKey, Identity
+from fedcore.trust.roster import Member, Roster
+from fedcore_clients.flower_app import build_client_app
+from fedcore_clients.local_model import Client
+from fedcore_server.correspondence import Correspondence
+from fedcore_server.grid_federation import GridFederation
+from fedcore_server.rounds import init_state, plan_round
+from fedcore_server.state import Rejection
+from fedcore_simulations.preparation import prepare
+from simulations.benchmarks.light_client import LightClient
+from tests.builders import TinyTask, build_plan
+from tests.superlink.builders import site_in
+
+CLIENTS = 64
+
+
+def test_all_of_sixty_four_clients_are_known_and_answer(tmp_path: Path) -> None:
+    plan = build_plan(
+        task={"name": "tests.builders:TinyTask"},
+        federation={"clients": 4, "patience_seconds": 60.0, "round_timeout_seconds": 60.0},
+    )
+    task = TinyTask()
+    ready = prepare(task, plan)
+    data = list(ready.clients)
+    names = [f"client-{index:02d}" for index in range(CLIENTS)]
+    keys = {name: FlowerKey.create() for name in names}
+    identities = {name: Identity.create(name) for name in names}
+    coordinator = Identity.create(COORDINATOR)
+    roster = Roster(
+        consortium="many",
+        version=1,
+        server="localhost:1",
+        coordinator=coordinator.public.key,
+        members=tuple(
+            Member(
+                name=name,
+                identity_key=identities[name].public.key,
+                flower_key=keys[name].public_bytes,
+                admitted="2026-11-30",
+            )
+            for name in names
+        ),
+    )
+
+    def rows_of(context: Context, plan: RunPlan) -> Client:
+        name = str(context.node_config["name"])
+        return replace(data[names.index(name) % len(data)], name=name)
+
+    app = build_client_app(task, load=rows_of)
+    plan = ready.plan.updated(federation={"clients": CLIENTS})
+    with site_in(tmp_path) as site:
+        site.control.sync_nodes(roster)
+        clients = []
+        for name in names:
+            keys[name].save(tmp_path / f"{name}.key")
+            clients.append(
+                LightClient(
+                    server=site.public,
+                    authority=site.ca,
+                    flower_key=tmp_path / f"{name}.key",
+                    identity=identities[name],
+                    coordinator=coordinator.public,
+                    app=app,
+                    members=CLIENTS,
+                )
+            )
+        for client in clients:
+            client.start()
+        while {node.status for node in site.control.registered().values()} != {"online"}:
+            time.sleep(0.1)  # a connection and a run of one process share Flower's global identity
+        letters = Correspondence(
+            coordinator, lambda: roster, run="run", incarnation=1, events=EventLog(tmp_path / "events.jsonl")
+        )
+        with site.grid() as grid:
+            federation = GridFederation(grid, plan, letters)
+            state = init_state(task, plan)
+            assert list(federation.available()) == names
+            replies = list(federation.train(plan_round(state, plan, names)))
+            assert [reply for reply in replies if isinstance(reply, Rejection)] == []
+            assert sorted(reply.client for reply in replies) == names
+        for client in clients:
+            client.stop()
+        for client in clients:
+            client.join()
+        assert sum(client.lost for client in clients) == 0
