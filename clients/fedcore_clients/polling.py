@@ -11,7 +11,6 @@ _LONGEST_IN_RUN_SECONDS = 1.0
 _LONGEST_IDLE_SECONDS = 6.0
 _RUN_SECONDS = 120.0
 _QUESTIONS_PER_SECOND = 20.0
-_LONGEST_SLOWDOWN_SECONDS = 15.0
 _JITTER = 0.25
 
 
@@ -21,8 +20,8 @@ class Polling:
     They double from 50 ms to one second while a run is on, that is until two minutes after its last request, and to
     six seconds when none is. With more than twenty members of the consortium they grow with their number, so that all
     together ask about twenty times a second: a server answers some hundred requests a second, and a round takes about
-    twenty of each client. No pause is shorter than ten times what the last answer took, up to 15 s. Pauses vary by a
-    quarter, so that clients which start together do not ask together.
+    twenty of each client. A pause is also ten times as long as the last answer took to come, within the same bounds.
+    Pauses vary by a quarter, so that clients which start together do not ask together.
 
     Args:
         members: How many clients the server has, as far as is known here.
@@ -49,11 +48,12 @@ class Polling:
         """Seconds to wait after an answer that there is none, which took so long to come."""
         crowd = max(1.0, self._members() / _QUESTIONS_PER_SECOND)
         in_run = self._clock() - self._last_request < _RUN_SECONDS
-        longest = crowd * _LONGEST_IN_RUN_SECONDS if in_run else max(_LONGEST_IDLE_SECONDS, crowd)
+        longest_idle = max(_LONGEST_IDLE_SECONDS, crowd)
+        longest = crowd * _LONGEST_IN_RUN_SECONDS if in_run else longest_idle
         pause = min(crowd * _FIRST_SECONDS * 2.0**self._doublings, longest)
         self._doublings = min(self._doublings + 1, 10)
-        slowdown = min(10.0 * answer_seconds, _LONGEST_SLOWDOWN_SECONDS)
-        return max(pause, slowdown) * self._jitter(1.0 - _JITTER, 1.0 + _JITTER)
+        slowed = min(10.0 * answer_seconds, longest_idle)
+        return max(pause, slowed) * self._jitter(1.0 - _JITTER, 1.0 + _JITTER)
 
 
 def spread(seconds: float) -> float:

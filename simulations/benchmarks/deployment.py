@@ -14,29 +14,32 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import re
-import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import tomli_w
+from processes import (
+    LOOK_SECONDS,
+    START_SECONDS,
+    clean_environment,
+    free_port,
+    listens,
+    run_command,
+    running,
+    running_process,
+    wait_for,
+)
 
 _CLIENTS = ("client-0", "client-1")
-_START_SECONDS = 120.0
 _ROUND_SECONDS = 600.0
-_LOOK_SECONDS = 0.1
-_ROOT = Path(__file__).parents[2]
-_MAIN = (sys.executable, "-c", "import sys; from fedcore.cli import main; sys.exit(main())")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ class Peaks:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._stop.wait(_LOOK_SECONDS):
+        while not self._stop.wait(LOOK_SECONDS):
             for name, processes in list(self._groups.items()):
                 total = 0
                 for process in processes():
@@ -130,8 +133,8 @@ def _size(num_bytes: int, model_bytes: int) -> str:
 
 
 def _fedcore(directory: Path, size: int, rounds: int) -> Measured:
-    address, home = f"127.0.0.1:{_free_port()}", directory / "federation"
-    _command(directory, "consortium", "init", "--name", "bench", "--server", address, "--home", str(home))
+    address, home = f"127.0.0.1:{free_port()}", directory / "federation"
+    run_command(directory, "consortium", "init", "--name", "bench", "--server", address, "--home", str(home))
     policy = {
         "tasks": {"allowed": ["big_model:BigModel"], "options": {"big_model:BigModel": ["size"]}},
         "data": {"allowed": {"nothing": ["big_model:BigModel"]}},
@@ -141,9 +144,9 @@ def _fedcore(directory: Path, size: int, rounds: int) -> Measured:
         "limits": {"model-megabytes": 4000.0},
     }
     for name in _CLIENTS:
-        _command(directory, "consortium", "invite", name, "--home", str(home))
-        _command(directory, "client", "join", f"invite-{name}.json", "--home", name)
-        _command(directory, "consortium", "admit", f"response-{name}.json", "--home", str(home), "--yes")
+        run_command(directory, "consortium", "invite", name, "--home", str(home))
+        run_command(directory, "client", "join", f"invite-{name}.json", "--home", name)
+        run_command(directory, "consortium", "admit", f"response-{name}.json", "--home", str(home), "--yes")
         (directory / name / "policy.toml").write_text(tomli_w.dumps(policy))
     plan = {
         "task": {"name": "big_model:BigModel", "data": "nothing", "options": {"size": size}},
@@ -152,17 +155,17 @@ def _fedcore(directory: Path, size: int, rounds: int) -> Measured:
     }
     (directory / "plan.toml").write_text(tomli_w.dumps(plan))
     with contextlib.ExitStack() as stack, Peaks() as peaks:
-        server = stack.enter_context(_running(directory, "server", "start", "--home", str(home), "--bind", address))
-        _wait((home / "server.json").exists, "the server starts")
+        server = stack.enter_context(running(directory, "server", "start", "--home", str(home), "--bind", address))
+        wait_for((home / "server.json").exists, "the server starts")
         clients = [
             stack.enter_context(
-                _running(directory, "client", "start", "--home", name, "--data", f"nothing={directory / name}")
+                running(directory, "client", "start", "--home", name, "--data", f"nothing={directory / name}")
             )
             for name in _CLIENTS
         ]
         peaks.watch("driver", lambda: _children(server, "fedcore_server.runs.process"))
         peaks.watch("client", lambda: [psutil.Process(clients[0].pid), *_children(clients[0], "")])
-        _command(directory, "run", "plan.toml", "--home", str(home), timeout=_ROUND_SECONDS * (rounds + 1))
+        run_command(directory, "run", "plan.toml", "--home", str(home), timeout=_ROUND_SECONDS * (rounds + 1))
         lines = (home / "runs" / "bigmodel-0001" / "rounds.jsonl").read_text().splitlines()
     seconds = [json.loads(line)["wall_seconds"] for line in lines][1:-1]  # the last one evaluates, too
     return Measured(seconds or [json.loads(lines[0])["wall_seconds"]], peaks.bytes["driver"], peaks.bytes["client"])
@@ -227,7 +230,7 @@ clientapp = "bench_client:app"
 
 
 def _flower(directory: Path, size: int, rounds: int) -> Measured:
-    port, app, home, log = _free_port(), directory / "app", directory / "flower-home", directory / "rounds.log"
+    port, app, home, log = free_port(), directory / "app", directory / "flower-home", directory / "rounds.log"
     app.mkdir()
     home.mkdir()
     constants = f"SIZE, ROUNDS, LOG = {size}, {rounds + 1}, {str(log)!r}\n"
@@ -237,21 +240,23 @@ def _flower(directory: Path, size: int, rounds: int) -> Measured:
     (home / "config.toml").write_text(
         f'[superlink]\ndefault = "bench"\n[superlink.bench]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
     )
-    environment = _environment() | {"FLWR_HOME": str(home)}
+    environment = clean_environment() | {"FLWR_HOME": str(home)}
     with contextlib.ExitStack() as stack, Peaks() as peaks:
         superlink = stack.enter_context(
-            _process(directory, environment, "flower-superlink", "--insecure", "--host", "127.0.0.1", f"--port={port}")
+            running_process(
+                directory, environment, "flower-superlink", "--insecure", "--host=127.0.0.1", f"--port={port}"
+            )
         )
-        _wait(lambda: _listens(port), "the SuperLink starts")
+        wait_for(lambda: listens(port), "the SuperLink starts")
         nodes = [
             stack.enter_context(
-                _process(
+                running_process(
                     directory,
                     environment,
                     "flower-supernode",
                     "--insecure",
                     f"--superlink=127.0.0.1:{port}",
-                    f"--port={_free_port()}",
+                    f"--port={free_port()}",
                 )
             )
             for _ in _CLIENTS
@@ -265,9 +270,9 @@ def _flower(directory: Path, size: int, rounds: int) -> Measured:
             env=environment,
             check=True,
             capture_output=True,
-            timeout=_START_SECONDS,
+            timeout=START_SECONDS,
         )
-        _wait(
+        wait_for(
             lambda: log.exists() and len(log.read_text().splitlines()) >= rounds + 1,
             "Flower's rounds",
             seconds=_ROUND_SECONDS * (rounds + 1),
@@ -281,77 +286,6 @@ def _children(parent: subprocess.Popen[bytes], named: str) -> list[psutil.Proces
         found = psutil.Process(parent.pid).children(recursive=True)
         return [process for process in found if named in " ".join(process.cmdline())]
     return []
-
-
-def _command(directory: Path, *arguments: str, timeout: float = _START_SECONDS) -> None:
-    done = subprocess.run(  # noqa: S603 - our own command
-        [*_MAIN, *arguments],
-        cwd=directory,
-        env=_environment(),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    if done.returncode:
-        sys.exit(f"fedcore {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
-
-
-def _running(directory: Path, *arguments: str) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
-    return _process(directory, _environment(), *_MAIN, *arguments)
-
-
-@contextlib.contextmanager
-def _process(directory: Path, environment: dict[str, str], *command: str) -> Iterator[subprocess.Popen[bytes]]:
-    with (directory / f"{Path(command[0]).name}-{time.monotonic_ns()}.log").open("wb") as log:
-        found = Path(sys.executable).with_name(Path(command[0]).name)
-        process = subprocess.Popen(  # noqa: S603 - our own command
-            [str(found) if found.exists() else command[0], *command[1:]],
-            cwd=directory,
-            env=environment,
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _environment() -> dict[str, str]:
-    paths = [_ROOT, _ROOT / "server", _ROOT / "clients", _ROOT / "simulations", Path(__file__).parent]
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(map(str, paths)),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-    }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _wait(condition: Callable[[], bool], what: str, *, seconds: float = _START_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            sys.exit(f"{what}: not within {seconds:.0f} seconds")
-        time.sleep(_LOOK_SECONDS)
 
 
 if __name__ == "__main__":

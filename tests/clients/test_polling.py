@@ -42,7 +42,7 @@ def test_however_many_clients_wait_in_a_run_they_ask_twenty_times_a_second_toget
     assert waited(polling_of(members), 12)[-1] == max(6.0, members / 20)
 
 
-@pytest.mark.parametrize(("answer", "pause"), [(0.05, 0.5), (0.3, 3.0), (60.0, 15.0)])
+@pytest.mark.parametrize(("answer", "pause"), [(0.05, 0.5), (0.3, 3.0), (60.0, 6.0)])
 def test_a_slow_server_is_asked_less(answer, pause):
     polling = polling_of()
     polling.found()
