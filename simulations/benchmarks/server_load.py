@@ -125,8 +125,8 @@ def _measure(directory: Path, number: int, seconds: float, rounds: int) -> None:
             up = time.monotonic()
             _all_answered(clients, since=up)
             print(
-                f"  killed, and started again in {up - began:.1f} s: {time.monotonic() - up:.1f} s later all clients "
-                f"had an answer; {sum(client.lost for client in clients)} connected anew, {beats.failed} heartbeats failed"
+                f"  killed; up again after {up - began:.1f} s; {time.monotonic() - up:.1f} s later all had an answer, "
+                f"{sum(client.lost for client in clients)} connected anew, {beats.failed} heartbeats failed"
             )
             if rounds:
                 _rounds(directory, home, number, rounds)
