@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 _FIRST_SECONDS = 0.05
 _LONGEST_IN_RUN_SECONDS = 1.0
-_LONGEST_IDLE_SECONDS = 6.0
+_LONGEST_IDLE_SECONDS = 3.0
 _RUN_SECONDS = 120.0
 _QUESTIONS_PER_SECOND = 20.0
 _JITTER = 0.25
@@ -18,7 +18,7 @@ class Polling:
     """Pauses between two questions whether there is a request.
 
     They double from 50 ms to one second while a run is on, that is until two minutes after its last request, and to
-    six seconds when none is. With more than twenty members of the consortium they grow with their number, so that all
+    three seconds when none is. With more than twenty members of the consortium they grow with their number, so that all
     together ask about twenty times a second: a server answers some hundred requests a second, and a round takes about
     twenty of each client. A pause is also ten times as long as the last answer took to come, within the same bounds.
     Pauses vary by a quarter, so that clients which start together do not ask together.
