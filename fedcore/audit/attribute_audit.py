@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fedcore.audit.estimates import Measure
+from fedcore.audit.gap_json import gap_json
 from fedcore.audit.gaps import Gap
 from fedcore.audit.limits import Limit
 from fedcore.audit.rates import Rate
@@ -105,20 +106,3 @@ def rate_json(rate: Rate | Measure, *, suppressed: bool = False) -> dict[str, An
     if suppressed:
         return {"value": None, "low": None, "high": None, "n": None, "suppressed": True}
     return {"value": rate.value, "low": rate.low, "high": rate.high, "n": rate.n}
-
-
-def gap_json(gap: Gap) -> dict[str, Any]:
-    """Return the gap with its direction in words; ``low`` and ``high`` are the ends of the difference."""
-    return {
-        "difference": gap.difference,
-        "low": gap.difference_low,
-        "high": gap.difference_high,
-        "ratio": gap.ratio,
-        "ratio_low": gap.ratio_low,
-        "ratio_high": gap.ratio_high,
-        "highest": gap.highest,
-        "lowest": gap.lowest,
-        "words": gap.words,
-        "undefined": list(gap.undefined),
-        "compared": list(gap.groups_compared),
-    }

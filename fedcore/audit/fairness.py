@@ -8,8 +8,9 @@ from typing import Any
 
 from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.estimates import gap_of
-from fedcore.audit.gaps import Gap, gap_between
+from fedcore.audit.gaps import Gap
 from fedcore.audit.groups import UNKNOWN, GroupTable
+from fedcore.audit.rate_gaps import gap_between
 from fedcore.audit.rates import METRICS, Rate, group_rates, overall_rates
 from fedcore.audit.regression import overall_estimates, value_estimates
 from fedcore.audit.settings import AuditSettings

@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from fedcore.audit.attribute_audit import gap_json, rate_json
+from fedcore.audit.attribute_audit import rate_json
 from fedcore.audit.estimates import Measure
-from fedcore.audit.gaps import Gap, gap_between
+from fedcore.audit.gap_json import gap_json
+from fedcore.audit.gaps import Gap
 from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.intervals import tango_interval
+from fedcore.audit.rate_gaps import gap_between
 from fedcore.audit.rates import Rate, group_rates, overall_rates
 from fedcore.audit.resampling import SEED
 from fedcore.audit.score_cuts import ScoreCuts

@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from fedcore.audit.attribute_audit import AttributeAudit, gap_json, rate_json
+from fedcore.audit.attribute_audit import AttributeAudit, rate_json
 from fedcore.audit.calibration import joined
 from fedcore.audit.classes import WorstClass, worst_classes
 from fedcore.audit.estimates import Measure
+from fedcore.audit.gap_json import gap_json
 from fedcore.audit.gaps import Gap
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.measures import Measures
@@ -41,7 +42,10 @@ MEASURE_METHODS = {
 
 BOUNDED = ("mean_absolute_error", "root_mean_squared_error")
 """Of targets that are numbers, the losses whose largest over the groups is told."""
-_GAP = ("difference", "ratio", "low", "high", "highest", "lowest")
+_GAP = (
+    "difference", "low", "high", "ratio", "ratio_low", "ratio_high", "highest", "lowest", "highest_count",
+    "lowest_count", "over_all_pairs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,7 @@ class Shown:
         Source: Agarwal, Dudík and Wu (2019), "Fair regression", arXiv 1905.12843.
         """
         worst = {metric: self.gaps[metric] for metric in BOUNDED if metric in self.gaps}
-        return {metric: _largest(gap) for metric, gap in worst.items() if gap.highest_ends is not None}
+        return {metric: _largest(gap) for metric, gap in worst.items() if gap.most is not None}
 
     def classes_json(self) -> dict[str, Any]:
         """Return ``{worst: {metric: class}, undefined, classes: {class: {groups, gaps}}}``, empty without several."""
@@ -214,15 +218,9 @@ class Shown:
         }
 
 
-def ratio_ends(name: str, gap: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Return the interval of a gap's ratio, from its JSON; None where there is none, so that the ratio is not told.
-
-    That of an impact ratio is known by its difference, which is 1 less the ratio.
-    """
-    ends = gap.get("ratio_low"), gap.get("ratio_high")
-    if name == "impact_ratio" and gap.get("low") is not None and gap.get("high") is not None:
-        ends = 1 - gap["high"], 1 - gap["low"]
-    low, high = ends
+def ratio_ends(gap: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the interval of a gap's ratio, from its JSON; None where there is none, so that the ratio is not shown."""
+    low, high = gap.get("ratio_low"), gap.get("ratio_high")
     return None if gap.get("ratio") is None or low is None or high is None else (low, high)
 
 
@@ -231,8 +229,19 @@ def _gap_told(gap: Gap) -> dict[str, Any]:
 
 
 def _largest(gap: Gap) -> dict[str, Any]:
+    """Return the group that surely has a large error with its own interval, and how large that of any group may be."""
     low, high = gap.highest_ends or (None, None)
-    return {"group": gap.highest, "value": float(gap.highest_rate or 0), "low": low, "high": high}
+    if gap.most is None:
+        return {}
+    side, ends = gap.most
+    return {
+        "group": side.group,
+        "value": float(side.rate),
+        "low": ends.low,
+        "high": ends.high,
+        "n": side.n,
+        "any_group": {"low": low, "high": high},
+    }
 
 
 def measure_json(one: Rate | Measure | None, *, suppressed: bool = False, marked: bool = False) -> dict[str, Any]:

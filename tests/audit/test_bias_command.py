@@ -62,7 +62,10 @@ def test_json_has_exactly_the_shapes_that_are_promised(audit: Command, tmp_path:
         for one in metrics.values():
             assert set(one) == {"value", "low", "high", "n"}
     for gap in told["gaps"]["sex"].values():
-        assert set(gap) == {"difference", "ratio", "low", "high", "highest", "lowest"}
+        assert set(gap) == {
+            "difference", "low", "high", "ratio", "ratio_low", "ratio_high", "highest", "lowest",
+            "highest_count", "lowest_count", "over_all_pairs",
+        }  # fmt: skip
     assert {"demographic_parity", "equal_opportunity", "equalized_odds", "impact_ratio"} <= set(told["gaps"]["sex"])
     assert told["groups"]["sex"]["f"]["true_positive_rate"] == {"value": None, "low": None, "high": None, "n": 0}
 
@@ -216,7 +219,7 @@ def test_parquet_says_what_csv_says(audit: Command, tmp_path: Path) -> None:
 def test_the_text_says_the_direction_in_words_and_the_files_are_kept(audit: Command, tmp_path: Path) -> None:
     shown = audit(count_table(tmp_path / "t.csv", UGESP), *HIRED, *options(out=tmp_path / "out"))
 
-    assert "selection rate: White 60.0 % over Black 45.0 %, 15.0 points" in shown
+    assert "selection rate: White 60.0 % (48 of 80) over Black 45.0 % (27 of 60), 15.0 points" in shown
     assert "verdict: none, because no limit was given" in shown
     assert (tmp_path / "out/bias.txt").read_text(encoding="utf-8") == shown
     assert (tmp_path / "out/bias.json").is_file()
@@ -285,10 +288,11 @@ def test_a_random_table_s_figures_are_fairlearn_s(audit: Command, tmp_path: Path
         for name in "abc":
             value = told["groups"]["g"][name][metric]["value"]
             assert value == pytest.approx(oracle.by_group[metric][name], abs=1e-12), metric
-        assert told["gaps"]["g"][metric]["difference"] == pytest.approx(oracle.difference()[metric], abs=1e-12)
-        assert told["gaps"]["g"][metric]["ratio"] == pytest.approx(oracle.ratio()[metric], abs=1e-12)
+        of_any = told["gaps"]["g"][metric]["over_all_pairs"]
+        assert of_any["difference"] == pytest.approx(oracle.difference()[metric], abs=1e-12)
+        assert of_any["ratio"] == pytest.approx(oracle.ratio()[metric], abs=1e-12)
     for name in ("demographic_parity", "equal_opportunity", "equalized_odds"):
-        gap = told["gaps"]["g"][name]
+        gap = told["gaps"]["g"][name]["over_all_pairs"]
         assert gap["difference"] == pytest.approx(getattr(fairlearn, f"{name}_difference")(**rows), abs=1e-12)
         assert gap["ratio"] == pytest.approx(getattr(fairlearn, f"{name}_ratio")(**rows), abs=1e-12)
     for name in "abc":
@@ -325,7 +329,7 @@ def test_a_limit_on_what_is_no_rate_is_judged(audit: Command, tmp_path: Path) ->
     table = write_table(tmp_path / "t.csv", columns)
 
     assert audit.json(table, *given, code=3)["findings"][0]["reason"].startswith(
-        "auc difference over g at most 0.5: FAIL; auc: a 1.000 over b 0.000, 1.000 (0.9"
+        "auc difference over g at most 0.5: FAIL; auc: a 1.000 (300 rows) over b 0.000 (300 rows), 1.000 (0.9"
     )
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from fedcore.audit.attribute_audit import AttributeAudit
-from fedcore.audit.gaps import gap_between
 from fedcore.audit.gate import Verdict, judge, judge_all, overall
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.limits import UNLIMITED
 from fedcore.audit.power import detectable_difference
+from fedcore.audit.rate_gaps import gap_between
 from fedcore.audit.rates import Rate
 from fedcore.audit.settings import AuditSettings
 from fedcore.errors import PlanError
@@ -92,7 +92,7 @@ def test_too_few_examples_say_what_they_could_detect() -> None:
 
     assert finding.reason == (
         "selection rate difference over sex at most 0.1: INCONCLUSIVE; "
-        "selection rate: male 31.0 % over female 30.0 %, 1.0 points (0.0 to 13.6); "
+        "selection rate: male 31.0 % (31 of 100) over female 30.0 % (30 of 100), 1.0 points (0.0 to 13.6); "
         "this many examples can detect a gap of 18.3 points or more"
     )
 

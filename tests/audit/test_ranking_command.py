@@ -39,7 +39,10 @@ def test_json_has_the_shapes_of_classification(audit: Command, tmp_path: Path) -
     for metrics in told["groups"]["sex"].values():
         assert {frozenset(one) for one in metrics.values()} == {frozenset({"value", "low", "high", "n"})}
     gaps = told["gaps"]["sex"]
-    shape = frozenset({"difference", "ratio", "low", "high", "highest", "lowest"})
+    shape = frozenset({
+        "difference", "low", "high", "ratio", "ratio_low", "ratio_high", "highest", "lowest",
+        "highest_count", "lowest_count", "over_all_pairs",
+    })  # fmt: skip
     assert {frozenset(one) for one in gaps.values()} == {shape}
     assert set(gaps) == set(told["groups"]["sex"]["f"]) >= {"selection_rate_at_k", "exposure", "pairwise_accuracy"}
     assert (gaps["exposure"]["highest"], gaps["exposure"]["lowest"]) == ("m", "f")

@@ -9,10 +9,10 @@ import pytest
 
 from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.fairness import audit_table
-from fedcore.audit.gaps import gap_between
 from fedcore.audit.gate import Verdict, judge
 from fedcore.audit.limits import Limit
 from fedcore.audit.measures import measures_of_table
+from fedcore.audit.rate_gaps import gap_between
 from fedcore.audit.rates import Rate
 from fedcore.audit.settings import AuditSettings
 from fedcore.errors import PlanError

@@ -7,6 +7,7 @@ from typing import Any
 
 from fedcore.audit.attribute_audit import HEADLINES
 from fedcore.audit.crossing import ATTRIBUTE_MARK
+from fedcore.audit.gap_json import between_words
 from fedcore.audit.gaps import SHARES
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.parity import NAMES
@@ -46,7 +47,7 @@ def gap_table(bias: Content, attribute: str) -> list[str]:
     gaps = bias["gaps"][attribute]
     names = [name for name in (*_TOLD, *NAMES, "kolmogorov_smirnov", "wasserstein") if name in gaps]
     rows = [_gap_row(name, gaps[name]) for name in dict.fromkeys(names)]
-    return table(["gap", "highest over lowest", "difference", "ratio"], rows)
+    return table(["gap", "higher over lower", "difference", "ratio"], rows)
 
 
 def listed(bias: Content, attribute: str) -> dict[str, Content]:
@@ -75,7 +76,7 @@ def class_table(bias: Content, attribute: str) -> list[str]:
         for name in _CLASS_GAPS
         if name in one["gaps"]
     ]
-    return table(["class", "gap", "highest over lowest", "difference", "ratio"], rows) if rows else []
+    return table(["class", "gap", "higher over lower", "difference", "ratio"], rows) if rows else []
 
 
 def over_clients(bias: Content) -> Iterator[str]:
@@ -107,17 +108,18 @@ def _gap_row(name: str, gap: Content) -> list[str]:
     difference, low, high = gap["difference"], gap["low"], gap["high"]
     if difference is None or low is None or high is None:
         return [words(name), "fewer than two groups compared", "undefined", "undefined"]
-    between = f"{escaped(gap['highest'])} over {escaped(gap['lowest'])}" if difference else "equal in every group"
     in_points = name in {*SHARES, *NAMES} - {"impact_ratio"}
     told = f"{difference:.3f} ({low:.3f} to {high:.3f})"
     if in_points:
         told = f"{100 * difference:.1f} points ({100 * low:.1f} to {100 * high:.1f})"
-    return [words(name), between, told, _ratio(name, gap)]
+    if most := str(gap.get("furthest") or "").partition(":")[0]:
+        told += f"; {most}"
+    return [words(name), escaped(between_words(gap)), told, _ratio(name, gap)]
 
 
 def _ratio(name: str, gap: Content) -> str:
     """Return a ratio with its interval; of what has none there is nothing to tell."""
-    ends = ratio_ends(name, gap)
+    ends = ratio_ends(gap)
     if ends is None:
         return "undefined" if name in METRICS and gap["ratio"] is None else NO_RATIO
     return f"{gap['ratio']:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"

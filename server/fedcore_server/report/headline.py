@@ -7,7 +7,7 @@ from typing import Any
 
 from fedcore.audit.attribute_audit import HEADLINES
 from fedcore.wording import counted
-from fedcore_server.report.groups import headline, shown_rates, worst_group
+from fedcore_server.report.groups import headline, served_at_best, shown_rates, worst_group
 from fedcore_server.report.privacy import is_private, is_refuted, unit_words
 from fedcore_server.report.quantities import EPSILON, Quantity
 from fedcore_server.report.run_record import RunRecord
@@ -116,8 +116,7 @@ def _worst(record: RunRecord) -> tuple[str, str, str] | None:
         metric = headline(rates)
         group = worst_group(metric, rates[metric]) if metric else None
         if metric is not None and group is not None:
-            value = rates[metric][group].value or 0.0
-            found.append((-value if Quantity.of(metric).cost else value, attribute, metric, group))
+            found.append((served_at_best(metric, rates[metric][group]) or 0.0, attribute, metric, group))
     return min(found)[1:] if found else None
 
 
@@ -128,7 +127,8 @@ def _gap_words(record: RunRecord) -> str:
     metric, which = str(gap.get("metric") or "accuracy"), str(gap.get("which") or "gap")
     name = metric.replace("_", " ")  # with which the words begin
     lead = which.removesuffix(name) if which.endswith(name) else f"{which}, "
-    return f"{capitalised(lead)}{gap['words']}{difference_reach(metric, gap.get('low'), gap.get('high'))}."
+    reach = gap.get("reach") or difference_reach(metric, gap.get("low"), gap.get("high"))
+    return f"{capitalised(lead)}{gap['words']}{reach}."
 
 
 def _privacy(record: RunRecord) -> Card:

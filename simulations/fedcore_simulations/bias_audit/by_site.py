@@ -87,7 +87,7 @@ def _why_none(result: BiasResult, attribute: str, metric: str) -> str:
     gap = result.audits[attribute].shown_gaps[metric]
     if gap.highest is None:
         return "no split, because fewer than two groups that are shown have a rate"
-    if gap.highest == gap.lowest:
+    if not gap.difference:
         return "no split, because there is no gap between the groups that are shown"
     return (
         f"not shown, because the part at sites of one group only rests on fewer than {result.settings.min_cell} rows "

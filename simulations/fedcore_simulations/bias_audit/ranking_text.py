@@ -7,12 +7,11 @@ from typing import Any
 
 from fedcore import __version__
 from fedcore.audit.estimates import Measure
-from fedcore.audit.gaps import Gap
+from fedcore.audit.gap_words import gap_line
 from fedcore.audit.ranking import MANY_LISTS
 from fedcore.audit.shown import Shown
 from fedcore.wording import counted
 from fedcore_simulations.bias_audit.bias_json import SCHEMA_VERSION, attributes_json
-from fedcore_simulations.bias_audit.comparisons import gap_line
 from fedcore_simulations.bias_audit.group_block import group_block
 from fedcore_simulations.bias_audit.ranking_run import RankingResult, result_notes
 
@@ -87,7 +86,7 @@ def _attribute(attribute: str, shown: Shown) -> Iterator[str]:
             yield from group_block(attribute, shown, metrics, _TITLES, _cell)
             yield ""
     for gap in shown.gaps.values():
-        yield f"  {_gap_line(gap)}"
+        yield f"  {gap_line(gap)}"
 
 
 def _cell(metric: str, one: Measure) -> str:
@@ -96,14 +95,6 @@ def _cell(metric: str, one: Measure) -> str:
     if metric == "selection_rate_at_k":
         return f"{100 * one.value:.1f} ({100 * one.low:.1f}-{100 * one.high:.1f})"
     return f"{one.value:.3f} ({one.low:.2f}-{one.high:.2f})"
-
-
-def _gap_line(gap: Gap) -> str:
-    line = gap_line(gap)
-    if gap.ratio is None or gap.ratio_low is None or gap.ratio_high is None:
-        return line
-    shown = line.partition(", ratio ")[0]
-    return f"{shown}, ratio {gap.ratio:.3f} ({gap.ratio_low:.3f} to {gap.ratio_high:.3f})"
 
 
 def _verdict(result: RankingResult) -> Iterator[str]:

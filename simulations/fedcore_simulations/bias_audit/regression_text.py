@@ -7,13 +7,14 @@ from typing import Any
 
 from fedcore import __version__
 from fedcore.audit.estimates import Measure
+from fedcore.audit.gap_words import gap_line
 from fedcore.audit.profiles import PROFILES
 from fedcore.audit.report import METHODS, POPULATION
 from fedcore.audit.shown import MEASURE_METHODS, Shown, measure_json
 from fedcore.figures import figure_text
 from fedcore.printable import printable
 from fedcore_simulations.bias_audit.bias_json import SCHEMA_VERSION, attributes_json
-from fedcore_simulations.bias_audit.comparisons import distance_lines, gap_line, reference_lines
+from fedcore_simulations.bias_audit.comparisons import distance_lines, reference_lines
 from fedcore_simulations.bias_audit.group_block import group_block
 from fedcore_simulations.bias_audit.profile_tables import profile_head
 from fedcore_simulations.bias_audit.regression_run import RegressionResult

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fedcore.audit.estimates import Measure
+from fedcore.audit.gap_words import gap_line
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.rates import Rate
 from fedcore.figures import figure_text
 from fedcore.printable import printable
 from fedcore_simulations.bias_audit.by_group import threshold_lines, warning_lines
 from fedcore_simulations.bias_audit.by_site import site_splits, split_lines
-from fedcore_simulations.bias_audit.comparisons import class_lines, distance_lines, gap_line, reference_lines
+from fedcore_simulations.bias_audit.comparisons import class_lines, distance_lines, points_words, reference_lines
 from fedcore_simulations.bias_audit.favourable import guess_words
 from fedcore_simulations.bias_audit.profile_tables import profile_lines
 from fedcore_simulations.bias_audit.result import MANY, BiasResult
@@ -147,10 +148,10 @@ def _gap_lines(result: BiasResult, attribute: str) -> Iterator[str]:
             yield gap_line(gaps[metric])
     odds = result.shown[attribute].parities.get("equalized_odds")
     if odds is not None and odds.difference is not None and odds.low is not None and odds.high is not None:
-        ratio = "undefined" if odds.ratio is None else f"{odds.ratio:.3f}"
         yield (
-            f"equalized odds: {100 * odds.difference:.1f} points ({100 * odds.low:.1f} to {100 * odds.high:.1f}), "
-            f"ratio {ratio}"
+            f"equalized odds: {odds.highest} over {odds.lowest}, "
+            f"{points_words(odds.difference, odds.low, odds.high)}; any two at most "
+            f"{100 * odds.over_all_pairs['high']:.1f} points"
         )
     yield from (line.strip() for line in distance_lines(result.shown[attribute]))
 
