@@ -79,7 +79,7 @@ def with_classes(audit: AttributeAudit, table: AuditTable) -> AttributeAudit:
         return audit
     together = replace(settings, confidence=1 - (1 - settings.confidence) / len(table.labels))
     classes = {
-        label: _named(label, audit_of(table, replace(together, favourable=label), audit.suppressed))
+        label: _named(label, audit_of(table, replace(together, favourable=label), audit.suppressed, audit.thin))
         for label in table.labels
     }
     return replace(audit, classes=classes)
@@ -97,8 +97,7 @@ def worst_classes(audit: AttributeAudit) -> dict[str, WorstClass]:
 
 def _parities(audit: AttributeAudit, of_class: AttributeAudit) -> dict[str, Parity]:
     """Return the gaps of one class, of every rate and under their usual names."""
-    shown = [group for group in audit.sizes if group not in audit.suppressed]
-    rates = {metric: {group: of[group] for group in shown} for metric, of in of_class.groups.items()}
+    rates = {metric: {group: of[group] for group in audit.shown_in(metric)} for metric, of in of_class.groups.items()}
     found = {metric: parity_of(metric, [gap]) for metric, gap in of_class.shown_gaps.items()}
     return found | parities(audit.attribute, rates, confidence=of_class.settings.confidence)
 

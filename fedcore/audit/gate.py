@@ -169,7 +169,7 @@ def _missing(limit: Limit, gap: Gap) -> bool:
 
 
 def _reason(limit: Limit, audit: AttributeAudit, gap: Gap, verdict: Verdict, *, meets: bool) -> str:
-    hidden = sorted(set(audit.suppressed) & {*gap.undefined, *gap.groups_compared})
+    hidden = sorted(group for group in {*gap.undefined, *gap.groups_compared} if audit.hides(limit.metric, group))
     numbers = _numbers(limit, gap)
     if hidden:
         numbers = f"judged with groups too small to be shown ({', '.join(hidden)}), so without numbers here"

@@ -62,18 +62,19 @@ class Measures:
 
     def added(self, audit: AttributeAudit) -> AttributeAudit:
         """Return the audit with the gaps of these measures, so that limits on them can be judged."""
-        shown = [group for group in audit.sizes if group not in audit.suppressed]
         return replace(
             audit,
-            gaps={**audit.gaps, **self._gaps(audit, audit.sizes)},
-            shown_gaps={**audit.shown_gaps, **self._gaps(audit, shown)},
+            gaps={**audit.gaps, **{metric: self._gap(audit, metric, audit.judged) for metric in self.estimates}},
+            shown_gaps={
+                **audit.shown_gaps,
+                **{metric: self._gap(audit, metric, audit.shown_in(metric)) for metric in self.estimates},
+            },
             to_reference=self._to_reference(audit),
         )
 
     def _to_reference(self, audit: AttributeAudit) -> dict[str, dict[str, Gap]]:
         estimates = {metric: of for metric, of in self.estimates.items() if metric not in self.ranked}
-        gap = partial(gap_of, audit.attribute)
-        more = against_reference(estimates, audit.reference, gap, confidence=audit.settings.confidence)
+        more = against_reference(audit, estimates, partial(gap_of, audit.attribute))
         groups = {**audit.to_reference, **more}
         return {group: {**audit.to_reference.get(group, {}), **more.get(group, {})} for group in groups}
 
@@ -87,9 +88,6 @@ class Measures:
         if self.cross_areas:
             found["cross_group_auc"] = _worst_cross(self.cross_areas, kept, confidence=confidence)
         return found
-
-    def _gaps(self, audit: AttributeAudit, groups: Collection[str]) -> dict[str, Gap]:
-        return {metric: self._gap(audit, metric, groups) for metric in self.estimates}
 
     def _gap(self, audit: AttributeAudit, metric: str, groups: Collection[str]) -> Gap:
         """Places go to one group or another, so that gaps of rankings are not between independent values."""

@@ -174,6 +174,24 @@ def overall_rates(
     }
 
 
+def denominators(
+    table: GroupTable, *, threshold: float = 0.5, favourable: str | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Return for every group its rows, and the rows that each of its rates rests on; arguments as ``group_rates``.
+
+    Of several labels none of which is favourable those of every class against the others.
+    """
+    predicted = _predicted_counts(table, threshold)
+    index = _favourable_index(table, favourable)
+    of_class = [predicted[:, at, :].sum(axis=1) for at in range(len(table.labels))] + [
+        predicted[:, :, at].sum(axis=1) for at in range(len(table.labels))
+    ]
+    rows = predicted.sum(axis=(1, 2))
+    kept = of_class if index is None else [of_class[index], of_class[len(table.labels) + index]]
+    columns = [rows, *kept, *(rows - one for one in kept)]
+    return {group: tuple(int(column[place]) for column in columns) for place, group in enumerate(table.groups)}
+
+
 def _noise(table: GroupTable, threshold: float, favourable: str | None, *, groups: int = 1) -> dict[str, Noise]:
     """Return the noise on each metric's counts, in the sum of so many groups.
 

@@ -117,6 +117,7 @@ class BiasReport:
             "clients": None if self.clients is None else self.clients.to_json(),
             "group_thresholds": {name: one.to_json() for name, one in self.thresholds.items()},
             "suppressed": {name: list(audit.suppressed) for name, audit in self.audits.items()},
+            "partly_suppressed": {name: list(audit.thin) for name, audit in self.audits.items()},
             "findings": [finding.to_json() for finding in self.findings],
             "decisions": [decision.to_json() for decision in self.decisions],
             "verdict": None if self.verdict is None else self.verdict.value,

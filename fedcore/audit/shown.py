@@ -77,7 +77,7 @@ class Shown:
     def rates(self) -> dict[str, dict[str, Rate]]:
         """Rates, ``{metric: {group: rate}}``."""
         return {
-            metric: {group: rate for group, rate in self.audit.groups[metric].items() if group in self.groups}
+            metric: {group: rate for group, rate in self.audit.groups[metric].items() if self._shows(metric, group)}
             for metric in self.metrics
         }
 
@@ -86,25 +86,43 @@ class Shown:
         """All that is no rate, ``{metric: {group: measure}}``."""
         confidence = self.audit.settings.confidence
         return {
-            metric: {group: one.measure(confidence) for group, one in by_group.items() if group in self.groups}
+            metric: {group: one.measure(confidence) for group, one in by_group.items() if self._shows(metric, group)}
             for metric, by_group in self.measures.estimates.items()
+        }
+
+    def _shows(self, metric: str, group: str) -> bool:
+        return group in self.groups and not self.audit.hides(metric, group)
+
+    @cached_property
+    def compared(self) -> tuple[str, ...]:
+        """Groups that are shown and compared with one another."""
+        return tuple(group for group in self.groups if group not in self.audit.not_judged)
+
+    @cached_property
+    def _compared_rates(self) -> dict[str, dict[str, Rate]]:
+        return {
+            metric: {group: rate for group, rate in rates.items() if group in self.compared}
+            for metric, rates in self.rates.items()
         }
 
     @cached_property
     def impact(self) -> dict[str, Rate | None]:
         """Impact ratio of every group; empty where nothing is selected."""
-        rates = self.rates.get("selection_rate", {})
+        rates = self._compared_rates.get("selection_rate", {})
         return impact_ratios(rates, confidence=self.audit.settings.confidence)
 
     @cached_property
     def parities(self) -> dict[str, Parity]:
         """Gaps under their usual names."""
-        return parities(self.audit.attribute, self.rates, confidence=self.audit.settings.confidence)
+        return parities(self.audit.attribute, self._compared_rates, confidence=self.audit.settings.confidence)
 
     @cached_property
     def distances(self) -> dict[str, Parity]:
         """How far apart the scores of the groups lie."""
-        return self.measures.distances(self.groups, confidence=self.audit.settings.confidence)
+        confidence = self.audit.settings.confidence
+        of_labels = self.measures.distances([g for g in self.compared if self._shows("auc", g)], confidence=confidence)
+        found = self.measures.distances(self.compared, confidence=confidence)
+        return {name: of_labels[name] if name == "cross_group_auc" else one for name, one in found.items()}
 
     @cached_property
     def classes(self) -> dict[str, Shown]:
@@ -133,7 +151,7 @@ class Shown:
         measured |= self.estimates
         return {
             group: {
-                metric: measure_json(of.get(group), suppressed=group in self.audit.suppressed, marked=marked)
+                metric: measure_json(of.get(group), suppressed=self.audit.hides(metric, group), marked=marked)
                 for metric, of in measured.items()
             }
             for group in self.audit.sizes
@@ -195,7 +213,7 @@ class Shown:
         """Return ``{group of the favourable rows: {group of the others: area}}``."""
         found: dict[str, dict[str, Any]] = {}
         for (first, second), estimate in self.measures.cross_areas.items():
-            if first in self.groups and second in self.groups:
+            if self._shows("auc", first) and self._shows("auc", second):
                 area = estimate.measure(self.audit.settings.confidence)
                 found.setdefault(first, {})[second] = measure_json(area)
         return found
@@ -204,7 +222,7 @@ class Shown:
         """Return ``{group of the favourable rows: {group of the others: {low, high}}}``: bounds, and no intervals."""
         found: dict[str, dict[str, Any]] = {}
         for (first, second), (low, high) in self.measures.area_bounds.items():
-            if first in self.groups and second in self.groups:
+            if self._shows("auc", first) and self._shows("auc", second):
                 found.setdefault(first, {})[second] = {"low": low, "high": high}
         return found
 
@@ -214,7 +232,7 @@ class Shown:
         return {
             group: [one.to_json(settings.confidence) for one in joined(bins, min_cell=settings.min_cell)]
             for group, bins in self.measures.curves.items()
-            if group in self.groups
+            if self._shows("calibration_slope", group)
         }
 
 

@@ -128,7 +128,7 @@ def test_empty_cells_are_the_group_unknown(audit: Command, tmp_path: Path) -> No
 def test_a_small_group_is_null_and_cannot_be_computed_from_the_rest(audit: Command, tmp_path: Path) -> None:
     selected = {"a": (30, 60), "b": (20, 60), "c": (10, 40), "tiny": (1, 4)}
 
-    told = audit.json(count_table(tmp_path / "t.csv", selected), *HIRED)
+    told = audit.json(count_table(tmp_path / "t.csv", selected), *HIRED, *options(min_cell=10))
 
     hidden = {g for g, of in told["groups"]["race"].items() if of["selection_rate"]["n"] is None}
     assert "tiny" in hidden
@@ -137,14 +137,14 @@ def test_a_small_group_is_null_and_cannot_be_computed_from_the_rest(audit: Comma
         assert set(told["groups"]["race"][group]["selection_rate"].values()) == {None}
     assert set(told["suppressed"]["race"]) == hidden
     assert any("not shown" in note and "tiny" in note for note in told["notes"])
-    shown = audit(count_table(tmp_path / "t.csv", selected), *HIRED)
+    shown = audit(count_table(tmp_path / "t.csv", selected), *HIRED, *options(min_cell=10))
     assert [line.split() for line in shown.splitlines() if line.startswith("tiny")] == [["tiny", "not", "shown"]]
 
 
 def test_many_hidden_groups_take_one_line(audit: Command, tmp_path: Path) -> None:
     selected = {"a": (30, 60), "b": (20, 60)} | {f"small {i}": (1, 3) for i in range(30)}
 
-    shown = audit(count_table(tmp_path / "t.csv", selected), *HIRED)
+    shown = audit(count_table(tmp_path / "t.csv", selected), *HIRED, *options(min_cell=10))
 
     assert "30 further groups  not shown" in shown
     assert "and 10 more" in shown
@@ -160,7 +160,8 @@ def test_no_figure_of_a_hidden_group_is_in_what_is_printed(audit: Command, tmp_p
             for name, value in zip(columns, (group, label, (i * 37 % rows) / rows, "xy"[i % 2]), strict=True):
                 columns[name].append(value)
     table = write_table(tmp_path / "t.csv", columns)
-    given = options(label="y", score="s", group="g", site="site", limit="accuracy<=0.3", profile="us-four-fifths")
+    named = {"label": "y", "score": "s", "group": "g", "site": "site", "limit": "accuracy<=0.3"}
+    given = options(**named, profile="us-four-fifths", min_cell=10)
 
     told = audit.json(table, *given)
 

@@ -519,7 +519,7 @@ class TestGroups:
     def test_without_rows_are_not_defined_and_small_ones_not_shown(self, binary: Page) -> None:
         rows = {row[0]: row[1:] for row in binary.table("Accuracy by race")}
         assert rows["Not recorded"] == ["not defined (no rows to count)", "not defined", "0"]
-        assert rows["Other"] == ["not shown (protects groups of fewer than 10 rows)", "not shown", "not shown"]
+        assert rows["Other"] == ["not shown (protects cells of fewer than 10 rows)", "not shown", "not shown"]
 
     def test_of_unknown_membership_are_left_out_when_there_are_none(self, binary: Page) -> None:
         assert "unknown" not in [row[0] for row in binary.table("Accuracy by race")]

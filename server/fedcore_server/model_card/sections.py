@@ -22,8 +22,8 @@ def factors(bias: Content, *, rows: str) -> Iterator[str]:
         rest = "" if unknown is None else f"; of unknown group {rows_of(unknown)}, reported and not compared"
         yield f"- {escaped(attribute)}: {told}{rest}."
     yield ""
-    yield f"In parentheses the {rows}. Groups of fewer than {bias['min_cell']} rows, and others that would give"
-    yield "them back, are not shown."
+    yield f"In parentheses the {rows}. Groups and rates of fewer than {bias['min_cell']} rows, and others that would"
+    yield "give them back, are not shown."
 
 
 def intervals(bias: Content) -> Iterator[str]:
@@ -87,6 +87,13 @@ def caveats(bias: Content) -> Iterator[str]:
             yield f"- {escaped(attribute)}: too small to be shown, or would give such a group back: " + (
                 ", ".join(map(escaped, hidden)) + "; the verdict rests on them, too."
             )
+    for attribute, thin in bias.get("partly_suppressed", {}).items():
+        if thin and has_labels(bias):
+            yield f"- {escaped(attribute)}: shown in part, because a rate rests on too few rows or would give such a"
+            yield f"  rate back: {', '.join(map(escaped, thin))}; the verdict rests on them, too."
+    for attribute, few in bias.get("not_judged", {}).items():
+        if few:
+            yield f"- {escaped(attribute)}: too small to be judged: {', '.join(map(escaped, few))}."
     for attribute in bias["groups"]:
         undefined = {
             words(metric)

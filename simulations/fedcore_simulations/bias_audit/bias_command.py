@@ -65,14 +65,30 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
     ] = None,
     score_range: Annotated[str, typer.Option(metavar="LOW,HIGH", help="Ends of the scores' range.")] = "0,1",
     min_cell: Annotated[
-        int | None, typer.Option(min=1, help="Groups of fewer rows are not shown; default 10.", show_default=False)
+        int | None,
+        typer.Option(
+            min=1,
+            help="Hide groups and rates of fewer rows, on the screen too; default: 10 in files and documents, and "
+            "nothing hidden on the screen.",
+            show_default=False,
+        ),
+    ] = None,
+    min_rows: Annotated[int, typer.Option(min=0, help="Groups of fewer rows are shown, and not judged.")] = 0,
+    min_share: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Groups of a smaller share of the rows are shown, and not judged; with us-four-fifths 0.02.",
+            show_default=False,
+        ),
     ] = None,
     confidence: Annotated[float, typer.Option(help="Of every interval.")] = 0.95,
     fail_on_inconclusive: Annotated[
         bool, typer.Option("--fail-on-inconclusive", help="Exit with 4 where the evidence does not suffice.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Also write bias.json, bias.txt and a profile's bias.md there.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Also write bias.json, bias.txt, a profile's bias.md; without small cells."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
@@ -106,6 +122,8 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
         profile=profile,
         group_thresholds=group_thresholds,
         min_cell=min_cell,
+        min_rows=min_rows,
+        min_share=min_share,
         confidence=confidence,
         kind=kind,
         list_column=list_column,

@@ -25,7 +25,13 @@ def with_profile(options: BiasOptions) -> BiasOptions:
     profile, groups = PROFILES[options.profile], options.groups
     if profile is NYC_LL144 and len(groups) == 2 and not any(ATTRIBUTE_MARK in group for group in groups):
         groups = (*groups, ATTRIBUTE_MARK.join(groups))
-    return replace(options, groups=groups, min_cell=options.min_cell or profile.min_cell)
+    share = profile.min_share if options.min_share is None and profile.min_share else options.min_share
+    return replace(
+        options,
+        groups=groups,
+        min_cell=options.min_cell or profile.min_cell,
+        min_share=None if share is None else float(share),
+    )
 
 
 def profile_json(result: BiasResult) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -24,8 +24,8 @@ from fedcore.errors import DataError
 from fedcore.tasks.table_file import Table
 from fedcore_simulations.bias_audit.grouping import Coded, groups_of
 from fedcore_simulations.bias_audit.limits import limits_of
-from fedcore_simulations.bias_audit.options import BiasOptions
-from fedcore_simulations.bias_audit.result import MIN_CELL, attribute_notes
+from fedcore_simulations.bias_audit.options import MIN_CELL, BiasOptions
+from fedcore_simulations.bias_audit.result import attribute_notes
 from fedcore_simulations.bias_audit.rows import check_columns, refuse, table_of, weights_of
 
 _NUM_BINS, _LARGEST = 64, 1e100
@@ -91,6 +91,12 @@ class RegressionResult:
         """The worst of the findings; None without limits, which is no PASS."""
         return overall(self.findings)
 
+    def to_share(self) -> RegressionResult:
+        """Return the same without small groups, unless the options say from how many rows on they are shown."""
+        if self.options.min_cell is not None:
+            return self
+        return _result(self.rows, self.options, replace(self.settings, min_cell=MIN_CELL), self.measures)
+
     @property
     def notes(self) -> list[str]:
         """What a reader must know beside the numbers, in sentences."""
@@ -113,14 +119,21 @@ def audited_regression(options: BiasOptions, *, tell: Callable[[str], None] = la
     tell(f"comparing the errors of {int(rows.weights.sum()):,} rows …")
     settings = AuditSettings(
         confidence=options.confidence,
-        min_cell=MIN_CELL if options.min_cell is None else options.min_cell,
+        min_cell=options.min_cell or 1,
         limits=limits_of(options.limits, attributes=rows.groups, metrics=VALUE_MEASURES),
         references=dict(options.references),
+        **options.judged,
     )
     check_references(settings, {name: coded.vocabulary for name, coded in rows.groups.items()})
     tables = {name: _table(rows, name, coded) for name, coded in rows.groups.items()}
     measures = {name: _measures(rows, rows.groups[name], table) for name, table in tables.items()}
-    audits = audit_tables(tables.values(), settings)
+    return _result(rows, options, settings, measures)
+
+
+def _result(
+    rows: NumberRows, options: BiasOptions, settings: AuditSettings, measures: Mapping[str, Measures]
+) -> RegressionResult:
+    audits = audit_tables([_table(rows, name, coded) for name, coded in rows.groups.items()], settings)
     return RegressionResult(options=options, rows=rows, settings=settings, audits=audits, measures=measures)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -30,13 +30,13 @@ from fedcore.audit.resampling import SEED
 from fedcore.audit.scores import ScoreTable, scores_of_rows
 from fedcore.audit.settings import AuditSettings
 from fedcore.audit.shown import Shown
+from fedcore.audit.suppression import OF_ALL_ROWS
 from fedcore_simulations.bias_audit.by_group import thresholds_of
 from fedcore_simulations.bias_audit.grouping import Coded
 from fedcore_simulations.bias_audit.limits import limits_of
-from fedcore_simulations.bias_audit.options import BiasOptions
+from fedcore_simulations.bias_audit.options import MIN_CELL, BiasOptions
 from fedcore_simulations.bias_audit.rows import Rows
 
-MIN_CELL = 10
 MANY = 20
 
 
@@ -80,6 +80,12 @@ class BiasResult:
             for name, audit in self.audits.items()
         }
 
+    def to_share(self) -> BiasResult:
+        """Return the same without what would tell of few people, unless the options say from how many rows on."""
+        if self.options.min_cell is not None:
+            return self
+        return _result(self.rows, self.options, replace(self.settings, min_cell=MIN_CELL), self.measures)
+
     def listed(self, attribute: str) -> tuple[str, ...]:
         """Return the groups that have a line: all but an "unknown" of no rows."""
         sizes = self.audits[attribute].sizes
@@ -117,21 +123,28 @@ def audit_rows(rows: Rows, options: BiasOptions) -> BiasResult:
     rates = METRICS if rows.truth is not None else ("selection_rate",)
     settings = AuditSettings(
         confidence=options.confidence,
-        min_cell=MIN_CELL if options.min_cell is None else options.min_cell,
+        min_cell=options.min_cell or 1,
         limits=limits_of(options.limits, attributes=rows.groups, metrics=(*rates, *_measured(rows, options))),
         references=dict(options.references),
+        **options.judged,
     )
-    tables = {attribute: decision_table(rows, attribute, coded) for attribute, coded in rows.groups.items()}
     check_references(settings, {attribute: coded.vocabulary for attribute, coded in rows.groups.items()})
+    tables = {attribute: decision_table(rows, attribute, coded) for attribute, coded in rows.groups.items()}
     measures = {attribute: _measures(rows, options, table) for attribute, table in tables.items()}
+    return _result(rows, options, settings, measures)
+
+
+def _result(rows: Rows, options: BiasOptions, settings: AuditSettings, measures: Mapping[str, Measures]) -> BiasResult:
+    tables = {attribute: decision_table(rows, attribute, coded) for attribute, coded in rows.groups.items()}
     audits = {name: measures[name].added(one) for name, one in audit_tables(tables.values(), settings).items()}
+    metrics = METRICS if rows.truth is not None else ("selection_rate",)
     return BiasResult(
         options=options,
         rows=rows,
         settings=settings,
         audits={name: with_classes(audit, tables[name]) for name, audit in audits.items()},
         measures=measures,
-        metrics=rates if rows.favourable is not None else ("accuracy",),
+        metrics=metrics if rows.favourable is not None else ("accuracy",),
         thresholds=thresholds_of(rows, options, audits),
     )
 
@@ -194,11 +207,28 @@ def attribute_notes(
             f"{attribute}: not shown, because it has fewer than {audit.settings.min_cell} rows (--min-cell) or would "
             f"give such a group back: {_named(audit.suppressed)}"
         )
+    thin = [g for g in audit.thin if any(metric not in OF_ALL_ROWS for metric in shown)]
+    if thin:
+        found.append(
+            f"{attribute}: shown in part, because a rate rests on fewer than {audit.settings.min_cell} rows "
+            f"(--min-cell) or would give such a rate back: {_named(thin)}"
+        )
+    found += not_judged_notes(attribute, audit)
     for metric, rates in shown.items():
         undefined = [group for group, one in rates.items() if one.value is None and group != UNKNOWN]
         if undefined:
             found.append(f"{attribute}: {metric.replace('_', ' ')} is undefined for {_named(undefined)}")
     return found
+
+
+def not_judged_notes(attribute: str, audit: AttributeAudit) -> list[str]:
+    """Return in a sentence which groups are too small to be judged, and by which option; none without them."""
+    if not audit.not_judged:
+        return []
+    rows, share = audit.settings.min_rows, audit.settings.min_share
+    least = [f"{rows:,} rows (--min-rows)"] if rows else []
+    least += [f"{100 * float(share):g} % of the rows (--min-share)"] if share else []
+    return [f"{attribute}: shown and not judged, for less than {' or '.join(least)}: {_named(audit.not_judged)}"]
 
 
 def _named(groups: Sequence[str]) -> str:

@@ -41,6 +41,7 @@ _MEASURES = {
 }
 _MIRRORED = ("true_negative_rate", "false_negative_rate")  # their gaps are those of the opposite rates, turned around
 _LONGEST_NAME = 28
+NOT_SHOWN = "not shown"
 
 
 def readable(result: BiasResult) -> str:
@@ -101,7 +102,7 @@ def _block(result: BiasResult, attribute: str, block: Sequence[str]) -> list[str
         if group in audit.suppressed:
             continue
         rates = [impact.get(group) if m == "impact_ratio" else audit.groups[m][group] for m in columns]
-        cells = [_cell(rate, m) for rate, m in zip(rates, columns, strict=True)]
+        cells = [NOT_SHOWN if audit.hides(m, group) else _cell(rate, m) for rate, m in zip(rates, columns, strict=True)]
         table.append([_short(group), f"{audit.sizes[group]:,}", *cells])
     if block is _BLOCKS[0]:
         table += _hidden_lines(audit.suppressed)
@@ -120,11 +121,13 @@ def _measure_block(result: BiasResult, attribute: str) -> list[str]:
     table = [[attribute, *(_MEASURES[metric] for metric in columns)]]
     for group in result.listed(attribute):
         if group not in result.audits[attribute].suppressed:
-            table.append([_short(group), *(_number(measures[metric][group]) for metric in columns)])
+            table.append([_short(group), *(_number(measures[metric].get(group)) for metric in columns)])
     return aligned(table)
 
 
-def _number(measure: Measure) -> str:
+def _number(measure: Measure | None) -> str:
+    if measure is None:
+        return NOT_SHOWN
     if measure.value is None or measure.low is None or measure.high is None:
         return "undefined"
     return figure_text(measure.value, measure.low, measure.high, least=3)
