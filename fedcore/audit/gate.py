@@ -16,6 +16,7 @@ from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.gaps import SHARES, Gap
 from fedcore.audit.limits import Limit
 from fedcore.audit.power import power_words
+from fedcore.audit.rows_needed import rows_words
 
 __all__ = ["Finding", "Limit", "Verdict", "judge", "judge_all", "overall"]
 
@@ -177,7 +178,7 @@ def _reason(limit: Limit, audit: AttributeAudit, gap: Gap, verdict: Verdict, *, 
     if verdict is Verdict.INCONCLUSIVE:
         parts.append(_missing_words(limit, gap, hidden))
     if verdict is Verdict.INCONCLUSIVE and not meets and not hidden:
-        parts.append(power_words(limit, audit, gap))
+        parts += [power_words(limit, audit, gap), rows_words(limit, audit, gap)]
     return "; ".join(part for part in parts if part)
 
 

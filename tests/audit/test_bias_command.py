@@ -218,7 +218,7 @@ def test_parquet_says_what_csv_says(audit: Command, tmp_path: Path) -> None:
 
 
 def test_the_text_says_the_direction_in_words_and_the_files_are_kept(audit: Command, tmp_path: Path) -> None:
-    shown = audit(count_table(tmp_path / "t.csv", UGESP), *HIRED, *options(out=tmp_path / "out"))
+    shown = audit(count_table(tmp_path / "t.csv", UGESP), *HIRED, *options(out=tmp_path / "out"), "--all")
 
     assert "selection rate: White 60.0 % (48 of 80) over Black 45.0 % (27 of 60), 15.0 points" in shown
     assert "verdict: none, because no limit was given" in shown

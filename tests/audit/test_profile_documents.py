@@ -53,7 +53,6 @@ def test_a_document_has_its_headings_in_order_with_date_source_and_figures(
     assert [line for line in lines if line in HEADINGS[name]] == list(HEADINGS[name])
     assert PROFILES[name].date in lines[2]
     assert PROFILES[name].sources[0].replace("*", r"\*") in lines[2]
-    assert "support evidence for" in lines[2]
     assert "| Black | 60 | 45.0 % (33.1 to 57.5) | 0.750" in told
     assert "selection rate ratio over race at least 0.8: INCONCLUSIVE" in told
     assert "\n\n\n" not in told

@@ -106,7 +106,7 @@ def test_groups_that_meet_only_through_others_are_named(audit: Command, tmp_path
     ("columns", "given", "message"),
     [
         ({}, {**PLAIN, "score": "S"}, "has no column 'S'; did you mean 's'?"),
-        ({"s": [""] * 40}, PLAIN, "column 's' of t.csv: 40 cells, the first in row 1, no number"),
+        ({"s": [""] * 40}, PLAIN, "column 's' of t.csv: 40 cells, the first in row 1, empty"),
         ({"q": [""] * 40}, PLAIN, "column 'q' of t.csv: 40 cells, the first in row 1, empty; every row needs a list"),
         ({"q": [*range(10)] * 3 + [*range(10, 20)]}, PLAIN, "10 of 20 lists have one row only, which ranks nothing"),
         ({}, {**PLAIN, "top": 10}, "the top of 10 places leaves no row out of a list of 10 rows; give --top 9 or less"),

@@ -102,7 +102,7 @@ def test_a_small_group_is_not_shown(audit: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "given", "message"),
     [
-        ({"paid": [1, "", 3, 4]}, PLAIN, "column 'paid' of t.csv: 1 cell, the first in row 2, no number"),
+        ({"paid": [1, "", 3, 4]}, PLAIN, "column 'paid' of t.csv: 1 cell, the first in row 2, empty"),
         ({"offered": [1, "a", 3, 4]}, PLAIN, "column 'offered' of t.csv: 1 cell, the first in row 2, no number"),
         ({"paid": [5] * 4, "offered": [5] * 4}, PLAIN, "every target and every prediction is 5; nothing can be off"),
         ({}, {**PLAIN, "label": "n", "weight": "n"}, "column 'n' is given both as --weight and as what it weighs"),

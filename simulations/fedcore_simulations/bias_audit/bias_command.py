@@ -59,6 +59,10 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
         str | None,
         typer.Option(help="What rules ask for: nyc-ll144, us-four-fifths, eu-ai-act, nist-ai-rmf, model-card."),
     ] = None,
+    missing: Annotated[
+        str, typer.Option(metavar="POLICY", help="Rows without label, score or decision: refuse, or drop (counted).")
+    ] = "refuse",
+    encoding: Annotated[str, typer.Option(help="Of a CSV file, as utf-16, latin-1 or cp1252.")] = "utf-8",
     group_thresholds: Annotated[
         str | None,
         typer.Option(metavar="METRIC", help="A threshold for each group to close this gap; may be unlawful to use."),
@@ -90,11 +94,15 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
         Path | None,
         typer.Option(metavar="DIR", help="Also write bias.json, bias.txt, a profile's bias.md; without small cells."),
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Print every metric and gap, as the files have them.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
     """Compare how a model's decisions serve groups of people, with intervals, in any table of rows or counts.
 
-    Nothing is trained and nothing leaves this machine. Exit code 3 where a limit is broken beyond doubt.
+    The verdict comes first, then a short table for each attribute; --all prints the rest. Nothing is trained and
+    nothing leaves this machine. Exit code 3 where a limit is broken beyond doubt.
 
     Examples:
       fedcore audit bias scored.csv --label repaid --score p --group sex --group 'sex*race'
@@ -122,6 +130,8 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
         profile=profile,
         group_thresholds=group_thresholds,
         min_cell=min_cell,
+        missing=missing,
+        encoding=encoding,
         min_rows=min_rows,
         min_share=min_share,
         confidence=confidence,
@@ -129,4 +139,8 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
         list_column=list_column,
         top=top,
     )
-    raise typer.Exit(bias_command(options, out=out, as_json=as_json, fail_on_inconclusive=fail_on_inconclusive))
+    raise typer.Exit(
+        bias_command(
+            options, out=out, as_json=as_json, everything=everything, fail_on_inconclusive=fail_on_inconclusive
+        )
+    )

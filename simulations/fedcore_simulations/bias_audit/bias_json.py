@@ -36,6 +36,7 @@ def result_json(result: BiasResult) -> dict[str, Any]:
         "threshold": threshold_of(options),
         "confidence": settings.confidence,
         "min_cell": settings.min_cell,
+        "missing": {"policy": options.missing, "dropped": dict(result.rows.dropped)},
         "methods": {**METHODS, **MEASURE_METHODS},
         "population": POPULATION,
         "overall": _overall(result),

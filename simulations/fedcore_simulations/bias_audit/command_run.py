@@ -30,15 +30,17 @@ from fedcore_simulations.bias_audit.text import readable
 _FAILED, _INCONCLUSIVE = 3, 4
 
 
-def bias_command(options: BiasOptions, *, out: Path | None, as_json: bool, fail_on_inconclusive: bool) -> int:
+def bias_command(
+    options: BiasOptions, *, out: Path | None, as_json: bool, everything: bool, fail_on_inconclusive: bool
+) -> int:
     """Read, audit, show and keep; return the exit code.
 
     The screen hides nothing of a table of one's own unless it is asked to; files and documents are there to be shared.
     """
     with Console(stderr=True, highlight=False).status(f"reading {options.table.name} …") as status:
         result = _result(options, status.update)
-        content, shown = _told(result)
-        shared, text = _told(result.to_share())
+        content, shown = _told(result, everything=everything)
+        shared, text = _told(result.to_share(), everything=True)
         written = document(shared, day=datetime.now(UTC).date())
     if out is not None:
         _keep(out, {"bias.json": f"{_json(shared)}\n", "bias.txt": text, "bias.md": written})
@@ -58,13 +60,13 @@ def _result(options: BiasOptions, tell: Callable[[str], None]) -> BiasResult | R
     return audited(options, tell=tell)
 
 
-def _told(result: BiasResult | RankingResult | RegressionResult) -> tuple[dict[str, Any], str]:
+def _told(result: BiasResult | RankingResult | RegressionResult, *, everything: bool) -> tuple[dict[str, Any], str]:
     """Return the audit as JSON and as text."""
     if isinstance(result, RankingResult):
-        return ranking_json(result), printable_lines(ranking_text(result))
+        return ranking_json(result), printable_lines(ranking_text(result, everything=everything))
     if isinstance(result, RegressionResult):
-        return regression_json(result), regression_text(result)
-    return result_json(result), readable(result)
+        return regression_json(result), regression_text(result, everything=everything)
+    return result_json(result), readable(result, everything=everything)
 
 
 def audited(options: BiasOptions, *, tell: Callable[[str], None] = lambda _: None) -> BiasResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from fedcore_simulations.bias_audit.regression_options import regression_problem
 
 MIN_CELL = 10
 """Fewest rows of a group, and of a rate's denominator, that are shown in what is written to be shared."""
+MISSING = ("refuse", "drop")
 KINDS = ("classification", "regression", "ranking")
 
 
@@ -46,6 +48,8 @@ class BiasOptions:
         group_thresholds: Metric whose gap thresholds by group should close; None for no such thresholds.
         min_cell: Groups and rates of fewer rows are not shown; None for the profile's default, or else for nothing
             hidden on a screen, and those of fewer than ``MIN_CELL`` hidden in files.
+        missing: What is done with rows that lack a label, a score or a decision: one of ``MISSING``.
+        encoding: Of the text of a CSV file.
         min_rows: Groups of fewer rows are shown, and not judged.
         min_share: Groups of a smaller share of the rows are shown, and not judged; None for the profile's default.
         confidence: Of every interval.
@@ -73,6 +77,8 @@ class BiasOptions:
     profile: str | None = None
     group_thresholds: str | None = None
     min_cell: int | None = None
+    missing: str = "refuse"
+    encoding: str = "utf-8"
     min_rows: int = 0
     min_share: float | None = None
     confidence: float = 0.95
@@ -120,6 +126,12 @@ class BiasOptions:
         yield from self._reference_problems()
         if self.profile not in (None, *PROFILES):
             yield f"there is no profile {self.profile!r}; there are {', '.join(PROFILES)}"
+        if self.missing not in MISSING:
+            yield f"--missing must be {' or '.join(MISSING)}, not {self.missing!r}"
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError:
+            yield f"--encoding {self.encoding!r} is not known; give one such as utf-8, utf-16, latin-1 or cp1252"
         if self.min_rows < 0:
             yield f"--min-rows must be 0 or more, not {self.min_rows}"
         if self.min_share is not None and not 0 <= self.min_share < 1:

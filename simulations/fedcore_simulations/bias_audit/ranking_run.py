@@ -19,11 +19,11 @@ from fedcore.audit.resampling import SEED
 from fedcore.audit.settings import AuditSettings
 from fedcore.audit.shown import Shown
 from fedcore.audit.suppression import suppressed_groups
+from fedcore_simulations.bias_audit.group_notes import alike_notes, not_judged_notes
 from fedcore_simulations.bias_audit.grouping import Coded
 from fedcore_simulations.bias_audit.limits import limits_of
 from fedcore_simulations.bias_audit.options import MIN_CELL, BiasOptions
 from fedcore_simulations.bias_audit.ranking_rows import RankedRows, notes_of, read_ranking
-from fedcore_simulations.bias_audit.result import not_judged_notes
 
 Found = Mapping[str, RankedGroups]
 
@@ -107,7 +107,7 @@ def result_notes(result: RankingResult) -> list[str]:
                 f"{attribute}: not shown, because it has fewer than {result.settings.min_cell} rows or would give such "
                 f"a group back: {', '.join(audit.suppressed)}"
             )
-        notes += not_judged_notes(attribute, audit)
+        notes += [*alike_notes(attribute, audit.sizes), *not_judged_notes(attribute, audit)]
     return notes
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -17,7 +17,6 @@ from fedcore.audit.estimates import (
     BENEFIT_MEASURES,
     CLASS_MEASURES,
     PROBABILITY_MEASURES,
-    Measure,
 )
 from fedcore.audit.fairness import METRICS, audit_tables
 from fedcore.audit.gate import Finding, Verdict, judge_all, overall
@@ -25,19 +24,16 @@ from fedcore.audit.group_thresholds import GroupThresholds
 from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.measurable import check_references
 from fedcore.audit.measures import Measures, measures_of
-from fedcore.audit.rates import Rate
 from fedcore.audit.resampling import SEED
 from fedcore.audit.scores import ScoreTable, scores_of_rows
 from fedcore.audit.settings import AuditSettings
 from fedcore.audit.shown import Shown
-from fedcore.audit.suppression import OF_ALL_ROWS
 from fedcore_simulations.bias_audit.by_group import thresholds_of
+from fedcore_simulations.bias_audit.group_notes import Shares, attribute_notes
 from fedcore_simulations.bias_audit.grouping import Coded
 from fedcore_simulations.bias_audit.limits import limits_of
 from fedcore_simulations.bias_audit.options import MIN_CELL, BiasOptions
 from fedcore_simulations.bias_audit.rows import Rows
-
-MANY = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +101,14 @@ class BiasResult:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know beside the numbers, in sentences."""
+        return self.notes_on([*self.metrics, *next(iter(self.measures.values())).estimates])
+
+    def notes_on(self, metrics: Collection[str]) -> tuple[str, ...]:
+        """Return what a reader must know of these metrics."""
         found = [*self.rows.notes, *self.ranks_the_wrong_way]
         for attribute, audit in self.audits.items():
-            found += attribute_notes(
-                attribute, audit, {**self.shown[attribute].rates, **self.shown[attribute].estimates}
-            )
+            shown: Shares = {**self.shown[attribute].rates, **self.shown[attribute].estimates}
+            found += attribute_notes(attribute, audit, {name: of for name, of in shown.items() if name in metrics})
         return tuple(found)
 
 
@@ -188,58 +187,3 @@ def score_table(rows: Rows, scores: NDArray[np.float64], attribute: str, edges: 
         edges=edges,
         weights=rows.weights,
     )
-
-
-def attribute_notes(
-    attribute: str, audit: AttributeAudit, shown: Mapping[str, Mapping[str, Rate | Measure]]
-) -> list[str]:
-    """Return what a reader must know of one attribute: groups of numbers, unknown, hidden and undefined ones."""
-    found = []
-    if len(audit.sizes) > MANY and all(_is_number(group) for group in audit.sizes if group != UNKNOWN):
-        found.append(
-            f"{attribute}: {len(audit.sizes) - 1} numbers are groups of their own; --bands makes fewer of them"
-        )
-    unknown = audit.sizes[UNKNOWN]
-    if unknown and UNKNOWN not in audit.suppressed:
-        found.append(f"{attribute}: {unknown:,} rows of unknown group; their rates are shown, and not compared")
-    if audit.suppressed:
-        found.append(
-            f"{attribute}: not shown, because it has fewer than {audit.settings.min_cell} rows (--min-cell) or would "
-            f"give such a group back: {_named(audit.suppressed)}"
-        )
-    thin = [g for g in audit.thin if any(metric not in OF_ALL_ROWS for metric in shown)]
-    if thin:
-        found.append(
-            f"{attribute}: shown in part, because a rate rests on fewer than {audit.settings.min_cell} rows "
-            f"(--min-cell) or would give such a rate back: {_named(thin)}"
-        )
-    found += not_judged_notes(attribute, audit)
-    for metric, rates in shown.items():
-        undefined = [group for group, one in rates.items() if one.value is None and group != UNKNOWN]
-        if undefined:
-            found.append(f"{attribute}: {metric.replace('_', ' ')} is undefined for {_named(undefined)}")
-    return found
-
-
-def not_judged_notes(attribute: str, audit: AttributeAudit) -> list[str]:
-    """Return in a sentence which groups are too small to be judged, and by which option; none without them."""
-    if not audit.not_judged:
-        return []
-    rows, share = audit.settings.min_rows, audit.settings.min_share
-    least = [f"{rows:,} rows (--min-rows)"] if rows else []
-    least += [f"{100 * float(share):g} % of the rows (--min-share)"] if share else []
-    return [f"{attribute}: shown and not judged, for less than {' or '.join(least)}: {_named(audit.not_judged)}"]
-
-
-def _named(groups: Sequence[str]) -> str:
-    """Return the first groups by name, and how many more there are; JSON has them all."""
-    more = f" and {len(groups) - MANY} more" if len(groups) > MANY else ""
-    return ", ".join(groups[:MANY]) + more
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
