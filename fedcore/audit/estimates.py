@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
 
-from fedcore.audit.gaps import Gap
+from fedcore.audit.gaps import NO_RATIO, Gap
 from fedcore.audit.groups import UNKNOWN
-from fedcore.audit.intervals import Interval, normal_quantile, square_and_add
+from fedcore.audit.intervals import Interval, normal_quantile, ratio_of, square_and_add
 from fedcore.audit.pairs import Pair, Side
 from fedcore.audit.rate_gaps import pair_confidence
 from fedcore.errors import DataError
@@ -107,6 +107,15 @@ def difference(a: Measure, b: Measure) -> Interval:
     return square_and_add(*_defined(a), *_defined(b))
 
 
+def ratio(a: Measure, b: Measure) -> Interval:
+    """Return the interval of a / b for independent quantities that are not below 0, by ``ratio_of``.
+
+    Raises:
+        DataError: One of them is undefined.
+    """
+    return ratio_of(*_defined(a), *_defined(b))
+
+
 def _defined(measure: Measure) -> tuple[float, Interval]:
     if measure.value is None or measure.low is None or measure.high is None:
         raise DataError("an undefined quantity has no difference to another")
@@ -116,7 +125,7 @@ def _defined(measure: Measure) -> tuple[float, Interval]:
 def gap_of(attribute: str, metric: str, estimates: Mapping[str, Estimate], *, confidence: float) -> Gap:
     """Return the gap of a quantity over all groups but "unknown", with the intervals of ``gap_between``.
 
-    Its ratio has no interval.
+    Ratios are of what cannot be below 0; elsewhere there are none.
     """
     known = {group: estimate for group, estimate in estimates.items() if group != UNKNOWN}
     sides = {
@@ -126,7 +135,16 @@ def gap_of(attribute: str, metric: str, estimates: Mapping[str, Estimate], *, co
     }
     each = pair_confidence(confidence, len(sides))
     measures = {group: known[group].measure(each) for group in sides}
-    pairs = [Pair.of(sides[a], sides[b], difference(measures[a], measures[b])) for a, b in combinations(sides, 2)]
+    known_ratio = metric not in NO_RATIO and all((one.low or 0.0) >= 0 for one in measures.values())
+    pairs = [
+        Pair.of(
+            sides[a],
+            sides[b],
+            difference(measures[a], measures[b]),
+            ratio(measures[a], measures[b]) if known_ratio else None,
+        )
+        for a, b in combinations(sides, 2)
+    ]
     alone = [
         (side, _defined(known[group].measure(1 - (1 - confidence) / len(sides)))[1]) for group, side in sides.items()
     ]

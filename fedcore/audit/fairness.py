@@ -162,7 +162,9 @@ def against_reference(
     each = 1 - (1 - audit.settings.confidence) / len(others)
     return {
         group: {
-            metric: gap(metric, {reference: found[reference], group: found[group]}, confidence=each)
+            metric: replace(
+                gap(metric, {reference: found[reference], group: found[group]}, confidence=each), reference=reference
+            )
             for metric, found in quantities.items()
         }
         for group in others

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,27 @@ def gap_json(gap: Gap) -> dict[str, Any]:
         "furthest": gap.furthest_words,
         "undefined": list(gap.undefined),
         "compared": list(gap.groups_compared),
+    }
+
+
+def directed_json(gap: Gap) -> dict[str, Any]:
+    """Return a gap to a reference: the difference of the group less the reference, and its ratio to the reference."""
+    one, counts = gap.directed, {} if gap.pair is None else {"highest": gap.highest, "lowest": gap.lowest}
+    if one is None:
+        names = ("difference", "low", "high", "ratio", "ratio_low", "ratio_high", "highest", "lowest", "count")
+        return {**dict.fromkeys([*names, "reference_count"]), "words": gap.words}
+    ratio = one.ratio_ends
+    return {
+        "difference": float(one.difference),
+        "low": one.ends.low,
+        "high": one.ends.high,
+        "ratio": None if one.ratio is None else float(one.ratio),
+        "ratio_low": None if ratio is None else ratio.low,
+        "ratio_high": None if ratio is None or math.isinf(ratio.high) else ratio.high,
+        **counts,
+        "count": count_json(one.group),
+        "reference_count": count_json(one.reference),
+        "words": gap.words,
     }
 
 

@@ -14,8 +14,8 @@ def gap_line(gap: Gap) -> str:
 def reach_words(gap: Gap) -> str:
     """Return what follows the words of a gap: the interval, the ratio with its own, and what any two may be apart."""
     line = gap.interval_words
-    if gap.ratio is not None and gap.ratio_low is not None and gap.ratio_high is not None:
-        line += f", ratio {gap.ratio:.3f} ({gap.ratio_low:.3f} to {gap.ratio_high:.3f})"
+    if gap.ratio_words:
+        line += f", ratio {gap.ratio_words}"
     elif gap.pair is not None and gap.metric in METRICS:
         line += ", ratio undefined"
     return "; ".join(filter(None, [line, gap.furthest_words]))

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Literal
 
 from fedcore.audit.intervals import Interval
-from fedcore.audit.pairs import Ends, Pair, Side, highest_of, lowest_of
+from fedcore.audit.pairs import Directed, Ends, Pair, Side, highest_of, lowest_of
 from fedcore.audit.rates import METRICS
 from fedcore.figures import figure_spec
 
@@ -43,6 +43,7 @@ class Gap:
         groups_compared: Groups that have a rate.
         label: The class that the rate takes against all others; None where that is known from elsewhere.
         led_by: What the named pair is chosen by.
+        reference: The group that the other is compared with, where there is one.
     """
 
     attribute: str
@@ -53,6 +54,7 @@ class Gap:
     groups_compared: tuple[str, ...]
     label: str | None = None
     led_by: LedBy = "difference"
+    reference: str | None = None
 
     @cached_property
     def pair(self) -> Pair | None:
@@ -110,6 +112,11 @@ class Gap:
     def ratio_high(self) -> float | None:
         """Upper end of the named pair's ratio."""
         return None if self.pair is None or self.pair.ratio is None else self.pair.ratio.high
+
+    @cached_property
+    def directed(self) -> Directed | None:
+        """The named pair in the direction of the reference; None without one."""
+        return None if self.reference is None or self.pair is None else self.pair.against(self.reference)
 
     @cached_property
     def widest(self) -> Ends | None:
@@ -179,6 +186,11 @@ class Gap:
             return f"{self.name}: no gap, because fewer than two groups have a rate"
         if self.widest_estimate == 0:
             return f"{self.name}: {self.value_words(self.pair.highest.rate)} in every group"
+        if self.directed is not None:
+            group, reference = self.directed.group, self.directed.reference
+            told = f"{group.group} {self.value_words(group.rate)} ({group.count}) against {reference.group}"
+            told += f" {self.value_words(reference.rate)} ({reference.count})"
+            return f"{self.name}: {told}, {self.difference_words(float(self.directed.difference), sign='+')}"
         first, second = (
             f"{side.group} {self.value_words(side.rate)} ({side.count})"
             for side in (self.pair.highest, self.pair.lowest)
@@ -200,15 +212,25 @@ class Gap:
     @property
     def interval_words(self) -> str:
         """The interval of the named pair's difference: `` (11.6 to 28.1)``, of shares in points."""
-        if self.difference_low is None or self.difference_high is None:
+        if self.pair is None:
             return ""
-        if self.metric in SHARES:
-            return f" ({100 * self.difference_low:.1f} to {100 * self.difference_high:.1f})"
-        return f" ({self.told(self.difference_low)} to {self.told(self.difference_high)})"
+        ends, sign = (self.pair.difference, "") if self.directed is None else (self.directed.ends, "+")
+        low, high = (self.difference_words(end, sign=sign).removesuffix(" points") for end in (ends.low, ends.high))
+        return f" ({low} to {high})"
 
-    def difference_words(self, value: float) -> str:
+    @property
+    def ratio_words(self) -> str:
+        """The ratio of the named pair with its interval: ``0.75 (0.47 to 1.00)``; empty where it has none."""
+        ratio, ends = self.ratio_fraction, None if self.pair is None else self.pair.ratio
+        if self.directed is not None:
+            ratio, ends = self.directed.ratio, self.directed.ratio_ends
+        return "" if ratio is None or ends is None else f"{float(ratio):.3f} ({ends.low:.3f} to {ends.high:.3f})"
+
+    def difference_words(self, value: float, *, sign: str = "") -> str:
         """Write a difference: of shares in points, of all else in the decimals of the rates."""
-        return f"{100 * value:.1f} points" if self.metric in SHARES else self.told(value)
+        if self.metric in SHARES:
+            return f"{100 * value:{sign}.1f} points"
+        return ("+" if sign and value >= 0 else "") + self.told(value)
 
     def value_words(self, rate: Fraction) -> str:
         """Write a rate: of shares in percent."""
@@ -220,7 +242,9 @@ class Gap:
         return f"{value:{figure_spec(*(rates or [value]), least=3)}}"
 
     def _ratio(self, lowest: Fraction, highest: Fraction) -> Fraction | None:
-        return None if self.metric in NO_RATIO or highest <= 0 or lowest < 0 else lowest / highest
+        """A ratio that has no interval is not given either."""
+        known = self.smallest_ratio is not None and self.metric not in NO_RATIO
+        return lowest / highest if known and highest > 0 and lowest >= 0 else None
 
 
 def _rank(pair: Pair) -> tuple[float, bool, float, Fraction]:

@@ -198,10 +198,15 @@ def _numbers(limit: Limit, gap: Gap) -> str:
     if limit.kind == "difference":
         return _joined(f"{gap.words}{gap.interval_words}", gap.furthest_words)
     gap = gap.by_ratio()
-    if gap.ratio_low is None or gap.ratio_high is None:
-        return gap.words
-    ratio = "undefined" if gap.ratio is None else f"{gap.ratio:.2f}"
-    return _joined(f"{gap.words}, ratio {ratio} ({gap.ratio_low:.2f} to {gap.ratio_high:.2f})", gap.furthest_words)
+    return _joined(f"{gap.words}, ratio {gap.ratio_words or 'undefined'}", _inverse_words(gap), gap.furthest_words)
+
+
+def _inverse_words(gap: Gap) -> str:
+    """Return the ratio that the limit is held to, where a group's ratio to its reference is over 1; else nothing."""
+    if gap.directed is None or (gap.directed.ratio or 0) <= 1 or gap.ratio_low is None or gap.ratio_high is None:
+        return ""
+    held = f"{gap.ratio:.3f} ({gap.ratio_low:.3f} to {gap.ratio_high:.3f})"
+    return f"the limit is held to the lower over the higher rate, {held}"
 
 
 def _worst_words(limit: Limit, gap: Gap) -> str:

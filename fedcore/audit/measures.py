@@ -15,7 +15,7 @@ from fedcore.audit.auc import Areas
 from fedcore.audit.calibration import ScoreBin, brier_score, calibration_curves, calibration_errors, calibration_slope
 from fedcore.audit.classes import class_accuracies
 from fedcore.audit.entropy import entropy_indices
-from fedcore.audit.estimates import BALANCED, WORST_CLASS, Estimate, difference, gap_of
+from fedcore.audit.estimates import BALANCED, WORST_CLASS, Estimate, difference, gap_of, ratio
 from fedcore.audit.fairness import against_reference
 from fedcore.audit.gaps import Gap
 from fedcore.audit.groups import UNKNOWN, GroupTable
@@ -253,4 +253,5 @@ def _across(pair: Pair, one: Estimate, other: Estimate, *, confidence: float) ->
         Side(group=group, rate=Fraction(area.value or 0.0), n=area.n)
         for group, area in zip(pair, (one, other), strict=True)
     )
-    return GroupPair.of(first, second, difference(one.measure(confidence), other.measure(confidence)))
+    areas = one.measure(confidence), other.measure(confidence)
+    return GroupPair.of(first, second, difference(areas[0], areas[1]), ratio(areas[0], areas[1]))

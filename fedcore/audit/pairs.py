@@ -67,10 +67,47 @@ class Pair:
         """Interval of the smaller over the larger rate."""
         return None if self.signed_ratio is None else at_most_one(self.signed_ratio)
 
+    def against(self, reference: str) -> Directed:
+        """Return the two in the direction of a reference, which is one of them."""
+        if reference == self.lowest.group:
+            ratio = None if self.signed_ratio is None else inverse(self.signed_ratio)
+            return Directed(group=self.highest, reference=self.lowest, ends=self.signed, ratio_ends=ratio)
+        return Directed(
+            group=self.lowest, reference=self.highest, ends=negative(self.signed), ratio_ends=self.signed_ratio
+        )
+
     @property
     def apart(self) -> Fraction:
         """Highest minus lowest rate, exact."""
         return self.highest.rate - self.lowest.rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directed:
+    """One group against the other, in its own direction: below 0, or under 1, where its rate is the lower one.
+
+    Attributes:
+        group: The group.
+        reference: The other.
+        ends: Interval of the difference.
+        ratio_ends: Interval of group over reference, which may be infinite; None where a ratio has no interval.
+    """
+
+    group: Side
+    reference: Side
+    ends: Interval
+    ratio_ends: Interval | None
+
+    @property
+    def difference(self) -> Fraction:
+        """Group minus reference."""
+        return self.group.rate - self.reference.rate
+
+    @property
+    def ratio(self) -> Fraction | None:
+        """Group over reference; None if the reference's rate is 0 or one is below."""
+        rates = self.group.rate, self.reference.rate
+        return rates[0] / rates[1] if rates[1] > 0 and rates[0] >= 0 and self.ratio_ends is not None else None
 
 
 def count_words(counted: int | None, of: int) -> str:

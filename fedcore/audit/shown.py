@@ -16,7 +16,7 @@ from fedcore.audit.attribute_audit import AttributeAudit, rate_json
 from fedcore.audit.calibration import joined
 from fedcore.audit.classes import WorstClass, worst_classes
 from fedcore.audit.estimates import Measure
-from fedcore.audit.gap_json import gap_json
+from fedcore.audit.gap_json import directed_json, gap_json
 from fedcore.audit.gaps import Gap
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.measures import Measures
@@ -31,6 +31,7 @@ MEASURE_METHODS = {
     "calibration_slope": "normal, with White's standard error (1980)",
     "balanced_accuracy": "score interval as Wilson's, with the largest variance that rates of that mean can have",
     "differences of what is no rate": "square-and-add (Zou and Donner 2008)",
+    "ratios of what is no rate": "the same, of logarithms",
     "means and errors of numbers": "furthest of Student's, Hall's (1992), and the exact one of two values (Clopper and "
     "Pearson 1934)",
     "r_squared": "delta method on the logarithm of 1 - R², widened for skewed errors",
@@ -165,12 +166,15 @@ class Shown:
         return found | {name: asdict(parity) for name, parity in named.items()}
 
     def reference_json(self) -> dict[str, Any]:
-        """Return ``{reference: group, gaps: {group: {metric: gap to the reference}}}``; empty without one."""
+        """Return ``{reference: group, gaps: {group: {metric: gap to the reference}}}``; empty without one.
+
+        In the direction of the reference: the difference is group minus reference, the ratio group over reference.
+        """
         compared = self.audit.as_shown().to_reference
         if not compared:
             return {}
         gaps = {
-            group: {metric: _gap_told(gap) for metric, gap in by_metric.items() if metric in self.gaps}
+            group: {metric: directed_json(gap) for metric, gap in by_metric.items() if metric in self.gaps}
             for group, by_metric in compared.items()
         }
         return {"reference": self.audit.reference, "gaps": gaps}

@@ -50,6 +50,19 @@ def gap_table(bias: Content, attribute: str) -> list[str]:
     return table(["gap", "higher over lower", "difference", "ratio"], rows)
 
 
+def reference_table(bias: Content, attribute: str) -> list[str]:
+    """Return each group against the reference, in its own direction; empty without one."""
+    found = bias.get("to_reference", {}).get(attribute) or {}
+    rows = [
+        [words(name), escaped(group), *_directed(name, gap)]
+        for group, gaps in found.get("gaps", {}).items()
+        for name, gap in gaps.items()
+        if name in _TOLD
+    ]
+    columns = ["metric", f"against {escaped(found['reference'])}" if found else "", "difference", "ratio"]
+    return table(columns, sorted(rows, key=lambda row: row[0])) if rows else []
+
+
 def listed(bias: Content, attribute: str) -> dict[str, Content]:
     """Return the groups that have rows or are kept back."""
     groups = bias["groups"][attribute]
@@ -115,6 +128,17 @@ def _gap_row(name: str, gap: Content) -> list[str]:
     if most := str(gap.get("furthest") or "").partition(":")[0]:
         told += f"; {most}"
     return [words(name), escaped(between_words(gap)), told, _ratio(name, gap)]
+
+
+def _directed(name: str, gap: Content) -> list[str]:
+    if gap["difference"] is None:
+        return ["undefined", "undefined"]
+    scale, unit = (100, " points") if name in SHARES else (1, "")
+    spec = "+.1f" if name in SHARES else "+.3f"
+    difference, low, high = (format(scale * gap[end], spec) for end in ("difference", "low", "high"))
+    ends = ratio_ends(gap)
+    ratio = NO_RATIO if ends is None else f"{gap['ratio']:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
+    return [f"{difference}{unit} ({low} to {high})", ratio]
 
 
 def _ratio(name: str, gap: Content) -> str:

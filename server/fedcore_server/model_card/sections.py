@@ -6,7 +6,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fedcore.audit.groups import UNKNOWN
-from fedcore_server.model_card.analyses import attributes, class_table, gap_table, group_table, listed, rows_of, served
+from fedcore_server.model_card.analyses import (
+    attributes,
+    class_table,
+    gap_table,
+    group_table,
+    listed,
+    reference_table,
+    rows_of,
+    served,
+)
 from fedcore_server.model_card.markdown import escaped, measured, table, words
 
 Content = Mapping[str, Any]
@@ -47,6 +56,8 @@ def quantitative(bias: Content) -> Iterator[str]:
         for attribute in names:
             yield from ("", f"By {escaped(attribute)}:", "", *group_table(bias, attribute))
             yield from ("", *gap_table(bias, attribute))
+            if compared := reference_table(bias, attribute):
+                yield from ("", *compared)
             if classes := class_table(bias, attribute):
                 yield from ("", "Each class against the others, all at once:", "", *classes)
 

@@ -56,14 +56,22 @@ def class_lines(shown: Shown) -> Iterator[str]:
 
 
 def reference_lines(shown: Shown) -> Iterator[str]:
-    """Return the gaps of each group to the reference."""
+    """Return a table of each group against the reference, in its own direction."""
     compared = shown.audit.as_shown().to_reference
     if not compared:
         return
+    table = [[f"against {shown.audit.reference}", "", "difference", "ratio"]]
+    for metric in (metric for metric in _TO_REFERENCE if metric in shown.gaps):
+        for group, gaps in compared.items():
+            gap = gaps.get(metric)
+            if gap is None or gap.directed is None:
+                cells = ["not shown" if gap is None else "undefined"]
+            else:
+                difference = gap.difference_words(float(gap.directed.difference), sign="+")
+                cells = [f"{difference}{gap.interval_words}", gap.ratio_words or "undefined"]
+            table.append([metric.replace("_", " "), group, *cells])
     yield ""
-    yield f"  against {shown.audit.reference}:"
-    for gaps in compared.values():
-        yield from (f"    {gap_line(gaps[metric])}" for metric in _TO_REFERENCE if metric in shown.gaps)
+    yield from (f"  {line}" for line in aligned(table))
 
 
 def distance_lines(shown: Shown) -> Iterator[str]:
