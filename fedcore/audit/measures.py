@@ -12,7 +12,8 @@ import numpy as np
 
 from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.auc import Areas
-from fedcore.audit.calibration import ScoreBin, brier_score, calibration_curves, calibration_errors, calibration_slope
+from fedcore.audit.calibration import ScoreBin, brier_score, calibration_curves, calibration_errors
+from fedcore.audit.calibration_slope import calibration_slope
 from fedcore.audit.classes import class_accuracies
 from fedcore.audit.entropy import entropy_indices
 from fedcore.audit.estimates import BALANCED, WORST_CLASS, Estimate, difference, gap_of, ratio

@@ -28,7 +28,7 @@ MEASURE_METHODS = {
     "impact_ratio": "Koopman score intervals to every group at once, Bonferroni",
     "auc": "score interval of the Mann-Whitney statistic, method 5 (Newcombe 2006), at DeLong's variance if larger",
     "brier_score": "Wilson score interval at the effective number of rows",
-    "calibration_slope": "normal, with White's standard error (1980)",
+    "calibration_slope": "slopes that a test does not reject, by its own variance; Bell and McCaffrey's degrees (2002)",
     "balanced_accuracy": "score interval as Wilson's, with the largest variance that rates of that mean can have",
     "differences of what is no rate": "square-and-add (Zou and Donner 2008)",
     "ratios of what is no rate": "the same, of logarithms",

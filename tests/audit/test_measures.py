@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from fedcore.audit.auc import Areas
-from fedcore.audit.calibration import brier_score, calibration_errors, calibration_slope
+from fedcore.audit.calibration import brier_score, calibration_errors
+from fedcore.audit.calibration_slope import calibration_slope
 from fedcore.audit.classes import class_accuracies
 from fedcore.audit.entropy import entropy_indices
 from fedcore.audit.estimates import Estimate, gap_of, normal

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from fedcore.audit.auc import Areas
-from fedcore.audit.calibration import brier_score, calibration_slope
+from fedcore.audit.calibration import brier_score
+from fedcore.audit.calibration_slope import calibration_slope
 from fedcore.audit.classes import class_accuracies
 from fedcore.audit.estimates import Estimate, gap_of
 from fedcore.audit.gaps import Gap
