@@ -679,8 +679,51 @@ class TestBadInput:
 
 def test_a_run_with_nothing_optional_still_has_its_page(tmp_path: Path) -> None:
     text = page_of(minimal(tmp_path)).text
-    for words in ("Held-out loss 1.25", "not audited", "no guarantee", "not judged", "2 × 3"):
+    for words in ("Held-out loss 1.25", "no differential privacy", "2 × 3"):
         assert words in text
+
+
+def test_what_was_not_asked_for_has_no_card(tmp_path: Path) -> None:
+    page = page_of(minimal(tmp_path))
+
+    assert 'class="cards n3"' in page.source
+    for words in ("not audited", "no guarantee", "not judged", "ε"):
+        assert words not in page.text
+
+
+def test_rows_that_have_no_label_are_counted_by_client_alone(tmp_path: Path) -> None:
+    split = {"attribute": "rows", "categories": ["rows"], "clients": ["a", "b"], "counts": [[3], [4]]}
+    text = page_of(write_run(tmp_path, files={"split.json": split})).text
+
+    assert "Rows by client" in text
+    assert "Rows by rows" not in text
+
+
+def test_the_size_is_that_of_the_cohort_and_not_of_all_clients(tmp_path: Path) -> None:
+    rounds = [round_of(number, clients_asked=3) for number in (1, 2)]
+    text = page_of(write_run(tmp_path, summary={"rounds": 2, "clients": 10}, rounds=rounds)).text
+
+    assert "Rounds × clients in each 2 × 3 Of 10 clients." in text
+    assert "2 × 10" not in text
+
+
+def test_training_between_evaluated_rounds_is_a_curve_and_no_dot(tmp_path: Path) -> None:
+    rounds = [
+        round_of(number, training={"loss": 1 / number}, evaluation={"loss": 0.3} if number == 4 else None)
+        for number in range(1, 5)
+    ]
+    page = page_of(write_run(tmp_path, summary={"rounds": 4, "metrics": {"loss": 0.3}}, rounds=rounds))
+
+    for words in ("1 – 1", "2 – 0.5", "3 – 0.333", "4 0.3"):
+        assert words in re.sub(r"(\d\.\d*?)0+(?= |$)", r"\1", page.text), words
+
+
+def test_cards_of_unequal_height_flow_in_columns_and_leave_no_holes(tmp_path: Path) -> None:
+    source = page_of(minimal(tmp_path)).source
+
+    assert ".figures{columns:3" in source
+    assert "subgrid" not in source
+    assert "break-inside:avoid" in source
 
 
 def test_only_a_summary_is_needed(tmp_path: Path) -> None:

@@ -45,15 +45,18 @@ class Card:
 
 
 def cards(record: RunRecord) -> list[Card]:
-    """Return the cards in the order they are read."""
-    return [
+    """Return the cards in the order they are read: what was asked for, and never what was not."""
+    audited = bool(record.bias.groups) or bool(record.final and record.final.groups)
+    judged = record.summary.get("audit_verdict") in _VERDICTS
+    found = [
         _quality(record),
-        _groups(record),
-        _privacy(record),
-        _verdict(record),
+        _groups(record) if audited else None,
+        _privacy(record) if is_private(record) else None,
+        _verdict(record) if audited or judged else None,
         _size(record),
         _time(record),
     ]
+    return [card for card in found if card is not None]
 
 
 def warnings(record: RunRecord) -> list[str]:
@@ -132,8 +135,6 @@ def _gap_words(record: RunRecord) -> str:
 
 
 def _privacy(record: RunRecord) -> Card:
-    if not is_private(record):
-        return Card(label="Privacy", value="no guarantee", detail="Trained without differential privacy.")
     epsilon, delta = record.summary.get("epsilon"), delta_text(record.summary.get("delta"))
     if epsilon is None or record.privacy.get("valid") is False:
         nominal = "" if epsilon is None else f" The nominal ε is {EPSILON.text(epsilon)} at δ = {delta}."
@@ -158,8 +159,16 @@ def _size(record: RunRecord) -> Card:
     rounds, clients = int(summary.get("rounds") or 0), int(summary.get("clients") or 0)
     rows = f"{counted(summary['examples'], 'row')}. " if summary.get("examples") is not None else ""
     replies = f"{counted(rejected, 'reply', 'replies')} rejected." if rejected else "Every reply counted."
+    detail = rows + (replies if record.rounds else "")
+    cohorts = [len(one.asked) for one in record.rounds if one.committed and one.asked]
+    if not cohorts or min(cohorts) >= clients:
+        return Card(label="Rounds × clients", value=f"{rounds:,} × {clients:,}", detail=detail)
+    mean = sum(cohorts) / len(cohorts)
+    cohort = f"{cohorts[0]:,}" if min(cohorts) == max(cohorts) else f"{mean:,.1f}"
     return Card(
-        label="Rounds × clients", value=f"{rounds:,} × {clients:,}", detail=rows + (replies if record.rounds else "")
+        label="Rounds × clients in each",
+        value=f"{rounds:,} × {cohort}",
+        detail=f"Of {counted(clients, 'client')}. {detail}".rstrip(),
     )
 
 
