@@ -74,7 +74,7 @@ def pair_confidence(confidence: float, num_groups: int) -> float:
 def difference_of(a: Rate, b: Rate, *, confidence: float) -> Interval:
     """Return the interval of the first rate less the second: Newcombe's, of noisy counts with their own intervals."""
     if not (a.noise.present or b.noise.present):
-        return newcombe_interval(a.successes, a.n, b.successes, b.n, confidence=confidence)
+        return newcombe_interval(*_rows(a), *_rows(b), confidence=confidence)
     found = square_and_add(_share(a), a.interval(confidence), _share(b), b.interval(confidence))
     return Interval(low=max(-1.0, found.low), high=min(1.0, found.high))
 
@@ -82,7 +82,7 @@ def difference_of(a: Rate, b: Rate, *, confidence: float) -> Interval:
 def rate_ratio(a: Rate, b: Rate, *, confidence: float) -> Interval:
     """Return the interval of the first rate over the second: Koopman's, of noisy counts of their logarithms."""
     if not (a.noise.present or b.noise.present):
-        return koopman_interval(a.successes, a.n, b.successes, b.n, confidence=confidence)
+        return koopman_interval(*_rows(a), *_rows(b), confidence=confidence)
     return ratio_of(_share(a), a.interval(confidence), _share(b), b.interval(confidence))
 
 
@@ -90,7 +90,12 @@ def _alone(rate: Rate, *, confidence: float) -> Interval:
     """Return the exact interval of a rate, for many of which Wilson's are too short near 0 and 100 %."""
     if rate.noise.present:
         return rate.interval(confidence)
-    return exact_interval(rate.successes, rate.n, confidence=confidence)
+    return exact_interval(*_rows(rate), confidence=confidence)
+
+
+def _rows(rate: Rate) -> tuple[float, float]:
+    """Return rows counted and rows in all; of weighted ones as many as would be as uncertain."""
+    return rate.evidence if rate.weighted else (rate.successes, rate.n)
 
 
 def _share(rate: Rate) -> float:

@@ -39,7 +39,9 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
     top: Annotated[
         str | None, typer.Option(metavar="K", help="Ranking: places at the top, below 1 a share; default: 10.")
     ] = None,
-    weight: Annotated[str | None, typer.Option(metavar="COL", help="How many each line stands for.")] = None,
+    weight: Annotated[
+        str | None, typer.Option(metavar="COL", help="What a line counts as; fractions: sampling weights.")
+    ] = None,
     threshold: Annotated[
         float | None, typer.Option(metavar="T", help="Selected is a score of at least T; default: mid-range.")
     ] = None,

@@ -21,7 +21,7 @@ from fedcore.audit.estimates import (
 from fedcore.audit.fairness import METRICS, audit_tables
 from fedcore.audit.gate import Finding, Verdict, judge_all, overall
 from fedcore.audit.group_thresholds import GroupThresholds
-from fedcore.audit.groups import UNKNOWN, GroupTable
+from fedcore.audit.groups import UNKNOWN, GroupTable, Sampling
 from fedcore.audit.measurable import check_references
 from fedcore.audit.measures import Measures, measures_of
 from fedcore.audit.resampling import SEED
@@ -150,20 +150,29 @@ def _result(rows: Rows, options: BiasOptions, settings: AuditSettings, measures:
 
 def decision_table(rows: Rows, attribute: str, coded: Coded) -> GroupTable:
     """Count labels and decisions by group; without labels the decision stands in, and only it may be read."""
-    return GroupTable.collect(
+    labels = rows.selected if rows.truth is None else rows.truth
+    found = GroupTable.collect(
         attribute=attribute,
         groups=coded.vocabulary,
         labels=rows.labels,
         group_codes=coded.codes,
-        label_codes=rows.selected if rows.truth is None else rows.truth,
+        label_codes=labels,
         predictions=rows.selected,
         weights=rows.weights,
     )
+    if rows.sampling is None:
+        return found
+    cells = np.ravel_multi_index((coded.codes, labels, rows.selected), found.counts.shape)
+    sums = [
+        np.bincount(cells, weights=each, minlength=found.counts.size).astype(np.float64).reshape(found.counts.shape)
+        for each in (rows.sampling, rows.sampling**2)
+    ]
+    return replace(found, sampling=Sampling(weights=sums[0], squares=sums[1]))
 
 
 def _measured(rows: Rows, options: BiasOptions) -> tuple[str, ...]:
     """Return the names of what is measured beside rates."""
-    if rows.truth is None:
+    if rows.truth is None or rows.sampling is not None:
         return ()
     if rows.scores is None:
         return CLASS_MEASURES if rows.favourable is None else (BALANCED, *BENEFIT_MEASURES)
@@ -172,6 +181,8 @@ def _measured(rows: Rows, options: BiasOptions) -> tuple[str, ...]:
 
 
 def _measures(rows: Rows, options: BiasOptions, table: GroupTable) -> Measures:
+    if rows.sampling is not None:
+        return Measures()
     scores = None if rows.scores is None else score_table(rows, rows.scores, table.attribute, options.score_range)
     return measures_of(None if rows.truth is None else table, scores, generator=np.random.default_rng(SEED))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcore.audit.profiles import PROFILES
 from fedcore.errors import DataError
 from fedcore.tasks.table_file import Table, Words
 from fedcore_simulations.bias_audit.favourable import check_selected, check_two, favourable_of
@@ -17,6 +18,10 @@ from fedcore_simulations.bias_audit.options import BiasOptions
 from fedcore_simulations.bias_audit.selection import chosen_threshold, weighted_median
 
 MOST_LABELS = 50
+_SAMPLED = (
+    "weights are fractional: shares are weighted, counts in parentheses are of lines, and intervals rest on the "
+    "effective number of rows (Kish); only rates are measured"
+)
 MOST_ROWS = 2**53
 """Up to here whole numbers are exact in float64, as counts and sums of them must be."""
 
@@ -39,6 +44,7 @@ class Rows:
         site: Where rows come from, or None.
         notes: What was chosen for the reader, in sentences.
         dropped: Rows that were left out, by the column that they lack.
+        sampling: Fractional weights, float64; None where each line stands for whole rows.
     """
 
     source: str
@@ -53,6 +59,7 @@ class Rows:
     site: Coded | None
     notes: tuple[str, ...]
     dropped: Mapping[str, int]
+    sampling: NDArray[np.float64] | None = None
 
     @property
     def favourable(self) -> str | None:
@@ -76,7 +83,8 @@ def read_rows(options: BiasOptions, *, to_learn: bool = False) -> Rows:
         DataError: The file is no table, lacks a column, or a cell cannot be read as what it must be.
     """
     table, dropped = table_of(options)
-    weights = weights_of(table, options.weight)
+    sampling = None if to_learn else sampling_of(table, options)
+    weights = weights_of(table, options.weight) if sampling is None else (sampling > 0).astype(np.int64)
     scores = None if options.score is None else _scores(table, options.score, options.score_range)
     outcomes = _outcomes(table, options, to_learn=to_learn)
     predicted, notes = outcomes.predicted, [*outcomes.notes]
@@ -101,9 +109,35 @@ def read_rows(options: BiasOptions, *, to_learn: bool = False) -> Rows:
         weights=weights,
         groups=groups_of(table, options.groups, dict(options.bands)),
         site=None if options.site is None else coded_column(table, options.site),
-        notes=(*dropped_notes(dropped), *notes),
+        notes=(*dropped_notes(dropped), *notes, *([] if sampling is None else [_SAMPLED])),
         dropped=dropped,
+        sampling=sampling,
     )
+
+
+def sampling_of(table: Table, options: BiasOptions) -> NDArray[np.float64] | None:
+    """Return weights that are not whole, as those of a survey; None where all are whole.
+
+    Raises:
+        DataError: A cell is no number of 0 or more, all are 0, or something is asked for that needs whole rows.
+    """
+    if options.weight is None:
+        return None
+    numbers = table.numbers(options.weight)
+    if not np.isfinite(numbers).all() or (numbers < 0).any() or (numbers == np.floor(numbers)).all():
+        return None  # what is wrong with them is said where whole weights are read
+    unfit = {
+        "--site": options.site is not None,
+        "--group-thresholds": options.group_thresholds is not None,
+        f"--profile {options.profile}": options.profile in PROFILES and not PROFILES[options.profile].document,
+    }
+    asked = [name for name, given in unfit.items() if given]
+    if asked:
+        raise DataError(
+            f"column {options.weight!r} of {table.source} holds fractional weights, and {' and '.join(asked)} counts "
+            "people: give whole weights, or leave it out"
+        )
+    return numbers
 
 
 def weights_of(table: Table, name: str | None) -> NDArray[np.int64]:
