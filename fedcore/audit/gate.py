@@ -186,7 +186,7 @@ def _missing_words(limit: Limit, gap: Gap, hidden: list[str]) -> str:
     named = [group for group in gap.undefined if group not in hidden]
     if named:
         return f"the rate is undefined for {', '.join(named)}"
-    if limit.kind == "ratio" and gap.smallest_ratio_estimate is None and not hidden:
+    if limit.kind == "ratio" and gap.pair is not None and gap.smallest_ratio_estimate is None and not hidden:
         return "the ratio is undefined, for every rate is 0"
     return ""
 
@@ -198,6 +198,8 @@ def _numbers(limit: Limit, gap: Gap) -> str:
     if limit.kind == "difference":
         return _joined(f"{gap.words}{gap.interval_words}", gap.furthest_words)
     gap = gap.by_ratio()
+    if gap.pair is None:
+        return gap.words
     return _joined(f"{gap.words}, ratio {gap.ratio_words or 'undefined'}", _inverse_words(gap), gap.furthest_words)
 
 

@@ -155,3 +155,12 @@ def test_groups_that_are_not_judged_are_named_and_still_shown(
     assert told["gaps"]["race"]["selection_rate"]["over_all_pairs"]["difference"] == pytest.approx(0.02)
     assert any("shown and not judged" in note and note.endswith("c") for note in told["notes"])
     assert audit.json(table, *limited)["verdict"] == "INCONCLUSIVE"
+
+
+def test_one_group_that_is_judged_has_no_gap_and_no_word_of_a_ratio(audit: Command, tmp_path: Path) -> None:
+    given = options(prediction="hired", weight="n", group="race", limit="impact_ratio>=0.8", min_rows=1000)
+    columns = {"race": ["a", "a", "b"], "hired": ["yes", "no", "yes"], "n": [600, 600, 900]}
+    (finding,) = audit.json(write_table(tmp_path / "t.csv", columns), *given)["findings"]
+
+    assert finding["verdict"] == "INCONCLUSIVE"
+    assert finding["reason"].endswith("no gap, because fewer than two groups have a rate")
