@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fedcore.audit.estimates import Measure
+from fedcore.audit.gap_json import gap_json
 from fedcore.audit.gaps import Gap
 from fedcore.audit.limits import Limit
 from fedcore.audit.rates import Rate
 from fedcore.audit.settings import AuditSettings
+from fedcore.audit.suppression import OF_ALL_ROWS
 
 HEADLINES = ("accuracy", "mean_absolute_error")
 """What tells in one figure how well a group is served: of labels, and of targets that are numbers."""
@@ -34,6 +36,10 @@ class AttributeAudit:
         shown_gaps: Gap of every metric over the groups that are shown.
         small: Groups of 1 to ``min_cell - 1`` rows.
         suppressed: Groups that are not shown: the small ones, and those that would give them back.
+        thin: Groups of which a rate rests on few rows, with those that would give it back: no rate is shown of them
+            that is not of all their rows.
+        thin_overall: Whether that is so of all rows together.
+        not_judged: Groups that are too small to be compared, by the settings.
         to_reference: Where the settings name a group to compare with: for every other group the gap of every metric
             between these two, with intervals that hold for all groups at once; limits on gaps are on these then.
         classes: Of more than two labels none of which is favourable: each class against the others, with intervals
@@ -49,6 +55,9 @@ class AttributeAudit:
     shown_gaps: Mapping[str, Gap]
     small: tuple[str, ...]
     suppressed: tuple[str, ...]
+    thin: tuple[str, ...] = ()
+    thin_overall: bool = False
+    not_judged: tuple[str, ...] = ()
     to_reference: Mapping[str, Mapping[str, Gap]] = field(default_factory=dict)
     classes: Mapping[str, AttributeAudit] = field(default_factory=dict)
 
@@ -56,6 +65,19 @@ class AttributeAudit:
     def reference(self) -> str | None:
         """The group that the others are compared with; None where all are compared with all."""
         return self.settings.references.get(self.attribute)
+
+    def hides(self, metric: str, group: str) -> bool:
+        """Whether a metric of a group is not shown."""
+        return group in self.suppressed or (group in self.thin and metric not in OF_ALL_ROWS)
+
+    def shown_in(self, metric: str) -> list[str]:
+        """Return the groups whose metric is shown and compared."""
+        return [group for group in self.sizes if not self.hides(metric, group) and group not in self.not_judged]
+
+    @property
+    def judged(self) -> list[str]:
+        """Groups that are compared, shown or not."""
+        return [group for group in self.sizes if group not in self.not_judged]
 
     def gaps_held(self, limit: Limit) -> list[tuple[AttributeAudit, Gap]]:
         """Return every gap that must keep a limit, with the audit that it is of; none if the metric is not measured.
@@ -71,12 +93,21 @@ class AttributeAudit:
     def as_shown(self) -> AttributeAudit:
         """Return the audit with the gaps between groups that are shown only."""
         kept = {
-            group: gaps
+            group: {
+                metric: gap
+                for metric, gap in gaps.items()
+                if not self.hides(metric, group) and not self.hides(metric, self.reference or group)
+            }
             for group, gaps in self.to_reference.items()
-            if group not in self.suppressed and self.reference not in self.suppressed
         }
+        kept = {group: gaps for group, gaps in kept.items() if gaps}
         classes = {label: one.as_shown() for label, one in self.classes.items()}
         return replace(self, gaps=self.shown_gaps, to_reference=kept, classes=classes)
+
+    def hides_overall(self, metric: str) -> bool:
+        """Whether a metric over all rows is not shown."""
+        few = sum(self.sizes.values()) < self.settings.min_cell
+        return few or (self.thin_overall and metric not in OF_ALL_ROWS)
 
     def to_json(self) -> dict[str, Any]:
         """Return what may be shown.
@@ -85,12 +116,13 @@ class AttributeAudit:
         a rate is ``{value, low, high, n}``; undefined is null with n = 0, suppressed is null with n null and
         ``suppressed: true``.
         """
-        few = sum(self.sizes.values()) < self.settings.min_cell
         return {
-            "overall": {metric: rate_json(rate, suppressed=few) for metric, rate in self.overall.items()},
+            "overall": {
+                metric: rate_json(rate, suppressed=self.hides_overall(metric)) for metric, rate in self.overall.items()
+            },
             "groups": {
                 group: {
-                    metric: rate_json(rates[group], suppressed=group in self.suppressed)
+                    metric: rate_json(rates[group], suppressed=self.hides(metric, group))
                     for metric, rates in self.groups.items()
                 }
                 for group in self.sizes
@@ -105,20 +137,3 @@ def rate_json(rate: Rate | Measure, *, suppressed: bool = False) -> dict[str, An
     if suppressed:
         return {"value": None, "low": None, "high": None, "n": None, "suppressed": True}
     return {"value": rate.value, "low": rate.low, "high": rate.high, "n": rate.n}
-
-
-def gap_json(gap: Gap) -> dict[str, Any]:
-    """Return the gap with its direction in words; ``low`` and ``high`` are the ends of the difference."""
-    return {
-        "difference": gap.difference,
-        "low": gap.difference_low,
-        "high": gap.difference_high,
-        "ratio": gap.ratio,
-        "ratio_low": gap.ratio_low,
-        "ratio_high": gap.ratio_high,
-        "highest": gap.highest,
-        "lowest": gap.lowest,
-        "words": gap.words,
-        "undefined": list(gap.undefined),
-        "compared": list(gap.groups_compared),
-    }

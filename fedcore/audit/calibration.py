@@ -1,8 +1,7 @@
-"""Whether scores may be taken for probabilities: Brier score, calibration error and calibration slope."""
+"""Whether scores may be taken for probabilities: Brier score, calibration error and calibration curves."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcore.audit.estimates import UNDEFINED, Estimate, Spread, normal
+from fedcore.audit.estimates import UNDEFINED, Estimate, Spread
 from fedcore.audit.intervals import Interval, normal_quantile, share_interval, wilson_interval
 from fedcore.audit.resampling import resampled, upper_quantile
 from fedcore.audit.scores import ScoreTable
@@ -100,25 +99,6 @@ def brier_score(points: NDArray[np.float64], counts: NDArray[np.int64]) -> Estim
     variance = max(0.0, float((counts * squares**2).sum() / n) - value * value)
     rows = n * value * (1 - value) / variance if variance > 1e-15 else n
     return Estimate(value=value, n=n, spread=lambda confidence: share_interval(value, rows, confidence=confidence))
-
-
-def calibration_slope(points: NDArray[np.float64], counts: NDArray[np.int64]) -> Estimate:
-    """Return the slope of the line of least squares through label on score: 1 where scores are calibrated.
-
-    Under 1 the scores are too extreme, over 1 too timid. The error does not take the labels' variance as
-    equal. Source: White, H. (1980), Econometrica 48:817-838.
-    """
-    n = int(counts.sum())
-    rows = counts.sum(axis=0)
-    centred = points - (rows @ points / n if n else 0.0)
-    squares = float(rows @ centred**2)
-    if n < 3 or squares <= 1e-12 * n:
-        return UNDEFINED
-    share = float(counts[1].sum()) / n
-    slope = float(counts[1] @ centred) / squares
-    residual = np.stack([-share - slope * centred, 1 - share - slope * centred])
-    error = math.sqrt(float((counts * (centred * residual) ** 2).sum())) / squares
-    return Estimate(value=slope, n=n, spread=normal(slope, error, within=(-math.inf, math.inf)))
 
 
 def calibration_errors(table: ScoreTable, *, generator: np.random.Generator) -> list[Estimate]:

@@ -14,7 +14,7 @@ from fedcore.audit.fairness import audit_of
 from fedcore.audit.gaps import Gap
 from fedcore.audit.intervals import Interval, exact_interval
 from fedcore.audit.mean_rates import mean_interval
-from fedcore.audit.parity import Parity, parities, parity_of
+from fedcore.audit.parity import Parity, furthest_of, parities, parity_of
 from fedcore.audit.values import AuditTable, ValueTable
 
 _OF_ALL = "accuracy"  # of all classes together, and so of none
@@ -22,11 +22,11 @@ _OF_ALL = "accuracy"  # of all classes together, and so of none
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorstClass:
-    """The widest gap over the classes.
+    """The surest gap over the classes: that of the largest lower end.
 
     Attributes:
         label: The class that it is of; None where it is undefined for every class.
-        parity: Largest difference and smallest ratio over all classes; the interval is that of the former.
+        parity: The gap, with its own interval; ``over_all_pairs`` is over all classes, too.
         undefined: Classes for which there is no such gap, because fewer than two groups have the rate.
     """
 
@@ -79,17 +79,16 @@ def with_classes(audit: AttributeAudit, table: AuditTable) -> AttributeAudit:
         return audit
     together = replace(settings, confidence=1 - (1 - settings.confidence) / len(table.labels))
     classes = {
-        label: _named(label, audit_of(table, replace(together, favourable=label), audit.suppressed))
+        label: _named(label, audit_of(table, replace(together, favourable=label), audit.suppressed, audit.thin))
         for label in table.labels
     }
     return replace(audit, classes=classes)
 
 
 def worst_classes(audit: AttributeAudit) -> dict[str, WorstClass]:
-    """Return the widest gap over the classes of every rate, and of every usual name of a gap, between shown groups.
+    """Return the surest gap over the classes of every rate, and of every usual name of a gap, between shown groups.
 
-    An interval's ends are the largest of the classes' ends, which hold together. Classes whose gap is undefined are
-    named, and not compared.
+    The intervals of all classes hold together. Classes whose gap is undefined are named, and not compared.
     """
     by_class = {label: _parities(audit, one) for label, one in audit.classes.items()}
     names = next(iter(by_class.values()), {})
@@ -98,8 +97,7 @@ def worst_classes(audit: AttributeAudit) -> dict[str, WorstClass]:
 
 def _parities(audit: AttributeAudit, of_class: AttributeAudit) -> dict[str, Parity]:
     """Return the gaps of one class, of every rate and under their usual names."""
-    shown = [group for group in audit.sizes if group not in audit.suppressed]
-    rates = {metric: {group: of[group] for group in shown} for metric, of in of_class.groups.items()}
+    rates = {metric: {group: of[group] for group in audit.shown_in(metric)} for metric, of in of_class.groups.items()}
     found = {metric: parity_of(metric, [gap]) for metric, gap in of_class.shown_gaps.items()}
     return found | parities(audit.attribute, rates, confidence=of_class.settings.confidence)
 
@@ -109,15 +107,9 @@ def _worst(name: str, by_class: Mapping[str, Parity]) -> WorstClass:
     undefined = tuple(label for label in by_class if label not in defined)
     if not defined:
         return WorstClass(label=None, parity=Parity(), undefined=undefined)
-    label = max(defined, key=lambda one: defined[one].difference or 0.0)
-    ratios = [parity.ratio for parity in defined.values() if parity.ratio is not None]
-    widest = replace(
-        defined[label],
-        ratio=min(ratios) if len(ratios) == len(defined) else None,
-        low=max(parity.low or 0.0 for parity in defined.values()),
-        high=max(parity.high or 0.0 for parity in defined.values()),
-    )
-    return WorstClass(label=label, parity=widest, undefined=undefined)
+    label = max(defined, key=lambda one: (defined[one].low or 0.0, defined[one].difference or 0.0))
+    of_all = furthest_of([parity.over_all_pairs for parity in defined.values()])
+    return WorstClass(label=label, parity=replace(defined[label], over_all_pairs=of_all), undefined=undefined)
 
 
 def _named(label: str, audit: AttributeAudit) -> AttributeAudit:

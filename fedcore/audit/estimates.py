@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
 
-from fedcore.audit.gaps import Gap, highest_of, lowest_of, pair_confidence, unsigned
+from fedcore.audit.gaps import NO_RATIO, Gap
 from fedcore.audit.groups import UNKNOWN
-from fedcore.audit.intervals import Interval, normal_quantile, square_and_add
+from fedcore.audit.intervals import Interval, normal_quantile, ratio_of, square_and_add
+from fedcore.audit.pairs import Pair, Side
+from fedcore.audit.rate_gaps import pair_confidence
 from fedcore.errors import DataError
 
 BALANCED, WORST_CLASS = CLASS_MEASURES = ("balanced_accuracy", "worst_class_accuracy")
@@ -105,6 +107,15 @@ def difference(a: Measure, b: Measure) -> Interval:
     return square_and_add(*_defined(a), *_defined(b))
 
 
+def ratio(a: Measure, b: Measure) -> Interval:
+    """Return the interval of a / b for independent quantities that are not below 0, by ``ratio_of``.
+
+    Raises:
+        DataError: One of them is undefined.
+    """
+    return ratio_of(*_defined(a), *_defined(b))
+
+
 def _defined(measure: Measure) -> tuple[float, Interval]:
     if measure.value is None or measure.low is None or measure.high is None:
         raise DataError("an undefined quantity has no difference to another")
@@ -112,31 +123,36 @@ def _defined(measure: Measure) -> tuple[float, Interval]:
 
 
 def gap_of(attribute: str, metric: str, estimates: Mapping[str, Estimate], *, confidence: float) -> Gap:
-    """Return the gap of a quantity over all groups but "unknown", with the interval of ``gap_between``.
+    """Return the gap of a quantity over all groups but "unknown", with the intervals of ``gap_between``.
 
-    Its ratio has no interval.
+    Ratios are of what cannot be below 0; elsewhere there are none.
     """
     known = {group: estimate for group, estimate in estimates.items() if group != UNKNOWN}
-    values = {group: estimate.value for group, estimate in known.items() if estimate.value is not None}
-    undefined = tuple(group for group in known if group not in values)
-    if len(values) < 2:
-        return Gap(attribute=attribute, metric=metric, undefined=undefined, groups_compared=tuple(values))
-    each = pair_confidence(confidence, len(values))
-    measures = {group: known[group].measure(each) for group in values}
-    pairs = [unsigned(difference(measures[a], measures[b])) for a, b in combinations(values, 2)]
-    highest, lowest = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
-    alone = [_defined(known[group].measure(1 - (1 - confidence) / len(values)))[1] for group in values]
+    sides = {
+        group: Side(group=group, rate=Fraction(one.value), n=one.n)
+        for group, one in known.items()
+        if one.value is not None
+    }
+    each = pair_confidence(confidence, len(sides))
+    measures = {group: known[group].measure(each) for group in sides}
+    known_ratio = metric not in NO_RATIO and all((one.low or 0.0) >= 0 for one in measures.values())
+    pairs = [
+        Pair.of(
+            sides[a],
+            sides[b],
+            difference(measures[a], measures[b]),
+            ratio(measures[a], measures[b]) if known_ratio else None,
+        )
+        for a, b in combinations(sides, 2)
+    ]
+    alone = [
+        (side, _defined(known[group].measure(1 - (1 - confidence) / len(sides)))[1]) for group, side in sides.items()
+    ]
     return Gap(
         attribute=attribute,
         metric=metric,
-        highest=highest,
-        lowest=lowest,
-        highest_rate=Fraction(values[highest]),
-        lowest_rate=Fraction(values[lowest]),
-        difference_low=max(pair.low for pair in pairs),
-        difference_high=max(pair.high for pair in pairs),
-        highest_ends=highest_of(alone),
-        lowest_ends=lowest_of(alone),
-        undefined=undefined,
-        groups_compared=tuple(values),
+        pairs=tuple(pairs),
+        alone=tuple(alone) if pairs else (),
+        undefined=tuple(group for group in known if group not in sides),
+        groups_compared=tuple(sides),
     )

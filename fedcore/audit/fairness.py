@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.estimates import gap_of
-from fedcore.audit.gaps import Gap, gap_between
+from fedcore.audit.gaps import Gap
 from fedcore.audit.groups import UNKNOWN, GroupTable
-from fedcore.audit.rates import METRICS, Rate, group_rates, overall_rates
+from fedcore.audit.rate_gaps import gap_between
+from fedcore.audit.rates import METRICS, Rate, denominators, group_rates, overall_rates
 from fedcore.audit.regression import overall_estimates, value_estimates
 from fedcore.audit.settings import AuditSettings
-from fedcore.audit.suppression import suppressed_groups
+from fedcore.audit.suppression import is_small, suppressed_groups, thin_groups
 from fedcore.audit.values import AuditTable, ValueTable
 from fedcore.errors import DataError
 
@@ -44,7 +46,20 @@ def audit_tables(tables: Iterable[AuditTable], settings: AuditSettings) -> dict[
         by_attribute[table.attribute] = table
     sizes = {attribute: table.group_sizes for attribute, table in by_attribute.items()}
     hidden = suppressed_groups(sizes, min_cell=settings.min_cell)
-    return {attribute: audit_of(table, settings, hidden[attribute]) for attribute, table in by_attribute.items()}
+    thin = thin_groups(
+        {attribute: _denominators(table, settings) for attribute, table in by_attribute.items()},
+        min_cell=settings.min_cell,
+    )
+    return {
+        attribute: audit_of(table, settings, hidden[attribute], thin[attribute])
+        for attribute, table in by_attribute.items()
+    }
+
+
+def _denominators(table: AuditTable, settings: AuditSettings) -> dict[str, tuple[int, ...]]:
+    if isinstance(table, ValueTable):  # every number rests on all rows of the group
+        return {group: (size,) for group, size in table.group_sizes.items()}
+    return denominators(table, threshold=settings.threshold, favourable=settings.favourable)
 
 
 def audit_table(table: GroupTable, settings: AuditSettings) -> AttributeAudit:
@@ -57,13 +72,16 @@ def audit_table(table: GroupTable, settings: AuditSettings) -> AttributeAudit:
     return audit_tables([table], settings)[table.attribute]
 
 
-def audit_of(table: AuditTable, settings: AuditSettings, hidden: Collection[str]) -> AttributeAudit:
+def audit_of(
+    table: AuditTable, settings: AuditSettings, hidden: Collection[str], thin: Collection[str] = ()
+) -> AttributeAudit:
     """Audit one table of which it is known what may be shown.
 
     Args:
         table: Pooled counts.
         settings: How they are read.
         hidden: Groups that are not shown, as ``suppressed_groups`` finds them.
+        thin: Groups of which only what rests on all rows is shown, as ``thin_groups`` finds them.
 
     Raises:
         DataError: As ``audit_table``.
@@ -75,91 +93,78 @@ def audit_of(table: AuditTable, settings: AuditSettings, hidden: Collection[str]
         "favourable": settings.favourable,
         "confidence": settings.confidence,
     }
-    groups = group_rates(table, **reading)
-    sizes = table.group_sizes
-    gaps = _gaps(table.attribute, groups, (), settings.confidence)
-    return AttributeAudit(
-        attribute=table.attribute,
-        settings=settings,
-        sizes=sizes,
+    groups, gap = group_rates(table, **reading), partial(gap_between, table.attribute)
+    totals = (sum(parts) for parts in zip(*_denominators(table, settings).values(), strict=True))
+    audit = AttributeAudit(
         overall=overall_rates(table, **reading),
         groups=groups,
-        gaps=gaps,
-        shown_gaps=_gaps(table.attribute, groups, hidden, settings.confidence) if hidden else gaps,
-        small=tuple(group for group, size in sizes.items() if 0 < size < settings.min_cell),
-        suppressed=tuple(group for group in table.groups if group in hidden),
-        to_reference=_to_reference(table.attribute, groups, settings),
+        thin=tuple(group for group in table.groups if group in thin and group not in hidden),
+        thin_overall=is_small(totals, settings.min_cell),
+        **_about(table, settings, hidden),
     )
+    return _with_gaps(audit, groups, gap)
 
 
 def _audit_of_values(table: ValueTable, settings: AuditSettings, hidden: Collection[str]) -> AttributeAudit:
     """Of numbers there are no rates; what is measured of every group is in ``Measures``, its gaps are here."""
-    confidence, estimates = settings.confidence, value_estimates(table)
-    gap, sizes = partial(gap_of, table.attribute), table.group_sizes
-
-    def gaps(left_out: Collection[str]) -> dict[str, Gap]:
-        kept = {m: {g: one for g, one in of.items() if g not in left_out} for m, of in estimates.items()}
-        return {metric: gap(metric, of, confidence=confidence) for metric, of in kept.items()}
-
-    return AttributeAudit(
-        attribute=table.attribute,
-        settings=settings,
-        sizes=sizes,
-        overall={metric: one.measure(confidence) for metric, one in overall_estimates(table).items()},
-        groups={},
-        gaps=gaps(()),
-        shown_gaps=gaps(hidden),
-        small=tuple(group for group, size in sizes.items() if 0 < size < settings.min_cell),
-        suppressed=tuple(group for group in table.groups if group in hidden),
-        to_reference=against_reference(estimates, settings.references.get(table.attribute), gap, confidence=confidence),
-    )
+    overall = {metric: one.measure(settings.confidence) for metric, one in overall_estimates(table).items()}
+    audit = AttributeAudit(overall=overall, groups={}, **_about(table, settings, hidden))
+    return _with_gaps(audit, value_estimates(table), partial(gap_of, table.attribute))
 
 
-def _gaps(
-    attribute: str, groups: Mapping[str, Mapping[str, Rate]], left_out: Collection[str], confidence: float
-) -> dict[str, Gap]:
+def _about(table: AuditTable, settings: AuditSettings, hidden: Collection[str]) -> dict[str, Any]:
+    sizes = table.group_sizes
     return {
-        metric: gap_between(
-            attribute,
-            metric,
-            {group: rate for group, rate in rates.items() if group not in left_out},
-            confidence=confidence,
-        )
-        for metric, rates in groups.items()
+        "attribute": table.attribute,
+        "settings": settings,
+        "sizes": sizes,
+        "gaps": {},
+        "shown_gaps": {},
+        "small": tuple(group for group, size in sizes.items() if 0 < size < settings.min_cell),
+        "suppressed": tuple(group for group in table.groups if group in hidden),
+        "not_judged": settings.not_judged(table.attribute, sizes),
     }
 
 
-def _to_reference(
-    attribute: str, rates: Mapping[str, Mapping[str, Rate]], settings: AuditSettings
-) -> dict[str, dict[str, Gap]]:
-    return against_reference(
-        rates, settings.references.get(attribute), partial(gap_between, attribute), confidence=settings.confidence
+def _with_gaps(
+    audit: AttributeAudit, quantities: Mapping[str, Mapping[str, Any]], gap: Callable[..., Gap]
+) -> AttributeAudit:
+    """Return the audit with the gaps of these quantities, over all groups that are judged and over those shown."""
+    confidence = audit.settings.confidence
+
+    def over(metric: str, groups: Collection[str]) -> Gap:
+        return gap(metric, {g: one for g, one in quantities[metric].items() if g in groups}, confidence=confidence)
+
+    gaps = {metric: over(metric, audit.judged) for metric in quantities}
+    hidden = audit.suppressed or audit.thin
+    return replace(
+        audit,
+        gaps=gaps,
+        shown_gaps={metric: over(metric, audit.shown_in(metric)) for metric in quantities} if hidden else gaps,
+        to_reference=against_reference(audit, quantities, gap),
     )
 
 
 def against_reference(
-    quantities: Mapping[str, Mapping[str, Any]],
-    reference: str | None,
-    gap: Callable[..., Gap],
-    *,
-    confidence: float,
+    audit: AttributeAudit, quantities: Mapping[str, Mapping[str, Any]], gap: Callable[..., Gap]
 ) -> dict[str, dict[str, Gap]]:
     """Return ``{group: {metric: gap between it and the reference}}``, all groups at once (Bonferroni).
 
     Args:
+        audit: Of the attribute; without a reference there is nothing to compare.
         quantities: ``{metric: {group: quantity}}``.
-        reference: The group to compare with; None for no comparison.
         gap: From a metric, two groups' quantities and a confidence to their gap.
-        confidence: With which the intervals of one metric hold together.
     """
-    first = next(iter(quantities.values()), {})
-    others = [group for group in first if group not in (reference, UNKNOWN)]
-    if reference is None or reference not in first or not others:
+    reference = audit.reference
+    others = [group for group in audit.judged if group not in (reference, UNKNOWN)]
+    if reference is None or reference not in audit.sizes or not others:
         return {}
-    each = 1 - (1 - confidence) / len(others)
+    each = 1 - (1 - audit.settings.confidence) / len(others)
     return {
         group: {
-            metric: gap(metric, {reference: found[reference], group: found[group]}, confidence=each)
+            metric: replace(
+                gap(metric, {reference: found[reference], group: found[group]}, confidence=each), reference=reference
+            )
             for metric, found in quantities.items()
         }
         for group in others

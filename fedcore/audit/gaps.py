@@ -1,44 +1,34 @@
-"""The distance between the best and the worst served group, with an interval that does not flatter or alarm.
-
-The largest of several differences is biased upward: six equal groups of 100 show a least ratio under 0.8 in
-90 % of samples. So every pair of groups gets an interval, at a confidence raised (Bonferroni) until all of
-them hold at once with the stated confidence; whenever they do, so do the ends formed below, whichever groups
-are truly furthest apart. Source of the correction: Dunn, O. J. (1961), "Multiple comparisons among means",
-J. Am. Stat. Assoc. 56:52-64.
-"""
+"""The distance between groups that are served well and badly, with intervals that do not flatter or alarm."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import combinations
+from functools import cached_property
+from typing import Literal
 
-from fedcore.audit.groups import UNKNOWN
-from fedcore.audit.intervals import (
-    Interval,
-    exact_interval,
-    koopman_interval,
-    newcombe_interval,
-    ratio_of,
-    square_and_add,
-)
-from fedcore.audit.rates import METRICS, Rate
+from fedcore.audit.intervals import Interval
+from fedcore.audit.pairs import Directed, Ends, Pair, Side, highest_of, lowest_of
+from fedcore.audit.rates import METRICS
 from fedcore.figures import figure_spec
 
 SHARES = (*METRICS, "balanced_accuracy", "worst_class_accuracy", "selection_rate_at_k")
 """Metrics that are shares of rows, and shown in percent."""
-
-
 NO_RATIO = ("mean_error", "r_squared")
 """Metrics whose 0 is no absence, so that a ratio says nothing."""
-Ends = tuple[float, float]
+
+LedBy = Literal["difference", "ratio"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Gap:
     """The gap of one metric over the groups of one attribute.
+
+    The pair that it names is the one whose gap is surest: of all pairs that whose difference has the largest lower
+    end (``led_by`` a ratio, the smallest upper end). The pair of the widest estimate is often the one of fewest rows.
+    Names, rates, and ends of intervals are of the named pair; a limit is held to ``widest`` and ``smallest_ratio``,
+    which are of any two groups.
 
     Rows of unknown group are not compared: they are no group that could be served badly, though their own
     rate is reported beside the others. Groups without a rate cannot be compared and are named in
@@ -47,63 +37,139 @@ class Gap:
     Attributes:
         attribute: Name of the attribute.
         metric: Name of the metric.
-        highest: Group of the highest rate; None if fewer than two groups have one. Ties go to the first
-            group.
-        lowest: Group of the lowest rate, or None.
-        highest_rate: Exact rate of that group, or None.
-        lowest_rate: Exact rate of that group, or None.
-        difference_low: Lower end of highest - lowest, in [0, 1], or None.
-        difference_high: Upper end, or None.
-        ratio_low: Lower end of lowest / highest, in [0, 1], or None.
-        ratio_high: Upper end, or None.
-        highest_ends: Ends of the exact interval of the highest rate, whichever group truly has it, or None.
-        lowest_ends: The same of the lowest rate.
+        pairs: Every two groups that have a rate, with intervals that hold for all pairs at once.
+        alone: Every group that has a rate with its exact interval, of all groups at once.
         undefined: Groups whose rate is undefined.
         groups_compared: Groups that have a rate.
         label: The class that the rate takes against all others; None where that is known from elsewhere.
+        led_by: What the named pair is chosen by.
+        reference: The group that the other is compared with, where there is one.
     """
 
     attribute: str
     metric: str
-    highest: str | None = None
-    lowest: str | None = None
-    highest_rate: Fraction | None = None
-    lowest_rate: Fraction | None = None
-    difference_low: float | None = None
-    difference_high: float | None = None
-    ratio_low: float | None = None
-    ratio_high: float | None = None
-    highest_ends: Ends | None = None
-    lowest_ends: Ends | None = None
+    pairs: tuple[Pair, ...] = ()
+    alone: tuple[tuple[Side, Interval], ...] = ()
     undefined: tuple[str, ...]
     groups_compared: tuple[str, ...]
     label: str | None = None
+    led_by: LedBy = "difference"
+    reference: str | None = None
+
+    @cached_property
+    def pair(self) -> Pair | None:
+        """The named pair; None if fewer than two groups have a rate."""
+        if self.led_by == "ratio" and self.pairs and self.pairs[0].ratio is not None:
+            return min(self.pairs, key=_ratio_rank)
+        return max(self.pairs, key=_rank, default=None)
+
+    @property
+    def highest(self) -> str | None:
+        """Group of the higher rate of the named pair."""
+        return None if self.pair is None else self.pair.highest.group
+
+    @property
+    def lowest(self) -> str | None:
+        """Group of the lower rate of the named pair."""
+        return None if self.pair is None else self.pair.lowest.group
 
     @property
     def difference_fraction(self) -> Fraction | None:
-        """Highest minus lowest rate, exact."""
-        if self.highest_rate is None or self.lowest_rate is None:
-            return None
-        return self.highest_rate - self.lowest_rate
+        """Highest minus lowest rate of the named pair, exact."""
+        return None if self.pair is None else self.pair.apart
 
     @property
     def ratio_fraction(self) -> Fraction | None:
-        """Lowest over highest rate, exact; None also if every rate is 0 or one is below, for then there is none."""
-        if self.metric in NO_RATIO:
-            return None
-        if not self.highest_rate or self.lowest_rate is None or self.lowest_rate < 0:
-            return None
-        return self.lowest_rate / self.highest_rate
+        """Lowest over highest rate of the named pair, exact; None if both are 0, or one is below 0."""
+        return None if self.pair is None else self._ratio(self.pair.lowest.rate, self.pair.highest.rate)
 
     @property
     def difference(self) -> float | None:
-        """Highest minus lowest rate."""
+        """Highest minus lowest rate of the named pair."""
         return None if self.difference_fraction is None else float(self.difference_fraction)
 
     @property
     def ratio(self) -> float | None:
-        """Lowest over highest rate."""
+        """Lowest over highest rate of the named pair."""
         return None if self.ratio_fraction is None else float(self.ratio_fraction)
+
+    @property
+    def difference_low(self) -> float | None:
+        """Lower end of the named pair's difference."""
+        return None if self.pair is None else self.pair.difference.low
+
+    @property
+    def difference_high(self) -> float | None:
+        """Upper end of the named pair's difference."""
+        return None if self.pair is None else self.pair.difference.high
+
+    @property
+    def ratio_low(self) -> float | None:
+        """Lower end of the named pair's ratio; None where a ratio has no interval."""
+        return None if self.pair is None or self.pair.ratio is None else self.pair.ratio.low
+
+    @property
+    def ratio_high(self) -> float | None:
+        """Upper end of the named pair's ratio."""
+        return None if self.pair is None or self.pair.ratio is None else self.pair.ratio.high
+
+    @cached_property
+    def directed(self) -> Directed | None:
+        """The named pair in the direction of the reference; None without one."""
+        return None if self.reference is None or self.pair is None else self.pair.against(self.reference)
+
+    @cached_property
+    def widest(self) -> Ends | None:
+        """Interval of the largest difference of any two groups, whichever they truly are."""
+        return highest_of(pair.difference for pair in self.pairs) if self.pairs else None
+
+    @cached_property
+    def smallest_ratio(self) -> Ends | None:
+        """Interval of the smallest ratio of any two groups."""
+        ratios = [pair.ratio for pair in self.pairs if pair.ratio is not None]
+        return lowest_of(ratios) if ratios else None
+
+    @cached_property
+    def furthest(self) -> Pair | None:
+        """The pair that may be furthest apart: of the largest upper end, of ratios of the smallest lower end."""
+        if self.led_by == "ratio" and self.pairs and self.pairs[0].ratio is not None:
+            return min(self.pairs, key=lambda pair: pair.ratio.low if pair.ratio else 1.0)
+        return max(self.pairs, key=lambda pair: pair.difference.high, default=None)
+
+    @cached_property
+    def widest_estimate(self) -> Fraction | None:
+        """Highest minus lowest rate of all groups: wide by chance alone where there are many or small ones."""
+        return max((pair.apart for pair in self.pairs), default=None)
+
+    @cached_property
+    def smallest_ratio_estimate(self) -> Fraction | None:
+        """Lowest over highest rate of all groups."""
+        rates = [side.rate for pair in self.pairs for side in (pair.highest, pair.lowest)]
+        return self._ratio(min(rates), max(rates)) if rates else None
+
+    @cached_property
+    def most(self) -> tuple[Side, Interval] | None:
+        """The group that surely has a high rate: that of the largest lower end, with its own interval."""
+        return max(self.alone, key=lambda one: (one[1].low, one[0].rate), default=None)
+
+    @cached_property
+    def least(self) -> tuple[Side, Interval] | None:
+        """The group that surely has a low rate: that of the smallest upper end, with its own interval."""
+        return min(self.alone, key=lambda one: (one[1].high, one[0].rate), default=None)
+
+    @cached_property
+    def highest_ends(self) -> Ends | None:
+        """Ends of the highest rate, whichever group truly has it."""
+        return highest_of(ends for _, ends in self.alone) if self.alone else None
+
+    @cached_property
+    def lowest_ends(self) -> Ends | None:
+        """Ends of the lowest rate, whichever group truly has it."""
+        return lowest_of(ends for _, ends in self.alone) if self.alone else None
+
+    def by_ratio(self) -> Gap:
+        """Return the same gap, with the pair named whose ratio has the smallest upper end."""
+        return replace(self, led_by="ratio")
 
     @property
     def name(self) -> str:
@@ -112,127 +178,82 @@ class Gap:
 
     @property
     def words(self) -> str:
-        """The gap with its direction: ``selection rate: Male 30.1 % over Female 11.2 %, 18.9 points``."""
-        name = self.name
-        if self.highest_rate is None or self.lowest_rate is None or self.difference is None:
-            return f"{name}: no gap, because fewer than two groups have a rate"
-        if self.metric not in SHARES:
-            high, low = self.told(float(self.highest_rate)), self.told(float(self.lowest_rate))
-            if self.difference == 0:
-                return f"{name}: {high} in every group"
-            return f"{name}: {self.highest} {high} over {self.lowest} {low}, {self.told(self.difference)}"
-        if self.difference == 0:
-            return f"{name}: {float(self.highest_rate):.1%} in every group".replace("%", " %")
-        return (
-            f"{name}: {self.highest} {100 * float(self.highest_rate):.1f} % over "
-            f"{self.lowest} {100 * float(self.lowest_rate):.1f} %, {100 * self.difference:.1f} points"
+        """The gap with its direction and the rows it rests on.
+
+        As ``selection rate: Male 30.1 % (301 of 1,000) over Female 11.2 % (112 of 1,000), 18.9 points``.
+        """
+        if self.pair is None:
+            return f"{self.name}: no gap, because fewer than two groups have a rate"
+        if self.widest_estimate == 0:
+            return f"{self.name}: {self.value_words(self.pair.highest.rate)} in every group"
+        if self.directed is not None:
+            group, reference = self.directed.group, self.directed.reference
+            told = f"{group.group} {self.value_words(group.rate)} ({group.count}) against {reference.group}"
+            told += f" {self.value_words(reference.rate)} ({reference.count})"
+            return f"{self.name}: {told}, {self.difference_words(float(self.directed.difference), sign='+')}"
+        first, second = (
+            f"{side.group} {self.value_words(side.rate)} ({side.count})"
+            for side in (self.pair.highest, self.pair.lowest)
         )
+        return f"{self.name}: {first} over {second}, {self.difference_words(float(self.pair.apart))}"
+
+    @property
+    def furthest_words(self) -> str:
+        """How far apart any two groups may be, if that is further than the named pair may be; else empty."""
+        far = self.furthest
+        if far is None or self.pair is None or far is self.pair:
+            return ""
+        names = f"{far.highest.group} ({far.highest.count}) and {far.lowest.group} ({far.lowest.count})"
+        if self.led_by == "ratio" and far.ratio is not None and self.pair.ratio is not None:
+            return f"any two at least {far.ratio.low:.2f}: {names}" if far.ratio.low < self.pair.ratio.low else ""
+        most = far.difference.high
+        return f"any two at most {self.difference_words(most)}: {names}" if most > self.pair.difference.high else ""
+
+    @property
+    def interval_words(self) -> str:
+        """The interval of the named pair's difference: `` (11.6 to 28.1)``, of shares in points."""
+        if self.pair is None:
+            return ""
+        ends, sign = (self.pair.difference, "") if self.directed is None else (self.directed.ends, "+")
+        low, high = (self.difference_words(end, sign=sign).removesuffix(" points") for end in (ends.low, ends.high))
+        return f" ({low} to {high})"
+
+    @property
+    def ratio_words(self) -> str:
+        """The ratio of the named pair with its interval: ``0.75 (0.47 to 1.00)``; empty where it has none."""
+        ratio, ends = self.ratio_fraction, None if self.pair is None else self.pair.ratio
+        if self.directed is not None:
+            ratio, ends = self.directed.ratio, self.directed.ratio_ends
+        return "" if ratio is None or ends is None else f"{float(ratio):.3f} ({ends.low:.3f} to {ends.high:.3f})"
+
+    def difference_words(self, value: float, *, sign: str = "") -> str:
+        """Write a difference: of shares in points, of all else in the decimals of the rates."""
+        if self.metric in SHARES:
+            return f"{100 * value:{sign}.1f} points"
+        return ("+" if sign and value >= 0 else "") + self.told(value)
+
+    def value_words(self, rate: Fraction) -> str:
+        """Write a rate: of shares in percent."""
+        return f"{100 * float(rate):.1f} %" if self.metric in SHARES else self.told(float(rate))
 
     def told(self, value: float) -> str:
         """Write a value of a metric that is no share to the decimals that the gap's two rates have."""
-        rates = [float(rate) for rate in (self.highest_rate, self.lowest_rate) if rate is not None]
+        rates = [] if self.pair is None else [float(self.pair.highest.rate), float(self.pair.lowest.rate)]
         return f"{value:{figure_spec(*(rates or [value]), least=3)}}"
 
-
-def gap_between(attribute: str, metric: str, rates: Mapping[str, Rate], *, confidence: float) -> Gap:
-    """Return the gap over all groups but "unknown".
-
-    The lower end of the difference is the largest of the pairs' lower ends (0 for a pair whose interval holds
-    0), the upper end the largest of their upper ends; for the ratio the smallest of each.
-
-    Args:
-        attribute: Name of the attribute.
-        metric: Name of the metric.
-        rates: Rate of each group.
-        confidence: With which the gap's interval holds, all pairs together.
-    """
-    known = {group: rate for group, rate in rates.items() if group != UNKNOWN}
-    compared = {group: rate.fraction for group, rate in known.items() if rate.fraction is not None}
-    undefined = tuple(group for group in known if group not in compared)
-    if len(compared) < 2:
-        return Gap(attribute=attribute, metric=metric, undefined=undefined, groups_compared=tuple(compared))
-    highest, lowest = max(compared, key=compared.__getitem__), min(compared, key=compared.__getitem__)
-    differences, ratios = _pairwise([known[group] for group in compared], confidence)
-    each = 1 - (1 - confidence) / len(compared)
-    alone = [_alone(known[group], confidence=each) for group in compared]
-    return Gap(
-        attribute=attribute,
-        metric=metric,
-        highest=highest,
-        lowest=lowest,
-        highest_rate=compared[highest],
-        lowest_rate=compared[lowest],
-        difference_low=max(interval.low for interval in differences),
-        difference_high=max(interval.high for interval in differences),
-        ratio_low=min(interval.low for interval in ratios),
-        ratio_high=min(interval.high for interval in ratios),
-        highest_ends=highest_of(alone),
-        lowest_ends=lowest_of(alone),
-        undefined=undefined,
-        groups_compared=tuple(compared),
-    )
+    def _ratio(self, lowest: Fraction, highest: Fraction) -> Fraction | None:
+        """A ratio that has no interval is not given either."""
+        known = self.smallest_ratio is not None and self.metric not in NO_RATIO
+        return lowest / highest if known and highest > 0 and lowest >= 0 else None
 
 
-def pair_confidence(confidence: float, num_groups: int) -> float:
-    """Return the confidence of each pair with which all pairs hold together at ``confidence``."""
-    return 1 - (1 - confidence) / math.comb(num_groups, 2)
+def _rank(pair: Pair) -> tuple[float, bool, float, Fraction]:
+    """By the lower end; of pairs that may be equal by how little it takes for them not to be."""
+    return pair.difference.low, pair.apart > 0, pair.signed.low, pair.apart
 
 
-def _pairwise(rates: list[Rate], confidence: float) -> tuple[list[Interval], list[Interval]]:
-    """Return each pair's interval of the unsigned difference, and of the ratio of the lower to the higher."""
-    each = pair_confidence(confidence, len(rates))
-    differences, ratios = [], []
-    for a, b in combinations(rates, 2):
-        differences.append(unsigned(difference_of(a, b, confidence=each)))
-        ratios.append(at_most_one(rate_ratio(a, b, confidence=each)))
-    return differences, ratios
-
-
-def difference_of(a: Rate, b: Rate, *, confidence: float) -> Interval:
-    """Return the interval of the first rate less the second: Newcombe's, of noisy counts with their own intervals."""
-    if not (a.noise.present or b.noise.present):
-        return newcombe_interval(a.successes, a.n, b.successes, b.n, confidence=confidence)
-    found = square_and_add(_share(a), a.interval(confidence), _share(b), b.interval(confidence))
-    return Interval(low=max(-1.0, found.low), high=min(1.0, found.high))
-
-
-def rate_ratio(a: Rate, b: Rate, *, confidence: float) -> Interval:
-    """Return the interval of the first rate over the second: Koopman's, of noisy counts of their logarithms."""
-    if not (a.noise.present or b.noise.present):
-        return koopman_interval(a.successes, a.n, b.successes, b.n, confidence=confidence)
-    return ratio_of(_share(a), a.interval(confidence), _share(b), b.interval(confidence))
-
-
-def _alone(rate: Rate, *, confidence: float) -> Interval:
-    """Return the exact interval of a rate, for many of which Wilson's are too short near 0 and 100 %."""
-    if rate.noise.present:
-        return rate.interval(confidence)
-    return exact_interval(rate.successes, rate.n, confidence=confidence)
-
-
-def _share(rate: Rate) -> float:
-    return rate.successes / rate.n
-
-
-def highest_of(intervals: Iterable[Interval]) -> Ends:
-    """Return the interval of the largest of several quantities whose intervals hold together."""
-    found = [*intervals]
-    return max(one.low for one in found), max(one.high for one in found)
-
-
-def lowest_of(intervals: Iterable[Interval]) -> Ends:
-    """Return the interval of the smallest of several quantities whose intervals hold together."""
-    found = [*intervals]
-    return min(one.low for one in found), min(one.high for one in found)
-
-
-def unsigned(difference: Interval) -> Interval:
-    """Return the interval of |d| for all d in the interval."""
-    low, high = sorted((abs(difference.low), abs(difference.high)))
-    return Interval(low=0.0 if difference.low <= 0 <= difference.high else low, high=high)
-
-
-def at_most_one(ratio: Interval) -> Interval:
-    """Return the values of min(r, 1 / r) for r in the interval."""
-    low, high = sorted(end if end <= 1 else 1 / end for end in (ratio.low, ratio.high))
-    return Interval(low=low, high=1.0 if ratio.low <= 1 <= ratio.high else high)
+def _ratio_rank(pair: Pair) -> tuple[float, bool, float]:
+    ratio, signed = pair.ratio, pair.signed_ratio
+    if ratio is None or signed is None:
+        return 1.0, True, math.inf
+    return ratio.high, pair.apart == 0, signed.high

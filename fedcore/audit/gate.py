@@ -16,6 +16,7 @@ from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.gaps import SHARES, Gap
 from fedcore.audit.limits import Limit
 from fedcore.audit.power import power_words
+from fedcore.audit.rows_needed import rows_words
 
 __all__ = ["Finding", "Limit", "Verdict", "judge", "judge_all", "overall"]
 
@@ -147,8 +148,9 @@ def _estimate_meets(limit: Limit, gap: Gap) -> bool | None:
 
 def _estimate(limit: Limit, gap: Gap) -> Fraction | None:
     if limit.kind == "worst-group":
-        return gap.highest_rate if limit.at_most is not None else gap.lowest_rate
-    return gap.difference_fraction if limit.kind == "difference" else gap.ratio_fraction
+        rates = [side.rate for side, _ in gap.alone]
+        return max(rates, default=None) if limit.at_most is not None else min(rates, default=None)
+    return gap.widest_estimate if limit.kind == "difference" else gap.smallest_ratio_estimate
 
 
 def _bound(limit: Limit) -> Fraction:
@@ -156,11 +158,10 @@ def _bound(limit: Limit) -> Fraction:
 
 
 def _ends(limit: Limit, gap: Gap) -> tuple[float | None, float | None]:
+    """Return the interval of the largest gap, or of the worst value, whichever groups truly have it."""
     if limit.kind == "worst-group":
         return (gap.highest_ends if limit.at_most is not None else gap.lowest_ends) or (None, None)
-    if limit.kind == "difference":
-        return gap.difference_low, gap.difference_high
-    return gap.ratio_low, gap.ratio_high
+    return (gap.widest if limit.kind == "difference" else gap.smallest_ratio) or (None, None)
 
 
 def _missing(limit: Limit, gap: Gap) -> bool:
@@ -169,7 +170,7 @@ def _missing(limit: Limit, gap: Gap) -> bool:
 
 
 def _reason(limit: Limit, audit: AttributeAudit, gap: Gap, verdict: Verdict, *, meets: bool) -> str:
-    hidden = sorted(set(audit.suppressed) & {*gap.undefined, *gap.groups_compared})
+    hidden = sorted(group for group in {*gap.undefined, *gap.groups_compared} if audit.hides(limit.metric, group))
     numbers = _numbers(limit, gap)
     if hidden:
         numbers = f"judged with groups too small to be shown ({', '.join(hidden)}), so without numbers here"
@@ -177,7 +178,7 @@ def _reason(limit: Limit, audit: AttributeAudit, gap: Gap, verdict: Verdict, *, 
     if verdict is Verdict.INCONCLUSIVE:
         parts.append(_missing_words(limit, gap, hidden))
     if verdict is Verdict.INCONCLUSIVE and not meets and not hidden:
-        parts.append(power_words(limit, audit, gap))
+        parts += [power_words(limit, audit, gap), rows_words(limit, audit, gap)]
     return "; ".join(part for part in parts if part)
 
 
@@ -185,26 +186,50 @@ def _missing_words(limit: Limit, gap: Gap, hidden: list[str]) -> str:
     named = [group for group in gap.undefined if group not in hidden]
     if named:
         return f"the rate is undefined for {', '.join(named)}"
-    if limit.kind == "ratio" and gap.highest_rate == 0 and not hidden:
+    if limit.kind == "ratio" and gap.pair is not None and gap.smallest_ratio_estimate is None and not hidden:
         return "the ratio is undefined, for every rate is 0"
     return ""
 
 
 def _numbers(limit: Limit, gap: Gap) -> str:
-    """Return what was found, with the interval that the verdict rests on."""
-    low, high = _ends(limit, gap)
-    if low is None or high is None:
-        return gap.words
-    shares = gap.metric in SHARES
-    ends = f" ({100 * low:.1f} to {100 * high:.1f})" if shares else f" ({gap.told(low)} to {gap.told(high)})"
+    """Return the surest gap with its own interval and counts, and what else the verdict rests on."""
     if limit.kind == "worst-group":
-        group, value = (gap.highest, gap.highest_rate) if limit.at_most is not None else (gap.lowest, gap.lowest_rate)
-        told = f"{100 * float(value or 0):.1f} %" if shares else gap.told(float(value or 0))
-        return f"{gap.name}: {group} {told}{ends}"
+        return _worst_words(limit, gap)
     if limit.kind == "difference":
-        return f"{gap.words}{ends}"
-    ratio = "undefined" if gap.ratio is None else f"{gap.ratio:.2f}"
-    return f"{gap.words}, ratio {ratio} ({low:.2f} to {high:.2f})"
+        return _joined(f"{gap.words}{gap.interval_words}", gap.furthest_words)
+    gap = gap.by_ratio()
+    if gap.pair is None:
+        return gap.words
+    return _joined(f"{gap.words}, ratio {gap.ratio_words or 'undefined'}", _inverse_words(gap), gap.furthest_words)
+
+
+def _inverse_words(gap: Gap) -> str:
+    """Return the ratio that the limit is held to, where a group's ratio to its reference is over 1; else nothing."""
+    if gap.directed is None or (gap.directed.ratio or 0) <= 1 or gap.ratio_low is None or gap.ratio_high is None:
+        return ""
+    held = f"{gap.ratio:.3f} ({gap.ratio_low:.3f} to {gap.ratio_high:.3f})"
+    return f"the limit is held to the lower over the higher rate, {held}"
+
+
+def _worst_words(limit: Limit, gap: Gap) -> str:
+    """Return the group that is surely the worst, and how bad the value of any group may be."""
+    most = limit.at_most is not None
+    worst, ends = gap.most if most else gap.least, _ends(limit, gap)
+    if worst is None or ends[0] is None or ends[1] is None:
+        return gap.words
+    side, own = worst
+    shares = gap.metric in SHARES
+    low, high = (f"{100 * end:.1f}" if shares else gap.told(end) for end in (own.low, own.high))
+    told = f"{gap.name}: {side.group} {gap.value_words(side.rate)} ({side.count}; {low} to {high})"
+    reach = ends[1] if most else ends[0]
+    if reach == (own.high if most else own.low):
+        return told
+    any_group = f"{100 * reach:.1f} %" if shares else gap.told(reach)
+    return _joined(told, f"any group at {'most' if most else 'least'} {any_group}")
+
+
+def _joined(*words: str) -> str:
+    return "; ".join(filter(None, words))
 
 
 def _unaudited(limit: Limit, attribute: str) -> Finding:

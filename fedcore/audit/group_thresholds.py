@@ -13,15 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from fedcore.audit.attribute_audit import gap_json, rate_json
+from fedcore.audit.attribute_audit import rate_json
 from fedcore.audit.estimates import Measure
-from fedcore.audit.gaps import Gap, gap_between
+from fedcore.audit.gap_json import gap_json
+from fedcore.audit.gaps import Gap
 from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.intervals import tango_interval
+from fedcore.audit.rate_gaps import gap_between
 from fedcore.audit.rates import Rate, group_rates, overall_rates
 from fedcore.audit.resampling import SEED
 from fedcore.audit.score_cuts import ScoreCuts
-from fedcore.audit.suppression import suppressed_groups
+from fedcore.audit.suppression import OF_ALL_ROWS, is_small, suppressed_groups
 from fedcore.audit.threshold_choice import closing_cuts
 
 TITLE_VII = (
@@ -49,11 +51,17 @@ class Judged:
         decisions: Labels by decision, unfavourable and favourable.
         confidence: Of every interval.
         hidden: Groups that are not shown.
+        thin: Groups of which only what rests on all their rows is shown.
     """
 
     decisions: GroupTable
     confidence: float
     hidden: frozenset[str]
+    thin: frozenset[str] = frozenset()
+
+    def hides(self, metric: str, group: str) -> bool:
+        """Whether a rate of a group is not shown."""
+        return group in self.hidden or (group in self.thin and metric not in OF_ALL_ROWS)
 
     @cached_property
     def rates(self) -> Rates:
@@ -73,7 +81,7 @@ class Judged:
             metric: gap_between(
                 self.decisions.attribute,
                 metric,
-                {group: rate for group, rate in rates.items() if group not in self.hidden},
+                {group: rate for group, rate in rates.items() if not self.hides(metric, group)},
                 confidence=self.confidence,
             )
             for metric, rates in self.rates.items()
@@ -149,12 +157,12 @@ class GroupThresholds:
         }
 
     def _group_json(self, group: str) -> dict[str, Any]:
-        hidden = group in self.before.hidden
+        hides = self.before.hides
         return {
             "threshold": self.chosen.get(group, self.threshold),
             "kept": self.kept.get(group),
-            "before": {m: rate_json(of[group], suppressed=hidden) for m, of in self.before.rates.items()},
-            "after": {m: rate_json(of[group], suppressed=hidden) for m, of in self.after.rates.items()},
+            "before": {m: rate_json(of[group], suppressed=hides(m, group)) for m, of in self.before.rates.items()},
+            "after": {m: rate_json(of[group], suppressed=hides(m, group)) for m, of in self.after.rates.items()},
         }
 
 
@@ -176,6 +184,7 @@ def group_thresholds(
     confidence: float = 0.95,
     min_cell: int = 10,
     suppressed: Iterable[str] = (),
+    thin: Iterable[str] = (),
 ) -> GroupThresholds:
     """Choose a threshold for each known group, and judge all of them.
 
@@ -189,6 +198,7 @@ def group_thresholds(
         confidence: Of every interval.
         min_cell: Groups of fewer rows in a half are not shown, and have none of their own.
         suppressed: Groups that the audit of the same rows keeps back.
+        thin: Groups of which it shows only what rests on all their rows.
 
     Raises:
         DataError: The threshold is at no cut, or there are too many rows to be halved.
@@ -196,7 +206,9 @@ def group_thresholds(
     usual = counts.cut_at(threshold)
     chosen_on, judged_on = counts.halved(np.random.default_rng(SEED))
     hidden = _hidden(chosen_on, judged_on, min_cell) | frozenset(suppressed)
-    known = [group for group, size in counts.sizes.items() if group != UNKNOWN and group not in hidden and size]
+    few = frozenset(thin) | _few_of_a_label(chosen_on, judged_on, min_cell)
+    kept = {UNKNOWN, *hidden, *few}
+    known = [group for group, size in counts.sizes.items() if size and group not in kept]
     cuts = closing_cuts(chosen_on, metric, known, usual=usual)
     before, after = dict.fromkeys(counts.groups, usual), {**dict.fromkeys(counts.groups, usual), **cuts}
     gained, lost = _changed(judged_on, usual, after)
@@ -209,8 +221,8 @@ def group_thresholds(
         kept={group: _why(group, known, min_cell) for group in counts.groups if group not in (UNKNOWN, *cuts)},
         rows=rows,
         few=min(rows) < min_cell,
-        before=Judged(decisions=judged_on.decided(before), confidence=confidence, hidden=hidden),
-        after=Judged(decisions=judged_on.decided(after), confidence=confidence, hidden=hidden),
+        before=Judged(decisions=judged_on.decided(before), confidence=confidence, hidden=hidden, thin=few),
+        after=Judged(decisions=judged_on.decided(after), confidence=confidence, hidden=hidden, thin=few),
         gained=gained,
         lost=lost,
     )
@@ -222,12 +234,21 @@ def _hidden(chosen_on: ScoreCuts, judged_on: ScoreCuts, min_cell: int) -> frozen
     return frozenset[str]().union(*(hidden[chosen_on.attribute] for hidden in halves))
 
 
+def _few_of_a_label(chosen_on: ScoreCuts, judged_on: ScoreCuts, min_cell: int) -> frozenset[str]:
+    """Return groups of few rows of a label in a half: their error rates, and a threshold of their own, tell of these.
+
+    No total of the halves' error rates is shown, so that no other group gives them back.
+    """
+    halves = (half.denominators.items() for half in (chosen_on, judged_on))
+    return frozenset(group for half in halves for group, counts in half if is_small(counts, min_cell))
+
+
 def _why(group: str, known: list[str], min_cell: int) -> str:
     if group in known and len(known) > 1:
         return "no threshold selects some of the rows that the rate counts among, and not all"
     if group in known:
         return "no second group to bring it nearer to"
-    return f"none or fewer than {min_cell} rows in a half, or kept back with such a group"
+    return f"none or fewer than {min_cell} rows of a label in a half, or kept back with such a group"
 
 
 def _changed(judged_on: ScoreCuts, usual: int, cuts: Mapping[str, int]) -> tuple[int, int]:

@@ -35,6 +35,7 @@ class GroupTable:
         counts: int64 of shape (groups, labels, bins), in rows; the table keeps a copy that cannot be written.
             With noise a count may be negative: cutting it off would make sums of counts too large.
         variance: Of the noise in every cell, in rows squared; 0 where the counts are exact.
+        sampling: Weights of the rows, where they are sampled unequally; of a run None.
 
     Raises:
         DataError: The parts do not fit one another, or a count is no whole number, or negative without noise.
@@ -47,6 +48,7 @@ class GroupTable:
     scored: bool
     counts: NDArray[np.int64]
     variance: float = 0.0
+    sampling: Sampling | None = None
 
     def __post_init__(self) -> None:
         _check_vocabulary(self.attribute, self.groups, self.labels)
@@ -135,6 +137,8 @@ class GroupTable:
         """Return the table of the rows of both."""
         if not isinstance(other, GroupTable):
             return NotImplemented
+        if self.sampling is not None or other.sampling is not None:
+            raise DataError(f"tables of attribute {self.attribute!r} with sampling weights cannot be added")
         for field in ("attribute", "groups", "labels", "num_bins", "scored"):
             mine, theirs = getattr(self, field), getattr(other, field)
             if mine != theirs:
@@ -184,6 +188,19 @@ class GroupTable:
         }  # fmt: skip
         check_parts("group table", content, types)
         return cls(**{**content, "groups": tuple(content["groups"]), "labels": tuple(content["labels"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sampling:
+    """Sums of sampling weights in the cells of a table, of which the counts are the rows.
+
+    Attributes:
+        weights: Sum of the weights, shape of the counts, float64.
+        squares: Sum of their squares.
+    """
+
+    weights: NDArray[np.float64]
+    squares: NDArray[np.float64]
 
 
 def check_parts(name: str, content: Any, types: Mapping[str, type]) -> None:

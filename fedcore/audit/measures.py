@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import partial
 from itertools import permutations, product
 
@@ -11,17 +12,21 @@ import numpy as np
 
 from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.auc import Areas
-from fedcore.audit.calibration import ScoreBin, brier_score, calibration_curves, calibration_errors, calibration_slope
+from fedcore.audit.calibration import ScoreBin, brier_score, calibration_curves, calibration_errors
+from fedcore.audit.calibration_slope import calibration_slope
 from fedcore.audit.classes import class_accuracies
 from fedcore.audit.entropy import entropy_indices
-from fedcore.audit.estimates import BALANCED, WORST_CLASS, Estimate, difference, gap_of
+from fedcore.audit.estimates import BALANCED, WORST_CLASS, Estimate, difference, gap_of, ratio
 from fedcore.audit.fairness import against_reference
-from fedcore.audit.gaps import Gap, pair_confidence, unsigned
+from fedcore.audit.gaps import Gap
 from fedcore.audit.groups import UNKNOWN, GroupTable
+from fedcore.audit.pairs import Pair as GroupPair
+from fedcore.audit.pairs import Side
 from fedcore.audit.parity import Parity
 from fedcore.audit.ranked_groups import RankedGroups
 from fedcore.audit.ranked_lists import Top
 from fedcore.audit.ranking import rank_scores
+from fedcore.audit.rate_gaps import pair_confidence
 from fedcore.audit.regression import predictions_of, value_estimates
 from fedcore.audit.resampling import SEED
 from fedcore.audit.score_shift import mean_scores, score_shifts, worst_shift
@@ -58,18 +63,19 @@ class Measures:
 
     def added(self, audit: AttributeAudit) -> AttributeAudit:
         """Return the audit with the gaps of these measures, so that limits on them can be judged."""
-        shown = [group for group in audit.sizes if group not in audit.suppressed]
         return replace(
             audit,
-            gaps={**audit.gaps, **self._gaps(audit, audit.sizes)},
-            shown_gaps={**audit.shown_gaps, **self._gaps(audit, shown)},
+            gaps={**audit.gaps, **{metric: self._gap(audit, metric, audit.judged) for metric in self.estimates}},
+            shown_gaps={
+                **audit.shown_gaps,
+                **{metric: self._gap(audit, metric, audit.shown_in(metric)) for metric in self.estimates},
+            },
             to_reference=self._to_reference(audit),
         )
 
     def _to_reference(self, audit: AttributeAudit) -> dict[str, dict[str, Gap]]:
         estimates = {metric: of for metric, of in self.estimates.items() if metric not in self.ranked}
-        gap = partial(gap_of, audit.attribute)
-        more = against_reference(estimates, audit.reference, gap, confidence=audit.settings.confidence)
+        more = against_reference(audit, estimates, partial(gap_of, audit.attribute))
         groups = {**audit.to_reference, **more}
         return {group: {**audit.to_reference.get(group, {}), **more.get(group, {})} for group in groups}
 
@@ -83,9 +89,6 @@ class Measures:
         if self.cross_areas:
             found["cross_group_auc"] = _worst_cross(self.cross_areas, kept, confidence=confidence)
         return found
-
-    def _gaps(self, audit: AttributeAudit, groups: Collection[str]) -> dict[str, Gap]:
-        return {metric: self._gap(audit, metric, groups) for metric in self.estimates}
 
     def _gap(self, audit: AttributeAudit, metric: str, groups: Collection[str]) -> Gap:
         """Places go to one group or another, so that gaps of rankings are not between independent values."""
@@ -232,7 +235,7 @@ def _area_bounds(table: ScoreTable, areas: Areas) -> dict[Pair, tuple[float, flo
 
 
 def _worst_cross(areas: Mapping[Pair, Estimate], groups: list[str], *, confidence: float) -> Parity:
-    """Return the largest difference between the two areas across a pair; they share no row."""
+    """Return the surest difference between the two areas across a pair; they share no row."""
     both = {
         pair: (areas[pair], areas[pair[::-1]])
         for pair in areas
@@ -241,15 +244,15 @@ def _worst_cross(areas: Mapping[Pair, Estimate], groups: list[str], *, confidenc
     if not both:
         return Parity()
     each = pair_confidence(confidence, len({group for pair in both for group in pair}))
-    gaps = {pair: (one.value or 0.0) - (other.value or 0.0) for pair, (one, other) in both.items()}
-    ends = [unsigned(difference(one.measure(each), other.measure(each))) for one, other in both.values()]
-    worst = max(gaps, key=gaps.__getitem__)
-    highest, lowest = (estimate.value or 0.0 for estimate in both[worst])
-    return Parity(
-        difference=gaps[worst],
-        ratio=lowest / highest if highest else None,
-        low=max(end.low for end in ends),
-        high=max(end.high for end in ends),
-        highest=worst[0],
-        lowest=worst[1],
+    compared = [_across(pair, *both[pair], confidence=each) for pair in both if pair[0] < pair[1]]
+    return Parity.of(Gap(attribute="", metric="auc", pairs=tuple(compared), undefined=(), groups_compared=()))
+
+
+def _across(pair: Pair, one: Estimate, other: Estimate, *, confidence: float) -> GroupPair:
+    """Compare the area of the first group's favourable rows over the second's others with the opposite area."""
+    first, second = (
+        Side(group=group, rate=Fraction(area.value or 0.0), n=area.n)
+        for group, area in zip(pair, (one, other), strict=True)
     )
+    areas = one.measure(confidence), other.measure(confidence)
+    return GroupPair.of(first, second, difference(areas[0], areas[1]), ratio(areas[0], areas[1]))

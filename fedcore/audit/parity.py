@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from itertools import permutations
+from typing import Any
 
-from fedcore.audit.gaps import Gap, gap_between, pair_confidence, rate_ratio
+from fedcore.audit.gap_json import gap_json, over_all_pairs
+from fedcore.audit.gaps import Gap
 from fedcore.audit.groups import UNKNOWN
+from fedcore.audit.rate_gaps import gap_between, pair_confidence, rate_ratio
 from fedcore.audit.rates import Rate
 
 NAMES: dict[str, tuple[str, ...]] = {
@@ -25,23 +27,39 @@ Rates = Mapping[str, Mapping[str, Rate]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parity:
-    """A gap under its usual name; None where undefined.
+    """A gap under its usual name; None where undefined. All but the last is of the named pair of groups.
 
     Attributes:
-        difference: Highest minus lowest rate; of equalized odds the larger of two, of an impact ratio 1 - ratio.
-        ratio: Lowest over highest rate; of equalized odds the smaller of two.
+        difference: Higher minus lower rate, of equalized odds the surer one of two; of an impact ratio 1 - ratio.
         low: Lower end of the difference's interval.
         high: Upper end.
-        highest: Group of the highest rate.
-        lowest: Group of the lowest rate.
+        ratio: Lower over higher rate.
+        ratio_low: Lower end of the ratio's interval.
+        ratio_high: Upper end.
+        highest: Group of the higher rate.
+        lowest: Group of the lower rate.
+        highest_count: Rows counted, and rows they are counted among, of the first group.
+        lowest_count: The same of the second.
+        over_all_pairs: Largest difference and smallest ratio of any two groups, with intervals; as in ``gap_json``.
     """
 
     difference: float | None = None
-    ratio: float | None = None
     low: float | None = None
     high: float | None = None
+    ratio: float | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
     highest: str | None = None
     lowest: str | None = None
+    highest_count: Mapping[str, Any] | None = None
+    lowest_count: Mapping[str, Any] | None = None
+    over_all_pairs: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, gap: Gap) -> Parity:
+        """Return the gap's named pair."""
+        told = gap_json(gap)
+        return cls(**{one.name: told[one.name] for one in fields(cls)})
 
 
 def parities(attribute: str, rates: Rates, *, confidence: float) -> dict[str, Parity]:
@@ -100,36 +118,43 @@ def parity_of(name: str, gaps: list[Gap]) -> Parity:
 
 
 def _worst(gaps: list[Gap]) -> Parity:
-    """Return the largest of several differences, and the smallest of their ratios; undefined if one is."""
-    if any(gap.difference_fraction is None for gap in gaps):
+    """Return the surest of several gaps, and what is over all pairs of all of them; undefined if one is."""
+    if any(gap.pair is None for gap in gaps):
         return Parity()
-    worst = max(gaps, key=lambda gap: gap.difference_fraction or Fraction(0))
-    ratios = [gap.ratio_fraction for gap in gaps if gap.ratio_fraction is not None]
-    return Parity(
-        difference=worst.difference,
-        ratio=float(min(ratios)) if len(ratios) == len(gaps) else None,
-        low=_largest([gap.difference_low for gap in gaps]),
-        high=_largest([gap.difference_high for gap in gaps]),
-        highest=worst.highest,
-        lowest=worst.lowest,
-    )
+    surest = max(gaps, key=lambda gap: (gap.difference_low or 0.0, gap.difference or 0.0))
+    return replace(Parity.of(surest), over_all_pairs=furthest_of([over_all_pairs(gap) for gap in gaps]))
 
 
 def _impact(gaps: list[Gap]) -> Parity:
-    """Return the smallest of several ratios; undefined if one is."""
-    if any(gap.ratio_fraction is None for gap in gaps):
+    """Return the surest of the ratios; undefined if the smallest is."""
+    (gap,) = gaps
+    if gap.smallest_ratio_estimate is None:
         return Parity()
-    worst = min(gaps, key=lambda gap: gap.ratio_fraction or Fraction(0))
-    ratio = worst.ratio_fraction or Fraction(0)
-    return Parity(
-        difference=float(1 - ratio),
-        ratio=float(ratio),
-        low=1 - min(gap.ratio_high for gap in gaps if gap.ratio_high is not None),
-        high=1 - min(gap.ratio_low for gap in gaps if gap.ratio_low is not None),
-        highest=worst.highest,
-        lowest=worst.lowest,
+    found = Parity.of(gap.by_ratio())
+    ratios = {name: found.over_all_pairs[name] for name in ("ratio", "ratio_low", "ratio_high")}
+    return replace(
+        found,
+        difference=_rest(found.ratio),
+        low=_rest(found.ratio_high),
+        high=_rest(found.ratio_low),
+        over_all_pairs={
+            "difference": _rest(ratios["ratio"]),
+            "low": _rest(ratios["ratio_high"]),
+            "high": _rest(ratios["ratio_low"]),
+            **ratios,
+        },
     )
 
 
-def _largest(ends: list[float | None]) -> float:
-    return max((end for end in ends if end is not None), default=math.nan)
+def _rest(ratio: float | None) -> float | None:
+    return None if ratio is None else 1 - ratio
+
+
+def furthest_of(all_pairs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the largest difference and the smallest ratio of several; intervals that hold together form one."""
+    found = [*all_pairs]
+    return {
+        name: None if any(one[name] is None for one in found) else pick(one[name] for one in found)
+        for names, pick in ((("difference", "low", "high"), max), (("ratio", "ratio_low", "ratio_high"), min))
+        for name in names
+    }

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.estimates import AREA_MEASURES
-from fedcore.audit.gaps import SHARES, Gap, pair_confidence
+from fedcore.audit.gaps import SHARES, Gap
 from fedcore.audit.intervals import normal_quantile
 from fedcore.audit.limits import Limit
 from fedcore.audit.rankings import RANKED
+from fedcore.audit.rate_gaps import pair_confidence
 from fedcore.audit.rates import Rate
 
 _AT_MOST_ONE = (*SHARES, *AREA_MEASURES, "brier_score", "expected_calibration_error")
@@ -83,9 +84,9 @@ def power_words(limit: Limit, audit: AttributeAudit, gap: Gap) -> str:
         return "" if rates is None else _ratio_words(detectable_ratio(rates, gap, confidence=confidence))
     if rates is not None:
         return _gap_words(limit, detectable_difference(rates, gap, confidence=confidence))
-    if gap.difference is None or gap.difference_high is None:
+    if gap.furthest is None:
         return ""
-    half = gap.difference_high - gap.difference
+    half = gap.furthest.difference.high - float(gap.furthest.apart)
     return _gap_words(limit, detectable_by_interval(half, z=_z(gap, confidence)))
 
 
@@ -108,10 +109,11 @@ def _ratio_words(largest: float | None) -> str:
 def _distance_words(limit: Limit, gap: Gap, confidence: float) -> str:
     """Tell how far from the limit the worst group's value must lie."""
     most = limit.at_most is not None
-    value, ends = (gap.highest_rate, gap.highest_ends) if most else (gap.lowest_rate, gap.lowest_ends)
-    if value is None or ends is None:
+    if not gap.alone:
         return ""
-    half = max(float(value) - ends[0], ends[1] - float(value))
+    reach = (lambda one: one[1].high) if most else (lambda one: -one[1].low)
+    side, ends = max(gap.alone, key=reach)
+    half = max(float(side.rate) - ends.low, ends.high - float(side.rate))
     z = normal_quantile(1 - (1 - confidence) / len(gap.groups_compared))
     smallest = detectable_by_interval(half, z=z)
     if not math.isfinite(smallest):

@@ -31,6 +31,7 @@ class Profile:
         sources: Where the rules stand.
         remarks: What a reader must know.
         min_cell: Fewest rows of a group that is shown, where the rules say something on it.
+        min_share: Groups of a smaller share of the rows are not judged, where the rules say so.
         document: Whether it is a text under given headings, and no table.
     """
 
@@ -40,6 +41,7 @@ class Profile:
     sources: tuple[str, ...]
     remarks: tuple[str, ...]
     min_cell: int | None = None
+    min_share: Fraction | None = None
     document: bool = False
 
     @property
@@ -78,6 +80,7 @@ US_FOUR_FIFTHS = Profile(
         "groups of less than 2 % are not compared",
         "where one person selected instead of another would turn the difference around, the numbers are too small",
     ),
+    min_share=TWO_PERCENT,
 )
 EU_AI_ACT = Profile(
     name="eu-ai-act",

@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 
 from fedcore.audit.estimates import UNDEFINED, Estimate
-from fedcore.audit.gaps import Gap, at_most_one, pair_confidence, unsigned
+from fedcore.audit.gaps import Gap
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.intervals import (
     Interval,
@@ -20,7 +20,9 @@ from fedcore.audit.intervals import (
     square_and_add,
     student_quantile,
 )
+from fedcore.audit.pairs import Pair, Side
 from fedcore.audit.ranked_lists import Array
+from fedcore.audit.rate_gaps import pair_confidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -88,31 +90,26 @@ class RankedGroups:
         compared = tuple(self.groups[g] for g in values)
         if len(values) < 2:
             return Gap(attribute=attribute, metric=self.metric, undefined=undefined, groups_compared=compared)
-        pairs = [self._pair(a, b, pair_confidence(confidence, len(values))) for a, b in combinations(values, 2)]
-        highest, lowest = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
+        each = pair_confidence(confidence, len(values))
         return Gap(
             attribute=attribute,
             metric=self.metric,
-            highest=self.groups[highest],
-            lowest=self.groups[lowest],
-            highest_rate=self._exact(highest),
-            lowest_rate=self._exact(lowest),
-            difference_low=max(difference.low for difference, _ in pairs),
-            difference_high=max(difference.high for difference, _ in pairs),
-            ratio_low=min(ratio.low for _, ratio in pairs),
-            ratio_high=min(ratio.high for _, ratio in pairs),
+            pairs=tuple(self._pair(a, b, each) for a, b in combinations(values, 2)),
             undefined=undefined,
             groups_compared=compared,
         )
 
-    def _pair(self, a: int, b: int, confidence: float) -> tuple[Interval, Interval]:
-        """Return the interval of the unsigned difference, and of the ratio of the lower to the higher."""
+    def _pair(self, a: int, b: int, confidence: float) -> Pair:
+        """Return two groups with the intervals of their difference and of their ratio."""
         first, second = self.value(a) or 0.0, self.value(b) or 0.0
         ends = self.interval(a, confidence), self.interval(b, confidence)
         correlation = self._correlation(a, b)
         difference = square_and_add(first, ends[0], second, ends[1], correlation=correlation)
         ratio = ratio_of(first, ends[0], second, ends[1], correlation=correlation)
-        return unsigned(difference), at_most_one(ratio)
+        return Pair.of(self._side(a), self._side(b), difference, ratio)
+
+    def _side(self, group: int) -> Side:
+        return Side(group=self.groups[group], rate=self._exact(group), n=int(self.rows[group]))
 
     def _correlation(self, a: int, b: int) -> float:
         """Return the correlation of two groups' values; where it is not known that of two alone in a list."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcore.audit.groups import GroupTable
+from fedcore.audit.groups import UNKNOWN, GroupTable, Sampling
 from fedcore.audit.intervals import Interval, normal_quantile, wilson_interval
 from fedcore.errors import DataError
 
@@ -95,6 +96,7 @@ class Rate:
         evidence: Successes and rows that speak for it: those counted, or with noise on the counts about as many fewer
             as would be as uncertain without it.
         noise: On the two counts.
+        weighted: Whether rows count by sampling weights, so that the value is not that of the counts.
     """
 
     value: float | None
@@ -104,6 +106,29 @@ class Rate:
     n: int
     evidence: tuple[float, float] = (0.0, 0.0)
     noise: Noise = EXACT
+    weighted: bool = False
+
+    @classmethod
+    def sampled(cls, successes: int, n: int, *, sums: tuple[float, float, float], confidence: float) -> Rate:
+        """Return the rate of rows of unequal weights, at the effective number of rows.
+
+        Args:
+            successes: Rows counted, whatever their weights.
+            n: Rows they are counted among.
+            sums: Of the weights of the first and of the second, and of the squares of the second's. The effective
+                number of rows is ``(sum w)^2 / sum w^2``. Source: Kish, L. (1965), "Survey Sampling", sec. 11.7.
+            confidence: Of the interval.
+        """
+        counted, among, squares = sums
+        if not n or among <= 0:
+            return cls(value=None, low=None, high=None, successes=0, n=0)
+        share, effective = min(1.0, counted / among), among**2 / squares
+        known = cls(
+            value=share, low=None, high=None, successes=successes, n=n, weighted=True,
+            evidence=(share * effective, effective),
+        )  # fmt: skip
+        ends = known.interval(confidence)
+        return replace(known, low=ends.low, high=ends.high)
 
     @classmethod
     def of(cls, successes: int, n: int, *, confidence: float, noise: Noise = EXACT) -> Rate:
@@ -127,12 +152,15 @@ class Rate:
             DataError: It is undefined.
         """
         if not self.noise.present:
-            return wilson_interval(self.successes, self.n, confidence=confidence)
+            rows = self.evidence if self.weighted else (self.successes, self.n)
+            return wilson_interval(*rows, confidence=confidence)
         return self.noise.interval(self.successes / self.n, self.n, confidence=confidence)
 
     @property
     def fraction(self) -> Fraction | None:
         """The exact rate: in floating point (4/6) / (5/6) is less than 0.8."""
+        if self.weighted:
+            return None if self.value is None else Fraction(self.value)
         return Fraction(self.successes, self.n) if self.n else None
 
 
@@ -152,6 +180,8 @@ def group_rates(
         DataError: The threshold is on no inner bin edge, or the favourable label is none of the labels.
     """
     predicted = _predicted_counts(table, threshold)
+    if table.sampling is not None:
+        return _sampled_rates(table, table.sampling, favourable, confidence)
     noise = _noise(table, threshold, favourable)
     return {
         metric: {
@@ -166,12 +196,59 @@ def overall_rates(
     table: GroupTable, *, threshold: float = 0.5, favourable: str | None = None, confidence: float = 0.95
 ) -> dict[str, Rate]:
     """Return every metric over all rows, those of unknown group included; else as ``group_rates``."""
+    if table.sampling is not None:
+        sampling = Sampling(
+            weights=table.sampling.weights.sum(axis=0, keepdims=True),
+            squares=table.sampling.squares.sum(axis=0, keepdims=True),
+        )
+        one = replace(table, groups=(UNKNOWN,), counts=table.counts.sum(axis=0, keepdims=True), sampling=None)
+        found = _sampled_rates(one, sampling, favourable, confidence)
+        return {metric: of[UNKNOWN] for metric, of in found.items()}
     predicted = _predicted_counts(table, threshold).sum(axis=0, keepdims=True)
     noise = _noise(table, threshold, favourable, groups=len(table.groups))
     return {
         metric: Rate.of(int(successes[0]), int(trials[0]), confidence=confidence, noise=noise[metric])
         for metric, (successes, trials) in _successes_and_trials(table, predicted, favourable).items()
     }
+
+
+def _sampled_rates(
+    table: GroupTable, sampling: Sampling, favourable: str | None, confidence: float
+) -> dict[str, dict[str, Rate]]:
+    """Return every metric of every group of a table of decisions, by the weights of its rows."""
+    rows, sums, squares = (
+        _successes_and_trials(table, cells, favourable) for cells in (table.counts, sampling.weights, sampling.squares)
+    )
+    return {
+        metric: {
+            group: Rate.sampled(
+                int(rows[metric][0][g]),
+                int(rows[metric][1][g]),
+                sums=(float(sums[metric][0][g]), float(sums[metric][1][g]), float(squares[metric][1][g])),
+                confidence=confidence,
+            )
+            for g, group in enumerate(table.groups)
+        }
+        for metric in rows
+    }
+
+
+def denominators(
+    table: GroupTable, *, threshold: float = 0.5, favourable: str | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Return for every group its rows, and the rows that each of its rates rests on; arguments as ``group_rates``.
+
+    Of several labels none of which is favourable those of every class against the others.
+    """
+    predicted = _predicted_counts(table, threshold)
+    index = _favourable_index(table, favourable)
+    of_class = [predicted[:, at, :].sum(axis=1) for at in range(len(table.labels))] + [
+        predicted[:, :, at].sum(axis=1) for at in range(len(table.labels))
+    ]
+    rows = predicted.sum(axis=(1, 2))
+    kept = of_class if index is None else [of_class[index], of_class[len(table.labels) + index]]
+    columns = [rows, *kept, *(rows - one for one in kept)]
+    return {group: tuple(int(column[place]) for column in columns) for place, group in enumerate(table.groups)}
 
 
 def _noise(table: GroupTable, threshold: float, favourable: str | None, *, groups: int = 1) -> dict[str, Noise]:
@@ -189,8 +266,8 @@ def _noise(table: GroupTable, threshold: float, favourable: str | None, *, group
 
 
 def _successes_and_trials(
-    table: GroupTable, predicted: NDArray[np.int64], favourable: str | None
-) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    table: GroupTable, predicted: NDArray[Any], favourable: str | None
+) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
     """Return for each metric two rows of counts with one entry a group; ``predicted`` as below."""
     counts = {"accuracy": (np.trace(predicted, axis1=1, axis2=2), predicted.sum(axis=(1, 2)))}
     index = _favourable_index(table, favourable)
@@ -236,7 +313,7 @@ def _favourable_index(table: GroupTable, favourable: str | None) -> int | None:
     return table.labels.index(favourable)
 
 
-def _confusion(predicted: NDArray[np.int64], index: int) -> dict[str, NDArray[np.int64]]:
+def _confusion(predicted: NDArray[Any], index: int) -> dict[str, NDArray[Any]]:
     """Return the four cells of label ``index`` against the rest, each of shape (groups,)."""
     true_positive = predicted[:, index, index]
     positive, selected = predicted[:, index, :].sum(axis=1), predicted[:, :, index].sum(axis=1)

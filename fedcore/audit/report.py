@@ -21,12 +21,15 @@ from fedcore.audit.shown import MEASURE_METHODS, Shown
 from fedcore.audit.site_splits import Splits, unnamed_json
 
 SCHEMA_VERSION = 1
+Used = tuple[float, float]
+"""The share of a limit that a gap uses up, surely and by estimate."""
 POPULATION = "The intervals treat the evaluation rows as a sample of future cases, drawn independently."
 METHODS = {
     "rate": "Wilson score interval (Wilson 1927)",
     "difference": "Newcombe hybrid score interval, method 10 (Newcombe 1998)",
     "ratio": "Koopman score interval (Koopman 1984)",
-    "gap": "all pairs of groups at once, Bonferroni (Dunn 1961)",
+    "gap": "the pair of groups with the largest lower end; the intervals hold for all pairs at once, Bonferroni "
+    "(Dunn 1961)",
 }
 
 
@@ -74,17 +77,18 @@ class BiasReport:
         """Return the gap for a one-line summary, over the groups that are shown.
 
         With limits, the gap furthest beyond its limit, or else nearest to it; without, the largest difference
-        in accuracy, or where targets are numbers in the mean absolute error. None if no gap is defined.
+        in accuracy, or where targets are numbers in the mean absolute error. All by the end of the interval that is
+        nearest to no gap, for the widest estimate is often that of the fewest rows. None if no gap is defined.
         """
         used = self._worst()
         return None if used is None else used[1]
 
     def worst_gap_is(self) -> str:
-        """Return in a few words which of all gaps `worst_gap` is, for it need not be the widest."""
-        share, gap = self._worst() or (0.0, None)
+        """Return in a few words which of all gaps `worst_gap` is, for there are many."""
+        share, gap = self._worst() or ((0.0, 0.0), None)
         if self.settings.limits:
-            return "gap beyond its limit" if share > 1 else "gap nearest its limit"
-        return "widest gap" if gap is None else f"widest gap in {gap.name}"
+            return "gap beyond its limit" if share[1] > 1 else "gap nearest its limit"
+        return "clearest gap" if gap is None else f"clearest gap in {gap.name}"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain lists, strings and numbers; undefined and suppressed are null, never 0 or NaN."""
@@ -113,18 +117,19 @@ class BiasReport:
             "clients": None if self.clients is None else self.clients.to_json(),
             "group_thresholds": {name: one.to_json() for name, one in self.thresholds.items()},
             "suppressed": {name: list(audit.suppressed) for name, audit in self.audits.items()},
+            "partly_suppressed": {name: list(audit.thin) for name, audit in self.audits.items()},
             "findings": [finding.to_json() for finding in self.findings],
             "decisions": [decision.to_json() for decision in self.decisions],
             "verdict": None if self.verdict is None else self.verdict.value,
         }
 
-    def _worst(self) -> tuple[float, Gap] | None:
+    def _worst(self) -> tuple[Used, Gap] | None:
         """Return the gap, and the share that it uses up of its limit or of the largest difference."""
         if self.settings.limits:
             named = ((limit, audit) for limit in self.settings.limits for audit in self._named_by(limit))
             used = [use for limit, audit in named for use in _uses(limit, audit)]
         else:
-            used = [(gap.difference or 0.0, gap) for gap in self._main_gaps()]
+            used = [((gap.difference_low or 0.0, gap.difference or 0.0), gap) for gap in self._main_gaps()]
         defined = [(share, gap) for share, gap in used if gap.difference is not None]
         return max(defined, key=lambda pair: pair[0]) if defined else None
 
@@ -147,28 +152,37 @@ def population(settings: AuditSettings) -> str:
     )
 
 
-def _uses(limit: Limit, audit: AttributeAudit) -> Iterator[tuple[float, Gap]]:
+def _uses(limit: Limit, audit: AttributeAudit) -> Iterator[tuple[Used, Gap]]:
     """Return the share of the limit that each gap uses up (over 1: beyond it), and the gap."""
     for _, gap in audit.as_shown().gaps_held(limit):
         if gap.difference is not None:
-            yield _share_used(limit, gap), gap
+            named = gap.by_ratio() if limit.kind == "ratio" else gap
+            sure, estimate = _surely_held(limit, named)
+            yield (_share_used(limit, sure), _share_used(limit, estimate)), named
 
 
-def _share_used(limit: Limit, gap: Gap) -> float:
+def _surely_held(limit: Limit, gap: Gap) -> tuple[float | None, float | None]:
+    """Return what the limit holds, at the end of the interval that is nearest to meeting it, and by estimate."""
+    if limit.kind == "difference":
+        return gap.difference_low, gap.difference
+    if limit.kind == "ratio":
+        return gap.ratio_high, gap.ratio
+    worst = gap.most if limit.at_most is not None else gap.least
+    if worst is None:
+        return None, None
+    side, ends = worst
+    return ends.low if limit.at_most is not None else ends.high, float(side.rate)
+
+
+def _share_used(limit: Limit, held: float | None) -> float:
     if limit.metric in SIGNED and limit.kind == "worst-group":  # no share of a bound that may be 0
-        value, bound = _worst_rate(limit, gap) or 0.0, float(limit.at_least or limit.at_most or 0)
+        value, bound = held or 0.0, float(limit.at_least or limit.at_most or 0)
         return 2.0 if (value > bound if limit.at_most is not None else value < bound) else 0.0
-    held = {"difference": gap.difference, "ratio": gap.ratio, "worst-group": _worst_rate(limit, gap)}[limit.kind]
     if limit.at_most is not None:
         return (held or 0.0) / float(limit.at_most)
     if held is None or limit.at_least is None:
         return 0.0
     return float(limit.at_least) / held if held else float("inf")
-
-
-def _worst_rate(limit: Limit, gap: Gap) -> float | None:
-    rate = gap.highest_rate if limit.at_most is not None else gap.lowest_rate
-    return None if rate is None else float(rate)
 
 
 def _gaps_json(shown: Shown) -> dict[str, Any]:

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcore.audit.estimates import Estimate
-from fedcore.audit.gaps import pair_confidence
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.intervals import Interval
 from fedcore.audit.parity import Parity
+from fedcore.audit.rate_gaps import pair_confidence
 from fedcore.audit.resampling import resampled, upper_quantile
 from fedcore.audit.scores import ScoreTable
 
@@ -56,20 +56,28 @@ def score_shifts(table: ScoreTable, *, generator: np.random.Generator) -> dict[s
 def worst_shift(
     pairs: Mapping[Pair, Estimate], means: Mapping[str, float], groups: Sequence[str], *, confidence: float
 ) -> Parity:
-    """Return the largest distance between two of the groups; ``highest`` is the one of the higher mean score."""
+    """Return the surest distance between two of the groups: that of the largest lower end.
+
+    ``highest`` is the one of the higher mean score. Of pairs that may not be apart at all it is that of most rows.
+    """
     kept = {pair: estimate for pair, estimate in pairs.items() if set(pair) <= set(groups)}
     if not kept:
         return Parity()
     each = pair_confidence(confidence, len({group for pair in kept for group in pair}))
-    ends = [estimate.measure(each) for estimate in kept.values()]
-    worst = max(kept, key=lambda pair: kept[pair].value or 0.0)
-    lowest, highest = sorted(worst, key=means.__getitem__)
+    found = {pair: estimate.measure(each) for pair, estimate in kept.items()}
+    surest = max(found, key=lambda pair: (found[pair].low or 0.0, -(found[pair].high or 0.0)))
+    lowest, highest = sorted(surest, key=means.__getitem__)
     return Parity(
-        difference=kept[worst].value,
-        low=max(end.low for end in ends if end.low is not None),
-        high=max(end.high for end in ends if end.high is not None),
+        difference=found[surest].value,
+        low=found[surest].low,
+        high=found[surest].high,
         highest=highest,
         lowest=lowest,
+        over_all_pairs={
+            "difference": max(one.value or 0.0 for one in found.values()),
+            "low": found[surest].low,
+            "high": max(one.high or 0.0 for one in found.values()),
+        },
     )
 
 

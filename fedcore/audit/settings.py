@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.limits import Limit
 from fedcore.errors import PlanError
 
@@ -18,11 +19,13 @@ class AuditSettings:
         threshold: A row is predicted positive if its score is at least this; on an edge of the score bins.
         favourable: The label that counts as positive, or None for the second of two.
         confidence: Of every interval; a gap's interval holds with it for all pairs of groups together.
-        min_cell: Groups of fewer rows are kept out of what is shown.
+        min_cell: Groups and rates of fewer rows are kept out of what is shown.
         score_bins: Number of bins that clients count scores in.
         limits: What the gate holds the result to.
         top: Places at the top of the ranking by score, below 1 a share of the rows; None where nothing is ranked.
         references: For attributes the group that the others are compared with; limits are on these gaps then.
+        min_rows: Groups of fewer rows are shown, and not judged.
+        min_share: Groups of a smaller share of the rows of known group are shown, and not judged.
         looks: Evaluations of the same rows for all of which the intervals hold together; ``confidence`` is that of
             each.
 
@@ -38,6 +41,8 @@ class AuditSettings:
     limits: tuple[Limit, ...] = ()
     top: Fraction | None = None
     references: Mapping[str, str] = field(default_factory=dict)
+    min_rows: int = 0
+    min_share: Fraction = Fraction(0)
     looks: int = 1
 
     def __post_init__(self) -> None:
@@ -57,6 +62,12 @@ class AuditSettings:
             )
         if problems:
             raise PlanError(problems)
+
+    def not_judged(self, attribute: str, sizes: Mapping[str, int]) -> tuple[str, ...]:
+        """Return the groups that are too small to be compared; a reference is compared whatever its size."""
+        known = {group: size for group, size in sizes.items() if group != UNKNOWN}
+        fewest = max(Fraction(self.min_rows), self.min_share * sum(known.values()))
+        return tuple(group for group, n in known.items() if n < fewest and group != self.references.get(attribute))
 
     @property
     def confidence_together(self) -> float:

@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from fedcore.audit.attribute_audit import AttributeAudit, gap_json, rate_json
+from fedcore.audit.attribute_audit import AttributeAudit, rate_json
 from fedcore.audit.calibration import joined
 from fedcore.audit.classes import WorstClass, worst_classes
 from fedcore.audit.estimates import Measure
+from fedcore.audit.gap_json import directed_json, gap_json
 from fedcore.audit.gaps import Gap
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.measures import Measures
@@ -27,9 +28,10 @@ MEASURE_METHODS = {
     "impact_ratio": "Koopman score intervals to every group at once, Bonferroni",
     "auc": "score interval of the Mann-Whitney statistic, method 5 (Newcombe 2006), at DeLong's variance if larger",
     "brier_score": "Wilson score interval at the effective number of rows",
-    "calibration_slope": "normal, with White's standard error (1980)",
+    "calibration_slope": "slopes that a test does not reject, by its own variance; Bell and McCaffrey's degrees (2002)",
     "balanced_accuracy": "score interval as Wilson's, with the largest variance that rates of that mean can have",
     "differences of what is no rate": "square-and-add (Zou and Donner 2008)",
+    "ratios of what is no rate": "the same, of logarithms",
     "means and errors of numbers": "furthest of Student's, Hall's (1992), and the exact one of two values (Clopper and "
     "Pearson 1934)",
     "r_squared": "delta method on the logarithm of 1 - R², widened for skewed errors",
@@ -41,7 +43,10 @@ MEASURE_METHODS = {
 
 BOUNDED = ("mean_absolute_error", "root_mean_squared_error")
 """Of targets that are numbers, the losses whose largest over the groups is told."""
-_GAP = ("difference", "ratio", "low", "high", "highest", "lowest")
+_GAP = (
+    "difference", "low", "high", "ratio", "ratio_low", "ratio_high", "highest", "lowest", "highest_count",
+    "lowest_count", "over_all_pairs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class Shown:
     def rates(self) -> dict[str, dict[str, Rate]]:
         """Rates, ``{metric: {group: rate}}``."""
         return {
-            metric: {group: rate for group, rate in self.audit.groups[metric].items() if group in self.groups}
+            metric: {group: rate for group, rate in self.audit.groups[metric].items() if self._shows(metric, group)}
             for metric in self.metrics
         }
 
@@ -82,25 +87,43 @@ class Shown:
         """All that is no rate, ``{metric: {group: measure}}``."""
         confidence = self.audit.settings.confidence
         return {
-            metric: {group: one.measure(confidence) for group, one in by_group.items() if group in self.groups}
+            metric: {group: one.measure(confidence) for group, one in by_group.items() if self._shows(metric, group)}
             for metric, by_group in self.measures.estimates.items()
+        }
+
+    def _shows(self, metric: str, group: str) -> bool:
+        return group in self.groups and not self.audit.hides(metric, group)
+
+    @cached_property
+    def compared(self) -> tuple[str, ...]:
+        """Groups that are shown and compared with one another."""
+        return tuple(group for group in self.groups if group not in self.audit.not_judged)
+
+    @cached_property
+    def _compared_rates(self) -> dict[str, dict[str, Rate]]:
+        return {
+            metric: {group: rate for group, rate in rates.items() if group in self.compared}
+            for metric, rates in self.rates.items()
         }
 
     @cached_property
     def impact(self) -> dict[str, Rate | None]:
         """Impact ratio of every group; empty where nothing is selected."""
-        rates = self.rates.get("selection_rate", {})
+        rates = self._compared_rates.get("selection_rate", {})
         return impact_ratios(rates, confidence=self.audit.settings.confidence)
 
     @cached_property
     def parities(self) -> dict[str, Parity]:
         """Gaps under their usual names."""
-        return parities(self.audit.attribute, self.rates, confidence=self.audit.settings.confidence)
+        return parities(self.audit.attribute, self._compared_rates, confidence=self.audit.settings.confidence)
 
     @cached_property
     def distances(self) -> dict[str, Parity]:
         """How far apart the scores of the groups lie."""
-        return self.measures.distances(self.groups, confidence=self.audit.settings.confidence)
+        confidence = self.audit.settings.confidence
+        of_labels = self.measures.distances([g for g in self.compared if self._shows("auc", g)], confidence=confidence)
+        found = self.measures.distances(self.compared, confidence=confidence)
+        return {name: of_labels[name] if name == "cross_group_auc" else one for name, one in found.items()}
 
     @cached_property
     def classes(self) -> dict[str, Shown]:
@@ -129,7 +152,7 @@ class Shown:
         measured |= self.estimates
         return {
             group: {
-                metric: measure_json(of.get(group), suppressed=group in self.audit.suppressed, marked=marked)
+                metric: measure_json(of.get(group), suppressed=self.audit.hides(metric, group), marked=marked)
                 for metric, of in measured.items()
             }
             for group in self.audit.sizes
@@ -143,12 +166,15 @@ class Shown:
         return found | {name: asdict(parity) for name, parity in named.items()}
 
     def reference_json(self) -> dict[str, Any]:
-        """Return ``{reference: group, gaps: {group: {metric: gap to the reference}}}``; empty without one."""
+        """Return ``{reference: group, gaps: {group: {metric: gap to the reference}}}``; empty without one.
+
+        In the direction of the reference: the difference is group minus reference, the ratio group over reference.
+        """
         compared = self.audit.as_shown().to_reference
         if not compared:
             return {}
         gaps = {
-            group: {metric: _gap_told(gap) for metric, gap in by_metric.items() if metric in self.gaps}
+            group: {metric: directed_json(gap) for metric, gap in by_metric.items() if metric in self.gaps}
             for group, by_metric in compared.items()
         }
         return {"reference": self.audit.reference, "gaps": gaps}
@@ -159,7 +185,7 @@ class Shown:
         Source: Agarwal, Dudík and Wu (2019), "Fair regression", arXiv 1905.12843.
         """
         worst = {metric: self.gaps[metric] for metric in BOUNDED if metric in self.gaps}
-        return {metric: _largest(gap) for metric, gap in worst.items() if gap.highest_ends is not None}
+        return {metric: _largest(gap) for metric, gap in worst.items() if gap.most is not None}
 
     def classes_json(self) -> dict[str, Any]:
         """Return ``{worst: {metric: class}, undefined, classes: {class: {groups, gaps}}}``, empty without several."""
@@ -191,7 +217,7 @@ class Shown:
         """Return ``{group of the favourable rows: {group of the others: area}}``."""
         found: dict[str, dict[str, Any]] = {}
         for (first, second), estimate in self.measures.cross_areas.items():
-            if first in self.groups and second in self.groups:
+            if self._shows("auc", first) and self._shows("auc", second):
                 area = estimate.measure(self.audit.settings.confidence)
                 found.setdefault(first, {})[second] = measure_json(area)
         return found
@@ -200,7 +226,7 @@ class Shown:
         """Return ``{group of the favourable rows: {group of the others: {low, high}}}``: bounds, and no intervals."""
         found: dict[str, dict[str, Any]] = {}
         for (first, second), (low, high) in self.measures.area_bounds.items():
-            if first in self.groups and second in self.groups:
+            if self._shows("auc", first) and self._shows("auc", second):
                 found.setdefault(first, {})[second] = {"low": low, "high": high}
         return found
 
@@ -210,19 +236,13 @@ class Shown:
         return {
             group: [one.to_json(settings.confidence) for one in joined(bins, min_cell=settings.min_cell)]
             for group, bins in self.measures.curves.items()
-            if group in self.groups
+            if self._shows("calibration_slope", group)
         }
 
 
-def ratio_ends(name: str, gap: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Return the interval of a gap's ratio, from its JSON; None where there is none, so that the ratio is not told.
-
-    That of an impact ratio is known by its difference, which is 1 less the ratio.
-    """
-    ends = gap.get("ratio_low"), gap.get("ratio_high")
-    if name == "impact_ratio" and gap.get("low") is not None and gap.get("high") is not None:
-        ends = 1 - gap["high"], 1 - gap["low"]
-    low, high = ends
+def ratio_ends(gap: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the interval of a gap's ratio, from its JSON; None where there is none, so that the ratio is not shown."""
+    low, high = gap.get("ratio_low"), gap.get("ratio_high")
     return None if gap.get("ratio") is None or low is None or high is None else (low, high)
 
 
@@ -231,8 +251,19 @@ def _gap_told(gap: Gap) -> dict[str, Any]:
 
 
 def _largest(gap: Gap) -> dict[str, Any]:
+    """Return the group that surely has a large error with its own interval, and how large that of any group may be."""
     low, high = gap.highest_ends or (None, None)
-    return {"group": gap.highest, "value": float(gap.highest_rate or 0), "low": low, "high": high}
+    if gap.most is None:
+        return {}
+    side, ends = gap.most
+    return {
+        "group": side.group,
+        "value": float(side.rate),
+        "low": ends.low,
+        "high": ends.high,
+        "n": side.n,
+        "any_group": {"low": low, "high": high},
+    }
 
 
 def measure_json(one: Rate | Measure | None, *, suppressed: bool = False, marked: bool = False) -> dict[str, Any]:

@@ -23,7 +23,7 @@ SiteTables = Mapping[str, Mapping[str, Mapping[str, Rate]]]
 
 
 def splits_of(audit: AttributeAudit, by_site: SiteTables, metrics: Iterable[str]) -> dict[str, SiteSplit | None]:
-    """Split each metric's gap between the highest and the lowest of the groups that are shown.
+    """Split each metric's gap between the two groups that it names, of those that are shown.
 
     Returns:
         For each metric its split; None where there is no gap, or where the part without overlap rests on fewer
@@ -34,7 +34,7 @@ def splits_of(audit: AttributeAudit, by_site: SiteTables, metrics: Iterable[str]
     for metric in metrics:
         gap = audit.shown_gaps[metric]
         found[metric] = None
-        if gap.highest is None or gap.lowest is None or gap.highest == gap.lowest:
+        if gap.highest is None or gap.lowest is None or not gap.difference:
             continue
         sites = {site: (rates[metric][gap.highest], rates[metric][gap.lowest]) for site, rates in by_site.items()}
         split = split_over_sites(

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from fedcore.audit.estimates import Measure
-from fedcore.audit.gaps import at_most_one, unsigned
 from fedcore.audit.intervals import Interval, koopman_interval, newcombe_interval, normal_quantile
+from fedcore.audit.pairs import at_most_one, unsigned
 from fedcore.audit.rates import Rate
 from fedcore.errors import DataError
 

@@ -1,4 +1,4 @@
-"""Which groups are kept out of what is shown, so that nobody is found in a small cell.
+"""Which groups and rates are kept out of what is shown, so that nobody is found in a small cell.
 
 A group of fewer than ``min_cell`` rows is hidden. Alone that is no protection: the total minus the groups
 shown gives it back, and so do the margins of a crossing. So what is shown is read as a reader could, as a set
@@ -6,8 +6,13 @@ of equations; while they determine a small group, the smallest group that they n
 Source: Willenborg, L. and de Waal, T. (2001), "Elements of Statistical Disclosure Control", ch. 4 (primary
 and secondary cell suppression; a cell is exposed if the additive relations determine it).
 
-What it does not do: hide a metric whose own denominator is small in a group that is shown (its other metrics
-would give that back); keep a reader from bounds that follow from counts being no less than zero; or protect
+A rate rests on its own denominator: the true positive rate of a group of 500 may be that of one person. Beside a
+group's rows, selection rate and base rate, any one further rate gives all the others, since a table of two by two
+with known margins has one free cell. So where one denominator of a group is small, the group is thin, and only what
+is of all its rows and leaves the table open is shown: ``OF_ALL_ROWS``. Which other groups are thin with it, so
+that totals do not give it back, is found as for whole groups.
+
+What it does not do: keep a reader from bounds that follow from counts being no less than zero; or protect
 against what a reader knows from elsewhere. Where that matters, noise is the remedy.
 """
 
@@ -22,11 +27,17 @@ from numpy.typing import NDArray
 from fedcore.audit.crossing import ATTRIBUTE_MARK, parts
 from fedcore.audit.groups import UNKNOWN
 
+OF_ALL_ROWS = (
+    "accuracy", "selection_rate", "impact_ratio", "selection_rate_at_k", "representation_at_k", "exposure",
+)  # fmt: skip
+"""What is shown of a thin group: rows predicted rightly and rows selected leave open which of the latter are right."""
+
 Cell = tuple[str, str]  # an attribute and one of its groups
-Sizes = Mapping[str, Mapping[str, int]]
+Counts = tuple[int, ...]
+Sizes = Mapping[str, Mapping[str, Counts]]
 
 
-def suppressed_groups(sizes: Sizes, *, min_cell: int) -> dict[str, frozenset[str]]:
+def suppressed_groups(sizes: Mapping[str, Mapping[str, int]], *, min_cell: int) -> dict[str, frozenset[str]]:
     """Return for every attribute the groups to hide.
 
     All attributes that are shown together must be given together: the sizes by ``sex`` and by ``race`` are
@@ -36,13 +47,28 @@ def suppressed_groups(sizes: Sizes, *, min_cell: int) -> dict[str, frozenset[str
         sizes: For each attribute, rows of each group, "unknown" included.
         min_cell: Groups of 1 to min_cell - 1 rows are hidden.
     """
+    return thin_groups({name: {g: (n,) for g, n in of.items()} for name, of in sizes.items()}, min_cell=min_cell)
+
+
+def thin_groups(denominators: Sizes, *, min_cell: int) -> dict[str, frozenset[str]]:
+    """Return for every attribute the groups of which a rate rests on few rows, and those that would give it back.
+
+    Args:
+        denominators: For each attribute and group its rows, and the rows that each of its rates rests on.
+        min_cell: A denominator of 1 to min_cell - 1 rows is small.
+    """
     hidden: set[Cell] = set()
-    for attributes in _linked(sizes):
-        hidden |= _hide({attribute: sizes[attribute] for attribute in attributes}, min_cell)
+    for attributes in _linked(denominators):
+        hidden |= _hide({attribute: denominators[attribute] for attribute in attributes}, min_cell)
     return {
         attribute: frozenset(group for group in groups if (attribute, group) in hidden)
-        for attribute, groups in sizes.items()
+        for attribute, groups in denominators.items()
     }
+
+
+def is_small(counts: Iterable[int], min_cell: int) -> bool:
+    """Whether one of the counts is of 1 to min_cell - 1 rows."""
+    return any(0 < count < min_cell for count in counts)
 
 
 def _linked(attributes: Iterable[str]) -> list[list[str]]:
@@ -56,8 +82,8 @@ def _linked(attributes: Iterable[str]) -> list[list[str]]:
 
 
 def _hide(sizes: Sizes, min_cell: int) -> set[Cell]:
-    filled = {(a, group): size for a, groups in sizes.items() for group, size in groups.items() if size > 0}
-    small = sorted(cell for cell, size in filled.items() if size < min_cell)
+    filled = {(a, group): size for a, groups in sizes.items() for group, size in groups.items() if any(size)}
+    small = sorted(cell for cell, size in filled.items() if is_small(size, min_cell))
     hidden = set(small)
     if small:
         sums = _sums(sizes)
@@ -70,7 +96,7 @@ def _hide(sizes: Sizes, min_cell: int) -> set[Cell]:
 
 
 def _next_to_hide(
-    filled: Mapping[Cell, int],
+    filled: Mapping[Cell, Counts],
     small: list[Cell],
     hidden: set[Cell],
     sums: Mapping[Cell, NDArray[np.float64]],
@@ -82,9 +108,11 @@ def _next_to_hide(
         if needed:
             return min(needed, key=lambda cell: (cell[0] != attribute, filled[cell], cell))
     for attribute in {attribute for attribute, _ in small}:
-        together = sum(filled[cell] for cell in hidden if cell[0] == attribute)
+        together = (
+            sum(parts) for parts in zip(*(filled[cell] for cell in hidden if cell[0] == attribute), strict=True)
+        )
         rest = [cell for cell in shown if cell[0] == attribute]
-        if together < min_cell and rest:
+        if is_small(together, min_cell) and rest:
             return min(rest, key=lambda cell: (filled[cell], cell))
     return None
 
@@ -114,7 +142,7 @@ def _sums(sizes: Sizes) -> dict[Cell, NDArray[np.float64]]:
             values.setdefault(name, {UNKNOWN: None})[value] = None
     finest = [dict(zip(values, combination, strict=True)) for combination in product(*values.values())]
     members = {cell: np.array([_is_in(one, cell[1], groups[cell]) for one in finest]) for cell in groups}
-    empty = [members[attribute, group] for attribute, group in groups if sizes[attribute][group] == 0]
+    empty = [members[attribute, group] for attribute, group in groups if not any(sizes[attribute][group])]
     filled = ~np.logical_or.reduce([*empty, np.zeros(len(finest), dtype=np.bool_)])
     return {cell: member[filled].astype(np.float64) for cell, member in members.items()}
 

@@ -47,7 +47,7 @@ class AuditSection(Section):
         description="categories of every audited attribute; a simulation takes them from the task's data, and refuses "
         "others",
     )
-    min_cell: Count = Field(10, description="groups with fewer rows are not shown")
+    min_cell: Count = Field(10, description="groups and rates of fewer rows are not shown")
     references: dict[str, str] = Field(
         default_factory=dict,
         description="for audited attributes the group that the others are compared with; limits on their gaps are on "

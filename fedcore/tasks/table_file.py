@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import warnings
 from collections import Counter
@@ -99,29 +100,50 @@ class Table:
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def read_table(path: Path) -> Table:
+def read_table(
+    path: Path, *, encoding: str = "utf-8", remedy: str = "save it as CSV in UTF-8, or as .parquet"
+) -> Table:
     """Read a ``.csv`` (comma, semicolon, tab or bar; first line names the columns) or ``.parquet`` file.
+
+    Args:
+        path: The file.
+        encoding: Of the text of a CSV file.
+        remedy: What to do where the text has another encoding, as a sentence's end.
 
     Raises:
         DataError: The file is absent, empty or no table, or two columns have one name.
     """
     if not path.is_file():
         raise DataError(f"no table at {path}; expected a .csv or .parquet file")
-    read = _read_parquet if path.suffix.lower() in {".parquet", ".pq"} else _read_csv
-    frame = read(path)
+    if path.suffix.lower() in {".parquet", ".pq"}:
+        frame = _read_parquet(path)
+    else:
+        frame = _read_csv(path, _encoding(path, encoding), remedy)
     if frame.empty:
         raise DataError(f"the table {path.name} has no rows; expected a line of column names and at least one row")
     return Table(source=path.name, frame=frame)
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def _encoding(path: Path, encoding: str) -> str:
+    """Return the encoding with or without the mark that a text in it may begin with."""
+    name = codecs.lookup(encoding).name
+    if name == "utf-8":
+        return "utf-8-sig"
+    with path.open("rb") as file:
+        marked = file.read(2) in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}
+    return "utf-16-le" if name == "utf-16" and not marked else encoding
+
+
+def _read_csv(path: Path, encoding: str, remedy: str) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding=encoding, newline="") as file:
             first = file.readline()
+        if "\0" in first:
+            raise DataError(f"the table {path.name} holds NUL characters, as text in UTF-16 does; {remedy}")
         separator = max(_SEPARATORS, key=first.count)
-        names = _header(path, separator)
+        names = _header(path, separator, encoding)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             return pd.read_csv(
@@ -134,12 +156,13 @@ def _read_csv(path: Path) -> pd.DataFrame:
                 keep_default_na=False,
                 na_values=list(MISSING_WORDS),
                 skipinitialspace=True,
-                encoding="utf-8-sig",
+                encoding=encoding,
             )
     except pd.errors.EmptyDataError:
         raise DataError(f"the table {path.name} is empty; expected a line of column names and rows below") from None
-    except UnicodeDecodeError:
-        raise DataError(f"the table {path.name} is no UTF-8 text; save it as CSV in UTF-8, or as .parquet") from None
+    except UnicodeError:
+        name = encoding.upper().removesuffix("-SIG")
+        raise DataError(f"the table {path.name} is no text in {name}; {remedy}") from None
     except (OSError, ValueError, Warning) as error:  # pandas' parser errors are ValueErrors
         reason = str(error).strip().splitlines()[0]
         raise DataError(
@@ -148,7 +171,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
         ) from error
 
 
-def _header(path: Path, separator: str) -> list[str]:
+def _header(path: Path, separator: str, encoding: str) -> list[str]:
     import pandas as pd
 
     line = pd.read_csv(
@@ -159,7 +182,7 @@ def _header(path: Path, separator: str) -> list[str]:
         dtype=str,
         keep_default_na=False,
         skipinitialspace=True,
-        encoding="utf-8-sig",
+        encoding=encoding,
     )
     return _checked_names(path, [str(name).strip() for name in line.iloc[0]])
 

@@ -75,6 +75,7 @@ def _thresholds(mitigation: MitigationSection, evaluation: Evaluation) -> dict[s
         confidence=settings.confidence,
         min_cell=settings.min_cell,
         suppressed=audit.suppressed,
+        thin=audit.thin,
     )
     return {attribute: chosen}
 

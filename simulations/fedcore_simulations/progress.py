@@ -14,7 +14,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fedcore.audit.gaps import SHARES
 from fedcore.audit.values import ValueTable
 from fedcore.privacy.accounting import rounded_up
 from fedcore.privacy.linter import DROWNED, Finding
@@ -95,7 +94,7 @@ def print_outcome(console: Console, summary: Mapping[str, Any], directory: Path)
     gap = summary["worst_gap"]
     if gap:
         table.add_row(gap["which"], gap["words"])
-        table.add_row("", f"interval {_reach(gap)}")
+        table.add_row("", f"interval {gap['reach'].strip()}")
     if summary["audit_verdict"]:
         verdict = summary["audit_verdict"]
         table.add_row("audit", Text(verdict, style=_VERDICT_STYLE[verdict]))
@@ -160,12 +159,3 @@ def _privacy_words(summary: Mapping[str, Any]) -> str:
         return "none"
     epsilon = "∞" if summary["epsilon"] is None else f"{rounded_up(summary['epsilon']):.2f}"
     return f"ε = {epsilon} per {summary['unit']}, δ = {summary['delta']:g}"
-
-
-def _reach(gap: Mapping[str, Any]) -> str:
-    """The interval of a gap: of shares in points, of anything else as it is."""
-    if gap["low"] is None or gap["high"] is None:
-        return "not defined"
-    if gap["metric"] in SHARES:
-        return f"{100 * gap['low']:.1f} to {100 * gap['high']:.1f} points"
-    return f"{gap['low']:.3f} to {gap['high']:.3f}"

@@ -62,7 +62,10 @@ def test_json_has_exactly_the_shapes_that_are_promised(audit: Command, tmp_path:
         for one in metrics.values():
             assert set(one) == {"value", "low", "high", "n"}
     for gap in told["gaps"]["sex"].values():
-        assert set(gap) == {"difference", "ratio", "low", "high", "highest", "lowest"}
+        assert set(gap) == {
+            "difference", "low", "high", "ratio", "ratio_low", "ratio_high", "highest", "lowest",
+            "highest_count", "lowest_count", "over_all_pairs",
+        }  # fmt: skip
     assert {"demographic_parity", "equal_opportunity", "equalized_odds", "impact_ratio"} <= set(told["gaps"]["sex"])
     assert told["groups"]["sex"]["f"]["true_positive_rate"] == {"value": None, "low": None, "high": None, "n": 0}
 
@@ -125,7 +128,7 @@ def test_empty_cells_are_the_group_unknown(audit: Command, tmp_path: Path) -> No
 def test_a_small_group_is_null_and_cannot_be_computed_from_the_rest(audit: Command, tmp_path: Path) -> None:
     selected = {"a": (30, 60), "b": (20, 60), "c": (10, 40), "tiny": (1, 4)}
 
-    told = audit.json(count_table(tmp_path / "t.csv", selected), *HIRED)
+    told = audit.json(count_table(tmp_path / "t.csv", selected), *HIRED, *options(min_cell=10))
 
     hidden = {g for g, of in told["groups"]["race"].items() if of["selection_rate"]["n"] is None}
     assert "tiny" in hidden
@@ -134,14 +137,14 @@ def test_a_small_group_is_null_and_cannot_be_computed_from_the_rest(audit: Comma
         assert set(told["groups"]["race"][group]["selection_rate"].values()) == {None}
     assert set(told["suppressed"]["race"]) == hidden
     assert any("not shown" in note and "tiny" in note for note in told["notes"])
-    shown = audit(count_table(tmp_path / "t.csv", selected), *HIRED)
+    shown = audit(count_table(tmp_path / "t.csv", selected), *HIRED, *options(min_cell=10))
     assert [line.split() for line in shown.splitlines() if line.startswith("tiny")] == [["tiny", "not", "shown"]]
 
 
 def test_many_hidden_groups_take_one_line(audit: Command, tmp_path: Path) -> None:
     selected = {"a": (30, 60), "b": (20, 60)} | {f"small {i}": (1, 3) for i in range(30)}
 
-    shown = audit(count_table(tmp_path / "t.csv", selected), *HIRED)
+    shown = audit(count_table(tmp_path / "t.csv", selected), *HIRED, *options(min_cell=10))
 
     assert "30 further groups  not shown" in shown
     assert "and 10 more" in shown
@@ -157,7 +160,8 @@ def test_no_figure_of_a_hidden_group_is_in_what_is_printed(audit: Command, tmp_p
             for name, value in zip(columns, (group, label, (i * 37 % rows) / rows, "xy"[i % 2]), strict=True):
                 columns[name].append(value)
     table = write_table(tmp_path / "t.csv", columns)
-    given = options(label="y", score="s", group="g", site="site", limit="accuracy<=0.3", profile="us-four-fifths")
+    named = {"label": "y", "score": "s", "group": "g", "site": "site", "limit": "accuracy<=0.3"}
+    given = options(**named, profile="us-four-fifths", min_cell=10)
 
     told = audit.json(table, *given)
 
@@ -214,9 +218,9 @@ def test_parquet_says_what_csv_says(audit: Command, tmp_path: Path) -> None:
 
 
 def test_the_text_says_the_direction_in_words_and_the_files_are_kept(audit: Command, tmp_path: Path) -> None:
-    shown = audit(count_table(tmp_path / "t.csv", UGESP), *HIRED, *options(out=tmp_path / "out"))
+    shown = audit(count_table(tmp_path / "t.csv", UGESP), *HIRED, *options(out=tmp_path / "out"), "--all")
 
-    assert "selection rate: White 60.0 % over Black 45.0 %, 15.0 points" in shown
+    assert "selection rate: White 60.0 % (48 of 80) over Black 45.0 % (27 of 60), 15.0 points" in shown
     assert "verdict: none, because no limit was given" in shown
     assert (tmp_path / "out/bias.txt").read_text(encoding="utf-8") == shown
     assert (tmp_path / "out/bias.json").is_file()
@@ -285,10 +289,11 @@ def test_a_random_table_s_figures_are_fairlearn_s(audit: Command, tmp_path: Path
         for name in "abc":
             value = told["groups"]["g"][name][metric]["value"]
             assert value == pytest.approx(oracle.by_group[metric][name], abs=1e-12), metric
-        assert told["gaps"]["g"][metric]["difference"] == pytest.approx(oracle.difference()[metric], abs=1e-12)
-        assert told["gaps"]["g"][metric]["ratio"] == pytest.approx(oracle.ratio()[metric], abs=1e-12)
+        of_any = told["gaps"]["g"][metric]["over_all_pairs"]
+        assert of_any["difference"] == pytest.approx(oracle.difference()[metric], abs=1e-12)
+        assert of_any["ratio"] == pytest.approx(oracle.ratio()[metric], abs=1e-12)
     for name in ("demographic_parity", "equal_opportunity", "equalized_odds"):
-        gap = told["gaps"]["g"][name]
+        gap = told["gaps"]["g"][name]["over_all_pairs"]
         assert gap["difference"] == pytest.approx(getattr(fairlearn, f"{name}_difference")(**rows), abs=1e-12)
         assert gap["ratio"] == pytest.approx(getattr(fairlearn, f"{name}_ratio")(**rows), abs=1e-12)
     for name in "abc":
@@ -325,7 +330,7 @@ def test_a_limit_on_what_is_no_rate_is_judged(audit: Command, tmp_path: Path) ->
     table = write_table(tmp_path / "t.csv", columns)
 
     assert audit.json(table, *given, code=3)["findings"][0]["reason"].startswith(
-        "auc difference over g at most 0.5: FAIL; auc: a 1.000 over b 0.000, 1.000 (0.9"
+        "auc difference over g at most 0.5: FAIL; auc: a 1.000 (300 rows) over b 0.000 (300 rows), 1.000 (0.9"
     )
 
 

@@ -34,11 +34,11 @@ def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         ({}, {**PLAIN, "positive": "2"}, "--positive '2' is no value of column 'y' of t.csv; it has 0, 1"),
         ({}, {**PLAIN, "score": "s"}, "either --score COL or --prediction COL, and not both"),
         ({}, {"label": "y", "group": "sex"}, "either --score COL or --prediction COL, and not both"),
-        ({"s": [0.1, "", 0.6, 0.7]}, SCORED, "column 's' of t.csv: 1 cell, the first in row 2, no number"),
+        ({"s": [0.1, "", 0.6, 0.7]}, SCORED, "column 's' of t.csv: 1 cell, the first in row 2, empty"),
         ({"s": [0.1, 0.2, 1.6, 0.7]}, SCORED, "1 cell, the first in row 3, outside 0 to 1; give probabilities"),
         ({"s": [0.1, 0.2, "inf", 0.7]}, SCORED, "1 cell, the first in row 3, no number"),
         ({"n": [10, -1, 10, 10]}, {**PLAIN, "weight": "n"}, "row 2, negative; a row stands for 0 rows or more"),
-        ({"n": [10, 1.5, 10, 10]}, {**PLAIN, "weight": "n"}, "row 2, no whole number"),
+        ({"n": [10, 1.5, 10, 10]}, {**PLAIN, "weight": "n", "profile": "nyc-ll144"}, "holds fractional weights"),
         ({"n": [10, "", 10, 10]}, {**PLAIN, "weight": "n"}, "row 2, no number"),
         (
             {"n": [10, 2**53 + 2, 1, 1]},

@@ -135,5 +135,5 @@ def test_the_rates_of_the_labels_of_adult_are_those_of_its_rows():
         rate = found["groups"]["sex"][group]["base_rate"]
         assert (rate["value"], rate["n"]) == (rich / rows, rows)
     words = run(ADULT, "--label", "income-per-year", "--group", "sex").stdout
-    assert "base rate: Male 30.6 % over Female 10.9 %, 19.6 points" in words
-    assert "occupation missing: Female 7.8 % over Male 4.6 %" in words
+    assert "base rate: Male 30.6 % (6,662 of 21,790) over Female 10.9 % (1,179 of 10,771), 19.6 points" in words
+    assert "occupation missing: Female 7.8 % (841 of 10,771) over Male 4.6 % (1,002 of 21,790), 3.2 points (" in words

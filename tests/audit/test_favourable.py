@@ -66,7 +66,7 @@ def test_a_guess_is_called_one_in_the_head_and_beside_the_verdict(audit: Command
 
     shown = audit(table, *ONE_VALUE, *options(limit="impact_ratio>=0.8"))
 
-    head, *_, guess, limit, verdict = [line for line in shown.splitlines() if line]
+    verdict, limit, guess, head, *_ = [line for line in shown.splitlines() if line]
     assert "favourable denied (a guess)" in head
     assert guess.startswith("favourable 'denied' is a guess, for it is the last in order; say with --positive")
     assert (limit[:6], verdict[:8]) == ("limit:", "verdict:")

@@ -5,9 +5,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from fedcore.audit.gaps import Gap, gap_between, pair_confidence
+from fedcore.audit.gaps import Gap
 from fedcore.audit.groups import UNKNOWN
-from fedcore.audit.intervals import koopman_interval, newcombe_interval
+from fedcore.audit.intervals import Interval, koopman_interval, newcombe_interval
+from fedcore.audit.pairs import Pair, Side
+from fedcore.audit.rate_gaps import gap_between, pair_confidence
 from fedcore.audit.rates import Rate
 
 
@@ -18,12 +20,50 @@ def gap_of(groups: dict[str, tuple[int, int]], confidence: float = 0.95) -> Gap:
 
 def test_a_gap_has_a_direction_in_words() -> None:
     assert gap_of({"Female": (112, 1000), "Male": (301, 1000)}).words == (
-        "selection rate: Male 30.1 % over Female 11.2 %, 18.9 points"
+        "selection rate: Male 30.1 % (301 of 1,000) over Female 11.2 % (112 of 1,000), 18.9 points"
     )
     assert gap_of({"Female": (1, 4), "Male": (2, 8)}).words == "selection rate: 25.0 % in every group"
     assert gap_of({"Female": (1, 4), "Male": (0, 0)}).words == (
         "selection rate: no gap, because fewer than two groups have a rate"
     )
+
+
+def test_the_named_pair_is_the_one_whose_gap_is_surest_with_its_own_interval_and_counts() -> None:
+    gap = gap_of({"A": (5013, 10_000), "B": (1508, 5000), "C": (1, 1), "D": (0, 2)})
+    own = newcombe_interval(5013, 10_000, 1508, 5000, confidence=pair_confidence(0.95, 4))
+
+    assert (gap.highest, gap.lowest) == ("A", "B")
+    assert gap.words.startswith("selection rate: A 50.1 % (5,013 of 10,000) over B 30.2 % (1,508 of 5,000)")
+    assert (gap.difference_low, gap.difference_high) == pytest.approx((own.low, own.high))
+    assert gap.furthest_words == "any two at most 100.0 points: C (1 of 1) and D (0 of 2)"
+    assert (gap.widest_estimate, gap.widest[1]) == (1, pytest.approx(1.0))  # what a limit is held to
+
+
+def test_a_ratio_names_the_pair_of_the_smallest_upper_end() -> None:
+    groups = {"A": (900, 1000), "B": (500, 1000), "C": (60, 2000), "D": (0, 1)}
+    gap = gap_of(groups)
+    upper = {
+        (a, b): koopman_interval(*groups[b], *groups[a], confidence=pair_confidence(0.95, 4)).high
+        for a, b in (("A", "B"), ("A", "C"), ("B", "C"))
+    }
+
+    assert (gap.highest, gap.lowest) == ("A", "C")
+    assert (gap.by_ratio().highest, gap.by_ratio().lowest) == min(upper, key=upper.__getitem__)
+    assert gap.by_ratio().ratio_high == pytest.approx(min(upper.values()))
+
+
+def test_pairs_that_may_be_equal_are_not_named_for_being_few() -> None:
+    gap = gap_of({"A": (500, 1000), "B": (510, 1000), "C": (2, 3), "D": (1, 3)})
+
+    assert (gap.highest, gap.lowest, gap.difference_low) == ("B", "A", 0)
+    assert "C (2 of 3)" in gap.furthest_words
+
+
+def named_pair_is_covered(gap: Gap, rates: list[float]) -> bool:
+    """Whether the named pair's own intervals hold its own true difference and ratio."""
+    p, q = rates[int(gap.highest)], rates[int(gap.lowest)]
+    ratio = min(p, q) / max(p, q)
+    return gap.difference_low <= abs(p - q) <= gap.difference_high and gap.ratio_low <= ratio <= gap.ratio_high
 
 
 def test_four_fifths_is_not_missed_by_a_rounding_error() -> None:
@@ -99,11 +139,13 @@ def test_the_interval_of_a_gap_covers_the_true_gap(rates: list[float], n: int) -
     # the false-alarm rate of each count.
     generator = np.random.default_rng(7)
     difference, ratio = max(rates) - min(rates), min(rates) / max(rates)
-    covered = {"difference": 0, "ratio": 0}
+    covered = {"difference": 0, "ratio": 0, "named": 0, "named by ratio": 0}
     for _ in range(400):
         gap = gap_of({str(i): (int(k), n) for i, k in enumerate(generator.binomial(n, rates))})
-        covered["difference"] += gap.difference_low <= difference <= gap.difference_high
-        covered["ratio"] += gap.ratio_low <= ratio <= gap.ratio_high
+        covered["difference"] += gap.widest[0] <= difference <= gap.widest[1]
+        covered["ratio"] += gap.smallest_ratio[0] <= ratio <= gap.smallest_ratio[1]
+        covered["named"] += named_pair_is_covered(gap, rates)
+        covered["named by ratio"] += named_pair_is_covered(gap.by_ratio(), rates)
 
     assert all(count > 365 for count in covered.values()), covered
 
@@ -120,20 +162,14 @@ def test_six_equal_groups_are_covered_as_often_as_stated() -> None:
     assert sum(gap.difference_low == 0 for gap in gaps) >= 380
     assert sum(gap.ratio_high == 1 for gap in gaps) >= 380
     # What a point estimate would report of equal groups:
-    assert np.mean([gap.difference for gap in gaps]) > 0.1
+    assert np.mean([float(gap.widest_estimate) for gap in gaps]) > 0.1
 
 
 def test_small_values_that_are_no_shares_are_told_in_three_digits() -> None:
-    gap = Gap(
-        attribute="sex",
-        metric="mean_absolute_error",
-        highest="a",
-        lowest="b",
-        highest_rate=Fraction(123, 100_000),
-        lowest_rate=Fraction(111, 100_000),
-        undefined=(),
-        groups_compared=("a", "b"),
-    )
+    a = Side(group="a", rate=Fraction(123, 100_000), n=700)
+    b = Side(group="b", rate=Fraction(111, 100_000), n=900)
+    pair = Pair.of(b, a, Interval(low=-0.0002, high=0.0001))
+    gap = Gap(attribute="sex", metric="mean_absolute_error", pairs=(pair,), undefined=(), groups_compared=("a", "b"))
 
-    assert gap.words == "mean absolute error: a 0.00123 over b 0.00111, 0.00012"
+    assert gap.words == "mean absolute error: a 0.00123 (700 rows) over b 0.00111 (900 rows), 0.00012"
     assert gap.told(0.1) == "0.10000"

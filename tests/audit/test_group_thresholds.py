@@ -196,7 +196,7 @@ def test_small_groups_keep_the_threshold_are_named_and_cannot_be_computed() -> N
     told = found.to_json()
 
     assert "c" not in found.chosen
-    assert "fewer than 10 rows in a half" in found.kept["c"]
+    assert "fewer than 10 rows of a label in a half" in found.kept["c"]
     assert told["groups"]["c"]["before"]["accuracy"] == {
         "value": None, "low": None, "high": None, "n": None, "suppressed": True,
     }  # fmt: skip

@@ -97,7 +97,7 @@ def test_the_gate_turns_limits_into_a_decision() -> None:
     (decision,) = run_hooks([GateHook([limit_of()])], context_of(audits))
 
     assert (decision.hook, decision.verdict) == ("gate", Verdict.FAIL)
-    assert "male 31.0 % over female 10.0 %" in decision.findings[0]
+    assert "male 31.0 % (3,100 of 10,000) over female 10.0 % (1,000 of 10,000)" in decision.findings[0]
 
 
 def test_a_gate_without_limits_does_not_pass() -> None:

@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from fedcore.audit.auc import Areas
-from fedcore.audit.calibration import brier_score, calibration_errors, calibration_slope
+from fedcore.audit.calibration import brier_score, calibration_errors
+from fedcore.audit.calibration_slope import calibration_slope
 from fedcore.audit.classes import class_accuracies
 from fedcore.audit.entropy import entropy_indices
 from fedcore.audit.estimates import Estimate, gap_of, normal
@@ -225,7 +226,7 @@ def test_an_undefined_group_is_named_in_a_gap_and_not_compared() -> None:
     assert (gap.highest, gap.lowest, gap.undefined) == ("a", "b", ("c",))
     assert gap.difference == pytest.approx(0.2)
     assert gap.difference_high == pytest.approx(0.2 + 1.959964 * 0.1 * math.sqrt(2), abs=1e-6)
-    assert gap.words == "auc: a 0.600 over b 0.400, 0.200"
+    assert gap.words == "auc: a 0.600 (9 rows) over b 0.400 (9 rows), 0.200"
 
 
 def test_impact_ratios_hold_the_highest_group_too_and_leave_out_unknown() -> None:

@@ -7,11 +7,13 @@ from collections.abc import Callable
 import numpy as np
 
 from fedcore.audit.auc import Areas
-from fedcore.audit.calibration import brier_score, calibration_slope
+from fedcore.audit.calibration import brier_score
+from fedcore.audit.calibration_slope import calibration_slope
 from fedcore.audit.classes import class_accuracies
 from fedcore.audit.estimates import Estimate, gap_of
-from fedcore.audit.gaps import Gap, gap_between
+from fedcore.audit.gaps import Gap
 from fedcore.audit.groups import UNKNOWN, GroupTable
+from fedcore.audit.rate_gaps import gap_between
 from fedcore.audit.rates import group_rates
 from fedcore.audit.scores import scores_of_rows
 

@@ -39,7 +39,10 @@ def test_json_has_the_shapes_of_classification(audit: Command, tmp_path: Path) -
     for metrics in told["groups"]["sex"].values():
         assert {frozenset(one) for one in metrics.values()} == {frozenset({"value", "low", "high", "n"})}
     gaps = told["gaps"]["sex"]
-    shape = frozenset({"difference", "ratio", "low", "high", "highest", "lowest"})
+    shape = frozenset({
+        "difference", "low", "high", "ratio", "ratio_low", "ratio_high", "highest", "lowest",
+        "highest_count", "lowest_count", "over_all_pairs",
+    })  # fmt: skip
     assert {frozenset(one) for one in gaps.values()} == {shape}
     assert set(gaps) == set(told["groups"]["sex"]["f"]) >= {"selection_rate_at_k", "exposure", "pairwise_accuracy"}
     assert (gaps["exposure"]["highest"], gaps["exposure"]["lowest"]) == ("m", "f")
@@ -79,7 +82,7 @@ def test_without_a_list_all_rows_are_one(audit: Command, tmp_path: Path) -> None
 def test_a_small_group_is_not_shown_and_its_places_are_not_given_back(audit: Command, tmp_path: Path) -> None:
     race = ["x" if i % 2 else "y" for i in range(297)] + ["z", "z", "z"]
     table = lists(tmp_path / "t.csv", num_lists=30, race=list(race))
-    given = options(**{**PLAIN, "group": "race"})
+    given = options(**{**PLAIN, "group": "race"}, min_cell=10)
 
     told = audit.json(table, *given)
 
@@ -103,7 +106,7 @@ def test_groups_that_meet_only_through_others_are_named(audit: Command, tmp_path
     ("columns", "given", "message"),
     [
         ({}, {**PLAIN, "score": "S"}, "has no column 'S'; did you mean 's'?"),
-        ({"s": [""] * 40}, PLAIN, "column 's' of t.csv: 40 cells, the first in row 1, no number"),
+        ({"s": [""] * 40}, PLAIN, "column 's' of t.csv: 40 cells, the first in row 1, empty"),
         ({"q": [""] * 40}, PLAIN, "column 'q' of t.csv: 40 cells, the first in row 1, empty; every row needs a list"),
         ({"q": [*range(10)] * 3 + [*range(10, 20)]}, PLAIN, "10 of 20 lists have one row only, which ranks nothing"),
         ({}, {**PLAIN, "top": 10}, "the top of 10 places leaves no row out of a list of 10 rows; give --top 9 or less"),

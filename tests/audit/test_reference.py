@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fedcore.audit.attribute_audit import AttributeAudit
-from fedcore.audit.fairness import audit_table
-from fedcore.audit.gaps import gap_between
+from fedcore.audit.fairness import audit_table, audit_tables
 from fedcore.audit.gate import Verdict, judge
+from fedcore.audit.intervals import koopman_interval, newcombe_interval
 from fedcore.audit.limits import Limit
 from fedcore.audit.measures import measures_of_table
+from fedcore.audit.rate_gaps import gap_between
 from fedcore.audit.rates import Rate
 from fedcore.audit.settings import AuditSettings
+from fedcore.audit.shown import Shown
 from fedcore.errors import PlanError
-from tests.audit.bias_table import Command, count_table, options
+from tests.audit.bias_table import Command, count_table, options, write_table
 from tests.audit.builders import table_of, table_of_selections
 
 THREE = {"a": (600, 1000), "b": (450, 1000), "c": (300, 1000)}
@@ -80,7 +84,7 @@ def test_the_command_compares_with_a_reference(audit: Command, tmp_path: Path) -
     told = content["to_reference"]["race"]
     assert told["reference"] == "a"
     assert told["gaps"]["c"]["selection_rate"]["ratio"] == pytest.approx(0.5)
-    assert "against a:" in audit(table, *given)
+    assert "against a" in audit(table, *given)
 
 
 @pytest.mark.parametrize(
@@ -157,3 +161,62 @@ def test_the_command_holds_every_group_to_a_limit(audit: Command, tmp_path: Path
 def test_a_limit_on_the_worst_group_takes_one_bound() -> None:
     with pytest.raises(PlanError, match="a worst-group takes either at-most or at-least"):
         Limit.of("accuracy", kind="worst-group", at_most=0.9, at_least=0.1)
+
+
+def directed(groups: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    audit = audit_tables([table_of_selections(groups)], AuditSettings(min_cell=1, references={"sex": "b"}))["sex"]
+    return {group: gaps["selection_rate"] for group, gaps in Shown.of(audit).reference_json()["gaps"].items()}
+
+
+def test_a_group_is_compared_with_the_reference_in_its_own_direction_with_intervals() -> None:
+    found = directed({"a": (300, 1000), "b": (200, 1000), "c": (90, 1000)})
+    each = 1 - 0.05 / 2  # two groups are compared
+
+    for group, k in (("a", 300), ("c", 90)):
+        difference = newcombe_interval(k, 1000, 200, 1000, confidence=each)
+        ratio = koopman_interval(k, 1000, 200, 1000, confidence=each)
+        one = found[group]
+        assert one["difference"] == pytest.approx(k / 1000 - 0.2)
+        assert (one["low"], one["high"]) == pytest.approx((difference.low, difference.high))
+        assert one["ratio"] == pytest.approx(k / 200)
+        assert (one["ratio_low"], one["ratio_high"]) == pytest.approx((ratio.low, ratio.high), rel=1e-6)
+    assert found["c"]["words"] == (
+        "selection rate: c 9.0 % (90 of 1,000) against b 20.0 % (200 of 1,000), -11.0 points"
+    )
+
+
+def test_a_ratio_to_a_reference_without_selections_is_null_in_json_and_finite() -> None:
+    found = directed({"a": (3, 10), "b": (0, 10), "c": (0, 10)})
+
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert (found["a"]["ratio"], found["a"]["ratio_high"]) == (None, None)
+
+
+def test_a_limit_on_a_ratio_over_one_says_which_ratio_is_held_to_it() -> None:
+    settings = AuditSettings(references={"sex": "b"})
+    audit = audit_tables([table_of_selections({"a": (300, 1000), "b": (200, 1000)})], settings)["sex"]
+    reason = judge(Limit.of("selection_rate", kind="ratio", at_least="0.8"), audit).reason
+
+    assert ", ratio 1.500 (" in reason
+    assert "the limit is held to the lower over the higher rate, 0.667 (" in reason
+
+
+def test_every_gap_has_the_ends_of_its_ratio(tmp_path: Path, audit: Command) -> None:
+    generator = np.random.default_rng(2)
+    columns = {
+        "y": generator.integers(0, 2, 200).tolist(),
+        "s": generator.random(200).round(3).tolist(),
+        "sex": ["f", "m"] * 100,
+    }
+    table = write_table(tmp_path / "t.csv", columns)
+    told = audit.json(table, *options(label="y", score="s", group="sex", reference="sex=f"))
+
+    for metric, gap in [*told["gaps"]["sex"].items(), *told["to_reference"]["sex"]["gaps"]["m"].items()]:
+        assert {"ratio", "ratio_low", "ratio_high"} <= set(gap), metric
+        if gap["ratio"] is not None:
+            assert gap["ratio_low"] <= gap["ratio"] <= gap["ratio_high"], metric
+    assert told["gaps"]["sex"]["auc"]["ratio_high"] is not None
+    shown = audit(table, *options(label="y", score="s", group="sex", reference="sex=f"))
+    assert "against f" in shown
+    document = audit(table, *options(label="y", score="s", group="sex", reference="sex=f", profile="model-card"))
+    assert "| metric | against f | difference | ratio |" in document

@@ -35,14 +35,16 @@ def test_the_report_has_every_part_and_is_plain_json() -> None:
         "schema_version", "plan_sha256", "round", "confidence", "methods", "population", "threshold",
         "favourable", "min_cell", "overall", "groups", "gaps", "to_reference", "bounded_group_loss",
         "by_class", "unknown_bounds", "cross_group_auc", "auc_bounds", "calibration",
-        "sites", "clients", "group_thresholds", "suppressed", "findings", "decisions", "verdict",
+        "sites", "clients", "group_thresholds", "suppressed", "partly_suppressed", "findings", "decisions", "verdict",
     ]  # fmt: skip
     assert content["groups"]["sex"]["male"]["selection_rate"]["value"] == 0.31
     assert content["groups"]["sex"][UNKNOWN]["selection_rate"]["value"] is None
     assert set(content["groups"]["sex"]["male"]["selection_rate"]) == {"value", "low", "high", "n"}
     assert content["overall"]["sex"]["selection_rate"]["n"] == 20000
     gap = content["gaps"]["sex"]["selection_rate"]
-    assert gap["words"] == "selection rate: male 31.0 % over female 30.0 %, 1.0 points"
+    assert (
+        gap["words"] == "selection rate: male 31.0 % (3,100 of 10,000) over female 30.0 % (3,000 of 10,000), 1.0 points"
+    )
     assert gap["low"] == 0 < gap["difference"] < gap["high"] < 0.03
     assert content["findings"][0]["verdict"] == content["verdict"] == "PASS"
 
@@ -66,7 +68,7 @@ def test_the_worst_gap_is_the_one_furthest_beyond_its_limit() -> None:
     worst = report_of(audits, limits=[strict, lax]).worst_gap()
 
     assert worst is not None
-    assert worst.attribute == "sex"  # 1 point of 0.1 allowed, against 21 of 20
+    assert worst.attribute == "race"  # surely 19.9 points of 20 allowed; of sex no point of 0.1 is sure
     assert report_of(audits, limits=[strict, lax]).worst_gap_is() == "gap beyond its limit"
     assert report_of(audits, limits=[limit_of(at_most=0.5)]).worst_gap_is() == "gap nearest its limit"
 
@@ -76,16 +78,18 @@ def test_the_worst_gap_without_limits_is_the_largest_in_accuracy() -> None:
 
     assert worst is not None
     assert (worst.attribute, worst.metric) == ("race", "accuracy")
-    assert report_of({"sex": FAIR}).worst_gap_is() == "widest gap in accuracy"
+    assert report_of({"sex": FAIR}).worst_gap_is() == "clearest gap in accuracy"
 
 
-def test_a_ratio_of_zero_is_beyond_every_limit() -> None:
-    limits = [limit_of(at_most=0.01), limit_of(kind="ratio", attribute="race")]
+def test_a_ratio_is_as_far_beyond_its_limit_as_it_surely_is() -> None:
+    limits = [limit_of(at_most=0.2), limit_of(kind="ratio", attribute="race")]
 
-    worst = report_of({"sex": UNFAIR, "race": {"a": (0, 100), "b": (5, 100)}}, limits=limits).worst_gap()
+    worst = [
+        report_of({"sex": UNFAIR, "race": {"a": (0, n), "b": (n // 2, n)}}, limits=limits).worst_gap() for n in (4, 400)
+    ]
 
-    assert worst is not None
-    assert worst.attribute == "race"
+    # A ratio of 0 of four rows may as well be 1; of 400 it is surely under a tenth.
+    assert [gap.attribute for gap in worst if gap is not None] == ["sex", "race"]
 
 
 def test_nothing_measured_has_no_worst_gap() -> None:

@@ -9,8 +9,8 @@ import torch
 from scipy import stats
 
 from fedcore import Examples
-from fedcore.audit.gaps import gap_between
 from fedcore.audit.groups import GroupTable
+from fedcore.audit.rate_gaps import gap_between
 from fedcore.audit.rates import EXACT, Noise, Rate, group_rates
 from fedcore.errors import DataError, PlanError
 from fedcore.messages import EvaluateRequest

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 
 from fedcore.audit.calibration import ScoreBin, calibration_curves, joined
+from fedcore.audit.gap_words import reach_words
+from fedcore.audit.gaps import Gap
+from fedcore.audit.intervals import Interval
+from fedcore.audit.pairs import Pair, Side
 from fedcore.audit.scores import scores_of_table
 from fedcore_server.report.beyond_rates import more_figures
 from fedcore_server.report.figures import Figure
@@ -18,7 +23,6 @@ from fedcore_server.report.run_record import Bias, RunRecord
 from fedcore_server.report.split_chart import SplitChart, SplitRow, stacked
 from fedcore_server.report.wording import capitalised, difference_text
 from fedcore_simulations import simulate
-from fedcore_simulations.progress import _reach
 from tests.audit.builders import limit_of
 from tests.audit.test_run_measures import scored_table
 from tests.audit.test_site_splits import THREE, split_of
@@ -141,6 +145,10 @@ def test_an_acronym_at_the_beginning_is_written_large() -> None:
 
 
 def test_the_terminal_tells_the_interval_of_a_gap_in_its_own_unit() -> None:
-    assert _reach({"metric": "selection_rate", "low": 0.01, "high": 0.099}) == "1.0 to 9.9 points"
-    assert _reach({"metric": "auc", "low": 0.01, "high": 0.099}) == "0.010 to 0.099"
-    assert _reach({"metric": "auc", "low": None, "high": None}) == "not defined"
+    def reach(metric: str) -> str:
+        a, b = (Side(group=group, rate=Fraction(rate), n=50) for group, rate in (("a", "0.6"), ("b", "0.55")))
+        pair = Pair.of(a, b, Interval(low=0.01, high=0.099))
+        return reach_words(Gap(attribute="g", metric=metric, pairs=(pair,), undefined=(), groups_compared=("a", "b")))
+
+    assert reach("balanced_accuracy") == " (1.0 to 9.9)"  # in points
+    assert reach("auc") == " (0.010 to 0.099)"

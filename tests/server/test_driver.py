@@ -133,7 +133,7 @@ def test_without_limits_there_is_no_verdict_which_is_no_pass():
     assert result.audit is not None
     assert result.summary["audit_verdict"] is None
     assert result.summary["worst_gap"]["metric"] == "accuracy"
-    assert result.summary["worst_gap"]["which"] == "widest gap in accuracy"
+    assert result.summary["worst_gap"]["which"] == "clearest gap in accuracy"
 
 
 def test_attributes_may_be_crossed():

@@ -18,6 +18,7 @@ import pytest
 
 from fedcore.audit.clients import client_spread
 from fedcore.audit.fairness import audit_tables
+from fedcore.audit.gap_words import reach_words
 from fedcore.audit.groups import GroupTable
 from fedcore.audit.limits import Limit
 from fedcore.audit.rates import Rate
@@ -108,6 +109,7 @@ def summary_of_bias(bias: BiasReport) -> dict[str, Any]:
         "difference": gap.difference,
         "low": gap.difference_low,
         "high": gap.difference_high,
+        "reach": reach_words(gap),
     }
     return {"worst_gap": worst, "audit_verdict": None if bias.verdict is None else bias.verdict.value}
 
@@ -460,16 +462,17 @@ class TestNumbers:
     @pytest.mark.parametrize(
         ("limits", "told"),
         [
-            ((), "Widest gap in accuracy: light 90.0 % over heavy 70.0 %, 20.0 points ("),
-            (("0.5",), "Gap nearest its limit, accuracy: light 90.0 % over heavy 70.0 %, 20.0 points ("),
-            (("0.1",), "Gap beyond its limit, accuracy: light 90.0 % over heavy 70.0 %, 20.0 points ("),
+            ((), "Clearest gap in accuracy"),
+            (("0.5",), "Gap nearest its limit, accuracy"),
+            (("0.1",), "Gap beyond its limit, accuracy"),
         ],
     )
     def test_of_a_gap_say_which_gap_it_is(self, tmp_path: Path, limits: tuple[str, ...], told: str) -> None:
         declared = [Limit.of("accuracy", kind="difference", at_most=each) for each in limits]
         bias = bias_of([digit_table({"light": (90, 100), "heavy": (70, 100)})], limits=declared)
         run = write_run(tmp_path, summary=summary_of_bias(bias), files={"bias.json": bias.to_json()})
-        assert told in page_of(run).text
+        words = f"{told}: light 90.0 % (90 of 100) over heavy 70.0 % (70 of 100), 20.0 points ("
+        assert words in page_of(run).text
 
     def test_of_a_curve_stand_in_its_table_round_by_round(self, tmp_path: Path) -> None:
         lines = [
@@ -516,7 +519,7 @@ class TestGroups:
     def test_without_rows_are_not_defined_and_small_ones_not_shown(self, binary: Page) -> None:
         rows = {row[0]: row[1:] for row in binary.table("Accuracy by race")}
         assert rows["Not recorded"] == ["not defined (no rows to count)", "not defined", "0"]
-        assert rows["Other"] == ["not shown (protects groups of fewer than 10 rows)", "not shown", "not shown"]
+        assert rows["Other"] == ["not shown (protects cells of fewer than 10 rows)", "not shown", "not shown"]
 
     def test_of_unknown_membership_are_left_out_when_there_are_none(self, binary: Page) -> None:
         assert "unknown" not in [row[0] for row in binary.table("Accuracy by race")]
@@ -676,8 +679,51 @@ class TestBadInput:
 
 def test_a_run_with_nothing_optional_still_has_its_page(tmp_path: Path) -> None:
     text = page_of(minimal(tmp_path)).text
-    for words in ("Held-out loss 1.25", "not audited", "no guarantee", "not judged", "2 × 3"):
+    for words in ("Held-out loss 1.25", "no differential privacy", "2 × 3"):
         assert words in text
+
+
+def test_what_was_not_asked_for_has_no_card(tmp_path: Path) -> None:
+    page = page_of(minimal(tmp_path))
+
+    assert 'class="cards n3"' in page.source
+    for words in ("not audited", "no guarantee", "not judged", "ε"):
+        assert words not in page.text
+
+
+def test_rows_that_have_no_label_are_counted_by_client_alone(tmp_path: Path) -> None:
+    split = {"attribute": "rows", "categories": ["rows"], "clients": ["a", "b"], "counts": [[3], [4]]}
+    text = page_of(write_run(tmp_path, files={"split.json": split})).text
+
+    assert "Rows by client" in text
+    assert "Rows by rows" not in text
+
+
+def test_the_size_is_that_of_the_cohort_and_not_of_all_clients(tmp_path: Path) -> None:
+    rounds = [round_of(number, clients_asked=3) for number in (1, 2)]
+    text = page_of(write_run(tmp_path, summary={"rounds": 2, "clients": 10}, rounds=rounds)).text
+
+    assert "Rounds × clients in each 2 × 3 Of 10 clients." in text
+    assert "2 × 10" not in text
+
+
+def test_training_between_evaluated_rounds_is_a_curve_and_no_dot(tmp_path: Path) -> None:
+    rounds = [
+        round_of(number, training={"loss": 1 / number}, evaluation={"loss": 0.3} if number == 4 else None)
+        for number in range(1, 5)
+    ]
+    page = page_of(write_run(tmp_path, summary={"rounds": 4, "metrics": {"loss": 0.3}}, rounds=rounds))
+
+    for words in ("1 – 1", "2 – 0.5", "3 – 0.333", "4 0.3"):
+        assert words in re.sub(r"(\d\.\d*?)0+(?= |$)", r"\1", page.text), words
+
+
+def test_cards_of_unequal_height_flow_in_columns_and_leave_no_holes(tmp_path: Path) -> None:
+    source = page_of(minimal(tmp_path)).source
+
+    assert ".figures{columns:3" in source
+    assert "subgrid" not in source
+    assert "break-inside:avoid" in source
 
 
 def test_only_a_summary_is_needed(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fedcore.audit.attribute_audit import HEADLINES
 from fedcore.audit.crossing import ATTRIBUTE_MARK
+from fedcore.audit.gap_json import between_words
 from fedcore.audit.gaps import SHARES
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.parity import NAMES
@@ -46,7 +47,20 @@ def gap_table(bias: Content, attribute: str) -> list[str]:
     gaps = bias["gaps"][attribute]
     names = [name for name in (*_TOLD, *NAMES, "kolmogorov_smirnov", "wasserstein") if name in gaps]
     rows = [_gap_row(name, gaps[name]) for name in dict.fromkeys(names)]
-    return table(["gap", "highest over lowest", "difference", "ratio"], rows)
+    return table(["gap", "higher over lower", "difference", "ratio"], rows)
+
+
+def reference_table(bias: Content, attribute: str) -> list[str]:
+    """Return each group against the reference, in its own direction; empty without one."""
+    found = bias.get("to_reference", {}).get(attribute) or {}
+    rows = [
+        [words(name), escaped(group), *_directed(name, gap)]
+        for group, gaps in found.get("gaps", {}).items()
+        for name, gap in gaps.items()
+        if name in _TOLD
+    ]
+    columns = ["metric", f"against {escaped(found['reference'])}" if found else "", "difference", "ratio"]
+    return table(columns, sorted(rows, key=lambda row: row[0])) if rows else []
 
 
 def listed(bias: Content, attribute: str) -> dict[str, Content]:
@@ -75,7 +89,7 @@ def class_table(bias: Content, attribute: str) -> list[str]:
         for name in _CLASS_GAPS
         if name in one["gaps"]
     ]
-    return table(["class", "gap", "highest over lowest", "difference", "ratio"], rows) if rows else []
+    return table(["class", "gap", "higher over lower", "difference", "ratio"], rows) if rows else []
 
 
 def over_clients(bias: Content) -> Iterator[str]:
@@ -107,17 +121,29 @@ def _gap_row(name: str, gap: Content) -> list[str]:
     difference, low, high = gap["difference"], gap["low"], gap["high"]
     if difference is None or low is None or high is None:
         return [words(name), "fewer than two groups compared", "undefined", "undefined"]
-    between = f"{escaped(gap['highest'])} over {escaped(gap['lowest'])}" if difference else "equal in every group"
     in_points = name in {*SHARES, *NAMES} - {"impact_ratio"}
     told = f"{difference:.3f} ({low:.3f} to {high:.3f})"
     if in_points:
         told = f"{100 * difference:.1f} points ({100 * low:.1f} to {100 * high:.1f})"
-    return [words(name), between, told, _ratio(name, gap)]
+    if most := str(gap.get("furthest") or "").partition(":")[0]:
+        told += f"; {most}"
+    return [words(name), escaped(between_words(gap)), told, _ratio(name, gap)]
+
+
+def _directed(name: str, gap: Content) -> list[str]:
+    if gap["difference"] is None:
+        return ["undefined", "undefined"]
+    scale, unit = (100, " points") if name in SHARES else (1, "")
+    spec = "+.1f" if name in SHARES else "+.3f"
+    difference, low, high = (format(scale * gap[end], spec) for end in ("difference", "low", "high"))
+    ends = ratio_ends(gap)
+    ratio = NO_RATIO if ends is None else f"{gap['ratio']:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
+    return [f"{difference}{unit} ({low} to {high})", ratio]
 
 
 def _ratio(name: str, gap: Content) -> str:
     """Return a ratio with its interval; of what has none there is nothing to tell."""
-    ends = ratio_ends(name, gap)
+    ends = ratio_ends(gap)
     if ends is None:
         return "undefined" if name in METRICS and gap["ratio"] is None else NO_RATIO
     return f"{gap['ratio']:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"

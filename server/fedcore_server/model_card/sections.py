@@ -6,7 +6,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fedcore.audit.groups import UNKNOWN
-from fedcore_server.model_card.analyses import attributes, class_table, gap_table, group_table, listed, rows_of, served
+from fedcore_server.model_card.analyses import (
+    attributes,
+    class_table,
+    gap_table,
+    group_table,
+    listed,
+    reference_table,
+    rows_of,
+    served,
+)
 from fedcore_server.model_card.markdown import escaped, measured, table, words
 
 Content = Mapping[str, Any]
@@ -22,8 +31,8 @@ def factors(bias: Content, *, rows: str) -> Iterator[str]:
         rest = "" if unknown is None else f"; of unknown group {rows_of(unknown)}, reported and not compared"
         yield f"- {escaped(attribute)}: {told}{rest}."
     yield ""
-    yield f"In parentheses the {rows}. Groups of fewer than {bias['min_cell']} rows, and others that would give"
-    yield "them back, are not shown."
+    yield f"In parentheses the {rows}. Groups and rates of fewer than {bias['min_cell']} rows, and others that would"
+    yield "give them back, are not shown."
 
 
 def intervals(bias: Content) -> Iterator[str]:
@@ -47,6 +56,8 @@ def quantitative(bias: Content) -> Iterator[str]:
         for attribute in names:
             yield from ("", f"By {escaped(attribute)}:", "", *group_table(bias, attribute))
             yield from ("", *gap_table(bias, attribute))
+            if compared := reference_table(bias, attribute):
+                yield from ("", *compared)
             if classes := class_table(bias, attribute):
                 yield from ("", "Each class against the others, all at once:", "", *classes)
 
@@ -87,6 +98,13 @@ def caveats(bias: Content) -> Iterator[str]:
             yield f"- {escaped(attribute)}: too small to be shown, or would give such a group back: " + (
                 ", ".join(map(escaped, hidden)) + "; the verdict rests on them, too."
             )
+    for attribute, thin in bias.get("partly_suppressed", {}).items():
+        if thin and has_labels(bias):
+            yield f"- {escaped(attribute)}: shown in part, because a rate rests on too few rows or would give such a"
+            yield f"  rate back: {', '.join(map(escaped, thin))}; the verdict rests on them, too."
+    for attribute, few in bias.get("not_judged", {}).items():
+        if few:
+            yield f"- {escaped(attribute)}: too small to be judged: {', '.join(map(escaped, few))}."
     for attribute in bias["groups"]:
         undefined = {
             words(metric)

@@ -27,11 +27,11 @@ def _figure(attribute: str, metric: str, classes: Mapping[str, Any], bias: Bias)
     defined = [label for label in gaps if gaps[label]["difference"] is not None]
     if not defined:
         return None
-    order = sorted(defined, key=lambda label: -gaps[label]["difference"])
+    order = sorted(defined, key=lambda label: (-(gaps[label]["low"] or 0.0), -gaps[label]["difference"]))
     name, words = attribute.replace("*", " and "), Quantity.of(metric).words
     quantity = Quantity(name=f"gap of the {words}", share=True, cost=True)
-    widest = gaps[order[0]]
-    said = f"Widest in {order[0]}: {widest['highest']} over {widest['lowest']}, {_told(metric, widest)}."
+    clearest = gaps[order[0]]
+    said = f"Clearest in {order[0]}: {clearest['highest']} over {clearest['lowest']}, {_told(metric, clearest)}."
     rows = [
         IntervalRow(name=label, rate=_as_rate(gaps[label]), marked=label == order[0] and len(order) > 1)
         for label in order[:_MOST]
@@ -49,7 +49,7 @@ def _figure(attribute: str, metric: str, classes: Mapping[str, Any], bias: Bias)
         title=title,
         sentence=said,
         picture=chart.draw(),
-        table=Table(columns=["class", "highest over lowest", "difference"], rows=table),
+        table=Table(columns=["class", "higher over lower", "difference"], rows=table),
         note="Each class against the others; the intervals hold for all classes at once.",
     )
 

@@ -88,7 +88,8 @@ def _split(split: Split | None) -> Figure | None:
     columns, counts = _drawn_columns(split)
     sizes = [sum(row) for row in split.counts]
     said = _sizes_sentence(sizes)
-    title = f"Rows by {split.attribute.replace('_', ' ')} and client"
+    name = split.attribute.replace("_", " ")
+    title = "Rows by client" if name == "rows" else f"Rows by {name} and client"
     chart = HeatMap(
         rows=[split.clients[place] for place in order],
         columns=columns,

@@ -1,4 +1,4 @@
-"""The distance between the best and the worst served group, in words and numbers."""
+"""The clearest gap between two groups, in words and numbers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fedcore.audit.gap_json import between_words
 from fedcore.audit.rates import METRICS
 from fedcore.audit.shown import ratio_ends
 from fedcore_server.report.figures import Table
@@ -17,7 +18,7 @@ Gap = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GapLine:
-    """One metric's widest gap.
+    """One metric's surest gap.
 
     Attributes:
         ratio: With its interval; empty where it has none.
@@ -34,8 +35,8 @@ def gap_lines(gaps: Mapping[str, Gap]) -> list[GapLine]:
     return [
         GapLine(
             metric=Quantity.of(metric).words,
-            between=_between(gap),
-            difference=difference_text(metric, gap.get("difference"), gap.get("low"), gap.get("high")),
+            between=between_words(gap),
+            difference=_difference(metric, gap),
             ratio=_ratio(metric, gap),
         )
         for metric, gap in gaps.items()
@@ -45,7 +46,7 @@ def gap_lines(gaps: Mapping[str, Gap]) -> list[GapLine]:
 def gap_table(gaps: Mapping[str, Gap]) -> Table:
     """Return every metric's gap."""
     rows = [[line.metric, line.between, line.difference, line.ratio or "–"] for line in gap_lines(gaps)]
-    return Table(columns=["metric", "highest over lowest", "difference", "ratio"], rows=rows)
+    return Table(columns=["metric", "higher over lower", "difference", "ratio"], rows=rows)
 
 
 def gap_sentence(metric: str, gap: Gap) -> str:
@@ -53,17 +54,17 @@ def gap_sentence(metric: str, gap: Gap) -> str:
     words = str(gap.get("words") or "").partition(": ")[2]
     if not words or gap.get("difference") is None:
         return ""
-    return f"Gap: {words}{difference_reach(metric, gap.get('low'), gap.get('high'))}."
+    reach = difference_reach(metric, gap.get("low"), gap.get("high"))
+    return f"Gap: {'; '.join(filter(None, [words + reach, str(gap.get('furthest') or '')]))}."
+
+
+def _difference(metric: str, gap: Gap) -> str:
+    told = difference_text(metric, gap.get("difference"), gap.get("low"), gap.get("high"))
+    return "; ".join(filter(None, [told, str(gap.get("furthest") or "").partition(":")[0]]))
 
 
 def _ratio(metric: str, gap: Gap) -> str:
-    ends = ratio_ends(metric, gap)
+    ends = ratio_ends(gap)
     if ends is None:
         return NOT_DEFINED if metric in METRICS and gap.get("ratio") is None else ""
     return ratio_text(gap["ratio"], *ends)
-
-
-def _between(gap: Gap) -> str:
-    if gap.get("highest") is None or gap.get("lowest") is None:
-        return "fewer than two groups have a rate"
-    return f"{gap['highest']} over {gap['lowest']}" if gap.get("difference") else "equal in every group"

@@ -38,7 +38,7 @@ class Part:
     """One attribute.
 
     Attributes:
-        gaps: The widest gap of each metric that is drawn.
+        gaps: The clearest gap of each metric that is drawn.
         all_gaps: Those of every metric.
     """
 
@@ -62,10 +62,22 @@ def headline(rates: Mapping[str, Rates]) -> str | None:
 
 
 def worst_group(metric: str, rates: Rates) -> str | None:
-    """Return the group served worst; None if fewer than two groups can be compared."""
-    defined = {group: rate.value for group, rate in rates.items() if rate.value is not None and group != _UNKNOWN}
-    worse = max if Quantity.of(metric).cost else min
-    return worse(defined, key=defined.__getitem__) if len(defined) > 1 else None
+    """Return the group that is surely served worst; None if fewer than two groups can be compared.
+
+    By the end of its interval that is nearest to being served well: the lowest rate is often that of the fewest rows.
+    """
+    defined = {group: served_at_best(metric, rate) for group, rate in rates.items() if group != _UNKNOWN}
+    known = {group: sure for group, sure in defined.items() if sure is not None}
+    return min(known, key=known.__getitem__) if len(known) > 1 else None
+
+
+def served_at_best(metric: str, rate: Rate) -> float | None:
+    """Return how well the group is served at the best, the higher the better; None if it is not known."""
+    if rate.value is None:
+        return None
+    if Quantity.of(metric).cost:
+        return -(rate.value if rate.low is None else rate.low)
+    return rate.value if rate.high is None else rate.high
 
 
 def shown_rates(record: RunRecord, attribute: str) -> dict[str, Rates]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fedcore.audit.attribute_audit import HEADLINES
 from fedcore.wording import counted
-from fedcore_server.report.groups import headline, shown_rates, worst_group
+from fedcore_server.report.groups import headline, served_at_best, shown_rates, worst_group
 from fedcore_server.report.privacy import is_private, is_refuted, unit_words
 from fedcore_server.report.quantities import EPSILON, Quantity
 from fedcore_server.report.run_record import RunRecord
@@ -45,15 +45,18 @@ class Card:
 
 
 def cards(record: RunRecord) -> list[Card]:
-    """Return the cards in the order they are read."""
-    return [
+    """Return the cards in the order they are read: what was asked for, and never what was not."""
+    audited = bool(record.bias.groups) or bool(record.final and record.final.groups)
+    judged = record.summary.get("audit_verdict") in _VERDICTS
+    found = [
         _quality(record),
-        _groups(record),
-        _privacy(record),
-        _verdict(record),
+        _groups(record) if audited else None,
+        _privacy(record) if is_private(record) else None,
+        _verdict(record) if audited or judged else None,
         _size(record),
         _time(record),
     ]
+    return [card for card in found if card is not None]
 
 
 def warnings(record: RunRecord) -> list[str]:
@@ -116,8 +119,7 @@ def _worst(record: RunRecord) -> tuple[str, str, str] | None:
         metric = headline(rates)
         group = worst_group(metric, rates[metric]) if metric else None
         if metric is not None and group is not None:
-            value = rates[metric][group].value or 0.0
-            found.append((-value if Quantity.of(metric).cost else value, attribute, metric, group))
+            found.append((served_at_best(metric, rates[metric][group]) or 0.0, attribute, metric, group))
     return min(found)[1:] if found else None
 
 
@@ -128,12 +130,11 @@ def _gap_words(record: RunRecord) -> str:
     metric, which = str(gap.get("metric") or "accuracy"), str(gap.get("which") or "gap")
     name = metric.replace("_", " ")  # with which the words begin
     lead = which.removesuffix(name) if which.endswith(name) else f"{which}, "
-    return f"{capitalised(lead)}{gap['words']}{difference_reach(metric, gap.get('low'), gap.get('high'))}."
+    reach = gap.get("reach") or difference_reach(metric, gap.get("low"), gap.get("high"))
+    return f"{capitalised(lead)}{gap['words']}{reach}."
 
 
 def _privacy(record: RunRecord) -> Card:
-    if not is_private(record):
-        return Card(label="Privacy", value="no guarantee", detail="Trained without differential privacy.")
     epsilon, delta = record.summary.get("epsilon"), delta_text(record.summary.get("delta"))
     if epsilon is None or record.privacy.get("valid") is False:
         nominal = "" if epsilon is None else f" The nominal ε is {EPSILON.text(epsilon)} at δ = {delta}."
@@ -158,8 +159,16 @@ def _size(record: RunRecord) -> Card:
     rounds, clients = int(summary.get("rounds") or 0), int(summary.get("clients") or 0)
     rows = f"{counted(summary['examples'], 'row')}. " if summary.get("examples") is not None else ""
     replies = f"{counted(rejected, 'reply', 'replies')} rejected." if rejected else "Every reply counted."
+    detail = rows + (replies if record.rounds else "")
+    cohorts = [len(one.asked) for one in record.rounds if one.committed and one.asked]
+    if not cohorts or min(cohorts) >= clients:
+        return Card(label="Rounds × clients", value=f"{rounds:,} × {clients:,}", detail=detail)
+    mean = sum(cohorts) / len(cohorts)
+    cohort = f"{cohorts[0]:,}" if min(cohorts) == max(cohorts) else f"{mean:,.1f}"
     return Card(
-        label="Rounds × clients", value=f"{rounds:,} × {clients:,}", detail=rows + (replies if record.rounds else "")
+        label="Rounds × clients in each",
+        value=f"{rounds:,} × {cohort}",
+        detail=f"Of {counted(clients, 'client')}. {detail}".rstrip(),
     )
 
 

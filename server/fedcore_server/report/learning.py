@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fedcore_server.report.figures import Figure, Table, drawn_rounds, sentences
 from fedcore_server.report.line_chart import Curve, LineChart
@@ -17,8 +17,12 @@ def learning_figures(record: RunRecord) -> list[Figure]:
     names = dict.fromkeys([record.headline or "", *(name for one in record.evaluated for name in one.evaluation or ())])
     rounds, note = drawn_rounds(record.evaluated)
     metrics = [name for name in names if _has(rounds, name)][:_MOST_METRICS]
-    figures = [_metric_figure(name, rounds, note, record.chosen_round) for name in metrics]
-    committed, note = drawn_rounds([one for one in record.rounds if one.committed])
+    committed, of_committed = drawn_rounds([one for one in record.rounds if one.committed])
+    figures = [
+        _metric_figure(name, rounds, committed, sentences([note]) or of_committed, record.chosen_round)
+        for name in metrics
+    ]
+    note = of_committed
     if not figures and any("loss" in one.training for one in committed):
         figures.append(_training_figure(committed, note))
     if any(one.update_norm is not None for one in committed):
@@ -30,18 +34,21 @@ def _has(rounds: Sequence[Round], name: str) -> bool:
     return any(name in (one.evaluation or {}) for one in rounds)
 
 
-def _metric_figure(name: str, rounds: Sequence[Round], note: str, chosen: int | None) -> Figure:
+def _metric_figure(
+    name: str, rounds: Sequence[Round], committed: Sequence[Round], note: str, chosen: int | None
+) -> Figure:
+    """Draw a metric; training goes on between the rounds that are evaluated."""
     quantity = Quantity.of(name)
     points = [(float(one.number), (one.evaluation or {}).get(name)) for one in rounds]
     held_out = Curve(name="held-out", points=points)
-    training = Curve(
-        name="training", points=[(float(one.number), one.training.get(name)) for one in rounds], weight="faint"
-    )
+    trained = [(float(one.number), one.training.get(name)) for one in committed]
+    training = Curve(name="training", points=trained, weight="faint")
     curves = [training, held_out] if training.drawn else [held_out]
     columns = ["round", *(curve.name + " rows" for curve in reversed(curves))]
+    numbers = sorted({number for curve in curves for number, _ in curve.points})
     table = [
-        [str(one.number), *(_cell(dict(curve.points)[one.number], quantity) for curve in reversed(curves))]
-        for one in rounds
+        [f"{number:g}", *(_in_round(dict(curve.points), number, quantity) for curve in reversed(curves))]
+        for number in numbers
     ]
     said = _course(held_out, quantity)
     if chosen is not None:
@@ -104,6 +111,11 @@ def _series_figure(title: str, said: str, values: Sequence[tuple[int, float | No
         table=Table(columns=["round", title.lower()], rows=rows),
         note=sentences([note]),
     )
+
+
+def _in_round(points: Mapping[float, float | None], number: float, quantity: Quantity) -> str:
+    value = points.get(number)
+    return "–" if value is None else _cell(value, quantity)
 
 
 def _cell(value: float | None, quantity: Quantity) -> str:

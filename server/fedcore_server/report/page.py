@@ -117,6 +117,7 @@ def _facts(record: RunRecord) -> str:
         counted(int(rounds), "round") if rounds is not None else "",
         counted(int(summary["examples"]), "row") if summary.get("examples") is not None else "",
         f"{summary['engine']} engine" if summary.get("engine") else "",
+        "" if is_private(record) else "no differential privacy",
     ]
     return " · ".join(fact for fact in facts if fact)
 

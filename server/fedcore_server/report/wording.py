@@ -17,7 +17,7 @@ _TO = "\u00a0to\u00a0"  # an interval is not broken over two lines
 def rate_text(rate: Rate, quantity: Quantity, *, min_cell: int, exact: bool = False) -> str:
     """Write a rate, or why there is none."""
     if rate.suppressed:
-        return f"not shown (protects groups of fewer than {min_cell} rows)"
+        return f"not shown (protects cells of fewer than {min_cell} rows)"
     if rate.value is None:
         return f"{NOT_DEFINED} (no rows to count)"
     return quantity.text(rate.value, exact=exact)

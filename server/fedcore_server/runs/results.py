@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 import fedcore
+from fedcore.audit.gap_words import reach_words
 from fedcore.audit.report import BiasReport
 from fedcore.evaluation_schedule import chooses_a_round
 from fedcore.files import append_line
@@ -207,6 +208,7 @@ def _worst_gap(bias: BiasReport | None) -> dict[str, Any] | None:
         "difference": gap.difference,
         "low": gap.difference_low,
         "high": gap.difference_high,
+        "reach": reach_words(gap),
     }
 
 

@@ -39,7 +39,9 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
     top: Annotated[
         str | None, typer.Option(metavar="K", help="Ranking: places at the top, below 1 a share; default: 10.")
     ] = None,
-    weight: Annotated[str | None, typer.Option(metavar="COL", help="How many each line stands for.")] = None,
+    weight: Annotated[
+        str | None, typer.Option(metavar="COL", help="What a line counts as; fractions: sampling weights.")
+    ] = None,
     threshold: Annotated[
         float | None, typer.Option(metavar="T", help="Selected is a score of at least T; default: mid-range.")
     ] = None,
@@ -59,26 +61,50 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
         str | None,
         typer.Option(help="What rules ask for: nyc-ll144, us-four-fifths, eu-ai-act, nist-ai-rmf, model-card."),
     ] = None,
+    missing: Annotated[
+        str, typer.Option(metavar="POLICY", help="Rows without label, score or decision: refuse, or drop (counted).")
+    ] = "refuse",
+    encoding: Annotated[str, typer.Option(help="Of a CSV file, as utf-16, latin-1 or cp1252.")] = "utf-8",
     group_thresholds: Annotated[
         str | None,
         typer.Option(metavar="METRIC", help="A threshold for each group to close this gap; may be unlawful to use."),
     ] = None,
     score_range: Annotated[str, typer.Option(metavar="LOW,HIGH", help="Ends of the scores' range.")] = "0,1",
     min_cell: Annotated[
-        int | None, typer.Option(min=1, help="Groups of fewer rows are not shown; default 10.", show_default=False)
+        int | None,
+        typer.Option(
+            min=1,
+            help="Hide groups and rates of fewer rows, on the screen too; default: 10 in files and documents, and "
+            "nothing hidden on the screen.",
+            show_default=False,
+        ),
+    ] = None,
+    min_rows: Annotated[int, typer.Option(min=0, help="Groups of fewer rows are shown, and not judged.")] = 0,
+    min_share: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Groups of a smaller share of the rows are shown, and not judged; with us-four-fifths 0.02.",
+            show_default=False,
+        ),
     ] = None,
     confidence: Annotated[float, typer.Option(help="Of every interval.")] = 0.95,
     fail_on_inconclusive: Annotated[
         bool, typer.Option("--fail-on-inconclusive", help="Exit with 4 where the evidence does not suffice.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Also write bias.json, bias.txt and a profile's bias.md there.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Also write bias.json, bias.txt, a profile's bias.md; without small cells."),
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Print every metric and gap, as the files have them.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
     """Compare how a model's decisions serve groups of people, with intervals, in any table of rows or counts.
 
-    Nothing is trained and nothing leaves this machine. Exit code 3 where a limit is broken beyond doubt.
+    The verdict comes first, then a short table for each attribute; --all prints the rest. Nothing is trained and
+    nothing leaves this machine. Exit code 3 where a limit is broken beyond doubt.
 
     Examples:
       fedcore audit bias scored.csv --label repaid --score p --group sex --group 'sex*race'
@@ -106,9 +132,17 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
         profile=profile,
         group_thresholds=group_thresholds,
         min_cell=min_cell,
+        missing=missing,
+        encoding=encoding,
+        min_rows=min_rows,
+        min_share=min_share,
         confidence=confidence,
         kind=kind,
         list_column=list_column,
         top=top,
     )
-    raise typer.Exit(bias_command(options, out=out, as_json=as_json, fail_on_inconclusive=fail_on_inconclusive))
+    raise typer.Exit(
+        bias_command(
+            options, out=out, as_json=as_json, everything=everything, fail_on_inconclusive=fail_on_inconclusive
+        )
+    )

@@ -36,6 +36,7 @@ def result_json(result: BiasResult) -> dict[str, Any]:
         "threshold": threshold_of(options),
         "confidence": settings.confidence,
         "min_cell": settings.min_cell,
+        "missing": {"policy": options.missing, "dropped": dict(result.rows.dropped)},
         "methods": {**METHODS, **MEASURE_METHODS},
         "population": POPULATION,
         "overall": _overall(result),
@@ -62,13 +63,16 @@ def attributes_json(shown: Mapping[str, Shown]) -> dict[str, Any]:
         "gaps": {attribute: one.gaps_json() for attribute, one in shown.items()},
         "explained": {attribute: one.explained_json() for attribute, one in shown.items()},
         "suppressed": {attribute: list(one.audit.suppressed) for attribute, one in shown.items()},
+        "partly_suppressed": {attribute: list(one.audit.thin) for attribute, one in shown.items()},
+        "not_judged": {attribute: list(one.audit.not_judged) for attribute, one in shown.items()},
     }
 
 
 def _overall(result: BiasResult) -> dict[str, Any]:
-    of_all = next(iter(result.audits.values())).overall
-    few = result.rows.total < result.settings.min_cell
-    return {metric: measure_json(of_all[metric], suppressed=few) for metric in result.metrics}
+    audit = next(iter(result.audits.values()))
+    return {
+        metric: measure_json(audit.overall[metric], suppressed=audit.hides_overall(metric)) for metric in result.metrics
+    }
 
 
 def _groups(shown: Shown) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from fedcore.audit.group_thresholds import WARNING, GroupThresholds, group_thres
 from fedcore.audit.rates import Rate
 from fedcore.audit.score_cuts import ScoreCuts
 from fedcore_simulations.bias_audit.comparisons import points_words
-from fedcore_simulations.bias_audit.options import BiasOptions
+from fedcore_simulations.bias_audit.options import MIN_CELL, BiasOptions
 from fedcore_simulations.bias_audit.rows import Rows
 from fedcore_simulations.bias_audit.selection import threshold_of
 from fedcore_simulations.bias_audit.text_table import aligned
@@ -49,8 +49,9 @@ def thresholds_of(rows: Rows, options: BiasOptions, audits: Mapping[str, Attribu
             metric=options.group_thresholds,
             threshold=threshold,
             confidence=audit.settings.confidence,
-            min_cell=audit.settings.min_cell,
+            min_cell=max(MIN_CELL, audit.settings.min_cell),  # a threshold is chosen on so many rows, or on none
             suppressed=audit.suppressed,
+            thin=audit.thin,
         )
     return found
 
@@ -61,10 +62,14 @@ def threshold_lines(attribute: str, found: GroupThresholds) -> Iterator[str]:
     yield f"a threshold for each {attribute}, to close the gap in {metric}; judged on rows that it was not chosen on"
     table = [[attribute, "threshold", f"{metric}, before", "after", "accuracy, before", "after"]]
     for group in found.shown:
-        rates = [one.rates[name][group] for name in (found.metric, "accuracy") for one in (found.before, found.after)]
+        cells = [
+            "not shown" if one.hides(name, group) else _percent(one.rates[name][group])
+            for name in (found.metric, "accuracy")
+            for one in (found.before, found.after)
+        ]
         kept = "" if group in found.chosen else ", kept"
         threshold = found.chosen.get(group, found.threshold)
-        table.append([group, f"{threshold:g}{kept}", *(_percent(rate) for rate in rates)])
+        table.append([group, f"{threshold:g}{kept}", *cells])
     yield from aligned(table)
     yield from _summary(found)
     for group, reason in found.kept.items():

@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.counting import counted
 from fedcore.audit.rates import Rate, group_rates
 from fedcore.audit.site_splits import sites_over, splits_of
 from fedcore.audit.sites import SiteSplit
 from fedcore.errors import DataError
+from fedcore_simulations.bias_audit.options import MIN_CELL
 from fedcore_simulations.bias_audit.result import BiasResult, decision_table
 from fedcore_simulations.bias_audit.rows import Rows
 
@@ -54,9 +56,18 @@ def site_splits(result: BiasResult) -> Splits:
     if result.rows.site is None:
         return {}
     return {
-        attribute: splits_of(audit, _rates_by_site(result.rows, attribute), result.metrics)
+        attribute: splits_of(_for_sites(audit, result), _rates_by_site(result.rows, attribute), result.metrics)
         for attribute, audit in result.audits.items()
     }
+
+
+def _for_sites(audit: AttributeAudit, result: BiasResult) -> AttributeAudit:
+    return replace(audit, settings=replace(audit.settings, min_cell=_fewest(result)))
+
+
+def _fewest(result: BiasResult) -> int:
+    """Rows of a group that a site needs to be judged by itself: hiding nothing does not make few rows more."""
+    return MIN_CELL if result.options.min_cell is None else result.options.min_cell
 
 
 def splits_json(result: BiasResult, splits: Splits) -> dict[str, Any]:
@@ -87,10 +98,10 @@ def _why_none(result: BiasResult, attribute: str, metric: str) -> str:
     gap = result.audits[attribute].shown_gaps[metric]
     if gap.highest is None:
         return "no split, because fewer than two groups that are shown have a rate"
-    if gap.highest == gap.lowest:
+    if not gap.difference:
         return "no split, because there is no gap between the groups that are shown"
     return (
-        f"not shown, because the part at sites of one group only rests on fewer than {result.settings.min_cell} rows "
+        f"not shown, because the part at sites of one group only rests on fewer than {_fewest(result)} rows "
         "(--min-cell)"
     )
 
@@ -145,7 +156,7 @@ def _words(result: BiasResult, attribute: str, metric: str, split: SiteSplit) ->
     if split.alone:
         yield f"  cannot be judged, one of the two groups is missing: {', '.join(split.alone)}"
     if split.small:
-        yield f"  cannot be judged, fewer than {result.settings.min_cell} rows of a group: {', '.join(split.small)}"
+        yield f"  cannot be judged, fewer than {_fewest(result)} rows of a group: {', '.join(split.small)}"
     for over in sites_over(result.audits[attribute], metric, split):
         yield (
             f"  over the limit ({over.limit.words}): {over.over} of {len(split.judged)} sites that can be judged; "

@@ -19,9 +19,9 @@ from fedcore_simulations.bias_audit.by_site import check_met
 from fedcore_simulations.bias_audit.options import BiasOptions
 from fedcore_simulations.bias_audit.profile_documents import document
 from fedcore_simulations.bias_audit.profile_tables import with_profile
-from fedcore_simulations.bias_audit.ranking_run import audited_ranking
+from fedcore_simulations.bias_audit.ranking_run import RankingResult, audited_ranking
 from fedcore_simulations.bias_audit.ranking_text import ranking_json, ranking_text
-from fedcore_simulations.bias_audit.regression_run import audited_regression
+from fedcore_simulations.bias_audit.regression_run import RegressionResult, audited_regression
 from fedcore_simulations.bias_audit.regression_text import regression_json, regression_text
 from fedcore_simulations.bias_audit.result import BiasResult, audit_rows
 from fedcore_simulations.bias_audit.rows import read_rows
@@ -30,28 +30,43 @@ from fedcore_simulations.bias_audit.text import readable
 _FAILED, _INCONCLUSIVE = 3, 4
 
 
-def bias_command(options: BiasOptions, *, out: Path | None, as_json: bool, fail_on_inconclusive: bool) -> int:
-    """Read, audit, show and keep; return the exit code."""
+def bias_command(
+    options: BiasOptions, *, out: Path | None, as_json: bool, everything: bool, fail_on_inconclusive: bool
+) -> int:
+    """Read, audit, show and keep; return the exit code.
+
+    The screen hides nothing of a table of one's own unless it is asked to; files and documents are there to be shared.
+    """
     with Console(stderr=True, highlight=False).status(f"reading {options.table.name} …") as status:
-        content, shown = _told(options, status.update)
-        told = printable_json(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
-        written = document(content, day=datetime.now(UTC).date())
+        result = _result(options, status.update)
+        content, shown = _told(result, everything=everything)
+        shared, text = _told(result.to_share(), everything=True)
+        written = document(shared, day=datetime.now(UTC).date())
     if out is not None:
-        _keep(out, {"bias.json": f"{told}\n", "bias.txt": shown, "bias.md": written})
-    print(told if as_json else written or shown, end="\n" if as_json else "")
+        _keep(out, {"bias.json": f"{_json(shared)}\n", "bias.txt": text, "bias.md": written})
+    print(_json(content) if as_json else written or shown, end="\n" if as_json else "")
     return _exit_code(content["verdict"], fail_on_inconclusive=fail_on_inconclusive)
 
 
-def _told(options: BiasOptions, tell: Callable[[str], None]) -> tuple[dict[str, Any], str]:
-    """Return the audit as JSON and as text."""
+def _json(content: dict[str, Any]) -> str:
+    return printable_json(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _result(options: BiasOptions, tell: Callable[[str], None]) -> BiasResult | RankingResult | RegressionResult:
     if options.kind == "ranking":
-        ranking = audited_ranking(options, tell=tell)
-        return ranking_json(ranking), printable_lines(ranking_text(ranking))
+        return audited_ranking(options, tell=tell)
     if options.kind == "regression":
-        regression = audited_regression(options, tell=tell)
-        return regression_json(regression), regression_text(regression)
-    result = audited(options, tell=tell)
-    return result_json(result), readable(result)
+        return audited_regression(options, tell=tell)
+    return audited(options, tell=tell)
+
+
+def _told(result: BiasResult | RankingResult | RegressionResult, *, everything: bool) -> tuple[dict[str, Any], str]:
+    """Return the audit as JSON and as text."""
+    if isinstance(result, RankingResult):
+        return ranking_json(result), printable_lines(ranking_text(result, everything=everything))
+    if isinstance(result, RegressionResult):
+        return regression_json(result), regression_text(result, everything=everything)
+    return result_json(result), readable(result, everything=everything)
 
 
 def audited(options: BiasOptions, *, tell: Callable[[str], None] = lambda _: None) -> BiasResult:

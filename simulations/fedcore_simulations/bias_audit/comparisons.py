@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fedcore.audit.gaps import SHARES, Gap
+from fedcore.audit.gap_words import gap_line
+from fedcore.audit.gaps import Gap
 from fedcore.audit.shown import Shown
 from fedcore.figures import figure_text
 from fedcore_simulations.bias_audit.text_table import aligned
@@ -23,16 +24,6 @@ _DISTANCES = {
 _TO_REFERENCE = ("selection_rate", "accuracy", "true_positive_rate", "false_positive_rate", "mean_absolute_error")
 
 
-def gap_line(gap: Gap) -> str:
-    """Return the gap with its direction, its interval and its ratio."""
-    if gap.difference_low is None or gap.difference_high is None:
-        return gap.words
-    if gap.metric not in SHARES:
-        return f"{gap.words} ({gap.told(gap.difference_low)} to {gap.told(gap.difference_high)})"
-    ends = f" ({100 * gap.difference_low:.1f} to {100 * gap.difference_high:.1f})"
-    return f"{gap.words}{ends}, ratio {'undefined' if gap.ratio is None else f'{gap.ratio:.3f}'}"
-
-
 def points_words(difference: float | None, low: float | None, high: float | None) -> str:
     """Return a difference of shares and the ends of its interval in points, or that it is undefined."""
     if difference is None or low is None or high is None:
@@ -41,7 +32,7 @@ def points_words(difference: float | None, low: float | None, high: float | None
 
 
 def class_lines(shown: Shown) -> Iterator[str]:
-    """Return the widest gap of each class, by metric, and the classes that have the widest of all."""
+    """Return the clearest gap of each class, by metric, and the class that has the clearest of all."""
     if not shown.classes:
         return
     metrics = [metric for metric in _OF_CLASSES if metric in shown.worst_classes]
@@ -54,7 +45,7 @@ def class_lines(shown: Shown) -> Iterator[str]:
     for metric in metrics:
         worst = shown.worst_classes[metric]
         if worst.label is not None:
-            yield f"  widest of all classes: {gap_line(shown.classes[worst.label].gaps[metric])}"
+            yield f"  clearest of all classes: {gap_line(shown.classes[worst.label].gaps[metric])}"
     missing = sorted({label for metric in metrics for label in shown.worst_classes[metric].undefined})
     if missing:
         yield f"  without a gap, for fewer than two groups have the rate: {', '.join(missing)}"
@@ -65,14 +56,22 @@ def class_lines(shown: Shown) -> Iterator[str]:
 
 
 def reference_lines(shown: Shown) -> Iterator[str]:
-    """Return the gaps of each group to the reference."""
+    """Return a table of each group against the reference, in its own direction."""
     compared = shown.audit.as_shown().to_reference
     if not compared:
         return
+    table = [[f"against {shown.audit.reference}", "", "difference", "ratio"]]
+    for metric in (metric for metric in _TO_REFERENCE if metric in shown.gaps):
+        for group, gaps in compared.items():
+            gap = gaps.get(metric)
+            if gap is None or gap.directed is None:
+                cells = ["not shown" if gap is None else "undefined"]
+            else:
+                difference = gap.difference_words(float(gap.directed.difference), sign="+")
+                cells = [f"{difference}{gap.interval_words}", gap.ratio_words or "undefined"]
+            table.append([metric.replace("_", " "), group, *cells])
     yield ""
-    yield f"  against {shown.audit.reference}:"
-    for gaps in compared.values():
-        yield from (f"    {gap_line(gaps[metric])}" for metric in _TO_REFERENCE if metric in shown.gaps)
+    yield from (f"  {line}" for line in aligned(table))
 
 
 def distance_lines(shown: Shown) -> Iterator[str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from fedcore.audit.crossing import ATTRIBUTE_MARK
 from fedcore.audit.group_thresholds import TITLE_VII
@@ -17,6 +20,9 @@ from fedcore.errors import PlanError
 from fedcore_simulations.bias_audit.ranking_options import ranking_problems
 from fedcore_simulations.bias_audit.regression_options import regression_problems
 
+MIN_CELL = 10
+"""Fewest rows of a group, and of a rate's denominator, that are shown in what is written to be shared."""
+MISSING = ("refuse", "drop")
 KINDS = ("classification", "regression", "ranking")
 
 
@@ -40,7 +46,12 @@ class BiasOptions:
         limits: Limits as they were written.
         profile: Name of a set of rules, or None.
         group_thresholds: Metric whose gap thresholds by group should close; None for no such thresholds.
-        min_cell: Groups of fewer rows are not shown; None for the profile's or the general default.
+        min_cell: Groups and rates of fewer rows are not shown; None for the profile's default, or else for nothing
+            hidden on a screen, and those of fewer than ``MIN_CELL`` hidden in files.
+        missing: What is done with rows that lack a label, a score or a decision: one of ``MISSING``.
+        encoding: Of the text of a CSV file.
+        min_rows: Groups of fewer rows are shown, and not judged.
+        min_share: Groups of a smaller share of the rows are shown, and not judged; None for the profile's default.
         confidence: Of every interval.
         kind: What the scores are for, one of ``KINDS``.
         list_column: Column of the list that each row belongs to, in a ranking; None if all are in one.
@@ -66,6 +77,10 @@ class BiasOptions:
     profile: str | None = None
     group_thresholds: str | None = None
     min_cell: int | None = None
+    missing: str = "refuse"
+    encoding: str = "utf-8"
+    min_rows: int = 0
+    min_share: float | None = None
     confidence: float = 0.95
     kind: str = "classification"
     list_column: str | None = None
@@ -87,6 +102,11 @@ class BiasOptions:
         return self.score is not None and self.profile == NYC_LL144.name
 
     @property
+    def judged(self) -> dict[str, Any]:
+        """What the settings of an audit say of the groups that are judged."""
+        return {"min_rows": self.min_rows, "min_share": Fraction(str(self.min_share or 0))}
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Every column that is read."""
         named = (self.label, self.score, self.prediction, self.weight, self.site, self.list_column)
@@ -106,6 +126,16 @@ class BiasOptions:
         yield from self._reference_problems()
         if self.profile not in (None, *PROFILES):
             yield f"there is no profile {self.profile!r}; there are {', '.join(PROFILES)}"
+        if self.missing not in MISSING:
+            yield f"--missing must be {' or '.join(MISSING)}, not {self.missing!r}"
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError:
+            yield f"--encoding {self.encoding!r} is not known; give one such as utf-8, utf-16, latin-1 or cp1252"
+        if self.min_rows < 0:
+            yield f"--min-rows must be 0 or more, not {self.min_rows}"
+        if self.min_share is not None and not 0 <= self.min_share < 1:
+            yield f"--min-share must be a share of the rows, at least 0 and below 1, as 0.02, not {self.min_share:g}"
         if not 0.5 <= self.confidence < 1:
             yield f"--confidence must be at least 0.5 and below 1, not {self.confidence:g}"
 

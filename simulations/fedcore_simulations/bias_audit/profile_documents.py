@@ -60,9 +60,8 @@ def _gaps(told: Content) -> Content:
 def _origin(told: Content, profile: Profile, day: date) -> str:
     sources = "; ".join(map(escaped, profile.sources))
     return (
-        f"Written by fedcore {told['fedcore_version']} on {day.isoformat()}, from a table and nothing else. "
-        f"Source: {sources}; read {profile.date}. {'. '.join(profile.remarks)}. Nothing "
-        "of it is legal advice."
+        f"Written by fedcore {told['fedcore_version']} on {day.isoformat()}, from {escaped(told['table']['name'])}. "
+        f"Source: {sources}; read {profile.date}."
     )
 
 

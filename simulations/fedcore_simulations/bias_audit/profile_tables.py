@@ -25,7 +25,13 @@ def with_profile(options: BiasOptions) -> BiasOptions:
     profile, groups = PROFILES[options.profile], options.groups
     if profile is NYC_LL144 and len(groups) == 2 and not any(ATTRIBUTE_MARK in group for group in groups):
         groups = (*groups, ATTRIBUTE_MARK.join(groups))
-    return replace(options, groups=groups, min_cell=options.min_cell or profile.min_cell)
+    share = profile.min_share if options.min_share is None and profile.min_share else options.min_share
+    return replace(
+        options,
+        groups=groups,
+        min_cell=options.min_cell or profile.min_cell,
+        min_share=None if share is None else float(share),
+    )
 
 
 def profile_json(result: BiasResult) -> dict[str, Any] | None:
@@ -75,8 +81,6 @@ def profile_lines(result: BiasResult) -> Iterator[str]:
             yield f"  left out, for less than 2 % of the rows: {', '.join(few)}"
         unknown = _unknown(result, attribute)
         yield f"  unknown {attribute}: {'not shown' if unknown is None else f'{unknown:,}'}"
-    yield ""
-    yield from (f"  {remark}" for remark in profile.remarks)
 
 
 _HEADS = {
@@ -129,7 +133,7 @@ def _cells(one: Category | FourFifths) -> list[str]:
         large = "left out" if one.small else _ratio(one.impact_ratio_of_large)
         return [*cells, _ratio(one.impact_ratio), large]
     deviations = "-" if one.deviations is None else f"{one.deviations:.2f}"
-    p_value = "-" if one.p_value is None else f"{one.p_value:.3g}"
+    p_value = "-" if one.p_value is None else f"{one.p_value:.3g}" if one.p_value else "under 1e-300"
     return [*cells, _ratio(one.ratio), deviations, p_value, _reading(one)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +13,10 @@ from fedcore.audit.ranked_lists import MOST_GRADES, Top, summed
 from fedcore.errors import DataError
 from fedcore.tasks.table_file import Table
 from fedcore_simulations.bias_audit.grouping import Coded, groups_of
+from fedcore_simulations.bias_audit.kept_rows import DROP, dropped_notes, table_of
 from fedcore_simulations.bias_audit.options import BiasOptions
 from fedcore_simulations.bias_audit.ranking_options import top_of
-from fedcore_simulations.bias_audit.rows import check_columns, refuse, table_of, weights_of
+from fedcore_simulations.bias_audit.rows import refuse, weights_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,7 @@ class RankedRows:
         weights: How many rows each line stands for, int64; lines of none are left out.
         groups: For each attribute and crossing its groups, "unknown" last.
         top: The places at the top.
+        dropped: Rows that were left out, by the column that they lack.
     """
 
     source: str
@@ -41,6 +43,7 @@ class RankedRows:
     weights: NDArray[np.int64]
     groups: dict[str, Coded]
     top: Top
+    dropped: Mapping[str, int]
 
     @property
     def sizes(self) -> NDArray[np.float64]:
@@ -55,8 +58,7 @@ def read_ranking(options: BiasOptions) -> RankedRows:
         DataError: The file is no table or lacks a column, a cell cannot be read, a list is too short, or a group
             meets no other in any list.
     """
-    table = table_of(options.table)
-    check_columns(table, options.columns)
+    table, dropped = table_of(options)
     weights = weights_of(table, options.weight)
     lists, kept = _lists(table, options.list_column), weights > 0
     found = RankedRows(
@@ -71,6 +73,7 @@ def read_ranking(options: BiasOptions) -> RankedRows:
             for name, coded in groups_of(table, options.groups, dict(options.bands)).items()
         },
         top=top_of(options),
+        dropped=dropped,
     )
     _check_sizes(found)
     for attribute, coded in found.groups.items():
@@ -80,6 +83,7 @@ def read_ranking(options: BiasOptions) -> RankedRows:
 
 def notes_of(rows: RankedRows) -> Iterator[str]:
     """Yield what a reader must know beside the numbers."""
+    yield from dropped_notes(rows.dropped)
     if rows.relevance is not None and len(np.unique(rows.relevance)) > MOST_GRADES:
         yield f"pairwise accuracy is left out: the relevance has more than {MOST_GRADES} different values"
     if rows.relevance is not None and len(np.unique(rows.relevance)) < 2:
@@ -103,12 +107,14 @@ def _finite(table: Table, name: str | None) -> NDArray[np.float64]:
     if name is None:
         raise DataError("no column of scores")
     numbers = table.numbers(name)
+    refuse(table, name, table.words(name).codes < 0, f"empty; every row needs one, or {DROP}")
     refuse(table, name, ~np.isfinite(numbers), "no number")
     return numbers
 
 
 def _relevance(table: Table, name: str) -> NDArray[np.float64]:
     numbers = table.numbers(name)
+    refuse(table, name, table.words(name).codes < 0, f"empty; every row needs one, or {DROP}")
     refuse(table, name, ~np.isfinite(numbers), "no number; the label of a ranking is a relevance, as 0 and 1")
     refuse(table, name, numbers < 0, "negative; a relevance is 0 or more")
     return numbers

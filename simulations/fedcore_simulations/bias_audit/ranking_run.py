@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,11 +19,11 @@ from fedcore.audit.resampling import SEED
 from fedcore.audit.settings import AuditSettings
 from fedcore.audit.shown import Shown
 from fedcore.audit.suppression import suppressed_groups
+from fedcore_simulations.bias_audit.group_notes import alike_notes, not_judged_notes
 from fedcore_simulations.bias_audit.grouping import Coded
 from fedcore_simulations.bias_audit.limits import limits_of
-from fedcore_simulations.bias_audit.options import BiasOptions
+from fedcore_simulations.bias_audit.options import MIN_CELL, BiasOptions
 from fedcore_simulations.bias_audit.ranking_rows import RankedRows, notes_of, read_ranking
-from fedcore_simulations.bias_audit.result import MIN_CELL
 
 Found = Mapping[str, RankedGroups]
 
@@ -54,6 +54,12 @@ class RankingResult:
             for attribute, found in self.found.items()
         }
 
+    def to_share(self) -> RankingResult:
+        """Return the same without small groups, unless the options say from how many rows on they are shown."""
+        if self.options.min_cell is not None:
+            return self
+        return replace(self, settings=replace(self.settings, min_cell=MIN_CELL))
+
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """Every limit held against every attribute it names."""
@@ -82,8 +88,9 @@ def audited_ranking(options: BiasOptions, *, tell: Callable[[str], None] = lambd
     limits = limits_of(options.limits, attributes=found, metrics={metric for one in found.values() for metric in one})
     settings = AuditSettings(
         confidence=options.confidence,
-        min_cell=MIN_CELL if options.min_cell is None else options.min_cell,
+        min_cell=options.min_cell or 1,
         limits=limits,
+        **options.judged,
     )
     return RankingResult(options=options, rows=rows, settings=settings, found=found)
 
@@ -100,6 +107,7 @@ def result_notes(result: RankingResult) -> list[str]:
                 f"{attribute}: not shown, because it has fewer than {result.settings.min_cell} rows or would give such "
                 f"a group back: {', '.join(audit.suppressed)}"
             )
+        notes += [*alike_notes(attribute, audit.sizes), *not_judged_notes(attribute, audit)]
     return notes
 
 
@@ -118,15 +126,19 @@ def _shown(
     attribute: str, sizes: Mapping[str, int], hidden: Iterable[str], found: Found, settings: AuditSettings
 ) -> Shown:
     kept = [group for group in sizes if group not in set(hidden)]
+    not_judged = settings.not_judged(attribute, sizes)
+    judged = [group for group in sizes if group not in not_judged]
+    compared = [group for group in judged if group in kept]
     audit = AttributeAudit(
         attribute=attribute,
         settings=settings,
         sizes=sizes,
         overall={},
         groups={},
-        gaps={name: one.gap(attribute, [*sizes], confidence=settings.confidence) for name, one in found.items()},
-        shown_gaps={name: one.gap(attribute, kept, confidence=settings.confidence) for name, one in found.items()},
+        gaps={name: one.gap(attribute, judged, confidence=settings.confidence) for name, one in found.items()},
+        shown_gaps={name: one.gap(attribute, compared, confidence=settings.confidence) for name, one in found.items()},
         small=tuple(group for group, size in sizes.items() if 0 < size < settings.min_cell),
         suppressed=tuple(group for group in sizes if group not in kept),
+        not_judged=not_judged,
     )
     return Shown(audit=audit, measures=Measures(estimates={name: one.estimates() for name, one in found.items()}))

@@ -7,14 +7,14 @@ from typing import Any
 
 from fedcore import __version__
 from fedcore.audit.estimates import Measure
-from fedcore.audit.gaps import Gap
+from fedcore.audit.gap_words import gap_line
 from fedcore.audit.ranking import MANY_LISTS
 from fedcore.audit.shown import Shown
 from fedcore.wording import counted
 from fedcore_simulations.bias_audit.bias_json import SCHEMA_VERSION, attributes_json
-from fedcore_simulations.bias_audit.comparisons import gap_line
 from fedcore_simulations.bias_audit.group_block import group_block
 from fedcore_simulations.bias_audit.ranking_run import RankingResult, result_notes
+from fedcore_simulations.bias_audit.verdict_text import MORE, verdict_lines
 
 _TITLES = {
     "selection_rate_at_k": "in the top, %",
@@ -46,6 +46,7 @@ def ranking_json(result: RankingResult) -> dict[str, Any]:
         },
         "confidence": settings.confidence,
         "min_cell": settings.min_cell,
+        "missing": {"policy": options.missing, "dropped": dict(result.rows.dropped)},
         "population": _population(result),
         **attributes_json(result.shown),
         "profile": None,
@@ -55,13 +56,13 @@ def ranking_json(result: RankingResult) -> dict[str, Any]:
     }
 
 
-def ranking_text(result: RankingResult) -> str:
-    """Return everything that is shown, line by line."""
-    lines = [*_head(result)]
+def ranking_text(result: RankingResult, *, everything: bool = False) -> str:
+    """Return the verdict and a table for each attribute, line by line; with ``everything`` all that was measured."""
+    lines = [*verdict_lines(result.verdict, result.findings, example="exposure>=0.8"), "", *_head(result)]
     for attribute, shown in result.shown.items():
-        lines += ["", *_attribute(attribute, shown)]
+        lines += ["", *_attribute(attribute, shown, everything=everything)]
     lines += ["", *(f"note: {note}" for note in (_population(result), *result_notes(result)))]
-    return "\n".join([*lines, "", *_verdict(result)]) + "\n"
+    return "\n".join([*lines, *([] if everything else ["", MORE])]) + "\n"
 
 
 def _head(result: RankingResult) -> Iterator[str]:
@@ -80,14 +81,12 @@ def _population(result: RankingResult) -> str:
     return f"Of fewer than {MANY_LISTS} lists the intervals treat the rows of each list as a sample."
 
 
-def _attribute(attribute: str, shown: Shown) -> Iterator[str]:
-    for block in _BLOCKS:
-        metrics = [metric for metric in block if metric in shown.estimates]
-        if metrics:
-            yield from group_block(attribute, shown, metrics, _TITLES, _cell)
-            yield ""
-    for gap in shown.gaps.values():
-        yield f"  {_gap_line(gap)}"
+def _attribute(attribute: str, shown: Shown, *, everything: bool) -> Iterator[str]:
+    blocks = [[m for m in block if m in shown.estimates] for block in (_BLOCKS if everything else _BLOCKS[:1])]
+    for metrics in filter(None, blocks):
+        yield from group_block(attribute, shown, metrics, _TITLES, _cell)
+        yield ""
+    yield from (f"  {gap_line(shown.gaps[metric])}" for metrics in blocks for metric in metrics)
 
 
 def _cell(metric: str, one: Measure) -> str:
@@ -96,19 +95,3 @@ def _cell(metric: str, one: Measure) -> str:
     if metric == "selection_rate_at_k":
         return f"{100 * one.value:.1f} ({100 * one.low:.1f}-{100 * one.high:.1f})"
     return f"{one.value:.3f} ({one.low:.2f}-{one.high:.2f})"
-
-
-def _gap_line(gap: Gap) -> str:
-    line = gap_line(gap)
-    if gap.ratio is None or gap.ratio_low is None or gap.ratio_high is None:
-        return line
-    shown = line.partition(", ratio ")[0]
-    return f"{shown}, ratio {gap.ratio:.3f} ({gap.ratio_low:.3f} to {gap.ratio_high:.3f})"
-
-
-def _verdict(result: RankingResult) -> Iterator[str]:
-    if result.verdict is None:
-        yield "verdict: none, because no limit was given (--limit 'exposure>=0.8')"
-        return
-    yield from (f"limit: {finding.reason}" for finding in result.findings)
-    yield f"verdict: {result.verdict}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -22,11 +22,12 @@ from fedcore.audit.shown import Shown
 from fedcore.audit.values import ValueTable
 from fedcore.errors import DataError
 from fedcore.tasks.table_file import Table
+from fedcore_simulations.bias_audit.group_notes import attribute_notes
 from fedcore_simulations.bias_audit.grouping import Coded, groups_of
+from fedcore_simulations.bias_audit.kept_rows import DROP, dropped_notes, table_of
 from fedcore_simulations.bias_audit.limits import limits_of
-from fedcore_simulations.bias_audit.options import BiasOptions
-from fedcore_simulations.bias_audit.result import MIN_CELL, attribute_notes
-from fedcore_simulations.bias_audit.rows import check_columns, refuse, table_of, weights_of
+from fedcore_simulations.bias_audit.options import MIN_CELL, BiasOptions
+from fedcore_simulations.bias_audit.rows import refuse, weights_of
 
 _NUM_BINS, _LARGEST = 64, 1e100
 
@@ -42,6 +43,7 @@ class NumberRows:
         predictions: What was predicted, float64.
         weights: How many rows each line stands for, int64; lines of none are left out.
         groups: For each attribute and crossing its groups, "unknown" last.
+        dropped: Rows that were left out, by the column that they lack.
     """
 
     source: str
@@ -50,6 +52,7 @@ class NumberRows:
     predictions: NDArray[np.float64]
     weights: NDArray[np.int64]
     groups: dict[str, Coded]
+    dropped: Mapping[str, int]
 
     @property
     def span(self) -> tuple[float, float]:
@@ -91,11 +94,18 @@ class RegressionResult:
         """The worst of the findings; None without limits, which is no PASS."""
         return overall(self.findings)
 
+    def to_share(self) -> RegressionResult:
+        """Return the same without small groups, unless the options say from how many rows on they are shown."""
+        if self.options.min_cell is not None:
+            return self
+        return _result(self.rows, self.options, replace(self.settings, min_cell=MIN_CELL), self.measures)
+
     @property
     def notes(self) -> list[str]:
         """What a reader must know beside the numbers, in sentences."""
         shown = self.shown
-        return [note for name, one in self.audits.items() for note in attribute_notes(name, one, shown[name].estimates)]
+        own = [note for name, one in self.audits.items() for note in attribute_notes(name, one, shown[name].estimates)]
+        return [*dropped_notes(self.rows.dropped), *own]
 
 
 def audited_regression(options: BiasOptions, *, tell: Callable[[str], None] = lambda _: None) -> RegressionResult:
@@ -113,14 +123,21 @@ def audited_regression(options: BiasOptions, *, tell: Callable[[str], None] = la
     tell(f"comparing the errors of {int(rows.weights.sum()):,} rows …")
     settings = AuditSettings(
         confidence=options.confidence,
-        min_cell=MIN_CELL if options.min_cell is None else options.min_cell,
+        min_cell=options.min_cell or 1,
         limits=limits_of(options.limits, attributes=rows.groups, metrics=VALUE_MEASURES),
         references=dict(options.references),
+        **options.judged,
     )
     check_references(settings, {name: coded.vocabulary for name, coded in rows.groups.items()})
     tables = {name: _table(rows, name, coded) for name, coded in rows.groups.items()}
     measures = {name: _measures(rows, rows.groups[name], table) for name, table in tables.items()}
-    audits = audit_tables(tables.values(), settings)
+    return _result(rows, options, settings, measures)
+
+
+def _result(
+    rows: NumberRows, options: BiasOptions, settings: AuditSettings, measures: Mapping[str, Measures]
+) -> RegressionResult:
+    audits = audit_tables([_table(rows, name, coded) for name, coded in rows.groups.items()], settings)
     return RegressionResult(options=options, rows=rows, settings=settings, audits=audits, measures=measures)
 
 
@@ -130,8 +147,7 @@ def read_numbers(options: BiasOptions) -> NumberRows:
     Raises:
         DataError: The file is no table or lacks a column, a cell cannot be read, or every number is the same.
     """
-    table = table_of(options.table)
-    check_columns(table, options.columns)
+    table, dropped = table_of(options)
     weights = weights_of(table, options.weight)
     kept = weights > 0
     found = NumberRows(
@@ -144,6 +160,7 @@ def read_numbers(options: BiasOptions) -> NumberRows:
             name: Coded(vocabulary=coded.vocabulary, codes=coded.codes[kept])
             for name, coded in groups_of(table, options.groups, dict(options.bands)).items()
         },
+        dropped=dropped,
     )
     if found.span[0] == found.span[1]:
         raise DataError(f"{table.source}: every target and every prediction is {found.span[0]:g}; nothing can be off")
@@ -154,6 +171,7 @@ def _numbers(table: Table, name: str | None) -> NDArray[np.float64]:
     if name is None:
         raise DataError("no column of numbers")
     numbers = table.numbers(name)
+    refuse(table, name, table.words(name).codes < 0, f"empty; every row needs one, or {DROP}")
     refuse(table, name, ~np.isfinite(numbers), "no number; of labels that are classes leave out --kind regression")
     refuse(table, name, np.abs(numbers) > _LARGEST, f"beyond {_LARGEST:g}; give numbers in a larger unit")
     return numbers

@@ -7,16 +7,18 @@ from typing import Any
 
 from fedcore import __version__
 from fedcore.audit.estimates import Measure
+from fedcore.audit.gap_words import gap_line
 from fedcore.audit.profiles import PROFILES
 from fedcore.audit.report import METHODS, POPULATION
 from fedcore.audit.shown import MEASURE_METHODS, Shown, measure_json
 from fedcore.figures import figure_text
 from fedcore.printable import printable
 from fedcore_simulations.bias_audit.bias_json import SCHEMA_VERSION, attributes_json
-from fedcore_simulations.bias_audit.comparisons import distance_lines, gap_line, reference_lines
+from fedcore_simulations.bias_audit.comparisons import distance_lines, reference_lines
 from fedcore_simulations.bias_audit.group_block import group_block
 from fedcore_simulations.bias_audit.profile_tables import profile_head
 from fedcore_simulations.bias_audit.regression_run import RegressionResult
+from fedcore_simulations.bias_audit.verdict_text import MORE, verdict_lines
 
 _TITLES = {
     "mean_absolute_error": "absolute error",
@@ -42,6 +44,7 @@ def regression_json(result: RegressionResult) -> dict[str, Any]:
         "columns": {"label": options.label, "prediction": options.prediction, "weight": options.weight},
         "confidence": settings.confidence,
         "min_cell": settings.min_cell,
+        "missing": {"policy": options.missing, "dropped": dict(rows.dropped)},
         "methods": {**METHODS, **MEASURE_METHODS},
         "population": POPULATION,
         "overall": {metric: measure_json(one, suppressed=few) for metric, one in overall.items()},
@@ -55,42 +58,39 @@ def regression_json(result: RegressionResult) -> dict[str, Any]:
     }
 
 
-def regression_text(result: RegressionResult) -> str:
-    """Return everything that is shown, line by line."""
+def regression_text(result: RegressionResult, *, everything: bool = False) -> str:
+    """Return the verdict and a table for each attribute, line by line; with ``everything`` all that was measured."""
     rows, options = result.rows, result.options
     lines = [
+        *verdict_lines(result.verdict, result.findings, example="max(mean_absolute_error)<=10"),
+        "",
         f"{rows.source}: {int(rows.weights.sum()):,} rows, targets {options.label}, predictions {options.prediction}",
         f"in the unit of the targets, with intervals of {100 * result.settings.confidence:g} % confidence in brackets",
     ]
     for attribute, shown in result.shown.items():
-        lines += ["", *_attribute(attribute, shown)]
+        lines += ["", *_attribute(attribute, shown, everything=everything)]
     if result.notes:
         lines += ["", *(f"note: {note}" for note in result.notes)]
-    return "\n".join(map(printable, [*lines, "", *_verdict(result)])) + "\n"
+    return "\n".join(map(printable, [*lines, *([] if everything else ["", MORE])])) + "\n"
 
 
-def _attribute(attribute: str, shown: Shown) -> Iterator[str]:
-    for block in _BLOCKS:
+def _attribute(attribute: str, shown: Shown, *, everything: bool) -> Iterator[str]:
+    blocks = _BLOCKS if everything else _BLOCKS[:1]
+    for block in blocks:
         yield from group_block(attribute, shown, block, _TITLES, _cell)
         yield ""
-    for metric in _TITLES:
+    for metric in (metric for block in blocks for metric in block):
         yield f"  {gap_line(shown.gaps[metric])}"
+    yield from reference_lines(shown)
+    if not everything:
+        return
     for metric, worst in shown.bounded_json().items():
         reach = figure_text(worst["value"], worst["low"], worst["high"], significant=4, to=" to ")
         yield f"  largest {metric.replace('_', ' ')} of a group: {worst['group']} {reach}"
     yield from distance_lines(shown)
-    yield from reference_lines(shown)
 
 
 def _cell(_: str, one: Measure) -> str:
     if one.value is None or one.low is None or one.high is None:
         return "undefined"
     return figure_text(one.value, one.low, one.high, significant=4, to=" to ")
-
-
-def _verdict(result: RegressionResult) -> Iterator[str]:
-    if result.verdict is None:
-        yield "verdict: none, because no limit was given (--limit 'max(mean_absolute_error)<=10')"
-        return
-    yield from (f"limit: {finding.reason}" for finding in result.findings)
-    yield f"verdict: {result.verdict}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,27 +17,23 @@ from fedcore.audit.estimates import (
     BENEFIT_MEASURES,
     CLASS_MEASURES,
     PROBABILITY_MEASURES,
-    Measure,
 )
 from fedcore.audit.fairness import METRICS, audit_tables
 from fedcore.audit.gate import Finding, Verdict, judge_all, overall
 from fedcore.audit.group_thresholds import GroupThresholds
-from fedcore.audit.groups import UNKNOWN, GroupTable
+from fedcore.audit.groups import UNKNOWN, GroupTable, Sampling
 from fedcore.audit.measurable import check_references
 from fedcore.audit.measures import Measures, measures_of
-from fedcore.audit.rates import Rate
 from fedcore.audit.resampling import SEED
 from fedcore.audit.scores import ScoreTable, scores_of_rows
 from fedcore.audit.settings import AuditSettings
 from fedcore.audit.shown import Shown
 from fedcore_simulations.bias_audit.by_group import thresholds_of
+from fedcore_simulations.bias_audit.group_notes import Shares, attribute_notes
 from fedcore_simulations.bias_audit.grouping import Coded
 from fedcore_simulations.bias_audit.limits import limits_of
-from fedcore_simulations.bias_audit.options import BiasOptions
+from fedcore_simulations.bias_audit.options import MIN_CELL, BiasOptions
 from fedcore_simulations.bias_audit.rows import Rows
-
-MIN_CELL = 10
-MANY = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +76,12 @@ class BiasResult:
             for name, audit in self.audits.items()
         }
 
+    def to_share(self) -> BiasResult:
+        """Return the same without what would tell of few people, unless the options say from how many rows on."""
+        if self.options.min_cell is not None:
+            return self
+        return _result(self.rows, self.options, replace(self.settings, min_cell=MIN_CELL), self.measures)
+
     def listed(self, attribute: str) -> tuple[str, ...]:
         """Return the groups that have a line: all but an "unknown" of no rows."""
         sizes = self.audits[attribute].sizes
@@ -99,11 +101,14 @@ class BiasResult:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know beside the numbers, in sentences."""
+        return self.notes_on([*self.metrics, *next(iter(self.measures.values())).estimates])
+
+    def notes_on(self, metrics: Collection[str]) -> tuple[str, ...]:
+        """Return what a reader must know of these metrics."""
         found = [*self.rows.notes, *self.ranks_the_wrong_way]
         for attribute, audit in self.audits.items():
-            found += attribute_notes(
-                attribute, audit, {**self.shown[attribute].rates, **self.shown[attribute].estimates}
-            )
+            shown: Shares = {**self.shown[attribute].rates, **self.shown[attribute].estimates}
+            found += attribute_notes(attribute, audit, {name: of for name, of in shown.items() if name in metrics})
         return tuple(found)
 
 
@@ -117,41 +122,57 @@ def audit_rows(rows: Rows, options: BiasOptions) -> BiasResult:
     rates = METRICS if rows.truth is not None else ("selection_rate",)
     settings = AuditSettings(
         confidence=options.confidence,
-        min_cell=MIN_CELL if options.min_cell is None else options.min_cell,
+        min_cell=options.min_cell or 1,
         limits=limits_of(options.limits, attributes=rows.groups, metrics=(*rates, *_measured(rows, options))),
         references=dict(options.references),
+        **options.judged,
     )
-    tables = {attribute: decision_table(rows, attribute, coded) for attribute, coded in rows.groups.items()}
     check_references(settings, {attribute: coded.vocabulary for attribute, coded in rows.groups.items()})
+    tables = {attribute: decision_table(rows, attribute, coded) for attribute, coded in rows.groups.items()}
     measures = {attribute: _measures(rows, options, table) for attribute, table in tables.items()}
+    return _result(rows, options, settings, measures)
+
+
+def _result(rows: Rows, options: BiasOptions, settings: AuditSettings, measures: Mapping[str, Measures]) -> BiasResult:
+    tables = {attribute: decision_table(rows, attribute, coded) for attribute, coded in rows.groups.items()}
     audits = {name: measures[name].added(one) for name, one in audit_tables(tables.values(), settings).items()}
+    metrics = METRICS if rows.truth is not None else ("selection_rate",)
     return BiasResult(
         options=options,
         rows=rows,
         settings=settings,
         audits={name: with_classes(audit, tables[name]) for name, audit in audits.items()},
         measures=measures,
-        metrics=rates if rows.favourable is not None else ("accuracy",),
+        metrics=metrics if rows.favourable is not None else ("accuracy",),
         thresholds=thresholds_of(rows, options, audits),
     )
 
 
 def decision_table(rows: Rows, attribute: str, coded: Coded) -> GroupTable:
     """Count labels and decisions by group; without labels the decision stands in, and only it may be read."""
-    return GroupTable.collect(
+    labels = rows.selected if rows.truth is None else rows.truth
+    found = GroupTable.collect(
         attribute=attribute,
         groups=coded.vocabulary,
         labels=rows.labels,
         group_codes=coded.codes,
-        label_codes=rows.selected if rows.truth is None else rows.truth,
+        label_codes=labels,
         predictions=rows.selected,
         weights=rows.weights,
     )
+    if rows.sampling is None:
+        return found
+    cells = np.ravel_multi_index((coded.codes, labels, rows.selected), found.counts.shape)
+    sums = [
+        np.bincount(cells, weights=each, minlength=found.counts.size).astype(np.float64).reshape(found.counts.shape)
+        for each in (rows.sampling, rows.sampling**2)
+    ]
+    return replace(found, sampling=Sampling(weights=sums[0], squares=sums[1]))
 
 
 def _measured(rows: Rows, options: BiasOptions) -> tuple[str, ...]:
     """Return the names of what is measured beside rates."""
-    if rows.truth is None:
+    if rows.truth is None or rows.sampling is not None:
         return ()
     if rows.scores is None:
         return CLASS_MEASURES if rows.favourable is None else (BALANCED, *BENEFIT_MEASURES)
@@ -160,6 +181,8 @@ def _measured(rows: Rows, options: BiasOptions) -> tuple[str, ...]:
 
 
 def _measures(rows: Rows, options: BiasOptions, table: GroupTable) -> Measures:
+    if rows.sampling is not None:
+        return Measures()
     scores = None if rows.scores is None else score_table(rows, rows.scores, table.attribute, options.score_range)
     return measures_of(None if rows.truth is None else table, scores, generator=np.random.default_rng(SEED))
 
@@ -175,41 +198,3 @@ def score_table(rows: Rows, scores: NDArray[np.float64], attribute: str, edges: 
         edges=edges,
         weights=rows.weights,
     )
-
-
-def attribute_notes(
-    attribute: str, audit: AttributeAudit, shown: Mapping[str, Mapping[str, Rate | Measure]]
-) -> list[str]:
-    """Return what a reader must know of one attribute: groups of numbers, unknown, hidden and undefined ones."""
-    found = []
-    if len(audit.sizes) > MANY and all(_is_number(group) for group in audit.sizes if group != UNKNOWN):
-        found.append(
-            f"{attribute}: {len(audit.sizes) - 1} numbers are groups of their own; --bands makes fewer of them"
-        )
-    unknown = audit.sizes[UNKNOWN]
-    if unknown and UNKNOWN not in audit.suppressed:
-        found.append(f"{attribute}: {unknown:,} rows of unknown group; their rates are shown, and not compared")
-    if audit.suppressed:
-        found.append(
-            f"{attribute}: not shown, because it has fewer than {audit.settings.min_cell} rows (--min-cell) or would "
-            f"give such a group back: {_named(audit.suppressed)}"
-        )
-    for metric, rates in shown.items():
-        undefined = [group for group, one in rates.items() if one.value is None and group != UNKNOWN]
-        if undefined:
-            found.append(f"{attribute}: {metric.replace('_', ' ')} is undefined for {_named(undefined)}")
-    return found
-
-
-def _named(groups: Sequence[str]) -> str:
-    """Return the first groups by name, and how many more there are; JSON has them all."""
-    more = f" and {len(groups) - MANY} more" if len(groups) > MANY else ""
-    return ", ".join(groups[:MANY]) + more
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcore.audit.profiles import PROFILES
 from fedcore.errors import DataError
-from fedcore.tasks.table_file import Table, Words, read_table
+from fedcore.tasks.table_file import Table, Words
 from fedcore_simulations.bias_audit.favourable import check_selected, check_two, favourable_of
 from fedcore_simulations.bias_audit.grouping import Coded, coded_column, groups_of, in_order
+from fedcore_simulations.bias_audit.kept_rows import DROP, dropped_notes, table_of
 from fedcore_simulations.bias_audit.options import BiasOptions
 from fedcore_simulations.bias_audit.selection import chosen_threshold, weighted_median
 
 MOST_LABELS = 50
+_SAMPLED = (
+    "weights are fractional: shares are weighted, counts in parentheses are of lines, and intervals rest on the "
+    "effective number of rows (Kish); only rates are measured"
+)
 MOST_ROWS = 2**53
 """Up to here whole numbers are exact in float64, as counts and sums of them must be."""
 
@@ -38,6 +43,8 @@ class Rows:
         groups: For each attribute and crossing its groups, "unknown" last.
         site: Where rows come from, or None.
         notes: What was chosen for the reader, in sentences.
+        dropped: Rows that were left out, by the column that they lack.
+        sampling: Fractional weights, float64; None where each line stands for whole rows.
     """
 
     source: str
@@ -51,6 +58,8 @@ class Rows:
     groups: dict[str, Coded]
     site: Coded | None
     notes: tuple[str, ...]
+    dropped: Mapping[str, int]
+    sampling: NDArray[np.float64] | None = None
 
     @property
     def favourable(self) -> str | None:
@@ -73,9 +82,9 @@ def read_rows(options: BiasOptions, *, to_learn: bool = False) -> Rows:
     Raises:
         DataError: The file is no table, lacks a column, or a cell cannot be read as what it must be.
     """
-    table = table_of(options.table)
-    check_columns(table, options.columns)
-    weights = weights_of(table, options.weight)
+    table, dropped = table_of(options)
+    sampling = None if to_learn else sampling_of(table, options)
+    weights = weights_of(table, options.weight) if sampling is None else (sampling > 0).astype(np.int64)
     scores = None if options.score is None else _scores(table, options.score, options.score_range)
     outcomes = _outcomes(table, options, to_learn=to_learn)
     predicted, notes = outcomes.predicted, [*outcomes.notes]
@@ -100,31 +109,35 @@ def read_rows(options: BiasOptions, *, to_learn: bool = False) -> Rows:
         weights=weights,
         groups=groups_of(table, options.groups, dict(options.bands)),
         site=None if options.site is None else coded_column(table, options.site),
-        notes=tuple(notes),
+        notes=(*dropped_notes(dropped), *notes, *([] if sampling is None else [_SAMPLED])),
+        dropped=dropped,
+        sampling=sampling,
     )
 
 
-def table_of(path: Path) -> Table:
-    """Read a file that is a table by its name.
+def sampling_of(table: Table, options: BiasOptions) -> NDArray[np.float64] | None:
+    """Return weights that are not whole, as those of a survey; None where all are whole.
 
     Raises:
-        DataError: It is none, or cannot be read.
+        DataError: A cell is no number of 0 or more, all are 0, or something is asked for that needs whole rows.
     """
-    if path.is_file() and path.suffix.lower() not in {".csv", ".tsv", ".txt", ".data", ".parquet", ".pq"}:
-        raise DataError(f"{path.name} is neither a .csv nor a .parquet file by its name; expected one of the two")
-    return read_table(path)
-
-
-def check_columns(table: Table, columns: tuple[str, ...]) -> None:
-    """Refuse a table that lacks a column, with the name that may be meant."""
-    for name in columns:
-        if name not in table.columns:
-            lower = {column.lower(): column for column in table.columns}
-            near = difflib.get_close_matches(name.lower(), lower, n=1)
-            meant = f"did you mean {lower[near[0]]!r}? " if near else ""
-            raise DataError(
-                f"the table {table.source} has no column {name!r}; {meant}it has {', '.join(table.columns)}"
-            )
+    if options.weight is None:
+        return None
+    numbers = table.numbers(options.weight)
+    if not np.isfinite(numbers).all() or (numbers < 0).any() or (numbers == np.floor(numbers)).all():
+        return None  # what is wrong with them is said where whole weights are read
+    unfit = {
+        "--site": options.site is not None,
+        "--group-thresholds": options.group_thresholds is not None,
+        f"--profile {options.profile}": options.profile in PROFILES and not PROFILES[options.profile].document,
+    }
+    asked = [name for name, given in unfit.items() if given]
+    if asked:
+        raise DataError(
+            f"column {options.weight!r} of {table.source} holds fractional weights, and {' and '.join(asked)} counts "
+            "people: give whole weights, or leave it out"
+        )
+    return numbers
 
 
 def weights_of(table: Table, name: str | None) -> NDArray[np.int64]:
@@ -151,6 +164,7 @@ def weights_of(table: Table, name: str | None) -> NDArray[np.int64]:
 
 def _scores(table: Table, name: str, span: tuple[float, float]) -> NDArray[np.float64]:
     numbers, (low, high) = table.numbers(name), span
+    refuse(table, name, table.words(name).codes < 0, f"empty; every row needs one, or {DROP}")
     refuse(table, name, ~np.isfinite(numbers), "no number")
     outside = f"outside {low:g} to {high:g}"
     if span == (0.0, 1.0):
@@ -212,7 +226,7 @@ def _each_class(label: Words, predicted: Words) -> Outcomes:
 
 def _classes(table: Table, name: str, others: str) -> Words:
     words = table.words(name)
-    refuse(table, name, words.codes < 0, "empty; every row needs one")
+    refuse(table, name, words.codes < 0, f"empty; every row needs one, or {DROP}")
     if len(words.values) > MOST_LABELS:
         raise DataError(
             f"column {name!r} of {table.source} has {len(words.values)} different values, which are no classes; "

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from fedcore.audit.estimates import Measure
+from fedcore.audit.gap_words import gap_line
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.rates import Rate
 from fedcore.figures import figure_text
 from fedcore.printable import printable
 from fedcore_simulations.bias_audit.by_group import threshold_lines, warning_lines
 from fedcore_simulations.bias_audit.by_site import site_splits, split_lines
-from fedcore_simulations.bias_audit.comparisons import class_lines, distance_lines, gap_line, reference_lines
+from fedcore_simulations.bias_audit.comparisons import class_lines, distance_lines, points_words, reference_lines
 from fedcore_simulations.bias_audit.favourable import guess_words
+from fedcore_simulations.bias_audit.group_notes import MANY
 from fedcore_simulations.bias_audit.profile_tables import profile_lines
-from fedcore_simulations.bias_audit.result import MANY, BiasResult
+from fedcore_simulations.bias_audit.result import BiasResult
 from fedcore_simulations.bias_audit.text_table import aligned
+from fedcore_simulations.bias_audit.verdict_text import MORE, verdict_lines
 
 _TITLES = {
     "selection_rate": "selected",
@@ -26,6 +29,7 @@ _TITLES = {
     "false_positive_rate": "false positive",
     "positive_predictive_value": "predictive value",
 }
+_BRIEF = ("selection_rate", "accuracy", "true_positive_rate", "false_positive_rate")
 _BLOCKS = (
     ("selection_rate", "impact_ratio", "base_rate", "accuracy"),
     ("true_positive_rate", "false_positive_rate", "positive_predictive_value"),
@@ -40,21 +44,49 @@ _MEASURES = {
 }
 _MIRRORED = ("true_negative_rate", "false_negative_rate")  # their gaps are those of the opposite rates, turned around
 _LONGEST_NAME = 28
+NOT_SHOWN = "not shown"
 
 
-def readable(result: BiasResult) -> str:
-    """Return everything that is shown, line by line."""
-    lines = [*_head(result)]
+def readable(result: BiasResult, *, everything: bool = False) -> str:
+    """Return the verdict and a table for each attribute, line by line; with ``everything`` all that was measured."""
+    lines = [*_verdict(result), "", *_head(result)]
     for attribute in result.audits:
-        lines += ["", *_attribute(result, attribute)]
+        lines += ["", *(_attribute(result, attribute) if everything else _short(result, attribute))]
     if result.options.profile is not None:
         lines += ["", *profile_lines(result)]
     if result.thresholds:
         lines += ["", *warning_lines()]
-    if result.notes:
-        lines += ["", *(f"note: {note}" for note in result.notes)]
-    lines += ["", *_verdict(result)]
-    return "\n".join(map(printable, lines)) + "\n"
+    notes = result.notes if everything else result.notes_on([m for block in _brief(result) for m in block])
+    if notes:
+        lines += ["", *(f"note: {note}" for note in notes)]
+    return "\n".join(map(printable, [*lines, *([] if everything else ["", MORE])])) + "\n"
+
+
+def _brief(result: BiasResult) -> list[list[str]]:
+    """Return the metrics of the short table: who is selected, and with labels how rightly."""
+    return [[metric for metric in _BRIEF if metric in result.metrics]]
+
+
+def _short(result: BiasResult, attribute: str) -> Iterator[str]:
+    """Return one table, the gaps of its metrics, and what was asked for besides."""
+    shown = result.shown[attribute]
+    (metrics,) = _brief(result)
+    yield from _block(result, attribute, [*metrics[:1], "impact_ratio", *metrics[1:]] if len(metrics) < 3 else metrics)
+    yield ""
+    yield from (f"  {line}" for line in _gaps_of(result, attribute, metrics))
+    yield from class_lines(shown)
+    yield from reference_lines(shown)
+    yield from _asked_for(result, attribute)
+
+
+def _asked_for(result: BiasResult, attribute: str) -> Iterator[str]:
+    """Return what options ask for: the split over sites, and thresholds by group."""
+    if result.rows.site is not None:
+        yield ""
+        yield from (f"  {line}" for line in split_lines(result, site_splits(result), attribute))
+    if attribute in result.thresholds:
+        yield ""
+        yield from (f"  {line}" for line in threshold_lines(attribute, result.thresholds[attribute]))
 
 
 def _head(result: BiasResult) -> Iterator[str]:
@@ -83,12 +115,7 @@ def _attribute(result: BiasResult, attribute: str) -> Iterator[str]:
     yield from (f"  {line}" for line in _gap_lines(result, attribute))
     yield from class_lines(result.shown[attribute])
     yield from reference_lines(result.shown[attribute])
-    if result.rows.site is not None:
-        yield ""
-        yield from (f"  {line}" for line in split_lines(result, site_splits(result), attribute))
-    if attribute in result.thresholds:
-        yield ""
-        yield from (f"  {line}" for line in threshold_lines(attribute, result.thresholds[attribute]))
+    yield from _asked_for(result, attribute)
 
 
 def _block(result: BiasResult, attribute: str, block: Sequence[str]) -> list[str]:
@@ -100,9 +127,9 @@ def _block(result: BiasResult, attribute: str, block: Sequence[str]) -> list[str
         if group in audit.suppressed:
             continue
         rates = [impact.get(group) if m == "impact_ratio" else audit.groups[m][group] for m in columns]
-        cells = [_cell(rate, m) for rate, m in zip(rates, columns, strict=True)]
-        table.append([_short(group), f"{audit.sizes[group]:,}", *cells])
-    if block is _BLOCKS[0]:
+        cells = [NOT_SHOWN if audit.hides(m, group) else _cell(rate, m) for rate, m in zip(rates, columns, strict=True)]
+        table.append([_name(group), f"{audit.sizes[group]:,}", *cells])
+    if "selection_rate" in block or "accuracy" in block:
         table += _hidden_lines(audit.suppressed)
     return aligned(table)
 
@@ -110,7 +137,7 @@ def _block(result: BiasResult, attribute: str, block: Sequence[str]) -> list[str
 def _hidden_lines(suppressed: Sequence[str]) -> list[list[str]]:
     if len(suppressed) > MANY:
         return [[f"{len(suppressed)} further groups", "not shown"]]
-    return [[_short(group), "not shown"] for group in suppressed]
+    return [[_name(group), "not shown"] for group in suppressed]
 
 
 def _measure_block(result: BiasResult, attribute: str) -> list[str]:
@@ -119,11 +146,13 @@ def _measure_block(result: BiasResult, attribute: str) -> list[str]:
     table = [[attribute, *(_MEASURES[metric] for metric in columns)]]
     for group in result.listed(attribute):
         if group not in result.audits[attribute].suppressed:
-            table.append([_short(group), *(_number(measures[metric][group]) for metric in columns)])
+            table.append([_name(group), *(_number(measures[metric].get(group)) for metric in columns)])
     return aligned(table)
 
 
-def _number(measure: Measure) -> str:
+def _number(measure: Measure | None) -> str:
+    if measure is None:
+        return NOT_SHOWN
     if measure.value is None or measure.low is None or measure.high is None:
         return "undefined"
     return figure_text(measure.value, measure.low, measure.high, least=3)
@@ -137,34 +166,34 @@ def _cell(rate: Rate | None, metric: str) -> str:
     return f"{100 * rate.value:.1f} ({100 * rate.low:.1f}-{100 * rate.high:.1f})"
 
 
-def _gap_lines(result: BiasResult, attribute: str) -> Iterator[str]:
+def _gaps_of(result: BiasResult, attribute: str, metrics: Iterable[str]) -> Iterator[str]:
     gaps = result.audits[attribute].shown_gaps
     if all(gap.highest is None for gap in gaps.values()):
         yield "no gaps, because fewer than two groups can be compared"
         return
-    for metric in (*result.metrics, *(name for name in gaps if name in _MEASURES)):
-        if metric not in _MIRRORED:
-            yield gap_line(gaps[metric])
+    yield from (gap_line(gaps[metric]) for metric in metrics)
+
+
+def _gap_lines(result: BiasResult, attribute: str) -> Iterator[str]:
+    gaps = result.audits[attribute].shown_gaps
+    measured = [*result.metrics, *(name for name in gaps if name in _MEASURES)]
+    yield from _gaps_of(result, attribute, [metric for metric in measured if metric not in _MIRRORED])
     odds = result.shown[attribute].parities.get("equalized_odds")
     if odds is not None and odds.difference is not None and odds.low is not None and odds.high is not None:
-        ratio = "undefined" if odds.ratio is None else f"{odds.ratio:.3f}"
         yield (
-            f"equalized odds: {100 * odds.difference:.1f} points ({100 * odds.low:.1f} to {100 * odds.high:.1f}), "
-            f"ratio {ratio}"
+            f"equalized odds: {odds.highest} over {odds.lowest}, "
+            f"{points_words(odds.difference, odds.low, odds.high)}; any two at most "
+            f"{100 * odds.over_all_pairs['high']:.1f} points"
         )
     yield from (line.strip() for line in distance_lines(result.shown[attribute]))
 
 
 def _verdict(result: BiasResult) -> Iterator[str]:
+    yield from verdict_lines(result.verdict, result.findings, example="selection_rate>=0.8")
     if result.rows.guessed and result.rows.favourable is not None:
         yield guess_words(result.rows.favourable)
-    if result.verdict is None:
-        yield "verdict: none, because no limit was given (--limit 'selection_rate>=0.8')"
-        return
-    yield from (f"limit: {finding.reason}" for finding in result.findings)
-    yield f"verdict: {result.verdict}"
 
 
-def _short(group: str) -> str:
+def _name(group: str) -> str:
     name = group if group != UNKNOWN else "unknown"
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from fedcore.audit.attribute_audit import gap_json, rate_json
+from fedcore.audit.attribute_audit import rate_json
+from fedcore.audit.gap_json import gap_json
 from fedcore.audit.gaps import Gap
 from fedcore.audit.rates import Rate
 from fedcore.printable import printable, printable_json
@@ -82,11 +83,11 @@ def _text(rows: Rows, found: Mapping[str, Representation], *, confidence: float)
         columns = sorted(each.missing, key=lambda name: -(each.gaps[name].difference or 0.0))
         heading = [attribute, "n", "share", "base rate", *(f"{name} missing" for name in columns[:4])]
         yield from aligned([heading, *(_row(each, group, columns[:4]) for group in each.shares)])
-        yield f"  {each.gaps[BASE_RATE].words}{_reach(each.gaps[BASE_RATE])}"
+        yield f"  {each.gaps[BASE_RATE].words}{each.gaps[BASE_RATE].interval_words}"
         for name in columns:
             gap = each.gaps[name]
             if gap.difference_low:
-                yield f"  {_missing_words(name, gap)}{_reach(gap)}"
+                yield f"  {_missing_words(name, gap)}"
         if each.suppressed:
             yield f"  not shown, for too few rows: {', '.join(sorted(each.suppressed))}"
     for note in rows.notes:
@@ -94,8 +95,15 @@ def _text(rows: Rows, found: Mapping[str, Representation], *, confidence: float)
 
 
 def _missing_words(column: str, gap: Gap) -> str:
-    high, low = 100 * float(gap.highest_rate or 0), 100 * float(gap.lowest_rate or 0)
-    return f"{column} missing: {gap.highest} {high:.1f} % over {gap.lowest} {low:.1f} %, {high - low:.1f} points"
+    """Name the clearest gap of empty cells; its metric is the column, so that the gap itself knows no percent."""
+    if gap.pair is None:
+        return f"{column} missing: no gap"
+    sides = (
+        f"{side.group} {100 * float(side.rate):.1f} % ({side.count})" for side in (gap.pair.highest, gap.pair.lowest)
+    )
+    ends = gap.pair.difference
+    points = f"{100 * float(gap.pair.apart):.1f} points ({100 * ends.low:.1f} to {100 * ends.high:.1f})"
+    return f"{column} missing: {' over '.join(sides)}, {points}"
 
 
 def _row(each: Representation, group: str, columns: list[str]) -> list[str]:
@@ -107,9 +115,3 @@ def _percent(rate: Rate) -> str:
     if rate.value is None or rate.low is None or rate.high is None:
         return "-"
     return f"{100 * rate.value:.1f} ({100 * rate.low:.1f}-{100 * rate.high:.1f})"
-
-
-def _reach(gap: Gap) -> str:
-    if gap.difference_low is None or gap.difference_high is None:
-        return ""
-    return f" ({100 * gap.difference_low:.1f} to {100 * gap.difference_high:.1f})"

@@ -19,7 +19,7 @@ def data(  # noqa: PLR0917 - typer reads the options from the signature
     site: Annotated[
         str | None, typer.Option(metavar="COL", help="Where a row comes from: crosses every group with it.")
     ] = None,
-    min_cell: Annotated[int, typer.Option(min=1, help="Groups of fewer rows are not shown.")] = 10,
+    min_cell: Annotated[int, typer.Option(min=1, help="Hide groups of fewer rows.")] = 1,
     confidence: Annotated[float, typer.Option(help="Of every interval.")] = 0.95,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcore.audit.gaps import Gap, gap_between
+from fedcore.audit.gaps import Gap
 from fedcore.audit.groups import UNKNOWN
+from fedcore.audit.rate_gaps import gap_between
 from fedcore.audit.rates import Rate
 from fedcore.audit.suppression import suppressed_groups
 from fedcore_simulations.bias_audit.grouping import Coded

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fedcore.audit.fairness import audit_tables
+from fedcore.audit.groups import UNKNOWN, GroupTable
+from fedcore.audit.report import BiasReport
+from fedcore.audit.settings import AuditSettings
+from fedcore.audit.suppression import thin_groups
+from tests.audit.bias_table import Command, options, write_table
+
+# Rows by label (no, yes) and decision (no, yes). Of c one person is of the label yes.
+COUNTS = {
+    "a": [[300, 60], [40, 100]],
+    "b": [[200, 50], [30, 20]],
+    "c": [[150, 49], [0, 1]],
+    "d": [[400, 90], [60, 150]],
+    UNKNOWN: [[0, 0], [0, 0]],
+}
+LABELLED = {"label": "y", "prediction": "p", "group": "g"}
+
+# For each rate the cells (label, decision) that are counted, and those that they are counted among.
+ALL, YES, NO = {(0, 0), (0, 1), (1, 0), (1, 1)}, {(1, 0), (1, 1)}, {(0, 0), (0, 1)}
+CHOSEN, LEFT = {(0, 1), (1, 1)}, {(0, 0), (1, 0)}
+PARTS = {
+    "accuracy": ({(0, 0), (1, 1)}, ALL),
+    "selection_rate": (CHOSEN, ALL),
+    "base_rate": (YES, ALL),
+    "true_positive_rate": ({(1, 1)}, YES),
+    "false_negative_rate": ({(1, 0)}, YES),
+    "false_positive_rate": ({(0, 1)}, NO),
+    "true_negative_rate": ({(0, 0)}, NO),
+    "positive_predictive_value": ({(1, 1)}, CHOSEN),
+    "negative_predictive_value": ({(0, 0)}, LEFT),
+}
+
+
+@pytest.fixture
+def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capsys)
+
+
+def table_of_counts(path: Path) -> Path:
+    columns: dict[str, list[object]] = {"g": [], "y": [], "p": [], "n": []}
+    for group, counts in COUNTS.items():
+        for y, p in ALL:
+            for name, value in zip(columns, (group.replace(UNKNOWN, ""), y, p, counts[y][p]), strict=True):
+                columns[name].append(value)
+    return write_table(path, columns)
+
+
+def run_report() -> dict[str, Any]:
+    table = GroupTable(
+        attribute="g", groups=tuple(COUNTS), labels=("no", "yes"), num_bins=2, scored=False,
+        counts=np.array([*COUNTS.values()]),
+    )  # fmt: skip
+    settings = AuditSettings()
+    return BiasReport(plan_sha256="", round=1, settings=settings, audits=audit_tables([table], settings)).to_json()
+
+
+def test_a_rate_of_one_person_is_hidden_by_its_own_denominator_in_every_file(audit: Command, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    audit(table_of_counts(tmp_path / "t.csv"), *options(**LABELLED, weight="n", profile="eu-ai-act", out=out))
+    files = {name: (out / name).read_text(encoding="utf-8") for name in ("bias.json", "bias.txt", "bias.md")}
+
+    for content in (json.loads(files["bias.json"]), run_report()):
+        of_c = content["groups"]["g"]["c"]
+        assert {m for m, one in of_c.items() if one["n"] is not None} == {"accuracy", "selection_rate", "impact_ratio"}
+        assert "c" in content["partly_suppressed"]["g"]
+        assert content["suppressed"]["g"] == []
+    assert not re.search(r"^\| c \|.*100\.0 %", files["bias.md"], re.M)
+    lines = [line for line in files["bias.txt"].splitlines() if line.startswith("c ")]
+    assert any("not shown" in line for line in lines)
+    assert not any("100.0" in line for line in lines)
+
+
+def equations(content: dict[str, Any], cells: list[tuple[str, int, int]]) -> np.ndarray:
+    """The counts that a reader can form: numerator and denominator of each rate shown, of groups and of all rows."""
+    found = []
+    overall = content["overall"].get("g", content["overall"])
+    for group, of in [*content["groups"]["g"].items(), (None, overall)]:
+        for metric, parts in PARTS.items():
+            if of[metric]["n"] is not None:
+                found += [[float(g == (group or g) and (y, p) in part) for g, y, p in cells] for part in parts]
+    return np.array(found)
+
+
+def test_no_hidden_rate_follows_from_what_is_shown(audit: Command, tmp_path: Path) -> None:
+    out, cells = tmp_path / "out", [(group, y, p) for group in COUNTS for y, p in sorted(ALL) if group != UNKNOWN]
+    audit(table_of_counts(tmp_path / "t.csv"), *options(**LABELLED, weight="n", out=out))
+    target = np.array([float(cell == ("c", 1, 1)) for cell in cells])  # the one person, selected
+
+    for content in (json.loads((out / "bias.json").read_text(encoding="utf-8")), run_report()):
+        known = equations(content, cells)
+        weights = np.linalg.lstsq(known.T, target, rcond=None)[0]
+        assert np.abs(known.T @ weights - target).max() > 1e-6
+        assert len(content["partly_suppressed"]["g"]) == 2  # c, and one that it hides behind in the totals
+
+
+def test_two_thin_groups_hide_one_another_only_if_together_no_denominator_is_small() -> None:
+    def thin(**groups: tuple[int, ...]) -> set[str]:
+        return set(thin_groups({"g": groups}, min_cell=10)["g"])
+
+    assert thin(a=(500, 300, 200), b=(400, 6, 394), c=(300, 7, 293)) == {"b", "c"}
+    assert thin(a=(500, 300, 200), b=(400, 6, 394), c=(300, 3, 297)) == {"a", "b", "c"}
+    assert thin(a=(500, 300, 200), b=(400, 0, 400)) == set()
+
+
+def test_on_ones_own_screen_nothing_is_hidden_unless_asked(audit: Command, tmp_path: Path) -> None:
+    table, given = table_of_counts(tmp_path / "t.csv"), options(**LABELLED, weight="n")
+
+    shown = audit.json(table, *given)
+    assert shown["groups"]["g"]["c"]["true_positive_rate"]["n"] == 1
+    assert (shown["suppressed"], shown["partly_suppressed"]) == ({"g": []}, {"g": []})
+    hidden = audit.json(table, *given, *options(min_cell=10))
+    assert hidden["groups"]["g"]["c"]["true_positive_rate"]["n"] is None
+    audit(table, *given, *options(out=tmp_path / "out", min_cell=1))
+    asked = json.loads((tmp_path / "out" / "bias.json").read_text(encoding="utf-8"))
+    assert asked["groups"]["g"]["c"]["true_positive_rate"]["n"] == 1
+
+
+def hired(path: Path) -> Path:
+    columns = {"race": ["a", "a", "b", "b", "c"], "hired": ["yes", "no"] * 2 + ["no"], "n": [500, 500, 480, 520, 3]}
+    return write_table(path, columns)
+
+
+def test_three_rows_decide_no_limit_of_a_rule_that_leaves_out_two_percent(audit: Command, tmp_path: Path) -> None:
+    given = options(prediction="hired", weight="n", group="race", limit="impact_ratio>=0.8")
+    table = hired(tmp_path / "t.csv")
+
+    assert audit.json(table, *given)["verdict"] == "INCONCLUSIVE"
+    ruled = audit.json(table, *given, *options(profile="us-four-fifths"))
+    assert (ruled["verdict"], ruled["not_judged"]) == ("PASS", {"race": ["c"]})
+    assert ruled["groups"]["race"]["c"]["selection_rate"]["n"] == 3  # shown all the same
+    assert [line["category"] for line in ruled["profile"]["tables"]["race"]] == ["a", "b"]
+    every = audit.json(table, *given, *options(profile="us-four-fifths", min_share=0))
+    assert every["verdict"] == "INCONCLUSIVE"
+
+
+@pytest.mark.parametrize("option", [{"min_share": 0.02}, {"min_rows": 4}])
+def test_groups_that_are_not_judged_are_named_and_still_shown(
+    audit: Command, tmp_path: Path, option: dict[str, object]
+) -> None:
+    table, given = hired(tmp_path / "t.csv"), options(prediction="hired", weight="n", group="race")
+    limited = [*given, *options(limit="selection_rate<=0.2")]
+    told = audit.json(table, *limited, *options(**option))
+
+    assert (told["verdict"], told["not_judged"]) == ("PASS", {"race": ["c"]})
+    assert told["gaps"]["race"]["selection_rate"]["over_all_pairs"]["difference"] == pytest.approx(0.02)
+    assert any("shown and not judged" in note and note.endswith("c") for note in told["notes"])
+    assert audit.json(table, *limited)["verdict"] == "INCONCLUSIVE"
+
+
+def test_one_group_that_is_judged_has_no_gap_and_no_word_of_a_ratio(audit: Command, tmp_path: Path) -> None:
+    given = options(prediction="hired", weight="n", group="race", limit="impact_ratio>=0.8", min_rows=1000)
+    columns = {"race": ["a", "a", "b"], "hired": ["yes", "no", "yes"], "n": [600, 600, 900]}
+    (finding,) = audit.json(write_table(tmp_path / "t.csv", columns), *given)["findings"]
+
+    assert finding["verdict"] == "INCONCLUSIVE"
+    assert finding["reason"].endswith("no gap, because fewer than two groups have a rate")
