@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from fedcore.checkup.finding import Check, Finding, ok, problem, skipped, warning
 from fedcore.checkup.home import certificate, chain, private_files
@@ -110,7 +111,11 @@ def _roster(home: ConsortiumHome) -> Iterator[Finding]:
 def _process(home: ConsortiumHome) -> Iterator[Finding]:
     refuse_grpc()
     if is_locked(home.path / "lock"):
-        yield ok("process", "a server runs in this home")
+        trouble = _facts(home).get("problem")
+        if trouble:
+            yield problem("process", f"a server runs in this home, and does not serve clients: {trouble}")
+        else:
+            yield ok("process", "a server runs in this home")
     else:
         yield ok("process", "no server runs in this home; start it with: fedcore server start")
 
@@ -173,13 +178,24 @@ def _closed(home: ConsortiumHome, address: str) -> Finding:
 
 
 def _bound_port(home: ConsortiumHome, default: int) -> int:
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        return int(json.loads((home.path / "server.json").read_text(encoding="utf-8"))["port"])
+    with suppress(ValueError, TypeError):
+        return int(_facts(home).get("port", default))
     return default
+
+
+def _facts(home: ConsortiumHome) -> dict[str, Any]:
+    """What a running server says of itself; nothing where its file is absent or damaged."""
+    with suppress(OSError, ValueError):
+        found = json.loads((home.path / "server.json").read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def _database(path: Path) -> Iterator[Finding]:
     if not path.exists():
+        if is_locked(path.with_name("lock")):
+            yield problem("database", f"{path} is gone while the server runs", "restart the server: it makes a new one")
+            return
         yield skipped("database", "none yet; the server makes it when it starts")
         return
     try:

@@ -41,6 +41,15 @@ def check_certificate(certificate: Path, key: Path, *, name: str | None, now: da
         )
 
 
+def names_of(certificate: Path) -> set[str]:
+    """Host names and addresses that a certificate is for.
+
+    Raises:
+        DeploymentError: It cannot be read.
+    """
+    return _names(_certificate(certificate))
+
+
 def _certificate(path: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
