@@ -238,7 +238,7 @@ class Guard:
 
     def _known_roster(self) -> Roster | None:
         with contextlib.suppress(FileNotFoundError):
-            self._roster_text = self._home.roster.read_text(encoding="utf-8")
+            self._roster_text = self._home.roster.read_bytes().decode(errors="replace")
             return Roster.read(self._roster_text, self._coordinator.key)
         return None
 

@@ -41,7 +41,7 @@ class Registration:
             control.sync_nodes(roster)
         except FedcoreError as error:
             if found != self._failed:
-                self._tell(f"the roster could not be taken over: {error}")
+                self._tell(f"{self._home.roster_file} could not be taken over, and clients stay as they are: {error}")
             self._failed = found
             return
         self._seen = found

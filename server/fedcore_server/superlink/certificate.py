@@ -34,7 +34,7 @@ def check_certificate(certificate: Path, key: Path, *, name: str | None, now: da
         )
     if _public_key(key) != found.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo):
         raise DeploymentError(f"the key {key} is not that of the certificate {certificate}: use the pair made together")
-    if name is not None and name not in (names := _names(found)):
+    if name is not None and _plain(name) not in (names := _names(found)):
         raise DeploymentError(
             f"the certificate {certificate} is for {', '.join(sorted(names)) or 'no name'}, and clients connect to "
             f"{name}: make one whose subject alternative names include it"
