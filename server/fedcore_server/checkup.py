@@ -29,6 +29,7 @@ from fedcore_server.superlink.certificate import check_certificate
 _CLOSED = ("/v1/control/list-runs", "/v1/runtime/acquire-task", "/docs", "/openapi.json", "/")
 _REFUSED = (403, 404, 405)
 _RENEW = "fedcore consortium renew"
+_REQUEST_AND_LOG = 3
 _SQLITE = b"SQLite format 3\x00"
 
 
@@ -51,7 +52,7 @@ def server_checks(home: ConsortiumHome, *, plan: RunPlan | None, clock: Callable
         "route": lambda: _route(home),
         "database": lambda: _database(home.path / "flower.db"),
         "events": lambda: _events(home.path),
-        "disk": lambda: disk(home.path, model_bytes=0 if plan is None else model_bytes_if_known(plan)),
+        "disk": lambda: _disk(home.path, plan),
     }
     checks = [Check(name=name, run=run) for name, run in listed.items()]
     if plan is not None:
@@ -209,6 +210,14 @@ def _database(path: Path) -> Iterator[Finding]:
         yield problem("database", f"{path} may not be written by this user", "run as the user that owns the home")
     else:
         yield ok("database", f"{path.stat().st_size / 1_000_000:.1f} MB")
+
+
+def _disk(home: Path, plan: RunPlan | None) -> Iterator[Finding]:
+    """Room for a run; the database holds a round's request and replies, and the newest of them twice, in its log."""
+    if plan is None:
+        return disk(home)
+    replies = plan.federation.cohort_size or plan.federation.clients
+    return disk(home, model_bytes=model_bytes_if_known(plan), messages=replies + _REQUEST_AND_LOG)
 
 
 def _events(home: Path) -> Iterator[Finding]:

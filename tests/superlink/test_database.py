@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flwr.app import ConfigRecord, RecordDict
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from fedcore.errors import DeploymentError
 from fedcore_server.superlink.control import Control
 from fedcore_server.superlink.process import SuperLink
-from tests.superlink.builders import NodeKey, settings_in
+from tests.superlink.builders import NodeKey, answering, echo, random_bytes, request_to, settings_in, site_in
 
 
 @contextmanager
@@ -40,6 +41,41 @@ def test_a_disk_too_small_for_the_first_start_leaves_nothing_and_the_next_start_
     assert list(tmp_path.glob("*flower.db*")) == list(tmp_path.glob(".*flower.db*")) == []
     with SuperLink(settings):
         assert settings.database.stat().st_mode & 0o777 == 0o600
+
+
+@contextmanager
+def _log_of_everything() -> Iterator[None]:
+    """The write-ahead log is never emptied, so that its size is what was written."""
+
+    def never_empty(connection: Any, _: object) -> None:
+        connection.execute("PRAGMA wal_autocheckpoint = 0").close()
+
+    event.listen(Engine, "connect", never_empty)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", never_empty)
+
+
+def _logged_by_a_round(folder: Path, model: memoryview) -> int:
+    """Bytes that a round with one client, which answers with another model of the same size, adds to the log."""
+
+    def changed(config: ConfigRecord, data: memoryview) -> RecordDict:
+        return echo(config, memoryview(bytes(255 - byte for byte in data)))
+
+    with site_in(folder) as site, answering(site, 1, changed) as (node,), site.grid() as grid:
+        log = folder / "flower.db-wal"
+        before = log.stat().st_size
+        sent = grid.push_messages([request_to(node.fleet.node.node_id, model)])
+        for arrival in grid.arrivals(sent, timeout_seconds=60):
+            arrival.confirm()
+        return log.stat().st_size - before
+
+
+def test_a_round_logs_its_models_once_and_little_else(tmp_path: Path) -> None:
+    with _log_of_everything():
+        assert _logged_by_a_round(tmp_path / "small", random_bytes(1_000)) < 1_500_000
+        assert 20_000_000 < _logged_by_a_round(tmp_path / "large", random_bytes(10_000_000)) < 23_000_000
 
 
 def test_half_a_database_of_an_earlier_version_is_replaced(tmp_path: Path) -> None:

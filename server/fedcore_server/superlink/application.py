@@ -11,7 +11,7 @@ from typing import Any
 
 from fedcore.errors import DeploymentError
 from fedcore_server.superlink.asgi import Application
-from fedcore_server.superlink.database import database_fault, not_opened, prepare_database
+from fedcore_server.superlink.database import database_fault, not_opened, prepare_database, without_zeroing
 
 _GRPC_SWITCHES = ("FLWR_INTERNAL_GRPC_CONTROL_API", "FLWR_INTERNAL_GRPC_FLEET_API")
 _NOISY_LOGGERS = ("flwr", "httpx", "httpcore", "alembic", "uvicorn")
@@ -82,10 +82,12 @@ def flower_application(settings: SuperLinkSettings, secret: bytes) -> Applicatio
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # Flower's migrations are not ours to mend
-            app: Application = create_app(config, SuperLinkLifespan)
+            app: Any = create_app(config, SuperLinkLifespan)
+        for engine in _engines(app):
+            without_zeroing(engine)
     except Exception as error:
         raise not_opened(settings.database, database_fault(error)) from error
-    return app
+    return app  # type: ignore[no-any-return]
 
 
 def refuse_grpc() -> None:
@@ -97,10 +99,11 @@ def refuse_grpc() -> None:
 
 def close_database(app: Any) -> None:
     """Close the database's connections, so that its write-ahead log is folded in."""
-    if app is None:
-        return
-    state = app.state.linkstate_factory.state()
-    for store in (state, state.object_store):
-        engine = getattr(store, "_engine", None)
-        if engine is not None:
+    if app is not None:
+        for engine in _engines(app):
             engine.dispose()
+
+
+def _engines(app: Any) -> list[Any]:
+    state = app.state.linkstate_factory.state()
+    return [store._engine for store in (state, state.object_store)]

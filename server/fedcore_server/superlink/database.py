@@ -8,12 +8,18 @@ import sqlite3
 import warnings
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fedcore.errors import DeploymentError
 
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
 _BESIDE = ("-wal", "-shm")
 _VERSION = "alembic_version"
-_PAGE_BYTES = 65536  # a model lies in pieces of megabytes, each a chain of pages: the largest make the shortest chains
+_PAGE_BYTES = 4096
+"""A transaction writes whole pages: with 64 KiB, heartbeats and small models write sixteen times as much. A model of
+100 MB comes to as many bytes with either (``simulations/benchmarks/database_writes.py``)."""
 
 
 def prepare_database(path: Path) -> None:
@@ -59,6 +65,18 @@ def database_fault(error: BaseException) -> str:
     """What went wrong, in one line: SQLAlchemy adds the statement, and a link."""
     cause = getattr(error, "orig", None) or error
     return f"{type(cause).__name__}: {cause}".partition("\n")[0]
+
+
+def without_zeroing(engine: Engine) -> None:
+    """Have connections leave what is deleted as it is, until something else is written there.
+
+    Python's SQLite may be compiled to overwrite deleted content with zeros, so that each model is written twice.
+    The write-ahead log and the disk keep copies of it anyway.
+    """
+    from sqlalchemy import event
+
+    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA secure_delete = OFF").close())
+    engine.dispose()  # connections that are open were made without it
 
 
 def _make(path: Path) -> None:
