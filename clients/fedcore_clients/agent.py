@@ -215,6 +215,8 @@ class Agent:
     @contextmanager
     def _ending(self) -> Iterator[None]:
         self._guard.events.append("started", policy=self._policy.sha256)
+        for line in self._guard.changed_rows():
+            self._tell(line)
         try:
             yield
         finally:

@@ -47,12 +47,13 @@ def start(
     from fedcore.mapped_bytes import return_freed_memory
     from fedcore_clients.agent import Agent, AgentSettings, only_one
     from fedcore_clients.client_home import ClientHome
+    from fedcore_clients.damage import refuse_damaged_home
     from fedcore_clients.device_name import check_device_name
 
     if device is not None:
         check_device_name(device)
     at = ClientHome(home)
-    at.settings()
+    refuse_damaged_home(at)
     if not at.policy.is_file():
         raise PlanError(f"no policy at {at.policy}; write one with: fedcore client policy --out {at.policy}")
     return_freed_memory()

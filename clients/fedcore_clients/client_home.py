@@ -104,10 +104,11 @@ class ClientHome:
         """
         content = read_bounded(self.coordinator_key, what="the coordinator's key", max_bytes=_MAX_BYTES)
         try:
-            key = bytes.fromhex(content.decode())
-        except ValueError as error:
-            raise TrustError(f"the coordinator's key {self.coordinator_key}: expected hexadecimal digits") from error
-        return PublicIdentity(name=COORDINATOR, key=key)
+            return PublicIdentity(name=COORDINATOR, key=bytes.fromhex(content.decode()))
+        except (ValueError, TrustError) as error:
+            raise TrustError(
+                f"the coordinator's key {self.coordinator_key}: expected 64 hexadecimal digits, found something else"
+            ) from error
 
     def secret(self) -> int:
         """The number from which held-out rows are drawn; made when it is first asked for, and kept.

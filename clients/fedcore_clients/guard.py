@@ -8,7 +8,7 @@ An update is also kept, and whoever asks for it again gets the same one: fresh n
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, cast
 
@@ -27,6 +27,7 @@ from fedcore_clients.admission import Refusal, Request, check_model, newest_requ
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.egress import checked_reply
 from fedcore_clients.ledger.outbox import Outbox
+from fedcore_clients.ledger.rows import change_in_words
 from fedcore_clients.policy.approvals import Approvals, Clock
 from fedcore_clients.policy.budget import Account
 from fedcore_clients.policy.daily_requests import DailyRequests
@@ -64,6 +65,12 @@ class Guard:
         self._newest = newest_requests(home)
         self._charged = ""
         self.events = EventLog(home.events, clock=clock)
+
+    def changed_rows(self) -> Iterator[str]:
+        """A line for each data set whose rows are others than at its last charge; it is logged, too."""
+        for name, last in self._account.changed():
+            self.events.append("rows-changed", data_set=name, since_entry=last.number)
+            yield change_in_words(name, last)
 
     @property
     def name(self) -> str:
@@ -237,7 +244,7 @@ class Guard:
 
     def _known_roster(self) -> Roster | None:
         with contextlib.suppress(FileNotFoundError):
-            self._roster_text = self._home.roster.read_text(encoding="utf-8")
+            self._roster_text = self._home.roster.read_bytes().decode(errors="replace")
             return Roster.read(self._roster_text, self._coordinator.key)
         return None
 

@@ -105,17 +105,19 @@ def limits() -> Iterator[Finding]:
         yield ok("limits", told)
 
 
-def disk(directory: Path, *, model_bytes: int = 0) -> Iterator[Finding]:
+def disk(directory: Path, *, model_bytes: int = 0, messages: int = 0) -> Iterator[Finding]:
     """Whether there is room for three models, and 1 GB at least.
 
     Args:
         directory: Where it is written; its nearest existing parent is looked at.
+        messages: How many more models lie there while they are on their way.
     """
     there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
-    free, needed = shutil.disk_usage(there).free, max(GIGABYTE, _CHECKPOINTS * model_bytes)
+    free, needed = shutil.disk_usage(there).free, max(GIGABYTE, (_CHECKPOINTS + messages) * model_bytes)
     told = f"{_gigabytes(free)} free at {there}"
     if free < needed:
-        why = f"three times the model of {_gigabytes(model_bytes)}" if needed > GIGABYTE else "the least for a run"
+        times = f"{_CHECKPOINTS + messages} times the model of {_gigabytes(model_bytes)}"
+        why = times if needed > GIGABYTE else "the least for a run"
         yield problem("disk", f"{told}; expected {_gigabytes(needed)}, {why}", "free some space, or move the home")
     else:
         yield ok("disk", told)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from fedcore.checkup.finding import Check, Finding, ok, problem, skipped, warning
 from fedcore.checkup.home import certificate, chain, private_files
@@ -28,6 +29,7 @@ from fedcore_server.superlink.certificate import check_certificate
 _CLOSED = ("/v1/control/list-runs", "/v1/runtime/acquire-task", "/docs", "/openapi.json", "/")
 _REFUSED = (403, 404, 405)
 _RENEW = "fedcore consortium renew"
+_REQUEST_AND_LOG = 3
 _SQLITE = b"SQLite format 3\x00"
 
 
@@ -50,7 +52,7 @@ def server_checks(home: ConsortiumHome, *, plan: RunPlan | None, clock: Callable
         "route": lambda: _route(home),
         "database": lambda: _database(home.path / "flower.db"),
         "events": lambda: _events(home.path),
-        "disk": lambda: disk(home.path, model_bytes=0 if plan is None else model_bytes_if_known(plan)),
+        "disk": lambda: _disk(home.path, plan),
     }
     checks = [Check(name=name, run=run) for name, run in listed.items()]
     if plan is not None:
@@ -110,7 +112,11 @@ def _roster(home: ConsortiumHome) -> Iterator[Finding]:
 def _process(home: ConsortiumHome) -> Iterator[Finding]:
     refuse_grpc()
     if is_locked(home.path / "lock"):
-        yield ok("process", "a server runs in this home")
+        trouble = _facts(home).get("problem")
+        if trouble:
+            yield problem("process", f"a server runs in this home, and does not serve clients: {trouble}")
+        else:
+            yield ok("process", "a server runs in this home")
     else:
         yield ok("process", "no server runs in this home; start it with: fedcore server start")
 
@@ -173,13 +179,24 @@ def _closed(home: ConsortiumHome, address: str) -> Finding:
 
 
 def _bound_port(home: ConsortiumHome, default: int) -> int:
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        return int(json.loads((home.path / "server.json").read_text(encoding="utf-8"))["port"])
+    with suppress(ValueError, TypeError):
+        return int(_facts(home).get("port", default))
     return default
+
+
+def _facts(home: ConsortiumHome) -> dict[str, Any]:
+    """What a running server says of itself; nothing where its file is absent or damaged."""
+    with suppress(OSError, ValueError):
+        found = json.loads((home.path / "server.json").read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def _database(path: Path) -> Iterator[Finding]:
     if not path.exists():
+        if is_locked(path.with_name("lock")):
+            yield problem("database", f"{path} is gone while the server runs", "restart the server: it makes a new one")
+            return
         yield skipped("database", "none yet; the server makes it when it starts")
         return
     try:
@@ -193,6 +210,14 @@ def _database(path: Path) -> Iterator[Finding]:
         yield problem("database", f"{path} may not be written by this user", "run as the user that owns the home")
     else:
         yield ok("database", f"{path.stat().st_size / 1_000_000:.1f} MB")
+
+
+def _disk(home: Path, plan: RunPlan | None) -> Iterator[Finding]:
+    """Room for a run; the database holds a round's request and replies, and the newest of them twice, in its log."""
+    if plan is None:
+        return disk(home)
+    replies = plan.federation.cohort_size or plan.federation.clients
+    return disk(home, model_bytes=model_bytes_if_known(plan), messages=replies + _REQUEST_AND_LOG)
 
 
 def _events(home: Path) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -204,6 +205,18 @@ def test_a_plan_is_held_against_the_roster(home):
     assert (found.state, "2 clients, and the roster has 1; it waits 600 s" in found.what) == (State.WARNING, True)
     welcome(home.path, "hospital-b")
     assert only(looked_at(home, plan), "plan").state is State.OK
+
+
+def test_the_disk_must_hold_the_replies_of_a_round_too(home, monkeypatch):
+    model, clients = 1_000_000_000, 4
+    monkeypatch.setattr("fedcore_server.checkup.model_bytes_if_known", lambda plan: model)
+    monkeypatch.setattr("fedcore.checkup.machine.shutil.disk_usage", lambda path: SimpleNamespace(free=9 * model))
+    plan = build_plan(**TINY, federation={"clients": clients})
+    found = only(looked_at(home, plan), "disk")
+    assert found.state is State.PROBLEM
+    assert "expected 10.0 GB, 10 times the model of 1.0 GB" in found.what  # 3 checkpoints, 4 replies, request and log
+    smaller = build_plan(**TINY, federation={"clients": clients, "cohort_size": 3})
+    assert only(looked_at(home, smaller), "disk").state is State.OK
 
 
 def test_a_plan_whose_noise_drowns_all_that_few_clients_learn_is_warned_of():

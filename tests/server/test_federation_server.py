@@ -28,9 +28,6 @@ class Watching(FederationServer):
         self._superlink = SimpleNamespace(is_serving=True)
         monkeypatch.setattr("fedcore_server.service.federation_server.time.monotonic", lambda: self.clock)
 
-    def _sync_roster(self, control):
-        return
-
     def _look_at_clients(self, control):
         return
 

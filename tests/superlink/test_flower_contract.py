@@ -41,6 +41,7 @@ _SIGNATURES = {
         "max_retries",
         "max_wait_time",
     ),
+    "flwr.supercore.state.alembic.utils:run_migrations": ("engine",),
     "flwr.app.message:remove_content_from_message": ("message",),
     "flwr.app.message:make_message": ("metadata", "content", "error"),
     "flwr.common.serde:message_to_proto": ("message",),

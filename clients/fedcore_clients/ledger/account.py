@@ -18,6 +18,7 @@ from fedcore_clients.ledger.claims import charge_cost, is_begun, is_charged, mis
 from fedcore_clients.ledger.entry import USES, Entry, Kind
 from fedcore_clients.ledger.mechanism import Mechanism, to_text
 from fedcore_clients.ledger.refusals import over_budget, over_reservation
+from fedcore_clients.ledger.rows import note_of, rows_in
 from fedcore_clients.ledger.schema import OVER_BUDGET, OVER_RESERVATION
 from fedcore_clients.ledger.store import Book, LedgerFile
 from fedcore_clients.ledger.terms import Cost, Terms
@@ -122,6 +123,7 @@ class Ledger:
                 "round": asked.round,
                 "attempt": asked.attempt,
                 "reference": f"charge {asked.place}",
+                "note": note_of(asked.rows, _rows_before(book, asked.data_set)),
             }
             if asked.event is None:
                 book.append(Kind.UNBOUNDED, asked.data_set, **values)
@@ -130,6 +132,11 @@ class Ledger:
             values |= {"units": cost.units, "slots": cost.slots, "rounds": 1}
             with _refusing(OVER_RESERVATION, over_reservation(asked.rounds)):
                 book.append(Kind.CHARGE, asked.data_set, mechanism=to_text(asked.event), **values)
+
+    def last_rows(self, data_set: str) -> Entry | None:
+        """The newest charge that says which rows it was for."""
+        with self.file.reading() as book:
+            return _last_rows(book, data_set)
 
     def seal(self, asked: Asked, digest: str) -> None:
         """Write down the hash of the reply that is about to leave.
@@ -218,6 +225,15 @@ class _refusing:  # noqa: N801 - reads as a verb where it is used
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, sqlite3.IntegrityError) and self._what in str(error):
             raise RefusedError(_CODE, self._message) from error
+
+
+def _last_rows(book: Book, data_set: str) -> Entry | None:
+    return book.last("data_set = ? AND reference LIKE 'charge %' AND note != ''", data_set)
+
+
+def _rows_before(book: Book, data_set: str) -> str | None:
+    last = _last_rows(book, data_set)
+    return None if last is None else rows_in(last)
 
 
 def _fresh(what: str) -> str:

@@ -17,6 +17,7 @@ class Asked:
         rounds: Of the whole run.
         plan: Hash of what the plan promises; a run has one.
         event: One round's mechanism; ``None`` where nothing is promised.
+        rows: Fingerprint of the data set's rows; empty where it is not known.
     """
 
     data_set: str
@@ -27,6 +28,7 @@ class Asked:
     rounds: int
     plan: str
     event: PrivacyEvent | None
+    rows: str = ""
 
     @property
     def place(self) -> str:

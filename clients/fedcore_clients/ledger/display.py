@@ -7,6 +7,7 @@ import json
 from rich.console import Console
 
 from fedcore_clients.ledger.account import Ledger
+from fedcore_clients.ledger.rows import changes_in
 from fedcore_clients.ledger.statement import VALID, budget_table, statements_of
 
 
@@ -20,6 +21,8 @@ def print_budgets(account: Ledger, *, as_json: bool) -> None:
     else:
         Console(highlight=False).print(budget_table(found))
         print(f"ε spent: {VALID}")
+        for entry in changes_in(account.entries()):
+            print(f"{entry.data_set}: other rows since entry {entry.number}, {entry.time[:10]}")
         for name in (name for name, each in found.items() if each["epsilon"] is None):
             print(
                 f"{name}: something was told without a bound, which is in no figure of what is left: the budget holds "

@@ -121,6 +121,11 @@ def beside(data: Path) -> Path:
     return data.with_name(f"{data.name}{_SUFFIX}")
 
 
+def is_mark(path: Path) -> bool:
+    """Whether a file is such a mark, or one that is being written."""
+    return _SUFFIX in path.name
+
+
 def can_be_marked(data: Path) -> bool:
     """Whether a mark can be written beside a data set."""
     return bool(data.name) and data.exists() and os.access(data.parent, os.W_OK | os.X_OK)

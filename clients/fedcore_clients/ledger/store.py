@@ -68,6 +68,16 @@ class Book:
         for row in self._connection.execute(f"{_SELECT}{condition} ORDER BY number", values):
             yield Entry.from_row(row)
 
+    def last(self, where: str, *values: Any) -> Entry | None:
+        """The newest entry of a kind.
+
+        Args:
+            where: As in `entries`.
+        """
+        query = f"{_SELECT} WHERE {where} ORDER BY number DESC LIMIT 1"
+        row = self._connection.execute(query, values).fetchone()
+        return None if row is None else Entry.from_row(row)
+
     def total(self, measure: str, where: str, *values: Any) -> int:
         """The sum of a column."""
         query = f"SELECT coalesce(sum({measure}), 0) FROM entry WHERE {where}"  # noqa: S608 - own names, values apart

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from fedcore_clients.ledger.account import Ledger
 from fedcore_clients.ledger.asked import Asked
 from fedcore_clients.ledger.balance import Budget
 from fedcore_clients.ledger.entry import Entry, Kind
+from fedcore_clients.ledger.rows import fingerprints, rows_in
 from fedcore_clients.ledger.spends_file import OldCharge, take_over
 from fedcore_clients.ledger.terms import Mode, Terms, agree
 from fedcore_clients.ledger.verification import check
@@ -41,10 +42,13 @@ class Account:
     Args:
         policy: The privacy section of the client's policy.
         coordinator: Tells the runs of one consortium from those of another that have the same names.
+        rows: Fingerprint of each data set's rows.
     """
 
-    def __init__(self, ledger: Ledger, policy: PrivacySection, *, coordinator: str) -> None:
-        self.ledger, self._policy, self._coordinator = ledger, policy, coordinator
+    def __init__(
+        self, ledger: Ledger, policy: PrivacySection, *, coordinator: str, rows: Mapping[str, str] | None = None
+    ) -> None:
+        self.ledger, self._policy, self._coordinator, self._rows = ledger, policy, coordinator, rows or {}
 
     @classmethod
     def opened(
@@ -58,7 +62,8 @@ class Account:
         Raises:
             StorageError: It is gone, damaged, older than it was, or another one; nothing may be trained.
         """
-        account = cls(Ledger(home.ledger, clock, data=data), policy, coordinator=coordinator_of(home))
+        rows = fingerprints(data, home.secret()) if data else {}
+        account = cls(Ledger(home.ledger, clock, data=data), policy, coordinator=coordinator_of(home), rows=rows)
         account.ledger.file.create()
         check(account.ledger.file)
         take_over(home.spends, account._take_over)
@@ -82,6 +87,7 @@ class Account:
             rounds=request.plan.federation.rounds,
             plan=_hash_of(privacy),
             event=None if privacy is None else privacy.event(1),
+            rows=self._rows.get(request.data_set, ""),
         )
 
     def _asked_to_evaluate(self, request: RequestFacts) -> Asked:
@@ -96,7 +102,15 @@ class Account:
             rounds=evaluation.evaluations if evaluation else 1,
             plan=_hash_of(evaluation),
             event=None if evaluation is None else evaluation.event(1),
+            rows=self._rows.get(request.data_set, ""),
         )
+
+    def changed(self) -> Iterator[tuple[str, Entry]]:
+        """Data sets whose rows are others than at their last charge, and that charge."""
+        for name, rows in self._rows.items():
+            last = self.ledger.last_rows(name)
+            if last is not None and rows_in(last) != rows:
+                yield name, last
 
     def charge(self, request: RequestFacts) -> None:
         """Reserve for the run what it needs, and charge a request; only then may data be opened.

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import tomli_w
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from fedcore.errors import TrustError
 from fedcore.files import write_whole
@@ -153,7 +154,8 @@ def remove(home: Path, client: str) -> Roster:
 def renew_certificate(home: Path, *, now: datetime | None = None) -> datetime:
     """Replace the server's certificate, for the address that ``consortium.toml`` says; clients need no change.
 
-    The server's key stays, so that key and certificate on disk fit each other at every moment.
+    The server's key stays, so that key and certificate on disk fit each other at every moment. One that is lost,
+    damaged or readable by others is replaced too: clients trust the authority, and do not know it.
 
     Returns:
         When the new certificate expires.
@@ -166,10 +168,18 @@ def renew_certificate(home: Path, *, now: datetime | None = None) -> datetime:
     settings = at.settings()
     with at.locked():
         authority = Authority.load(at.authority_key, at.authority_certificate)
-        key, (host, _) = load_key(at.server_key).public_key(), parse_address(settings.address)
+        key, (host, _) = _server_key(at).public_key(), parse_address(settings.address)
         certificate = authority.issue(key, settings.name, host, now or datetime.now(UTC))
         write_whole(at.server_certificate, certificate_pem(certificate))
     return certificate.not_valid_after_utc
+
+
+def _server_key(at: ConsortiumHome) -> EllipticCurvePrivateKey:
+    with contextlib.suppress(TrustError):
+        return load_key(at.server_key)
+    key = new_key()
+    replace_private(at.server_key, key_pem(key))
+    return key
 
 
 def _check_free(at: ConsortiumHome) -> None:

@@ -36,16 +36,13 @@ def wait_for(store: RunStore, name: str, *, follow: bool, as_json: bool) -> int:
     try:
         with Progress(*columns, console=console, disable=follow or not console.is_terminal) as progress:
             task = progress.add_task(name, total=total, told="waiting")
-            seen = 0
+            journal = store.journal(name)
             while True:
                 status = store.status(name)
-                lines = list(store.rounds(name))
-                seen = min(seen, len(lines))  # a resumed run drops what was not committed
-                for line in lines[seen:]:
+                for line in journal.new_lines():
                     progress.update(task, completed=line["round"], told=_round_words(line, total))
                     if follow:
                         console.print(_round_words(line, total), soft_wrap=True, markup=False)
-                seen = len(lines)
                 if status.state.ended:
                     break
                 time.sleep(_LOOK_SECONDS)

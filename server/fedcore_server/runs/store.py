@@ -24,6 +24,7 @@ from fedcore.errors import DeploymentError, RunDirectoryError, StorageError
 from fedcore.files import write_whole
 from fedcore.plan import RunPlan
 from fedcore_server.runs.directory import RunDirectory, next_free
+from fedcore_server.runs.journal import JournalReader
 
 _STATUS, _STOP = "status.json", "stop"
 
@@ -179,6 +180,10 @@ class RunStore:
             raise DeploymentError(f"run {name} is {state}; only one that was stopped, paused or failed can go on")
         (self.path / name / _STOP).unlink(missing_ok=True)
         self.change(name, state=RunState.QUEUED, reason="", crashes=0)
+
+    def journal(self, name: str) -> JournalReader:
+        """A reader of the journal that gives each round once, for whoever follows a run."""
+        return JournalReader(self.path / name / "rounds.jsonl")
 
     def rounds(self, name: str) -> Iterator[Mapping[str, Any]]:
         """The journal so far; a line being written is left out."""

@@ -36,15 +36,18 @@ def start(
       fedcore server start --home federation --metrics-port 9464
     """
     import signal
+    from datetime import UTC, datetime
 
     from fedcore.checkup.machine import check_flower
 
     check_flower()  # before anything of Flower's is imported
+    from fedcore_server.service.damage import refuse_damaged_home
     from fedcore_server.service.federation_server import FederationServer
     from fedcore_server.service.home import ServerHome
     from fedcore_server.service.monitoring import MonitoringSettings
 
     at = ServerHome(home)
+    refuse_damaged_home(at.consortium, datetime.now(UTC))
     with at.only_server():
         serving = FederationServer(
             at,

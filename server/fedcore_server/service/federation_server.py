@@ -22,6 +22,8 @@ from fedcore_server.runs.process import SuperLinkAccess
 from fedcore_server.runs.store import RunState, RunStore
 from fedcore_server.service.home import ServerHome
 from fedcore_server.service.monitoring import Monitoring, MonitoringSettings
+from fedcore_server.service.readiness import Readiness
+from fedcore_server.service.registration import Registration
 from fedcore_server.superlink.application import SuperLinkSettings
 from fedcore_server.superlink.control import Control
 from fedcore_server.superlink.process import SuperLink
@@ -33,6 +35,7 @@ _STOP_SECONDS = 8.0
 _MOST_CRASHES = 5
 _CLIENTS_SECONDS = 5.0
 _STORAGE_SECONDS = 5.0
+_ON_LOOPBACK = ("0.0.0.0", "127.0.0.1")  # noqa: S104 - addresses to listen on that 127.0.0.1 belongs to
 
 
 class FederationServer:
@@ -57,13 +60,13 @@ class FederationServer:
         self._stopping = threading.Event()
         self._superlink = SuperLink(_superlink_settings(home, bind))
         self._monitoring = Monitoring(monitoring)
+        self._registration = Registration(home.consortium, self._events, tell=tell)
         self._driver: subprocess.Popen[str] | None = None
         self._current: str | None = None
         self._retry_at = 0.0
-        self._roster_seen: tuple[int, int] | None = None
-        self._roster_failed: tuple[int, int] | None = None
-        self._roster_retry = 0.0
         self._clients_at = 0.0
+        self._trouble = ""
+        self._started = time.time()
 
     def stop(self) -> None:
         """End within seconds; may be called from a signal handler. A run in work goes on at the next start."""
@@ -89,12 +92,14 @@ class FederationServer:
                 finally:
                     self._end_driver()
                     self._home.server_file.unlink(missing_ok=True)
-                    self._events.append("server-stopped")
+                    with suppress(StorageError):
+                        self._events.append("server-stopped")
 
     def _introduce(self) -> None:
         settings = self._home.consortium.settings()
-        facts = {"pid": os.getpid(), "port": self._superlink.public_port, "started": time.time()}
-        write_whole(self._home.server_file, json.dumps(facts | self._monitoring.addresses) + "\n")
+        gateway = self._superlink.public_port if self._superlink.settings.host in _ON_LOOPBACK else None
+        self._readiness = Readiness(self._home, port=gateway)
+        self._write_facts()
         self._events.append("server-started", pid=os.getpid())
         self._tell(f"{settings.name} is served at {settings.address} (listening on port {self._superlink.public_port})")
         remove_leftovers(self._home.path)
@@ -106,15 +111,17 @@ class FederationServer:
                 self._tell(f"run {name} is gone on with")
         self._monitoring.serving(True)
 
+    def _write_facts(self) -> None:
+        """Keep where the server is found, and what is wrong with it, for ``fedcore doctor``."""
+        listening = {"pid": os.getpid(), "port": self._superlink.public_port, "started": self._started}
+        facts = {**listening, **self._monitoring.addresses, "problem": self._trouble or None}
+        write_whole(self._home.server_file, json.dumps(facts) + "\n")
+
     def _step(self, control: Control, access: SuperLinkAccess) -> None:
         """What there is to do, five times a second; a failure of one thing keeps nothing else from being done."""
         if not self._superlink.is_serving:
             raise DeploymentError("the SuperLink has ended; the server stops, and goes on when it is started again")
-        try:
-            self._sync_roster(control)
-            self._look_at_clients(control)
-        except FedcoreError as error:
-            self._tell(f"the roster could not be taken over: {error}")
+        self._look_at_clients(control)
         if time.monotonic() < self._retry_at:
             return
         try:
@@ -125,23 +132,25 @@ class FederationServer:
             self._retry_at = time.monotonic() + _STORAGE_SECONDS
             self._tell(f"{error}; trying again in {_STORAGE_SECONDS:.0f} s")
 
-    def _sync_roster(self, control: Control) -> None:
-        stat = self._home.consortium.roster_file.stat()
-        seen = (stat.st_mtime_ns, stat.st_ino)
-        if seen != self._roster_seen and (seen != self._roster_failed or time.monotonic() >= self._roster_retry):
-            roster = self._home.consortium.roster()
-            if seen != self._roster_failed:  # a failure is told once, and tried again every few seconds
-                self._tell(f"roster {roster.version}: {', '.join(m.name for m in roster.members) or 'nobody yet'}")
-            self._roster_failed, self._roster_retry = seen, time.monotonic() + _CLIENTS_SECONDS
-            control.sync_nodes(roster)
-            self._roster_seen = seen
-            self._events.append("roster", version=roster.version, members=[member.name for member in roster.members])
-
     def _look_at_clients(self, control: Control) -> None:
-        if time.monotonic() >= self._clients_at:
-            self._clients_at = time.monotonic() + _CLIENTS_SECONDS
+        """Let in who is on the roster; count the clients, and see whether they can be served."""
+        self._registration.sync(control)
+        if time.monotonic() < self._clients_at:
+            return
+        self._clients_at = time.monotonic() + _CLIENTS_SECONDS
+        self._monitoring.traffic(*self._superlink.traffic)
+        try:
+            self._readiness.check(self._current)
             self._monitoring.clients([node.status for node in control.registered().values()])
-            self._monitoring.traffic(*self._superlink.traffic)
+            trouble = ""
+        except FedcoreError as error:
+            trouble = str(error)
+        self._monitoring.serving(not trouble)
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._tell(f"clients are not served: {trouble}" if trouble else "clients are served again")
+            with suppress(StorageError):
+                self._write_facts()
 
     def _start_next(self, access: SuperLinkAccess) -> None:
         name = self._store.next_queued()

@@ -1,4 +1,4 @@
-"""What an operator wants to see of a running server, as Prometheus reads it: counts and times, nothing of the data."""
+"""What an operator wants to see of a running server, as Prometheus reads it; nothing that the journal does not show."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _OUTCOMES = ("committed", "failed")
 _CLIENT_STATES = ("registered", "online", "offline")
 _DIRECTIONS = ("sent", "received")
-_RUN_STATES = ("idle", "waiting", "running", "paused", "finished", "failed")
+_RUN_STATES = ("idle", "waiting", "running", "paused", "stopped", "finished", "failed")
 _SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 _CODE = re.compile(r"[A-Z][A-Z_]{0,31}")
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
@@ -27,11 +27,16 @@ class MetricsPage:
     ::
 
         fedcore_rounds_total{outcome}           committed, failed
-        fedcore_clients{state}                  registered, online, offline
+        fedcore_clients{state}                  registered: all on the roster; online and offline: those seen so far
         fedcore_bytes_total{direction}          sent, received: payload of the models' arrays
         fedcore_round_seconds                   histogram
         fedcore_rejected_replies_total{code}    the journal's codes, such as NONFINITE or LATE
-        fedcore_run_state{state}                1 for the present state, 0 for the others
+        fedcore_run_state{run, state}           1 for the present state, 0 for the others
+        fedcore_run_round{run}                  last committed round
+        fedcore_run_loss{run}                   loss of the last evaluation
+        fedcore_run_epsilon{run}                ε spent so far; absent without privacy
+
+    Those of a run are shown of the newest run alone; before the first one, ``run`` is empty.
     """
 
     def __init__(self) -> None:
@@ -45,9 +50,13 @@ class MetricsPage:
         self._rejected = Counter(
             "fedcore_rejected_replies", "Replies that were not counted, by code", ["code"], registry=at
         )
-        self._state = Gauge("fedcore_run_state", "1 for the state that the run is in", ["state"], registry=at)
+        self._state = Gauge("fedcore_run_state", "1 for the state that the run is in", ["run", "state"], registry=at)
+        self._round = Gauge("fedcore_run_round", "Last committed round of the run", ["run"], registry=at)
+        self._loss = Gauge("fedcore_run_loss", "Loss of the run's last evaluation", ["run"], registry=at)
+        self._epsilon = Gauge("fedcore_run_epsilon", "Epsilon that the run has spent", ["run"], registry=at)
+        self._run = ""
         self._show_zeros()
-        self.set_run_state("idle")
+        self.set_run_state("", "idle")
         self._server: WSGIServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -70,16 +79,27 @@ class MetricsPage:
         for state in _CLIENT_STATES:
             self._clients.labels(state).set(numbers.get(state, 0))
 
-    def set_run_state(self, state: str) -> None:
-        """The state that the run is in.
+    def set_run_state(self, run: str, state: str) -> None:
+        """The state that the run is in; another run's is shown no more.
 
         Raises:
             ValueError: There is no such state.
         """
         if state not in _RUN_STATES:
             raise ValueError(f"expected one of {', '.join(_RUN_STATES)}, found {state!r}")
+        if run != self._run:
+            for gauge in (self._state, self._round, self._loss, self._epsilon):
+                gauge.clear()
+            self._run = run
         for known in _RUN_STATES:
-            self._state.labels(known).set(known == state)
+            self._state.labels(run, known).set(known == state)
+
+    def set_progress(self, *, round: int | None, loss: float | None, epsilon: float | None) -> None:
+        """How far the run is; ``None`` leaves what is shown before."""
+        shown = ((self._round, round), (self._loss, loss), (self._epsilon, epsilon))
+        for gauge, value in shown:
+            if value is not None:
+                gauge.labels(self._run).set(value)
 
     def text(self) -> str:
         """The page."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from fedcore_server.runs.journal import JournalReader
 from fedcore_server.runs.store import RunState, RunStore
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _PAGE_STATES = {
     RunState.QUEUED: "waiting",
     RunState.RUNNING: "running",
-    RunState.STOPPED: "paused",
+    RunState.STOPPED: "stopped",
     RunState.PAUSED: "paused",
     RunState.FAILED: "failed",
     RunState.FINISHED: "finished",
@@ -43,7 +44,7 @@ class Monitoring:
         self._settings = settings
         self._health: HealthServer | None = None
         self._page: MetricsPage | None = None
-        self._counted: Counter[str] = Counter()
+        self._journals: dict[str, JournalReader] = {}
         self._moved = (0, 0)
         self.addresses: dict[str, str] = {}
 
@@ -72,10 +73,10 @@ class Monitoring:
         if self._health is not None:
             self._health.set_serving(healthy)
 
-    def clients(self, states: Iterable[str]) -> None:
-        """Clients by Flower's state of them."""
+    def clients(self, states: Collection[str]) -> None:
+        """All registered clients, by Flower's state of them."""
         if self._page is not None:
-            self._page.set_clients(Counter(states))
+            self._page.set_clients(Counter(states) | {"registered": len(states)})
 
     def traffic(self, sent: int, received: int) -> None:
         """Bytes that went through the public listener since the start."""
@@ -87,9 +88,14 @@ class Monitoring:
         """Count the rounds of a run that were not counted yet."""
         if self._page is None:
             return
-        self._page.set_run_state(_PAGE_STATES.get(store.status(name).state, "idle"))
-        for line in list(store.rounds(name))[self._counted[name] :]:
-            self._counted[name] += 1
+        self._page.set_run_state(name, _PAGE_STATES.get(store.status(name).state, "idle"))
+        journal = self._journals.setdefault(name, store.journal(name))
+        for line in journal.new_lines():
             self._page.round_ended(committed=line["committed"], seconds=line["wall_seconds"])
+            self._page.set_progress(
+                round=line["round"] if line["committed"] else None,
+                loss=(line["evaluation"] or {}).get("loss"),
+                epsilon=line["epsilon"],
+            )
             for each in (*line["rejected"], *line.get("evaluation_rejected", ())):
                 self._page.reply_rejected(each["code"])

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import sqlite3
 import warnings
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fedcore.errors import DeploymentError
 from fedcore_server.superlink.asgi import Application
+from fedcore_server.superlink.database import database_fault, not_opened, prepare_database, without_zeroing
 
 _GRPC_SWITCHES = ("FLWR_INTERNAL_GRPC_CONTROL_API", "FLWR_INTERNAL_GRPC_FLEET_API")
 _NOISY_LOGGERS = ("flwr", "httpx", "httpcore", "alembic", "uvicorn")
@@ -55,7 +54,7 @@ def flower_application(settings: SuperLinkSettings, secret: bytes) -> Applicatio
         logging.getLogger(name).setLevel(logging.WARNING)
     # Flower prints a stack of red for every client that is early or late; whoever is refused is told by us.
     logging.getLogger("flwr").setLevel(logging.CRITICAL)
-    _create_private(settings.database)
+    prepare_database(settings.database)
     config = SuperLinkLifespanConfig(
         control_address="",
         health_server_address=None,
@@ -83,29 +82,12 @@ def flower_application(settings: SuperLinkSettings, secret: bytes) -> Applicatio
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # Flower's migrations are not ours to mend
-            app: Application = create_app(config, SuperLinkLifespan)
+            app: Any = create_app(config, SuperLinkLifespan)
+        for engine in _engines(app):
+            without_zeroing(engine)
     except Exception as error:
-        raise DeploymentError(
-            f"the database {settings.database} could not be opened ({type(error).__name__}: {error}): restore it from "
-            "a copy, or move it away and admit the clients again"
-        ) from error
-    return app
-
-
-def _create_private(path: Path) -> None:
-    """An empty file that nobody else may read, unless there is one: it will hold tokens, and SQLite copies its mode.
-
-    A model lies in it in pieces of megabytes, each a chain of pages: SQLite's largest pages make the shortest chains.
-    """
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        with closing(sqlite3.connect(path)) as database:
-            database.execute("PRAGMA page_size = 65536")
-            database.execute("PRAGMA journal_mode = WAL")  # makes the first page, and with it the size last
-    except FileExistsError:
-        return
-    except OSError as error:
-        raise DeploymentError(f"the database {path} could not be made: {error.strerror}") from None
+        raise not_opened(settings.database, database_fault(error)) from error
+    return app  # type: ignore[no-any-return]
 
 
 def refuse_grpc() -> None:
@@ -117,10 +99,11 @@ def refuse_grpc() -> None:
 
 def close_database(app: Any) -> None:
     """Close the database's connections, so that its write-ahead log is folded in."""
-    if app is None:
-        return
-    state = app.state.linkstate_factory.state()
-    for store in (state, state.object_store):
-        engine = getattr(store, "_engine", None)
-        if engine is not None:
+    if app is not None:
+        for engine in _engines(app):
             engine.dispose()
+
+
+def _engines(app: Any) -> list[Any]:
+    state = app.state.linkstate_factory.state()
+    return [store._engine for store in (state, state.object_store)]

@@ -34,11 +34,20 @@ def check_certificate(certificate: Path, key: Path, *, name: str | None, now: da
         )
     if _public_key(key) != found.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo):
         raise DeploymentError(f"the key {key} is not that of the certificate {certificate}: use the pair made together")
-    if name is not None and name not in (names := _names(found)):
+    if name is not None and _plain(name) not in (names := _names(found)):
         raise DeploymentError(
             f"the certificate {certificate} is for {', '.join(sorted(names)) or 'no name'}, and clients connect to "
             f"{name}: make one whose subject alternative names include it"
         )
+
+
+def names_of(certificate: Path) -> set[str]:
+    """Host names and addresses that a certificate is for.
+
+    Raises:
+        DeploymentError: It cannot be read.
+    """
+    return _names(_certificate(certificate))
 
 
 def _certificate(path: Path) -> x509.Certificate:

@@ -1,0 +1,43 @@
+"""Looking at the files of a home before it is used: all that are damaged are named at once, each with what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedcore.errors import DeploymentError, TrustError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeededFile:
+    """A file without which nothing can be started.
+
+    Attributes:
+        read: Reads it; raises `TrustError` or `DeploymentError` where it is damaged.
+        advice: What to do then.
+    """
+
+    path: Path
+    read: Callable[[], object]
+    advice: str
+
+
+def refuse_damaged(files: Iterable[NeededFile]) -> None:
+    """Read every file.
+
+    Raises:
+        TrustError: Some are damaged; a line for each.
+    """
+    found = [line for file in files if (line := _damage(file)) is not None]
+    if found:
+        raise TrustError("\n".join(found))
+
+
+def _damage(file: NeededFile) -> str | None:
+    try:
+        file.read()
+    except (TrustError, DeploymentError) as error:
+        told = str(error) if str(file.path.parent) in str(error) else f"{file.path}: {error}"
+        return told if "chmod" in told else f"{told}. {file.advice}"  # whose mode is wrong needs no other copy
+    return None

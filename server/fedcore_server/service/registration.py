@@ -1,0 +1,58 @@
+"""Keeping the nodes that Flower knows as the roster says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from fedcore.errors import FedcoreError, StorageError
+from fedcore.events import EventLog
+from fedcore_server.consortium.home import ConsortiumHome
+from fedcore_server.superlink.control import Control
+
+_RETRY_SECONDS = 5.0
+
+
+class Registration:
+    """Takes over the roster whenever its file changes.
+
+    Args:
+        tell: Shows a line to whoever watches.
+    """
+
+    def __init__(self, home: ConsortiumHome, events: EventLog, *, tell: Callable[[str], None]) -> None:
+        self._home, self._events, self._tell = home, events, tell
+        self._seen: tuple[int, int] | None = None
+        self._failed: tuple[int, int] | None = None
+        self._retry_at = 0.0
+
+    def sync(self, control: Control) -> None:
+        """Register who is new, and shut out who is gone; a failure is told once, and tried again every few seconds."""
+        found = _identity(self._home.roster_file)
+        if found == self._seen or (found == self._failed and time.monotonic() < self._retry_at):
+            return
+        self._retry_at = time.monotonic() + _RETRY_SECONDS
+        try:
+            roster = self._home.roster()
+            if found != self._failed:
+                self._tell(f"roster {roster.version}: {', '.join(m.name for m in roster.members) or 'nobody yet'}")
+            control.sync_nodes(roster)
+        except FedcoreError as error:
+            if found != self._failed:
+                self._tell(f"{self._home.roster_file} could not be taken over, and clients stay as they are: {error}")
+            self._failed = found
+            return
+        self._seen = found
+        with suppress(StorageError):
+            self._events.append("roster", version=roster.version, members=[member.name for member in roster.members])
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Changes when a file is replaced; zeros where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return 0, 0
+    return stat.st_mtime_ns, stat.st_ino

@@ -1,0 +1,40 @@
+"""Taking over the roster while the server runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from fedcore.events import EventLog
+from fedcore_server.service import registration
+from fedcore_server.service.registration import Registration
+from tests.checkup.builders import build_server_home
+from tests.trust.builders import welcome
+
+
+def test_a_roster_that_is_damaged_while_the_server_runs_is_told_once_and_taken_over_when_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, told, synced, clock = build_server_home(tmp_path / "federation"), [], [], [0.0]
+    monkeypatch.setattr(registration.time, "monotonic", lambda: clock[0])
+    taking_over = Registration(home, EventLog(tmp_path / "events.jsonl"), tell=told.append)
+    control = SimpleNamespace(sync_nodes=lambda roster: synced.append(roster.version))
+
+    def look(times: int) -> None:
+        for _ in range(times):
+            taking_over.sync(control)  # type: ignore[arg-type]
+            clock[0] += 0.2
+
+    look(50)
+    assert (told, synced) == (["roster 1: nobody yet"], [1])
+    whole = home.roster_file.read_bytes()
+    home.roster_file.write_bytes(b"")
+    look(200)
+    assert len(told) == 2
+    assert f"{home.roster_file} could not be taken over, and clients stay as they are" in told[1]
+    home.roster_file.write_bytes(whole)
+    welcome(home.path, "hospital-a")
+    look(50)
+    assert (told[2:], synced) == (["roster 2: hospital-a"], [1, 2])
