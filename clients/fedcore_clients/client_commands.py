@@ -42,6 +42,7 @@ def start(
 
     from fedcore.errors import PlanError
     from fedcore.mapped_bytes import return_freed_memory
+    from fedcore.timed_line import print_timed
     from fedcore_clients.agent import Agent, AgentSettings, only_one
     from fedcore_clients.client_home import ClientHome
     from fedcore_clients.device_name import check_device_name
@@ -54,7 +55,7 @@ def start(
         raise PlanError(f"no policy at {at.policy}; write one with: fedcore client policy --out {at.policy}")
     return_freed_memory()
     with only_one(at):
-        agent = Agent(at, AgentSettings(data=_paths(data), device=device), tell=_tell)
+        agent = Agent(at, AgentSettings(data=_paths(data), device=device), tell=print_timed)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: agent.stop())
         agent.run()
@@ -91,9 +92,3 @@ def _paths(data: list[str]) -> dict[str, Path]:
             )
         found[name] = resolved
     return found
-
-
-def _tell(line: str) -> None:
-    from datetime import datetime
-
-    print(f"{datetime.now().astimezone():%H:%M:%S} {line}", flush=True)

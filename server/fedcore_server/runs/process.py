@@ -21,6 +21,7 @@ from flwr.app import Context, RecordDict
 from fedcore.errors import DeploymentError, FedcoreError, RunDirectoryError, RunPausedError, StorageError
 from fedcore.events import EventLog
 from fedcore.files import remove_leftovers
+from fedcore.messages import TrainRequest
 from fedcore.parent_watch import end_with_parent
 from fedcore.plan import RunPlan
 from fedcore.privacy.linter import warnings_of
@@ -135,11 +136,15 @@ class RunProcess:
             on_end=outcomes.append,
             first_state=lambda: self._first_state(task),
             hooks=load_hooks(self._plan),
+            on_request=self._note,
         )
         access = self._access
         with open_grid(access.runtime_address, access.secret, access.bearer, flower_run) as grid:
             app(grid, Context(flower_run, 1, {}, RecordDict(), {}))
         return outcomes[0]
+
+    def _note(self, request: TrainRequest) -> None:
+        self._events.append("round-asked", round=request.round, attempt=request.attempt, asked=list(request.cohort))
 
     def _keep(self, record: RoundRecord, state: ServerState) -> None:
         self._directory.record(record, state, self._plan)

@@ -37,6 +37,7 @@ def start(
     """
     import signal
 
+    from fedcore.timed_line import print_timed
     from fedcore_server.service.federation_server import FederationServer
     from fedcore_server.service.home import ServerHome
     from fedcore_server.service.monitoring import MonitoringSettings
@@ -47,7 +48,7 @@ def start(
             at,
             bind=bind,
             monitoring=MonitoringSettings(health=health, metrics_port=metrics_port),
-            tell=lambda line: print(line, flush=True),
+            tell=print_timed,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: serving.stop())
