@@ -34,6 +34,7 @@ _log = logging.getLogger("fedcore")
 _FINAL_REFUSALS = frozenset(
     (
         "TASK",
+        "CODE",
         "DATA",
         "ROUNDS",
         "RANGE",

@@ -48,6 +48,13 @@ def test_a_state_comes_back_from_disk_as_it_was(tmp_path):
     assert loaded.moments["first"].dtype == torch.float64
 
 
+def test_after_a_kill_between_two_names_of_one_checkpoint_no_third_one_stays(tmp_path):
+    save_checkpoint(tmp_path, state(), build_plan())
+    os.link(tmp_path / "state.safetensors", tmp_path / "previous.safetensors")
+    save_checkpoint(tmp_path, state(round=4), build_plan())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["previous.safetensors", "state.safetensors"]
+
+
 def test_a_checkpoint_of_another_plan_is_refused(tmp_path):
     save_checkpoint(tmp_path, state(), build_plan())
     with pytest.raises(RunDirectoryError, match="another plan"):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from flwr.app import Context, RecordDict
 
-from fedcore.errors import DeploymentError, FedcoreError, RunDirectoryError, RunPausedError, StorageError
+from fedcore.errors import DeploymentError, FedcoreError, RunDirectoryError, RunPausedError, StorageError, TaskError
 from fedcore.events import EventLog
 from fedcore.files import remove_leftovers
 from fedcore.messages import TrainRequest
@@ -26,6 +26,7 @@ from fedcore.parent_watch import end_with_parent
 from fedcore.plan import RunPlan
 from fedcore.privacy.linter import warnings_of
 from fedcore.task import Task
+from fedcore.task_code import differing_code
 from fedcore.tasks.registry import load_task
 from fedcore.trust.roster import Roster
 from fedcore_server.correspondence import Correspondence
@@ -97,6 +98,8 @@ class RunProcess:
             incarnation=status.incarnation,
             plan_sha256=self._plan.sha256,
         )
+        if differs := differing_code(self._plan):  # changed since it was submitted
+            raise TaskError(f"the task is not what the run began with: {differs}")
         task = load_task(self._plan)
         started = time.monotonic()
         with Control(self._access.runtime_address, self._access.bearer) as control:
