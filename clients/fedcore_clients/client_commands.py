@@ -43,7 +43,6 @@ def start(
     from fedcore.errors import PlanError
     from fedcore.mapped_bytes import return_freed_memory
     from fedcore.timed_line import print_timed
-    from fedcore_clients.agent import Agent, AgentSettings, only_one
     from fedcore_clients.client_home import ClientHome
     from fedcore_clients.device_name import check_device_name
 
@@ -53,6 +52,8 @@ def start(
     at.settings()
     if not at.policy.is_file():
         raise PlanError(f"no policy at {at.policy}; write one with: fedcore client policy --out {at.policy}")
+    from fedcore_clients.agent import Agent, AgentSettings, only_one  # torch and Flower: once the home is right
+
     return_freed_memory()
     with only_one(at):
         agent = Agent(at, AgentSettings(data=_paths(data), device=device), tell=print_timed)

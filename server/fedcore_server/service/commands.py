@@ -38,11 +38,12 @@ def start(
     import signal
 
     from fedcore.timed_line import print_timed
-    from fedcore_server.service.federation_server import FederationServer
     from fedcore_server.service.home import ServerHome
-    from fedcore_server.service.monitoring import MonitoringSettings
 
     at = ServerHome(home)
+    from fedcore_server.service.federation_server import FederationServer  # torch and Flower: once the home is right
+    from fedcore_server.service.monitoring import MonitoringSettings
+
     with at.only_server():
         serving = FederationServer(
             at,
