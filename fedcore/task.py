@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -85,7 +86,7 @@ def check_task(task: Task, model: nn.Module, examples: Examples) -> None:
         DataError: A task with labels has fewer than two, or targets outside them.
     """
     rows = slice(0, min(4, len(examples)))
-    batch = examples.batch(rows)
+    batch = _as_in_training(examples.select(rows), model)
     size = len(next(iter(batch.values())))
     check_target_type(task, examples)
     if task.labels:
@@ -185,7 +186,19 @@ def _calling(part: str, function: Any, *arguments: Any) -> Any:
     except FedcoreError:
         raise
     except Exception as error:
-        raise TaskError(f"{part} failed: {type(error).__name__}: {error}") from error
+        given = "".join(_given(argument) for argument in arguments if isinstance(argument, Mapping))
+        raise TaskError(f"{part} failed: {type(error).__name__}: {error}{given}") from error
+
+
+def _as_in_training(examples: Examples, model: nn.Module) -> Batch:
+    """Whole numbers as they are, others in the type of the model."""
+    dtype = next((each.dtype for each in model.parameters() if each.is_floating_point()), torch.get_default_dtype())
+    return examples.to(dtype=dtype, device=torch.device("cpu")).batch(slice(None))
+
+
+def _given(batch: Batch) -> str:
+    columns = (f"{name} {str(each.dtype)[6:]} {tuple(each.shape)}" for name, each in batch.items())
+    return f". It was given {', '.join(columns)}"
 
 
 def _describe(value: Any) -> str:

@@ -194,6 +194,9 @@ def test_a_second_run_gets_a_directory_of_its_own(here, fedcore):
         (["absent.toml"], "no plan at absent.toml"),
         (["own_task:Absent"], "has no 'Absent'"),
         (["no_such_module:task"], "module 'no_such_module' cannot be imported"),
+        (["own_task.py"], "did you mean 'own_task:CLASS'?"),
+        (["own_task.Own"], "did you mean 'own_task:Own'?"),
+        (["own_task:Own", "--set", "training.optimizer=adam"], "no optimizer 'adam'; did you mean 'Adam'?"),
         (["own_task:nothing"], "cannot be built from task.options"),
         (["own_task:Broken"], "load_data failed: OSError: the data server is away"),
         (["own_task:NoModel"], "build_model must return a torch.nn.Module; found NoneType"),
@@ -236,7 +239,7 @@ def test_a_directory_that_holds_another_run_is_left_alone(here, fedcore):
     before = {path: path.read_bytes() for path in (here / "one").iterdir() if path.is_file()}
     code, _, err = fedcore("simulate", "own_task:Own", *QUICK, "--out", "one")
     assert code == 2
-    assert "holds another run" in err
+    assert "holds a finished run; give another --out" in err
     assert "--resume one" in err
     assert {path: path.read_bytes() for path in (here / "one").iterdir() if path.is_file()} == before
 

@@ -212,6 +212,37 @@ def test_targets_of_another_type_are_refused_in_our_words(family, change, messag
         check_task(task, task.build_model(), load_examples(task, None))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: {"columns": {**rows.columns, "inputs": rows.columns["inputs"].numpy()}}, "is of type ndarray"),
+        (lambda rows: {"columns": {**rows.columns, "targets": torch.tensor(1)}}, "is a single number"),
+        (lambda rows: {"columns": rows.columns, "attributes": {"sex": ["male"] * 120}}, "Attribute.from_values"),
+    ],
+)
+def test_what_is_no_column_of_tensors_is_refused_in_our_words(change, message):
+    with pytest.raises(DataError, match=message):
+        Examples(**change(TinyTask().load_data(None)))
+
+
+class Doubles(TinyTask):
+    def load_data(self, path):
+        rows = super().load_data(path)
+        return Examples(columns={**rows.columns, "inputs": rows.columns["inputs"].double()})
+
+
+class Whole(TinyTask):
+    def load_data(self, path):
+        rows = super().load_data(path)
+        return Examples(columns={**rows.columns, "inputs": rows.columns["inputs"].long()})
+
+
+def test_a_task_is_tried_with_columns_as_training_gives_them_and_told_what_it_was_given():
+    check_task(Doubles(), TinyTask().build_model(), load_examples(Doubles(), None))
+    with pytest.raises(TaskError, match=r"loss failed: .*\. It was given inputs int64 \(4, \d\), targets int64 "):
+        check_task(Whole(), TinyTask().build_model(), load_examples(Whole(), None))
+
+
 class FromFile(TinyTask):
     def load_data(self, path):
         return (path / "rows.csv").read_text()

@@ -52,7 +52,7 @@ def _shrink_cohort(federation: dict[str, Any], clients: int | None) -> None:
 def _base(subject: str | None) -> dict[str, Any]:
     if subject is None:
         return read_toml(find_scenario(DEFAULT))
-    if subject.endswith(".toml") or Path(subject).is_file():
+    if subject.endswith(".toml") or (Path(subject).is_file() and not subject.endswith(".py")):
         return read_toml(Path(subject))
     if ":" in subject:
         return {"task": {"name": subject}}

@@ -167,6 +167,13 @@ def test_a_directory_with_anything_in_it_is_not_free(tmp_path):
         check_free(tmp_path)
 
 
+def test_a_finished_run_is_not_offered_to_be_gone_on_with(tmp_path):
+    for name in ("plan.toml", "report.html"):
+        (tmp_path / name).touch()
+    with pytest.raises(RunDirectoryError, match=r"holds a finished run; give another --out$"):
+        check_free(tmp_path)
+
+
 def test_the_next_free_name_is_counted_up(tmp_path):
     assert next_free(tmp_path / "runs", "digits").name == "digits-0001"
     (tmp_path / "digits-0001").mkdir()
