@@ -45,18 +45,25 @@ def start(
     from fedcore.timed_line import print_timed
     from fedcore_clients.client_home import ClientHome
     from fedcore_clients.device_name import check_device_name
+    from fedcore_clients.policy.settings import Policy
 
     if device is not None:
         check_device_name(device)
-    at = ClientHome(home)
+    at, paths = ClientHome(home), _paths(data)
     at.settings()
     if not at.policy.is_file():
         raise PlanError(f"no policy at {at.policy}; write one with: fedcore client policy --out {at.policy}")
+    allowed = Policy.from_toml(at.policy).data.allowed
+    for name in paths.keys() - allowed:
+        known = ", ".join(allowed) or "none"
+        print_timed(
+            f"note: the policy lists no data set {name!r}, so that requests for it are refused; it lists {known}"
+        )
     from fedcore_clients.agent import Agent, AgentSettings, only_one  # torch and Flower: once the home is right
 
     return_freed_memory()
     with only_one(at):
-        agent = Agent(at, AgentSettings(data=_paths(data), device=device), tell=print_timed)
+        agent = Agent(at, AgentSettings(data=paths, device=device), tell=print_timed)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: agent.stop())
         agent.run()

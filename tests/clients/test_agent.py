@@ -17,6 +17,7 @@ from fedcore.trust.identity import COORDINATOR, Identity
 from fedcore.wire.replies import pack_report, pack_update
 from fedcore_clients import agent as agent_module
 from fedcore_clients.agent import Agent, AgentSettings
+from fedcore_clients.client_commands import start
 from tests.builders import build_parameters, build_update
 from tests.clients.policy.test_reply_gate import build_report
 from tests.clients.site import SIZE, Site
@@ -238,3 +239,18 @@ def test_a_server_that_is_away_is_tried_again_until_the_client_is_stopped(site, 
     client.run()
     assert len(told) == 4
     assert all("trying again in" in line for line in told)
+
+
+def test_a_data_set_that_the_policy_does_not_list_is_told_at_the_start(site, monkeypatch, capsys):
+    monkeypatch.setattr(agent_module.Agent, "run", lambda _: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    paths = site.data()
+    (paths["wards"].parent / "other").touch()
+    data = [f"wards={paths['wards']}", f"ward={paths['wards'].parent / 'other'}"]
+    start(site.home.path, data, None)
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 1
+    assert (
+        "note: the policy lists no data set 'ward', so that requests for it are refused; it lists digits, wards"
+        in told[0]
+    )

@@ -71,8 +71,9 @@ def print_run(store: RunStore, name: str) -> None:
     console = Console(highlight=False)
     status, lines = store.status(name), list(store.rounds(name))
     console.print(f"{name}: {status.state}{', ' + status.reason if status.reason else ''}", markup=False)
-    started = "once" if status.incarnation == 1 else f"{status.incarnation} times"
-    console.print(f"started {started}; submitted {status.submitted[:19]}, changed {status.changed[:19]}")
+    started = {0: "not started yet", 1: "started once"}.get(status.incarnation, f"started {status.incarnation} times")
+    changed = f", changed {status.changed[:19]}" if status.changed else ""
+    console.print(f"{started}; submitted {status.submitted[:19]}{changed}")
     if lines:
         console.print(_round_words(lines[-1], read_toml(store.path / name / "plan.toml")["federation"]["rounds"]))
         _print_participation(console, lines)
