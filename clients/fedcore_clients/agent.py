@@ -190,7 +190,8 @@ class Agent:
         if (facts := self._answered) is not None:
             last = facts.plan.federation.rounds
             ended = "; that was its last round" if (facts.kind, facts.round) == ("evaluate", last) else ""
-            self._tell(f"answered {facts.kind}: run {facts.run}, round {facts.round} of {last}, {seconds:.1f} s{ended}")
+            place = f"run {facts.run}, round {facts.round} of {last} ({facts.kind})"
+            self._tell(f"answered: {place}, {seconds:.1f} s{ended}")
 
     def _check_layout(self, request: Request, facts: RequestFacts) -> None:
         """Have the child compare the declared model with the task's: before it is fetched or charged, once a plan."""

@@ -130,10 +130,10 @@ def test_the_owner_is_told_of_each_answer_that_was_sent_and_of_a_runs_last_round
     )
     told = [re.sub(r", [\d.]+ s", "", line) for line in served.told if line.startswith("answered")]
     assert told == [
-        "answered train: run run, round 1 of 2",
-        "answered evaluate: run run, round 1 of 2",
-        "answered train: run run, round 2 of 2",
-        "answered evaluate: run run, round 2 of 2; that was its last round",
+        "answered: run run, round 1 of 2 (train)",
+        "answered: run run, round 1 of 2 (evaluate)",
+        "answered: run run, round 2 of 2 (train)",
+        "answered: run run, round 2 of 2 (evaluate); that was its last round",
     ]
     assert "refused: COHORT" in served.told[-1]
 
