@@ -68,8 +68,7 @@ class Examples:
             partitioned by. They never enter the model unless a task puts them into a column too.
 
     Raises:
-        DataError: Columns or attributes differ in length, hold numbers that are not finite, or codes
-            outside their vocabulary.
+        DataError: Columns are no tensors, attributes are no `Attribute`, or they differ in length.
     """
 
     columns: Mapping[str, Tensor]
@@ -78,6 +77,17 @@ class Examples:
     def __post_init__(self) -> None:
         if not self.columns:
             raise DataError("Examples need at least one column, and got none")
+        for name, column in self.columns.items():
+            if not isinstance(column, Tensor) or column.ndim == 0:
+                raise DataError(
+                    f"column {name!r} must be a tensor with a row for each example, and is {_kind(column)}; use "
+                    "torch.as_tensor"
+                )
+        for name, attribute in self.attributes.items():
+            if not isinstance(attribute, Attribute):
+                raise DataError(
+                    f"attribute {name!r} must be an Attribute, and is {_kind(attribute)}; use Attribute.from_values"
+                )
         lengths = {name: len(column) for name, column in self.columns.items()}
         lengths |= {name: len(attribute.codes) for name, attribute in self.attributes.items()}
         if len(set(lengths.values())) != 1:
@@ -171,6 +181,10 @@ class Examples:
             for name, words in vocabularies.items()
         }
         return cls(columns=columns, attributes=attributes)
+
+
+def _kind(value: Any) -> str:
+    return "a single number" if isinstance(value, Tensor) else f"of type {type(value).__name__}"
 
 
 def _rows_not_finite(column: Tensor) -> int:

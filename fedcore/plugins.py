@@ -19,8 +19,7 @@ def load_object(reference: str, *, what: str) -> Any:
     module_name, separator, attribute = reference.partition(":")
     if not (module_name and separator and attribute):
         raise TaskError(f"expected {what} as 'module:object', found {reference!r}")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    search_working_directory()
     try:
         loaded: Any = importlib.import_module(module_name)
     except Exception as error:
@@ -32,3 +31,9 @@ def load_object(reference: str, *, what: str) -> Any:
             raise TaskError(f"{what} {reference!r}: module {module_name!r} has no {attribute!r}")
         loaded = getattr(loaded, part)
     return loaded
+
+
+def search_working_directory() -> None:
+    """Let modules of the working directory be found, before those that are installed."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))

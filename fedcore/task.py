@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,6 +13,7 @@ from torch.utils.data import Dataset
 from fedcore.errors import DataError, FedcoreError, TaskError
 from fedcore.examples import Batch, Examples
 from fedcore.metrics import Metrics
+from fedcore.task_families import Classification, LanguageModelling
 
 
 @runtime_checkable
@@ -56,10 +58,10 @@ def load_examples(task: Task, path: Path | None) -> Examples:
     """Call ``task.load_data`` and check what it returns.
 
     Raises:
-        DataError: No rows, numbers that are not finite, or codes outside a vocabulary.
-        TaskError: Something else than `Examples` or a map-style dataset.
+        DataError: No rows, numbers that are not finite, codes outside a vocabulary, or a file that cannot be read.
+        TaskError: `load_data` failed, or gave something else than `Examples` or a map-style dataset.
     """
-    data = _calling("load_data", task.load_data, path)
+    data = _loaded(task, path)
     if not isinstance(data, Examples):
         if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
             raise TaskError(
@@ -84,10 +86,12 @@ def check_task(task: Task, model: nn.Module, examples: Examples) -> None:
         DataError: A task with labels has fewer than two, or targets outside them.
     """
     rows = slice(0, min(4, len(examples)))
-    batch = examples.batch(rows)
+    batch = _as_in_training(examples.select(rows), model)
     size = len(next(iter(batch.values())))
+    check_target_type(task, examples)
     if task.labels:
-        _check_targets(task, examples)
+        check_target_codes(task, examples)
+        _check_several(examples)
     model.eval()
     loss = _calling("loss", task.loss, model, batch)
     _check_loss(loss, size)
@@ -121,14 +125,58 @@ def _check_prediction(task: Task, prediction: Any, size: int) -> None:
             raise TaskError("predict must return probabilities that sum to one in every row; apply softmax")
 
 
-def _check_targets(task: Task, examples: Examples) -> None:
+def check_target_type(task: Task, examples: Examples) -> None:
+    """Refuse targets whose type or shape the task cannot take, whatever they hold.
+
+    Raises:
+        TaskError: Says which were expected.
+    """
     targets = examples.columns.get("targets")
     if targets is None:
-        raise TaskError("a task with labels needs a column 'targets' in its Examples; found none")
-    if targets.is_floating_point() or int(targets.min()) < 0 or int(targets.max()) >= len(task.labels):
-        raise TaskError(f"targets must be integers from 0 to {len(task.labels) - 1}, one for each label")
-    if len(torch.unique(targets)) < 2:
+        if task.labels:
+            raise TaskError("a task with labels needs a column 'targets' in its Examples; found none")
+        return
+    if task.labels and targets.is_floating_point():
+        raise TaskError(f"targets must be integers from 0 to {len(task.labels) - 1}, one for each label; use .long()")
+    if isinstance(task, Classification | LanguageModelling) and targets.dtype not in (torch.int64, torch.uint8):
+        raise TaskError(f"targets must be int64, and are {str(targets.dtype)[6:]}; use .long() in load_data")
+    if isinstance(task, Classification) and targets.ndim != 1:
+        raise TaskError(f"targets must have one code for each row, shape (n,); found {_describe(targets)}")
+
+
+def check_target_codes(task: Task, examples: Examples) -> None:
+    """Refuse rows whose target is no label of the task.
+
+    Raises:
+        DataError: With the number of such rows.
+    """
+    targets, labels = examples.columns["targets"], len(task.labels)
+    if wrong := int(((targets < 0) | (targets >= labels)).sum()):
+        raise DataError(
+            f"targets must be integers from 0 to {labels - 1}, one for each label; found others in {wrong} of "
+            f"{len(examples)} rows"
+        )
+
+
+def _check_several(examples: Examples) -> None:
+    if len(torch.unique(examples.columns["targets"])) < 2:
         raise DataError("the targets hold one class only, so there is nothing to learn; expected at least two")
+
+
+def _loaded(task: Task, path: Path | None) -> Any:
+    """Call ``load_data``; of a file that is not there, the plan or the option that names it is told."""
+    try:
+        return _calling("load_data", task.load_data, path)
+    except TaskError as error:
+        cause = error.__cause__
+        if path is None and cause is not None:
+            raise TaskError(f"{error}; it was given no path, for neither task.data nor --data names one") from cause
+        if isinstance(cause, OSError) and cause.filename is not None:
+            raise DataError(
+                f"load_data cannot read {cause.filename}: {cause.strerror}; the path that it was given, from task.data "
+                f"or --data, is {path}"
+            ) from cause
+        raise
 
 
 def _calling(part: str, function: Any, *arguments: Any) -> Any:
@@ -138,7 +186,19 @@ def _calling(part: str, function: Any, *arguments: Any) -> Any:
     except FedcoreError:
         raise
     except Exception as error:
-        raise TaskError(f"{part} failed: {type(error).__name__}: {error}") from error
+        given = "".join(_given(argument) for argument in arguments if isinstance(argument, Mapping))
+        raise TaskError(f"{part} failed: {type(error).__name__}: {error}{given}") from error
+
+
+def _as_in_training(examples: Examples, model: nn.Module) -> Batch:
+    """Whole numbers as they are, others in the type of the model."""
+    dtype = next((each.dtype for each in model.parameters() if each.is_floating_point()), torch.get_default_dtype())
+    return examples.to(dtype=dtype, device=torch.device("cpu")).batch(slice(None))
+
+
+def _given(batch: Batch) -> str:
+    columns = (f"{name} {str(each.dtype)[6:]} {tuple(each.shape)}" for name, each in batch.items())
+    return f". It was given {', '.join(columns)}"
 
 
 def _describe(value: Any) -> str:

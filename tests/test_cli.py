@@ -110,6 +110,36 @@ def test_help_and_refusals_import_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["simulate", "wrong.toml"],
+        ["simulate", "--set", "federation.roundz=3"],
+        ["run", "wrong.toml"],
+        ["split", "wrong.toml", "--out", "parts"],
+        ["lint", "privacy", "wrong.toml"],
+        ["doctor", "--plan", "wrong.toml"],
+        ["audit", "privacy", "wrong.toml"],
+        ["audit", "privacy-cost", "wrong.toml"],
+        ["simulate", "unknown.toml"],
+        ["run", "unknown.toml"],
+    ],
+)
+def test_a_typo_in_a_plan_is_told_before_anything_that_costs_seconds_is_imported(here, arguments):
+    (here / "wrong.toml").write_text("[federation]\nroundz = 3\n")
+    (here / "unknown.toml").write_text('[task]\nname = "digitz"\n')
+    code = (
+        "import sys\nfrom fedcore.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'torch', 'flwr', 'opacus', 'sklearn', 'pandas', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=here, capture_output=True, text=True, check=True
+    )
+    assert "did you mean" in done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_help_teaches(fedcore):
     code, out, _ = fedcore("simulate", "--help")
     assert code == 0
@@ -164,6 +194,9 @@ def test_a_second_run_gets_a_directory_of_its_own(here, fedcore):
         (["absent.toml"], "no plan at absent.toml"),
         (["own_task:Absent"], "has no 'Absent'"),
         (["no_such_module:task"], "module 'no_such_module' cannot be imported"),
+        (["own_task.py"], "did you mean 'own_task:CLASS'?"),
+        (["own_task.Own"], "did you mean 'own_task:Own'?"),
+        (["own_task:Own", "--set", "training.optimizer=adam"], "no optimizer 'adam'; did you mean 'Adam'?"),
         (["own_task:nothing"], "cannot be built from task.options"),
         (["own_task:Broken"], "load_data failed: OSError: the data server is away"),
         (["own_task:NoModel"], "build_model must return a torch.nn.Module; found NoneType"),
@@ -206,8 +239,7 @@ def test_a_directory_that_holds_another_run_is_left_alone(here, fedcore):
     before = {path: path.read_bytes() for path in (here / "one").iterdir() if path.is_file()}
     code, _, err = fedcore("simulate", "own_task:Own", *QUICK, "--out", "one")
     assert code == 2
-    assert "holds another run" in err
-    assert "--resume one" in err
+    assert "holds a finished run; give another --out" in err
     assert {path: path.read_bytes() for path in (here / "one").iterdir() if path.is_file()} == before
 
 
@@ -306,6 +338,25 @@ def test_a_run_that_pauses_ends_with_75_names_the_clients_and_says_how_to_resume
     assert "paused: round 1 had 0 valid updates in attempt 1 of 1" in err
     assert "client-0, client-1, client-2" in err
     assert "fedcore simulate --resume one" in err
+
+
+def test_what_fails_at_a_client_is_told_with_the_client_the_round_and_how_to_go_on(here, fedcore, monkeypatch):
+    from fedcore_simulations.engines import loop
+
+    real = loop.train_locally
+
+    def broken(local, client, request):
+        if (client.name, request.round) == ("client-1", 2):
+            raise ValueError("a bug")
+        return real(local, client, request)
+
+    with monkeypatch.context() as bug:
+        bug.setattr(loop, "train_locally", broken)
+        code, _, err = fedcore("simulate", "own_task:Own", *QUICK, "--no-privacy", "--out", "one")
+    assert code == 2
+    assert "error: client-1 failed in round 2:" in err
+    assert err.endswith("the last finished round is kept. Go on with: fedcore simulate --resume one\n")
+    assert fedcore("simulate", "--resume", "one", "--workers", "1")[0] == 0
 
 
 def test_clients_that_were_dropped_are_named_at_the_end_and_in_the_summary(here, fedcore, monkeypatch):

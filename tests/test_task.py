@@ -171,13 +171,88 @@ class NoTargets(TinyTask):
         (BadPrediction(), TaskError, "probabilities that sum to one"),
         (BadShape(), TaskError, r"predict must return shape \(4, 2\); found shape \(4, 1\)"),
         (NoGradient(), TaskError, "without a gradient"),
-        (BadTargets(), TaskError, "integers from 0 to 2"),
+        (BadTargets(), DataError, "integers from 0 to 2, one for each label; found others in 120 of 120 rows"),
         (NoTargets(), TaskError, "needs a column 'targets'"),
     ],
 )
 def test_a_task_that_breaks_its_contract_is_told_which_part(task, error, message):
     with pytest.raises(error, match=message):
         check_task(task, task.build_model(), load_examples(task, None))
+
+
+def recast(family, change):
+    """A task of a family, whose targets are changed."""
+
+    class Recast(family):
+        name, labels = "recast", ("a", "b") if family is Classification else ()
+
+        def build_model(self):
+            return nn.Linear(3, 2) if family is Classification else nn.Embedding(2, 2)
+
+        def load_data(self, path):
+            targets = torch.tensor([0, 1, 0, 1])
+            inputs = torch.zeros(4, 3) if family is Classification else torch.tensor([[0, 1]] * 4)
+            return Examples(columns={"inputs": inputs, "targets": change(targets)})
+
+    return Recast()
+
+
+@pytest.mark.parametrize(
+    ("family", "change", "message"),
+    [
+        (Classification, lambda codes: codes.int(), r"must be int64, and are int32; use \.long\(\) in load_data"),
+        (LanguageModelling, lambda codes: codes[:, None].repeat(1, 2).int(), "must be int64, and are int32"),
+        (Classification, lambda codes: codes[:, None], r"one code for each row, shape \(n,\); found shape \(4, 1\)"),
+        (Classification, lambda codes: codes.double(), r"integers from 0 to 1, one for each label; use \.long\(\)"),
+    ],
+)
+def test_targets_of_another_type_are_refused_in_our_words(family, change, message):
+    task = recast(family, change)
+    with pytest.raises(TaskError, match=message):
+        check_task(task, task.build_model(), load_examples(task, None))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: {"columns": {**rows.columns, "inputs": rows.columns["inputs"].numpy()}}, "is of type ndarray"),
+        (lambda rows: {"columns": {**rows.columns, "targets": torch.tensor(1)}}, "is a single number"),
+        (lambda rows: {"columns": rows.columns, "attributes": {"sex": ["male"] * 120}}, "Attribute.from_values"),
+    ],
+)
+def test_what_is_no_column_of_tensors_is_refused_in_our_words(change, message):
+    with pytest.raises(DataError, match=message):
+        Examples(**change(TinyTask().load_data(None)))
+
+
+class Doubles(TinyTask):
+    def load_data(self, path):
+        rows = super().load_data(path)
+        return Examples(columns={**rows.columns, "inputs": rows.columns["inputs"].double()})
+
+
+class Whole(TinyTask):
+    def load_data(self, path):
+        rows = super().load_data(path)
+        return Examples(columns={**rows.columns, "inputs": rows.columns["inputs"].long()})
+
+
+def test_a_task_is_tried_with_columns_as_training_gives_them_and_told_what_it_was_given():
+    check_task(Doubles(), TinyTask().build_model(), load_examples(Doubles(), None))
+    with pytest.raises(TaskError, match=r"loss failed: .*\. It was given inputs int64 \(4, \d\), targets int64 "):
+        check_task(Whole(), TinyTask().build_model(), load_examples(Whole(), None))
+
+
+class FromFile(TinyTask):
+    def load_data(self, path):
+        return (path / "rows.csv").read_text()
+
+
+def test_a_path_that_is_not_there_is_named_with_where_it_comes_from(tmp_path):
+    with pytest.raises(DataError, match=r"cannot read .*rows\.csv: No such file .* from task\.data or --data, is "):
+        load_examples(FromFile(), tmp_path)
+    with pytest.raises(TaskError, match=r"it was given no path, for neither task\.data nor --data names one"):
+        load_examples(FromFile(), None)
 
 
 def test_metrics_are_sums_closed_under_addition():

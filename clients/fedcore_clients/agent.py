@@ -69,6 +69,7 @@ class Agent:
         self._guard = Guard(home, self._policy, lambda: datetime.now(UTC), data=settings.data)
         self._state: dict[str, Any] = {"pid": os.getpid(), "requests": 0, "refused": 0}
         self._fitting: tuple[str, int] | None = None
+        self._answered: RequestFacts | None = None
         self._spool = _empty_directory(home.spool)
         remove_leftovers(home.path)
         self._app = AppProcess(
@@ -135,8 +136,10 @@ class Agent:
     def _answer(self, fleet: Fleet, incoming: Incoming) -> None:
         """Answer one message; whatever is wrong with it costs that message only."""
         self._state["requests"] += 1
+        self._answered, started = None, time.monotonic()
         try:
             fleet.reply(incoming, self._signed_answer(fleet, incoming))
+            self._tell_answered(time.monotonic() - started)
         except (TrustError, DataError, StorageError) as error:
             self._tell(f"dropped a message: {error}")
             self._drop(fleet, incoming, "dropped", reason=str(error)[:500])
@@ -174,7 +177,17 @@ class Agent:
         self._guard.charge(request)
         self._tell(f"{facts.kind}: run {facts.run}, round {facts.round}")
         self._note(run=facts.run, round=facts.round, kind=facts.kind)
-        return self._guard.release(request, self._asked(facts.kind, request, array))
+        answer = self._guard.release(request, self._asked(facts.kind, request, array))
+        self._answered = facts
+        return answer
+
+    def _tell_answered(self, seconds: float) -> None:
+        """Say that an answer was sent; the last evaluation is all that a client sees of a run's end."""
+        if (facts := self._answered) is not None:
+            last = facts.plan.federation.rounds
+            ended = "; that was its last round" if (facts.kind, facts.round) == ("evaluate", last) else ""
+            place = f"run {facts.run}, round {facts.round} of {last} ({facts.kind})"
+            self._tell(f"answered: {place}, {seconds:.1f} s{ended}")
 
     def _check_layout(self, request: Request, facts: RequestFacts) -> None:
         """Have the child compare the declared model with the task's: before it is fetched or charged, once a plan."""

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("fedcore.client")
 
 _DEVICE = "DEVICE"
+_OF_THE_CODE = (ImportError, NameError, NotImplementedError)
+"""What a task raises whatever its rows hold."""
 _CODES: tuple[tuple[type[FedcoreError], str], ...] = (
     (PrivacyError, "PRIVACY"),
     (DataError, "DATA"),
@@ -184,9 +186,12 @@ class _InstalledApps:
 
     def _for_plan(self, plan: RunPlan) -> ClientApp:
         from fedcore.plugins import load_object
+        from fedcore.task_code import differing_code
         from fedcore.tasks.registry import load_task
         from fedcore_clients.flower_app import build_client_app
 
+        if differs := differing_code(plan):
+            raise RefusedError("CODE", differs)
         section = (plan.task, plan.federation.transforms)
         if self._app is None or self._task_section != section:
             task, settings = load_task(plan), self._settings
@@ -206,7 +211,14 @@ class _InstalledApps:
         from fedcore_clients.owner_data import load_client
 
         settings = self._settings
-        client = load_client(task, plan, settings.client, settings.data.get(data_name(plan)), secret=settings.secret)
+        try:
+            path = settings.data.get(data_name(plan))
+            client = load_client(task, plan, settings.client, path, secret=settings.secret)
+        except TaskError as error:
+            if error.__cause__ is None or _code_of(error) == _DEVICE or isinstance(error.__cause__, _OF_THE_CODE):
+                raise
+            told = f"load_data met rows that it cannot read: {_kind_and_place(error.__cause__)}"
+            raise RefusedError("DATA", told) from error
         # Where the number of rows is a secret, a refusal would give one bit of it away; the noise hides few rows too.
         if len(client.training) < settings.min_examples and not size_is_secret(plan):
             raise RefusedError("MIN_COUNT", f"release.min-examples is {settings.min_examples}, and there are fewer")

@@ -45,20 +45,29 @@ def start(
 
     check_flower()  # before anything of Flower's is imported
     from fedcore.mapped_bytes import return_freed_memory
-    from fedcore_clients.agent import Agent, AgentSettings, only_one
+    from fedcore.timed_line import print_timed
     from fedcore_clients.client_home import ClientHome
     from fedcore_clients.damage import refuse_damaged_home
     from fedcore_clients.device_name import check_device_name
+    from fedcore_clients.policy.settings import Policy
 
     if device is not None:
         check_device_name(device)
-    at = ClientHome(home)
+    at, paths = ClientHome(home), _paths(data)
     refuse_damaged_home(at)
     if not at.policy.is_file():
         raise PlanError(f"no policy at {at.policy}; write one with: fedcore client policy --out {at.policy}")
+    allowed = Policy.from_toml(at.policy).data.allowed
+    for name in paths.keys() - allowed:
+        known = ", ".join(allowed) or "none"
+        print_timed(
+            f"note: the policy lists no data set {name!r}, so that requests for it are refused; it lists {known}"
+        )
+    from fedcore_clients.agent import Agent, AgentSettings, only_one  # torch and Flower: once the home is right
+
     return_freed_memory()
     with only_one(at):
-        agent = Agent(at, AgentSettings(data=_paths(data), device=device), tell=_tell)
+        agent = Agent(at, AgentSettings(data=paths, device=device), tell=print_timed)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: agent.stop())
         agent.run()
@@ -95,9 +104,3 @@ def _paths(data: list[str]) -> dict[str, Path]:
             )
         found[name] = resolved
     return found
-
-
-def _tell(line: str) -> None:
-    from datetime import datetime
-
-    print(f"{datetime.now().astimezone():%H:%M:%S} {line}", flush=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from fedcore.example_files import is_client_file, load_client_file
 from fedcore.held_out import choose_held_out
 from fedcore.plan import RunPlan
-from fedcore.task import Task, load_examples
+from fedcore.task import Task, check_target_codes, check_target_type, load_examples
 from fedcore_clients.local_model import Client
 
 
@@ -25,11 +25,23 @@ def load_client(task: Task, plan: RunPlan, name: str, path: Path | None, *, secr
 
     Raises:
         DataError: The data cannot be read or used.
+        TaskError: The task's code fails, or gives columns that it cannot take.
     """
     if path is not None and is_client_file(path):
         training, held_out = load_client_file(path)
-        return Client(name=name, training=training, held_out=held_out)
+        return _checked(Client(name=name, training=training, held_out=held_out), task, plan)
     examples = load_examples(task, path)
     marked = choose_held_out(examples, plan, secret, owner=name)
     kept = examples.select(marked.nonzero().flatten()) if bool(marked.any()) else None
-    return Client(name=name, training=examples.select((~marked).nonzero().flatten()), held_out=kept)
+    return _checked(
+        Client(name=name, training=examples.select((~marked).nonzero().flatten()), held_out=kept), task, plan
+    )
+
+
+def _checked(client: Client, task: Task, plan: RunPlan) -> Client:
+    """Refuse targets that the task cannot take; under privacy by their type alone, for a refusal would tell of rows."""
+    for part in filter(None, (client.training, client.held_out)):
+        check_target_type(task, part)
+        if task.labels and plan.privacy.unit == "none":
+            check_target_codes(task, part)
+    return client

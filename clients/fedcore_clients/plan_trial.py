@@ -39,9 +39,10 @@ class PlanTrial:
             PlanError: It leaves open what a server cannot know.
         """
         from fedcore.privacy.resolution import resolve_privacy
+        from fedcore.task_code import with_code
         from fedcore.tasks.registry import settled
 
-        plan = settled(self._plan) if self.may_be_built else self._plan
+        plan = with_code(settled(self._plan)) if self.may_be_built else self._plan
         private = plan.privacy.unit != "none"
         if private and plan.privacy.nominal_batch is None:
             raise PlanError("privacy.nominal-batch: the plan leaves it open, and a server would refuse to run it")

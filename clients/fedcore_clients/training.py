@@ -20,6 +20,7 @@ from fedcore.privacy.mechanisms import poisson_batch, release
 from fedcore.privacy.noise import Randomness, SecureRandomness, SeededRandomness
 from fedcore.privacy.plan import NoiseKind, PrivacyPlan, Relation
 from fedcore.seeding import derive_seed, seed_global_streams, torch_generator
+from fedcore.toml_problems import nearest
 from fedcore.transforms import apply_on_client
 from fedcore_clients.device import device_errors
 from fedcore_clients.local_model import Client, LocalModel
@@ -66,7 +67,9 @@ def build_optimizer(plan: RunPlan, parameters: list[torch.nn.Parameter]) -> torc
     private = plan.privacy.learning_rate if plan.privacy.unit != "none" else None
     kind = getattr(torch.optim, training.optimizer, None)
     if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer) and kind is not torch.optim.Optimizer):
-        raise PlanError(f"training.optimizer: torch.optim has no optimizer {training.optimizer!r}")
+        near = nearest(training.optimizer, (name for name in dir(torch.optim) if name[0].isupper()))
+        hint = f"; did you mean {near!r}?" if near else ""
+        raise PlanError(f"training.optimizer: torch.optim has no optimizer {training.optimizer!r}{hint}")
     if kind is torch.optim.LBFGS:
         raise PlanError("training.optimizer: LBFGS evaluates the loss many times a step, which a round does not allow")
     options: dict[str, Any] = {"lr": private or training.learning_rate, **training.optimizer_options}

@@ -23,6 +23,11 @@ class TaskSection(Section):
         "which each client maps to a path of its own",
     )
     options: dict[str, Any] = Field(default_factory=dict, description="arguments of the task's own")
+    code: dict[str, str] | None = Field(
+        None,
+        description="in a deployment, what every host must have: fedcore's minor version, and the SHA-256 of each "
+        "module that the task and the transforms come from. `fedcore run` fills it in",
+    )
 
 
 class FederationSection(Section):

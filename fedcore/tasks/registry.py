@@ -54,11 +54,20 @@ def settled(plan: RunPlan) -> RunPlan:
     return found
 
 
-def _found(name: str) -> Any:
+def check_known(name: str) -> None:
+    """Refuse a name that no reference task has; what it takes to import one is left to whoever loads it.
+
+    Raises:
+        TaskError: With the nearest name.
+    """
     if ":" not in name and name not in REFERENCE_TASKS:
         near = difflib.get_close_matches(name, REFERENCE_TASKS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(REFERENCE_TASKS)}."
         raise TaskError(f"no reference task {name!r}; {hint} A task of your own is named module:object")
+
+
+def _found(name: str) -> Any:
+    check_known(name)
     return load_object(REFERENCE_TASKS.get(name, name), what="task")
 
 

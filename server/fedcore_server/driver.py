@@ -11,7 +11,7 @@ from fedcore.audit.hooks import AuditHook, Decision
 from fedcore.audit.report import BiasReport
 from fedcore.audit.tables import empty_tables
 from fedcore.errors import DivergedError, RoundFailedError
-from fedcore.messages import EvaluateRequest
+from fedcore.messages import EvaluateRequest, TrainRequest
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.evaluation import evaluation_privacy
@@ -34,6 +34,7 @@ _log = logging.getLogger("fedcore")
 _FINAL_REFUSALS = frozenset(
     (
         "TASK",
+        "CODE",
         "DATA",
         "ROUNDS",
         "RANGE",
@@ -76,6 +77,7 @@ class Run:
     Attributes:
         hooks: Audit hooks in the order they are called.
         clock: Seconds, for wall times only; nothing that is computed depends on it.
+        on_request: Given each request to train, before clients are asked.
     """
 
     task: Task
@@ -84,6 +86,7 @@ class Run:
     hooks: Sequence[AuditHook] = ()
     transforms: Sequence[UpdateTransform] = ()
     clock: Callable[[], float] = time.monotonic
+    on_request: Callable[[TrainRequest], None] = lambda request: None
 
     def to_end(self, state: ServerState, on_round: OnRound) -> Outcome:
         """Run the remaining rounds, then audit the model that is to be released.
@@ -169,6 +172,7 @@ class Run:
 
     def _train(self, state: ServerState) -> tuple[ServerState, RoundReport]:
         request = plan_round(state, self.plan, self.federation.available())
+        self.on_request(request)
         return close_round(state, self.plan, request, self.federation.train(request), self.transforms)
 
     def _close(self, state: ServerState, report: RoundReport, started: float, points: AuditPoints) -> RoundRecord:

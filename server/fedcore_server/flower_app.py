@@ -10,6 +10,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedcore.audit.hooks import AuditHook
 from fedcore.errors import DeploymentError
+from fedcore.messages import TrainRequest
 from fedcore.plan import RunPlan
 from fedcore.task import Task
 from fedcore.transforms import load_transforms
@@ -29,6 +30,7 @@ def build_server_app(
     on_end: Callable[[Outcome], None],
     first_state: Callable[[], ServerState] | None = None,
     hooks: Sequence[AuditHook] = (),
+    on_request: Callable[[TrainRequest], None] = lambda request: None,
 ) -> ServerApp:
     """A ServerApp that runs a resolved plan to its end.
 
@@ -44,7 +46,14 @@ def build_server_app(
         if not hasattr(grid, "arrivals"):
             raise DeploymentError("expected a grid that yields replies as they arrive, such as StreamingGrid")
         federation = GridFederation(cast(ArrivingGrid, grid), plan, letters)
-        run = Run(task=task, plan=plan, federation=federation, hooks=hooks, transforms=load_transforms(plan))
+        run = Run(
+            task=task,
+            plan=plan,
+            federation=federation,
+            hooks=hooks,
+            transforms=load_transforms(plan),
+            on_request=on_request,
+        )
         on_end(run.to_end(first_state() if first_state else init_state(task, plan), on_round))
 
     return app

@@ -12,12 +12,11 @@ from typing import Any
 
 from rich.console import Console
 
-from fedcore.errors import PlanError, RunPausedError
-from fedcore_server.runs.directory import check_free, next_free
+from fedcore.errors import FedcoreError, PlanError, RunPausedError
+from fedcore.printable import printable_lines
 from fedcore_simulations.options import plan_from_options
-from fedcore_simulations.progress import RoundsDisplay, print_outcome
 
-_PAUSED, _INTERRUPTED = 75, 130
+_FAILED, _PAUSED, _INTERRUPTED = 2, 75, 130
 
 
 def run_command(
@@ -33,16 +32,18 @@ def run_command(
     """Run or resume a simulation, with a display on standard error; return the exit code."""
     console = Console(stderr=True, highlight=False)
     command = shlex.join(["fedcore", *sys.argv[1:]])
-    if resume_from is None:
-        plan = plan_from_options(subject, options, settings)
-        directory = out or next_free(Path("runs"), _directory_name(plan.task.name))
-        check_free(directory)
-    else:
+    if resume_from is not None:
         _refuse_other_options(subject, options, settings, out)
-        plan, directory = None, resume_from
+    plan = plan_from_options(subject, options, settings) if resume_from is None else None
+    console.print("preparing: data, partition, checks, privacy accounting …", style="dim")
+    from fedcore_server.runs.directory import check_free, next_free  # torch: only once the plan is known to be right
     from fedcore_server.runs.release import exit_code
-    from fedcore_simulations.runner import resume, simulate  # torch: only once the plan is known to be right
+    from fedcore_simulations.progress import RoundsDisplay, print_outcome
+    from fedcore_simulations.runner import resume, simulate
 
+    directory = resume_from or out or next_free(Path("runs"), _directory_name(plan.task.name if plan else ""))
+    if plan is not None:
+        check_free(directory)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what batch systems send is a Ctrl-C too
     with RoundsDisplay(console) as display:
         try:
@@ -60,6 +61,13 @@ def run_command(
             console.print(f"paused: {error}", soft_wrap=True, markup=False)
             _say_how_to_resume(console, directory)
             return _PAUSED
+        except FedcoreError as error:
+            if not display.has_started:
+                raise
+            display.stop()
+            console.print(f"error: {printable_lines(str(error))}", soft_wrap=True, markup=False)
+            _say_how_to_resume(console, directory)
+            return _FAILED
     if as_json:
         print(json.dumps(result.summary, indent=2, ensure_ascii=False))
     else:

@@ -76,10 +76,12 @@ def diagnose(home: Path | None, plan_file: Path | None, data: Mapping[str, Path]
     """
     plan, unread = _read(plan_file)
     kind = _kind(home)
+    if unread:  # at once, and by itself: the other checks take their time
+        return Diagnosis(kind=kind, home=home, findings=tuple(unread))
     with _spinner() as tell:
         checks = (*machine_checks(), *_checks_of(kind, home, plan, data))
         found = examine(checks, tell=tell)
-    return Diagnosis(kind=kind, home=home, findings=(*found, *unread))
+    return Diagnosis(kind=kind, home=home, findings=tuple(found))
 
 
 def print_page(diagnosis: Diagnosis) -> None:

@@ -41,9 +41,10 @@ def privacy(
       fedcore lint privacy plan.toml
     """
     from fedcore_simulations.options import plan_from_options
-    from fedcore_simulations.privacy_lint import lint_plan, print_findings, print_json
 
     plan = plan_from_options(subject, {}, settings or [])
+    from fedcore_simulations.privacy_lint import lint_plan, print_findings, print_json  # torch: once the plan is right
+
     report = lint_plan(plan, measure=not no_measure)
     (print_json if as_json else print_findings)(report)
     if report.refused:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fedcore.errors import PlanError
 from fedcore.plan import RunPlan, merge, read_toml
-from fedcore.tasks.registry import MAKE_CLIENTS
+from fedcore.tasks.registry import MAKE_CLIENTS, check_known
 from fedcore_simulations.scenarios import DEFAULT, find_scenario, scenarios
 
 
@@ -23,6 +23,7 @@ def plan_from_options(subject: str | None, options: Mapping[str, Any], settings:
 
     Raises:
         PlanError: All that is wrong.
+        TaskError: There is no such reference task.
     """
     mapping = _base(subject)
     _shrink_cohort(mapping.get("federation", {}), options.get("federation.clients"))
@@ -35,6 +36,7 @@ def plan_from_options(subject: str | None, options: Mapping[str, Any], settings:
     for setting in parsed:
         mapping = merge(mapping, setting)
     plan = RunPlan.from_mapping(mapping)
+    check_known(plan.task.name)
     decided = plan.task.name not in MAKE_CLIENTS or "clients" in plan.task.options
     if "federation.clients" in given and plan.federation.partition.startswith("by:") and decided:
         raise PlanError(f"--clients: {plan.federation.partition} makes a client of each value; leave --clients out")
@@ -50,7 +52,7 @@ def _shrink_cohort(federation: dict[str, Any], clients: int | None) -> None:
 def _base(subject: str | None) -> dict[str, Any]:
     if subject is None:
         return read_toml(find_scenario(DEFAULT))
-    if subject.endswith(".toml") or Path(subject).is_file():
+    if subject.endswith(".toml") or (Path(subject).is_file() and not subject.endswith(".py")):
         return read_toml(Path(subject))
     if ":" in subject:
         return {"task": {"name": subject}}

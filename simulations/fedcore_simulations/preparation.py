@@ -171,6 +171,7 @@ def _resolve(
     changes: dict[str, dict[str, Any]] = {
         "federation": federation,
         "audit": {"vocabularies": declared_vocabularies(plan.audit, examples)},
+        "task": {"code": None},  # of a deployment's plan: here the code that is at hand counts
     }
     if plan.audit.sensitive and plan.audit.target_range is None:
         changes["audit"]["target-range"] = target_range(task, None if private else examples)

@@ -36,8 +36,7 @@ class RoundsDisplay:
         self._started = 0.0
 
     def __enter__(self) -> Self:
-        """Say that something is going on."""
-        self._console.print("preparing: data, partition, checks, privacy accounting …", style="dim")
+        """Nothing is shown before `start`."""
         return self
 
     def __exit__(
@@ -65,6 +64,11 @@ class RoundsDisplay:
         if self._live:
             self._live.start()
         return self._show
+
+    @property
+    def has_started(self) -> bool:
+        """Whether a run was prepared, so that what fails from then on may be gone on with."""
+        return self._rounds > 0
 
     def stop(self) -> None:
         """Give the terminal back."""

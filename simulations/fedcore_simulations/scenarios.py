@@ -24,9 +24,19 @@ def find_scenario(name: str) -> Path:
     known = scenarios()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
+        own = _of_ones_own(name)
+        meant = own or (near[0] if near else None)
+        hint = f"did you mean {meant!r}?" if meant else f"there are {', '.join(known)}."
         raise PlanError(f"no task or scenario {name!r}; {hint} Or give a PLAN.toml, or module:object of your own task")
     return known[name]
+
+
+def _of_ones_own(name: str) -> str | None:
+    """``my_task.py`` and ``my_task.MyTask`` as a task of one's own is named."""
+    module, _, last = name.rpartition(".")
+    if not module.replace(".", "_").replace("/", "_").isidentifier():
+        return None
+    return f"{module.replace('/', '.')}:CLASS" if last == "py" else f"{module}:{last}"
 
 
 def _directory() -> Path:

@@ -2,7 +2,9 @@
 
 import errno
 import os
+import re
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -12,10 +14,12 @@ from fedcore.errors import DeploymentError, RefusedError
 from fedcore.events import read_events, verify_events
 from fedcore.privacy.plan import PrivacyPlan
 from fedcore.trust.identity import COORDINATOR, Identity
-from fedcore.wire.replies import pack_update
+from fedcore.wire.replies import pack_report, pack_update
 from fedcore_clients import agent as agent_module
 from fedcore_clients.agent import Agent, AgentSettings
+from fedcore_clients.client_commands import start
 from tests.builders import build_parameters, build_update
+from tests.clients.policy.test_reply_gate import build_report
 from tests.clients.site import SIZE, Site
 
 
@@ -61,6 +65,8 @@ class Trainer:
         self.asked.append(kind)
         if kind in self.refusals:
             raise RefusedError(*self.refusals[kind])
+        if kind == "evaluate":
+            return pack_report(replace(build_report(), round=int(content["fedcore"]["round"])))
         privacy = PrivacyPlan.from_run_plan(self.site.plan).event(1)
         update = build_update("north", *[0.5] * SIZE, num_examples=100, round=int(content["fedcore"]["round"]))
         return pack_update(SimpleNamespace(**{**as_fields(update), "privacy_event": privacy}))
@@ -111,6 +117,25 @@ def test_a_request_by_the_rules_is_worked_on_and_answered(site, serve):
     assert served.trainer.asked == ["query.layout", "train", "train"]  # the layout once a plan
     assert len(site.charges()) == 2
     assert verify_events(site.home.events) == []
+
+
+def test_the_owner_is_told_of_each_answer_that_was_sent_and_of_a_runs_last_round(site, serve):
+    site.plan = site.plan.updated(federation={"rounds": 2})
+    served = serve(
+        site.request(),
+        site.request(kind="evaluate"),
+        site.request(round=2),
+        site.request(round=2, kind="evaluate"),
+        site.request(round=3, cohort=("north",)),
+    )
+    told = [re.sub(r", [\d.]+ s", "", line) for line in served.told if line.startswith("answered")]
+    assert told == [
+        "answered: run run, round 1 of 2 (train)",
+        "answered: run run, round 1 of 2 (evaluate)",
+        "answered: run run, round 2 of 2 (train)",
+        "answered: run run, round 2 of 2 (evaluate); that was its last round",
+    ]
+    assert "refused: COHORT" in served.told[-1]
 
 
 def test_n1_what_nobody_known_has_signed_gets_an_error_without_words_and_does_not_end_the_service(site, serve):
@@ -214,3 +239,18 @@ def test_a_server_that_is_away_is_tried_again_until_the_client_is_stopped(site, 
     client.run()
     assert len(told) == 4
     assert all("trying again in" in line for line in told)
+
+
+def test_a_data_set_that_the_policy_does_not_list_is_told_at_the_start(site, monkeypatch, capsys):
+    monkeypatch.setattr(agent_module.Agent, "run", lambda _: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    paths = site.data()
+    (paths["wards"].parent / "other").touch()
+    data = [f"wards={paths['wards']}", f"ward={paths['wards'].parent / 'other'}"]
+    start(site.home.path, data, None)
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 1
+    assert (
+        "note: the policy lists no data set 'ward', so that requests for it are refused; it lists digits, wards"
+        in told[0]
+    )

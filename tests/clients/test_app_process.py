@@ -10,6 +10,7 @@ from flwr.app import RecordDict
 from fedcore.errors import RefusedError
 from fedcore.messages import TrainRequest
 from fedcore.parameters import Parameters
+from fedcore.task_code import code_here
 from fedcore.wire.requests import pack_request
 from fedcore_clients.app_process import AppProcess, AppSettings
 from fedcore_server.rounds import init_state
@@ -27,9 +28,9 @@ def model() -> Parameters:
     return init_state(TinyTask(), plan_of("well")).parameters
 
 
-def request_for(mood, parameters=None) -> RecordDict:
+def request_for(mood, parameters=None, code=None) -> RecordDict:
     asked = TrainRequest(round=1, attempt=0, cohort=("north",), parameters=parameters or model())
-    return pack_request(asked, plan_of(mood))
+    return pack_request(asked, plan_of(mood).updated(task={"code": code}))
 
 
 class Child:
@@ -54,8 +55,8 @@ class Child:
     def opened(self, mood):
         return (self.folder / f"{mood}.opened").exists()
 
-    def ask(self, mood, kind="train", *, parameters=None, seconds=WARM_SECONDS):
-        content = request_for(mood, parameters)
+    def ask(self, mood, kind="train", *, parameters=None, seconds=WARM_SECONDS, named=None):
+        content = request_for(mood, parameters, named)
         array = self.folder / "spool" / "request.bin"
         array.unlink(missing_ok=True)
         array.write_bytes(content["arrays"]["parameters"].data)
@@ -117,8 +118,18 @@ def test_after_an_error_of_a_device_the_child_is_started_anew(child):
     assert child.app.pid != broken
 
 
-def test_what_the_data_raises_is_told_as_a_code_and_not_even_the_owner_sees_a_row(child):
-    why = child.refuses("TASK", "raises")
+@pytest.mark.parametrize("kind", ["query.layout", "train"])
+def test_a_task_whose_code_is_not_the_plans_is_refused_in_every_round_before_data_is_opened(child, kind):
+    child.ask("well", "query.layout", named=code_here(plan_of("well")))
+    (child.folder / "well.opened").unlink(missing_ok=True)
+    told = child.refuses("CODE", "well", kind, named={"tests": "0" * 64})
+    assert "the plan is for tests 000000000000, and here is " in told
+    assert not child.opened("well")
+
+
+def test_what_the_data_raises_is_the_datas_fault_and_not_even_the_owner_sees_a_row(child):
+    """Such as a label that the task's own table of labels lacks."""
+    why = child.refuses("DATA", "raises")
     assert "KeyError" in why
     assert "4711" not in why
 

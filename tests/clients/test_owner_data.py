@@ -5,6 +5,8 @@ import torch
 import typer
 
 from fedcore import Examples
+from fedcore.errors import DataError, TaskError
+from fedcore.example_files import save_client_file
 from fedcore_clients.client_commands import _paths
 from fedcore_clients.client_home import ClientHome
 from fedcore_clients.owner_data import load_client
@@ -90,3 +92,27 @@ def test_a_client_all_of_whose_rows_are_held_out_trains_on_none_where_their_numb
         local, client.to(dtype=local.dtype, device=local.device), build_request(local.parameters.clone())
     )
     assert float(update.difference.norm()) > 0.0
+
+
+class Unseen(TinyTask):
+    """One row has a label that the task does not name."""
+
+    def load_data(self, path):
+        rows = super().load_data(path)
+        rows.columns["targets"][3] = 9
+        return rows
+
+
+def test_an_unseen_label_is_the_datas_fault_and_is_not_told_of_protected_records():
+    with pytest.raises(DataError, match="one for each label; found others in 1 of "):
+        load_client(Unseen(), build_plan(), "north", None, secret=5)
+    for unit in ("record", "client"):
+        load_client(Unseen(), build_private_plan(privacy={"unit": unit}), "north", None, secret=5)
+
+
+def test_targets_of_a_type_that_the_task_cannot_take_are_refused_in_a_clients_file_too(tmp_path):
+    rows = TinyTask().load_data(None)
+    ints = Examples(columns={**rows.columns, "targets": rows.columns["targets"].int()}, attributes=rows.attributes)
+    save_client_file(tmp_path / "north.rows.safetensors", ints, None)
+    with pytest.raises(TaskError, match="must be int64, and are int32"):
+        load_client(TinyTask(), build_private_plan(), "north", tmp_path / "north.rows.safetensors", secret=5)

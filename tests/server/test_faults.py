@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import random
+import re
 import signal
 
 import pytest
@@ -26,7 +27,7 @@ from tests.flower.in_memory_grid import InMemoryGrid
 from tests.server.served import KILLED, NAMES, Served, assert_committed_once_each, tiny_plan
 
 CALLS = ("fsync", "replace", "link", "truncate")
-CALLS_MADE = 82
+CALLS_MADE = 85
 
 
 @pytest.fixture
@@ -339,6 +340,15 @@ def test_f14_without_a_whole_checkpoint_the_run_fails_and_does_not_begin_anew(se
     assert served.status.state == RunState.FAILED
     assert "checkpoint" in served.status.reason
     assert served.rounds() == before
+
+
+def test_a_run_whose_task_was_changed_fails_and_says_so(served):
+    plan = served.directory / "plan.toml"
+    plan.write_text(re.sub(r'^(tests = ")[0-9a-f]{64}', rf"\g<1>{'0' * 64}", plan.read_text(), flags=re.MULTILINE))
+    assert served.drive() == 0
+    assert served.status.state == RunState.FAILED
+    assert "not what the run began with: the plan is for tests 000000000000, and here is" in served.status.reason
+    assert served.rounds() == []
 
 
 class Removing(InMemoryGrid):

@@ -48,6 +48,13 @@ def test_a_state_comes_back_from_disk_as_it_was(tmp_path):
     assert loaded.moments["first"].dtype == torch.float64
 
 
+def test_after_a_kill_between_two_names_of_one_checkpoint_no_third_one_stays(tmp_path):
+    save_checkpoint(tmp_path, state(), build_plan())
+    os.link(tmp_path / "state.safetensors", tmp_path / "previous.safetensors")
+    save_checkpoint(tmp_path, state(round=4), build_plan())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["previous.safetensors", "state.safetensors"]
+
+
 def test_a_checkpoint_of_another_plan_is_refused(tmp_path):
     save_checkpoint(tmp_path, state(), build_plan())
     with pytest.raises(RunDirectoryError, match="another plan"):
@@ -157,6 +164,13 @@ def test_a_directory_with_anything_in_it_is_not_free(tmp_path):
     check_free(tmp_path)
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(RunDirectoryError, match="not empty"):
+        check_free(tmp_path)
+
+
+def test_a_finished_run_is_not_offered_to_be_gone_on_with(tmp_path):
+    for name in ("plan.toml", "report.html"):
+        (tmp_path / name).touch()
+    with pytest.raises(RunDirectoryError, match=r"holds a finished run; give another --out$"):
         check_free(tmp_path)
 
 

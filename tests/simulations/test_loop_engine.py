@@ -84,9 +84,10 @@ def test_a_bug_in_a_task_names_the_client_and_the_line(workers):
         simulate(FailsInTraining(), build_plan(engine={"workers": workers}))
 
 
-def test_a_refusal_in_a_worker_is_raised_as_it_is():
-    with pytest.raises(TaskError, match="this loss refuses"):
-        simulate(RefusesInTraining(), build_plan(engine={"workers": 2}))
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_refusal_at_a_client_is_raised_as_it_is_with_the_client_and_the_round(workers):
+    with pytest.raises(TaskError, match=r"client-\d failed in round 1: this loss refuses"):
+        simulate(RefusesInTraining(), build_plan(engine={"workers": workers}))
 
 
 def test_a_worker_that_is_killed_is_an_error_and_no_hang():

@@ -11,6 +11,7 @@ from fedcore import example_files
 from fedcore.errors import PlanError, RunDirectoryError, StorageError
 from fedcore.example_files import SUFFIX, load_client_file
 from fedcore.plan import RunPlan
+from fedcore.task_code import with_code
 from fedcore.tasks.registry import load_task
 from fedcore.tasks.table_schema import draft_schema_file
 from fedcore.trust.identity import check_client_name
@@ -90,7 +91,7 @@ def test_the_plan_on_disk_is_the_one_that_the_simulation_resolves_and_a_server_l
     division = write_division(plan, tmp_path)
     on_disk = RunPlan.from_toml(tmp_path / "plan.toml")
     assert on_disk == division.plan
-    assert on_disk.sha256 == resolved.sha256
+    assert on_disk.sha256 == with_code(resolved).sha256
     assert deployable(on_disk) == on_disk
     assert prepare(load_task(on_disk), on_disk).plan.sha256 == resolved.sha256
     assert on_disk.federation.weighting is not None

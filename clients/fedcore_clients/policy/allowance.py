@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.plan.digest import digest_of
+from fedcore.tasks.registry import check_known
 from fedcore_clients.policy.settings import Policy
 
 _METRICS = ("loss", "accuracy")
@@ -32,6 +33,7 @@ def allowing(
 
     Raises:
         PlanError: A name can be no task's or no data set's.
+        TaskError: There is no such reference task.
         DataError: The schema cannot be read.
     """
     names = list(dict.fromkeys(tasks))
@@ -43,6 +45,8 @@ def allowing(
         "release": {"evaluation": _metrics(names), **_tables(names, groups)},
     }
     Policy.from_mapping(changes)
+    for name in names:
+        check_known(name)
     return changes
 
 

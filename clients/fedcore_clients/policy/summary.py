@@ -27,6 +27,7 @@ def plan_summary(request: RequestFacts, policy: Policy) -> tuple[str, ...]:
     return (
         f"run {ascii(request.run)[:80]}: task {plan.task.name} on data set {request.data_set}, "
         f"{counted(plan.federation.rounds, 'round')}",
+        *(f"code: {name[:80]!a} {version[:12]!a}" for name, version in (plan.task.code or {}).items()),
         f"training: {training.optimizer}, learning rate {plan.privacy.learning_rate or training.learning_rate:g}",
         _privacy(request),
         *_schema(plan.task.options.get("schema")),

@@ -56,7 +56,9 @@ def save_checkpoint(directory: Path, state: ServerState, plan: RunPlan) -> None:
     header["sha256"] = _hash(header, tensors)
     metadata = {"fedcore": json.dumps(header)}
     with contextlib.suppress(FileNotFoundError):
-        os.replace(_linked(directory / _FILE), directory / _PREVIOUS)
+        second = _linked(directory / _FILE)
+        os.replace(second, directory / _PREVIOUS)
+        second.unlink(missing_ok=True)  # to rename does nothing between two names of one file, as a kill leaves them
     place_whole(directory / _FILE, lambda path: _save(path, tensors, metadata))
     let_go_of(*tensors.values())
 

@@ -34,12 +34,15 @@ def run(
       fedcore run plan.toml --home federation --follow
     """
     from fedcore.plan import RunPlan
-    from fedcore_server.runs.following import wait_for
-    from fedcore_server.runs.store import RunStore
+    from fedcore.tasks.registry import check_known
     from fedcore_server.service.home import ServerHome
 
-    at, written = ServerHome(home), RunPlan.from_toml(plan)
-    from fedcore_server.runs.deployable_plan import deployable
+    written = RunPlan.from_toml(plan)
+    check_known(written.task.name)
+    at = ServerHome(home)
+    from fedcore_server.runs.deployable_plan import deployable  # torch: only once plan and home are known to be right
+    from fedcore_server.runs.following import wait_for
+    from fedcore_server.runs.store import RunStore
 
     store = RunStore(at.runs)
     ready = deployable(written)
@@ -112,11 +115,12 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Go on with a run that was stopped, paused or failed, from its last committed round."""
-    from fedcore_server.runs.following import wait_for
-    from fedcore_server.runs.store import RunStore
     from fedcore_server.service.home import ServerHome
 
     at = ServerHome(home)
+    from fedcore_server.runs.following import wait_for
+    from fedcore_server.runs.store import RunStore
+
     store = RunStore(at.runs)
     found = store.directory(name).name
     store.queue_again(found)

@@ -16,6 +16,7 @@ from fedcore.privacy.isolation_proof import least_isolation
 from fedcore.privacy.linter import Finding, Subject, lint, refuse
 from fedcore.privacy.resolution import resolve_privacy
 from fedcore.task import Task
+from fedcore.task_code import with_code
 from fedcore.tasks.registry import load_task, settled
 from fedcore.transforms import load_transforms
 from fedcore_server.audit_points import AuditPoints
@@ -41,7 +42,7 @@ def deployable(plan: RunPlan) -> RunPlan:
     }
     if private:
         changes["privacy"] = resolve_privacy(plan, nominal_batch=plan.privacy.nominal_batch or 0.0)
-    plan = plan.updated(**changes)
+    plan = with_code(plan.updated(**changes))
     task = load_task(plan)
     hooks = load_hooks(plan)
     tables = empty_tables(task, plan)

@@ -145,6 +145,8 @@ def check_free(path: Path) -> None:
     """
     if path.is_dir() and not any(path.iterdir()):
         return
+    if is_finished(path):
+        raise RunDirectoryError(f"{path} holds a finished run; give another --out")
     if (path / "plan.toml").is_file():
         raise RunDirectoryError(
             f"{path} holds another run; give another --out, or go on with that run: --resume {path}"

@@ -13,7 +13,9 @@ from rich.table import Table
 
 from fedcore.plan import read_toml
 from fedcore.privacy.accounting import rounded_up
+from fedcore.wording import named
 from fedcore_server.runs.audit_words import audit_words
+from fedcore_server.runs.beginning import Beginning
 from fedcore_server.runs.participation import codes_in_words, participation
 from fedcore_server.runs.release import exit_code
 from fedcore_server.runs.store import RunState, RunStatus, RunStore
@@ -24,14 +26,17 @@ _EXIT_CODES = {RunState.FAILED: 1, RunState.STOPPED: 5, RunState.PAUSED: 75}
 
 
 def wait_for(store: RunStore, name: str, *, follow: bool, as_json: bool) -> int:
-    """Wait for the end of a run and say how it ended; return the exit code.
+    """Wait for the end of a run and say how it begins and ended; return the exit code.
 
     Args:
         follow: A line for every round, where otherwise a bar shows them.
         as_json: The summary alone on standard output.
     """
     console = Console(stderr=True, highlight=False)
-    total = read_toml(store.path / name / "plan.toml")["federation"]["rounds"]
+    plan = read_toml(store.path / name / "plan.toml")
+    total = plan["federation"]["rounds"]
+    beginning = Beginning(store.path / name / "events.jsonl", plan, incarnation=store.status(name).incarnation)
+    console.print(_queued_words(store, name), soft_wrap=True, markup=False)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeElapsedColumn())
     try:
         with Progress(*columns, console=console, disable=follow or not console.is_terminal) as progress:
@@ -39,6 +44,8 @@ def wait_for(store: RunStore, name: str, *, follow: bool, as_json: bool) -> int:
             journal = store.journal(name)
             while True:
                 status = store.status(name)
+                for news in beginning.news():
+                    console.print(news, soft_wrap=True, markup=False)
                 for line in journal.new_lines():
                     progress.update(task, completed=line["round"], told=_round_words(line, total))
                     if follow:
@@ -61,12 +68,19 @@ def print_run(store: RunStore, name: str) -> None:
     console = Console(highlight=False)
     status, lines = store.status(name), list(store.rounds(name))
     console.print(f"{name}: {status.state}{', ' + status.reason if status.reason else ''}", markup=False)
-    started = "once" if status.incarnation == 1 else f"{status.incarnation} times"
-    console.print(f"started {started}; submitted {status.submitted[:19]}, changed {status.changed[:19]}")
+    started = {0: "not started yet", 1: "started once"}.get(status.incarnation, f"started {status.incarnation} times")
+    changed = f", changed {status.changed[:19]}" if status.changed else ""
+    console.print(f"{started}; submitted {status.submitted[:19]}{changed}")
     if lines:
         console.print(_round_words(lines[-1], read_toml(store.path / name / "plan.toml")["federation"]["rounds"]))
         _print_participation(console, lines)
     console.print(f"directory  {store.path / name}", soft_wrap=True)
+
+
+def _queued_words(store: RunStore, name: str) -> str:
+    """That it was submitted, and what the server does first."""
+    busy = [each for each in store.names() if each != name and not store.readable_status(each).state.ended]
+    return f"run {name} is queued{f', behind {named(busy)}' if busy else ''}; Ctrl-C leaves it to the server"
 
 
 def _print_end(console: Console, store: RunStore, name: str, status: RunStatus, *, as_json: bool) -> None:

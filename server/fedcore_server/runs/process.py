@@ -18,13 +18,15 @@ from pathlib import Path
 
 from flwr.app import Context, RecordDict
 
-from fedcore.errors import DeploymentError, FedcoreError, RunDirectoryError, RunPausedError, StorageError
+from fedcore.errors import DeploymentError, FedcoreError, RunDirectoryError, RunPausedError, StorageError, TaskError
 from fedcore.events import EventLog
 from fedcore.files import remove_leftovers
+from fedcore.messages import TrainRequest
 from fedcore.parent_watch import end_with_parent
 from fedcore.plan import RunPlan
 from fedcore.privacy.linter import warnings_of
 from fedcore.task import Task
+from fedcore.task_code import differing_code
 from fedcore.tasks.registry import load_task
 from fedcore.trust.roster import Roster
 from fedcore_server.correspondence import Correspondence
@@ -96,6 +98,8 @@ class RunProcess:
             incarnation=status.incarnation,
             plan_sha256=self._plan.sha256,
         )
+        if differs := differing_code(self._plan):  # changed since it was submitted
+            raise TaskError(f"the task is not what the run began with: {differs}")
         task = load_task(self._plan)
         started = time.monotonic()
         with Control(self._access.runtime_address, self._access.bearer) as control:
@@ -135,11 +139,15 @@ class RunProcess:
             on_end=outcomes.append,
             first_state=lambda: self._first_state(task),
             hooks=load_hooks(self._plan),
+            on_request=self._note,
         )
         access = self._access
         with open_grid(access.runtime_address, access.secret, access.bearer, flower_run) as grid:
             app(grid, Context(flower_run, 1, {}, RecordDict(), {}))
         return outcomes[0]
+
+    def _note(self, request: TrainRequest) -> None:
+        self._events.append("round-asked", round=request.round, attempt=request.attempt, asked=list(request.cohort))
 
     def _keep(self, record: RoundRecord, state: ServerState) -> None:
         self._directory.record(record, state, self._plan)

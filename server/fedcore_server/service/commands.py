@@ -39,21 +39,22 @@ def start(
     from datetime import UTC, datetime
 
     from fedcore.checkup.machine import check_flower
+    from fedcore.timed_line import print_timed
+    from fedcore_server.service.damage import refuse_damaged_home
+    from fedcore_server.service.home import ServerHome
 
     check_flower()  # before anything of Flower's is imported
-    from fedcore_server.service.damage import refuse_damaged_home
-    from fedcore_server.service.federation_server import FederationServer
-    from fedcore_server.service.home import ServerHome
-    from fedcore_server.service.monitoring import MonitoringSettings
-
     at = ServerHome(home)
     refuse_damaged_home(at.consortium, datetime.now(UTC))
+    from fedcore_server.service.federation_server import FederationServer  # torch and Flower: once the home is right
+    from fedcore_server.service.monitoring import MonitoringSettings
+
     with at.only_server():
         serving = FederationServer(
             at,
             bind=bind,
             monitoring=MonitoringSettings(health=health, metrics_port=metrics_port),
-            tell=lambda line: print(line, flush=True),
+            tell=print_timed,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: serving.stop())

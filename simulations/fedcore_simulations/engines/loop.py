@@ -138,10 +138,12 @@ def _on(device: torch.device, dtype: torch.dtype, clients: Sequence[Client]) -> 
 def _for_client(
     work: Callable[[LocalModel, Client, _Asked], _Answer], local: LocalModel, client: Client, request: _Asked
 ) -> _Answer:
-    """Train or evaluate; a bug in the task names the client, and shows where it is."""
+    """Train or evaluate; what fails names the client and the round, and a bug in the task where it is."""
     try:
         return work(local, client, request)
-    except FedcoreError:
+    except FedcoreError as refusal:
+        rest: tuple[Any, ...] = refusal.args[1:]  # of the same kind, and whole on its way through a pipe
+        refusal.args = (f"{client.name} failed in round {request.round}: {refusal}", *rest)
         raise
     except Exception as error:
         raise EngineError(

@@ -26,6 +26,12 @@ def privacy(  # noqa: PLR0917 - typer reads the options from the signature
       fedcore audit privacy runs/digits-0001
       fedcore audit privacy digits --attack-models 0
     """
+    from pathlib import Path
+
+    from fedcore_simulations.options import plan_from_options
+
+    if not Path(subject).is_dir():
+        plan_from_options(subject, {}, [])  # a plan that is wrong is refused before torch is imported
     from fedcore_simulations.privacy_audit.command_run import audit_command
 
     raise typer.Exit(

@@ -11,18 +11,17 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fedcore.audit.estimates import Measure
+from fedcore.plan import RunPlan
 from fedcore_simulations.bias_audit.text_table import aligned
-from fedcore_simulations.options import plan_from_options
 from fedcore_simulations.privacy_cost.arms import Arm, Outcomes, train_arms
 from fedcore_simulations.privacy_cost.costs import PARTS, MetricCost, costs
 
 _NOT_PRIVATE = "two of the three arms are not private: keep these figures where the data are"
 
 
-def cost_command(subject: str, *, runs: int, as_json: bool) -> int:
+def cost_command(plan: RunPlan, *, runs: int, as_json: bool) -> int:
     """Train, compare and show; return the exit code."""
     console = Console(stderr=True, highlight=False)
-    plan = plan_from_options(subject, {}, [])
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("training three arms", total=len(Arm) * runs)
         outcomes = train_arms(plan, runs=runs, tell=lambda: progress.update(bar, advance=1))

@@ -20,6 +20,9 @@ def privacy_cost(
     Example:
       fedcore audit privacy-cost digits --runs 5
     """
-    from fedcore_simulations.privacy_cost.command_run import cost_command
+    from fedcore_simulations.options import plan_from_options
 
-    raise typer.Exit(cost_command(plan, runs=runs, as_json=as_json))
+    parsed = plan_from_options(plan, {}, [])
+    from fedcore_simulations.privacy_cost.command_run import cost_command  # torch: once the plan is known to be right
+
+    raise typer.Exit(cost_command(parsed, runs=runs, as_json=as_json))

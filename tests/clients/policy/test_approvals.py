@@ -81,6 +81,14 @@ def test_a_plan_that_waits_says_what_it_asks_for(approvals):
     )
 
 
+def test_the_code_that_a_plan_is_for_is_shown(approvals):
+    policy = build_policy(approval={"required": True})
+    plan = build_plan().updated(task={"code": {"fedcore": "0.1", "my_task": "9f3c" * 16}})
+    refused(approvals, plan, policy)
+    (waiting,) = approvals.pending()
+    assert {"code: 'fedcore' '0.1'", "code: 'my_task' '9f3c9f3c9f3c'"} <= set(waiting.summary)
+
+
 def test_a_plan_without_privacy_says_so(approvals):
     policy = build_open_policy(approval={"required": True})
     refused(approvals, build_bare_plan(), policy)

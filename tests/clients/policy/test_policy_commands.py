@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from fedcore.errors import PlanError
+from fedcore.errors import PlanError, TaskError
 from fedcore.plan import RunPlan
 from fedcore.task import load_examples
 from fedcore.tasks.registry import load_task
@@ -112,3 +112,8 @@ def test_nothing_heavy_is_imported_for_help():
     code = f"import sys, {policy_commands.__name__}; print([n for n in '{heavy}'.split() if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_task_that_nobody_has_is_not_allowed_but_the_nearest_named():
+    with pytest.raises(TaskError, match="no reference task 'digitz'; did you mean 'digits'"):
+        allowing(["digitz"])
