@@ -118,5 +118,9 @@ class DeploymentError(FedcoreError):
     """A server, a client or a run cannot be started, reached or found."""
 
 
+class RequestGoneError(DeploymentError):
+    """Nobody waits any more for the answer to a request: its run has ended or was started again."""
+
+
 class EngineError(FedcoreError):
     """The simulated clients could not be run to the end."""

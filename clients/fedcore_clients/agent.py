@@ -17,7 +17,7 @@ from typing import Any
 
 from flwr.app import RecordDict
 
-from fedcore.errors import DataError, DeploymentError, RefusedError, StorageError, TrustError
+from fedcore.errors import DataError, DeploymentError, RefusedError, RequestGoneError, StorageError, TrustError
 from fedcore.files import remove_leftovers, write_whole
 from fedcore.lock import holding
 from fedcore.mapped_bytes import mapped_file
@@ -127,6 +127,9 @@ class Agent:
                 except DataError as error:
                     self._tell(f"a malformed message was dropped: {error}")
                     continue
+                except RequestGoneError as error:
+                    self._tell(f"dropped a request: {error}")
+                    continue
                 if incoming is None:
                     self._stopping.wait(polling.pause(time.monotonic() - asked))
                     continue
@@ -143,6 +146,8 @@ class Agent:
         except (TrustError, DataError, StorageError) as error:
             self._tell(f"dropped a message: {error}")
             self._drop(fleet, incoming, "dropped", reason=str(error)[:500])
+        except RequestGoneError as error:
+            self._tell(f"dropped a request: {error}")
         except DeploymentError:
             raise
         except Exception as error:  # a fault of ours must not end the service, nor its text leave

@@ -39,7 +39,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from fedcore.errors import DeploymentError
+from fedcore.errors import DeploymentError, RequestGoneError
 from fedcore.mapped_bytes import let_go
 from fedcore.wire.envelope import received
 from fedcore.wire.records import ARRAYS, PARAMETERS
@@ -88,6 +88,7 @@ class Fleet:
 
         Raises:
             DeploymentError: The server does not answer, or lets this client in no more.
+            RequestGoneError: The message's run has ended.
             ObjectError: The message is malformed.
         """
         with _explained():
@@ -221,9 +222,11 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except httpx.HTTPStatusError as error:
+        if error.response.status_code == httpx.codes.FORBIDDEN:  # of all nodes: what is refused is the run
+            raise RequestGoneError("the request's run has ended, or was started again") from error
         raise DeploymentError(_STATUS.get(error.response.status_code, _refused(error))) from error
     except ObjectPushError as error:
-        raise DeploymentError("the server no longer wants this reply: it came too late") from error
+        raise RequestGoneError("the reply came too late") from error
     except ValueError as error:
         raise DeploymentError("the server sent something that is no answer of a SuperLink") from error
     except httpx.HTTPError as error:

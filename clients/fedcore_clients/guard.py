@@ -226,16 +226,19 @@ class Guard:
 
     def _learn_roster(self, text: str, digest: str) -> None:
         """Keep the newest roster; an older one than was seen is refused, and one that is not here asked for."""
-        if self._roster is not None and (text or digest) in (self._roster_text, hash_of_roster(self._roster_text)):
+        known = self._roster is not None and digest == hash_of_roster(self._roster_text)
+        if known and text in ("", self._roster_text):
             return
         if not text:
             raise RefusedError("ROSTER", "this client does not have the roster that was named; it comes with the next")
+        if digest != hash_of_roster(text):
+            raise RefusedError("ROSTER", "the roster is not the one that the request names")
         try:
             roster = Roster.read(text, self._coordinator.key)
         except TrustError as error:
             raise RefusedError("ROSTER", str(error)) from error
-        if self._roster is not None and roster.version < self._roster.version:
-            raise RefusedError("ROSTER", "an older roster than was seen before")
+        if self._roster is not None and roster.version <= self._roster.version:
+            raise RefusedError("ROSTER", "an older roster than was seen before, or another one of the same version")
         member = roster.member(self.name)
         if member is None or member.identity_key != self._identity.public.key:
             raise RefusedError("ROSTER", "the roster does not hold this client with its own key")

@@ -13,7 +13,7 @@ from flwr.app import ArrayRecord, Context, RecordDict
 from flwr.app.message import make_message
 from flwr.clientapp import ClientApp
 
-from fedcore.errors import DeploymentError
+from fedcore.errors import DeploymentError, RequestGoneError
 from fedcore.trust.identity import Identity, PublicIdentity
 from fedcore.wire.envelope import open_envelope, seal, unsealed
 from fedcore_clients.fleet import Fleet, Incoming, connect
@@ -81,13 +81,14 @@ class LightClient:
             polling = Polling(lambda: self.members)
             while not stopping():
                 asked = time.monotonic()
-                incoming = fleet.receive()
-                self.asked_at = time.monotonic()
-                if incoming is None:
-                    self._stopping.wait(polling.pause(self.asked_at - asked))
-                else:
-                    polling.found()
-                    self._answer(fleet, incoming)
+                with suppress(RequestGoneError):
+                    incoming = fleet.receive()
+                    self.asked_at = time.monotonic()
+                    if incoming is None:
+                        self._stopping.wait(polling.pause(self.asked_at - asked))
+                    else:
+                        polling.found()
+                        self._answer(fleet, incoming)
 
     def _answer(self, fleet: Fleet, incoming: Incoming) -> None:
         name = self.identity.name

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from fedcore import files
-from fedcore.errors import DeploymentError, RefusedError
+from fedcore.errors import DeploymentError, RefusedError, RequestGoneError
 from fedcore.events import read_events, verify_events
 from fedcore.privacy.plan import PrivacyPlan
 from fedcore.trust.identity import COORDINATOR, Identity
@@ -220,6 +220,36 @@ def test_f22_an_answer_that_could_not_be_sent_is_sent_when_it_is_asked_for_again
         assert update_in(site, reply) == update_in(site, lost[0])
     assert site.charges() == spent
     assert [event["event"] for event in read_events(site.home.events)].count("answered-again") == 2
+
+
+def test_a_request_whose_run_has_ended_costs_that_request_and_not_the_connection(site, serve, monkeypatch):
+    """A client that connected anew was gone for a second, and so from the first round after a restart of the server."""
+
+    class Restarted(Network):
+        connections = 0
+
+        def receive(self):
+            self.connections += not self.replies and not self.refused
+            if not self.refused:
+                self.refused = ["when it was asked for"]
+                raise RequestGoneError("its run has ended")
+            return super().receive()
+
+        def reply(self, incoming, content):
+            if len(self.refused) == 1:
+                self.refused.append("when it was answered")
+                raise RequestGoneError("its run has ended")
+            super().reply(incoming, content)
+
+        refused = ()
+
+    monkeypatch.setattr(f"{__name__}.Network", Restarted)
+    served = serve(site.request(), site.request(round=2))
+    assert served.network.refused == ["when it was asked for", "when it was answered"]
+    assert served.network.connections == 1
+    assert len(served.network.replies) == 1
+    assert [line for line in served.told if "connected to" in line] == served.told[:1]
+    assert sum(line == "dropped a request: its run has ended" for line in served.told) == 2
 
 
 def test_a_server_that_is_away_is_tried_again_until_the_client_is_stopped(site, monkeypatch):

@@ -437,6 +437,15 @@ def test_n3_a_roster_is_named_by_its_hash_to_a_client_that_has_it(site):
     guard.receive(site.request(round=5, cohort=cohort, whole_roster=False))
 
 
+def test_n3_two_rosters_of_one_version_are_not_taken_in_turns(site):
+    guard = site.guard()
+    guard.receive(site.request())
+    other = replace(site.roster().without_member("west"), version=site.roster().version)
+    cohort = ("north", "south")
+    refused(site, guard, site.request(round=2, cohort=cohort, roster=other.signed(site.coordinator)), "ROSTER")
+    guard.receive(site.request(round=2))
+
+
 def test_n3_a_roster_without_this_client_or_with_another_key_for_it_is_refused(site):
     stranger = site.roster().without_member("north")
     refused(site, site.guard(), site.request(roster=stranger.signed(site.coordinator)), "ROSTER")

@@ -133,7 +133,7 @@ class TestIntervalChart:
     def test_says_why_a_rate_is_missing_and_draws_no_dot(self) -> None:
         svg = interval_chart({"none": Rate(n=0), "few": Rate(suppressed=True)})
         assert words(svg, style="missing")[0].endswith("not defined")
-        assert any("not shown (protects groups of fewer than 10 rows)" in told for told in hovers(svg))
+        assert any("not shown (protects cells of fewer than 10 rows)" in told for told in hovers(svg))
         assert not list(svg.iter("circle"))
 
     def test_is_drawn_without_any_rate(self) -> None:

@@ -18,8 +18,11 @@ def test_a_roster_that_is_damaged_while_the_server_runs_is_told_once_and_taken_o
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home, told, synced, clock = build_server_home(tmp_path / "federation"), [], [], [0.0]
+    admitted: list[list[bytes]] = []
     monkeypatch.setattr(registration.time, "monotonic", lambda: clock[0])
-    taking_over = Registration(home, EventLog(tmp_path / "events.jsonl"), tell=told.append)
+    taking_over = Registration(
+        home, EventLog(tmp_path / "events.jsonl"), admit=lambda keys: admitted.append(list(keys)), tell=told.append
+    )
     control = SimpleNamespace(sync_nodes=lambda roster: synced.append(roster.version))
 
     def look(times: int) -> None:
@@ -38,3 +41,5 @@ def test_a_roster_that_is_damaged_while_the_server_runs_is_told_once_and_taken_o
     welcome(home.path, "hospital-a")
     look(50)
     assert (told[2:], synced) == (["roster 2: hospital-a"], [1, 2])
+    assert admitted[0] == []
+    assert admitted[-1] == [member.flower_key for member in home.roster().members]

@@ -17,8 +17,8 @@ from flwr.proto.message_pb2 import Message as MessageProto
 from flwr.proto.message_pb2 import Metadata, ObjectTree
 from flwr.proto.node_pb2 import Node
 
-from fedcore_server.superlink.gateway import OPEN_PATHS, Gateway, is_own_reply
-from fedcore_server.superlink.rate_limit import RateLimit
+from fedcore_server.superlink.gateway import OPEN_PATHS, Gateway, header_of_key, is_own_reply
+from fedcore_server.superlink.rate_limit import RateLimit, network_of
 from tests.superlink.builders import Site, message_with, metadata_for, request_to, site_in
 
 _BINARY = {"content-type": "application/protobuf"}
@@ -143,28 +143,62 @@ def test_only_what_the_peer_did_wrong_counts(status: int, then: int) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": status})
 
-    sent: list[Any] = []
+    gateway = Gateway(app, refusals_per_second=0.0, refusal_burst=1)
+    assert [_called(gateway), _called(gateway)] == [status, then]
 
-    async def call(gateway: Gateway) -> None:
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": "/v1/fleet/pull-messages",
-            "headers": [(b"content-length", b"0")],
-            "client": ("192.0.2.1", 1),
-        }
 
-        async def receive() -> Any:
-            return {"type": "http.request", "body": b"", "more_body": False}
+MEMBER, OTHER = header_of_key(b"a member's key"), header_of_key(b"another's key")
 
-        async def send(event: Any) -> None:
-            sent.append(event.get("status"))
 
-        for _ in range(2):
-            await gateway(scope, receive, send)
+def test_a_stranger_is_refused_before_its_body_is_read_and_shuts_no_member_out_at_its_address() -> None:
+    gateway = Gateway(_accepts, refusals_per_second=0.0, refusal_burst=3)
+    gateway.members = frozenset({MEMBER})
+    assert _called(gateway, unread=True) == 401
+    assert _called(gateway, key=OTHER, unread=True) == 401
+    assert _called(gateway, path="/") == 404
+    assert _called(gateway, key=OTHER) == 429
+    assert _called(gateway, key=MEMBER) == 200
 
-    asyncio.run(call(Gateway(app, refusals_per_second=0.0, refusal_burst=1)))
-    assert [status for status in sent if status] == [status, then]
+
+def test_one_member_may_ask_so_often_and_hold_so_much_and_no_other_notices() -> None:
+    gateway = Gateway(_accepts, waiting_bytes=1600)
+    gateway.members = frozenset({MEMBER, OTHER})
+    assert _called(gateway, key=MEMBER, body=b"x" * 101) == 429
+    assert _called(gateway, key=MEMBER, body=b"x" * 100) == 200
+    assert gateway._waiting.total() == 0
+    assert {_called(gateway, key=MEMBER) for _ in range(2000)} == {200, 429}
+    assert _called(gateway, key=OTHER) == 200
+
+
+def test_who_hangs_up_in_the_middle_of_a_body_is_counted() -> None:
+    gateway = Gateway(_accepts, refusals_per_second=0.0, refusal_burst=1)
+    assert _called(gateway, gone=True) == 0
+    assert _called(gateway) == 429
+
+
+def _called(
+    gateway: Gateway,
+    *,
+    key: bytes | None = None,
+    path: str = "/v1/fleet/pull-messages",
+    body: bytes = b"",
+    unread: bool = False,
+    gone: bool = False,
+) -> int:
+    """The status of one call; 0 where there is no answer."""
+    sent: list[int] = []
+    headers = [(b"content-length", str(len(body)).encode()), *([(b"flwr-public-key", key)] if key else [])]
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "client": ("192.0.2.1", 1)}
+
+    async def receive() -> Any:
+        assert not unread, "the body was read"
+        return {"type": "http.disconnect"} if gone else {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(event: Any) -> None:
+        sent.append(event.get("status", 0))
+
+    asyncio.run(gateway(scope, receive, send))
+    return sent[0] if sent else 0
 
 
 def _push(**changes: Any) -> PushMessagesRequest:
@@ -235,8 +269,11 @@ def test_a_body_that_does_not_come_is_given_up() -> None:
 
 
 def test_bodies_under_way_share_a_bounded_memory() -> None:
-    gateway = Gateway(_accepts, waiting_bytes=10)
-    assert _call(gateway, [_part(11, more=False)], length=11) == 503
+    gateway = Gateway(_accepts, waiting_bytes=160)
+    gateway._waiting["others"] = 151
+    assert _call(gateway, [_part(10, more=False)], length=10) == 503
+    gateway._waiting["others"] = 150
+    assert _call(gateway, [_part(11, more=False)], length=11) == 429  # a sixteenth for each
     assert _call(gateway, [_part(10, more=False)], length=10) == 200
     assert _call(gateway, [{"type": "http.disconnect"}], length=10) == 0
     assert _call(gateway, [_part(10, more=False)], length=10) == 200
@@ -268,23 +305,22 @@ def test_each_peer_has_its_own_allowance_which_refills() -> None:
 
 
 def test_ipv6_peers_count_by_their_network() -> None:
-    limit = RateLimit(0.0, 1, clock=lambda: 0.0)
-    peers = ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")
-    assert [_refused(limit, peer) for peer in peers] == [True, False, True]
-    assert [_refused(limit, peer) for peer in ("::ffff:192.0.2.1", "192.0.2.1")] == [True, False]
+    assert network_of("2001:db8::1") == network_of("2001:db8::2") == "2001:db8::/64"
+    assert network_of("2001:db8:0:1::1") == "2001:db8:0:1::/64"
+    assert network_of("::ffff:192.0.2.1") == network_of("192.0.2.1") == "192.0.2.1"
 
 
 def test_the_table_of_peers_is_bounded() -> None:
     limit = RateLimit(1.0, 1)
     for number in range(10_000):
-        limit.refused(f"peer {number}")
+        limit.count(f"peer {number}")
     assert len(limit) == 4096
 
 
 def _refused(limit: RateLimit, peer: str) -> bool:
     """Whether it was heard, before it was refused."""
     heard = limit.allows(peer)
-    limit.refused(peer)
+    limit.count(peer)
     return heard
 
 

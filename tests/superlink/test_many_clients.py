@@ -5,13 +5,18 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pytest
 from flwr.app import Context
+from flwr.supercore.task_identity import TaskIdentity
 
+from fedcore.errors import RequestGoneError
 from fedcore.events import EventLog
 from fedcore.plan import RunPlan
 from fedcore.trust.identity import COORDINATOR, FlowerKey, Identity
 from fedcore.trust.roster import Member, Roster
+from fedcore_clients.fleet import connect
 from fedcore_clients.flower_app import build_client_app
 from fedcore_clients.local_model import Client
 from fedcore_server.correspondence import Correspondence
@@ -21,7 +26,7 @@ from fedcore_server.state import Rejection
 from fedcore_simulations.preparation import prepare
 from simulations.benchmarks.light_client import LightClient
 from tests.builders import TinyTask, build_plan
-from tests.superlink.builders import site_in
+from tests.superlink.builders import request_to, site_in
 
 CLIENTS = 64
 
@@ -95,3 +100,29 @@ def test_all_of_sixty_four_clients_are_known_and_answer(tmp_path: Path) -> None:
         for client in clients:
             client.join()
         assert sum(client.lost for client in clients) == 0
+
+
+def test_a_message_of_a_run_that_was_stopped_is_gone_and_the_client_stays_connected(tmp_path: Path) -> None:
+    key = FlowerKey.create()
+    key.save(tmp_path / "flower.key")
+    with site_in(tmp_path) as site:
+        site.control.register(key.public_bytes, "alfa")
+        with (
+            connect(site.public, authority=site.ca, flower_key=tmp_path / "flower.key") as fleet,
+            site.grid() as grid,
+        ):
+            run, node = grid.run.run_id, fleet._node.node_id
+            TaskIdentity.node_id = grid.node.node_id
+            grid.push_messages([request_to(node)])
+            pull = fleet._client.PullMessages
+
+            def stopped_meanwhile(request: Any) -> Any:
+                answer = pull(request)
+                site.control.stop_run(run)
+                return answer
+
+            fleet._client.PullMessages = stopped_meanwhile
+            with pytest.raises(RequestGoneError, match="run has ended"):
+                fleet.receive()
+            fleet._client.PullMessages = pull
+            assert fleet.receive() is None

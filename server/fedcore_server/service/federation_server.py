@@ -60,7 +60,7 @@ class FederationServer:
         self._stopping = threading.Event()
         self._superlink = SuperLink(_superlink_settings(home, bind))
         self._monitoring = Monitoring(monitoring)
-        self._registration = Registration(home.consortium, self._events, tell=tell)
+        self._registration = Registration(home.consortium, self._events, admit=self._superlink.admit, tell=tell)
         self._driver: subprocess.Popen[str] | None = None
         self._current: str | None = None
         self._retry_at = 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,11 +19,19 @@ class Registration:
     """Takes over the roster whenever its file changes.
 
     Args:
+        admit: Given Flower's keys of all members, so that nobody else is heard.
         tell: Shows a line to whoever watches.
     """
 
-    def __init__(self, home: ConsortiumHome, events: EventLog, *, tell: Callable[[str], None]) -> None:
-        self._home, self._events, self._tell = home, events, tell
+    def __init__(
+        self,
+        home: ConsortiumHome,
+        events: EventLog,
+        *,
+        admit: Callable[[Iterable[bytes]], None],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._home, self._events, self._admit, self._tell = home, events, admit, tell
         self._seen: tuple[int, int] | None = None
         self._failed: tuple[int, int] | None = None
         self._retry_at = 0.0
@@ -38,6 +46,7 @@ class Registration:
             roster = self._home.roster()
             if found != self._failed:
                 self._tell(f"roster {roster.version}: {', '.join(m.name for m in roster.members) or 'nobody yet'}")
+            self._admit(member.flower_key for member in roster.members)
             control.sync_nodes(roster)
         except FedcoreError as error:
             if found != self._failed:

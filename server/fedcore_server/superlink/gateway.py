@@ -1,22 +1,28 @@
 """The only door to the SuperLink that the network can see.
 
 Flower serves its Control and Runtime APIs, which know no accounts, on the same port as the Fleet API. The gateway
-lets through the Fleet calls that a registered node needs, and nothing else; it limits size before
-anything of Flower's runs, turns away an address that is refused again and again, and holds a node to its own name,
-which Flower does not.
+lets through the Fleet calls that a registered node needs, and nothing else. It reads no body for whoever shows no key
+of a member, limits what one member may send and one address be refused, and holds a node to its own name, which Flower
+does not.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+from collections import Counter
 
 from fedcore_server.superlink.asgi import Application, Event, Receive, Scope, Send, header, refuse
-from fedcore_server.superlink.rate_limit import RateLimit
+from fedcore_server.superlink.rate_limit import RateLimit, network_of
 
 _MIB = 1 << 20
 _FLEET = "/v1/fleet/"
 _PUSH_MESSAGES = f"{_FLEET}push-messages"
 _LONGEST_TREE = 65_536
+_MEMBER_REQUESTS_PER_SECOND, _MEMBER_BURST = 60.0, 600
+_MOST_SHARES = 16
+_KEY_HEADER = b"flwr-public-key"
 
 # Not register-node and unregister-node: keys come from the roster only. Not get-fab: no code travels.
 OPEN_PATHS = frozenset(
@@ -35,6 +41,11 @@ OPEN_PATHS = frozenset(
 )
 
 
+def header_of_key(flower_key: bytes) -> bytes:
+    """The header by which a node says that it holds a key; Flower checks the signature beside it."""
+    return base64.b64encode(flower_key)
+
+
 class Gateway:
     """Pure ASGI middleware around Flower's application.
 
@@ -43,10 +54,11 @@ class Gateway:
         max_body_bytes: The largest body. A model travels in objects of 5 MiB.
         refusals_per_second: How often one peer address may be refused on average, and `refusal_burst` at once.
         body_seconds: How long a body may take to come.
-        waiting_bytes: What all bodies together may hold in memory.
+        waiting_bytes: What all bodies together may hold in memory, and one peer a sixteenth of it.
 
     Attributes:
         received_bytes: Of all bodies let through so far; `sent_bytes` of all answers.
+        members: Flower's keys of all members, as `header_of_key` gives them; ``None`` before they are known.
     """
 
     def __init__(
@@ -60,10 +72,12 @@ class Gateway:
         waiting_bytes: int = 512 * _MIB,
     ) -> None:
         self._app, self._max_body_bytes = app, max_body_bytes
-        self._rate = RateLimit(refusals_per_second, refusal_burst)
+        self._refusals = RateLimit(refusals_per_second, refusal_burst)
         self._body_seconds = body_seconds
-        self._waiting_bytes, self._waiting_limit = 0, waiting_bytes
+        self._requests = RateLimit(_MEMBER_REQUESTS_PER_SECOND, _MEMBER_BURST)
+        self._waiting, self._waiting_limit = Counter[str](), waiting_bytes
         self.received_bytes = self.sent_bytes = 0
+        self.members: frozenset[bytes] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -72,39 +86,49 @@ class Gateway:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            await self._serve(scope, receive, self._judging(scope, send))
+            peer, member = self._peer(scope)
+            send = self._judging(peer, send)
+            if status := self._refusal(scope, peer, member):
+                await refuse(send, status)
+            else:
+                await self._admit(scope, receive, send, peer)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if status := self._refusal(scope):
-            await refuse(send, status)
-        else:
-            await self._admit(scope, receive, send)
+    def _peer(self, scope: Scope) -> tuple[str, bool | None]:
+        """Whose doing a request is, a member's at an address or the address's own; and whether it is a member's."""
+        address, key = network_of(scope["client"][0] if scope.get("client") else ""), header(scope, _KEY_HEADER)
+        if self.members is None or key not in self.members:
+            return address, None if self.members is None else False
+        return f"{address} {hashlib.sha256(key).hexdigest()}", True
 
-    def _judging(self, scope: Scope, send: Send) -> Send:
+    def _judging(self, peer: str, send: Send) -> Send:
         """Count what is refused, by Flower too, as the peer's doing; what fails here is not, nor that it came back."""
 
         async def judged(event: Event) -> None:
             if 400 <= event.get("status", 0) < 500 and event["status"] != 429:
-                self._rate.refused(_peer(scope))
+                self._refusals.count(peer)
             await send(event)
 
         return judged
 
-    def _refusal(self, scope: Scope) -> int:
+    def _refusal(self, scope: Scope, peer: str, member: bool | None) -> int:
         """The status to refuse with before the body is read; 0 for none."""
-        if not self._rate.allows(_peer(scope)):
+        if not (self._refusals.allows(peer) and self._requests.allows(peer)):
             return 429
+        if member:
+            self._requests.count(peer)
         if scope["method"] != "POST" or scope["path"] not in OPEN_PATHS or scope.get("query_string"):
             return 404
+        if member is False:
+            return 401
         length = header(scope, b"content-length")
         if length is None or not length.isdigit() or header(scope, b"transfer-encoding") is not None:
             return 411
         return 413 if len(length) > 15 or int(length) > self._max_body_bytes else 0
 
-    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _admit(self, scope: Scope, receive: Receive, send: Send, peer: str) -> None:
         parts: list[bytes] = []
         try:
-            status = await self._read(receive, parts)
+            status = await self._read(receive, parts, peer)
             body = b"".join(parts)
             if status == 0 and scope["path"] == _PUSH_MESSAGES and not is_own_reply(body):
                 status = 403
@@ -114,7 +138,8 @@ class Gateway:
                 self.received_bytes += len(body)
                 await self._app(scope, _replay(body, receive), self._counting(send))
         finally:
-            self._waiting_bytes -= sum(map(len, parts))
+            self._waiting[peer] -= sum(map(len, parts))
+            self._waiting += Counter()  # drops who holds nothing
 
     def _counting(self, send: Send) -> Send:
         async def counted(event: Event) -> None:
@@ -123,7 +148,7 @@ class Gateway:
 
         return counted
 
-    async def _read(self, receive: Receive, parts: list[bytes]) -> int:
+    async def _read(self, receive: Receive, parts: list[bytes], peer: str) -> int:
         """Read the body; return the status to refuse with, 0 for none, or -1 when the peer has gone."""
         size, more = 0, True
         try:
@@ -131,22 +156,21 @@ class Gateway:
                 while more:
                     event = await receive()
                     if event["type"] != "http.request":
+                        self._refusals.count(peer)
                         return -1
                     part, more = event.get("body", b""), event.get("more_body", False)
                     size += len(part)
                     if size > self._max_body_bytes:
                         return 413
-                    if self._waiting_bytes + len(part) > self._waiting_limit:
+                    if self._waiting[peer] + len(part) > self._waiting_limit // _MOST_SHARES:
+                        return 429
+                    if self._waiting.total() + len(part) > self._waiting_limit:
                         return 503
                     parts.append(part)
-                    self._waiting_bytes += len(part)
+                    self._waiting[peer] += len(part)
         except TimeoutError:
             return 408
         return 0
-
-
-def _peer(scope: Scope) -> str:
-    return scope["client"][0] if scope.get("client") else ""
 
 
 def is_own_reply(body: bytes) -> bool:

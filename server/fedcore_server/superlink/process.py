@@ -11,6 +11,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -19,7 +20,7 @@ from fedcore.errors import DeploymentError
 from fedcore_server.superlink.application import SuperLinkSettings, close_database, flower_application, refuse_grpc
 from fedcore_server.superlink.asgi import Application
 from fedcore_server.superlink.certificate import check_certificate
-from fedcore_server.superlink.gateway import Gateway
+from fedcore_server.superlink.gateway import Gateway, header_of_key
 
 _START_SECONDS = 30.0
 _GRACE_SECONDS = 3.0
@@ -87,6 +88,11 @@ class SuperLink:
             listener.close()
         close_database(self._app)
         self._servers, self._sockets, self._thread, self._app = [], [], None, None
+
+    def admit(self, flower_keys: Iterable[bytes]) -> None:
+        """Hear nobody else on the public port from now on than whoever shows one of these keys."""
+        if self._gateway is not None:
+            self._gateway.members = frozenset(map(header_of_key, flower_keys))
 
     @property
     def traffic(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Token buckets for refusals, one for each peer."""
+"""Token buckets, one for each peer."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ _LONGEST_TABLE = 4096
 
 
 class RateLimit:
-    """Lets each peer be refused `per_second` times on average and `burst` times at once; then it is not heard.
+    """Allows each peer `per_second` of what is counted on average, and `burst` at once.
 
-    Members of a consortium are not limited, however many share an address: only what was refused counts.
-
-    The table is bounded: the peer not heard of for longest is forgotten. IPv6 peers count by their /64, which is
-    what one of them is given to choose its addresses from.
+    The table is bounded: the peer not heard of for longest is forgotten.
     """
 
     def __init__(self, per_second: float, burst: int, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -24,29 +21,29 @@ class RateLimit:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def allows(self, peer: str) -> bool:
-        """Whether this peer is heard."""
-        return self._tokens(_network(peer)) >= 1.0
+        """Whether one more is allowed."""
+        return self._tokens(peer) >= 1.0
 
-    def refused(self, peer: str) -> None:
-        """Count a refusal."""
-        key = _network(peer)
-        tokens = self._tokens(key) - 1.0
-        self._buckets.pop(key, None)
-        self._buckets[key] = (max(tokens, 0.0), self._clock())
+    def count(self, peer: str) -> None:
+        """Count one."""
+        tokens = self._tokens(peer) - 1.0
+        self._buckets.pop(peer, None)
+        self._buckets[peer] = (max(tokens, 0.0), self._clock())
         if len(self._buckets) > _LONGEST_TABLE:
             self._buckets.popitem(last=False)
 
-    def _tokens(self, key: str) -> float:
-        if key not in self._buckets:
+    def _tokens(self, peer: str) -> float:
+        if peer not in self._buckets:
             return float(self._burst)
-        tokens, then = self._buckets[key]
+        tokens, then = self._buckets[peer]
         return min(float(self._burst), tokens + (self._clock() - then) * self._per_second)
 
     def __len__(self) -> int:
         return len(self._buckets)
 
 
-def _network(peer: str) -> str:
+def network_of(peer: str) -> str:
+    """An address as it is counted: IPv6 peers by their /64, of which one of them may choose any address."""
     try:
         address = ipaddress.ip_address(peer)
     except ValueError:
