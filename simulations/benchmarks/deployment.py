@@ -1,12 +1,12 @@
-"""What a round costs over the network: fedcore's server and two clients against stock Flower, in one run.
+"""What a round costs over the network: fedcore's server and clients against stock Flower, in one run.
 
-Both sides run on loopback in processes of their own: two clients train a model of the given size for next to
+Both sides run on loopback in processes of their own: clients train a model of the given size for next to
 nothing and send it back. fedcore works as deployed: TLS, node keys, signed envelopes, SQLite, checkpoints.
 Stock Flower 1.42 works without TLS, with its database in memory, and FedAvg. The sides take turns.
 
-Run ``python simulations/benchmarks/deployment.py`` for a round of no work, and with ``--megabytes 500 --rounds 2``
-for a large model. Peak memory is that of the process that drives the rounds (fedcore's run process, Flower's
-flwr-serverapp), and of all processes of one client together.
+Run ``python simulations/benchmarks/deployment.py`` for a round of no work, with ``--megabytes 500 --rounds 2`` for a
+large model, and with ``--clients 32 --only fedcore --rounds 4`` for many clients. Peak memory is that of the process
+that drives the rounds (fedcore's run process, Flower's flwr-serverapp), and of all processes of one client together.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ from processes import (
     wait_for,
 )
 
-_CLIENTS = ("client-0", "client-1")
 _ROUND_SECONDS = 600.0
 
 
@@ -95,17 +94,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20, help="rounds of fedcore a turn; Flower makes a quarter")
     parser.add_argument("--megabytes", type=float, default=0.0, help="size of the model; 0 is four numbers")
+    parser.add_argument("--clients", type=int, default=2, help="clients, each with two processes of fedcore's")
     parser.add_argument("--turns", type=int, default=1, help="how often the sides take turns")
     parser.add_argument("--only", choices=["fedcore", "flower"], help="measure one side alone")
     options = parser.parse_args()
+    clients = [f"client-{index}" for index in range(options.clients)]
     size = max(4, int(options.megabytes * 1e6 / 4))
     found: dict[str, list[Measured]] = {"fedcore": [], "flower": []}
     for _ in range(options.turns):
         with tempfile.TemporaryDirectory() as directory:
             if options.only != "flower":
-                found["fedcore"].append(_fedcore(Path(directory), size, options.rounds))
+                found["fedcore"].append(_fedcore(Path(directory), clients, size, options.rounds))
             if options.only != "fedcore":
-                found["flower"].append(_flower(Path(directory), size, max(2, options.rounds // 4)))
+                found["flower"].append(_flower(Path(directory), clients, size, max(2, options.rounds // 4)))
     _report(found, size * 4)
 
 
@@ -132,7 +133,7 @@ def _size(num_bytes: int, model_bytes: int) -> str:
     return f"{num_bytes / 1e6:.0f} MB{times}"
 
 
-def _fedcore(directory: Path, size: int, rounds: int) -> Measured:
+def _fedcore(directory: Path, names: list[str], size: int, rounds: int) -> Measured:
     address, home = f"127.0.0.1:{free_port()}", directory / "federation"
     run_command(directory, "consortium", "init", "--name", "bench", "--server", address, "--home", str(home))
     policy = {
@@ -143,14 +144,20 @@ def _fedcore(directory: Path, size: int, rounds: int) -> Measured:
         "release": {"training": ["loss"], "evaluation": ["loss", "mae", "mse"], "min-examples": 1},
         "limits": {"model-megabytes": 4000.0},
     }
-    for name in _CLIENTS:
+    for name in names:
         run_command(directory, "consortium", "invite", name, "--home", str(home))
         run_command(directory, "client", "join", f"invite-{name}.json", "--home", name)
         run_command(directory, "consortium", "admit", f"response-{name}.json", "--home", str(home), "--yes")
         (directory / name / "policy.toml").write_text(tomli_w.dumps(policy))
     plan = {
         "task": {"name": "big_model:BigModel", "data": "nothing", "options": {"size": size}},
-        "federation": {"clients": 2, "rounds": rounds + 1, "evaluate-every": rounds + 1, "quorum": 2},
+        "federation": {
+            "clients": len(names),
+            "rounds": rounds + 1,
+            "evaluate-every": rounds + 1,
+            "quorum": len(names),
+            "patience-seconds": _ROUND_SECONDS,
+        },
         "training": {"device": "cpu", "learning-rate": 1e-3},
     }
     (directory / "plan.toml").write_text(tomli_w.dumps(plan))
@@ -161,7 +168,7 @@ def _fedcore(directory: Path, size: int, rounds: int) -> Measured:
             stack.enter_context(
                 running(directory, "client", "start", "--home", name, "--data", f"nothing={directory / name}")
             )
-            for name in _CLIENTS
+            for name in names
         ]
         peaks.watch("driver", lambda: _children(server, "fedcore_server.runs.process"))
         peaks.watch("client", lambda: [psutil.Process(clients[0].pid), *_children(clients[0], "")])
@@ -193,7 +200,7 @@ def main(grid: Grid, context) -> None:
         if len(times) > 1:
             print(f"ROUND {times[-1] - times[-2]:.4f}", file=open(LOG, "a"), flush=True)
 
-    strategy = FedAvg(fraction_evaluate=0.0, min_train_nodes=2, min_available_nodes=2)
+    strategy = FedAvg(fraction_evaluate=0.0, min_train_nodes=CLIENTS, min_available_nodes=CLIENTS)
     strategy.start(grid=grid, initial_arrays=ArrayRecord([weights]), num_rounds=ROUNDS, evaluate_fn=tick)
 """
 
@@ -229,11 +236,11 @@ clientapp = "bench_client:app"
 """
 
 
-def _flower(directory: Path, size: int, rounds: int) -> Measured:
+def _flower(directory: Path, names: list[str], size: int, rounds: int) -> Measured:
     port, app, home, log = free_port(), directory / "app", directory / "flower-home", directory / "rounds.log"
     app.mkdir()
     home.mkdir()
-    constants = f"SIZE, ROUNDS, LOG = {size}, {rounds + 1}, {str(log)!r}\n"
+    constants = f"SIZE, ROUNDS, LOG, CLIENTS = {size}, {rounds + 1}, {str(log)!r}, {len(names)}\n"
     (app / "bench_server.py").write_text(constants + _SERVER_APP)
     (app / "bench_client.py").write_text(_CLIENT_APP)
     (app / "pyproject.toml").write_text(_PYPROJECT)
@@ -259,7 +266,7 @@ def _flower(directory: Path, size: int, rounds: int) -> Measured:
                     f"--port={free_port()}",
                 )
             )
-            for _ in _CLIENTS
+            for _ in names
         ]
         peaks.watch("driver", lambda: _children(superlink, "serverapp"))
         peaks.watch("client", lambda: [psutil.Process(nodes[0].pid), *_children(nodes[0], "")])
