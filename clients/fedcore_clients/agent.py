@@ -124,12 +124,9 @@ class Agent:
                 asked = time.monotonic()
                 try:
                     incoming = fleet.receive()
-                except DataError as error:
-                    self._tell(f"a malformed message was dropped: {error}")
-                    continue
-                except RequestGoneError as error:
-                    self._tell(f"dropped a request: {error}")
-                    continue
+                except (DataError, RequestGoneError) as error:
+                    self._tell(f"dropped a message: {error}")
+                    incoming = None
                 if incoming is None:
                     self._stopping.wait(polling.pause(time.monotonic() - asked))
                     continue
@@ -147,7 +144,7 @@ class Agent:
             self._tell(f"dropped a message: {error}")
             self._drop(fleet, incoming, "dropped", reason=str(error)[:500])
         except RequestGoneError as error:
-            self._tell(f"dropped a request: {error}")
+            self._tell(f"dropped a message: {error}")
         except DeploymentError:
             raise
         except Exception as error:  # a fault of ours must not end the service, nor its text leave
@@ -159,7 +156,8 @@ class Agent:
         self._state["refused"] += 1
         with suppress(StorageError):  # a full disk must not end the client for want of a log
             self._guard.events.append(event, **facts)
-        fleet.fail(incoming)
+        with suppress(RequestGoneError):
+            fleet.fail(incoming)
 
     def _signed_answer(self, fleet: Fleet, incoming: Incoming) -> RecordDict:
         try:
