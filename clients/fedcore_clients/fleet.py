@@ -104,7 +104,7 @@ class Fleet:
         request = ConfirmMessageReceivedRequest(
             node=self._node, run_id=metadata.run_id, message_object_id=metadata.message_id
         )
-        with _explained():
+        with _of_a_run():
             self._retry.invoke(self._client.ConfirmMessageReceived, request)
 
     def reply(self, incoming: Incoming, content: RecordDict) -> None:
@@ -124,7 +124,7 @@ class Fleet:
             message_object_trees=outgoing.trees,
             clientapp_runtime_list=[0.0],
         )
-        with _explained():
+        with _of_a_run():
             response = self._retry.invoke(self._client.PushMessages, request)
             push = make_push_object_fn_protobuf(
                 lambda each: self._retry.invoke(self._client.PushObject, each),
@@ -140,7 +140,7 @@ class Fleet:
         )
 
         def explained(object_id: str) -> bytes:
-            with _explained():
+            with _of_a_run():
                 return pull(object_id)
 
         return patiently(explained, stall_seconds=_OBJECT_SECONDS)
@@ -218,12 +218,23 @@ def _letting_go(push: Push, message: Message) -> Push:
 
 
 @contextmanager
+def _of_a_run() -> Iterator[None]:
+    """As `_explained`, for calls about one run: what Flower forbids in them is that run."""
+    try:
+        with _explained():
+            yield
+    except DeploymentError as error:
+        cause = error.__cause__
+        if isinstance(cause, httpx.HTTPStatusError) and cause.response.status_code == httpx.codes.FORBIDDEN:
+            raise RequestGoneError("the request's run has ended, or was started again") from cause
+        raise
+
+
+@contextmanager
 def _explained() -> Iterator[None]:
     try:
         yield
     except httpx.HTTPStatusError as error:
-        if error.response.status_code == httpx.codes.FORBIDDEN:  # of all nodes: what is refused is the run
-            raise RequestGoneError("the request's run has ended, or was started again") from error
         raise DeploymentError(_STATUS.get(error.response.status_code, _refused(error))) from error
     except ObjectPushError as error:
         raise RequestGoneError("the reply came too late") from error

@@ -32,7 +32,7 @@ from fedcore_clients.policy.approvals import Approvals, Clock
 from fedcore_clients.policy.budget import Account
 from fedcore_clients.policy.daily_requests import DailyRequests
 from fedcore_clients.policy.request_facts import RequestFacts
-from fedcore_clients.policy.request_gate import check_request, check_requests
+from fedcore_clients.policy.request_gate import check_request, requests_per_day
 from fedcore_clients.policy.settings import Policy
 
 _KINDS = ("train", "evaluate")
@@ -209,9 +209,8 @@ class Guard:
         asked = self._account.asked(facts)
         digest = self._account.ledger.sealed(asked)
         kept = digest and self._outbox.get(facts.data_set, asked.place, question_of(envelope), digest)
-        if not kept:
+        if not kept or self._daily.today >= requests_per_day(facts.plan, self._policy):
             return None
-        check_requests(facts.plan, self._daily.today, self._policy)
         self._daily.note()
         self.events.append("answered-again", **told(place))
         answer = self._sealed(kept, envelope)

@@ -20,8 +20,9 @@ class Polling:
     They double from 50 ms to one second while a run is on, that is until two minutes after its last request, and to
     three seconds when none is. With more than twenty members of the consortium they grow with their number, so that all
     together ask about twenty times a second: a server answers some hundred requests a second, and a round takes about
-    twenty of each client. A pause is also ten times as long as the last answer took to come, within the same bounds.
-    Pauses vary by a quarter, so that clients which start together do not ask together.
+    twenty of each client. What an answer took longer than the shortest one is the server's work and not the network's:
+    ten times that is the shortest pause. Pauses vary by a quarter, so that clients which start together do not ask
+    together.
 
     Args:
         members: How many clients the server has, as far as is known here.
@@ -39,6 +40,7 @@ class Polling:
         self._members, self._clock, self._jitter = members, clock, jitter
         self._doublings = 0
         self._last_request = -_RUN_SECONDS
+        self._shortest_answer = float("inf")
 
     def found(self) -> None:
         """There was a request: the next one may follow at once."""
@@ -52,7 +54,8 @@ class Polling:
         longest = crowd * _LONGEST_IN_RUN_SECONDS if in_run else longest_idle
         pause = min(crowd * _FIRST_SECONDS * 2.0**self._doublings, longest)
         self._doublings = min(self._doublings + 1, 10)
-        slowed = min(10.0 * answer_seconds, longest_idle)
+        self._shortest_answer = min(answer_seconds, self._shortest_answer)
+        slowed = min(10.0 * (answer_seconds - self._shortest_answer), longest_idle)
         return max(pause, slowed) * self._jitter(1.0 - _JITTER, 1.0 + _JITTER)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from flwr.app import RecordDict
 
@@ -49,6 +49,10 @@ class Correspondence:
     def members(self) -> Mapping[bytes, str]:
         """Names on the roster by the key that Flower registered for each."""
         return {member.flower_key: member.name for member in self._roster().members}
+
+    def note_connected(self, names: Sequence[str]) -> None:
+        """Keep in the event log that clients are there, for whoever watches the run begin."""
+        self._events.append("clients-connected", clients=list(names))
 
     def signed_roster(self) -> str:
         """The roster, for clients to check."""

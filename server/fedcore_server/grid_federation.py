@@ -110,10 +110,11 @@ class GridFederation:
     def _look(self) -> Sequence[str]:
         """Who is there now: connected nodes by the roster's name for their key. Replies are signed by another key."""
         members = self._letters.members()
-        self._nodes = {
-            members[node.public_key]: node.node_id for node in self._grid.get_nodes() if node.public_key in members
-        }
-        return sorted(self._nodes)
+        here = {members[node.public_key]: node.node_id for node in self._grid.get_nodes() if node.public_key in members}
+        if new := sorted(here.keys() - self._nodes.keys()):
+            self._letters.note_connected(new)
+        self._nodes = here
+        return sorted(here)
 
     def train(self, request: TrainRequest) -> Iterator[ClientUpdate | Rejection]:
         """Ask the cohort to train; updates as they arrive."""

@@ -81,14 +81,16 @@ class LightClient:
             polling = Polling(lambda: self.members)
             while not stopping():
                 asked = time.monotonic()
+                incoming = None
                 with suppress(RequestGoneError):
                     incoming = fleet.receive()
-                    self.asked_at = time.monotonic()
-                    if incoming is None:
-                        self._stopping.wait(polling.pause(self.asked_at - asked))
-                    else:
-                        polling.found()
-                        self._answer(fleet, incoming)
+                self.asked_at = time.monotonic()
+                if incoming is None:
+                    self._stopping.wait(polling.pause(self.asked_at - asked))
+                    continue
+                polling.found()
+                with suppress(RequestGoneError):
+                    self._answer(fleet, incoming)
 
     def _answer(self, fleet: Fleet, incoming: Incoming) -> None:
         name = self.identity.name

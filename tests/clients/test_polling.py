@@ -42,10 +42,11 @@ def test_however_many_clients_wait_in_a_run_they_ask_twenty_times_a_second_toget
     assert waited(polling_of(members), 12)[-1] == max(3.0, members / 20)
 
 
-@pytest.mark.parametrize(("answer", "pause"), [(0.05, 0.5), (0.2, 2.0), (60.0, 3.0)])
-def test_a_slow_server_is_asked_less(answer, pause):
+@pytest.mark.parametrize(("answer", "pause"), [(0.2, 0.1), (0.25, 0.5), (0.4, 2.0), (60.0, 3.0)])
+def test_a_slow_server_is_asked_less_and_a_long_line_makes_none_slow(answer, pause):
     polling = polling_of()
     polling.found()
+    assert polling.pause(0.2) == 0.05
     assert polling.pause(answer) == pytest.approx(pause)
 
 

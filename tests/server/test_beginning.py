@@ -27,11 +27,10 @@ def test_each_step_before_the_first_round_is_told_once(log):
     assert list(beginning.news()) == []
     started(log)
     assert list(beginning.news()) == ["the run has started; it waits for 3 clients, at most 0 s"]
-    log.append("hello-answered", round=0, attempt=0, peer="north")
-    log.append("hello-answered", round=0, attempt=0, peer="south")
+    log.append("clients-connected", clients=["north", "south"])
     assert list(beginning.news()) == ["north, south connected, 2 of 3"]
     assert list(beginning.news()) == []
-    log.append("hello-answered", round=0, attempt=0, peer="west")
+    log.append("clients-connected", clients=["south", "west"])
     log.append("round-asked", round=1, attempt=0, asked=["north", "south", "west"])
     told = list(beginning.news())
     assert told[0] == "west connected, 3 of 3"
@@ -42,7 +41,7 @@ def test_each_step_before_the_first_round_is_told_once(log):
 
 def test_what_was_before_a_run_was_resumed_is_not_told_again(log):
     started(log)
-    log.append("hello-answered", round=0, attempt=0, peer="north")
+    log.append("clients-connected", clients=["north"])
     log.append("round-asked", round=1, attempt=0, asked=["north"])
     beginning = Beginning(log.path, tiny_plan().to_mapping(), incarnation=1)
     assert list(beginning.news()) == []
@@ -65,7 +64,7 @@ def test_a_run_is_not_silent_without_follow(tmp_path, capsys):
     before, name = store.submit(tiny_plan()), store.submit(tiny_plan())
     started(EventLog(store.path / name / "events.jsonl"))
     store.change(name, state=RunState.STOPPED, reason="stopped by an operator")
-    assert wait_for(store, name, follow=False, as_json=False) == 5
+    assert wait_for(store, name, before=0, follow=False, as_json=False) == 5
     told = capsys.readouterr().err.splitlines()
     assert told[0] == f"run {name} is queued, behind {before}; Ctrl-C leaves it to the server"
     assert told[1].startswith("the run has started")

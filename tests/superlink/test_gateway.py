@@ -6,7 +6,8 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import httpx
@@ -16,10 +17,13 @@ from flwr.proto.fleet_pb2 import PushMessagesRequest
 from flwr.proto.message_pb2 import Message as MessageProto
 from flwr.proto.message_pb2 import Metadata, ObjectTree
 from flwr.proto.node_pb2 import Node
+from flwr.supercore.constant import FLEET_HTTP_SIGNATURE_HEADER
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from fedcore_server.superlink.gateway import OPEN_PATHS, Gateway, header_of_key, is_own_reply
+from fedcore_server.superlink.gateway import OPEN_PATHS, Gateway, is_own_reply
+from fedcore_server.superlink.member_key import header_of_key
 from fedcore_server.superlink.rate_limit import RateLimit, network_of
-from tests.superlink.builders import Site, message_with, metadata_for, request_to, site_in
+from tests.superlink.builders import NodeKey, Site, message_with, metadata_for, request_to, site_in
 
 _BINARY = {"content-type": "application/protobuf"}
 
@@ -147,12 +151,12 @@ def test_only_what_the_peer_did_wrong_counts(status: int, then: int) -> None:
     assert [_called(gateway), _called(gateway)] == [status, then]
 
 
-MEMBER, OTHER = header_of_key(b"a member's key"), header_of_key(b"another's key")
+MEMBER, OTHER = NodeKey(), NodeKey()
 
 
 def test_a_stranger_is_refused_before_its_body_is_read_and_shuts_no_member_out_at_its_address() -> None:
     gateway = Gateway(_accepts, refusals_per_second=0.0, refusal_burst=3)
-    gateway.members = frozenset({MEMBER})
+    gateway.members = _admitted(MEMBER)
     assert _called(gateway, unread=True) == 401
     assert _called(gateway, key=OTHER, unread=True) == 401
     assert _called(gateway, path="/") == 404
@@ -160,13 +164,32 @@ def test_a_stranger_is_refused_before_its_body_is_read_and_shuts_no_member_out_a
     assert _called(gateway, key=MEMBER) == 200
 
 
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {b"flwr-signature": b""},
+        {b"flwr-signature": b"no base64"},
+        {b"flwr-timestamp": b"2026-01-01T00:00:00+00:00"},
+        {b"flwr-timestamp": b"yesterday"},
+    ],
+)
+def test_a_members_key_without_the_proof_of_it_is_a_strangers(forged: dict[bytes, bytes]) -> None:
+    gateway = Gateway(_accepts, refusals_per_second=0.0, refusal_burst=2)
+    gateway.members = _admitted(MEMBER)
+    assert _called(gateway, key=MEMBER, forged=forged, unread=True) == 401
+    signature_of_another = dict(_proof(OTHER))[SIGNATURE]
+    assert _called(gateway, key=MEMBER, forged={SIGNATURE: signature_of_another}, unread=True) == 401
+    assert _called(gateway, key=MEMBER, forged=forged) == 429
+    assert _called(gateway, key=MEMBER) == 200
+
+
 def test_one_member_may_ask_so_often_and_hold_so_much_and_no_other_notices() -> None:
-    gateway = Gateway(_accepts, waiting_bytes=1600)
-    gateway.members = frozenset({MEMBER, OTHER})
+    gateway = Gateway(_accepts, waiting_bytes=1600, clock=lambda: 0.0)
+    gateway.members = _admitted(MEMBER, OTHER)
     assert _called(gateway, key=MEMBER, body=b"x" * 101) == 429
     assert _called(gateway, key=MEMBER, body=b"x" * 100) == 200
     assert gateway._waiting.total() == 0
-    assert {_called(gateway, key=MEMBER) for _ in range(2000)} == {200, 429}
+    assert [_called(gateway, key=MEMBER) for _ in range(600)] == [200] * 598 + [429] * 2
     assert _called(gateway, key=OTHER) == 200
 
 
@@ -176,10 +199,26 @@ def test_who_hangs_up_in_the_middle_of_a_body_is_counted() -> None:
     assert _called(gateway) == 429
 
 
+SIGNATURE = FLEET_HTTP_SIGNATURE_HEADER.encode()
+
+
+def _admitted(*keys: NodeKey) -> frozenset[bytes]:
+    return frozenset(header_of_key(key.public_bytes) for key in keys)
+
+
+def _proof(key: NodeKey) -> list[tuple[bytes, bytes]]:
+    """The headers that Flower's own node puts on a request."""
+    request = httpx.Request("POST", "https://localhost")
+    interceptor = NodeAuthHttpInterceptor(key.private, key.private.public_key())
+    interceptor.intercept(SimpleNamespace(request=request), lambda context: None)  # type: ignore[arg-type, return-value]
+    return [(name.lower(), value) for name, value in request.headers.raw if name.lower().startswith(b"flwr")]
+
+
 def _called(
     gateway: Gateway,
     *,
-    key: bytes | None = None,
+    key: NodeKey | None = None,
+    forged: Mapping[bytes, bytes] = MappingProxyType({}),
     path: str = "/v1/fleet/pull-messages",
     body: bytes = b"",
     unread: bool = False,
@@ -187,7 +226,8 @@ def _called(
 ) -> int:
     """The status of one call; 0 where there is no answer."""
     sent: list[int] = []
-    headers = [(b"content-length", str(len(body)).encode()), *([(b"flwr-public-key", key)] if key else [])]
+    proof = [(name, forged.get(name, value)) for name, value in _proof(key)] if key else []
+    headers = [(b"content-length", str(len(body)).encode()), *proof]
     scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "client": ("192.0.2.1", 1)}
 
     async def receive() -> Any:

@@ -67,6 +67,7 @@ def test_all_of_sixty_four_clients_are_known_and_answer(tmp_path: Path) -> None:
     plan = ready.plan.updated(federation={"clients": CLIENTS})
     with site_in(tmp_path) as site:
         site.control.sync_nodes(roster)
+        site.superlink.admit(key.public_bytes for key in keys.values())
         clients = []
         for name in names:
             keys[name].save(tmp_path / f"{name}.key")
@@ -83,7 +84,9 @@ def test_all_of_sixty_four_clients_are_known_and_answer(tmp_path: Path) -> None:
             )
         for client in clients:
             client.start()
+        deadline = time.monotonic() + 120.0
         while {node.status for node in site.control.registered().values()} != {"online"}:
+            assert time.monotonic() < deadline, "not all clients came online"
             time.sleep(0.1)  # a connection and a run of one process share Flower's global identity
         letters = Correspondence(
             coordinator, lambda: roster, run="run", incarnation=1, events=EventLog(tmp_path / "events.jsonl")

@@ -84,7 +84,7 @@ def check_request(
     _check_model(request, policy)
     check_privacy(request.plan, policy.privacy)
     _check_release(request, policy)
-    check_requests(request.plan, requests_today, policy)
+    _check_requests(request.plan, requests_today, policy)
     _check_approval(request, policy, approvals)
 
 
@@ -234,15 +234,14 @@ def _num_groups(attribute: str, vocabularies: dict[str, tuple[str, ...]]) -> int
     return math.prod(len(vocabularies.get(name, ())) for name in attribute.split(ATTRIBUTE_MARK))
 
 
-def check_requests(plan: RunPlan, requests_today: int, policy: Policy) -> None:
-    """Refuse more requests in a day than the policy says, or than anyone needs for this plan.
+def requests_per_day(plan: RunPlan, policy: Policy) -> int:
+    """How many requests are worked on in a day: as the policy says, or as many as this plan may need."""
+    needed = 2 * (plan.federation.rounds + most_evaluations(plan))
+    return policy.limits.requests_per_day or max(_FEWEST_REQUESTS, needed)
 
-    Raises:
-        RefusedError: With the code ``LIMIT``.
-    """
-    limit = policy.limits.requests_per_day
-    if limit is None:
-        limit = max(_FEWEST_REQUESTS, 2 * (plan.federation.rounds + most_evaluations(plan)))
+
+def _check_requests(plan: RunPlan, requests_today: int, policy: Policy) -> None:
+    limit = requests_per_day(plan, policy)
     if requests_today >= limit:
         raise RefusedError("LIMIT", f"limits.requests-per-day is {limit}, and it is reached")
 

@@ -36,9 +36,9 @@ class Beginning:
                 case "driver-started" if event["incarnation"] > self._before:
                     self._begun = True
                     yield self._waiting()
-                case "hello-answered" if self._begun and event["peer"] not in self._here:
-                    self._here.add(event["peer"])
-                    connected.append(event["peer"])
+                case "clients-connected" if self._begun:
+                    connected += [name for name in event["clients"] if name not in self._here]
+                    self._here.update(event["clients"])
                 case "round-asked" if self._begun:
                     yield from self._connected(connected)
                     connected, self._asked = [], True

@@ -53,7 +53,7 @@ def run(
     if detach:
         print(name)
         return
-    raise typer.Exit(wait_for(store, name, follow=follow, as_json=as_json))
+    raise typer.Exit(wait_for(store, name, before=0, follow=follow, as_json=as_json))
 
 
 def runs(home: Home = _HOME, as_json: Json = False) -> None:
@@ -123,12 +123,13 @@ def resume(
 
     store = RunStore(at.runs)
     found = store.directory(name).name
+    before = store.status(found).incarnation
     store.queue_again(found)
     _warn_if_not_served(at)
     if detach:
         print(found)
         return
-    raise typer.Exit(wait_for(store, found, follow=follow, as_json=as_json))
+    raise typer.Exit(wait_for(store, found, before=before, follow=follow, as_json=as_json))
 
 
 def waive(  # noqa: PLR0917 - typer reads the options from the signature

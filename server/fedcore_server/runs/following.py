@@ -25,17 +25,18 @@ _INTERRUPTED = 130
 _EXIT_CODES = {RunState.FAILED: 1, RunState.STOPPED: 5, RunState.PAUSED: 75}
 
 
-def wait_for(store: RunStore, name: str, *, follow: bool, as_json: bool) -> int:
+def wait_for(store: RunStore, name: str, *, before: int, follow: bool, as_json: bool) -> int:
     """Wait for the end of a run and say how it begins and ended; return the exit code.
 
     Args:
+        before: How often the run had been started when it was queued.
         follow: A line for every round, where otherwise a bar shows them.
         as_json: The summary alone on standard output.
     """
     console = Console(stderr=True, highlight=False)
     plan = read_toml(store.path / name / "plan.toml")
     total = plan["federation"]["rounds"]
-    beginning = Beginning(store.path / name / "events.jsonl", plan, incarnation=store.status(name).incarnation)
+    beginning = Beginning(store.path / name / "events.jsonl", plan, incarnation=before)
     console.print(_queued_words(store, name), soft_wrap=True, markup=False)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeElapsedColumn())
     try:

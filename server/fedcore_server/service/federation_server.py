@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -84,6 +85,8 @@ class FederationServer:
                 secret=self._superlink.secret,
                 bearer=self._superlink.bearer,
             )
+            gc.collect()
+            gc.freeze()  # what was imported is not looked at again for each few requests: half a million objects
             with Control(access.runtime_address, access.bearer) as control:
                 self._introduce()
                 try:

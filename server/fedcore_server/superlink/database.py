@@ -36,7 +36,8 @@ def prepare_database(path: Path) -> None:
             raise not_opened(path, "it is no database of Flower's")
         if used != {_VERSION}:
             return
-    aside = path.with_name(f".{path.name}.{os.getpid()}")  # a killed process's is removed by `remove_leftovers`
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed: in a container all have one number
     try:
         aside.mkdir(mode=0o700)
         _make(aside / path.name)
@@ -46,7 +47,7 @@ def prepare_database(path: Path) -> None:
     except Exception as error:  # OSError, and whatever Alembic and SQLAlchemy make of it
         raise DeploymentError(
             f"the database {path} could not be made ({database_fault(error)}), and nothing of it is left: free some "
-            "space, or mend what is told, and start the server again"
+            "space if the disk is full, and start the server again"
         ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -1,19 +1,21 @@
 """The only door to the SuperLink that the network can see.
 
 Flower serves its Control and Runtime APIs, which know no accounts, on the same port as the Fleet API. The gateway
-lets through the Fleet calls that a registered node needs, and nothing else. It reads no body for whoever shows no key
-of a member, limits what one member may send and one address be refused, and holds a node to its own name, which Flower
-does not.
+lets through the Fleet calls that a registered node needs, and nothing else. It reads no body without the proof of a
+member's key, limits what one member may send and how often one address is refused, and holds a node to its own name,
+which Flower does not.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
+import time
 from collections import Counter
+from collections.abc import Callable
 
 from fedcore_server.superlink.asgi import Application, Event, Receive, Scope, Send, header, refuse
+from fedcore_server.superlink.member_key import member_key
 from fedcore_server.superlink.rate_limit import RateLimit, network_of
 
 _MIB = 1 << 20
@@ -22,7 +24,6 @@ _PUSH_MESSAGES = f"{_FLEET}push-messages"
 _LONGEST_TREE = 65_536
 _MEMBER_REQUESTS_PER_SECOND, _MEMBER_BURST = 60.0, 600
 _MOST_SHARES = 16
-_KEY_HEADER = b"flwr-public-key"
 
 # Not register-node and unregister-node: keys come from the roster only. Not get-fab: no code travels.
 OPEN_PATHS = frozenset(
@@ -39,11 +40,6 @@ OPEN_PATHS = frozenset(
         "confirm-message-received",
     )
 )
-
-
-def header_of_key(flower_key: bytes) -> bytes:
-    """The header by which a node says that it holds a key; Flower checks the signature beside it."""
-    return base64.b64encode(flower_key)
 
 
 class Gateway:
@@ -69,12 +65,13 @@ class Gateway:
         refusals_per_second: float = 20.0,
         refusal_burst: int = 1000,
         body_seconds: float = 180.0,
+        clock: Callable[[], float] = time.monotonic,
         waiting_bytes: int = 512 * _MIB,
     ) -> None:
         self._app, self._max_body_bytes = app, max_body_bytes
-        self._refusals = RateLimit(refusals_per_second, refusal_burst)
+        self._refusals = RateLimit(refusals_per_second, refusal_burst, clock=clock)
         self._body_seconds = body_seconds
-        self._requests = RateLimit(_MEMBER_REQUESTS_PER_SECOND, _MEMBER_BURST)
+        self._requests = RateLimit(_MEMBER_REQUESTS_PER_SECOND, _MEMBER_BURST, clock=clock)
         self._waiting, self._waiting_limit = Counter[str](), waiting_bytes
         self.received_bytes = self.sent_bytes = 0
         self.members: frozenset[bytes] | None = None
@@ -94,11 +91,12 @@ class Gateway:
                 await self._admit(scope, receive, send, peer)
 
     def _peer(self, scope: Scope) -> tuple[str, bool | None]:
-        """Whose doing a request is, a member's at an address or the address's own; and whether it is a member's."""
-        address, key = network_of(scope["client"][0] if scope.get("client") else ""), header(scope, _KEY_HEADER)
-        if self.members is None or key not in self.members:
-            return address, None if self.members is None else False
-        return f"{address} {hashlib.sha256(key).hexdigest()}", True
+        """Who answers for a request, a member or else an address; and whether it is a member."""
+        address = network_of(scope["client"][0] if scope.get("client") else "")
+        if self.members is None:
+            return address, None
+        key = member_key(scope, self.members)
+        return (address, False) if key is None else (hashlib.sha256(key).hexdigest(), True)
 
     def _judging(self, peer: str, send: Send) -> Send:
         """Count what is refused, by Flower too, as the peer's doing; what fails here is not, nor that it came back."""

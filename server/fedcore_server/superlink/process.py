@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import gc
 import resource
 import secrets
 import socket
@@ -20,7 +19,8 @@ from fedcore.errors import DeploymentError
 from fedcore_server.superlink.application import SuperLinkSettings, close_database, flower_application, refuse_grpc
 from fedcore_server.superlink.asgi import Application
 from fedcore_server.superlink.certificate import check_certificate
-from fedcore_server.superlink.gateway import Gateway, header_of_key
+from fedcore_server.superlink.gateway import Gateway
+from fedcore_server.superlink.member_key import header_of_key
 
 _START_SECONDS = 30.0
 _GRACE_SECONDS = 3.0
@@ -73,7 +73,6 @@ class SuperLink:
             self._thread = threading.Thread(target=self._serve, name="superlink", daemon=True)
             self._thread.start()
             self._wait_until_serving()
-            _spare_the_collector()
         except BaseException:
             self.stop()
             raise
@@ -90,7 +89,7 @@ class SuperLink:
         self._servers, self._sockets, self._thread, self._app = [], [], None, None
 
     def admit(self, flower_keys: Iterable[bytes]) -> None:
-        """Hear nobody else on the public port from now on than whoever shows one of these keys."""
+        """From now on the public port serves holders of these keys alone."""
         if self._gateway is not None:
             self._gateway.members = frozenset(map(header_of_key, flower_keys))
 
@@ -167,12 +166,6 @@ def _allow_connections() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _spare_the_collector() -> None:
-    """Take what was imported out of the garbage collector's rounds: half a million objects, for each few requests."""
-    gc.collect()
-    gc.freeze()
 
 
 async def _hang_up(server: Any) -> None:
