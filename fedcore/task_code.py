@@ -54,8 +54,8 @@ def code_here(plan: RunPlan) -> dict[str, str]:
 
     Of fedcore the minor version, since a patch changes no result. Of a module of one's own the SHA-256 of its file, as
     ``sha256sum my_task.py`` prints it; of a package that of all its ``.py`` files, as
-    ``find . -name '*.py' | LC_ALL=C sort | xargs sha256sum | sha256sum`` prints it in the package's directory. What a
-    module imports from elsewhere is not looked at. Nothing is run.
+    ``find . -name '*.py' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum`` prints it in the package's
+    directory. What a module imports from elsewhere is not looked at. Nothing is run.
 
     Raises:
         TaskError: A module is not here.

@@ -34,10 +34,16 @@ def test_of_a_file_the_hash_is_that_of_sha256sum_and_nothing_in_it_is_run(here):
 
 def test_of_a_package_the_hash_is_that_of_all_its_files_as_the_shell_computes_it(here):
     package = here / "ward_tasks"
-    for name, text in {"__init__.py": "", "b.py": "b = 1\n", "a/x.py": "x = 2\n", "a/rows.csv": "1,2\n"}.items():
+    for name, text in {
+        "__init__.py": "",
+        "b.py": "b = 1\n",
+        "a/x.py": "x = 2\n",
+        "a b.py": "",
+        "a/rows.csv": "1,2\n",
+    }.items():
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / name).write_text(text)
-    command = "find . -name '*.py' | LC_ALL=C sort | xargs sha256sum | sha256sum"
+    command = "find . -name '*.py' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum"
     told = subprocess.run(["bash", "-c", command], cwd=package, capture_output=True, text=True, check=True).stdout
     assert code_here(plan_of("ward_tasks.b:Task"))["ward_tasks"] == told.split()[0]
 

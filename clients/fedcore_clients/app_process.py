@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("fedcore.client")
 
 _DEVICE = "DEVICE"
-_OF_THE_CODE = (ImportError, NameError, NotImplementedError)
-"""What a task raises whatever its rows hold."""
+_OF_THE_CODE = (ImportError, NameError, AttributeError, NotImplementedError)
+"""What a task raises whatever its rows hold; as for the probes in `fedcore_clients.flower_app`."""
 _CODES: tuple[tuple[type[FedcoreError], str], ...] = (
     (PrivacyError, "PRIVACY"),
     (DataError, "DATA"),

@@ -48,7 +48,9 @@ def _check_identity(home: ClientHome) -> None:
 def _check_flower(home: ClientHome) -> None:
     key, response = home.flower().public_bytes, _response(home)
     if response is not None and response.flower_key != key:
-        raise TrustError(f"{home.flower_key} holds another key than {home.response}, by which this client is let in")
+        raise TrustError(
+            f"{home.flower_key} holds another key than {home.response}, with which this client was admitted"
+        )
 
 
 def _response(home: ClientHome) -> JoinResponse | None:

@@ -10,7 +10,7 @@ from fedcore_server.consortium.members import init
 from fedcore_server.runs.beginning import Beginning
 from fedcore_server.runs.following import wait_for
 from fedcore_server.runs.store import RunState, RunStore
-from tests.server.served import tiny_plan
+from tests.server.served import Served, tiny_plan
 
 
 @pytest.fixture
@@ -37,6 +37,16 @@ def test_each_step_before_the_first_round_is_told_once(log):
     assert told[1].startswith("round 1/3 is with 3 clients;")
     log.append("round-asked", round=2, attempt=0, asked=["north"])
     assert list(beginning.news()) == []
+
+
+def test_a_driven_run_writes_what_its_beginning_is_told_by(tmp_path):
+    served = Served(tmp_path)
+    assert served.drive() == 0
+    told = list(Beginning(served.directory / "events.jsonl", tiny_plan().to_mapping(), incarnation=0).news())
+    assert told[0] == "the run has started; it waits for 3 clients, at most 0 s"
+    assert told[1] == "client-0, client-1, client-2 connected, 3 of 3"
+    assert told[2].startswith("round 1/3 is with 3 clients;")
+    assert len(told) == 3
 
 
 def test_what_was_before_a_run_was_resumed_is_not_told_again(log):

@@ -36,7 +36,7 @@ def test_a_roster_that_is_damaged_while_the_server_runs_is_told_once_and_taken_o
     home.roster_file.write_bytes(b"")
     look(200)
     assert len(told) == 2
-    assert f"{home.roster_file} could not be taken over, and clients stay as they are" in told[1]
+    assert f"{home.roster_file} cannot be used, and the clients stay the same" in told[1]
     home.roster_file.write_bytes(whole)
     welcome(home.path, "hospital-a")
     look(50)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -41,6 +42,15 @@ def test_a_disk_too_small_for_the_first_start_leaves_nothing_and_the_next_start_
     assert list(tmp_path.glob("*flower.db*")) == list(tmp_path.glob(".*flower.db*")) == []
     with SuperLink(settings):
         assert settings.database.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_kill_left_of_a_first_start_stops_no_other_with_the_same_process_number(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    aside = tmp_path / f".flower.db.{os.getpid()}"
+    aside.mkdir()
+    (aside / "flower.db").write_bytes(b"half")
+    with SuperLink(settings):
+        assert not aside.exists()
 
 
 @contextmanager

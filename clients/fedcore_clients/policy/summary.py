@@ -14,6 +14,7 @@ from fedcore_clients.policy.request_facts import RequestFacts
 from fedcore_clients.policy.settings import Policy
 
 _MEGABYTE = 1_000_000
+_MOST_MODULES = 20
 
 
 def plan_summary(request: RequestFacts, policy: Policy) -> tuple[str, ...]:
@@ -27,7 +28,10 @@ def plan_summary(request: RequestFacts, policy: Policy) -> tuple[str, ...]:
     return (
         f"run {ascii(request.run)[:80]}: task {plan.task.name} on data set {request.data_set}, "
         f"{counted(plan.federation.rounds, 'round')}",
-        *(f"code: {name[:80]!a} {version[:12]!a}" for name, version in (plan.task.code or {}).items()),
+        *(
+            f"code: {name[:80]!a} {version[:12]!a}"
+            for name, version in list((plan.task.code or {}).items())[:_MOST_MODULES]
+        ),
         f"training: {training.optimizer}, learning rate {plan.privacy.learning_rate or training.learning_rate:g}",
         _privacy(request),
         *_schema(plan.task.options.get("schema")),

@@ -41,8 +41,9 @@ class Beginning:
                     self._here.update(event["clients"])
                 case "round-asked" if self._begun:
                     yield from self._connected(connected)
-                    connected, self._asked = [], True
+                    self._asked = True
                     yield self._working(event)
+                    return
         yield from self._connected(connected)
 
     def _waiting(self) -> str:

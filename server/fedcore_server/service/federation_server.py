@@ -111,7 +111,7 @@ class FederationServer:
             remove_leftovers(self._home.runs / name)
             if self._store.readable_status(name).state == RunState.RUNNING:  # the server was killed
                 self._store.change(name, state=RunState.QUEUED, reason="the server was restarted")
-                self._tell(f"run {name} is gone on with")
+                self._tell(f"run {name} continues")
         self._monitoring.serving(True)
 
     def _write_facts(self) -> None:

@@ -50,7 +50,7 @@ class Registration:
             control.sync_nodes(roster)
         except FedcoreError as error:
             if found != self._failed:
-                self._tell(f"{self._home.roster_file} could not be taken over, and clients stay as they are: {error}")
+                self._tell(f"{self._home.roster_file} cannot be used, and the clients stay the same: {error}")
             self._failed = found
             return
         self._seen = found
