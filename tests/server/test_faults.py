@@ -27,7 +27,7 @@ from tests.flower.in_memory_grid import InMemoryGrid
 from tests.server.served import KILLED, NAMES, Served, assert_committed_once_each, tiny_plan
 
 CALLS = ("fsync", "replace", "link", "truncate")
-CALLS_MADE = 85
+CALLS_MADE = 86
 
 
 @pytest.fixture
