@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fedcore.audit.attribute_audit import AttributeAudit, rate_json
@@ -57,10 +57,15 @@ class RoundRecord:
             "clients": _shown_clients(evaluation) if evaluation else {},
             "decisions": [decision.to_json() for decision in self.decisions],
             "epsilon": self.epsilon,
-            "mitigation": self.steering.to_json() if self.steering else None,
+            "mitigation": _shared(self.steering, evaluation) if self.steering else None,
             "chosen_round": self.chosen_round,
             "wall_seconds": round(self.wall_seconds, 6),
         }
+
+
+def _shared(steering: Steering, evaluation: Evaluation | None) -> dict[str, Any]:
+    """What steered the round, unless its own evaluation keeps something back that this would give."""
+    return replace(steering, shown=steering.shown and not (evaluation and evaluation.keeps_back)).shared_json()
 
 
 def _codes(rejected: Iterable[Rejection]) -> list[dict[str, str]]:
