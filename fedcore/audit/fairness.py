@@ -12,10 +12,10 @@ from fedcore.audit.estimates import gap_of
 from fedcore.audit.gaps import Gap
 from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.rate_gaps import gap_between
-from fedcore.audit.rates import METRICS, Rate, denominators, group_rates, overall_rates
+from fedcore.audit.rates import METRICS, Rate, denominators, group_rates, leeways, overall_rates
 from fedcore.audit.regression import overall_estimates, value_estimates
 from fedcore.audit.settings import AuditSettings
-from fedcore.audit.suppression import is_small, suppressed_groups, thin_groups
+from fedcore.audit.suppression import OF_ALL_ROWS, is_small, linked, suppressed_groups, thin_groups
 from fedcore.audit.values import AuditTable, ValueTable
 from fedcore.errors import DataError
 
@@ -50,10 +50,31 @@ def audit_tables(tables: Iterable[AuditTable], settings: AuditSettings) -> dict[
         {attribute: _denominators(table, settings) for attribute, table in by_attribute.items()},
         min_cell=settings.min_cell,
     )
+    of_thin: dict[str, tuple[str, ...]] = {}
+    for block in linked(by_attribute):
+        pinned = {
+            metric for attribute in block for metric in _pinning(by_attribute[attribute], settings, thin[attribute])
+        }
+        of_thin |= dict.fromkeys(block, tuple(metric for metric in OF_ALL_ROWS if metric not in pinned))
     return {
-        attribute: audit_of(table, settings, hidden[attribute], thin[attribute])
+        attribute: audit_of(table, settings, hidden[attribute], thin[attribute], of_thin[attribute])
         for attribute, table in by_attribute.items()
     }
+
+
+def _pinning(table: AuditTable, settings: AuditSettings, thin: Collection[str]) -> tuple[str, ...]:
+    """Return what is not shown of thin groups, because accuracy and selection rate would tell the rest but for few rows.
+
+    It is hidden of all that are thin in attributes that tell of one another, for these hide each other already: the
+    accuracy, or where every class has a selection rate, those.
+    """
+    if isinstance(table, ValueTable):
+        return ()
+    left_open = leeways(table, threshold=settings.threshold)
+    if not any(left_open[group] < settings.min_cell for group in thin if table.group_sizes[group]):
+        return ()
+    one_label = len(table.labels) == 2 or settings.favourable is not None
+    return ("accuracy",) if one_label else ("selection_rate", "impact_ratio")
 
 
 def _denominators(table: AuditTable, settings: AuditSettings) -> dict[str, tuple[int, ...]]:
@@ -73,7 +94,11 @@ def audit_table(table: GroupTable, settings: AuditSettings) -> AttributeAudit:
 
 
 def audit_of(
-    table: AuditTable, settings: AuditSettings, hidden: Collection[str], thin: Collection[str] = ()
+    table: AuditTable,
+    settings: AuditSettings,
+    hidden: Collection[str],
+    thin: Collection[str] = (),
+    of_thin: tuple[str, ...] = OF_ALL_ROWS,
 ) -> AttributeAudit:
     """Audit one table of which it is known what may be shown.
 
@@ -82,6 +107,7 @@ def audit_of(
         settings: How they are read.
         hidden: Groups that are not shown, as ``suppressed_groups`` finds them.
         thin: Groups of which only what rests on all rows is shown, as ``thin_groups`` finds them.
+        of_thin: What that is.
 
     Raises:
         DataError: As ``audit_table``.
@@ -100,6 +126,7 @@ def audit_of(
         groups=groups,
         thin=tuple(group for group in table.groups if group in thin and group not in hidden),
         thin_overall=is_small(totals, settings.min_cell),
+        of_thin=of_thin,
         **_about(table, settings, hidden),
     )
     return _with_gaps(audit, groups, gap)

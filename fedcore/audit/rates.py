@@ -251,6 +251,20 @@ def denominators(
     return {group: tuple(int(column[place]) for column in columns) for place, group in enumerate(table.groups)}
 
 
+def leeways(table: GroupTable, *, threshold: float = 0.5) -> dict[str, int]:
+    """Return for every group by how many rows its labels are left open by its accuracy and selection rates.
+
+    Of two labels from max(0, S + C - N) to min(S, C) rows may be selected rightly, of N with C predicted rightly and S
+    selected: as many more as the least of S, N - S, C and N - C, and they tell all other counts. Of more labels a row
+    that is predicted wrongly may be of any other, so that only C and N - C count.
+    """
+    predicted = _predicted_counts(table, threshold)
+    rows, counts = predicted.sum(axis=(1, 2)), [np.trace(predicted, axis1=1, axis2=2)]
+    counts += [predicted[:, :, 1].sum(axis=1)] if len(table.labels) == 2 else []
+    open_by = np.min([side for count in counts for side in (count, rows - count)], axis=0)
+    return dict(zip(table.groups, open_by.tolist(), strict=True))
+
+
 def _noise(table: GroupTable, threshold: float, favourable: str | None, *, groups: int = 1) -> dict[str, Noise]:
     """Return the noise on each metric's counts, in the sum of so many groups.
 

@@ -33,7 +33,10 @@ from fedcore.audit.groups import UNKNOWN
 OF_ALL_ROWS = (
     "accuracy", "selection_rate", "impact_ratio", "selection_rate_at_k", "representation_at_k", "exposure",
 )  # fmt: skip
-"""What is shown of a thin group: rows predicted rightly and rows selected leave open which of the latter are right."""
+"""What is shown of a thin group: rows predicted rightly and rows selected leave open which of the latter are right.
+
+Where they leave open less than ``min_cell`` rows, as where nobody is selected, only one of the two is shown.
+"""
 
 Cell = tuple[str, str]  # an attribute and one of its groups
 Counts = tuple[int, ...]

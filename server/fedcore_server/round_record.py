@@ -90,8 +90,8 @@ def served_by_group(evaluation: Evaluation) -> dict[str, dict[str, dict[str, Any
 
 def _served(audit: AttributeAudit, table: AuditTable) -> dict[str, dict[str, Any]]:
     if isinstance(table, ValueTable):
-        errors = value_estimates(table)["mean_absolute_error"]
+        metric, errors = "mean_absolute_error", value_estimates(table)["mean_absolute_error"]
         served: Mapping[str, Rate | Measure] = {g: e.measure(audit.settings.confidence) for g, e in errors.items()}
     else:
-        served = audit.groups["accuracy"]
-    return {group: rate_json(one, suppressed=group in audit.suppressed) for group, one in served.items()}
+        metric, served = "accuracy", audit.groups["accuracy"]
+    return {group: rate_json(one, suppressed=audit.hides(metric, group)) for group, one in served.items()}
