@@ -63,7 +63,7 @@ def audit_tables(tables: Iterable[AuditTable], settings: AuditSettings) -> dict[
 
 
 def _pinning(table: AuditTable, settings: AuditSettings, thin: Collection[str]) -> tuple[str, ...]:
-    """Return what is not shown of thin groups, because accuracy and selection rate would tell the rest but for few rows.
+    """Return what is not shown of thin groups, because accuracy and selection rate would tell almost all the rest.
 
     It is hidden of all that are thin in attributes that tell of one another, for these hide each other already: the
     accuracy, or where every class has a selection rate, those.
