@@ -40,6 +40,7 @@ class AttributeAudit:
             that is not of all their rows.
         thin_overall: Whether that is so of all rows together.
         of_thin: What is shown of thin groups.
+        crosses_shown: Whether it crosses attributes that are audited beside it, alone or in another crossing.
         not_judged: Groups that are too small to be compared, by the settings.
         to_reference: Where the settings name a group to compare with: for every other group the gap of every metric
             between these two, with intervals that hold for all groups at once; limits on gaps are on these then.
@@ -59,6 +60,7 @@ class AttributeAudit:
     thin: tuple[str, ...] = ()
     thin_overall: bool = False
     of_thin: tuple[str, ...] = OF_ALL_ROWS
+    crosses_shown: bool = False
     not_judged: tuple[str, ...] = ()
     to_reference: Mapping[str, Mapping[str, Gap]] = field(default_factory=dict)
     classes: Mapping[str, AttributeAudit] = field(default_factory=dict)

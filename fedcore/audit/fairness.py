@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from fedcore.audit.attribute_audit import AttributeAudit
+from fedcore.audit.crossing import ATTRIBUTE_MARK
 from fedcore.audit.estimates import gap_of
 from fedcore.audit.gaps import Gap
 from fedcore.audit.groups import UNKNOWN, GroupTable
@@ -50,16 +51,16 @@ def audit_tables(tables: Iterable[AuditTable], settings: AuditSettings) -> dict[
         {attribute: _denominators(table, settings) for attribute, table in by_attribute.items()},
         min_cell=settings.min_cell,
     )
-    of_thin: dict[str, tuple[str, ...]] = {}
+    found: dict[str, AttributeAudit] = {}
     for block in linked(by_attribute):
         pinned = {
             metric for attribute in block for metric in _pinning(by_attribute[attribute], settings, thin[attribute])
         }
-        of_thin |= dict.fromkeys(block, tuple(metric for metric in OF_ALL_ROWS if metric not in pinned))
-    return {
-        attribute: audit_of(table, settings, hidden[attribute], thin[attribute], of_thin[attribute])
-        for attribute, table in by_attribute.items()
-    }
+        told = tuple(metric for metric in OF_ALL_ROWS if metric not in pinned)
+        for attribute in block:
+            audit = audit_of(by_attribute[attribute], settings, hidden[attribute], thin[attribute], told)
+            found[attribute] = replace(audit, crosses_shown=ATTRIBUTE_MARK in attribute and len(block) > 1)
+    return {attribute: found[attribute] for attribute in by_attribute}
 
 
 def _pinning(table: AuditTable, settings: AuditSettings, thin: Collection[str]) -> tuple[str, ...]:

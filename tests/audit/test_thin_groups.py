@@ -147,6 +147,25 @@ def test_of_several_labels_selection_rates_are_hidden_instead_where_all_rows_but
     assert shown(right + wrong) == (True, True)
 
 
+def test_a_calibration_bin_of_one_person_follows_from_no_two_curves(audit: Command, tmp_path: Path) -> None:
+    drawn = np.random.default_rng(1)
+    columns: dict[str, list[object]] = {"sex": [], "race": [], "y": [], "p": []}
+    for sex, race, low in ((s, r, b / 10) for s in "fm" for r in "ab" for b in range(10)):
+        scores = [0.0731] if (sex, race, low) == ("f", "a", 0.0) else low + 0.1 * drawn.random(40)
+        for name, values in zip(columns, (sex, race, drawn.random(len(scores)) < scores, scores), strict=True):
+            columns[name] += [values] * len(scores) if isinstance(values, str) else np.array(values).tolist()
+    columns["y"] = [int(bool(y)) for y in columns["y"]]
+    given = ["--group", "race", "--group", "sex*race", *options(label="y", score="p", group="sex")]
+    on_screen = audit.json(write_table(tmp_path / "t.csv", columns), *given)["calibration"]
+    audit(tmp_path / "t.csv", *given, *options(out=tmp_path / "out"))
+    shared = json.loads((tmp_path / "out" / "bias.json").read_text(encoding="utf-8"))["calibration"]
+
+    assert on_screen["sex*race"]["f & a"][0]["n"] == 1
+    assert shared["sex*race"] == {}
+    assert {group: len(curve) for group, curve in shared["sex"].items()} == {"f": 10, "m": 10}
+    assert {group: len(curve) for group, curve in shared["race"].items()} == {"a": 10, "b": 10}
+
+
 def test_two_thin_groups_hide_one_another_only_if_together_no_denominator_is_small() -> None:
     def thin(**groups: tuple[int, ...]) -> set[str]:
         return set(thin_groups({"g": groups}, min_cell=10)["g"])
