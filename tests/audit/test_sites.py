@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedcore.audit.intervals import newcombe_interval
+from fedcore.audit.intervals import difference_interval
 from fedcore.audit.rates import Rate
 from fedcore.audit.sites import common_odds_ratio, split_over_sites
 from fedcore.errors import DataError
@@ -162,7 +162,7 @@ def test_the_four_hospitals_split_is_exact_and_names_the_one_that_cannot_be_judg
     assert [(one["sites"], one["judged"]) for one in told["over_limit"]] == [(2, 3), (2, 3)]
     each = 1 - 0.05 / 3
     found = [
-        newcombe_interval(counts["male"][k], sizes["male"][k], counts["female"][k], sizes["female"][k], confidence=each)
+        difference_interval(*(of[k] for x in ("male", "female") for of in (counts[x], sizes[x])), confidence=each)
         for k in range(3)
     ]
     assert told["over_limit"][0]["over_beyond_chance"] == sum(one.low > 0.2 for one in found)
@@ -198,7 +198,7 @@ def test_the_intervals_of_sites_hold_for_every_pair_that_the_groups_were_chosen_
 
     found = split_over_sites(sites, num_pairs=3).difference_intervals()[0]
 
-    expected = newcombe_interval(30, 50, 20, 50, confidence=1 - 0.05 / 6)
+    expected = difference_interval(30, 50, 20, 50, confidence=1 - 0.05 / 6)
     assert (found.low, found.high) == (0.0, pytest.approx(expected.high))
 
 
