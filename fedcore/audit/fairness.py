@@ -16,7 +16,7 @@ from fedcore.audit.rate_gaps import gap_between
 from fedcore.audit.rates import METRICS, Rate, denominators, group_rates, leeways, overall_rates
 from fedcore.audit.regression import overall_estimates, value_estimates
 from fedcore.audit.settings import AuditSettings
-from fedcore.audit.suppression import OF_ALL_ROWS, is_small, linked, suppressed_groups, thin_groups
+from fedcore.audit.suppression import OF_ALL_ROWS, is_small, linked, thin_groups
 from fedcore.audit.values import AuditTable, ValueTable
 from fedcore.errors import DataError
 
@@ -45,12 +45,11 @@ def audit_tables(tables: Iterable[AuditTable], settings: AuditSettings) -> dict[
         if table.attribute in by_attribute:
             raise DataError(f"two tables of attribute {table.attribute!r}: add them up before the audit")
         by_attribute[table.attribute] = table
-    sizes = {attribute: table.group_sizes for attribute, table in by_attribute.items()}
-    hidden = suppressed_groups(sizes, min_cell=settings.min_cell)
-    thin = thin_groups(
-        {attribute: _denominators(table, settings) for attribute, table in by_attribute.items()},
-        min_cell=settings.min_cell,
+    few = {attribute: _denominators(table, settings) for attribute, table in by_attribute.items()}
+    hidden = thin_groups(
+        {name: _of_all_rows(table, few[name]) for name, table in by_attribute.items()}, min_cell=settings.min_cell
     )
+    thin = thin_groups(few, min_cell=settings.min_cell)
     found: dict[str, AttributeAudit] = {}
     for block in linked(by_attribute):
         pinned = {
@@ -76,6 +75,12 @@ def _pinning(table: AuditTable, settings: AuditSettings, thin: Collection[str]) 
         return ()
     one_label = len(table.labels) == 2 or settings.favourable is not None
     return ("accuracy",) if one_label else ("selection_rate", "impact_ratio")
+
+
+def _of_all_rows(table: AuditTable, found: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Return of each group's denominators all of its rows, with sampling weights also the effective number of them."""
+    weighted = isinstance(table, GroupTable) and table.sampling is not None
+    return {group: (rows[0], rows[len(rows) // 2]) if weighted else rows[:1] for group, rows in found.items()}
 
 
 def _denominators(table: AuditTable, settings: AuditSettings) -> dict[str, tuple[int, ...]]:
