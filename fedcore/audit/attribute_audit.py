@@ -39,6 +39,8 @@ class AttributeAudit:
         thin: Groups of which a rate rests on few rows, with those that would give it back: no rate is shown of them
             that is not of all their rows.
         thin_overall: Whether that is so of all rows together.
+        of_thin: What is shown of thin groups.
+        crosses_shown: Whether it crosses attributes that are audited beside it, alone or in another crossing.
         not_judged: Groups that are too small to be compared, by the settings.
         to_reference: Where the settings name a group to compare with: for every other group the gap of every metric
             between these two, with intervals that hold for all groups at once; limits on gaps are on these then.
@@ -57,6 +59,8 @@ class AttributeAudit:
     suppressed: tuple[str, ...]
     thin: tuple[str, ...] = ()
     thin_overall: bool = False
+    of_thin: tuple[str, ...] = OF_ALL_ROWS
+    crosses_shown: bool = False
     not_judged: tuple[str, ...] = ()
     to_reference: Mapping[str, Mapping[str, Gap]] = field(default_factory=dict)
     classes: Mapping[str, AttributeAudit] = field(default_factory=dict)
@@ -68,7 +72,7 @@ class AttributeAudit:
 
     def hides(self, metric: str, group: str) -> bool:
         """Whether a metric of a group is not shown."""
-        return group in self.suppressed or (group in self.thin and metric not in OF_ALL_ROWS)
+        return group in self.suppressed or (group in self.thin and metric not in self.of_thin)
 
     def shown_in(self, metric: str) -> list[str]:
         """Return the groups whose metric is shown and compared."""
@@ -107,7 +111,7 @@ class AttributeAudit:
     def hides_overall(self, metric: str) -> bool:
         """Whether a metric over all rows is not shown."""
         few = sum(self.sizes.values()) < self.settings.min_cell
-        return few or (self.thin_overall and metric not in OF_ALL_ROWS)
+        return few or (self.thin_overall and metric not in self.of_thin)
 
     def to_json(self) -> dict[str, Any]:
         """Return what may be shown.

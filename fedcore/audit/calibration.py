@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -51,34 +52,56 @@ class ScoreBin:
 
 
 def calibration_curves(table: ScoreTable) -> list[tuple[ScoreBin, ...]]:
-    """Return each group's rows in ten equal bins of rising score, without the empty ones."""
+    """Return each group's rows in ten equal bins of rising score."""
     counts, means = table.binned(NUM_BINS)
     sums = np.nan_to_num(means) * counts
     return [
         tuple(
             ScoreBin(scores=float(sums[g, :, b].sum()), favourable=int(own[1, b]), n=int(own[:, b].sum()))
             for b in range(NUM_BINS)
-            if own[:, b].any()
         )
         for g, own in enumerate(counts)
     ]
 
 
-def joined(bins: Iterable[ScoreBin], *, min_cell: int) -> tuple[ScoreBin, ...]:
-    """Join neighbouring bins until each has ``min_cell`` rows, so that none tells of fewer.
+def joined(
+    curves: Mapping[str, Sequence[ScoreBin]], shown: Collection[str], *, min_cell: int
+) -> dict[str, tuple[ScoreBin, ...]]:
+    """Join neighbouring bins, the same of every group, until none tells of 1 to ``min_cell`` - 1 rows.
 
-    Leaving small ones out would not do: the group's own rates give back what is left out.
+    Leaving small ones out would not do: the group's own rates give back what is left out. Nor would joining each group
+    by itself: where another attribute has all rows of a bin, the other groups' give it back. So what the groups that
+    are not shown have together is looked at, too.
+
+    Returns:
+        The curves of the groups that are shown, without bins of no rows.
     """
-    found: list[ScoreBin] = []
-    for one in bins:
-        if found and found[-1].n < min_cell:
-            found[-1] += one
-        else:
-            found.append(one)
-    if len(found) > 1 and found[-1].n < min_cell:
-        last = found.pop()
-        found[-1] += last
-    return tuple(found)
+    kept = {group: list(bins) for group, bins in curves.items() if group in shown}
+    rest = [bins for group, bins in curves.items() if group not in shown]
+    looked_at = [[one.n for one in bins] for bins in kept.values()]
+    looked_at.append([sum(one.n for one in bins) for bins in zip(*rest, strict=True)] or [0] * NUM_BINS)
+    edges = _edges(np.array(looked_at), min_cell)
+    joins = {
+        group: [sum(bins[low + 1 : high], bins[low]) for low, high in pairwise(edges)] for group, bins in kept.items()
+    }
+    return {group: tuple(one for one in bins if one.n) for group, bins in joins.items()}
+
+
+def _edges(counts: NDArray[np.int64], min_cell: int) -> list[int]:
+    """Return where bins begin and end, so that no row of counts, of shape (groups, bins), has few rows in one."""
+    edges = [0]
+    for end in range(1, counts.shape[1] + 1):
+        if not _few(counts[:, edges[-1] : end], min_cell):
+            edges.append(end)
+    while edges[-1] < counts.shape[1] and len(edges) > 1:  # the last rows are too few, and go to those before
+        edges.pop()
+        edges += [] if _few(counts[:, edges[-1] :], min_cell) else [counts.shape[1]]
+    return edges if len(edges) > 1 else [0, counts.shape[1]]
+
+
+def _few(counts: NDArray[np.int64], min_cell: int) -> bool:
+    together = counts.sum(axis=1)
+    return bool(((together > 0) & (together < min_cell)).any())
 
 
 def brier_score(points: NDArray[np.float64], counts: NDArray[np.int64]) -> Estimate:

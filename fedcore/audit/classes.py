@@ -79,7 +79,10 @@ def with_classes(audit: AttributeAudit, table: AuditTable) -> AttributeAudit:
         return audit
     together = replace(settings, confidence=1 - (1 - settings.confidence) / len(table.labels))
     classes = {
-        label: _named(label, audit_of(table, replace(together, favourable=label), audit.suppressed, audit.thin))
+        label: _named(
+            label,
+            audit_of(table, replace(together, favourable=label), audit.suppressed, audit.thin, audit.of_thin),
+        )
         for label in table.labels
     }
     return replace(audit, classes=classes)

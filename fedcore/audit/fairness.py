@@ -8,14 +8,15 @@ from functools import partial
 from typing import Any
 
 from fedcore.audit.attribute_audit import AttributeAudit
+from fedcore.audit.crossing import ATTRIBUTE_MARK
 from fedcore.audit.estimates import gap_of
 from fedcore.audit.gaps import Gap
 from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.rate_gaps import gap_between
-from fedcore.audit.rates import METRICS, Rate, denominators, group_rates, overall_rates
+from fedcore.audit.rates import METRICS, Rate, denominators, group_rates, leeways, overall_rates
 from fedcore.audit.regression import overall_estimates, value_estimates
 from fedcore.audit.settings import AuditSettings
-from fedcore.audit.suppression import is_small, suppressed_groups, thin_groups
+from fedcore.audit.suppression import OF_ALL_ROWS, is_small, linked, thin_groups
 from fedcore.audit.values import AuditTable, ValueTable
 from fedcore.errors import DataError
 
@@ -44,16 +45,42 @@ def audit_tables(tables: Iterable[AuditTable], settings: AuditSettings) -> dict[
         if table.attribute in by_attribute:
             raise DataError(f"two tables of attribute {table.attribute!r}: add them up before the audit")
         by_attribute[table.attribute] = table
-    sizes = {attribute: table.group_sizes for attribute, table in by_attribute.items()}
-    hidden = suppressed_groups(sizes, min_cell=settings.min_cell)
-    thin = thin_groups(
-        {attribute: _denominators(table, settings) for attribute, table in by_attribute.items()},
-        min_cell=settings.min_cell,
+    few = {attribute: _denominators(table, settings) for attribute, table in by_attribute.items()}
+    hidden = thin_groups(
+        {name: _of_all_rows(table, few[name]) for name, table in by_attribute.items()}, min_cell=settings.min_cell
     )
-    return {
-        attribute: audit_of(table, settings, hidden[attribute], thin[attribute])
-        for attribute, table in by_attribute.items()
-    }
+    thin = thin_groups(few, min_cell=settings.min_cell)
+    found: dict[str, AttributeAudit] = {}
+    for block in linked(by_attribute):
+        pinned = {
+            metric for attribute in block for metric in _pinning(by_attribute[attribute], settings, thin[attribute])
+        }
+        told = tuple(metric for metric in OF_ALL_ROWS if metric not in pinned)
+        for attribute in block:
+            audit = audit_of(by_attribute[attribute], settings, hidden[attribute], thin[attribute], told)
+            found[attribute] = replace(audit, crosses_shown=ATTRIBUTE_MARK in attribute and len(block) > 1)
+    return {attribute: found[attribute] for attribute in by_attribute}
+
+
+def _pinning(table: AuditTable, settings: AuditSettings, thin: Collection[str]) -> tuple[str, ...]:
+    """Return what is not shown of thin groups, because accuracy and selection rate would tell almost all the rest.
+
+    It is hidden of all that are thin in attributes that tell of one another, for these hide each other already: the
+    accuracy, or where every class has a selection rate, those.
+    """
+    if isinstance(table, ValueTable):
+        return ()
+    left_open = leeways(table, threshold=settings.threshold)
+    if not any(left_open[group] < settings.min_cell for group in thin if table.group_sizes[group]):
+        return ()
+    one_label = len(table.labels) == 2 or settings.favourable is not None
+    return ("accuracy",) if one_label else ("selection_rate", "impact_ratio")
+
+
+def _of_all_rows(table: AuditTable, found: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Return of each group's denominators all of its rows, with sampling weights also the effective number of them."""
+    weighted = isinstance(table, GroupTable) and table.sampling is not None
+    return {group: (rows[0], rows[len(rows) // 2]) if weighted else rows[:1] for group, rows in found.items()}
 
 
 def _denominators(table: AuditTable, settings: AuditSettings) -> dict[str, tuple[int, ...]]:
@@ -73,7 +100,11 @@ def audit_table(table: GroupTable, settings: AuditSettings) -> AttributeAudit:
 
 
 def audit_of(
-    table: AuditTable, settings: AuditSettings, hidden: Collection[str], thin: Collection[str] = ()
+    table: AuditTable,
+    settings: AuditSettings,
+    hidden: Collection[str],
+    thin: Collection[str] = (),
+    of_thin: tuple[str, ...] = OF_ALL_ROWS,
 ) -> AttributeAudit:
     """Audit one table of which it is known what may be shown.
 
@@ -82,6 +113,7 @@ def audit_of(
         settings: How they are read.
         hidden: Groups that are not shown, as ``suppressed_groups`` finds them.
         thin: Groups of which only what rests on all rows is shown, as ``thin_groups`` finds them.
+        of_thin: What that is.
 
     Raises:
         DataError: As ``audit_table``.
@@ -100,6 +132,7 @@ def audit_of(
         groups=groups,
         thin=tuple(group for group in table.groups if group in thin and group not in hidden),
         thin_overall=is_small(totals, settings.min_cell),
+        of_thin=of_thin,
         **_about(table, settings, hidden),
     )
     return _with_gaps(audit, groups, gap)

@@ -211,7 +211,7 @@ class Gap:
 
     @property
     def interval_words(self) -> str:
-        """The interval of the named pair's difference: `` (11.6 to 28.1)``, of shares in points."""
+        """The interval of the named pair's difference: `` (11.3 to 28.4)``, of shares in points."""
         if self.pair is None:
             return ""
         ends, sign = (self.pair.difference, "") if self.directed is None else (self.directed.ends, "+")

@@ -20,7 +20,7 @@ from fedcore.audit.gaps import Gap
 from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.intervals import tango_interval
 from fedcore.audit.rate_gaps import gap_between
-from fedcore.audit.rates import Rate, group_rates, overall_rates
+from fedcore.audit.rates import Rate, denominators, group_rates, leeways, overall_rates
 from fedcore.audit.resampling import SEED
 from fedcore.audit.score_cuts import ScoreCuts
 from fedcore.audit.suppression import OF_ALL_ROWS, is_small, suppressed_groups
@@ -52,16 +52,18 @@ class Judged:
         confidence: Of every interval.
         hidden: Groups that are not shown.
         thin: Groups of which only what rests on all their rows is shown.
+        of_thin: What that is.
     """
 
     decisions: GroupTable
     confidence: float
     hidden: frozenset[str]
     thin: frozenset[str] = frozenset()
+    of_thin: tuple[str, ...] = OF_ALL_ROWS
 
     def hides(self, metric: str, group: str) -> bool:
         """Whether a rate of a group is not shown."""
-        return group in self.hidden or (group in self.thin and metric not in OF_ALL_ROWS)
+        return group in self.hidden or (group in self.thin and metric not in self.of_thin)
 
     @cached_property
     def rates(self) -> Rates:
@@ -125,6 +127,11 @@ class GroupThresholds:
         return tuple(g for g, n in sizes.items() if g not in self.before.hidden and (g != UNKNOWN or n))
 
     @property
+    def hides_accuracy(self) -> bool:
+        """Whether the accuracy over all rows is not shown, for it would give that of a group back."""
+        return self.few or "accuracy" not in self.before.of_thin
+
+    @property
     def cost(self) -> Measure:
         """What is lost of accuracy, in [-1, 1]: below 0 where it is gained. Of the same rows before and after."""
         n = self.rows[1]
@@ -149,8 +156,8 @@ class GroupThresholds:
                 "after": {metric: gap_json(gap) for metric, gap in self.after.gaps.items()},
             },
             "accuracy": {
-                "before": rate_json(self.before.accuracy, suppressed=self.few),
-                "after": rate_json(self.after.accuracy, suppressed=self.few),
+                "before": rate_json(self.before.accuracy, suppressed=self.hides_accuracy),
+                "after": rate_json(self.after.accuracy, suppressed=self.hides_accuracy),
                 "cost": rate_json(self.cost, suppressed=self.few),
                 "method": _METHOD,
             },
@@ -206,11 +213,21 @@ def group_thresholds(
     usual = counts.cut_at(threshold)
     chosen_on, judged_on = counts.halved(np.random.default_rng(SEED))
     hidden = _hidden(chosen_on, judged_on, min_cell) | frozenset(suppressed)
-    few = frozenset(thin) | _few_of_a_label(chosen_on, judged_on, min_cell)
-    kept = {UNKNOWN, *hidden, *few}
-    known = [group for group, size in counts.sizes.items() if size and group not in kept]
-    cuts = closing_cuts(chosen_on, metric, known, usual=usual)
-    before, after = dict.fromkeys(counts.groups, usual), {**dict.fromkeys(counts.groups, usual), **cuts}
+    halves, usually = (chosen_on, judged_on), dict.fromkeys(counts.groups, usual)
+    few = frozenset(thin) | _few_of_a_rate(halves, usually, min_cell)
+    while True:
+        kept = {UNKNOWN, *hidden, *few}
+        known = [group for group, size in counts.sizes.items() if size and group not in kept]
+        cuts = closing_cuts(chosen_on, metric, known, usual=usual)
+        after = {**usually, **cuts}
+        more = _few_of_a_rate(halves, after, min_cell)
+        if more <= few:
+            break
+        few |= more  # thresholds are chosen anew without these
+    decided = judged_on.decided(usually), judged_on.decided(after)
+    judged: dict[str, Any] = {
+        "confidence": confidence, "hidden": hidden, "thin": few, "of_thin": _of_thin(decided, few - hidden, min_cell)
+    }  # fmt: skip
     gained, lost = _changed(judged_on, usual, after)
     rows = sum(chosen_on.sizes.values()), sum(judged_on.sizes.values())
     return GroupThresholds(
@@ -221,8 +238,8 @@ def group_thresholds(
         kept={group: _why(group, known, min_cell) for group in counts.groups if group not in (UNKNOWN, *cuts)},
         rows=rows,
         few=min(rows) < min_cell,
-        before=Judged(decisions=judged_on.decided(before), confidence=confidence, hidden=hidden, thin=few),
-        after=Judged(decisions=judged_on.decided(after), confidence=confidence, hidden=hidden, thin=few),
+        before=Judged(decisions=decided[0], **judged),
+        after=Judged(decisions=decided[1], **judged),
         gained=gained,
         lost=lost,
     )
@@ -234,13 +251,24 @@ def _hidden(chosen_on: ScoreCuts, judged_on: ScoreCuts, min_cell: int) -> frozen
     return frozenset[str]().union(*(hidden[chosen_on.attribute] for hidden in halves))
 
 
-def _few_of_a_label(chosen_on: ScoreCuts, judged_on: ScoreCuts, min_cell: int) -> frozenset[str]:
-    """Return groups of few rows of a label in a half: their error rates, and a threshold of their own, tell of these.
+def _few_of_a_rate(halves: Iterable[ScoreCuts], cuts: Mapping[str, int], min_cell: int) -> frozenset[str]:
+    """Return groups of few rows of a label or a decision in a half: their error rates, and thresholds, tell of these.
 
     No total of the halves' error rates is shown, so that no other group gives them back.
     """
-    halves = (half.denominators.items() for half in (chosen_on, judged_on))
-    return frozenset(group for half in halves for group, counts in half if is_small(counts, min_cell))
+    found = (denominators(half.decided(cuts)).items() for half in halves)
+    return frozenset(group for half in found for group, counts in half if is_small(counts, min_cell))
+
+
+def _of_thin(decided: Iterable[GroupTable], thin: frozenset[str], min_cell: int) -> tuple[str, ...]:
+    """Return what is shown of thin groups: no accuracy where it and the selection rate tell almost all the rest."""
+    pinned = any(
+        table.group_sizes[group] and left_open < min_cell
+        for table in decided
+        for group, left_open in leeways(table).items()
+        if group in thin
+    )
+    return tuple(metric for metric in OF_ALL_ROWS if not (pinned and metric == "accuracy"))
 
 
 def _why(group: str, known: list[str], min_cell: int) -> str:
@@ -248,7 +276,7 @@ def _why(group: str, known: list[str], min_cell: int) -> str:
         return "no threshold selects some of the rows that the rate counts among, and not all"
     if group in known:
         return "no second group to bring it nearer to"
-    return f"none or fewer than {min_cell} rows of a label in a half, or kept back with such a group"
+    return f"none or fewer than {min_cell} rows of a label or decision in a half, or kept back with such a group"
 
 
 def _changed(judged_on: ScoreCuts, usual: int, cuts: Mapping[str, int]) -> tuple[int, int]:

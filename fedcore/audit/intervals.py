@@ -101,6 +101,28 @@ def newcombe_interval(
     return Interval(low=max(-1.0, found.low), high=min(1.0, found.high))
 
 
+def difference_interval(
+    successes_a: float, trials_a: float, successes_b: float, trials_b: float, *, confidence: float
+) -> Interval:
+    """Return Newcombe's interval of rate a minus rate b, widened to the one that is formed of exact ones.
+
+    Near 0 and 100 % Wilson's intervals of few rows, which Newcombe's is formed of, are too short at the confidence that
+    one of many pairs has: at that of 7 groups, its lower end for 10 rows of a rate of 0.5 % and 400 of a rate of 0 is
+    beyond the truth 20 times as often as both ends together may be.
+
+    Raises:
+        DataError: A rate has no trials, or successes outside 0 to trials.
+    """
+    score = newcombe_interval(successes_a, trials_a, successes_b, trials_b, confidence=confidence)
+    exact = square_and_add(
+        successes_a / trials_a,
+        exact_interval(successes_a, trials_a, confidence=confidence),
+        successes_b / trials_b,
+        exact_interval(successes_b, trials_b, confidence=confidence),
+    )
+    return Interval(low=max(-1.0, min(score.low, exact.low)), high=min(1.0, max(score.high, exact.high)))
+
+
 def square_and_add(
     a: float, interval_a: Interval, b: float, interval_b: Interval, *, correlation: float = 0.0
 ) -> Interval:

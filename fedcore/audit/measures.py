@@ -215,7 +215,7 @@ def _curves(table: ScoreTable) -> dict[str, tuple[ScoreBin, ...]]:
     if not (table.labelled and table.unit):
         return {}
     found = zip(table.groups, calibration_curves(table), strict=True)
-    return {group: bins for group, bins in found if bins}
+    return {group: bins for group, bins in found if any(one.n for one in bins)}
 
 
 def _cross_areas(table: ScoreTable, areas: Areas) -> dict[Pair, Estimate]:

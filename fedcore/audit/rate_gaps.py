@@ -17,9 +17,9 @@ from fedcore.audit.gaps import Gap
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.intervals import (
     Interval,
+    difference_interval,
     exact_interval,
     koopman_interval,
-    newcombe_interval,
     ratio_of,
     square_and_add,
 )
@@ -72,9 +72,9 @@ def pair_confidence(confidence: float, num_groups: int) -> float:
 
 
 def difference_of(a: Rate, b: Rate, *, confidence: float) -> Interval:
-    """Return the interval of the first rate less the second: Newcombe's, of noisy counts with their own intervals."""
+    """Return the interval of the first rate less the second: of noisy counts formed of their own intervals."""
     if not (a.noise.present or b.noise.present):
-        return newcombe_interval(*_rows(a), *_rows(b), confidence=confidence)
+        return difference_interval(*_rows(a), *_rows(b), confidence=confidence)
     found = square_and_add(_share(a), a.interval(confidence), _share(b), b.interval(confidence))
     return Interval(low=max(-1.0, found.low), high=min(1.0, found.high))
 

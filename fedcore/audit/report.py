@@ -26,7 +26,8 @@ Used = tuple[float, float]
 POPULATION = "The intervals treat the evaluation rows as a sample of future cases, drawn independently."
 METHODS = {
     "rate": "Wilson score interval (Wilson 1927)",
-    "difference": "Newcombe hybrid score interval, method 10 (Newcombe 1998)",
+    "difference": "the wider of Newcombe's hybrid score interval, method 10 (Newcombe 1998), and the same of exact "
+    "intervals (Clopper and Pearson 1934)",
     "ratio": "Koopman score interval (Koopman 1984)",
     "gap": "the pair of groups with the largest lower end; the intervals hold for all pairs at once, Bonferroni "
     "(Dunn 1961)",

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.gaps import Gap
-from fedcore.audit.intervals import exact_interval, koopman_interval, newcombe_interval
+from fedcore.audit.intervals import difference_interval, exact_interval, koopman_interval
 from fedcore.audit.limits import Limit
 from fedcore.audit.pairs import Side, at_most_one, unsigned
 from fedcore.audit.rate_gaps import pair_confidence
@@ -79,7 +79,7 @@ def _passes(limit: Limit, confidence: float, groups: int, most: Side, least: Sid
             return ends.high <= limit.at_most if limit.at_most is not None else ends.low >= (limit.at_least or 0)
         each = pair_confidence(confidence, groups)
         if limit.at_most is not None:
-            return unsigned(newcombe_interval(high * n, n, low * n, n, confidence=each)).high <= limit.at_most
+            return unsigned(difference_interval(high * n, n, low * n, n, confidence=each)).high <= limit.at_most
         return at_most_one(koopman_interval(low * n, n, high * n, n, confidence=each)).low >= (limit.at_least or 0)
 
     return passes

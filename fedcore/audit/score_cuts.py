@@ -90,12 +90,6 @@ class ScoreCuts:
         """Rows of each group."""
         return dict(zip(self.groups, self.counts.sum(axis=(1, 2)).tolist(), strict=True))
 
-    @property
-    def denominators(self) -> dict[str, tuple[int, ...]]:
-        """Rows of each group, all of them and by label."""
-        by_label = self.counts.sum(axis=2).tolist()
-        return {group: (sum(own), *own) for group, own in zip(self.groups, by_label, strict=True)}
-
     def cut_at(self, threshold: float) -> int:
         """Return the cut at a threshold.
 

@@ -231,13 +231,16 @@ class Shown:
         return found
 
     def calibration_json(self) -> dict[str, list[dict[str, Any]]]:
-        """Return each group's curve, ``[{score, value, low, high, n}]``: share of favourable labels by mean score."""
+        """Return each group's curve, ``[{score, value, low, high, n}]``: share of favourable labels by mean score.
+
+        Of a crossing beside its parts there are none: bin by bin, these would give its small ones back.
+        """
         settings = self.audit.settings
-        return {
-            group: [one.to_json(settings.confidence) for one in joined(bins, min_cell=settings.min_cell)]
-            for group, bins in self.measures.curves.items()
-            if self._shows("calibration_slope", group)
-        }
+        if self.audit.crosses_shown and settings.min_cell > 1:
+            return {}
+        shown = [group for group in self.measures.curves if self._shows("calibration_slope", group)]
+        curves = joined(self.measures.curves, shown, min_cell=settings.min_cell)
+        return {group: [one.to_json(settings.confidence) for one in bins] for group, bins in curves.items()}
 
 
 def ratio_ends(gap: Mapping[str, Any]) -> tuple[float, float] | None:

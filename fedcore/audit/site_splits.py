@@ -117,12 +117,13 @@ def unnamed_json(audit: AttributeAudit, splits: Splits) -> dict[str, Any]:
         splits: As ``splits_of`` returns them.
     """
     return {
-        metric: None if split is None or not _enough(split) else _unnamed(audit, metric, split)
+        metric: None if split is None or not enough_sites(split) else _unnamed(audit, metric, split)
         for metric, split in splits.items()
     }
 
 
-def _enough(split: SiteSplit) -> bool:
+def enough_sites(split: SiteSplit) -> bool:
+    """Whether as many sites have both groups as a split without names must rest on, or none has."""
     return len(split.judged) + len(split.small) not in range(1, FEWEST_SITES)
 
 

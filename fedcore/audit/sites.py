@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from fedcore.audit.estimates import Measure
-from fedcore.audit.intervals import Interval, koopman_interval, newcombe_interval, normal_quantile
+from fedcore.audit.intervals import Interval, difference_interval, koopman_interval, normal_quantile
 from fedcore.audit.pairs import at_most_one, unsigned
 from fedcore.audit.rates import Rate
 from fedcore.errors import DataError
@@ -72,9 +72,11 @@ class SiteSplit:
         return sum(ratio < limit for ratio in self.site_ratios.values())
 
     def difference_intervals(self) -> list[Interval]:
-        """Return Newcombe's interval of each judged site's gap, without its sign."""
+        """Return the interval of each judged site's gap, without its sign."""
         each = self._each
-        return [unsigned(newcombe_interval(*a.evidence, *b.evidence, confidence=each)) for a, b in self.judged.values()]
+        return [
+            unsigned(difference_interval(*a.evidence, *b.evidence, confidence=each)) for a, b in self.judged.values()
+        ]
 
     def ratio_intervals(self) -> list[Interval]:
         """Return Koopman's interval of the lower over the higher rate at each judged site."""

@@ -3,6 +3,8 @@
 A group of fewer than ``min_cell`` rows is hidden. Alone that is no protection: the total minus the groups
 shown gives it back, and so do the margins of a crossing. So what is shown is read as a reader could, as a set
 of equations; while they determine a small group, the smallest group that they need for it is hidden too.
+Several hidden groups can give one another away: what the shown parts of a shown total leave of it is a group, too,
+of people who are named by it. Where it is small, it is treated like one.
 Source: Willenborg, L. and de Waal, T. (2001), "Elements of Statistical Disclosure Control", ch. 4 (primary
 and secondary cell suppression; a cell is exposed if the additive relations determine it).
 
@@ -18,8 +20,9 @@ against what a reader knows from elsewhere. Where that matters, noise is the rem
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +33,22 @@ from fedcore.audit.groups import UNKNOWN
 OF_ALL_ROWS = (
     "accuracy", "selection_rate", "impact_ratio", "selection_rate_at_k", "representation_at_k", "exposure",
 )  # fmt: skip
-"""What is shown of a thin group: rows predicted rightly and rows selected leave open which of the latter are right."""
+"""What is shown of a thin group: rows predicted rightly and rows selected leave open which of the latter are right.
+
+Where they leave open less than ``min_cell`` rows, as where nobody is selected, only one of the two is shown.
+"""
 
 Cell = tuple[str, str]  # an attribute and one of its groups
 Counts = tuple[int, ...]
 Sizes = Mapping[str, Mapping[str, Counts]]
+Sums = Mapping[Cell, NDArray[np.float64]]
+
+
+class Secret(NamedTuple):
+    """A set of few rows that must not follow from what is shown: the finest cells that it sums, 0 or 1 for each."""
+
+    attribute: str
+    members: NDArray[np.float64]
 
 
 def suppressed_groups(sizes: Mapping[str, Mapping[str, int]], *, min_cell: int) -> dict[str, frozenset[str]]:
@@ -58,7 +72,7 @@ def thin_groups(denominators: Sizes, *, min_cell: int) -> dict[str, frozenset[st
         min_cell: A denominator of 1 to min_cell - 1 rows is small.
     """
     hidden: set[Cell] = set()
-    for attributes in _linked(denominators):
+    for attributes in linked(denominators):
         hidden |= _hide({attribute: denominators[attribute] for attribute in attributes}, min_cell)
     return {
         attribute: frozenset(group for group in groups if (attribute, group) in hidden)
@@ -71,7 +85,7 @@ def is_small(counts: Iterable[int], min_cell: int) -> bool:
     return any(0 < count < min_cell for count in counts)
 
 
-def _linked(attributes: Iterable[str]) -> list[list[str]]:
+def linked(attributes: Iterable[str]) -> list[list[str]]:
     """Return the attributes in blocks that share no part, for these cannot tell of one another."""
     blocks: list[set[str]] = []
     for attribute in attributes:
@@ -84,42 +98,58 @@ def _linked(attributes: Iterable[str]) -> list[list[str]]:
 def _hide(sizes: Sizes, min_cell: int) -> set[Cell]:
     filled = {(a, group): size for a, groups in sizes.items() for group, size in groups.items() if any(size)}
     small = sorted(cell for cell, size in filled.items() if is_small(size, min_cell))
-    hidden = set(small)
-    if small:
-        sums = _sums(sizes)
-        while (cell := _next_to_hide(filled, small, hidden, sums, min_cell)) is not None:
-            hidden.add(cell)
-        for cell in sorted(hidden.difference(small), key=filled.__getitem__, reverse=True):
-            if _next_to_hide(filled, small, hidden - {cell}, sums, min_cell) is None:
-                hidden.remove(cell)  # hidden on the way, and not needed in the end
+    sums, hidden = _sums(sizes), set(small)
+    secrets = [Secret(cell[0], sums[cell]) for cell in small]
+    while (cell := _next_to_hide(filled, secrets, hidden, sums, min_cell)) is not None:
+        hidden.add(cell)
+    for cell in sorted(hidden.difference(small), key=filled.__getitem__, reverse=True):
+        if _next_to_hide(filled, secrets, hidden - {cell}, sums, min_cell) is None:
+            hidden.remove(cell)  # hidden on the way, and not needed in the end
     return hidden
 
 
 def _next_to_hide(
-    filled: Mapping[Cell, Counts],
-    small: list[Cell],
-    hidden: set[Cell],
-    sums: Mapping[Cell, NDArray[np.float64]],
-    min_cell: int,
+    filled: Mapping[Cell, Counts], secrets: list[Secret], hidden: set[Cell], sums: Sums, min_cell: int
 ) -> Cell | None:
-    """Return the smallest group that a small one is given back by, of the same attribute if there is one."""
+    """Return the smallest group that a secret is given back by, of the same attribute if there is one.
+
+    What is found to be small and left over becomes a secret, too.
+    """
     shown = [cell for cell in filled if cell not in hidden]
-    for (attribute, _), needed in zip(small, _derivations(shown, small, sums), strict=True):
+    secrets += _small_rests(filled, shown, sums, min_cell)
+    for secret, needed in zip(secrets, _derivations(shown, secrets, sums), strict=True):
         if needed:
-            return min(needed, key=lambda cell: (cell[0] != attribute, filled[cell], cell))
-    for attribute in {attribute for attribute, _ in small}:
-        together = (
-            sum(parts) for parts in zip(*(filled[cell] for cell in hidden if cell[0] == attribute), strict=True)
-        )
-        rest = [cell for cell in shown if cell[0] == attribute]
-        if is_small(together, min_cell) and rest:
-            return min(rest, key=lambda cell: (filled[cell], cell))
+            return min(needed, key=lambda cell: (cell[0] != secret.attribute, filled[cell], cell))
     return None
 
 
-def _derivations(shown: list[Cell], wanted: list[Cell], sums: Mapping[Cell, NDArray[np.float64]]) -> list[list[Cell]]:
-    """Return for each wanted group the shown ones it can be computed from, none if it cannot be."""
-    targets = np.stack([sums[cell] for cell in wanted], axis=1)
+def _small_rests(filled: Mapping[Cell, Counts], shown: list[Cell], sums: Sums, min_cell: int) -> Iterator[Secret]:
+    """Yield what the shown parts of a shown total leave of it, where that is of few rows.
+
+    The totals are all rows and every shown group; its parts are the groups of any one attribute that lie within it.
+    Of counts with noise totals are not the sums of their parts in other attributes, and tell of no such rest.
+    """
+    attributes = dict.fromkeys(attribute for attribute, _ in filled)
+    of_all = {a: np.sum([size for cell, size in filled.items() if cell[0] == a], axis=0) for a in attributes}
+    exact = len({int(counts[0]) for counts in of_all.values()}) == 1
+    for attribute in attributes:
+        own = [cell for cell in shown if cell[0] == attribute]
+        others = [cell for cell in shown if exact and cell[0] != attribute]
+        if own:
+            parts, sizes = np.stack([sums[cell] for cell in own]), np.array([filled[cell] for cell in own])
+            totals = np.stack([np.ones_like(parts[0]), *(sums[cell] for cell in others)])
+            inside = (totals @ parts.T == parts.sum(axis=1)).astype(np.int64)
+            rests = np.array([of_all[attribute], *(filled[cell] for cell in others)]) - inside @ sizes
+            for rest, members, within in zip(rests.tolist(), totals - inside @ parts, inside, strict=True):
+                if within.any() and rest[0] > 0 and is_small(rest, min_cell) and members.any():
+                    yield Secret(attribute, members)
+
+
+def _derivations(shown: list[Cell], wanted: list[Secret], sums: Sums) -> list[list[Cell]]:
+    """Return for each secret the shown groups it can be computed from, none if it cannot be."""
+    if not wanted:
+        return []
+    targets = np.stack([secret.members for secret in wanted], axis=1)
     known = np.stack([np.ones(len(targets)), *(sums[cell] for cell in shown)], axis=1)
     weights = np.linalg.lstsq(known, targets, rcond=None)[0]
     determined = np.abs(known @ weights - targets).max(axis=0) < 1e-6
@@ -129,7 +159,7 @@ def _derivations(shown: list[Cell], wanted: list[Cell], sums: Mapping[Cell, NDAr
     ]
 
 
-def _sums(sizes: Sizes) -> dict[Cell, NDArray[np.float64]]:
+def _sums(sizes: Sizes) -> Sums:
     """Return each group as the finest cells that it sums, 0 or 1 for each.
 
     The finest cells are all combinations of the parts' values, unknown ones too, except those in a group

@@ -146,6 +146,8 @@ class Run:
     def _after(self, evaluation: Evaluation, state: ServerState) -> ServerState:
         """The state once it was evaluated: counted, and the next rounds steered."""
         steering = steered(self.plan, state.steering, evaluation)
+        if steering and (evaluation.keeps_back or (state.steering and not state.steering.shown)):
+            steering = replace(steering, shown=False)
         state = with_first_loss(self.task, self.plan, state, evaluation)
         return replace(state, evaluated=state.evaluated + 1, steering=steering)
 

@@ -45,6 +45,12 @@ class Evaluation:
     rejected: tuple[Rejection, ...]
     min_cell: int
 
+    @property
+    def keeps_back(self) -> bool:
+        """Whether anything of a group, or of a client, is not shown."""
+        few = any(means["n"] < self.min_cell for means in self.clients.values())
+        return few or any(audit.suppressed or audit.thin or audit.thin_overall for audit in self.audits.values())
+
 
 def close_evaluation(
     request: EvaluateRequest,

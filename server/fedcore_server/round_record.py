@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fedcore.audit.attribute_audit import AttributeAudit, rate_json
@@ -57,10 +57,15 @@ class RoundRecord:
             "clients": _shown_clients(evaluation) if evaluation else {},
             "decisions": [decision.to_json() for decision in self.decisions],
             "epsilon": self.epsilon,
-            "mitigation": self.steering.to_json() if self.steering else None,
+            "mitigation": _shared(self.steering, evaluation) if self.steering else None,
             "chosen_round": self.chosen_round,
             "wall_seconds": round(self.wall_seconds, 6),
         }
+
+
+def _shared(steering: Steering, evaluation: Evaluation | None) -> dict[str, Any]:
+    """What steered the round, unless its own evaluation keeps something back that this would give."""
+    return replace(steering, shown=steering.shown and not (evaluation and evaluation.keeps_back)).shared_json()
 
 
 def _codes(rejected: Iterable[Rejection]) -> list[dict[str, str]]:
@@ -85,8 +90,8 @@ def served_by_group(evaluation: Evaluation) -> dict[str, dict[str, dict[str, Any
 
 def _served(audit: AttributeAudit, table: AuditTable) -> dict[str, dict[str, Any]]:
     if isinstance(table, ValueTable):
-        errors = value_estimates(table)["mean_absolute_error"]
+        metric, errors = "mean_absolute_error", value_estimates(table)["mean_absolute_error"]
         served: Mapping[str, Rate | Measure] = {g: e.measure(audit.settings.confidence) for g, e in errors.items()}
     else:
-        served = audit.groups["accuracy"]
-    return {group: rate_json(one, suppressed=group in audit.suppressed) for group, one in served.items()}
+        metric, served = "accuracy", audit.groups["accuracy"]
+    return {group: rate_json(one, suppressed=audit.hides(metric, group)) for group, one in served.items()}

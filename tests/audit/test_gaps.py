@@ -7,7 +7,7 @@ import pytest
 
 from fedcore.audit.gaps import Gap
 from fedcore.audit.groups import UNKNOWN
-from fedcore.audit.intervals import Interval, koopman_interval, newcombe_interval
+from fedcore.audit.intervals import Interval, difference_interval, koopman_interval
 from fedcore.audit.pairs import Pair, Side
 from fedcore.audit.rate_gaps import gap_between, pair_confidence
 from fedcore.audit.rates import Rate
@@ -30,7 +30,7 @@ def test_a_gap_has_a_direction_in_words() -> None:
 
 def test_the_named_pair_is_the_one_whose_gap_is_surest_with_its_own_interval_and_counts() -> None:
     gap = gap_of({"A": (5013, 10_000), "B": (1508, 5000), "C": (1, 1), "D": (0, 2)})
-    own = newcombe_interval(5013, 10_000, 1508, 5000, confidence=pair_confidence(0.95, 4))
+    own = difference_interval(5013, 10_000, 1508, 5000, confidence=pair_confidence(0.95, 4))
 
     assert (gap.highest, gap.lowest) == ("A", "B")
     assert gap.words.startswith("selection rate: A 50.1 % (5,013 of 10,000) over B 30.2 % (1,508 of 5,000)")
@@ -77,7 +77,7 @@ def test_four_fifths_is_not_missed_by_a_rounding_error() -> None:
 
 def test_two_groups_have_the_interval_of_their_pair() -> None:
     gap = gap_of({"female": (10, 100), "male": (30, 100)})
-    difference = newcombe_interval(30, 100, 10, 100, confidence=0.95)
+    difference = difference_interval(30, 100, 10, 100, confidence=0.95)
     ratio = koopman_interval(10, 100, 30, 100, confidence=0.95)
 
     assert (gap.difference_low, gap.difference_high) == pytest.approx((difference.low, difference.high))

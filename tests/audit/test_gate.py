@@ -92,9 +92,9 @@ def test_too_few_examples_say_what_they_could_detect() -> None:
 
     assert finding.reason == (
         "selection rate difference over sex at most 0.1: INCONCLUSIVE; "
-        "selection rate: male 31.0 % (31 of 100) over female 30.0 % (30 of 100), 1.0 points (0.0 to 13.6); "
+        "selection rate: male 31.0 % (31 of 100) over female 30.0 % (30 of 100), 1.0 points (0.0 to 14.3); "
         "this many examples can detect a gap of 18.3 points or more; "
-        "at the rates seen a PASS needs about 200 rows of each group; female has 100"
+        "at the rates seen a PASS needs about 220 rows of each group; female has 100"
     )
 
 

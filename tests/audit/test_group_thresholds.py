@@ -196,7 +196,7 @@ def test_small_groups_keep_the_threshold_are_named_and_cannot_be_computed() -> N
     told = found.to_json()
 
     assert "c" not in found.chosen
-    assert "fewer than 10 rows of a label in a half" in found.kept["c"]
+    assert "fewer than 10 rows of a label or decision in a half" in found.kept["c"]
     assert told["groups"]["c"]["before"]["accuracy"] == {
         "value": None, "low": None, "high": None, "n": None, "suppressed": True,
     }  # fmt: skip
@@ -204,6 +204,27 @@ def test_small_groups_keep_the_threshold_are_named_and_cannot_be_computed() -> N
     sizes = found.before.decisions.group_sizes
     assert sum(sizes[group] for group in hidden) >= 10
     assert len([group for group in hidden if sizes[group]]) > 1  # so that the total gives none of them back
+
+
+@pytest.mark.parametrize("rest", [0, 60])
+def test_no_rate_rests_on_few_rows_selected_in_a_half(rest: int) -> None:
+    # Of a every cut but the lowest selects 5 %; of b a cut over the rest does so, and the one for all without a rest.
+    counts = np.zeros((3, 2, 64), dtype=np.int64)
+    counts[0, :, 2], counts[0, :, 60] = 500, 25
+    counts[1, :, 5], counts[1, :, 40], counts[1, :, 62] = 40, rest, 4
+    found = found_of(ScoreCuts(attribute="g", groups=("a", "b", UNKNOWN), counts=counts,
+                               thresholds=np.arange(1, 64) / 64), "selection_rate")  # fmt: skip
+    told = found.to_json()
+
+    assert found.chosen == {}
+    assert "label or decision" in found.kept["b"]
+    for judged in (found.before, found.after):
+        selected = judged.rates["selection_rate"]["b"].successes
+        assert (selected < 10) == (rest == 0)
+        assert judged.hides("true_positive_rate", "b")
+        assert judged.hides("accuracy", "b") == (rest == 0)  # beside the selection rate it would tell labels
+    assert (told["accuracy"]["before"]["n"] is None) == (rest == 0)
+    assert told["accuracy"]["cost"]["n"] is not None
 
 
 def test_what_the_audit_keeps_back_has_no_threshold_of_its_own_and_no_figures() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +147,24 @@ def test_more_than_twenty_grades_leave_pairs_out_and_say_so(audit: Command, tmp_
     assert "pairwise_accuracy" not in told["gaps"]["sex"]
     assert "exposure_per_relevance" in told["gaps"]["sex"]
     assert "more than 20 different values" in told["notes"][0]
+
+
+def test_measures_of_one_relevant_row_are_in_no_shared_file(audit: Command, tmp_path: Path) -> None:
+    drawn = np.random.default_rng(2)
+    columns: dict[str, list[object]] = {
+        "g": ["a"] * 150 + ["b"] * 81,
+        "s": drawn.random(231).tolist(),
+        "y": [1] * 30 + [0] * 120 + [1] + [0] * 80,  # one of b
+    }
+    given = options(kind="ranking", score="s", group="g", label="y", top=20, out=tmp_path / "out")
+    audit(write_table(tmp_path / "t.csv", columns), *given)
+    told = json.loads((tmp_path / "out" / "bias.json").read_text(encoding="utf-8"))
+
+    shown = {"selection_rate_at_k", "representation_at_k", "exposure"}
+    assert told["partly_suppressed"] == {"g": ["a", "b"]}  # a would give b back
+    for of in told["groups"]["g"].values():
+        assert {metric for metric, one in of.items() if one["n"] is not None} == shown
+    assert told["gaps"]["g"]["intra_group_pairwise_accuracy"]["difference"] is None
+    assert any("fewer than 10 rows of a relevance" in note for note in told["notes"])
+    text = (tmp_path / "out" / "bias.txt").read_text(encoding="utf-8")
+    assert "intra" not in text or "not shown" in text

@@ -12,7 +12,7 @@ import pytest
 from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.fairness import audit_table, audit_tables
 from fedcore.audit.gate import Verdict, judge
-from fedcore.audit.intervals import koopman_interval, newcombe_interval
+from fedcore.audit.intervals import difference_interval, koopman_interval
 from fedcore.audit.limits import Limit
 from fedcore.audit.measures import measures_of_table
 from fedcore.audit.rate_gaps import gap_between
@@ -173,7 +173,7 @@ def test_a_group_is_compared_with_the_reference_in_its_own_direction_with_interv
     each = 1 - 0.05 / 2  # two groups are compared
 
     for group, k in (("a", 300), ("c", 90)):
-        difference = newcombe_interval(k, 1000, 200, 1000, confidence=each)
+        difference = difference_interval(k, 1000, 200, 1000, confidence=each)
         ratio = koopman_interval(k, 1000, 200, 1000, confidence=each)
         one = found[group]
         assert one["difference"] == pytest.approx(k / 1000 - 0.2)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from fedcore.audit.groups import GroupTable, Sampling
 from fedcore.audit.intervals import wilson_interval
 from fedcore.audit.rate_gaps import gap_between
-from fedcore.audit.rates import group_rates
+from fedcore.audit.rates import denominators, group_rates
 from fedcore.errors import DataError
 from tests.audit.bias_table import Command, options, write_table
 
@@ -85,6 +87,38 @@ def test_what_counts_people_is_refused_with_fractional_weights(audit: Command, t
     error = audit.refused(table, *options(**GIVEN, profile="us-four-fifths"))
     assert "holds fractional weights, and --profile us-four-fifths counts people: give whole weights" in error
     assert any("weights are fractional" in note for note in audit.json(table, *options(**GIVEN))["notes"])
+
+
+def test_a_rate_that_rests_on_one_heavy_line_of_many_is_hidden_in_files_to_share(
+    audit: Command, tmp_path: Path
+) -> None:
+    # Of b one of 12 lines weighs all but all; of c 30 do, but of those with the favourable label one does.
+    columns: dict[str, list[object]] = {
+        "g": ["a"] * 200 + ["b"] * 12 + ["c"] * 60 + ["d"] * 200,
+        "y": ["no", "yes"] * 100 + ["no", "yes"] * 6 + ["no"] * 30 + ["yes"] * 30 + ["no", "yes"] * 100,
+        "p": ["no", "no", "yes", "yes"] * 118,
+        "w": [1.5] * 200 + [0.001] * 11 + [50.5] + [1.5] * 30 + [0.001] * 29 + [40.5] + [1.5] * 200,
+    }
+    out = tmp_path / "out"
+    audit(write_table(tmp_path / "t.csv", columns), *options(**GIVEN, out=out))
+    told = json.loads((out / "bias.json").read_text(encoding="utf-8"))
+
+    assert "b" in told["suppressed"]["g"]
+    assert "c" in told["partly_suppressed"]["g"] + told["suppressed"]["g"]
+    assert told["groups"]["g"]["c"]["true_positive_rate"]["n"] is None
+    assert len(told["suppressed"]["g"]) < 4
+
+
+def test_equal_fractional_weights_hide_what_as_many_lines_do() -> None:
+    lines = np.array([[[40, 9], [0, 30]], [[40, 20], [20, 30]], [[0, 0], [0, 0]]])
+    table = GroupTable(
+        attribute="g", groups=("a", "b", "unknown"), labels=("no", "yes"), num_bins=2, scored=False, counts=lines,
+        sampling=Sampling(weights=0.3 * lines, squares=0.09 * lines),
+    )  # fmt: skip
+
+    found = denominators(table)
+    assert {group: of[: len(of) // 2] for group, of in found.items()} == denominators(replace(table, sampling=None))
+    assert all(of[: len(of) // 2] == of[len(of) // 2 :] for of in found.values())
 
 
 def test_tables_with_sampling_weights_are_not_added() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from fractions import Fraction
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedcore.audit.intervals import newcombe_interval
+from fedcore.audit.intervals import difference_interval
 from fedcore.audit.rates import Rate
 from fedcore.audit.sites import common_odds_ratio, split_over_sites
 from fedcore.errors import DataError
@@ -161,7 +162,7 @@ def test_the_four_hospitals_split_is_exact_and_names_the_one_that_cannot_be_judg
     assert [(one["sites"], one["judged"]) for one in told["over_limit"]] == [(2, 3), (2, 3)]
     each = 1 - 0.05 / 3
     found = [
-        newcombe_interval(counts["male"][k], sizes["male"][k], counts["female"][k], sizes["female"][k], confidence=each)
+        difference_interval(*(of[k] for x in ("male", "female") for of in (counts[x], sizes[x])), confidence=each)
         for k in range(3)
     ]
     assert told["over_limit"][0]["over_beyond_chance"] == sum(one.low > 0.2 for one in found)
@@ -197,20 +198,44 @@ def test_the_intervals_of_sites_hold_for_every_pair_that_the_groups_were_chosen_
 
     found = split_over_sites(sites, num_pairs=3).difference_intervals()[0]
 
-    expected = newcombe_interval(30, 50, 20, 50, confidence=1 - 0.05 / 6)
+    expected = difference_interval(30, 50, 20, 50, confidence=1 - 0.05 / 6)
     assert (found.low, found.high) == (0.0, pytest.approx(expected.high))
 
 
-def test_the_text_tells_how_many_sites_are_over_a_limit_beyond_chance(audit: Command, tmp_path: Path) -> None:
+def hired_at(path: Path, sites: Mapping[str, tuple[int, int]], *, rows: int = 100) -> Path:
+    """Write for each site how many of so many rows of a, and of b, are hired."""
     columns: dict[str, list[object]] = {"g": [], "site": [], "hired": []}
-    for site, (first, second) in {"x": (90, 20), "y": (60, 50), "z": (50, 50)}.items():
+    for site, (first, second) in sites.items():
         for group, hired in (("a", first), ("b", second)):
-            columns["g"] += [group] * 100
-            columns["site"] += [site] * 100
-            columns["hired"] += [1] * hired + [0] * (100 - hired)
+            columns["g"] += [group] * rows
+            columns["site"] += [site] * rows
+            columns["hired"] += [1] * hired + [0] * (rows - hired)
+    return write_table(path, columns)
+
+
+@pytest.mark.parametrize(("sites", "rows", "told"), [("xyz", 100, True), ("xy", 100, False), ("xyz", 9, False)])
+def test_files_to_share_tell_a_split_of_three_sites_of_enough_rows_rounded_and_without_their_names(
+    audit: Command, tmp_path: Path, sites: str, rows: int, told: bool
+) -> None:
+    hired = {f"site-{name}": (rows * 7 // 9 - at, rows // 9 + at) for at, name in enumerate(sites)}
+    given = options(prediction="hired", group="g", site="site", limit="selection_rate<=0.05", out=tmp_path / "out")
+    audit.json(hired_at(tmp_path / "t.csv", hired, rows=rows), *given, code=3)
+    found = {name: (tmp_path / "out" / name).read_text(encoding="utf-8") for name in ("bias.json", "bias.txt")}
+    split = json.loads(found["bias.json"])["sites"]["g"]["selection_rate"]
+
+    assert "site-x" not in found["bias.json"] + found["bias.txt"]
+    assert ("within sites" in found["bias.txt"]) == (split is not None) == told
+    if told:
+        assert split["within"] == round(split["within"], 3)
+        assert set(split["odds_ratio"]) == {"value", "low", "high"}
+        assert split["over_limit"][0]["sites"] == 3
+
+
+def test_the_text_tells_how_many_sites_are_over_a_limit_beyond_chance(audit: Command, tmp_path: Path) -> None:
+    table = hired_at(tmp_path / "t.csv", {"x": (90, 20), "y": (60, 50), "z": (50, 50)})
     given = options(prediction="hired", group="g", site="site", limit="selection_rate<=0.05")
 
-    shown = audit(write_table(tmp_path / "t.csv", columns), *given)
+    shown = audit(table, *given)
 
     assert "at most 0.05): 2 of 3 sites that can be judged; beyond chance 1 over it and 0 within" in shown
 

@@ -85,6 +85,43 @@ def test_suppression_cannot_be_undone_from_margins(counts: list[int]) -> None:
                 assert not _follows_from(known, table[group].ravel()), (name, group, hidden)
 
 
+def test_two_small_cells_are_not_hidden_in_a_margin_that_tells_their_sum() -> None:
+    crossed = {"F & A": 3, "F & B": 4, "F & C": 140, "M & A": 140, "M & B": 140, "M & C": 140, UNKNOWN: 0}
+    sizes = {
+        "sex": {"F": 147, "M": 420, UNKNOWN: 0},
+        "race": {"A": 143, "B": 144, "C": 280, UNKNOWN: 0},
+        "sex*race": crossed,
+    }
+    hidden = suppressed_groups(sizes, min_cell=10)
+
+    # Of women, "F & C" would leave the 7 of race A or B; and "M & C" would leave "F & C" by race.
+    assert {"F & A", "F & B", "F & C", "M & C"} <= hidden["sex*race"]
+
+
+def test_women_of_unknown_race_are_not_what_the_known_races_leave() -> None:
+    crossed = {"F & A": 97, "F & B": 140, "M & A": 140, "M & B": 140, UNKNOWN: 23}
+    sizes = {"sex": {"F": 240, "M": 300, UNKNOWN: 0}, "sex*race": crossed}  # 3 of these are women, 20 men
+
+    # They are also the unknown ones without what men leave.
+    assert suppressed_groups(sizes, min_cell=10)["sex*race"] == {"F & A", UNKNOWN}
+
+
+@settings(max_examples=300, deadline=None)
+@given(cells)
+def test_what_the_shown_parts_of_a_shown_total_leave_is_never_small(counts: list[int]) -> None:
+    truth = np.array(counts).reshape(3, 5)
+    tables = _tables(truth)
+    sizes = {name: {g: int((truth * cells).sum()) for g, cells in table.items()} for name, table in tables.items()}
+    hidden = suppressed_groups(sizes, min_cell=10)
+    shown = {name: [c for g, c in table.items() if g not in hidden[name]] for name, table in tables.items()}
+
+    for name, parts in shown.items():
+        for total in [np.ones_like(truth), *(cells for other in shown if other != name for cells in shown[other])]:
+            inside = [cells for cells in parts if (cells <= total).all() and (truth * cells).any()]
+            left = int((truth * (total - sum(inside))).sum())
+            assert not (inside and 0 < left < 10), (name, total, hidden)
+
+
 def _tables(truth: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
     """Return for each table and group which of the finest cells it sums."""
     sex = {name: np.zeros_like(truth) for name in (*SEXES, UNKNOWN)}

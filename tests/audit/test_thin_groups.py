@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedcore.audit.fairness import audit_tables
+from fedcore.audit.classes import with_classes
+from fedcore.audit.fairness import audit_table, audit_tables
 from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.report import BiasReport
 from fedcore.audit.settings import AuditSettings
 from fedcore.audit.suppression import thin_groups
 from tests.audit.bias_table import Command, options, write_table
+from tests.audit.builders import table_of
 
 # Rows by label (no, yes) and decision (no, yes). Of c one person is of the label yes.
 COUNTS = {
@@ -101,6 +103,67 @@ def test_no_hidden_rate_follows_from_what_is_shown(audit: Command, tmp_path: Pat
         weights = np.linalg.lstsq(known.T, target, rcond=None)[0]
         assert np.abs(known.T @ weights - target).max() > 1e-6
         assert len(content["partly_suppressed"]["g"]) == 2  # c, and one that it hides behind in the totals
+
+
+def test_accuracy_and_selection_rate_of_a_thin_group_do_not_pin_its_labels_down() -> None:
+    # Of x nobody is selected, so that its 3 wrong predictions would be its favourable labels; z hides it in the totals.
+    table = table_of({"x": (497, 0, 3, 0), "y": (370, 30, 40, 60), "z": (480, 11, 6, 3)})
+    content = audit_table(table, AuditSettings()).to_json()
+
+    told = {g: {m for m, one in of.items() if one["n"] is not None} for g, of in content["groups"].items()}
+    assert told == {"x": {"selection_rate"}, "y": set(PARTS), "z": {"selection_rate"}, UNKNOWN: set(PARTS)}
+    assert content["gaps"]["accuracy"]["highest"] is None
+    assert content["overall"]["accuracy"]["n"] == 1500
+
+
+@pytest.mark.parametrize(
+    "counts", [(470, 25, 3, 2), (470, 8, 3, 2), (470, 9, 4, 0), (3, 480, 1, 10), (3, 480, 4, 10), (200, 280, 3, 2)]
+)
+def test_accuracy_of_a_thin_group_is_shown_where_it_leaves_enough_open(counts: tuple[int, int, int, int]) -> None:
+    audit = audit_table(table_of({"x": counts, "y": (370, 30, 40, 60), "z": (350, 60, 30, 60)}), AuditSettings())
+    tn, fp, _, tp = counts
+    rows, right, selected = sum(counts), tn + tp, fp + tp
+    both = range(max(0, selected + right - rows), min(selected, right) + 1)  # how many may be selected rightly
+
+    assert "x" in audit.thin
+    assert audit.hides("accuracy", "x") == (len(both) <= 10)
+
+
+def test_of_several_labels_selection_rates_are_hidden_instead_where_all_rows_but_few_are_predicted_rightly() -> None:
+    right = np.array([np.diag([40, 8, 52]), np.diag([60, 60, 60]), np.diag([60, 60, 60]), np.zeros((3, 3))], dtype=int)
+    wrong = np.zeros_like(right)
+    wrong[:3, 2, 0] = 12
+
+    def shown(counts: np.ndarray) -> tuple[bool, bool]:
+        table = GroupTable(
+            attribute="g", groups=("x", "y", "z", UNKNOWN), labels=("a", "b", "c"), num_bins=3, scored=False,
+            counts=counts,
+        )  # fmt: skip
+        audit = with_classes(audit_table(table, AuditSettings()), table)
+        assert "x" in audit.thin
+        return not audit.hides("accuracy", "x"), not audit.classes["b"].hides("selection_rate", "x")
+
+    assert shown(right) == (True, False)  # each class has as many rows as are predicted so
+    assert shown(right + wrong) == (True, True)
+
+
+def test_a_calibration_bin_of_one_person_follows_from_no_two_curves(audit: Command, tmp_path: Path) -> None:
+    drawn = np.random.default_rng(1)
+    columns: dict[str, list[object]] = {"sex": [], "race": [], "y": [], "p": []}
+    for sex, race, low in ((s, r, b / 10) for s in "fm" for r in "ab" for b in range(10)):
+        scores = [0.0731] if (sex, race, low) == ("f", "a", 0.0) else low + 0.1 * drawn.random(40)
+        for name, values in zip(columns, (sex, race, drawn.random(len(scores)) < scores, scores), strict=True):
+            columns[name] += [values] * len(scores) if isinstance(values, str) else np.array(values).tolist()
+    columns["y"] = [int(bool(y)) for y in columns["y"]]
+    given = ["--group", "race", "--group", "sex*race", *options(label="y", score="p", group="sex")]
+    on_screen = audit.json(write_table(tmp_path / "t.csv", columns), *given)["calibration"]
+    audit(tmp_path / "t.csv", *given, *options(out=tmp_path / "out"))
+    shared = json.loads((tmp_path / "out" / "bias.json").read_text(encoding="utf-8"))["calibration"]
+
+    assert on_screen["sex*race"]["f & a"][0]["n"] == 1
+    assert shared["sex*race"] == {}
+    assert {group: len(curve) for group, curve in shared["sex"].items()} == {"f": 10, "m": 10}
+    assert {group: len(curve) for group, curve in shared["race"].items()} == {"a": 10, "b": 10}
 
 
 def test_two_thin_groups_hide_one_another_only_if_together_no_denominator_is_small() -> None:

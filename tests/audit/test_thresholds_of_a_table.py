@@ -85,6 +85,6 @@ def test_of_a_small_table_everything_is_kept_back(audit: Command, tmp_path: Path
     assert found["groups"]["m"]["threshold"] == 0.5
     assert (
         found["groups"]["m"]["kept"]
-        == "none or fewer than 10 rows of a label in a half, or kept back with such a group"
+        == "none or fewer than 10 rows of a label or decision in a half, or kept back with such a group"
     )
     assert found["gaps"]["after"]["selection_rate"]["difference"] is None

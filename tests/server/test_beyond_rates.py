@@ -79,14 +79,30 @@ def test_no_point_of_a_calibration_curve_stands_for_fewer_rows_than_a_cell(conte
         assert all(one["low"] <= one["value"] <= one["high"] for one in bins)
 
 
-def test_bins_are_joined_with_their_neighbours_and_keep_every_row() -> None:
-    bins = [ScoreBin(scores=n * place / 10, favourable=n // 2, n=n) for place, n in enumerate((3, 4, 20, 1, 12, 2))]
+def bins_of(*rows: int) -> list[ScoreBin]:
+    return [ScoreBin(scores=n * place / 10, favourable=n // 2, n=n) for place, n in enumerate(rows)]
 
-    found = joined(bins, min_cell=10)
+
+def test_bins_are_joined_with_their_neighbours_and_keep_every_row() -> None:
+    bins = bins_of(3, 4, 20, 1, 12, 2, 0, 0, 0, 0)
+    found = joined({"f": bins}, ["f"], min_cell=10)["f"]
 
     assert [one.n for one in found] == [27, 15]
     assert sum(one.favourable for one in found) == sum(one.favourable for one in bins)
-    assert joined(bins[:1], min_cell=10) == (bins[0],)
+    assert [one.n for one in joined({"f": bins}, ["f"], min_cell=1)["f"]] == [3, 4, 20, 1, 12, 2]
+
+
+def test_bins_are_joined_alike_in_all_groups_and_what_is_not_shown_is_never_few() -> None:
+    curves = {
+        "a": bins_of(1, 40, 40, 40, 40, 40, 40, 40, 40, 40),
+        "b": bins_of(40, 40, 40, 40, 40, 40, 40, 40, 40, 3),
+        "few": bins_of(0, 0, 0, 0, 0, 5, 0, 6, 0, 0),
+        "hidden": bins_of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+    }
+    found = joined(curves, ["a", "b"], min_cell=10)
+
+    assert [one.n for one in found["a"]] == [41, 40, 40, 40, 120, 80]  # the fifth to the eighth by the 11 not shown
+    assert [one.n for one in found["b"]] == [80, 40, 40, 40, 120, 43]
 
 
 def test_a_curve_is_that_of_the_rows() -> None:

@@ -129,7 +129,7 @@ def test_a_run_that_audits_nothing_has_no_verdict_and_no_report():
 
 
 def test_without_limits_there_is_no_verdict_which_is_no_pass():
-    result = simulate(TinyTask(), build_plan(audit={"sensitive": ["sex"]}))
+    result = simulate(TinyTask(rows=900), build_plan(audit={"sensitive": ["sex"]}))
     assert result.audit is not None
     assert result.summary["audit_verdict"] is None
     assert result.summary["worst_gap"]["metric"] == "accuracy"

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from fedcore.wire.requests import pack_request, unpack_train_request
 from fedcore_clients.local_model import Client
 from fedcore_clients.per_example import PerExampleGradients
 from fedcore_clients.training import train_locally
+from fedcore_server import driver
 from fedcore_server.aggregation import FairMean, ShareMean, UniformMean
 from fedcore_server.evaluation import audit_settings, close_evaluation
 from fedcore_server.mitigation import group_risks, steered
@@ -287,6 +289,47 @@ def test_reweighing_narrows_the_gap_that_the_data_has():
         simulated(method).audit.audits["sex"].gaps["selection_rate"] for method in ("none", "reweighing")
     )
     assert reweighed.difference < 0.6 * plain.difference
+
+
+class BiasedTaskOfThree(BiasedTask):
+    """One row in twelve is of a third group, too few to be shown of each label."""
+
+    def load_data(self, path):
+        rows = super().load_data(path)
+        names, codes = ("female", "male", "other"), rows.attributes["sex"].codes
+        sexes = ["other" if row % 12 == 0 else names[int(code)] for row, code in enumerate(codes)]
+        return Examples(columns=rows.columns, attributes={"sex": Attribute.from_values(sexes, vocabulary=names)})
+
+
+@pytest.mark.parametrize("method", ["reweighing", "minimax"])
+def test_factors_that_give_hidden_label_counts_back_are_in_no_file_but_the_checkpoint(method, tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(driver, "steered", lambda *given: found.append(steered(*given)) or found[-1])
+    plan = build_plan(
+        federation={"clients": 3, "rounds": 2}, audit={"sensitive": ["sex"]}, mitigation={"method": method}
+    )
+    told = simulate(BiasedTask(rows=4000), plan=plan, out=tmp_path / "told").rounds
+    hidden = simulate(BiasedTaskOfThree(rows=300), plan=plan, out=tmp_path / "hidden").rounds
+
+    assert [line["mitigation"]["shown"] for line in told] == [True, True]
+    assert told[0]["mitigation"]["row_weights"]["factors"]
+    nothing = {"row_weights": None, "groups": {}, "clients": {}, "shown": False}
+    assert [line["mitigation"] for line in hidden] == [nothing, nothing]
+    numbers = [f"{factor:.6f}"[:-1] for row in found[-1].row_weights.factors for factor in row]
+    numbers = [number for number in numbers if not number.endswith("0000")]  # 1, and the ends of what is allowed
+    assert numbers
+    for path in (tmp_path / "hidden").rglob("*"):
+        shared = path.is_file() and "checkpoint" not in path.parts
+        text = path.read_bytes().decode("utf-8", errors="ignore") if shared else ""
+        assert not [number for number in numbers if number in text], path
+
+
+def test_what_was_kept_back_once_is_told_in_no_later_round():
+    private = Steering(clients={"a": 0.123456, "b": 0.876544}, shown=False)
+
+    assert Steering.from_json(private.to_json()) == private
+    assert private.shared_json()["clients"] == {}
+    assert replace(private, shown=True).shared_json()["clients"] == {"a": 0.123, "b": 0.877}
 
 
 def test_private_training_is_reweighed_too():

@@ -94,7 +94,8 @@ def _summary(found: GroupThresholds) -> Iterator[str]:
     cost = found.cost
     if cost.value is not None and cost.low is not None and cost.high is not None and not found.few:
         before, after = _percent(found.before.accuracy), _percent(found.after.accuracy)
-        yield f"accuracy: {before} before, {after} after, {price_words(cost.value, cost.low, cost.high)}"
+        told = "not shown" if found.hides_accuracy else f"{before} before, {after} after"
+        yield f"accuracy: {told}, {price_words(cost.value, cost.low, cost.high)}"
 
 
 def _points(gap: Gap) -> str:

@@ -1,7 +1,8 @@
 """Every gap of a table split over the sites that its rows come from.
 
-No count of a site is shown, so that small ones cannot be subtracted; of a site that has enough rows of both
-groups its own gap is, to three decimals. Sites are named: whoever runs the command has the rows.
+No count of a site is shown. On the screen sites are named, each that has enough rows of both groups with its own
+gap, for whoever runs the command has the rows. Where small cells are hidden, as in files to share, a split is told as
+that of a run over its clients, and only if every site that has both groups has enough rows.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.counting import counted
 from fedcore.audit.rates import Rate, group_rates
-from fedcore.audit.site_splits import sites_over, splits_of
+from fedcore.audit.site_splits import FEWEST_SITES, enough_sites, sites_over, splits_of, unnamed_json
 from fedcore.audit.sites import SiteSplit
 from fedcore.errors import DataError
 from fedcore_simulations.bias_audit.options import MIN_CELL
@@ -51,14 +52,28 @@ def check_met(rows: Rows) -> None:
 def site_splits(result: BiasResult) -> Splits:
     """Return ``{attribute: {metric: split}}`` of the highest and the lowest group that are shown.
 
-    None where there is no gap, or where the part without overlap rests on too few rows to be shown.
+    None where there is no gap, or where sites of too few rows, or too few sites, could be told from it.
     """
     if result.rows.site is None:
         return {}
-    return {
+    found: Splits = {
         attribute: splits_of(_for_sites(audit, result), _rates_by_site(result.rows, attribute), result.metrics)
         for attribute, audit in result.audits.items()
     }
+    if not _shared(result):
+        return found
+    return {
+        attribute: {
+            metric: split if split and enough_sites(split) and not split.small else None
+            for metric, split in splits.items()
+        }
+        for attribute, splits in found.items()
+    }
+
+
+def _shared(result: BiasResult) -> bool:
+    """Whether small cells are hidden, so that sites are not named either."""
+    return result.settings.min_cell > 1
 
 
 def _for_sites(audit: AttributeAudit, result: BiasResult) -> AttributeAudit:
@@ -72,6 +87,8 @@ def _fewest(result: BiasResult) -> int:
 
 def splits_json(result: BiasResult, splits: Splits) -> dict[str, Any]:
     """Return ``{attribute: {metric: {...}}}`` with the parts as numbers, and null without a split."""
+    if _shared(result):
+        return {attribute: unnamed_json(result.audits[attribute], found) for attribute, found in splits.items()}
     return {
         attribute: {
             metric: None if split is None else _json(result, attribute, metric, split)
@@ -100,10 +117,10 @@ def _why_none(result: BiasResult, attribute: str, metric: str) -> str:
         return "no split, because fewer than two groups that are shown have a rate"
     if not gap.difference:
         return "no split, because there is no gap between the groups that are shown"
-    return (
-        f"not shown, because the part at sites of one group only rests on fewer than {_fewest(result)} rows "
-        "(--min-cell)"
-    )
+    told = f"not shown, because the part at sites of one group only rests on fewer than {_fewest(result)} rows"
+    if not _shared(result):
+        return f"{told} (--min-cell)"
+    return f"{told}, a site has fewer of a group, or fewer than {FEWEST_SITES} sites have both (--min-cell)"
 
 
 def _rates_by_site(rows: Rows, attribute: str) -> dict[str, dict[str, dict[str, Rate]]]:
@@ -151,17 +168,26 @@ def _words(result: BiasResult, attribute: str, metric: str, split: SiteSplit) ->
     odds = split.odds_ratio
     if odds.value is not None and odds.low is not None and odds.high is not None:
         yield f"  odds ratio common to the sites {odds.value:.2f} ({odds.low:.2f} to {odds.high:.2f})"
+    if _shared(result):
+        if split.alone:
+            yield f"  one of the two groups is missing at {len(split.alone)} sites"
+    else:
+        yield from _named_words(result, split)
+    for over in sites_over(result.audits[attribute], metric, split):
+        if not _shared(result) or len(split.judged) >= FEWEST_SITES:
+            yield (
+                f"  over the limit ({over.limit.words}): {over.over} of {len(split.judged)} sites that can be judged; "
+                f"beyond chance {over.over_beyond_chance} over it and {over.within_beyond_chance} within"
+            )
+
+
+def _named_words(result: BiasResult, split: SiteSplit) -> Iterator[str]:
     if split.judged:
         yield f"  by site: {', '.join(f'{site} {_points(one)}' for site, one in split.site_gaps.items())}"
     if split.alone:
         yield f"  cannot be judged, one of the two groups is missing: {', '.join(split.alone)}"
     if split.small:
         yield f"  cannot be judged, fewer than {_fewest(result)} rows of a group: {', '.join(split.small)}"
-    for over in sites_over(result.audits[attribute], metric, split):
-        yield (
-            f"  over the limit ({over.limit.words}): {over.over} of {len(split.judged)} sites that can be judged; "
-            f"beyond chance {over.over_beyond_chance} over it and {over.within_beyond_chance} within"
-        )
 
 
 def _points(share: Fraction) -> str:

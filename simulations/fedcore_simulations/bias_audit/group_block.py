@@ -27,6 +27,7 @@ def group_block(
     """
     table = [[attribute, "n", *(titles[metric] for metric in metrics)]]
     for group in shown.groups:
-        cells = [cell(metric, shown.estimates[metric][group]) for metric in metrics]
+        found = [(metric, shown.estimates[metric].get(group)) for metric in metrics]
+        cells = ["not shown" if one is None else cell(metric, one) for metric, one in found]
         table.append([group, f"{shown.audit.sizes[group]:,}", *cells])
     return aligned([*table, *([group, "not shown"] for group in shown.audit.suppressed)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,12 +13,12 @@ from fedcore.audit.gate import Finding, Verdict, judge_all, overall
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.measures import Measures
 from fedcore.audit.ranked_groups import RankedGroups
-from fedcore.audit.ranked_lists import ranked_cells
+from fedcore.audit.ranked_lists import MOST_GRADES, ranked_cells
 from fedcore.audit.ranking import measure_ranking
 from fedcore.audit.resampling import SEED
 from fedcore.audit.settings import AuditSettings
 from fedcore.audit.shown import Shown
-from fedcore.audit.suppression import suppressed_groups
+from fedcore.audit.suppression import suppressed_groups, thin_groups
 from fedcore_simulations.bias_audit.group_notes import alike_notes, not_judged_notes
 from fedcore_simulations.bias_audit.grouping import Coded
 from fedcore_simulations.bias_audit.limits import limits_of
@@ -49,8 +49,12 @@ class RankingResult:
         """What may be shown of each attribute; its audit is what limits are held against."""
         sizes = {attribute: _sizes(self.rows, coded) for attribute, coded in self.rows.groups.items()}
         hidden = suppressed_groups(sizes, min_cell=self.settings.min_cell)
+        worth = {attribute: _by_relevance(self.rows, coded) for attribute, coded in self.rows.groups.items()}
+        thin = thin_groups(worth, min_cell=self.settings.min_cell)
         return {
-            attribute: _shown(attribute, sizes[attribute], hidden[attribute], found, self.settings)
+            attribute: _shown(
+                attribute, sizes[attribute], hidden[attribute], thin[attribute], found=found, settings=self.settings
+            )
             for attribute, found in self.found.items()
         }
 
@@ -107,6 +111,11 @@ def result_notes(result: RankingResult) -> list[str]:
                 f"{attribute}: not shown, because it has fewer than {result.settings.min_cell} rows or would give such "
                 f"a group back: {', '.join(audit.suppressed)}"
             )
+        if audit.thin:
+            notes.append(
+                f"{attribute}: shown in part, because it has fewer than {result.settings.min_cell} rows of a relevance "
+                f"or would give such a group back: {', '.join(audit.thin)}"
+            )
         notes += [*alike_notes(attribute, audit.sizes), *not_judged_notes(attribute, audit)]
     return notes
 
@@ -122,13 +131,28 @@ def _sizes(rows: RankedRows, coded: Coded) -> dict[str, int]:
     return dict(zip(coded.vocabulary, counts.tolist(), strict=True))
 
 
+def _by_relevance(rows: RankedRows, coded: Coded) -> dict[str, tuple[int, ...]]:
+    """Return each group's rows, and those of each relevance; where there are many, those of some and of none."""
+    if rows.relevance is None:
+        return {group: (size,) for group, size in _sizes(rows, coded).items()}
+    few = len(np.unique(rows.relevance)) <= MOST_GRADES
+    grades, codes = np.unique(rows.relevance if few else rows.relevance > 0, return_inverse=True)
+    counts = np.zeros((len(coded.vocabulary), len(grades)), dtype=np.int64)
+    np.add.at(counts, (coded.codes, codes), rows.weights)
+    return {group: (sum(own), *own) for group, own in zip(coded.vocabulary, counts.tolist(), strict=True)}
+
+
 def _shown(
-    attribute: str, sizes: Mapping[str, int], hidden: Iterable[str], found: Found, settings: AuditSettings
+    attribute: str,
+    sizes: Mapping[str, int],
+    hidden: Collection[str],
+    thin: Collection[str],
+    *,
+    found: Found,
+    settings: AuditSettings,
 ) -> Shown:
-    kept = [group for group in sizes if group not in set(hidden)]
     not_judged = settings.not_judged(attribute, sizes)
     judged = [group for group in sizes if group not in not_judged]
-    compared = [group for group in judged if group in kept]
     audit = AttributeAudit(
         attribute=attribute,
         settings=settings,
@@ -136,9 +160,14 @@ def _shown(
         overall={},
         groups={},
         gaps={name: one.gap(attribute, judged, confidence=settings.confidence) for name, one in found.items()},
-        shown_gaps={name: one.gap(attribute, compared, confidence=settings.confidence) for name, one in found.items()},
+        shown_gaps={},
         small=tuple(group for group, size in sizes.items() if 0 < size < settings.min_cell),
-        suppressed=tuple(group for group in sizes if group not in kept),
+        suppressed=tuple(group for group in sizes if group in hidden),
+        thin=tuple(group for group in sizes if group in thin and group not in hidden),
         not_judged=not_judged,
     )
+    shown_gaps = {
+        name: one.gap(attribute, audit.shown_in(name), confidence=settings.confidence) for name, one in found.items()
+    }
+    audit = replace(audit, shown_gaps=shown_gaps)
     return Shown(audit=audit, measures=Measures(estimates={name: one.estimates() for name, one in found.items()}))
