@@ -31,12 +31,12 @@ _COUNTED = {
 def rows_words(limit: Limit, audit: AttributeAudit, gap: Gap) -> str:
     """Return how many rows of each group a PASS would need, in words; empty where that is not known.
 
-    Known of rates without noise. Each group is taken to have as many rows, with the rates seen; the groups that decide
-    are those of the highest and of the lowest rate.
+    Known of rates without noise and without sampling weights, under which rows are not what counts. Each group is taken
+    to have as many rows, with the rates seen; the groups that decide are those of the highest and of the lowest rate.
     """
     sides = [side for side, _ in gap.alone]
     rates = audit.groups.get(limit.metric, {}).values()
-    if not rates or not sides or any(rate.noise.present for rate in rates):
+    if not rates or not sides or any(rate.noise.present or rate.weighted for rate in rates):
         return ""
     most, least = max(sides, key=lambda side: side.rate), min(sides, key=lambda side: side.rate)
     if not _is_met(limit, most.rate, least.rate):

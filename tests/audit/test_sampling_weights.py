@@ -81,6 +81,15 @@ def test_the_interval_of_a_weighted_gap_holds_the_truth() -> None:
     assert held > 365, held
 
 
+def test_how_many_rows_a_pass_needs_is_not_said_of_weighted_ones(audit: Command, tmp_path: Path) -> None:
+    table, _ = survey(tmp_path / "t.csv")
+    of_people = {name: value for name, value in GIVEN.items() if name != "weight"}
+    for given, said in ((GIVEN, False), (of_people, True)):
+        told = audit(table, *options(**given), "--limit", "selection_rate<=0.16")
+        assert "INCONCLUSIVE" in told
+        assert ("a PASS needs about" in told) is said
+
+
 def test_what_counts_people_is_refused_with_fractional_weights(audit: Command, tmp_path: Path) -> None:
     table, _ = survey(tmp_path / "t.csv")
 

@@ -117,7 +117,7 @@ def test_run_tells_why_the_audit_did_not_pass(tmp_path: Path, capsys: pytest.Cap
     for file in ("summary.json", "bias.json"):
         (store.path / name / file).write_bytes((tmp_path / "simulated" / file).read_bytes())
     store.change(name, state=RunState.FINISHED)
-    assert wait_for(store, name, follow=True, as_json=False) == exit_code(result.summary) == 0
+    assert wait_for(store, name, before=0, follow=True, as_json=False) == exit_code(result.summary) == 0
     told = capsys.readouterr().err.splitlines()
     assert f"audit  {result.summary['audit_verdict']}" in told
     assert result.audit is not None
