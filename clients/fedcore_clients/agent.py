@@ -116,6 +116,7 @@ class Agent:
             authority=home.authority_certificate,
             flower_key=home.flower_key,
             stopping=self._stopping.is_set,
+            waiting=self._tell,
         ) as fleet:
             self._tell(f"{self._guard.name} is connected to {server}; waiting for requests")
             self._note(connected=True, problem=None)

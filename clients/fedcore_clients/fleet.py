@@ -51,6 +51,7 @@ _log = logging.getLogger("fedcore.client")
 _HEARTBEAT_SECONDS = 30.0  # Flower's own; a client is taken for gone after two, and refused until then
 _RETRY_SECONDS = 60.0
 _OBJECT_SECONDS = 60.0
+_WHILE_STARTING = frozenset({401, 412})  # a server that has just been started does not know its roster yet
 
 
 class Incoming:
@@ -79,9 +80,12 @@ class Incoming:
 class Fleet:
     """A connection to the SuperLink, as an activated node."""
 
-    def __init__(self, client: FleetHttpClient, node: Node, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self, client: FleetHttpClient, node: Node, stopping: Callable[[], bool], waiting: Callable[[str], None]
+    ) -> None:
         self._client, self._node = client, node
-        self._retry = bounded_retry(_RETRY_SECONDS, stopping=stopping)
+        told = f"the server does not answer; trying again for {_RETRY_SECONDS:.0f} s"
+        self._retry = bounded_retry(_RETRY_SECONDS, stopping=stopping, on_first=lambda: waiting(told))
 
     def receive(self) -> Incoming | None:
         """The next message, or None where there is none.
@@ -148,7 +152,12 @@ class Fleet:
 
 @contextmanager
 def connect(
-    server: str, *, authority: Path, flower_key: Path, stopping: Callable[[], bool] = lambda: False
+    server: str,
+    *,
+    authority: Path,
+    flower_key: Path,
+    stopping: Callable[[], bool] = lambda: False,
+    waiting: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Fleet]:
     """Connect to a SuperLink over TLS as the node of `flower_key`, and keep the connection alive.
 
@@ -156,6 +165,7 @@ def connect(
         server: ``HOST:PORT``.
         authority: Certificate of the only authority that is trusted.
         stopping: Whether the client is to end; calls that fail are then not tried again.
+        waiting: Told when a call has failed and is tried again.
 
     Raises:
         DeploymentError: The server cannot be reached, is not the one it should be, or does not let this client in.
@@ -178,7 +188,7 @@ def connect(
         pulse = threading.Thread(target=_beat, args=(client, node, stopped), name="heartbeat", daemon=True)
         pulse.start()
         try:
-            yield Fleet(client, node, stopping)
+            yield Fleet(client, node, stopping, waiting)
         finally:
             stopped.set()
             pulse.join(_HEARTBEAT_SECONDS)
@@ -193,7 +203,7 @@ def _activate(client: FleetHttpClient, key: Any) -> Node:
         public_key=public_key_to_bytes(key.public_key()), heartbeat_interval=_HEARTBEAT_SECONDS
     )
     with _explained():
-        return Node(node_id=bounded_retry(5.0).invoke(client.ActivateNode, request).node_id)
+        return Node(node_id=bounded_retry(5.0, passing=_WHILE_STARTING).invoke(client.ActivateNode, request).node_id)
 
 
 def _beat(client: FleetHttpClient, node: Node, stopped: threading.Event) -> None:

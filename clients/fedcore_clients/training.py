@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,15 +11,14 @@ from fedcore.audit.groups import GroupTable
 from fedcore.audit.tables import attribute_codes, empty_tables
 from fedcore.errors import DataError, PlanError
 from fedcore.large_vectors import scratch, slices
+from fedcore.local_optimizer import build_optimizer
 from fedcore.messages import ClientUpdate, TrainRequest
 from fedcore.metrics import Metrics
 from fedcore.parameters import Parameters
-from fedcore.plan import RunPlan
 from fedcore.privacy.mechanisms import poisson_batch, release
 from fedcore.privacy.noise import Randomness, SecureRandomness, SeededRandomness
 from fedcore.privacy.plan import NoiseKind, PrivacyPlan, Relation
 from fedcore.seeding import derive_seed, seed_global_streams, torch_generator
-from fedcore.toml_problems import nearest
 from fedcore.transforms import apply_on_client
 from fedcore_clients.device import device_errors
 from fedcore_clients.local_model import Client, LocalModel
@@ -55,28 +53,6 @@ def train_locally(local: LocalModel, client: Client, request: TrainRequest) -> C
         metrics=metrics,
         privacy_event=local.privacy.event(1) if local.privacy else None,
     )
-
-
-def build_optimizer(plan: RunPlan, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    """The plan's optimizer from ``torch.optim``, new: clients keep no state between rounds.
-
-    Raises:
-        PlanError: There is no such optimizer, or it does not take the options.
-    """
-    training = plan.training
-    private = plan.privacy.learning_rate if plan.privacy.unit != "none" else None
-    kind = getattr(torch.optim, training.optimizer, None)
-    if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer) and kind is not torch.optim.Optimizer):
-        near = nearest(training.optimizer, (name for name in dir(torch.optim) if name[0].isupper()))
-        hint = f"; did you mean {near!r}?" if near else ""
-        raise PlanError(f"training.optimizer: torch.optim has no optimizer {training.optimizer!r}{hint}")
-    if kind is torch.optim.LBFGS:
-        raise PlanError("training.optimizer: LBFGS evaluates the loss many times a step, which a round does not allow")
-    options: dict[str, Any] = {"lr": private or training.learning_rate, **training.optimizer_options}
-    try:
-        return kind(parameters, **options)
-    except (TypeError, ValueError) as error:
-        raise PlanError(f"training.optimizer-options: {training.optimizer} refuses them: {error}") from error
 
 
 def _loss_factors(local: LocalModel, client: Client, request: TrainRequest) -> Tensor | None:

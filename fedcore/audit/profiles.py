@@ -30,7 +30,7 @@ class Profile:
         date: When its sources were last read.
         sources: Where the rules stand.
         remarks: What a reader must know.
-        min_cell: Fewest rows of a group that is shown, where the rules say something on it.
+        shows_all: Whether its table has categories of any size, as its rules ask.
         min_share: Groups of a smaller share of the rows are not judged, where the rules say so.
         document: Whether it is a text under given headings, and no table.
     """
@@ -40,7 +40,7 @@ class Profile:
     date: str
     sources: tuple[str, ...]
     remarks: tuple[str, ...]
-    min_cell: int | None = None
+    shows_all: bool = False
     min_share: Fraction | None = None
     document: bool = False
 
@@ -65,7 +65,7 @@ NYC_LL144 = Profile(
         "an auditor may leave categories of less than 2 % out of the impact ratios, with the reason, the count and "
         "the rate; both readings are shown",
     ),
-    min_cell=1,
+    shows_all=True,
 )
 US_FOUR_FIFTHS = Profile(
     name="us-four-fifths",

@@ -21,6 +21,7 @@ from fedcore.audit.tables import declared_vocabularies, empty_tables, target_ran
 from fedcore.errors import TaskError
 from fedcore.examples import Examples
 from fedcore.held_out import choose_held_out, size_is_secret
+from fedcore.local_optimizer import build_optimizer
 from fedcore.plan import RunPlan
 from fedcore.privacy.isolation import Isolation
 from fedcore.privacy.linter import Finding, Subject, lint, refuse
@@ -32,7 +33,6 @@ from fedcore_clients.device_choice import choose_device
 from fedcore_clients.full_precision import probe_precision
 from fedcore_clients.local_model import Client
 from fedcore_clients.probe import isolation_of, probe_isolation
-from fedcore_clients.training import build_optimizer
 from fedcore_server.audit_points import AuditPoints
 from fedcore_server.evaluation import audit_settings
 from fedcore_server.plan_hooks import load_hooks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -147,6 +148,20 @@ def test_a_table_of_local_law_144_is_printed_with_date_source_and_unknowns(audit
     assert (told["date"], told["median"]) == ("2026-11-22", None)
     assert "unknown sex: 25" in shown
     assert "6 RCNY 5-300" in shown
+
+
+def test_files_for_local_law_144_show_small_categories_in_its_table_alone(audit: Command, tmp_path: Path) -> None:
+    rows = (
+        [("f", 1, 1)] * 30 + [("f", 0, 0)] * 30 + [("m", 1, 1)] * 40 + [("m", 0, 1)] * 20 + [("x", 1, 1), ("x", 0, 0)]
+    )
+    columns = dict(zip(("sex", "y", "hired"), map(list, zip(*rows, strict=True)), strict=True))
+    table, out = write_table(tmp_path / "t.csv", columns), tmp_path / "out"
+    audit(table, *options(label="y", prediction="hired", group="sex", profile="nyc-ll144", out=out))
+    told = json.loads((out / "bias.json").read_text(encoding="utf-8"))
+    lines = {line["category"]: (line["selected"], line["n"]) for line in told["profile"]["tables"]["sex"]}
+    assert lines["x"] == (1, 2)
+    assert told["min_cell"] == 10
+    assert {metric["suppressed"] for metric in told["groups"]["sex"]["x"].values()} == {True}
 
 
 def test_two_attributes_are_crossed_for_local_law_144(audit: Command, tmp_path: Path) -> None:

@@ -11,30 +11,49 @@ import hmac
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 from fedcore_clients.ledger.entry import Entry
 from fedcore_clients.ledger.marks import is_mark
 
 _ROWS, _BEFORE = "rows", "rows_before"
-_MOST_BYTES = 1 << 30  # what is read at each start; of larger data sets, sizes and times of the files are compared
+_MOST_BYTES = 1 << 30  # what is read of a data set; of larger data sets, sizes and times of the files are compared
 _DIGITS = 16
 _PIECE_BYTES = 1 << 20
+_Listed: TypeAlias = tuple[Path, int, int]
 
 
-def fingerprints(data: Mapping[str, Path], secret: int) -> dict[str, str]:
-    """The fingerprint of each data set whose files can be read.
+class Fingerprints(Mapping[str, str]):
+    """The fingerprint of each data set whose files can be read, as they are now.
+
+    Files are read again when their sizes or times have changed.
 
     Args:
         data: Path of each data set by its name: a file, or a directory with all that is in it.
         secret: The home's own.
     """
-    found = {}
-    for name, path in data.items():
+
+    def __init__(self, data: Mapping[str, Path], secret: int) -> None:
+        self._data, self._key = data, str(secret).encode()
+        self._taken: dict[str, tuple[list[_Listed], str]] = {}
+
+    def __getitem__(self, name: str) -> str:
+        path = self._data[name]
         try:
-            found[name] = _fingerprint(path, str(secret).encode())
-        except OSError:
-            continue  # a request for it is refused with what is wrong
-    return found
+            listed = _listed(path)
+            taken, fingerprint = self._taken.get(name, (None, ""))
+            if taken != listed:
+                fingerprint = _fingerprint(listed, path, self._key)
+        except OSError as error:  # a request for it is refused with what is wrong
+            raise KeyError(name) from error
+        self._taken[name] = listed, fingerprint
+        return fingerprint
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._data if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def note_of(rows: str, before: str | None) -> str:
@@ -74,15 +93,17 @@ def _field(entry: Entry, name: str) -> str | None:
     return None if value is None else str(value)
 
 
-def _fingerprint(path: Path, key: bytes) -> str:
+def _listed(path: Path) -> list[_Listed]:
     files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-    listed = [(each, each.stat()) for each in files if not is_mark(each)]
-    reads = sum(stat.st_size for _, stat in listed) <= _MOST_BYTES
+    return [(each, (stat := each.stat()).st_size, stat.st_mtime_ns) for each in files if not is_mark(each)]
+
+
+def _fingerprint(listed: list[_Listed], path: Path, key: bytes) -> str:
+    reads = sum(size for _, size, _ in listed) <= _MOST_BYTES
     digest = hmac.new(key, digestmod=hashlib.sha256)
-    for each, stat in listed:
+    for each, size, time in listed:
         name = each.relative_to(path).as_posix() if path.is_dir() else ""
-        head = [name, stat.st_size, None if reads else stat.st_mtime_ns]
-        digest.update(json.dumps(head).encode() + b"\n")
+        digest.update(json.dumps([name, size, None if reads else time]).encode() + b"\n")
         if reads:
             with each.open("rb") as file:
                 while piece := file.read(_PIECE_BYTES):

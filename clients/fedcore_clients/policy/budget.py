@@ -19,7 +19,7 @@ from fedcore_clients.ledger.account import Ledger
 from fedcore_clients.ledger.asked import Asked
 from fedcore_clients.ledger.balance import Budget
 from fedcore_clients.ledger.entry import Entry, Kind
-from fedcore_clients.ledger.rows import fingerprints, rows_in
+from fedcore_clients.ledger.rows import Fingerprints, rows_in
 from fedcore_clients.ledger.spends_file import OldCharge, take_over
 from fedcore_clients.ledger.terms import Mode, Terms, agree
 from fedcore_clients.ledger.verification import check
@@ -62,7 +62,7 @@ class Account:
         Raises:
             StorageError: It is gone, damaged, older than it was, or another one; nothing may be trained.
         """
-        rows = fingerprints(data, home.secret()) if data else {}
+        rows = Fingerprints(data, home.secret()) if data else {}
         account = cls(Ledger(home.ledger, clock, data=data), policy, coordinator=coordinator_of(home), rows=rows)
         account.ledger.file.create()
         check(account.ledger.file)

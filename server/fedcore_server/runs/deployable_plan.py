@@ -10,6 +10,7 @@ from fedcore.audit.crossing import ATTRIBUTE_MARK
 from fedcore.audit.measurable import check_measurable
 from fedcore.audit.tables import empty_tables
 from fedcore.errors import PlanError
+from fedcore.local_optimizer import build_optimizer
 from fedcore.plan import RunPlan
 from fedcore.privacy.isolation import Isolation
 from fedcore.privacy.isolation_proof import least_isolation
@@ -43,6 +44,7 @@ def deployable(plan: RunPlan) -> RunPlan:
     if private:
         changes["privacy"] = resolve_privacy(plan, nominal_batch=plan.privacy.nominal_batch or 0.0)
     plan = with_code(plan.updated(**changes))
+    build_optimizer(plan, [torch.nn.Parameter(torch.zeros(1))])  # or each client would refuse it by itself
     task = load_task(plan)
     hooks = load_hooks(plan)
     tables = empty_tables(task, plan)

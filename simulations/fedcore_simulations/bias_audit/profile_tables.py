@@ -7,6 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.crossing import ATTRIBUTE_MARK
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.profiles import NYC_LL144, PROFILES, Category, FourFifths, Profile, categories, four_fifths, left_out
@@ -29,7 +30,6 @@ def with_profile(options: BiasOptions) -> BiasOptions:
     return replace(
         options,
         groups=groups,
-        min_cell=options.min_cell or profile.min_cell,
         min_share=None if share is None else float(share),
     )
 
@@ -98,13 +98,20 @@ def _lines(result: BiasResult, attribute: str) -> Lines:
     return categories(rates) if _profile(result) is NYC_LL144 else four_fifths(rates)
 
 
+def _audit(result: BiasResult, attribute: str) -> AttributeAudit:
+    """The audit that the profile's own table is drawn from."""
+    profile = _profile(result)
+    shows_all = profile is not None and profile.shows_all and result.options.min_cell is None
+    return (result.unhidden() if shows_all else result).audits[attribute]
+
+
 def _shown_rates(result: BiasResult, attribute: str) -> dict[str, Rate]:
-    audit = result.audits[attribute]
+    audit = _audit(result, attribute)
     return {group: rate for group, rate in audit.groups["selection_rate"].items() if group not in audit.suppressed}
 
 
 def _unknown(result: BiasResult, attribute: str) -> int | None:
-    audit = result.audits[attribute]
+    audit = _audit(result, attribute)
     return None if UNKNOWN in audit.suppressed else audit.sizes[UNKNOWN]
 
 

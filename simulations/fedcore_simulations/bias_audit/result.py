@@ -82,6 +82,12 @@ class BiasResult:
             return self
         return _result(self.rows, self.options, replace(self.settings, min_cell=MIN_CELL), self.measures)
 
+    def unhidden(self) -> BiasResult:
+        """Return the same with all groups."""
+        if self.settings.min_cell == 1:
+            return self
+        return _result(self.rows, self.options, replace(self.settings, min_cell=1), self.measures)
+
     def listed(self, attribute: str) -> tuple[str, ...]:
         """Return the groups that have a line: all but an "unknown" of no rows."""
         sizes = self.audits[attribute].sizes

@@ -12,7 +12,7 @@ from fedcore_clients.app_process import data_name
 from fedcore_clients.ledger import rows
 from fedcore_clients.ledger.display import print_budgets
 from fedcore_clients.ledger.marks import beside
-from fedcore_clients.ledger.rows import change_in_words, fingerprints
+from fedcore_clients.ledger.rows import Fingerprints, change_in_words
 from fedcore_clients.ledger.verification import problems_of
 from tests.clients.ledger.builders import WARDS, build_asked, build_ledger, train
 from tests.clients.policy.builders import build_open_policy
@@ -22,7 +22,7 @@ SECRET = 4711
 
 
 def _one(path: Path, secret: int = SECRET) -> str | None:
-    return fingerprints({WARDS: path}, secret).get(WARDS)
+    return Fingerprints({WARDS: path}, secret).get(WARDS)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_of_a_large_data_set_sizes_and_dates_are_compared(table: Path, monkeypat
 
 
 def test_rows_that_cannot_be_read_are_no_reason_to_end(tmp_path: Path) -> None:
-    assert fingerprints({WARDS: tmp_path / "absent"}, SECRET) == {}
+    assert Fingerprints({WARDS: tmp_path / "absent"}, SECRET) == {}
 
 
 def test_a_change_is_noted_once_in_the_next_charge_and_shown(
@@ -110,6 +110,19 @@ def test_changed_rows_are_told_at_the_start_and_block_nothing(tmp_path: Path) ->
     assert list(site.guard().changed_rows()) == []
 
 
+def test_rows_that_are_exchanged_while_a_client_runs_are_noted_with_their_first_charge(tmp_path: Path) -> None:
+    site = Site(tmp_path, build_open_policy())
+    path = site.data()[data_name(site.plan)]
+    path.write_text("61")  # cannot be read, and is mended
+    guard = site.guard()
+    path.write_text("61,1")
+    guard.charge(guard.receive(site.request()))
+    assert list(site.guard().changed_rows()) == []
+    path.write_text("61,0,0")
+    guard.charge(guard.receive(site.request(round=2)))
+    assert "rows_before" in site.charges()[-1].note
+
+
 def test_the_fingerprint_is_in_the_ledger_and_in_no_event_or_message(tmp_path: Path) -> None:
     site = Site(tmp_path, build_open_policy())
     path = site.data()[data_name(site.plan)]
@@ -118,7 +131,7 @@ def test_the_fingerprint_is_in_the_ledger_and_in_no_event_or_message(tmp_path: P
     guard.charge(guard.receive(site.request()))
     path.write_text("61,0")
     list(site.guard().changed_rows())
-    found = [fingerprints({path.name: path}, site.home.secret())[path.name], site.charges()[-1].note.split('"')[3]]
+    found = [Fingerprints({path.name: path}, site.home.secret())[path.name], site.charges()[-1].note.split('"')[3]]
     assert len(set(found)) == 2
     events = site.home.events.read_text()
     assert [event["data_set"] for event in read_events(site.home.events) if event["event"] == "rows-changed"] == [

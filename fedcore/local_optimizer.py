@@ -1,0 +1,33 @@
+"""The optimizer of local training, as a plan names it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from fedcore.errors import PlanError
+from fedcore.plan import RunPlan
+from fedcore.toml_problems import nearest
+
+
+def build_optimizer(plan: RunPlan, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    """The plan's optimizer from ``torch.optim``, new: clients keep no state between rounds.
+
+    Raises:
+        PlanError: There is no such optimizer, or it does not take the options.
+    """
+    training = plan.training
+    private = plan.privacy.learning_rate if plan.privacy.unit != "none" else None
+    kind = getattr(torch.optim, training.optimizer, None)
+    if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer) and kind is not torch.optim.Optimizer):
+        near = nearest(training.optimizer, (name for name in dir(torch.optim) if name[0].isupper()))
+        hint = f"; did you mean {near!r}?" if near else ""
+        raise PlanError(f"training.optimizer: torch.optim has no optimizer {training.optimizer!r}{hint}")
+    if kind is torch.optim.LBFGS:
+        raise PlanError("training.optimizer: LBFGS evaluates the loss many times a step, which a round does not allow")
+    options: dict[str, Any] = {"lr": private or training.learning_rate, **training.optimizer_options}
+    try:
+        return kind(parameters, **options)
+    except (TypeError, ValueError) as error:
+        raise PlanError(f"training.optimizer-options: {training.optimizer} refuses them: {error}") from error
