@@ -47,4 +47,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """What is imported on first use is there to be found, too."""
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

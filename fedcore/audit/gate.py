@@ -89,15 +89,16 @@ def judge(limit: Limit, audit: AttributeAudit) -> Finding:
 
     PASS only if the whole interval meets the limit and every declared group has a rate; FAIL only if the whole
     interval breaks it (a group without a rate cannot make a gap smaller); else INCONCLUSIVE. Where several gaps must
-    keep the limit, of classes or to a reference, the finding is of the one that says the worst, and that reaches
-    furthest.
+    keep the limit, of classes or to a reference, the finding is of one with the worst verdict: of those that break the
+    limit the one that does so most surely, of the others the one whose interval reaches furthest.
     """
-    held = sorted(audit.gaps_held(limit), key=lambda pair: _reach(limit, pair[1]), reverse=True)
-    found = [_judge_gap(limit, one, gap) for one, gap in held]
+    found = [(gap, _judge_gap(limit, one, gap)) for one, gap in audit.gaps_held(limit)]
     if not found:
         reason = f"{limit.metric} is not measured here, or there are no two groups to compare"
         return _finding(limit, audit.attribute, Verdict.INCONCLUSIVE, reason, None)
-    return next(finding for verdict in _WORST_FIRST for finding in found if finding.verdict is verdict)
+    worst = next(verdict for verdict in _WORST_FIRST if any(finding.verdict is verdict for _, finding in found))
+    by = _surely if worst is Verdict.FAIL else _reach
+    return max(((gap, each) for gap, each in found if each.verdict is worst), key=lambda pair: by(limit, pair[0]))[1]
 
 
 def _judge_gap(limit: Limit, audit: AttributeAudit, gap: Gap) -> Finding:
@@ -137,6 +138,14 @@ def _reach(limit: Limit, gap: Gap) -> float:
     if low is None or high is None:
         return math.inf
     return high if limit.at_most is not None else -low
+
+
+def _surely(limit: Limit, gap: Gap) -> float:
+    """Return how far beyond the limit the whole interval is."""
+    low, high = _ends(limit, gap)
+    if low is None or high is None:
+        return -math.inf
+    return low if limit.at_most is not None else -high
 
 
 def _estimate_meets(limit: Limit, gap: Gap) -> bool | None:
