@@ -57,7 +57,7 @@ def test_with_a_reference_limits_are_on_the_gaps_to_it() -> None:
 
 def test_of_groups_that_break_a_limit_the_surest_is_named_and_not_the_most_extreme() -> None:
     groups = {"white": (2500, 10_000), "black": (900, 10_000), "other": (18, 300)}
-    limit = Limit.of("impact_ratio", kind="ratio", at_least=0.8)
+    limit = Limit.of("selection_rate", kind="ratio", at_least=0.8)
     found = judge(limit, audit_table(table_of_selections(groups), AuditSettings(references={"sex": "white"})))
     assert found.verdict is Verdict.FAIL
     assert "black" in found.reason
