@@ -148,11 +148,4 @@ def gap_of(attribute: str, metric: str, estimates: Mapping[str, Estimate], *, co
     alone = [
         (side, _defined(known[group].measure(1 - (1 - confidence) / len(sides)))[1]) for group, side in sides.items()
     ]
-    return Gap(
-        attribute=attribute,
-        metric=metric,
-        pairs=tuple(pairs),
-        alone=tuple(alone) if pairs else (),
-        undefined=tuple(group for group in known if group not in sides),
-        groups_compared=tuple(sides),
-    )
+    return Gap.over(known, sides, pairs, alone, attribute=attribute, metric=metric)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -55,6 +56,27 @@ class Gap:
     label: str | None = None
     led_by: LedBy = "difference"
     reference: str | None = None
+
+    @classmethod
+    def over(
+        cls,
+        groups: Iterable[str],
+        sides: Mapping[str, Side],
+        pairs: Sequence[Pair],
+        alone: Sequence[tuple[Side, Interval]],
+        *,
+        attribute: str,
+        metric: str,
+    ) -> Gap:
+        """Return the gap over these groups, of which those in `sides` have a rate."""
+        return cls(
+            attribute=attribute,
+            metric=metric,
+            pairs=tuple(pairs),
+            alone=tuple(alone) if pairs else (),
+            undefined=tuple(group for group in groups if group not in sides),
+            groups_compared=tuple(sides),
+        )
 
     @cached_property
     def pair(self) -> Pair | None:

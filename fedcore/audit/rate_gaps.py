@@ -51,14 +51,7 @@ def gap_between(attribute: str, metric: str, rates: Mapping[str, Rate], *, confi
     alone = [
         (side, _alone(known[group], confidence=1 - (1 - confidence) / len(sides))) for group, side in sides.items()
     ]
-    return Gap(
-        attribute=attribute,
-        metric=metric,
-        pairs=tuple(pairs),
-        alone=tuple(alone) if pairs else (),
-        undefined=tuple(group for group in known if group not in sides),
-        groups_compared=tuple(sides),
-    )
+    return Gap.over(known, sides, pairs, alone, attribute=attribute, metric=metric)
 
 
 def side_of(group: str, rate: Rate) -> Side | None:

@@ -75,7 +75,8 @@ class Control:
     def __init__(self, runtime_address: str, bearer: str) -> None:
         from flwr.supercore.control import ControlHttpClient
 
-        from fedcore_server.superlink.loopback import bounded_retry, interceptors
+        from fedcore.wire_objects.retrying import bounded_retry
+        from fedcore_server.superlink.loopback import interceptors
 
         self._client = ControlHttpClient(
             f"http://{runtime_address}",

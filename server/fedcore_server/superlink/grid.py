@@ -29,8 +29,9 @@ from fedcore.wire_objects import (
     Outgoing,
     patiently,
 )
+from fedcore.wire_objects.retrying import bounded_retry
 from fedcore_server.superlink.arrival import Arrival, Reply
-from fedcore_server.superlink.loopback import bounded_retry, interceptors
+from fedcore_server.superlink.loopback import interceptors
 
 _TOGETHER = 8
 _FIRST_WAIT_SECONDS = 0.02

@@ -11,12 +11,8 @@ from dataclasses import dataclass
 import httpx
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufClientInterceptor, ProtobufRequestContext
-from flwr.supercore.retry import RetryInvoker, exponential
 
 from fedcore_server.superlink.asgi import Application, Receive, Scope, Send, header, refuse
-
-_RETRIED = (httpx.TransportError, httpx.HTTPStatusError)
-_RETRIED_STATUS = frozenset({502, 503, 504})
 
 
 class BearerGuard:
@@ -55,16 +51,3 @@ class BearerInterceptor:
 def interceptors(bearer: str, component: str) -> list[ProtobufClientInterceptor]:
     """What every client of the loopback side sends along."""
     return [RuntimeVersionHttpInterceptor(component_name=component), BearerInterceptor(bearer)]
-
-
-def bounded_retry(seconds: float = 20.0) -> RetryInvoker:
-    """Retries what may pass, for a while. Flower's own never ends, and kills its process on a 401."""
-    return RetryInvoker(
-        wait_gen_factory=lambda: exponential(base_delay=0.1, max_delay=2),
-        recoverable_exceptions=_RETRIED,
-        max_tries=None,
-        max_time=seconds,
-        should_giveup=lambda error: (
-            isinstance(error, httpx.HTTPStatusError) and error.response.status_code not in _RETRIED_STATUS
-        ),
-    )

@@ -24,8 +24,9 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 
 from fedcore.errors import DeploymentError
+from fedcore.wire_objects.retrying import bounded_retry
 from fedcore_server.superlink.grid import StreamingGrid
-from fedcore_server.superlink.loopback import bounded_retry, interceptors
+from fedcore_server.superlink.loopback import interceptors
 
 _log = logging.getLogger(__name__)
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
