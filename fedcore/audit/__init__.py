@@ -23,7 +23,6 @@ Read in this order::
     regression   how far predicted numbers are off
     unknowns     what rows of unknown group could hide
     sites        a gap split over sites, exactly
-    rankings     the names of what is measured of rankings
     profiles     what particular rules ask for
     limits       what no gap, or no group, may have more or less of
     settings     what the plan declares before the run: threshold, confidence, references
@@ -32,14 +31,6 @@ Read in this order::
     attribute_audit  what is found out about one attribute
     fairness     one table in, one ``AttributeAudit`` out
     classes      of several labels each against the others
-    score_cuts   rows between the thresholds that a score may be cut at
-    threshold_choice  which cut each group gets, to close a gap
-    group_thresholds  a threshold for each group, and its price
-    ranked_lists  places at the top, exposure and pairs in order, as sums over lists
-    equal_terms  what places and exposure vary by if groups compete on equal terms
-    ranked_groups  one measure of rankings for every group, with gaps
-    ranking_draws  the bootstrap on few lists
-    ranking      all measures of rankings
     measures     all that is no rate, for one attribute
     shown        what may be shown of one attribute, as JSON
     site_splits  every gap split over sites, and what may be told of it

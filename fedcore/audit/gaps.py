@@ -14,7 +14,7 @@ from fedcore.audit.pairs import Directed, Ends, Pair, Side, highest_of, lowest_o
 from fedcore.audit.rates import METRICS
 from fedcore.figures import figure_spec
 
-SHARES = (*METRICS, "balanced_accuracy", "worst_class_accuracy", "selection_rate_at_k")
+SHARES = (*METRICS, "balanced_accuracy", "worst_class_accuracy")
 """Metrics that are shares of rows, and shown in percent."""
 NO_RATIO = ("mean_error", "r_squared")
 """Metrics whose 0 is no absence, so that a ratio says nothing."""

@@ -123,21 +123,19 @@ def difference_interval(
     return Interval(low=max(-1.0, min(score.low, exact.low)), high=min(1.0, max(score.high, exact.high)))
 
 
-def square_and_add(
-    a: float, interval_a: Interval, b: float, interval_b: Interval, *, correlation: float = 0.0
-) -> Interval:
-    """Return the interval of a - b from the interval of each estimate and the correlation of the two.
+def square_and_add(a: float, interval_a: Interval, b: float, interval_b: Interval) -> Interval:
+    """Return the interval of a - b from the interval of each, of independent estimates.
 
     Source: Zou, G. Y. and Donner, A. (2008), "Construction of confidence limits about effect measures: a
     general approach", Stat. Med. 27:1693-1702.
     """
     return Interval(
-        low=a - b - _side(a - interval_a.low, interval_b.high - b, correlation),
-        high=a - b + _side(interval_a.high - a, b - interval_b.low, correlation),
+        low=a - b - _side(a - interval_a.low, interval_b.high - b),
+        high=a - b + _side(interval_a.high - a, b - interval_b.low),
     )
 
 
-def ratio_of(a: float, interval_a: Interval, b: float, interval_b: Interval, *, correlation: float = 0.0) -> Interval:
+def ratio_of(a: float, interval_a: Interval, b: float, interval_b: Interval) -> Interval:
     """Return the interval of a / b, within [0, inf], from the interval of each positive estimate.
 
     It is ``square_and_add`` of their logarithms. Where one of them or a lower end is 0 it reaches from the least to
@@ -149,13 +147,13 @@ def ratio_of(a: float, interval_a: Interval, b: float, interval_b: Interval, *, 
             high=interval_a.high / interval_b.low if interval_b.low > 0 else math.inf,
         )
     logs = [Interval(low=math.log(one.low), high=math.log(one.high)) for one in (interval_a, interval_b)]
-    found = square_and_add(math.log(a), logs[0], math.log(b), logs[1], correlation=correlation)
+    found = square_and_add(math.log(a), logs[0], math.log(b), logs[1])
     return Interval(low=math.exp(found.low), high=math.exp(found.high))
 
 
-def _side(first: float, second: float, correlation: float) -> float:
+def _side(first: float, second: float) -> float:
     """Return the length of the third side: how far a - b may be off on one side."""
-    return math.sqrt(max(0.0, first**2 + second**2 - 2 * correlation * first * second))
+    return math.sqrt(first**2 + second**2)
 
 
 def koopman_interval(
@@ -188,48 +186,6 @@ def koopman_interval(
     )
 
 
-def tango_interval(gained: int, lost: int, trials: int, *, confidence: float) -> Interval:
-    """Return the score interval of a change in a rate, before and after, of the same rows; within [-1, 1].
-
-    The change is ``(gained - lost) / trials``; rows that count the same both times say how many there are, and no
-    more. The interval holds 0 exactly where McNemar's test finds nothing.
-
-    Args:
-        gained: Rows that count after and not before.
-        lost: Rows that count before and not after.
-        trials: All rows.
-        confidence: Of the interval.
-
-    Source: Tango, T. (1998), "Equivalence test and confidence interval for the difference in proportions for the
-    paired-sample design", Stat. Med. 17:891-908.
-
-    Raises:
-        DataError: No trials, or more rows that changed than there are.
-    """
-    _check(gained + lost, trials)
-    z = normal_quantile(confidence)
-
-    def surplus(difference: float) -> float:
-        return _paired_score(difference, gained, lost, trials)
-
-    return Interval(
-        low=-1.0 if lost == trials else _falling_within(lambda d: surplus(d) - z, -1.0, (gained - lost) / trials),
-        high=1.0 if gained == trials else _falling_within(lambda d: surplus(d) + z, (gained - lost) / trials, 1.0),
-    )
-
-
-def _paired_score(difference: float, gained: int, lost: int, trials: int) -> float:
-    """Return the standardised surplus of the change over ``difference``; it falls as that grows."""
-    # The share of rows lost of greatest likelihood, given the difference: the larger root of A q^2 + B q + C.
-    A = 2.0 * trials
-    B = (2 * trials - gained + lost) * difference - gained - lost
-    C = -lost * difference * (1 - difference)
-    q = (math.sqrt(max(0.0, B * B - 4 * A * C)) - B) / (2 * A)
-    variance = trials * (2 * q + difference * (1 - difference))
-    surplus = gained - lost - trials * difference
-    return surplus / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, surplus) if surplus else 0.0
-
-
 def _ratio_score(ratio: float, successes_a: float, trials_a: float, successes_b: float, trials_b: float) -> float:
     """Return the standardised surplus of rate a over ratio x rate b; it falls as the ratio grows."""
     # The rates of greatest likelihood among those with a = ratio x b: the smaller root of A b^2 - B b + C.
@@ -254,17 +210,6 @@ def _falling_root(function: Callable[[float], float], start: float) -> float:
     while function(high) > 0:
         high, step = high + step, 2 * step
     return float(brentq(function, low, high, xtol=1e-10)) if low < high else low
-
-
-def _falling_within(function: Callable[[float], float], low: float, high: float) -> float:
-    """Return where a falling function crosses zero between two places, of which it may leave out the signs' ends."""
-    from scipy.optimize import brentq
-
-    inner = 1e-12
-    low, high = low + inner, high - inner
-    if function(low) <= 0:
-        return low
-    return high if function(high) >= 0 else float(brentq(function, low, high, xtol=1e-10))
 
 
 def _check(successes: float, trials: float) -> None:

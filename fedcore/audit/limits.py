@@ -10,7 +10,6 @@ from typing import Literal, Self
 
 from fedcore.audit.estimates import MEASURES, SIGNED, VALUE_MEASURES
 from fedcore.audit.parity import NAMES
-from fedcore.audit.rankings import RANKED
 from fedcore.audit.rates import METRICS
 from fedcore.errors import PlanError
 
@@ -35,8 +34,7 @@ class Limit:
     """A limit on a gap, or on how the worst group is served.
 
     Attributes:
-        metric: One of ``LIMITED``, or of ``RANKED`` for a table of ranked lists; of measures that are no rates not
-            the ratio, and of those of rankings that are no shares the ratio only.
+        metric: One of ``LIMITED``; of measures that are no rates not the ratio.
         attribute: Name of an audited attribute, or ``"*"`` for every one.
         kind: ``"difference"`` (highest - lowest), ``"ratio"`` (lowest / highest), or ``"worst-group"``, the metric
             itself in every group.
@@ -101,7 +99,7 @@ class Limit:
         if self.metric in UNLIMITED:
             nearest = " or ".join(f"on {metric!r} of kind {kind!r}" for metric, kind in UNLIMITED[self.metric])
             return [f"limit: {self.metric!r} is told, and has no limit; set one {nearest}"]
-        if self.metric not in {*LIMITED, *RANKED}:
+        if self.metric not in LIMITED:
             near = difflib.get_close_matches(str(self.metric), [*LIMITED, *NAMES], n=1)
             meant = f"did you mean {near[0]!r}?" if near else f"the metrics are {', '.join([*LIMITED, *NAMES])}"
             problems.append(f"limit: unknown metric {self.metric!r}; {meant}")
@@ -110,15 +108,7 @@ class Limit:
             return [*problems, f"{name}: kind must be 'difference', 'ratio' or 'worst-group', not {self.kind!r}"]
         if self.kind == "ratio" and self.metric in MEASURES:
             return [*problems, f"{name}: it is no rate, and its ratio has no interval; limit its difference"]
-        if self.kind == "worst-group" and self.metric in RANKED:
-            return [*problems, f"{name}: of ranked lists limits are on gaps; limit its ratio"]
-        if self._has_no_scale:
-            return [*problems, f"{name}: it is no share, so that a difference has no scale; limit its ratio"]
         return [*problems, *(f"{name}: {problem}" for problem in self._bound_problems())]
-
-    @property
-    def _has_no_scale(self) -> bool:
-        return self.kind == "difference" and self.metric in RANKED and not RANKED[self.metric].is_share
 
     def _bound_problems(self) -> Iterator[str]:
         bounds = {"at-most": self.at_most, "at-least": self.at_least}

@@ -15,7 +15,6 @@ from fedcore.audit.estimates import (
 )
 from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.limits import Limit
-from fedcore.audit.rankings import OF_SCORES, RANKED
 from fedcore.audit.settings import AuditSettings
 from fedcore.audit.values import AuditTable, ValueTable
 from fedcore.errors import PlanError
@@ -42,15 +41,10 @@ def check_measurable(
         mitigation: What the plan says of it; nothing by default.
 
     Raises:
-        PlanError: A limit is on a measure of rankings, or on what is measured of scores, of numbers or of a favourable
-            label where there are none; a reference is no group; or a mitigation goes by what is not measured.
+        PlanError: A limit is on what is measured of scores, of numbers or of a favourable label where there are none;
+            a reference is no group; or a mitigation goes by what is not measured.
     """
-    problems = [
-        f"audit.limits: {limit.metric} is measured of {what}"
-        for limit in settings.limits
-        if limit.metric in RANKED and (what := _unranked(limit.metric, settings, tables.values(), noisy=noisy))
-    ]
-    problems += dict.fromkeys(_problems(settings.limits, settings.favourable, tables.values()))
+    problems = [*dict.fromkeys(_problems(settings.limits, settings.favourable, tables.values()))]
     problems += _reference_problems(settings, {name: table.groups for name, table in tables.items()})
     problems += [
         f"audit.limits: {limit.metric} is not measured of noisy counts; limit a rate, or leave out "
@@ -59,7 +53,7 @@ def check_measurable(
         if noisy and limit.metric in MEASURES
     ]
     if mitigation is not None:
-        problems += dict.fromkeys(_mitigation_problems(mitigation, settings, tables.values(), noisy=noisy))
+        problems += dict.fromkeys(_mitigation_problems(mitigation, settings, tables.values()))
     if problems:
         raise PlanError(problems)
 
@@ -87,22 +81,9 @@ def _reference_problems(settings: AuditSettings, groups: Mapping[str, Collection
             yield f"reference of {attribute!r}: {group!r} is none of its groups, {', '.join(known)}"
 
 
-def _unranked(metric: str, settings: AuditSettings, tables: Iterable[AuditTable], *, noisy: bool) -> str | None:
-    """Return what a measure of rankings needs that is not there."""
-    if metric not in OF_SCORES:
-        return "ranked lists with relevance, by fedcore audit bias --kind ranking alone"
-    if settings.top is None:
-        return "rankings; give audit.top, the places at the top"
-    if any(isinstance(table, ValueTable) or not table.scored for table in tables):
-        return "scores, which are counted for two labels"
-    return "exact counts; leave out privacy.evaluation-noise-multiplier" if noisy else None
-
-
 def _problems(limits: Iterable[Limit], favourable: str | None, tables: Iterable[AuditTable]) -> Iterable[str]:
     for table in tables:
         for limit in limits:
-            if limit.metric in RANKED:
-                continue
             if isinstance(table, ValueTable) != (limit.metric in VALUE_MEASURES):
                 targets = "numbers" if isinstance(table, ValueTable) else "labels"
                 yield f"audit.limits: {limit.metric} is not measured where targets are {targets}, as those of the task"
@@ -120,27 +101,17 @@ def _problems(limits: Iterable[Limit], favourable: str | None, tables: Iterable[
 
 
 def _mitigation_problems(
-    mitigation: MitigationSection, settings: AuditSettings, tables: Iterable[AuditTable], *, noisy: bool
+    mitigation: MitigationSection, settings: AuditSettings, tables: Iterable[AuditTable]
 ) -> Iterable[str]:
     for table in tables:
         if isinstance(table, ValueTable):
             if mitigation.needs_labels:
                 yield f"mitigation.method: {mitigation.method} needs labels, and the targets of the task are numbers"
-        elif mitigation.method == "group-thresholds" and not table.scored:
-            yield (
-                "mitigation.method: group-thresholds cuts scores, which are counted for two labels; the task has "
-                f"{len(table.labels)}"
-            )
         elif mitigation.method == "fairfed" and not _has_rates(table, settings) and mitigation.metric != "accuracy":
             yield (
                 f"mitigation.metric: {mitigation.metric} of more than two labels needs audit.favourable; name one, or "
                 "take accuracy"
             )
-    if mitigation.method == "group-thresholds" and noisy:
-        yield (
-            "mitigation.method: group-thresholds chooses on one half of the rows and judges on the other, and counts "
-            "with noise cannot be halved; leave out privacy.evaluation-noise-multiplier, or take another method"
-        )
 
 
 def _has_rates(table: GroupTable, settings: AuditSettings) -> bool:

@@ -23,9 +23,6 @@ from fedcore.audit.groups import UNKNOWN, GroupTable
 from fedcore.audit.pairs import Pair as GroupPair
 from fedcore.audit.pairs import Side
 from fedcore.audit.parity import Parity
-from fedcore.audit.ranked_groups import RankedGroups
-from fedcore.audit.ranked_lists import Top
-from fedcore.audit.ranking import rank_scores
 from fedcore.audit.rate_gaps import pair_confidence
 from fedcore.audit.regression import predictions_of, value_estimates
 from fedcore.audit.resampling import SEED
@@ -46,7 +43,6 @@ class Measures:
         cross_areas: For two groups the area of the first's favourable rows over the second's others.
         area_bounds: Least and greatest area of these rows for two groups, the first of them favourable, or of one and
             the same group, whatever the order of scores within a point.
-        ranked: Of the ranking by score every measure, whose values are in ``estimates``, too.
         shifts: ``{distance: {(group, group): estimate}}``.
         mean_scores: Mean score of each group.
         curves: Scores against labels in bins, of each group that has rows; where scores may be probabilities.
@@ -56,7 +52,6 @@ class Measures:
     overall_area: float | None = None
     cross_areas: Mapping[Pair, Estimate] = field(default_factory=dict)
     area_bounds: Mapping[Pair, tuple[float, float]] = field(default_factory=dict)
-    ranked: Mapping[str, RankedGroups] = field(default_factory=dict)
     shifts: Mapping[str, Mapping[Pair, Estimate]] = field(default_factory=dict)
     mean_scores: Mapping[str, float] = field(default_factory=dict)
     curves: Mapping[str, tuple[ScoreBin, ...]] = field(default_factory=dict)
@@ -74,8 +69,7 @@ class Measures:
         )
 
     def _to_reference(self, audit: AttributeAudit) -> dict[str, dict[str, Gap]]:
-        estimates = {metric: of for metric, of in self.estimates.items() if metric not in self.ranked}
-        more = against_reference(audit, estimates, partial(gap_of, audit.attribute))
+        more = against_reference(audit, self.estimates, partial(gap_of, audit.attribute))
         groups = {**audit.to_reference, **more}
         return {group: {**audit.to_reference.get(group, {}), **more.get(group, {})} for group in groups}
 
@@ -91,24 +85,17 @@ class Measures:
         return found
 
     def _gap(self, audit: AttributeAudit, metric: str, groups: Collection[str]) -> Gap:
-        """Places go to one group or another, so that gaps of rankings are not between independent values."""
-        confidence = audit.settings.confidence
-        if metric in self.ranked:
-            return self.ranked[metric].gap(audit.attribute, [*groups], confidence=confidence)
         kept = {group: one for group, one in self.estimates[metric].items() if group in groups}
-        return gap_of(audit.attribute, metric, kept, confidence=confidence)
+        return gap_of(audit.attribute, metric, kept, confidence=audit.settings.confidence)
 
 
-def measures_of(
-    decisions: GroupTable | None, scores: ScoreTable | None, *, generator: np.random.Generator, top: Top | None = None
-) -> Measures:
+def measures_of(decisions: GroupTable | None, scores: ScoreTable | None, *, generator: np.random.Generator) -> Measures:
     """Measure what can be measured.
 
     Args:
         decisions: Labels by decision, of two the favourable one second; None without labels.
         scores: Scores of the same groups; None without.
         generator: Source of the bootstrap's draws.
-        top: Places at the top of the ranking by score; None for none.
     """
     estimates: dict[str, dict[str, Estimate]] = {}
     if decisions is not None:
@@ -118,11 +105,8 @@ def measures_of(
     areas = Areas.of(scores.counts, exact=scores.exact)
     if scores.labelled:
         estimates |= _of_scores(scores, areas, generator)
-    ranked = {} if top is None else rank_scores(scores, top, generator=generator)
-    estimates |= {metric: one.estimates() for metric, one in ranked.items()}
     return Measures(
         estimates=estimates,
-        ranked=ranked,
         overall_area=areas.pooled if scores.labelled else None,
         cross_areas=_cross_areas(scores, areas) if scores.labelled else {},
         area_bounds=_area_bounds(scores, areas) if scores.labelled else {},
@@ -162,8 +146,7 @@ def measures_of_table(audit: AttributeAudit, table: AuditTable) -> Measures:
         return Measures()
     decisions = _decisions(audit, table)
     scores = scores_of_table(table, favourable=audit.settings.favourable) if table.scored else None
-    top = None if audit.settings.top is None else Top(places=audit.settings.top)
-    return measures_of(decisions, scores, generator=np.random.default_rng(SEED), top=top)
+    return measures_of(decisions, scores, generator=np.random.default_rng(SEED))
 
 
 def _decisions(audit: AttributeAudit, table: GroupTable) -> GroupTable:

@@ -10,7 +10,6 @@ from fedcore.audit.estimates import AREA_MEASURES
 from fedcore.audit.gaps import SHARES, Gap
 from fedcore.audit.intervals import normal_quantile
 from fedcore.audit.limits import Limit
-from fedcore.audit.rankings import RANKED
 from fedcore.audit.rate_gaps import pair_confidence
 from fedcore.audit.rates import Rate
 
@@ -75,8 +74,6 @@ def power_words(limit: Limit, audit: AttributeAudit, gap: Gap) -> str:
     Gaps in rates are taken from the rows of the groups, all else from the length of the interval.
     """
     confidence = audit.settings.confidence
-    if limit.metric in RANKED:
-        return ""
     if limit.kind == "worst-group":
         return _distance_words(limit, gap, confidence)
     rates = audit.groups.get(limit.metric)

@@ -12,7 +12,6 @@ from fedcore.audit.clients import ClientSpread
 from fedcore.audit.estimates import SIGNED
 from fedcore.audit.gaps import Gap
 from fedcore.audit.gate import Finding, Verdict, judge_all, overall
-from fedcore.audit.group_thresholds import GroupThresholds
 from fedcore.audit.hooks import Decision, Point
 from fedcore.audit.limits import Limit
 from fedcore.audit.measures import Measures
@@ -47,7 +46,6 @@ class BiasReport:
         measures: What was measured beside rates, by attribute; its gaps are in the audits.
         sites: Gaps split over clients, by attribute and metric.
         clients: How evenly clients are served, which is no group fairness.
-        thresholds: Thresholds by group, by attribute, where they were asked for; no verdict rests on them.
     """
 
     plan_sha256: str
@@ -58,7 +56,6 @@ class BiasReport:
     measures: Mapping[str, Measures] = field(default_factory=dict)
     sites: Mapping[str, Splits] = field(default_factory=dict)
     clients: ClientSpread | None = None
-    thresholds: Mapping[str, GroupThresholds] = field(default_factory=dict)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -116,7 +113,6 @@ class BiasReport:
             "calibration": {name: one.calibration_json() for name, one in shown.items()},
             "sites": {name: unnamed_json(self.audits[name], splits) for name, splits in self.sites.items()},
             "clients": None if self.clients is None else self.clients.to_json(),
-            "group_thresholds": {name: one.to_json() for name, one in self.thresholds.items()},
             "suppressed": {name: list(audit.suppressed) for name, audit in self.audits.items()},
             "partly_suppressed": {name: list(audit.thin) for name, audit in self.audits.items()},
             "findings": [finding.to_json() for finding in self.findings],

@@ -22,7 +22,6 @@ class AuditSettings:
         min_cell: Groups and rates of fewer rows are kept out of what is shown.
         score_bins: Number of bins that clients count scores in.
         limits: What the gate holds the result to.
-        top: Places at the top of the ranking by score, below 1 a share of the rows; None where nothing is ranked.
         references: For attributes the group that the others are compared with; limits are on these gaps then.
         min_rows: Groups of fewer rows are shown, and not judged.
         min_share: Groups of a smaller share of the rows of known group are shown, and not judged.
@@ -39,7 +38,6 @@ class AuditSettings:
     min_cell: int = 10
     score_bins: int = 100
     limits: tuple[Limit, ...] = ()
-    top: Fraction | None = None
     references: Mapping[str, str] = field(default_factory=dict)
     min_rows: int = 0
     min_share: Fraction = Fraction(0)

@@ -30,9 +30,7 @@ from numpy.typing import NDArray
 from fedcore.audit.crossing import ATTRIBUTE_MARK, parts
 from fedcore.audit.groups import UNKNOWN
 
-OF_ALL_ROWS = (
-    "accuracy", "selection_rate", "impact_ratio", "selection_rate_at_k", "representation_at_k", "exposure",
-)  # fmt: skip
+OF_ALL_ROWS = ("accuracy", "selection_rate", "impact_ratio")
 """What is shown of a thin group: rows predicted rightly and rows selected leave open which of the latter are right.
 
 Where they leave open less than ``min_cell`` rows, as where nobody is selected, only one of the two is shown.

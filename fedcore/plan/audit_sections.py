@@ -31,11 +31,6 @@ class AuditSection(Section):
     score_bins: Annotated[int, Field(ge=2, le=1024)] = Field(
         64, description="bins in which scores are counted, or predicted numbers"
     )
-    top: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
-        None,
-        description="places at the top of the ranking of all held-out rows by score, or below 1 that share of them; "
-        "rankings are measured when given",
-    )
     target_range: tuple[float, float] | None = Field(
         None,
         description="least and greatest target where targets are numbers; by default what the task declares, or in a "
@@ -64,15 +59,12 @@ class AuditSection(Section):
 class MitigationSection(Section):
     """What is done about a gap that the audit measures."""
 
-    method: Literal["none", "reweighing", "minimax", "fairfed", "agnostic", "q-fedavg", "group-thresholds"] = Field(
+    method: Literal["none", "reweighing", "minimax", "fairfed", "agnostic", "q-fedavg"] = Field(
         "none",
-        description="`reweighing` and `minimax` weigh rows by group; `fairfed`, `agnostic` and `q-fedavg` clients; "
-        "`group-thresholds` trains as without, and proposes thresholds by group, which may be unlawful",
+        description="`reweighing` and `minimax` weigh rows by group; `fairfed`, `agnostic` and `q-fedavg` clients",
     )
     attribute: str = Field("", description="audited attribute whose groups are meant; by default the only one")
-    metric: str = Field(
-        "true_positive_rate", description="rate whose gap `fairfed` compares, or `group-thresholds` closes"
-    )
+    metric: str = Field("true_positive_rate", description="rate whose gap `fairfed` compares")
     strength: NonNegative | None = Field(
         None,
         description="exponent of the weights for `reweighing` (default 1), step for `minimax` and `agnostic` (0.1) and "
@@ -88,12 +80,12 @@ class MitigationSection(Section):
     @property
     def steers(self) -> bool:
         """Whether training is steered by evaluations, the first round by one of the untrained model."""
-        return self.method not in {"none", "group-thresholds"}
+        return self.method != "none"
 
     @property
     def needs_labels(self) -> bool:
         """Whether it goes by group and label."""
-        return self.method in {"reweighing", "minimax", "fairfed", "group-thresholds"}
+        return self.method in {"reweighing", "minimax", "fairfed"}
 
     @property
     def weighs_rows(self) -> bool:

@@ -103,8 +103,6 @@ def _audit_contradictions(audit: AuditSection) -> Iterator[str]:
             f"audit.threshold: expected a multiple of 1/{audit.score_bins} (an edge of score-bins), "
             f"found {audit.threshold}"
         )
-    if audit.top is not None and audit.top >= 1 and audit.top != int(audit.top):
-        yield f"audit.top: expected a whole number of places, or a share below 1, found {audit.top:g}"
     if audit.target_range is not None and not -math.inf < audit.target_range[0] < audit.target_range[1] < math.inf:
         yield f"audit.target-range: expected two rising, finite numbers, found {list(audit.target_range)}"
     for attribute in audit.references:
@@ -116,7 +114,6 @@ def _audit_contradictions(audit: AuditSection) -> Iterator[str]:
 
 def _mitigation_contradictions(mitigation: MitigationSection, audit: AuditSection) -> Iterator[str]:
     from fedcore.audit.rates import METRICS
-    from fedcore.audit.threshold_choice import not_closable
 
     if mitigation.method in {"none", "agnostic", "q-fedavg"}:
         return
@@ -124,9 +121,7 @@ def _mitigation_contradictions(mitigation: MitigationSection, audit: AuditSectio
         yield f"mitigation.attribute: {mitigation.method} needs one; audit.sensitive has {len(audit.sensitive)}"
     if mitigation.attribute and mitigation.attribute not in audit.sensitive:
         yield f"mitigation.attribute: {mitigation.attribute!r} is not audited; add it to audit.sensitive"
-    if mitigation.method == "group-thresholds":
-        yield from (f"mitigation.metric: {reason}" for reason in (not_closable(mitigation.metric),) if reason)
-    elif mitigation.metric not in METRICS:
+    if mitigation.metric not in METRICS:
         yield f"mitigation.metric: {unknown(mitigation.metric, METRICS, 'metric')}"
 
 

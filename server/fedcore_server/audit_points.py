@@ -99,7 +99,6 @@ class AuditPoints:
             measures=detail.measures,
             sites=detail.sites,
             clients=detail.clients,
-            thresholds=detail.thresholds,
         )
 
     def after_release(self, report: BiasReport, evaluation: Evaluation, state: ServerState) -> BiasReport | None:

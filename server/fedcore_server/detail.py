@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from fedcore.audit.attribute_audit import AttributeAudit
 from fedcore.audit.classes import with_classes
 from fedcore.audit.clients import ClientSpread, client_spread
 from fedcore.audit.fairness import group_rates, overall_rates
-from fedcore.audit.group_thresholds import GroupThresholds, group_thresholds
 from fedcore.audit.groups import GroupTable
 from fedcore.audit.measures import Measures, measures_of_table
 from fedcore.audit.rates import Rate
-from fedcore.audit.score_cuts import ScoreCuts
 from fedcore.audit.site_splits import Splits, splits_of
-from fedcore.plan import MitigationSection
 from fedcore_server.evaluation import Evaluation
 
 
@@ -28,22 +25,19 @@ class Detail:
         measures: All that is no rate, by attribute.
         sites: Each attribute's gaps split over clients; empty where counts are noisy, for the parts would not sum up.
         clients: How evenly clients are served; None without an audited attribute, and where counts are noisy.
-        thresholds: Thresholds by group, of the attribute that the plan asks them for.
     """
 
     evaluation: Evaluation
     measures: Mapping[str, Measures]
     sites: Mapping[str, Splits]
     clients: ClientSpread | None
-    thresholds: Mapping[str, GroupThresholds] = field(default_factory=dict)
 
 
-def detailed(evaluation: Evaluation, mitigation: MitigationSection | None = None) -> Detail:
+def detailed(evaluation: Evaluation) -> Detail:
     """Measure the rest; a second's work, and so for the released model only.
 
     Args:
         evaluation: Of the released model.
-        mitigation: Says whether thresholds by group are wanted; they are not by default.
     """
     measures = {name: measures_of_table(audit, evaluation.tables[name]) for name, audit in evaluation.audits.items()}
     audits = {
@@ -56,28 +50,7 @@ def detailed(evaluation: Evaluation, mitigation: MitigationSection | None = None
         measures=measures,
         sites={name: _splits(audit, evaluation) for name, audit in evaluation.audits.items()} if exact else {},
         clients=_clients(evaluation) if exact else None,
-        thresholds={} if mitigation is None else _thresholds(mitigation, evaluation),
     )
-
-
-def _thresholds(mitigation: MitigationSection, evaluation: Evaluation) -> dict[str, GroupThresholds]:
-    if mitigation.method != "group-thresholds":
-        return {}
-    attribute = mitigation.attribute or next(iter(evaluation.audits))
-    audit, table = evaluation.audits[attribute], evaluation.tables[attribute]
-    if not isinstance(table, GroupTable):  # refused before the first round
-        return {}
-    settings = audit.settings
-    chosen = group_thresholds(
-        ScoreCuts.of_table(table, favourable=settings.favourable),
-        metric=mitigation.metric,
-        threshold=settings.threshold,
-        confidence=settings.confidence,
-        min_cell=settings.min_cell,
-        suppressed=audit.suppressed,
-        thin=audit.thin,
-    )
-    return {attribute: chosen}
 
 
 def _splits(audit: AttributeAudit, evaluation: Evaluation) -> Splits:

@@ -125,7 +125,7 @@ class Run:
         if evaluation is None or evaluation.round != state.released_round:
             evaluation = self._released(state, points)
             state = replace(state, evaluated=state.evaluated + 1)
-        detail = detailed(evaluation, self.plan.mitigation)
+        detail = detailed(evaluation)
         bias = points.report(detail, state, declared)
         return Outcome(
             state=state,

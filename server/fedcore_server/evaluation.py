@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import partial
 
 from fedcore.audit.attribute_audit import AttributeAudit
@@ -108,7 +107,6 @@ def audit_settings(plan: RunPlan) -> AuditSettings:
         looks=looks,
         min_cell=audit.min_cell,
         score_bins=audit.score_bins,
-        top=None if audit.top is None else Fraction(str(audit.top)),
         references=dict(audit.references),
         limits=tuple(
             each

@@ -6,7 +6,7 @@ draws the held-out rows, the partition and the first model; every method has the
 mean difference to no mitigation on the same seed, with * where its 95 % interval over the seeds (Student's t, each
 figure taken alone) leaves out 0; a method without one has shown nothing on these data.
 
-Run ``python simulations/benchmarks/mitigation.py``; about six minutes on one core, with ``--help`` for less.
+Run ``python simulations/benchmarks/mitigation.py``; about five minutes on one core, with ``--help`` for less.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from rich.console import Console
 from rich.progress import track
 
 from fedcore.audit.gaps import Gap
-from fedcore.audit.group_thresholds import Judged
 from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.rates import Rate
 from fedcore.errors import FedcoreError
@@ -53,11 +52,6 @@ class _Arm:
     federation: Mapping[str, Any] = field(default_factory=dict)
     audit: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def decides_by_group(self) -> bool:
-        """Whether training is as without, and only decisions differ."""
-        return self.mitigation.get("method") == "group-thresholds"
-
 
 _WITHIN = {"limits": [{"metric": "true_positive_rate", "kind": "difference", "at-most": 0.2}]}
 _ARMS = {
@@ -71,24 +65,10 @@ _ARMS = {
     "fairfed, step 0.1": _Arm(mitigation={"method": "fairfed", "strength": 0.1}),
     "agnostic, step 0.02": _Arm(mitigation={"method": "agnostic", "strength": 0.02}),
     "q-fedavg, q 0.1": _Arm(mitigation={"method": "q-fedavg", "strength": 0.1}),
-    "thresholds, selection rate": _Arm(mitigation={"method": "group-thresholds", "metric": "selection_rate"}),
-    "thresholds, true positive rate": _Arm(mitigation={"method": "group-thresholds", "metric": "true_positive_rate"}),
 }
 
 Figures = tuple[float | None, ...]
 """In percent and points, in the order of the columns; None where it is not measured."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Outcome:
-    """One arm with one seed.
-
-    Attributes:
-        without: Figures of the same rows without the mitigation, where the arm knows them itself.
-    """
-
-    figures: Figures
-    without: Figures | None = None
 
 
 def main() -> None:
@@ -114,16 +94,15 @@ def main() -> None:
             sys.exit(f"error: {error}")
         print(f"\n{partition}: {_QUESTIONS[partition]}")
         print("\n".join(_lines(outcomes)))
-    print("\n* beyond what seeds alone do. Thresholds by group are judged on one half of the held-out rows, and held")
-    print("  against none on the same half; training is that of none, and clients are not told apart there.")
+    print("\n* beyond what seeds alone do")
 
 
-def _outcomes(data: Path, partition: str, rounds: int, seeds: int) -> dict[str, list[_Outcome]]:
+def _outcomes(data: Path, partition: str, rounds: int, seeds: int) -> dict[str, list[Figures]]:
     """Run every arm with every seed, the arms in turn, so that a busy machine is no method's fate."""
-    found: dict[str, list[_Outcome]] = {name: [] for name in _ARMS}
+    found: dict[str, list[Figures]] = {name: [] for name in _ARMS}
     turns = [(seed, name) for seed in range(seeds) for name in _ARMS]
     for seed, name in track(turns, description=partition, console=Console(stderr=True), transient=True):
-        found[name].append(_outcome(_ARMS[name], _simulated(_ARMS[name], data, partition, rounds, seed)))
+        found[name].append(_outcome(_simulated(_ARMS[name], data, partition, rounds, seed)))
     return found
 
 
@@ -142,20 +121,13 @@ def _simulated(arm: _Arm, data: Path, partition: str, rounds: int, seed: int) ->
     )
 
 
-def _outcome(arm: _Arm, result: SimulationResult) -> _Outcome:
+def _outcome(result: SimulationResult) -> Figures:
     bias = result.audit
     if bias is None or bias.clients is None:
         raise RuntimeError("the run was not audited")
-    if arm.decides_by_group:
-        thresholds = bias.thresholds["sex"]
-        return _Outcome(figures=_of_half(thresholds.after), without=_of_half(thresholds.before))
     audit, tenth = bias.audits["sex"], bias.clients.worst_decile
     figures = _figures(audit.overall["accuracy"].value, audit.gaps, audit.groups["accuracy"])
-    return _Outcome(figures=(*figures, None if tenth is None or tenth.value is None else 100 * tenth.value))
-
-
-def _of_half(judged: Judged) -> Figures:
-    return (*_figures(judged.accuracy.value, judged.gaps, judged.rates["accuracy"]), None)
+    return (*figures, None if tenth is None or tenth.value is None else 100 * tenth.value)
 
 
 def _figures(accuracy: float | None, gaps: Mapping[str, Gap], groups: Mapping[str, Rate]) -> Figures:
@@ -169,7 +141,7 @@ def _figures(accuracy: float | None, gaps: Mapping[str, Gap], groups: Mapping[st
     return tuple(None if share is None else 100 * share for share in shares)
 
 
-def _lines(outcomes: Mapping[str, Sequence[_Outcome]]) -> Iterator[str]:
+def _lines(outcomes: Mapping[str, Sequence[Figures]]) -> Iterator[str]:
     width = max(map(len, outcomes))
     yield "  ".join(["method".ljust(width), *(column.rjust(15) for column in _COLUMNS)])
     plain = outcomes[_NONE]
@@ -178,13 +150,13 @@ def _lines(outcomes: Mapping[str, Sequence[_Outcome]]) -> Iterator[str]:
         yield "  ".join([name.ljust(width), *(cell.rjust(15) for cell in cells)]).rstrip()
 
 
-def _cell(column: int, name: str, runs: Sequence[_Outcome], plain: Sequence[_Outcome]) -> str:
-    values = [value for run in runs if (value := run.figures[column]) is not None]
+def _cell(column: int, name: str, runs: Sequence[Figures], plain: Sequence[Figures]) -> str:
+    values = [value for run in runs if (value := run[column]) is not None]
     if len(values) < len(runs):
         return "-"
     if name == _NONE:
         return f"{statistics.mean(values):.1f} ±{statistics.stdev(values):.1f}"
-    before = [(run.without or other.figures)[column] for run, other in zip(runs, plain, strict=True)]
+    before = [run[column] for run in plain]
     changes = [value - was for value, was in zip(values, before, strict=True) if was is not None]
     mark = "*" if _beyond_chance(changes) else " "
     return f"{statistics.mean(values):.1f} ({statistics.mean(changes):+z.1f}){mark}"

@@ -77,7 +77,7 @@ def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
             "no limit; give max(mean_absolute_error)<=X or max(root_mean_squared_error)<=X",
         ),
         ({}, {**PLAIN, "kind": "regression", "limit": "kolmogorov_smirnov<=1"}, "no limit; give mean_prediction<=X\n"),
-        ({}, {**PLAIN, "limit": "exposure>=0.8"}, "exposure is not measured here; measured are accuracy, balanced"),
+        ({}, {**PLAIN, "limit": "exposure>=0.8"}, "unknown metric 'exposure'; measured here are accuracy, balanced"),
         (
             {},
             {**CHOSEN, "limit": "nonsense<=0.1"},
@@ -104,20 +104,6 @@ def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
             {},
             {**PLAIN, "kind": "regression", "profile": "nyc-ll144"},
             "--profile nyc-ll144 has no meaning in a regression",
-        ),
-        ({}, {"kind": "ranking", "score": "s", "group": "sex", "profile": "nyc-ll144"}, "no meaning in a ranking"),
-        ({}, {**SCORED, "group_thresholds": "equalized_odds"}, "can only approach equalized odds"),
-        ({}, {**SCORED, "group_thresholds": "accuracy"}, "chosen for selection_rate or true_positive_rate"),
-        ({}, {**PLAIN, "group_thresholds": "selection_rate"}, "give --score COL and --label COL"),
-        (
-            {},
-            {**SCORED, "group_thresholds": "selection_rate", "profile": "nyc-ll144"},
-            "refused with --profile nyc-ll144, which is about employment: in the United States 42 U.S.C. 2000e-2(l)",
-        ),
-        (
-            {},
-            {**SCORED, "group_thresholds": "selection_rate", "profile": "us-four-fifths"},
-            "refused with --profile us-four-fifths, which is about employment",
         ),
         ({"y": [f"{i}" for i in range(60)]}, PLAIN, "has 60 different values, which are no classes"),
         ({"sex": [f"{i}" for i in range(300)]}, PLAIN, "has 300 different values, too many to be groups"),
@@ -159,11 +145,9 @@ def test_what_is_no_table_is_refused(
 @pytest.mark.parametrize(
     ("given", "option"),
     [
-        ({**PLAIN, "kind": "regression", "group_thresholds": "selection_rate"}, "--group-thresholds"),
         ({**PLAIN, "kind": "regression", "score": "s"}, "--score"),
         ({**PLAIN, "kind": "regression", "threshold": 0.5}, "--threshold"),
-        ({"kind": "ranking", "score": "s", "group": "sex", "prediction": "p"}, "--prediction"),
-        ({"kind": "ranking", "score": "s", "group": "sex", "group_thresholds": "selection_rate"}, "--group-thresholds"),
+        ({**PLAIN, "kind": "regression", "site": "n"}, "--site"),
     ],
 )
 def test_what_has_no_meaning_in_a_kind_is_told_once(

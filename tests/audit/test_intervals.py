@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fedcore.audit.intervals import koopman_interval, newcombe_interval, tango_interval, wilson_interval
+from fedcore.audit.intervals import koopman_interval, newcombe_interval, wilson_interval
 from fedcore.errors import DataError
 
 
@@ -147,53 +147,3 @@ def test_the_intervals_cover_the_truth_about_as_often_as_they_say(m: int, n: int
         covered["ratio"] += p * (ratio.low <= a / b <= ratio.high)
 
     assert all(0.93 <= share <= 0.98 for share in covered.values()), covered
-
-
-@pytest.mark.parametrize(("gained", "lost", "trials"), [(12, 3, 100), (7, 20, 40), (5, 0, 50), (0, 9, 300), (4, 6, 10)])
-def test_the_paired_interval_ends_where_the_score_test_rejects(gained: int, lost: int, trials: int) -> None:
-    interval = tango_interval(gained, lost, trials, confidence=0.95)
-    assert interval.low < (gained - lost) / trials < interval.high
-
-    for end in (interval.low, interval.high):
-        # The likelihood is searched for its maximum among shares of which the difference is the end.
-        shares = np.linspace(max(0.0, -end), (1 - end) / 2, 400_001)[1:-1]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            logs = gained * np.log(shares + end) + (trials - gained - lost) * np.log(1 - 2 * shares - end)
-            logs += lost * np.log(shares) if lost else 0.0
-        q = shares[np.nanargmax(logs)]
-        score = (gained - lost - trials * end) / math.sqrt(trials * (2 * q + end - end**2))
-        assert abs(score) == pytest.approx(1.95996, abs=2e-3)
-
-
-def test_the_paired_interval_holds_zero_where_mcnemar_finds_nothing() -> None:
-    for gained in range(0, 40, 3):
-        for lost in range(0, 40, 3):
-            interval = tango_interval(gained, lost, 200, confidence=0.95)
-            rejects = (gained - lost) ** 2 > 1.959964**2 * (gained + lost)
-            assert rejects == (not interval.low <= 0 <= interval.high), (gained, lost)
-
-
-def test_the_paired_interval_is_turned_around_with_gains_and_losses() -> None:
-    one, other = (tango_interval(*pair, 60, confidence=0.9) for pair in ((11, 4), (4, 11)))
-
-    assert (one.low, one.high) == pytest.approx((-other.high, -other.low), abs=1e-8)
-
-
-def test_the_paired_interval_of_no_change_and_of_all_changed() -> None:
-    same, all_gained = tango_interval(0, 0, 50, confidence=0.95), tango_interval(50, 0, 50, confidence=0.95)
-
-    # z^2 / (n + z^2), as Wilson's of none among n.
-    assert (same.low, same.high) == pytest.approx((-3.8415 / 53.8415, 3.8415 / 53.8415), abs=1e-5)
-    assert all_gained.high == 1.0
-    assert all_gained.low > 0.8
-    with pytest.raises(DataError, match="successes must lie between 0 and 5"):
-        tango_interval(4, 2, 5, confidence=0.95)
-
-
-def test_the_paired_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    generator = np.random.default_rng(3)
-    drawn = generator.multinomial(300, [0.05, 0.03, 0.92], size=1500)
-    ends = [tango_interval(int(b), int(c), 300, confidence=0.95) for b, c, _ in drawn]
-    held = np.mean([one.low <= 0.02 <= one.high for one in ends])
-
-    assert 0.93 < held < 0.97  # of 95 %, 3.5 standard errors

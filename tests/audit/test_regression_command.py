@@ -117,7 +117,7 @@ def test_a_small_group_is_not_shown(audit: Command, tmp_path: Path) -> None:
         ({}, {**PLAIN, "profile": "nist"}, "there is no profile 'nist'"),
         ({}, {**PLAIN, "limit": "accuracy<=0.1"}, "accuracy is not measured here; measured are mean_absolute_error"),
         ({}, {**PLAIN, "kind": "regresion"}, "there is no --kind 'regresion'"),
-        ({}, {**PLAIN, "top": 3}, "--top is for ranked lists; it needs --kind ranking"),
+        ({}, {**PLAIN, "kind": "ranking"}, "there is no --kind 'ranking'; there are classification, regression"),
     ],
 )
 def test_bad_input_is_refused(

@@ -35,7 +35,7 @@ def test_the_report_has_every_part_and_is_plain_json() -> None:
         "schema_version", "plan_sha256", "round", "confidence", "methods", "population", "threshold",
         "favourable", "min_cell", "overall", "groups", "gaps", "to_reference", "bounded_group_loss",
         "by_class", "unknown_bounds", "cross_group_auc", "auc_bounds", "calibration",
-        "sites", "clients", "group_thresholds", "suppressed", "partly_suppressed", "findings", "decisions", "verdict",
+        "sites", "clients", "suppressed", "partly_suppressed", "findings", "decisions", "verdict",
     ]  # fmt: skip
     assert content["groups"]["sex"]["male"]["selection_rate"]["value"] == 0.31
     assert content["groups"]["sex"][UNKNOWN]["selection_rate"]["value"] is None

@@ -1,4 +1,4 @@
-"""What a terminal says of an audit at the end of a run: reasons, and thresholds by group."""
+"""What a terminal says of an audit at the end of a run."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from fedcore.audit.gate import Verdict
-from fedcore.audit.group_thresholds import WARNING
 from fedcore.audit.hooks import AuditContext, Decision, Point
 from fedcore.cli import build_app
-from fedcore_server.runs.audit_words import audit_words, reasons, thresholds
+from fedcore_server.runs.audit_words import reasons
 from fedcore_server.runs.following import wait_for
 from fedcore_server.runs.release import exit_code
 from fedcore_server.runs.store import RunState, RunStore
@@ -68,33 +67,7 @@ def test_four_reasons_are_told_and_how_many_more_there_are(number: int, last: st
 
 def test_an_audit_that_passed_or_was_not_made_needs_no_words() -> None:
     assert reasons({"findings": [HELD], "decisions": [decision("PASS", "good")]}) == []
-    assert [*reasons({}), *thresholds({})] == []
-
-
-def test_thresholds_name_the_groups_that_have_their_own_and_the_law() -> None:
-    kept = {"threshold": 0.5, "kept": "fewer than 10 rows in a half"}
-    groups = {
-        "female": {"threshold": 0.25, "kept": None},
-        "x": kept,
-        "unknown": {"threshold": 0.5, "kept": None},
-    }
-    parts = {"threshold": 0.5, "selected": "score at least the threshold", "warning": WARNING}
-    found = {"sex": {"metric": "true_positive_rate", "groups": groups, **parts}}
-    assert [*thresholds({"group_thresholds": found})] == [
-        "thresholds by sex, proposed and not in use, to close the gap in true positive rate: female 0.25; for all "
-        "others 0.5 (selected: score at least the threshold)",
-        WARNING,
-    ]
-    found["sex"]["groups"] = {"x": kept}
-    assert "rate: no group has one of its own; for all others 0.5" in next(thresholds({"group_thresholds": found}))
-
-
-def test_a_run_that_proposes_thresholds_says_so_with_the_warning(tmp_path: Path) -> None:
-    plan = build_plan(audit={"sensitive": ["sex"]}, mitigation={"method": "group-thresholds"}, federation={"rounds": 1})
-    simulate(TinyTask(rows=600), plan, out=tmp_path / "run")
-    proposed, warning = audit_words(tmp_path / "run")
-    assert proposed.startswith("thresholds by sex, proposed and not in use, to close the gap in true positive rate: ")
-    assert "2000e-2" in warning
+    assert reasons({}) == []
 
 
 def test_simulate_tells_why_the_audit_did_not_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

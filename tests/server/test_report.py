@@ -731,6 +731,16 @@ def test_only_a_summary_is_needed(tmp_path: Path) -> None:
     assert "not measured" in page_of(tmp_path).text
 
 
+def test_parts_that_older_versions_wrote_into_the_audit_are_ignored(tmp_path: Path) -> None:
+    directory = binary_table(tmp_path / "run")
+    page, path = write_report(directory).read_text(encoding="utf-8"), directory / "bias.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["group_thresholds"] = {"sex": {"metric": "selection_rate", "groups": {}}}
+    content["groups"]["sex"]["Male"]["exposure"] = {"value": 0.2, "low": 0.1, "high": 0.3, "n": 10}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert write_report(directory).read_text(encoding="utf-8") == page
+
+
 def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:
     directory = private_digits(tmp_path)
     assert write_report(directory).read_bytes() == write_report(directory).read_bytes()

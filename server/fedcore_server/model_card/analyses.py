@@ -18,7 +18,7 @@ from fedcore_server.model_card.markdown import NO_RATIO, NOT_SHOWN, escaped, mea
 _TOLD = (
     *HEADLINES, "mean_error", "root_mean_squared_error", "r_squared",
     "selection_rate", "impact_ratio", "true_positive_rate", "false_positive_rate",
-    "selection_rate_at_k", "exposure", "positive_predictive_value", "auc", "expected_calibration_error",
+    "positive_predictive_value", "auc", "expected_calibration_error",
 )  # fmt: skip
 _CLASS_GAPS = ("selection_rate", "true_positive_rate")
 _SPLIT = ("selection_rate", "true_positive_rate", "false_positive_rate", "accuracy")

@@ -11,7 +11,6 @@ from fedcore_server.model_card.analyses import over_clients, served, spread
 from fedcore_server.model_card.frameworks import frameworks
 from fedcore_server.model_card.markdown import escaped
 from fedcore_server.model_card.sections import caveats, factors, intervals, limits, quantitative
-from fedcore_server.model_card.thresholds import by_group
 from fedcore_server.runs.release import waiver_words, withheld_words
 
 Content = Mapping[str, Any]
@@ -78,9 +77,6 @@ def _analyses(bias: Content, _: Content) -> Iterator[str]:
         yield from ("", "### Gaps within and between clients", *split)
     if clients:
         yield from ("", "### Performance over clients", "", *clients)
-    thresholds = [*by_group(bias)]
-    if thresholds:
-        yield from ("", "### Thresholds by group, not in use", *thresholds)
 
 
 def _verdict(bias: Content, summary: Content) -> Iterator[str]:

@@ -18,8 +18,6 @@ from fedcore_server.report.wording import count_text, interval_text, rate_text, 
 _SPLIT = ("selection_rate", "true_positive_rate", "false_positive_rate", "accuracy")
 _NOTES = {
     "impact_ratio": "A group's selection rate over the highest of all groups, which has 1.",
-    "selection_rate_at_k": "Share of the group's rows that reach the top of the ranking by score.",
-    "exposure": "Mean of 1 / log2(1 + rank) over the group's rows, in the ranking by score.",
     "auc": "The chance that a favourable row of the group scores higher than another row of it; 0.5 is chance.",
 }
 _MOST_CURVES = 6

@@ -14,7 +14,6 @@ from fedcore_server.report.interval_chart import IntervalChart, IntervalRow
 from fedcore_server.report.line_chart import Curve, LineChart
 from fedcore_server.report.quantities import Quantity
 from fedcore_server.report.run_record import Bias, Rate, Round, RunRecord
-from fedcore_server.report.thresholds import threshold_figures
 from fedcore_server.report.wording import count_text, interval_text, rate_text
 
 _DRAWN = (
@@ -101,7 +100,6 @@ def _part(attribute: str, record: RunRecord) -> Part:
         figures.insert(1, _curve_figure(attribute, history, served, rates[served]))
     figures += class_figures(attribute, record.bias)
     figures += more_figures(attribute, rates, record.bias)
-    figures += threshold_figures(attribute, record.bias)
     gaps = record.bias.gaps.get(attribute, {})
     return Part(
         heading=f"By {_name(attribute)}",

@@ -108,7 +108,6 @@ class Bias:
         by_class: Of several labels each against the others, ``{attribute: {worst, classes}}`` as in the file.
         sites: ``{attribute: {metric: split}}`` as in the file, without metrics that have none.
         spread: How evenly clients are served, as under ``clients`` in the file.
-        thresholds: ``{attribute: thresholds}``, as under ``group_thresholds`` in the file.
     """
 
     groups: Mapping[str, Mapping[str, Mapping[str, Rate]]] = field(default_factory=dict)
@@ -118,7 +117,6 @@ class Bias:
     by_class: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sites: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     spread: Mapping[str, Any] = field(default_factory=dict)
-    thresholds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     findings: tuple[Mapping[str, Any], ...] = ()
     decisions: tuple[Mapping[str, Any], ...] = ()
     population: str = ""
@@ -141,7 +139,6 @@ class Bias:
             by_class=content.get("by_class") or {},
             sites={name: _present(splits) for name, splits in (content.get("sites") or {}).items()},
             spread=content.get("clients") or {},
-            thresholds=content.get("group_thresholds") or {},
             findings=tuple(content.get("findings") or ()),
             decisions=tuple(content.get("decisions") or ()),
             population=content.get("population") or "",

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.audit.gate import Verdict
-from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.hooks import Point
 
 _MOST = 4
@@ -18,9 +17,8 @@ Content = Mapping[str, Any]
 
 
 def audit_words(directory: Path) -> list[str]:
-    """Lines about the audit of a finished run: why it did not pass, and the thresholds that were asked for."""
-    bias = json.loads((directory / "bias.json").read_text(encoding="utf-8"))
-    return [*reasons(bias), *thresholds(bias)]
+    """Lines about the audit of a finished run: why it did not pass."""
+    return reasons(json.loads((directory / "bias.json").read_text(encoding="utf-8")))
 
 
 def reasons(bias: Content, *, most: int = _MOST) -> list[str]:
@@ -32,20 +30,6 @@ def reasons(bias: Content, *, most: int = _MOST) -> list[str]:
     told = list(dict.fromkeys(words for _, words in found))
     more = len(told) - most
     return told if more <= 0 else [*told[:most], f"and {more} more: see report.html"]
-
-
-def thresholds(bias: Content) -> Iterator[str]:
-    """Return the proposed thresholds of each attribute, and once the legal warning, where they were asked for."""
-    found = bias.get("group_thresholds") or {}
-    for attribute, one in found.items():
-        own = [f"{group} {of['threshold']:g}" for group, of in one["groups"].items() if _has_its_own(group, of)]
-        told = ", ".join(own) or "no group has one of its own"
-        yield (
-            f"thresholds by {attribute}, proposed and not in use, to close the gap in "
-            f"{one['metric'].replace('_', ' ')}: {told}; for all others {one['threshold']:g} "
-            f"(selected: {one['selected']})"
-        )
-    yield from dict.fromkeys(one["warning"] for one in found.values())
 
 
 def _findings(bias: Content) -> Iterator[tuple[str, str]]:
@@ -64,7 +48,3 @@ def _decisions(bias: Content) -> Iterator[tuple[str, str]]:
         for words in one["findings"] or ["it gives no reason"]:
             if words not in judged:
                 yield one["verdict"], f"{late}hook {one['hook']}: {one['verdict']}; {words}"
-
-
-def _has_its_own(group: str, one: Content) -> bool:
-    return group != UNKNOWN and not one["kept"]

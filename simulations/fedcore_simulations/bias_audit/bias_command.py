@@ -29,16 +29,9 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
         str,
         typer.Option(
             metavar="KIND",
-            help="classification; regression: how far numbers are off; or ranking: who is at the top of scored lists.",
+            help="classification, or regression: how far numbers are off.",
         ),
     ] = "classification",
-    list_column: Annotated[
-        str | None,
-        typer.Option("--list", metavar="COL", help="Ranking: which list a row belongs to; default: all to one."),
-    ] = None,
-    top: Annotated[
-        str | None, typer.Option(metavar="K", help="Ranking: places at the top, below 1 a share; default: 10.")
-    ] = None,
     weight: Annotated[
         str | None, typer.Option(metavar="COL", help="What a line counts as; fractions: sampling weights.")
     ] = None,
@@ -65,10 +58,6 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
         str, typer.Option(metavar="POLICY", help="Rows without label, score or decision: refuse, or drop (counted).")
     ] = "refuse",
     encoding: Annotated[str, typer.Option(help="Of a CSV file, as utf-16, latin-1 or cp1252.")] = "utf-8",
-    group_thresholds: Annotated[
-        str | None,
-        typer.Option(metavar="METRIC", help="A threshold for each group to close this gap; may be unlawful to use."),
-    ] = None,
     score_range: Annotated[str, typer.Option(metavar="LOW,HIGH", help="Ends of the scores' range.")] = "0,1",
     min_cell: Annotated[
         int | None,
@@ -110,7 +99,6 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
       fedcore audit bias scored.csv --label repaid --score p --group sex --group 'sex*race'
       fedcore audit bias counts.csv --prediction hired --weight n --group race --limit 'impact_ratio>=0.8'
       fedcore audit bias priced.csv --kind regression --label paid --prediction offered --group region
-      fedcore audit bias ranked.csv --kind ranking --list query --score s --group sex --limit 'exposure>=0.8'
     """
     from fedcore_simulations.bias_audit.command_run import bands_of, bias_command, range_of, reference_of
     from fedcore_simulations.bias_audit.options import BiasOptions
@@ -130,7 +118,6 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
         score_range=range_of(score_range),
         limits=tuple(limit or ()),
         profile=profile,
-        group_thresholds=group_thresholds,
         min_cell=min_cell,
         missing=missing,
         encoding=encoding,
@@ -138,8 +125,6 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
         min_share=min_share,
         confidence=confidence,
         kind=kind,
-        list_column=list_column,
-        top=top,
     )
     raise typer.Exit(
         bias_command(

@@ -48,7 +48,6 @@ def result_json(result: BiasResult) -> dict[str, Any]:
         "cross_group_auc": {attribute: shown.cross_areas_json() for attribute, shown in result.shown.items()},
         "auc_bounds": {attribute: shown.area_bounds_json() for attribute, shown in result.shown.items()},
         "calibration": {attribute: shown.calibration_json() for attribute, shown in result.shown.items()},
-        "group_thresholds": {attribute: one.to_json() for attribute, one in result.thresholds.items()},
         "profile": profile_json(result),
         "notes": list(result.notes),
         "findings": [finding.to_json() for finding in result.findings],

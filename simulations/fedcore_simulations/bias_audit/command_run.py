@@ -13,14 +13,12 @@ from rich.console import Console
 from fedcore.audit.gate import Verdict
 from fedcore.errors import PlanError, StorageError
 from fedcore.files import write_whole
-from fedcore.printable import printable_json, printable_lines
+from fedcore.printable import printable_json
 from fedcore_simulations.bias_audit.bias_json import result_json
 from fedcore_simulations.bias_audit.by_site import check_met
 from fedcore_simulations.bias_audit.options import BiasOptions
 from fedcore_simulations.bias_audit.profile_documents import document
 from fedcore_simulations.bias_audit.profile_tables import with_profile
-from fedcore_simulations.bias_audit.ranking_run import RankingResult, audited_ranking
-from fedcore_simulations.bias_audit.ranking_text import ranking_json, ranking_text
 from fedcore_simulations.bias_audit.regression_run import RegressionResult, audited_regression
 from fedcore_simulations.bias_audit.regression_text import regression_json, regression_text
 from fedcore_simulations.bias_audit.result import BiasResult, audit_rows
@@ -52,18 +50,14 @@ def _json(content: dict[str, Any]) -> str:
     return printable_json(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def _result(options: BiasOptions, tell: Callable[[str], None]) -> BiasResult | RankingResult | RegressionResult:
-    if options.kind == "ranking":
-        return audited_ranking(options, tell=tell)
+def _result(options: BiasOptions, tell: Callable[[str], None]) -> BiasResult | RegressionResult:
     if options.kind == "regression":
         return audited_regression(options, tell=tell)
     return audited(options, tell=tell)
 
 
-def _told(result: BiasResult | RankingResult | RegressionResult, *, everything: bool) -> tuple[dict[str, Any], str]:
+def _told(result: BiasResult | RegressionResult, *, everything: bool) -> tuple[dict[str, Any], str]:
     """Return the audit as JSON and as text."""
-    if isinstance(result, RankingResult):
-        return ranking_json(result), printable_lines(ranking_text(result, everything=everything))
     if isinstance(result, RegressionResult):
         return regression_json(result), regression_text(result, everything=everything)
     return result_json(result), readable(result, everything=everything)

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 
 from fedcore.audit.limits import LIMITED, UNLIMITED, Kind, Limit, contradicting, limits_named
 from fedcore.audit.parity import NAMES
-from fedcore.audit.rankings import RANKED
 from fedcore.errors import PlanError
 
 _LIMIT = re.compile(
@@ -78,7 +77,7 @@ def _check_measured(metric: str, measured: set[str]) -> None:
         nearest = [(name, kind) for name, kind in UNLIMITED[metric] if name in measured] or UNLIMITED[metric]
         written = " or ".join(_WRITTEN[kind].format(name) for name, kind in nearest)
         raise PlanError(f"{metric} is told, and has no limit; give {written}")
-    if metric in {*LIMITED, *RANKED, *NAMES}:
+    if metric in {*LIMITED, *NAMES}:
         raise PlanError(f"{metric} is not measured here; measured are {', '.join(here)}")
     near = difflib.get_close_matches(metric, here, n=1)
     meant = f"did you mean {near[0]!r}?" if near else f"measured here are {', '.join(here)}"

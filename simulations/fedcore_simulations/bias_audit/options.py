@@ -13,17 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.audit.crossing import ATTRIBUTE_MARK
-from fedcore.audit.group_thresholds import TITLE_VII
 from fedcore.audit.profiles import NYC_LL144, PROFILES
-from fedcore.audit.threshold_choice import not_closable
 from fedcore.errors import PlanError
-from fedcore_simulations.bias_audit.ranking_options import ranking_problems
 from fedcore_simulations.bias_audit.regression_options import regression_problems
 
 MIN_CELL = 10
 """Fewest rows of a group, and of a rate's denominator, that are shown in what is written to be shared."""
 MISSING = ("refuse", "drop")
-KINDS = ("classification", "regression", "ranking")
+KINDS = ("classification", "regression")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +42,6 @@ class BiasOptions:
         score_range: Ends of the scores' range.
         limits: Limits as they were written.
         profile: Name of a set of rules, or None.
-        group_thresholds: Metric whose gap thresholds by group should close; None for no such thresholds.
         min_cell: Groups and rates of fewer rows are not shown; None for the profile's default, or else for nothing
             hidden on a screen, and those of fewer than ``MIN_CELL`` hidden in files.
         missing: What is done with rows that lack a label, a score or a decision: one of ``MISSING``.
@@ -54,8 +50,6 @@ class BiasOptions:
         min_share: Groups of a smaller share of the rows are shown, and not judged; None for the profile's default.
         confidence: Of every interval.
         kind: What the scores are for, one of ``KINDS``.
-        list_column: Column of the list that each row belongs to, in a ranking; None if all are in one.
-        top: Places at the top of a ranking as they were written, below 1 a share of the list; None for 10.
 
     Raises:
         PlanError: The options contradict one another; all problems are listed.
@@ -75,7 +69,6 @@ class BiasOptions:
     score_range: tuple[float, float] = (0.0, 1.0)
     limits: tuple[str, ...] = ()
     profile: str | None = None
-    group_thresholds: str | None = None
     min_cell: int | None = None
     missing: str = "refuse"
     encoding: str = "utf-8"
@@ -83,8 +76,6 @@ class BiasOptions:
     min_share: float | None = None
     confidence: float = 0.95
     kind: str = "classification"
-    list_column: str | None = None
-    top: str | None = None
 
     def __post_init__(self) -> None:
         problems = [*self._problems()]
@@ -109,17 +100,13 @@ class BiasOptions:
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column that is read."""
-        named = (self.label, self.score, self.prediction, self.weight, self.site, self.list_column)
+        named = (self.label, self.score, self.prediction, self.weight, self.site)
         return (*(name for name in named if name is not None), *self.attributes)
 
     def _problems(self) -> Iterator[str]:
         if self.kind not in KINDS:
             yield f"there is no --kind {self.kind!r}; there are {', '.join(KINDS)}"
-        if self.kind == "ranking":
-            yield from ranking_problems(self)
-        else:
-            yield from self._unranked_problems()
-            yield from regression_problems(self) if self.kind == "regression" else self._classification_problems()
+        yield from regression_problems(self) if self.kind == "regression" else self._classification_problems()
         if not self.groups:
             yield "give at least one --group COL"
         yield from self._group_problems()
@@ -139,18 +126,11 @@ class BiasOptions:
         if not 0.5 <= self.confidence < 1:
             yield f"--confidence must be at least 0.5 and below 1, not {self.confidence:g}"
 
-    def _unranked_problems(self) -> Iterator[str]:
-        for option, given in (("--list", self.list_column), ("--top", self.top)):
-            if given is not None:
-                yield f"{option} is for ranked lists; it needs --kind ranking"
-
     def _classification_problems(self) -> Iterator[str]:
-        """Yield what is wrong with scores and decisions, which in the other kinds have other rules."""
+        """Yield what is wrong with scores and decisions, which in a regression have other rules."""
         if (self.score is None) == (self.prediction is None):
             yield "give either --score COL or --prediction COL, and not both"
         yield from self._score_problems()
-        if self.group_thresholds is not None:
-            yield from self._threshold_problems(self.group_thresholds)
         if self.label is None and self.positive is not None and self.prediction is None:
             yield "--positive names a label; it needs --label COL or --prediction COL"
 
@@ -171,17 +151,6 @@ class BiasOptions:
                 yield f"--reference {name}: it is nothing given as --group"
             if count > 1:
                 yield f"--reference {name} is given more than once"
-
-    def _threshold_problems(self, metric: str) -> Iterator[str]:
-        if reason := not_closable(metric):
-            yield f"--group-thresholds: {reason}"
-        if self.score is None or self.label is None:
-            yield "--group-thresholds are chosen from scores and labels; give --score COL and --label COL"
-        if self.profile in PROFILES and not PROFILES[self.profile].document:
-            yield (
-                f"--group-thresholds are refused with --profile {self.profile}, which is about employment: "
-                f"{TITLE_VII}; leave one of the two out"
-            )
 
     def _group_problems(self) -> Iterator[str]:
         once = Counter(tuple(sorted(crossed(group))) for group in self.groups)

@@ -20,7 +20,6 @@ from fedcore_server.model_card.sections import (
     quantitative,
     rows_by_group,
 )
-from fedcore_server.model_card.thresholds import by_group
 from fedcore_simulations.bias_audit.favourable import guess_words
 
 Content = dict[str, Any]
@@ -44,8 +43,6 @@ def document(told: Content, *, day: date) -> str | None:
     ]
     for section in _SECTIONS[profile.name]:
         lines += ["", *section(bias)]
-    if thresholds := [*by_group(bias)]:
-        lines += ["", "## Thresholds by group", *thresholds]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -19,7 +19,6 @@ def regression_problems(options: BiasOptions) -> Iterator[str]:
         "--positive": options.positive is not None,
         "--site": options.site is not None,
         f"--profile {options.profile}": options.profile in PROFILES and not PROFILES[options.profile].document,
-        "--group-thresholds": options.group_thresholds is not None,
         "--score-range": options.score_range != (0.0, 1.0),
     }
     for option, given in unfitting.items():

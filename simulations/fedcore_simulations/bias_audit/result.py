@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,7 +20,6 @@ from fedcore.audit.estimates import (
 )
 from fedcore.audit.fairness import METRICS, audit_tables
 from fedcore.audit.gate import Finding, Verdict, judge_all, overall
-from fedcore.audit.group_thresholds import GroupThresholds
 from fedcore.audit.groups import UNKNOWN, GroupTable, Sampling
 from fedcore.audit.measurable import check_references
 from fedcore.audit.measures import Measures, measures_of
@@ -28,7 +27,6 @@ from fedcore.audit.resampling import SEED
 from fedcore.audit.scores import ScoreTable, scores_of_rows
 from fedcore.audit.settings import AuditSettings
 from fedcore.audit.shown import Shown
-from fedcore_simulations.bias_audit.by_group import thresholds_of
 from fedcore_simulations.bias_audit.group_notes import Shares, attribute_notes
 from fedcore_simulations.bias_audit.grouping import Coded
 from fedcore_simulations.bias_audit.limits import limits_of
@@ -47,7 +45,6 @@ class BiasResult:
         audits: Audit of each attribute.
         measures: What was measured beside rates, for each attribute.
         metrics: Names of the rates that are measured.
-        thresholds: Thresholds by group, for each attribute, where they are asked for.
     """
 
     options: BiasOptions
@@ -56,7 +53,6 @@ class BiasResult:
     audits: Mapping[str, AttributeAudit]
     measures: Mapping[str, Measures]
     metrics: tuple[str, ...]
-    thresholds: Mapping[str, GroupThresholds] = field(default_factory=dict)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -150,7 +146,6 @@ def _result(rows: Rows, options: BiasOptions, settings: AuditSettings, measures:
         audits={name: with_classes(audit, tables[name]) for name, audit in audits.items()},
         measures=measures,
         metrics=metrics if rows.favourable is not None else ("accuracy",),
-        thresholds=thresholds_of(rows, options, audits),
     )
 
 

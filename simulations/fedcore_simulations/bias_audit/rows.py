@@ -128,7 +128,6 @@ def sampling_of(table: Table, options: BiasOptions) -> NDArray[np.float64] | Non
         return None  # what is wrong with them is said where whole weights are read
     unfit = {
         "--site": options.site is not None,
-        "--group-thresholds": options.group_thresholds is not None,
         f"--profile {options.profile}": options.profile in PROFILES and not PROFILES[options.profile].document,
     }
     asked = [name for name, given in unfit.items() if given]

@@ -10,7 +10,6 @@ from fedcore.audit.groups import UNKNOWN
 from fedcore.audit.rates import Rate
 from fedcore.figures import figure_text
 from fedcore.printable import printable
-from fedcore_simulations.bias_audit.by_group import threshold_lines, warning_lines
 from fedcore_simulations.bias_audit.by_site import site_splits, split_lines
 from fedcore_simulations.bias_audit.comparisons import class_lines, distance_lines, points_words, reference_lines
 from fedcore_simulations.bias_audit.favourable import guess_words
@@ -54,8 +53,6 @@ def readable(result: BiasResult, *, everything: bool = False) -> str:
         lines += ["", *(_attribute(result, attribute) if everything else _short(result, attribute))]
     if result.options.profile is not None:
         lines += ["", *profile_lines(result)]
-    if result.thresholds:
-        lines += ["", *warning_lines()]
     notes = result.notes if everything else result.notes_on([m for block in _brief(result) for m in block])
     if notes:
         lines += ["", *(f"note: {note}" for note in notes)]
@@ -80,13 +77,10 @@ def _short(result: BiasResult, attribute: str) -> Iterator[str]:
 
 
 def _asked_for(result: BiasResult, attribute: str) -> Iterator[str]:
-    """Return what options ask for: the split over sites, and thresholds by group."""
+    """Return what options ask for: the split over sites."""
     if result.rows.site is not None:
         yield ""
         yield from (f"  {line}" for line in split_lines(result, site_splits(result), attribute))
-    if attribute in result.thresholds:
-        yield ""
-        yield from (f"  {line}" for line in threshold_lines(attribute, result.thresholds[attribute]))
 
 
 def _head(result: BiasResult) -> Iterator[str]:
