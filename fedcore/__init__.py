@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from fedcore.examples import Attribute, Batch, Examples
+    from fedcore.data.examples import Attribute, Batch, Examples
     from fedcore.plan import RunPlan
     from fedcore.task import Task
     from fedcore.task_families import Classification, LanguageModelling, Reconstruction, Regression
 
 _HOMES = {
-    "Attribute": "fedcore.examples",
-    "Batch": "fedcore.examples",
-    "Examples": "fedcore.examples",
+    "Attribute": "fedcore.data.examples",
+    "Batch": "fedcore.data.examples",
+    "Examples": "fedcore.data.examples",
     "RunPlan": "fedcore.plan",
     "Task": "fedcore.task",
     "Classification": "fedcore.task_families",

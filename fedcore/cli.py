@@ -15,7 +15,7 @@ import typer
 
 from fedcore import __version__
 from fedcore.errors import FedcoreError
-from fedcore.printable import printable_lines
+from fedcore.text.printable import printable_lines
 
 _GROUP = "fedcore.commands"
 _EPILOG = "Start with: fedcore simulate"

@@ -8,7 +8,7 @@ import torch
 
 from fedcore.errors import PlanError
 from fedcore.plan import RunPlan
-from fedcore.toml_problems import nearest
+from fedcore.text.toml_problems import nearest
 
 
 def build_optimizer(plan: RunPlan, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:

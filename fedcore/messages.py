@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fedcore.audit.values import AuditTable
+from fedcore.audit.tables.values import AuditTable
 from fedcore.errors import DataError
 from fedcore.metrics import Metrics
 from fedcore.mitigation.row_weights import RowWeights

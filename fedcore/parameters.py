@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fedcore.errors import LayoutError
-from fedcore.large_vectors import norm
+from fedcore.storage.large_vectors import norm
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from fedcore.data.examples import Batch, Examples
 from fedcore.errors import DataError, FedcoreError, TaskError
-from fedcore.examples import Batch, Examples
 from fedcore.metrics import Metrics
 from fedcore.task_families import Classification, LanguageModelling
 

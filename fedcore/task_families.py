@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from fedcore.examples import Batch, Examples
+from fedcore.data.examples import Batch, Examples
 from fedcore.metrics import Metrics
 
 

@@ -14,7 +14,7 @@ from fedcore.messages import ClientUpdate, TrainRequest
 from fedcore.parameters import Layout, Parameters
 from fedcore.plan import merge
 from fedcore.privacy.plan import NoiseKind, PrivacyPlan, Relation, Unit
-from fedcore_clients.local_model import Client, LocalModel
+from fedcore_clients.training.local_model import Client, LocalModel
 
 
 class TinyTask(Classification):

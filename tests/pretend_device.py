@@ -16,5 +16,5 @@ __all__ = ["PretendedDevice", "on_a_pretended_device"]
 def on_a_pretended_device(**rules: Any) -> Iterator[PretendedDevice]:
     """Inside, whatever resolves a plan's device gets the pretended one."""
     pretended = PretendedDevice(**rules)
-    with pretended, mock.patch("fedcore_clients.device_choice.resolve_device", return_value=pretended.device):
+    with pretended, mock.patch("fedcore_clients.training.device_choice.resolve_device", return_value=pretended.device):
         yield pretended

@@ -103,7 +103,7 @@ QUICK = ["--rounds", "2", "--clients", "3", "--workers", "1"]
 
 def test_help_and_refusals_import_nothing_heavy():
     code = (
-        "import sys; from fedcore.cli import build_app; build_app(); import fedcore_simulations.options;"
+        "import sys; from fedcore.cli import build_app; build_app(); import fedcore_simulations.commands.options;"
         "heavy = {'torch', 'flwr', 'opacus', 'sklearn', 'pandas', 'scipy'} & set(sys.modules);"
         "sys.exit(repr(heavy) if heavy else 0)"
     )
@@ -318,13 +318,13 @@ def state_of(worker: str) -> str:
 
 
 def test_a_full_disk_under_the_report_can_be_gone_on_with(here, fedcore, monkeypatch):
-    import fedcore_server.report
+    import fedcore.report.page
 
     def full(_):
         raise RunDirectoryError("the disk is full: go on with --resume")
 
     with monkeypatch.context() as patch:
-        patch.setattr(fedcore_server.report, "write_report", full)
+        patch.setattr(fedcore.report.page, "write_report", full)
         assert fedcore("simulate", "own_task:Own", *QUICK, "--no-privacy", "--out", "one")[0] == 2
     code, _, err = fedcore("simulate", "--resume", "one", "--workers", "1")
     assert code == 0, err

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from fedcore.checkup import machine
 from fedcore.checkup.finding import State, problem, skipped, warning
-from fedcore_simulations.doctor import Diagnosis, print_page
-from fedcore_simulations.doctor_command import doctor
+from fedcore_simulations.commands.doctor import doctor
+from fedcore_simulations.commands.doctor_run import Diagnosis, print_page
 from tests.builders import build_plan
 from tests.checkup.builders import build_client_home, build_server_home, free_port
 

@@ -9,7 +9,7 @@ from flwr.app import Array, ConfigRecord, RecordDict
 from fedcore.errors import TrustError
 from fedcore.trust.identity import COORDINATOR, Identity
 from fedcore.wire.envelope import Place, check_array, open_envelope, seal, unsealed
-from fedcore.wire_objects import record_of
+from fedcore.wire.objects import record_of
 
 PLACE = Place(run="digits-0001.ab", incarnation=1, round=2, attempt=0, kind="train")
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from fedcore.commands.events import events
 from fedcore.errors import StorageError
-from fedcore.events import FIRST_HEAD, EventLog, missing_heads, read_events, verify_events
-from fedcore_server.events_commands import events
+from fedcore.storage.events import FIRST_HEAD, EventLog, missing_heads, read_events, verify_events
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 NAMES = ("number", "time", "event", "round", "counted", "previous", "hash")

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from fedcore import Attribute, Examples
+from fedcore.data.example_files import SUFFIX, is_client_file, load_client_file, save_client_file
 from fedcore.errors import DataError
-from fedcore.example_files import SUFFIX, is_client_file, load_client_file, save_client_file
 
 DTYPES = [
     torch.float32,

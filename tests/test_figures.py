@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from fedcore.figures import figure_text
+from fedcore.text.figures import figure_text
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedcore import Attribute, Examples
-from fedcore.held_out import choose_held_out, held_out_by_content
+from fedcore.data.held_out import choose_held_out, held_out_by_content
 from fedcore_simulations.preparation import prepare
 from tests.builders import TinyTask, build_plan, build_private_plan
 

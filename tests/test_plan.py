@@ -12,7 +12,7 @@ from fedcore.plan.reading import POLICY_ONLY
 from fedcore.plan.sections import SECTIONS
 from fedcore_clients.policy.settings import SECTIONS as POLICY_SECTIONS
 from fedcore_clients.policy.template import policy_template
-from fedcore_simulations.options import plan_from_options
+from fedcore_simulations.commands.options import plan_from_options
 from fedcore_simulations.scenarios import scenarios
 
 

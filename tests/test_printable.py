@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 
-from fedcore.printable import printable, printable_json, printable_lines
+from fedcore.text.printable import printable, printable_json, printable_lines
 
 
 def test_no_control_character_is_left_and_the_width_stays() -> None:

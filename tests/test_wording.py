@@ -2,7 +2,7 @@
 
 import pytest
 
-from fedcore.wording import counted
+from fedcore.text.wording import counted
 
 
 @pytest.mark.parametrize(

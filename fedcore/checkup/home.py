@@ -12,8 +12,8 @@ from cryptography import x509
 
 from fedcore.checkup.finding import Finding, ok, problem, skipped, warning
 from fedcore.errors import TrustError
-from fedcore.events import read_events, verify_events
-from fedcore.wording import counted
+from fedcore.storage.events import read_events, verify_events
+from fedcore.text.wording import counted
 
 _SOON = timedelta(days=14)
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcore.audit.groups import UNKNOWN, GroupTable
+from fedcore.audit.tables.groups import UNKNOWN, GroupTable
 from fedcore.errors import DataError
 
 SMALLEST, LARGEST = 0.1, 10.0

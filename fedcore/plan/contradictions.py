@@ -12,10 +12,10 @@ from fedcore.errors import PlanError
 from fedcore.plan.audit_sections import AuditSection, LimitSection, MitigationSection
 from fedcore.plan.section import Section
 from fedcore.plan.sections import FederationSection, PrivacySection, TrainingSection
-from fedcore.toml_problems import unknown
+from fedcore.text.toml_problems import unknown
 
 if TYPE_CHECKING:
-    from fedcore.audit.limits import Limit
+    from fedcore.audit.verdict.limits import Limit
 
 _PARTITION = re.compile(r"iid|dirichlet:(?=[\d.]*[1-9])\d*\.?\d+(e-?\d+)?|shards:[1-9]\d*|by:.+|sizes:lognormal")
 
@@ -113,7 +113,7 @@ def _audit_contradictions(audit: AuditSection) -> Iterator[str]:
 
 
 def _mitigation_contradictions(mitigation: MitigationSection, audit: AuditSection) -> Iterator[str]:
-    from fedcore.audit.rates import METRICS
+    from fedcore.audit.metrics.rates import METRICS
 
     if mitigation.method in {"none", "agnostic", "q-fedavg"}:
         return
@@ -126,7 +126,7 @@ def _mitigation_contradictions(mitigation: MitigationSection, audit: AuditSectio
 
 
 def _choice_contradictions(mitigation: MitigationSection, audit: AuditSection) -> Iterator[str]:
-    from fedcore.audit.limits import WATCHED
+    from fedcore.audit.verdict.limits import WATCHED
 
     if mitigation.checkpoint == "last" or any(_limit_problems(limit) for limit in audit.limits):
         return
@@ -151,14 +151,14 @@ def _limit_problems(limit: LimitSection) -> tuple[str, ...]:
 
 
 def _contradicting_limits(audit: AuditSection) -> Iterator[str]:
-    from fedcore.audit.limits import contradicting
+    from fedcore.audit.verdict.limits import contradicting
 
     for problem in contradicting(limit for section in audit.limits for limit in _limits_of(section)):
         yield f"audit.limits: {problem}"
 
 
 def _limits_of(limit: LimitSection) -> tuple[Limit, ...]:
-    from fedcore.audit.limits import limits_named
+    from fedcore.audit.verdict.limits import limits_named
 
     return limits_named(
         limit.metric, attribute=limit.attribute, kind=limit.kind, at_most=limit.at_most, at_least=limit.at_least

@@ -9,7 +9,7 @@ from typing import Any
 
 from fedcore.errors import PlanError
 from fedcore.plan.sections import SECTIONS
-from fedcore.toml_problems import nearest
+from fedcore.text.toml_problems import nearest
 
 _MOST_NAMES = 8
 POLICY_ONLY = frozenset({"tasks", "data", "cohort", "release", "limits", "approval"})

@@ -22,7 +22,7 @@ from fedcore.plan.sections import (
     TaskSection,
     TrainingSection,
 )
-from fedcore.toml_problems import explain, unknown
+from fedcore.text.toml_problems import explain, unknown
 
 
 class RunPlan(BaseModel):

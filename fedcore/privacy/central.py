@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fedcore.errors import PrivacyError
 from fedcore.privacy.plan import NoiseKind, PrivacyEvent, Relation, Unit
 from fedcore.privacy.planning import USELESS, noise_over_a_run
-from fedcore.wording import counted
+from fedcore.text.wording import counted
 
 if TYPE_CHECKING:
     from fedcore.plan import RunPlan

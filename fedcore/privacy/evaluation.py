@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcore.audit.groups import GroupTable
-from fedcore.evaluation_schedule import most_evaluations
+from fedcore.audit.tables.groups import GroupTable
 from fedcore.metrics import Metrics
+from fedcore.plan.evaluation_schedule import most_evaluations
 from fedcore.privacy.noise import Randomness
 from fedcore.privacy.plan import NoiseKind, PrivacyEvent, Relation
 

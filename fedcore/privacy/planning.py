@@ -14,7 +14,7 @@ from typing import Literal
 from fedcore.errors import PlanError
 from fedcore.privacy.accounting import MOST_SAMPLED_STEPS, calibrate_noise_multiplier
 from fedcore.privacy.plan import Relation
-from fedcore.wording import counted
+from fedcore.text.wording import counted
 
 _LARGEST_COUNT = 10**12
 _MORE = 4

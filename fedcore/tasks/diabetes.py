@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from fedcore.examples import Attribute, Examples
+from fedcore.data.examples import Attribute, Examples
 from fedcore.layers import Times
 from fedcore.task_families import Classification, Regression
 from fedcore.tasks.bundled import refuse_path

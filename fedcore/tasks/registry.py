@@ -16,7 +16,7 @@ REFERENCE_TASKS = {
     "digits": "fedcore.tasks.digits:Digits",
     "diabetes": "fedcore.tasks.diabetes:Diabetes",
     "diabetes-progression": "fedcore.tasks.diabetes:DiabetesProgression",
-    "tabular": "fedcore.tasks.tabular:Tabular",
+    "tabular": "fedcore.tasks.tabular.task:Tabular",
     "synthetic": "fedcore.tasks.synthetic:Synthetic",
 }
 

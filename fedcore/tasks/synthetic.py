@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from fedcore.data.examples import Attribute, Examples
 from fedcore.errors import PlanError
-from fedcore.examples import Attribute, Examples
 from fedcore.seeding import numpy_generator
 from fedcore.task_families import Classification
 from fedcore.tasks.bundled import refuse_path

@@ -22,10 +22,10 @@ from typing import Any, cast
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from fedcore.errors import DataError, TrustError
-from fedcore.mapped_bytes import sha256
+from fedcore.storage.mapped_bytes import sha256
 from fedcore.trust.identity import Identity, PublicIdentity
+from fedcore.wire.objects import RemoteArray, record_of
 from fedcore.wire.records import ARRAYS, from_plain, to_plain
-from fedcore.wire_objects import RemoteArray, record_of
 
 _RECORD, _DOMAIN = "envelope", b"fedcore envelope 1\n"
 _LONGEST_STATEMENT = 16_384

@@ -14,8 +14,8 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from fedcore.errors import DataError
-from fedcore.mapped_bytes import let_go, scratch_bytes
-from fedcore.wire_objects import array_over, record_of
+from fedcore.storage.mapped_bytes import let_go, scratch_bytes
+from fedcore.wire.objects import array_over, record_of
 
 if TYPE_CHECKING:
     from fedcore.parameters import Layout, Parameters
@@ -27,7 +27,7 @@ _DTYPES = {"float32": "<f4", "float64": "<f8"}
 
 def array_and_header(header: Mapping[str, Any], parameters: Parameters) -> RecordDict:
     """A header and the one array, whose memory is the parameters' own: nothing is copied."""
-    from fedcore.large_vectors import memory_of
+    from fedcore.storage.large_vectors import memory_of
 
     buffer = parameters.buffer
     array = array_over(
@@ -146,8 +146,8 @@ def parameters_of(content: RecordDict, layout: Layout) -> Parameters:
     """The one array as parameters, over the memory that it came in."""
     import torch  # a process that only relays needs none
 
-    from fedcore.large_vectors import over
     from fedcore.parameters import Parameters
+    from fedcore.storage.large_vectors import over
 
     array = check_declared_array(content, layout)
     if len(array.data) != array_bytes(array):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 
-from fedcore.audit.values import read_table
+from fedcore.audit.tables.values import read_table
 from fedcore.errors import DataError, UpdateRejectedError
 from fedcore.messages import ClientReport, ClientUpdate, LedgerReceipt
 from fedcore.metrics import Metrics

@@ -20,16 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from fedcore.audit.fairness import audit_table
-from fedcore.audit.groups import UNKNOWN, GroupTable
-from fedcore.audit.measures import measures_of_table
-from fedcore.audit.resampling import NUM_DRAWS
-from fedcore.audit.settings import AuditSettings
-from fedcore_simulations.bias_audit.bias_json import result_json
-from fedcore_simulations.bias_audit.options import BiasOptions
-from fedcore_simulations.bias_audit.result import audit_rows
-from fedcore_simulations.bias_audit.rows import read_rows
-from fedcore_simulations.bias_audit.text import readable
+from fedcore.audit.metrics.measures import measures_of_table
+from fedcore.audit.statistics.resampling import NUM_DRAWS
+from fedcore.audit.table.bias_json import result_json
+from fedcore.audit.table.options import BiasOptions
+from fedcore.audit.table.result import audit_rows
+from fedcore.audit.table.rows import read_rows
+from fedcore.audit.table.text.report import readable
+from fedcore.audit.tables.groups import UNKNOWN, GroupTable
+from fedcore.audit.verdict.fairness import audit_table
+from fedcore.audit.verdict.settings import AuditSettings
 
 _GROUPS, _BINS = 12, 64
 

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fedcore_server.superlink import database
+from fedcore_server.flower.superlink import database
 
 _PIECE_BYTES = 5 << 20
 _PAGES = (4096, 16384, 65536)

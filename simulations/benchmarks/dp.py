@@ -25,9 +25,9 @@ from torch.nn import functional
 from fedcore import Classification, Examples, RunPlan
 from fedcore.messages import TrainRequest
 from fedcore.privacy.noise import SecureRandomness
-from fedcore_clients.local_model import Client, LocalModel
-from fedcore_clients.rowwise import RowwiseTask
-from fedcore_clients.training import train_locally
+from fedcore_clients.training.dp.rowwise import RowwiseTask
+from fedcore_clients.training.local_model import Client, LocalModel
+from fedcore_clients.training.train import train_locally
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

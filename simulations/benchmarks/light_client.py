@@ -16,8 +16,8 @@ from flwr.clientapp import ClientApp
 from fedcore.errors import DeploymentError, RequestGoneError
 from fedcore.trust.identity import Identity, PublicIdentity
 from fedcore.wire.envelope import open_envelope, seal, unsealed
-from fedcore_clients.fleet import Fleet, Incoming, connect
-from fedcore_clients.polling import Polling, spread
+from fedcore_clients.agent.fleet import Fleet, Incoming, connect
+from fedcore_clients.agent.polling import Polling, spread
 
 _RETRY_SECONDS = 2.0
 _NO_HISTORY = "0" * 64

@@ -24,9 +24,9 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from fedcore.audit.gaps import Gap
-from fedcore.audit.groups import UNKNOWN
-from fedcore.audit.rates import Rate
+from fedcore.audit.metrics.gaps import Gap
+from fedcore.audit.metrics.rates import Rate
+from fedcore.audit.tables.groups import UNKNOWN
 from fedcore.errors import FedcoreError
 from fedcore_simulations import SimulationResult, simulate
 

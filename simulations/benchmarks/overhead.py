@@ -17,8 +17,8 @@ from torch import nn
 from torch.nn import functional
 
 from fedcore import Classification, Examples, RunPlan
-from fedcore_clients.local_model import Client
-from fedcore_server.rounds import close_round, init_state, plan_round
+from fedcore_clients.training.local_model import Client
+from fedcore_server.rounds.rounds import close_round, init_state, plan_round
 from fedcore_simulations.engines.loop import LoopEngine
 
 _CLIENTS, _ROWS, _BATCH, _LEARNING_RATE = 50, 20, 10, 0.1

@@ -32,11 +32,11 @@ from light_client import LightClient
 from processes import free_port, run_command, running, wait_for
 
 from fedcore.plan import RunPlan
-from fedcore_clients.client_home import ClientHome
-from fedcore_clients.flower_app import build_client_app
-from fedcore_clients.join import join
-from fedcore_clients.local_model import Client
-from fedcore_clients.owner_data import load_client
+from fedcore_clients.agent.flower_app import build_client_app
+from fedcore_clients.agent.home import ClientHome
+from fedcore_clients.agent.join import join
+from fedcore_clients.training.local_model import Client
+from fedcore_clients.training.owner_data import load_client
 from fedcore_server.consortium.members import admit, init, invite
 
 _CONNECT_SECONDS = 600.0

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedcore.examples import Examples
-from fedcore_clients.local_model import Client
+from fedcore.data.examples import Examples
+from fedcore_clients.training.local_model import Client
 from fedcore_simulations.partition import Partition
 
 

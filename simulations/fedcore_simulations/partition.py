@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcore.data.examples import Examples
 from fedcore.errors import DataError, PlanError
-from fedcore.examples import Examples
 from fedcore.plan import FederationSection
 from fedcore.seeding import numpy_generator
-from fedcore.wording import counted, named
+from fedcore.text.wording import counted, named
 
 _TRIES = 1000
 _ROWS_IN_ALL_TRIES = 20_000_000  # a few seconds

@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.parameter import UninitializedParameter
 
-from fedcore.audit.hooks import AuditHook
-from fedcore.audit.measurable import check_measurable
-from fedcore.audit.tables import declared_vocabularies, empty_tables, target_range
+from fedcore.audit.tables.declared import declared_vocabularies, empty_tables, target_range
+from fedcore.audit.verdict.hooks import AuditHook
+from fedcore.audit.verdict.measurable import check_measurable
+from fedcore.data.examples import Examples
+from fedcore.data.held_out import choose_held_out, size_is_secret
 from fedcore.errors import TaskError
-from fedcore.examples import Examples
-from fedcore.held_out import choose_held_out, size_is_secret
 from fedcore.local_optimizer import build_optimizer
 from fedcore.plan import RunPlan
 from fedcore.privacy.isolation import Isolation
@@ -29,13 +29,13 @@ from fedcore.privacy.resolution import resolve_privacy
 from fedcore.seeding import derive_seed
 from fedcore.task import Task, check_task, load_examples
 from fedcore.transforms import load_transforms
-from fedcore_clients.device_choice import choose_device
-from fedcore_clients.full_precision import probe_precision
-from fedcore_clients.local_model import Client
-from fedcore_clients.probe import isolation_of, probe_isolation
-from fedcore_server.audit_points import AuditPoints
-from fedcore_server.evaluation import audit_settings
-from fedcore_server.plan_hooks import load_hooks
+from fedcore_clients.training.device_choice import choose_device
+from fedcore_clients.training.dp.full_precision import probe_precision
+from fedcore_clients.training.dp.probe import isolation_of, probe_isolation
+from fedcore_clients.training.local_model import Client
+from fedcore_server.rounds.audit_points import AuditPoints
+from fedcore_server.rounds.evaluation import audit_settings
+from fedcore_server.rounds.plan_hooks import load_hooks
 from fedcore_server.runs.model_file import check_savable
 from fedcore_simulations.dealt_clients import DealtClients
 from fedcore_simulations.engines.workers import default_workers

@@ -14,11 +14,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fedcore.audit.values import ValueTable
+from fedcore.audit.tables.values import ValueTable
 from fedcore.privacy.accounting import rounded_up
 from fedcore.privacy.linter import DROWNED, Finding
-from fedcore.wording import counted, named
-from fedcore_server.round_record import RoundRecord, served_by_group
+from fedcore.text.wording import counted, named
+from fedcore_server.rounds.round_record import RoundRecord, served_by_group
 from fedcore_server.runs.audit_words import audit_words
 from fedcore_simulations.preparation import Preparation
 

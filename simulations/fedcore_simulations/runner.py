@@ -12,20 +12,20 @@ from typing import Any
 
 from torch import nn
 
-from fedcore.audit.report import BiasReport
+from fedcore.audit.verdict.report import BiasReport
 from fedcore.plan import RunPlan
 from fedcore.privacy.linter import warnings_of
 from fedcore.seeding import global_streams_kept
 from fedcore.task import Task
 from fedcore.tasks.registry import checked_task, load_task, settled
 from fedcore.transforms import load_transforms
-from fedcore_server.driver import Outcome, Run
-from fedcore_server.round_record import RoundRecord
-from fedcore_server.rounds import init_state
+from fedcore_server.rounds.driver import Outcome, Run
+from fedcore_server.rounds.round_record import RoundRecord
+from fedcore_server.rounds.rounds import init_state
+from fedcore_server.rounds.state import ServerState
 from fedcore_server.runs.directory import RunDirectory
 from fedcore_server.runs.participation import took_part_in
 from fedcore_server.runs.results import Results, build_results
-from fedcore_server.state import ServerState
 from fedcore_simulations.engines.loop import LoopEngine
 from fedcore_simulations.engines.workers import default_workers
 from fedcore_simulations.preparation import PROBED, Preparation, prepare

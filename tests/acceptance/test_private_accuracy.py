@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from fedcore.examples import Examples
+from fedcore.data.examples import Examples
 from fedcore.tasks.digits import Digits
 from fedcore_simulations.runner import simulate
 

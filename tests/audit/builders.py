@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from fedcore.audit.attribute_audit import AttributeAudit
-from fedcore.audit.fairness import audit_table
-from fedcore.audit.groups import UNKNOWN, GroupTable
-from fedcore.audit.hooks import AuditContext, Point
-from fedcore.audit.limits import Limit
-from fedcore.audit.settings import AuditSettings
+from fedcore.audit.tables.groups import UNKNOWN, GroupTable
+from fedcore.audit.verdict.attribute_audit import AttributeAudit
+from fedcore.audit.verdict.fairness import audit_table
+from fedcore.audit.verdict.hooks import AuditContext, Point
+from fedcore.audit.verdict.limits import Limit
+from fedcore.audit.verdict.settings import AuditSettings
 
 LABELS = ("no", "yes")
 

@@ -231,7 +231,7 @@ def test_the_command_needs_no_torch() -> None:
     import sys
 
     code = (
-        "import sys, fedcore_simulations.audit_commands, fedcore_simulations.bias_audit.command_run;"
+        "import sys, fedcore_simulations.commands.audit, fedcore.commands.audit_bias_run;"
         "print('torch' in sys.modules, 'flwr' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == (

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fedcore.audit.attribute_audit import AttributeAudit
-from fedcore.audit.classes import class_accuracies, with_classes, worst_classes
-from fedcore.audit.fairness import audit_table
-from fedcore.audit.gate import Verdict, judge
-from fedcore.audit.groups import UNKNOWN, GroupTable
-from fedcore.audit.limits import Limit
-from fedcore.audit.settings import AuditSettings
+from fedcore.audit.metrics.classes import class_accuracies, with_classes, worst_classes
+from fedcore.audit.tables.groups import UNKNOWN, GroupTable
+from fedcore.audit.verdict.attribute_audit import AttributeAudit
+from fedcore.audit.verdict.fairness import audit_table
+from fedcore.audit.verdict.gate import Verdict, judge
+from fedcore.audit.verdict.limits import Limit
+from fedcore.audit.verdict.settings import AuditSettings
 from tests.audit.bias_table import Command, options, write_table
 
 GROUPS, LABELS = ("f", "m", UNKNOWN), ("low", "mid", "high")

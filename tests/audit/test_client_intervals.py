@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fedcore.audit.client_intervals import gini_interval, mean_difference, mean_interval, worst_decile_interval
-from fedcore.audit.clients import client_spread, gini
-from fedcore.audit.intervals import exact_interval, wilson_interval
-from fedcore.audit.rates import Rate
+from fedcore.audit.metrics.clients import client_spread, gini
+from fedcore.audit.metrics.rates import Rate
+from fedcore.audit.statistics.client_intervals import (
+    gini_interval,
+    mean_difference,
+    mean_interval,
+    worst_decile_interval,
+)
+from fedcore.audit.statistics.intervals import exact_interval, wilson_interval
 
 FIGURES = {
     "mean": (mean_interval, lambda rates: float(np.mean(rates))),

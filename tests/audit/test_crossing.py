@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedcore.audit.crossing import cross, crossed_codes, parts
-from fedcore.audit.groups import UNKNOWN
+from fedcore.audit.tables.crossing import cross, crossed_codes, parts
+from fedcore.audit.tables.groups import UNKNOWN
 from fedcore.errors import DataError
 
 VOCABULARIES = {"sex": ("female", UNKNOWN, "male"), "race": ("Black", "white", UNKNOWN)}

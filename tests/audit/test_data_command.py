@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from fedcore.audit.intervals import wilson_interval
+from fedcore.audit.statistics.intervals import wilson_interval
 from fedcore.cli import build_app, main
 
 ADULT = Path(__file__).parents[3] / "shared" / "data" / "adult.csv"

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from fedcore.audit.fairness import audit_table, audit_tables
-from fedcore.audit.groups import UNKNOWN
-from fedcore.audit.settings import AuditSettings
+from fedcore.audit.tables.groups import UNKNOWN
+from fedcore.audit.verdict.fairness import audit_table, audit_tables
+from fedcore.audit.verdict.settings import AuditSettings
 from fedcore.errors import DataError
 from tests.audit.builders import audit_of_selections, table_of, table_of_selections
 

@@ -8,9 +8,9 @@ from functools import cache
 import numpy as np
 import pytest
 
-from fedcore.audit.gate import Verdict, judge
-from fedcore.audit.intervals import difference_interval, newcombe_interval
-from fedcore.audit.rate_gaps import pair_confidence
+from fedcore.audit.metrics.rate_gaps import pair_confidence
+from fedcore.audit.statistics.intervals import difference_interval, newcombe_interval
+from fedcore.audit.verdict.gate import Verdict, judge
 from tests.audit.builders import audit_of_selections, limit_of
 
 SHARE = 0.05

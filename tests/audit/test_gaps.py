@@ -5,12 +5,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from fedcore.audit.gaps import Gap
-from fedcore.audit.groups import UNKNOWN
-from fedcore.audit.intervals import Interval, difference_interval, koopman_interval
-from fedcore.audit.pairs import Pair, Side
-from fedcore.audit.rate_gaps import gap_between, pair_confidence
-from fedcore.audit.rates import Rate
+from fedcore.audit.metrics.gaps import Gap
+from fedcore.audit.metrics.rate_gaps import gap_between, pair_confidence
+from fedcore.audit.metrics.rates import Rate
+from fedcore.audit.statistics.intervals import Interval, difference_interval, koopman_interval
+from fedcore.audit.statistics.pairs import Pair, Side
+from fedcore.audit.tables.groups import UNKNOWN
 
 
 def gap_of(groups: dict[str, tuple[int, int]], confidence: float = 0.95) -> Gap:

@@ -3,14 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedcore.audit.attribute_audit import AttributeAudit
-from fedcore.audit.gate import Verdict, judge, judge_all, overall
-from fedcore.audit.groups import UNKNOWN
-from fedcore.audit.limits import UNLIMITED
-from fedcore.audit.power import detectable_difference
-from fedcore.audit.rate_gaps import gap_between
-from fedcore.audit.rates import Rate
-from fedcore.audit.settings import AuditSettings
+from fedcore.audit.metrics.rate_gaps import gap_between
+from fedcore.audit.metrics.rates import Rate
+from fedcore.audit.tables.groups import UNKNOWN
+from fedcore.audit.verdict.attribute_audit import AttributeAudit
+from fedcore.audit.verdict.gate import Verdict, judge, judge_all, overall
+from fedcore.audit.verdict.limits import UNLIMITED
+from fedcore.audit.verdict.power import detectable_difference
+from fedcore.audit.verdict.settings import AuditSettings
 from fedcore.errors import PlanError
 from tests.audit.builders import audit_of_selections, limit_of
 

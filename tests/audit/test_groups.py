@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcore.audit.groups import UNKNOWN, GroupTable
+from fedcore.audit.tables.groups import UNKNOWN, GroupTable
 from fedcore.errors import DataError
 from tests.audit.builders import table_of
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from fedcore.audit.gate import Verdict
-from fedcore.audit.hooks import AuditContext, Decision, Point
-from fedcore.audit.testing import HookContract, example_context
+from fedcore.audit.verdict.gate import Verdict
+from fedcore.audit.verdict.hooks import AuditContext, Decision, Point
+from fedcore.testing.audit_hook import HookContract, example_context
 from tests.docs.pages import ROOT, blocks
 
 

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from fedcore.audit.gate import Verdict
-from fedcore.audit.hooks import AuditContext, AuditHook, Decision, GateHook, Point, run_hooks
-from fedcore.audit.testing import HookContract
+from fedcore.audit.verdict.gate import Verdict
+from fedcore.audit.verdict.hooks import AuditContext, AuditHook, Decision, GateHook, Point, run_hooks
+from fedcore.testing.audit_hook import HookContract
 from tests.audit.builders import audit_of_selections, context_of, limit_of
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fedcore.audit.intervals import koopman_interval, newcombe_interval, wilson_interval
+from fedcore.audit.statistics.intervals import koopman_interval, newcombe_interval, wilson_interval
 from fedcore.errors import DataError
 
 

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fedcore.audit.auc import Areas
-from fedcore.audit.calibration import brier_score, calibration_errors
-from fedcore.audit.calibration_slope import calibration_slope
-from fedcore.audit.classes import class_accuracies
-from fedcore.audit.entropy import entropy_indices
-from fedcore.audit.estimates import Estimate, gap_of, normal
-from fedcore.audit.groups import UNKNOWN, GroupTable
-from fedcore.audit.measures import Measures, measures_of
-from fedcore.audit.parity import impact_ratios, parities
-from fedcore.audit.rates import Rate, group_rates
-from fedcore.audit.resampling import resampled
-from fedcore.audit.score_shift import score_shifts
-from fedcore.audit.scores import ScoreTable, scores_of_rows, scores_of_table
+from fedcore.audit.metrics.auc import Areas
+from fedcore.audit.metrics.calibration import brier_score, calibration_errors
+from fedcore.audit.metrics.calibration_slope import calibration_slope
+from fedcore.audit.metrics.classes import class_accuracies
+from fedcore.audit.metrics.entropy import entropy_indices
+from fedcore.audit.metrics.estimates import Estimate, gap_of, normal
+from fedcore.audit.metrics.measures import Measures, measures_of
+from fedcore.audit.metrics.parity import impact_ratios, parities
+from fedcore.audit.metrics.rates import Rate, group_rates
+from fedcore.audit.metrics.score_shift import score_shifts
+from fedcore.audit.statistics.resampling import resampled
+from fedcore.audit.tables.groups import UNKNOWN, GroupTable
+from fedcore.audit.tables.scores import ScoreTable, scores_of_rows, scores_of_table
 from tests.audit.builders import table_of
 
 GROUPS = ("a", "b", UNKNOWN)

@@ -8,13 +8,13 @@ import re
 import numpy as np
 import pytest
 
-from fedcore.audit.attribute_audit import AttributeAudit
-from fedcore.audit.estimates import Estimate, gap_of, normal
-from fedcore.audit.fairness import audit_table
-from fedcore.audit.gate import judge
-from fedcore.audit.limits import Limit
-from fedcore.audit.power import detectable_by_interval, detectable_ratio
-from fedcore.audit.settings import AuditSettings
+from fedcore.audit.metrics.estimates import Estimate, gap_of, normal
+from fedcore.audit.verdict.attribute_audit import AttributeAudit
+from fedcore.audit.verdict.fairness import audit_table
+from fedcore.audit.verdict.gate import judge
+from fedcore.audit.verdict.limits import Limit
+from fedcore.audit.verdict.power import detectable_by_interval, detectable_ratio
+from fedcore.audit.verdict.settings import AuditSettings
 from tests.audit.builders import audit_of_selections, limit_of, table_of
 
 Z, Z80 = 1.959963985, 0.841621234

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fedcore.audit.profiles import PROFILES
+from fedcore.audit.verdict.profiles import PROFILES
 from tests.audit.bias_table import Command, count_table, options, write_table
 
 HEADINGS = {

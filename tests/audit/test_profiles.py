@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedcore.audit.groups import UNKNOWN
-from fedcore.audit.profiles import PROFILES, categories, four_fifths
-from fedcore.audit.rates import Rate
-from fedcore_simulations.bias_audit.selection import weighted_median
+from fedcore.audit.metrics.rates import Rate
+from fedcore.audit.table.selection import weighted_median
+from fedcore.audit.tables.groups import UNKNOWN
+from fedcore.audit.verdict.profiles import PROFILES, categories, four_fifths
 from tests.audit.bias_table import Command, count_table, options, write_table
 
 UGESP = {"White": (48, 80), "Black": (27, 60), "Hispanic": (24, 50), "Asian": (51, 100)}

@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fedcore.audit.auc import Areas
-from fedcore.audit.calibration import brier_score
-from fedcore.audit.calibration_slope import calibration_slope
-from fedcore.audit.classes import class_accuracies
-from fedcore.audit.estimates import Estimate, gap_of
-from fedcore.audit.gaps import Gap
-from fedcore.audit.groups import UNKNOWN, GroupTable
-from fedcore.audit.rate_gaps import gap_between
-from fedcore.audit.rates import group_rates
-from fedcore.audit.scores import scores_of_rows
+from fedcore.audit.metrics.auc import Areas
+from fedcore.audit.metrics.calibration import brier_score
+from fedcore.audit.metrics.calibration_slope import calibration_slope
+from fedcore.audit.metrics.classes import class_accuracies
+from fedcore.audit.metrics.estimates import Estimate, gap_of
+from fedcore.audit.metrics.gaps import Gap
+from fedcore.audit.metrics.rate_gaps import gap_between
+from fedcore.audit.metrics.rates import group_rates
+from fedcore.audit.tables.groups import UNKNOWN, GroupTable
+from fedcore.audit.tables.scores import scores_of_rows
 
 GROUPS = ("a", "b", UNKNOWN)
 RATES = ("selection_rate", "accuracy", "true_positive_rate")

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedcore.audit.groups import UNKNOWN, GroupTable
-from fedcore.audit.rates import METRICS, Rate, group_rates, overall_rates
+from fedcore.audit.metrics.rates import METRICS, Rate, group_rates, overall_rates
+from fedcore.audit.tables.groups import UNKNOWN, GroupTable
 from fedcore.errors import DataError
 from tests.audit.builders import table_of
 
@@ -139,7 +139,7 @@ def test_rates_differences_and_ratios_are_fairlearn_s(data: str, seed: int) -> N
     from fairlearn import metrics as fairlearn
     from sklearn.metrics import accuracy_score
 
-    from fedcore.audit.rate_gaps import gap_between
+    from fedcore.audit.metrics.rate_gaps import gap_between
 
     generator = np.random.default_rng(seed)
     label, prediction, group = _rows(data, generator)

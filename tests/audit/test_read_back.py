@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pytest
 
-from fedcore.audit.attribute_audit import AttributeAudit
-from fedcore.audit.fairness import audit_tables
-from fedcore.audit.groups import UNKNOWN, GroupTable
-from fedcore.audit.settings import AuditSettings
+from fedcore.audit.tables.groups import UNKNOWN, GroupTable
+from fedcore.audit.verdict.attribute_audit import AttributeAudit
+from fedcore.audit.verdict.fairness import audit_tables
+from fedcore.audit.verdict.settings import AuditSettings
 
 SEXES, RACES = ("f", "m", UNKNOWN), ("a", "b", "c", UNKNOWN)
 # Cells by label and decision.

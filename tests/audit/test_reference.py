@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedcore.audit.attribute_audit import AttributeAudit
-from fedcore.audit.fairness import audit_table, audit_tables
-from fedcore.audit.gate import Verdict, judge
-from fedcore.audit.intervals import difference_interval, koopman_interval
-from fedcore.audit.limits import Limit
-from fedcore.audit.measures import measures_of_table
-from fedcore.audit.rate_gaps import gap_between
-from fedcore.audit.rates import Rate
-from fedcore.audit.settings import AuditSettings
-from fedcore.audit.shown import Shown
+from fedcore.audit.metrics.measures import measures_of_table
+from fedcore.audit.metrics.rate_gaps import gap_between
+from fedcore.audit.metrics.rates import Rate
+from fedcore.audit.statistics.intervals import difference_interval, koopman_interval
+from fedcore.audit.verdict.attribute_audit import AttributeAudit
+from fedcore.audit.verdict.fairness import audit_table, audit_tables
+from fedcore.audit.verdict.gate import Verdict, judge
+from fedcore.audit.verdict.limits import Limit
+from fedcore.audit.verdict.settings import AuditSettings
+from fedcore.audit.verdict.shown import Shown
 from fedcore.errors import PlanError
 from tests.audit.bias_table import Command, count_table, options, write_table
 from tests.audit.builders import table_of, table_of_selections

@@ -3,11 +3,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from fedcore.audit.gate import Verdict
-from fedcore.audit.groups import UNKNOWN
-from fedcore.audit.hooks import Decision
-from fedcore.audit.report import BiasReport
-from fedcore.audit.settings import AuditSettings
+from fedcore.audit.tables.groups import UNKNOWN
+from fedcore.audit.verdict.gate import Verdict
+from fedcore.audit.verdict.hooks import Decision
+from fedcore.audit.verdict.report import BiasReport
+from fedcore.audit.verdict.settings import AuditSettings
 from tests.audit.builders import audit_of_selections, limit_of
 
 FAIR = {"female": (3000, 10000), "male": (3100, 10000)}

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from fedcore.audit.fairness import audit_tables
-from fedcore.audit.gate import Verdict, judge
-from fedcore.audit.limits import Limit
-from fedcore.audit.settings import AuditSettings
+from fedcore.audit.verdict.fairness import audit_tables
+from fedcore.audit.verdict.gate import Verdict, judge
+from fedcore.audit.verdict.limits import Limit
+from fedcore.audit.verdict.settings import AuditSettings
 from tests.audit.builders import table_of_selections
 
 LIMITS = [

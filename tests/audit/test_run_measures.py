@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedcore.audit.fairness import audit_table
-from fedcore.audit.gate import Verdict, judge
-from fedcore.audit.groups import GroupTable
-from fedcore.audit.hooks import GateHook, Point
-from fedcore.audit.limits import limits_named
-from fedcore.audit.measurable import check_measurable
-from fedcore.audit.measures import measures_of_table
-from fedcore.audit.report import BiasReport
-from fedcore.audit.settings import AuditSettings
-from fedcore.audit.shown import Shown
+from fedcore.audit.metrics.measures import measures_of_table
+from fedcore.audit.tables.groups import GroupTable
+from fedcore.audit.verdict.fairness import audit_table
+from fedcore.audit.verdict.gate import Verdict, judge
+from fedcore.audit.verdict.hooks import GateHook, Point
+from fedcore.audit.verdict.limits import limits_named
+from fedcore.audit.verdict.measurable import check_measurable
+from fedcore.audit.verdict.report import BiasReport
+from fedcore.audit.verdict.settings import AuditSettings
+from fedcore.audit.verdict.shown import Shown
 from fedcore.errors import PlanError
 from fedcore.plan import RunPlan
 from fedcore_simulations import simulate

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedcore.audit.groups import GroupTable, Sampling
-from fedcore.audit.intervals import wilson_interval
-from fedcore.audit.rate_gaps import gap_between
-from fedcore.audit.rates import denominators, group_rates
+from fedcore.audit.metrics.rate_gaps import gap_between
+from fedcore.audit.metrics.rates import denominators, group_rates
+from fedcore.audit.statistics.intervals import wilson_interval
+from fedcore.audit.tables.groups import GroupTable, Sampling
 from fedcore.errors import DataError
 from tests.audit.bias_table import Command, options, write_table
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from fedcore.audit.limits import Limit
-from fedcore.audit.settings import AuditSettings
+from fedcore.audit.verdict.limits import Limit
+from fedcore.audit.verdict.settings import AuditSettings
 from fedcore.errors import PlanError
 
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedcore.audit.attribute_audit import AttributeAudit
-from fedcore.audit.clients import client_spread, gini
-from fedcore.audit.fairness import audit_table
-from fedcore.audit.rates import Rate, group_rates
-from fedcore.audit.settings import AuditSettings
-from fedcore.audit.site_splits import splits_of, unnamed_json
+from fedcore.audit.metrics.clients import client_spread, gini
+from fedcore.audit.metrics.rates import Rate, group_rates
+from fedcore.audit.sites.site_splits import splits_of, unnamed_json
+from fedcore.audit.verdict.attribute_audit import AttributeAudit
+from fedcore.audit.verdict.fairness import audit_table
+from fedcore.audit.verdict.settings import AuditSettings
 from fedcore.plan import RunPlan
 from fedcore_simulations import simulate
 from tests.audit.bias_table import write_table

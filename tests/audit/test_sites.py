@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedcore.audit.intervals import difference_interval
-from fedcore.audit.rates import Rate
-from fedcore.audit.sites import common_odds_ratio, split_over_sites
+from fedcore.audit.metrics.rates import Rate
+from fedcore.audit.sites.decomposition import common_odds_ratio, split_over_sites
+from fedcore.audit.statistics.intervals import difference_interval
 from fedcore.errors import DataError
 from tests.audit.bias_table import Command, options, write_table
 from tests.tasks.builders import shared_file

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedcore.audit.crossing import cross
-from fedcore.audit.groups import UNKNOWN
-from fedcore.audit.suppression import suppressed_groups
+from fedcore.audit.tables.crossing import cross
+from fedcore.audit.tables.groups import UNKNOWN
+from fedcore.audit.verdict.suppression import suppressed_groups
 
 SEXES, RACES = ("female", "male"), ("Asian", "Black", "Native", "white")
 cells = st.lists(st.one_of(st.just(0), st.integers(1, 12), st.integers(13, 400)), min_size=15, max_size=15)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedcore.audit.classes import with_classes
-from fedcore.audit.fairness import audit_table, audit_tables
-from fedcore.audit.groups import UNKNOWN, GroupTable
-from fedcore.audit.report import BiasReport
-from fedcore.audit.settings import AuditSettings
-from fedcore.audit.suppression import thin_groups
+from fedcore.audit.metrics.classes import with_classes
+from fedcore.audit.tables.groups import UNKNOWN, GroupTable
+from fedcore.audit.verdict.fairness import audit_table, audit_tables
+from fedcore.audit.verdict.report import BiasReport
+from fedcore.audit.verdict.settings import AuditSettings
+from fedcore.audit.verdict.suppression import thin_groups
 from tests.audit.bias_table import Command, options, write_table
 from tests.audit.builders import table_of
 

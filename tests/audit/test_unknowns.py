@@ -6,9 +6,9 @@ from fractions import Fraction
 
 import pytest
 
-from fedcore.audit.intervals import Interval
-from fedcore.audit.rates import Rate
-from fedcore.audit.unknowns import bounds
+from fedcore.audit.metrics.rates import Rate
+from fedcore.audit.metrics.unknowns import bounds
+from fedcore.audit.statistics.intervals import Interval
 
 
 def rate(successes: int, n: int) -> Rate:

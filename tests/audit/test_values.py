@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fedcore.audit.estimates import Estimate
-from fedcore.audit.fairness import audit_table
-from fedcore.audit.gate import Verdict, judge
-from fedcore.audit.groups import UNKNOWN
-from fedcore.audit.limits import Limit
-from fedcore.audit.measures import measures_of_table
-from fedcore.audit.regression import overall_estimates, value_estimates
-from fedcore.audit.settings import AuditSettings
-from fedcore.audit.values import SUMS, ValueTable, pooled, read_table
+from fedcore.audit.metrics.estimates import Estimate
+from fedcore.audit.metrics.measures import measures_of_table
+from fedcore.audit.metrics.regression import overall_estimates, value_estimates
+from fedcore.audit.tables.groups import UNKNOWN
+from fedcore.audit.tables.values import SUMS, ValueTable, pooled, read_table
+from fedcore.audit.verdict.fairness import audit_table
+from fedcore.audit.verdict.gate import Verdict, judge
+from fedcore.audit.verdict.limits import Limit
+from fedcore.audit.verdict.settings import AuditSettings
 from fedcore.errors import DataError, PlanError
 from tests.audit.builders import table_of
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fedcore.audit.tables import declared_vocabularies
+from fedcore.audit.tables.declared import declared_vocabularies
+from fedcore.data.examples import Attribute, Examples
 from fedcore.errors import PlanError
-from fedcore.examples import Attribute, Examples
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_plan
 

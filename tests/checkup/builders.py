@@ -15,9 +15,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from fedcore.checkup.finding import Finding, State
-from fedcore.files import write_whole
-from fedcore_clients.client_home import ClientHome
-from fedcore_clients.join import join
+from fedcore.storage.files import write_whole
+from fedcore_clients.agent.home import ClientHome
+from fedcore_clients.agent.join import join
 from fedcore_server.consortium.certificates import Authority, certificate_pem, load_key
 from fedcore_server.consortium.home import ConsortiumHome
 from fedcore_server.consortium.members import admit, init, invite

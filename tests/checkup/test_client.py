@@ -12,13 +12,13 @@ from torch import nn
 
 from fedcore import Attribute, Examples
 from fedcore.checkup.finding import State, examine
+from fedcore.data.example_files import SUFFIX, save_client_file
 from fedcore.errors import DataError
-from fedcore.events import EventLog
-from fedcore.example_files import SUFFIX, save_client_file
 from fedcore.plan import RunPlan, merge
+from fedcore.storage.events import EventLog
 from fedcore.trust.identity import Identity
 from fedcore.trust.roster import Member
-from fedcore_clients.checkup import client_checks
+from fedcore_clients.checkup.home import client_checks
 from fedcore_clients.policy.budget import Account
 from fedcore_clients.policy.request_facts import RequestFacts
 from fedcore_clients.policy.settings import Policy

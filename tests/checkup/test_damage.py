@@ -11,13 +11,13 @@ from typer.testing import CliRunner
 
 from fedcore.errors import TrustError
 from fedcore.trust.identity import COORDINATOR, FlowerKey, Identity
-from fedcore_clients.client_commands import client
-from fedcore_clients.client_home import ClientHome
-from fedcore_clients.damage import refuse_damaged_home as refuse_damaged_client
+from fedcore_clients.agent.damage import refuse_damaged_home as refuse_damaged_client
+from fedcore_clients.agent.home import ClientHome
+from fedcore_clients.commands.client import client
+from fedcore_server.commands.server import server as server_commands
 from fedcore_server.consortium.certificates import certificate_pem, key_pem, new_key
 from fedcore_server.consortium.home import ConsortiumHome
 from fedcore_server.consortium.members import renew_certificate
-from fedcore_server.service.commands import server as server_commands
 from fedcore_server.service.damage import refuse_damaged_home as refuse_damaged_server
 from tests.checkup.builders import build_client_home, build_server_home, other_authority, reissue
 from tests.trust.builders import build_roster, coordinator

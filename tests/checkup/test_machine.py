@@ -15,8 +15,8 @@ from fedcore.checkup.finding import Check, State, examine, ok
 from fedcore.checkup.home import certificate, chain, private_files
 from fedcore.checkup.machine import TESTED, device, disk, limits, machine_checks, telemetry, versions
 from fedcore.errors import DeploymentError, PlanError, TrustError
-from fedcore.events import EventLog
-from fedcore.lock import is_locked
+from fedcore.storage.events import EventLog
+from fedcore.storage.lock import is_locked
 from fedcore_server.consortium.certificates import Authority, certificate_pem
 from tests.checkup.builders import states
 

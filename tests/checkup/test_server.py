@@ -9,14 +9,14 @@ from types import SimpleNamespace
 import pytest
 
 from fedcore.checkup.finding import State, examine
-from fedcore.events import EventLog
-from fedcore.files import write_whole
 from fedcore.plan import RunPlan
-from fedcore_server.checkup import server_checks
+from fedcore.storage.events import EventLog
+from fedcore.storage.files import write_whole
+from fedcore_server.checkup.home import server_checks
+from fedcore_server.checkup.plan import plan_findings
 from fedcore_server.consortium.certificates import key_pem, new_key
 from fedcore_server.consortium.home import ConsortiumHome
 from fedcore_server.consortium.members import invite
-from fedcore_server.plan_checkup import plan_findings
 from tests.builders import build_plan
 from tests.checkup.builders import (
     PULL,
@@ -209,7 +209,7 @@ def test_a_plan_is_held_against_the_roster(home):
 
 def test_the_disk_must_hold_the_replies_of_a_round_too(home, monkeypatch):
     model, clients = 1_000_000_000, 4
-    monkeypatch.setattr("fedcore_server.checkup.model_bytes_if_known", lambda plan: model)
+    monkeypatch.setattr("fedcore_server.checkup.home.model_bytes_if_known", lambda plan: model)
     monkeypatch.setattr("fedcore.checkup.machine.shutil.disk_usage", lambda path: SimpleNamespace(free=9 * model))
     plan = build_plan(**TINY, federation={"clients": clients})
     found = only(looked_at(home, plan), "disk")

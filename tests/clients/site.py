@@ -13,23 +13,23 @@ import tomli_w
 import torch
 from flwr.app import RecordDict
 
-from fedcore.events import EventLog
 from fedcore.messages import EvaluateRequest, TrainRequest
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
+from fedcore.storage.events import EventLog
 from fedcore.trust.identity import COORDINATOR, Identity
 from fedcore.trust.roster import Roster
 from fedcore.wire.envelope import Envelope, open_envelope, unsealed
 from fedcore.wire.requests import pack_request
-from fedcore_clients.client_home import ClientHome
-from fedcore_clients.guard import Guard
-from fedcore_clients.join import join
+from fedcore_clients.agent.guard import Guard
+from fedcore_clients.agent.home import ClientHome
+from fedcore_clients.agent.join import join
 from fedcore_clients.ledger.account import Ledger
 from fedcore_clients.ledger.entry import Entry
 from fedcore_clients.policy.settings import Policy
 from fedcore_server.consortium.home import ConsortiumHome
 from fedcore_server.consortium.members import admit, init, invite
-from fedcore_server.correspondence import Correspondence
+from fedcore_server.flower.correspondence import Correspondence
 from tests.builders import build_layout
 from tests.clients.policy.builders import build_plan, build_policy
 from tests.trust.builders import welcome

@@ -9,15 +9,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from fedcore import files
 from fedcore.errors import DeploymentError, RefusedError, RequestGoneError
-from fedcore.events import read_events, verify_events
 from fedcore.privacy.plan import PrivacyPlan
+from fedcore.storage import files
+from fedcore.storage.events import read_events, verify_events
 from fedcore.trust.identity import COORDINATOR, Identity
 from fedcore.wire.replies import pack_report, pack_update
-from fedcore_clients import agent as agent_module
-from fedcore_clients.agent import Agent, AgentSettings
-from fedcore_clients.client_commands import start
+from fedcore_clients.agent.service import Agent, AgentSettings
+from fedcore_clients.agent.service import service as agent_module
+from fedcore_clients.commands.client import start
 from tests.builders import build_parameters, build_update
 from tests.clients.policy.test_reply_gate import build_report
 from tests.clients.site import SIZE, Site

@@ -12,8 +12,8 @@ from fedcore.messages import TrainRequest
 from fedcore.parameters import Parameters
 from fedcore.task_code import code_here
 from fedcore.wire.requests import pack_request
-from fedcore_clients.app_process import AppProcess, AppSettings
-from fedcore_server.rounds import init_state
+from fedcore_clients.agent.worker import AppProcess, AppSettings
+from fedcore_server.rounds.rounds import init_state
 from tests.builders import TinyTask, build_layout, build_parameters, build_plan
 
 MOODS = ("well", "hangs", "dies", "raises", "device")

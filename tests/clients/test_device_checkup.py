@@ -6,7 +6,7 @@ from torch import nn
 
 from fedcore.checkup.finding import State
 from fedcore.seeding import derive_seed
-from fedcore_clients.device_checkup import device_trial
+from fedcore_clients.checkup.device import device_trial
 from tests.builders import TinyTask, build_client, build_plan, build_private_plan
 from tests.clients.test_training import Tied, Unknown, attention, cnn, lstm, shifted
 

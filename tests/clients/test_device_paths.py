@@ -8,9 +8,9 @@ from fedcore.errors import DeviceError, TaskError
 from fedcore.messages import EvaluateRequest
 from fedcore.parameters import Parameters
 from fedcore.task_families import LanguageModelling, Reconstruction, Regression
-from fedcore_clients.evaluation import evaluate_locally
-from fedcore_clients.local_model import LocalModel
-from fedcore_clients.training import train_locally
+from fedcore_clients.training.evaluation import evaluate_locally
+from fedcore_clients.training.local_model import LocalModel
+from fedcore_clients.training.train import train_locally
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_client, build_local, build_plan, build_private_plan, build_request
 from tests.models import Recurrent, lstm, plain

@@ -9,7 +9,7 @@ from fedcore.messages import ClientUpdate
 from fedcore.metrics import Metrics
 from fedcore.parameters import Parameters
 from fedcore.wire.replies import pack_update
-from fedcore_clients.egress import checked_reply
+from fedcore_clients.agent.egress import checked_reply
 from fedcore_clients.policy.request_facts import RequestFacts
 from tests.builders import build_layout
 from tests.clients.policy.builders import build_plan, build_policy

@@ -4,14 +4,14 @@ import copy
 
 import pytest
 import torch
+from fedcore_clients.training.train.dp import full_precision as arithmetic
 from torch import nn
 
 from fedcore.errors import PrivacyError
 from fedcore.privacy.mechanisms import ROUNDING
-from fedcore_clients import full_precision as arithmetic
-from fedcore_clients.full_precision import full_precision
-from fedcore_clients.per_example import PerExampleGradients
-from fedcore_clients.training import train_locally
+from fedcore_clients.training.dp.full_precision import full_precision
+from fedcore_clients.training.dp.per_example import PerExampleGradients
+from fedcore_clients.training.train import train_locally
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_client, build_local, build_plan, build_private_plan, build_request
 

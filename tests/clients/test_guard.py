@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedcore.errors import StorageError, TrustError, UpdateRejectedError
-from fedcore.events import read_events, verify_events
 from fedcore.messages import ClientReport, ClientUpdate, LedgerReceipt
 from fedcore.metrics import Metrics
 from fedcore.privacy.plan import PrivacyPlan
+from fedcore.storage.events import read_events, verify_events
 from fedcore.trust.identity import COORDINATOR, Identity
 from fedcore.wire.envelope import Place, seal, unsealed
 from fedcore.wire.replies import pack_report, pack_update, unpack_update
-from fedcore_clients.admission import Refusal
+from fedcore_clients.agent.admission import Refusal
 from fedcore_server.consortium.members import remove
 from tests.builders import build_layout, build_parameters
 from tests.clients.policy.builders import build_bare_plan, build_open_policy, build_plan, build_policy

@@ -11,11 +11,11 @@ from fedcore.errors import PrivacyError
 from fedcore.messages import EvaluateRequest, TrainRequest
 from fedcore.privacy.isolation import Level
 from fedcore.tasks.registry import load_task
-from fedcore_clients.evaluation import evaluate_locally
-from fedcore_clients.local_model import Client
-from fedcore_clients.probe import isolation_of, probe_isolation
-from fedcore_clients.rowwise import RowwiseTask
-from fedcore_clients.training import train_locally
+from fedcore_clients.training.dp.probe import isolation_of, probe_isolation
+from fedcore_clients.training.dp.rowwise import RowwiseTask
+from fedcore_clients.training.evaluation import evaluate_locally
+from fedcore_clients.training.local_model import Client
+from fedcore_clients.training.train import train_locally
 from fedcore_simulations import simulate
 from fedcore_simulations.privacy_audit.record_level import RecordLevelSubject
 from tests.builders import TinyTask, build_local, build_plan, build_private_plan

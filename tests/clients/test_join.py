@@ -12,9 +12,9 @@ from fedcore.errors import StorageError, TrustError
 from fedcore.trust import private_file
 from fedcore.trust.identity import COORDINATOR, Identity
 from fedcore.trust.invitation import JoinResponse
-from fedcore_clients.client_home import ClientHome, ClientSettings
-from fedcore_clients.join import join
-from fedcore_clients.join_command import join as join_command
+from fedcore_clients.agent.home import ClientHome, ClientSettings
+from fedcore_clients.agent.join import join
+from fedcore_clients.commands.join import join as join_command
 from fedcore_server.consortium.certificates import Authority, certificate_pem
 from fedcore_server.consortium.members import admit, init, invite
 from tests.trust.builders import NOW, altered, authority, build_invitation, coordinator

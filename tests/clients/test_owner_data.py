@@ -5,12 +5,12 @@ import torch
 import typer
 
 from fedcore import Examples
+from fedcore.data.example_files import save_client_file
 from fedcore.errors import DataError, TaskError
-from fedcore.example_files import save_client_file
-from fedcore_clients.client_commands import _paths
-from fedcore_clients.client_home import ClientHome
-from fedcore_clients.owner_data import load_client
-from fedcore_clients.training import train_locally
+from fedcore_clients.agent.home import ClientHome
+from fedcore_clients.commands.client import _paths
+from fedcore_clients.training.owner_data import load_client
+from fedcore_clients.training.train import train_locally
 from tests.builders import TinyTask, build_local, build_plan, build_private_plan, build_request
 
 

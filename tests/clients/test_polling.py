@@ -2,7 +2,7 @@
 
 import pytest
 
-from fedcore_clients.polling import Polling, spread
+from fedcore_clients.agent.polling import Polling, spread
 
 
 class Time:

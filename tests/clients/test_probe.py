@@ -8,8 +8,8 @@ from torch.nn import functional
 from fedcore.errors import PrivacyError, TaskError
 from fedcore.privacy.linter import lint_model
 from fedcore.task import check_task
-from fedcore_clients.probe import probe_isolation
-from fedcore_clients.training import train_locally
+from fedcore_clients.training.dp.probe import probe_isolation
+from fedcore_clients.training.train import train_locally
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_client, build_local, build_plan, build_private_plan, build_request
 

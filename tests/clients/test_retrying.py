@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from fedcore.wire_objects.retrying import bounded_retry
+from fedcore.wire.objects.retrying import bounded_retry
 
 
 def answers(*statuses):

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from fedcore_clients.training.train.dp import per_example
 from torch import nn
 from torch.nn import functional
 
 from fedcore.privacy.mechanisms import ROUNDING
-from fedcore_clients import per_example
-from fedcore_clients.per_example import PerExampleGradients
-from fedcore_clients.training import train_locally
+from fedcore_clients.training.dp.per_example import PerExampleGradients
+from fedcore_clients.training.train import train_locally
 from tests.builders import TinyTask, build_client, build_local, build_private_plan, build_request
 
 _CLIP_NORMS = [1e-8, 1e-6, 1e-4, 1e-2, 1.0, 1e3]

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from fedcore_clients.training.train.dp import per_example
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -13,15 +14,14 @@ from fedcore.errors import FedcoreError, RefusedError
 from fedcore.messages import EvaluateRequest
 from fedcore.metrics import Metrics
 from fedcore.parameters import Parameters
-from fedcore_clients import per_example
-from fedcore_clients.evaluation import evaluate_locally
-from fedcore_clients.flower_app import _Desk
-from fedcore_clients.local_model import Client
-from fedcore_clients.made_up_rows import made_up_rows
+from fedcore_clients.agent.flower_app import _Desk
 from fedcore_clients.policy.reply_gate import UpdateFacts, check_report, check_update
 from fedcore_clients.policy.request_facts import RequestFacts
 from fedcore_clients.policy.settings import Policy
-from fedcore_clients.training import train_locally
+from fedcore_clients.training.dp.made_up_rows import made_up_rows
+from fedcore_clients.training.evaluation import evaluate_locally
+from fedcore_clients.training.local_model import Client
+from fedcore_clients.training.train import train_locally
 from tests.builders import TinyTask, build_local, build_private_plan, build_request
 
 AUDIT = {"sensitive": ["sex"], "score_bins": 4, "vocabularies": {"sex": ["female", "male", "unknown"]}}

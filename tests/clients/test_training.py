@@ -10,8 +10,8 @@ from torch.nn import functional
 from fedcore.errors import PlanError, PrivacyError
 from fedcore.privacy.mechanisms import ROUNDING
 from fedcore.seeding import derive_seed, torch_generator
-from fedcore_clients.per_example import PerExampleGradients
-from fedcore_clients.training import train_locally
+from fedcore_clients.training.dp.per_example import PerExampleGradients
+from fedcore_clients.training.train import train_locally
 from tests.builders import TinyTask, build_client, build_local, build_plan, build_private_plan, build_request
 from tests.models import lstm
 

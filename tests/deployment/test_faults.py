@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from fedcore.events import verify_events
-from fedcore_clients.client_home import ClientHome
+from fedcore.storage.events import verify_events
+from fedcore_clients.agent.home import ClientHome
 from fedcore_clients.ledger.account import Ledger
 from tests.deployment.federation import CLIENTS, repeatable, wait_until
 from tests.deployment.proxy import proxied

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fedcore.events import missing_heads, read_events, verify_events
 from fedcore.plan import RunPlan
+from fedcore.storage.events import missing_heads, read_events, verify_events
 from fedcore_simulations import simulate
 from tests.deployment.federation import (
     CLIENTS,

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fedcore.plan import RunPlan
-from fedcore_clients.client_home import ClientHome
+from fedcore_clients.agent.home import ClientHome
 from fedcore_clients.ledger.account import Ledger
 from fedcore_server.runs.store import RunStore
 from tests.deployment.federation import CLIENTS, DIGITS, PRIVATE, deployed, fedcore, open_policy, split_rows

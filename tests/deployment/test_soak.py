@@ -15,11 +15,11 @@ from contextlib import closing
 import pytest
 from safetensors.torch import load_file
 
-from fedcore.events import missing_heads, read_events, verify_events
 from fedcore.plan import RunPlan
 from fedcore.privacy.accounting import composed_epsilon
 from fedcore.privacy.plan import PrivacyPlan
-from fedcore_clients.client_home import ClientHome
+from fedcore.storage.events import missing_heads, read_events, verify_events
+from fedcore_clients.agent.home import ClientHome
 from fedcore_clients.ledger.account import Ledger
 from fedcore_clients.ledger.mechanism import epsilon_together
 from fedcore_clients.ledger.verification import problems_of

@@ -18,7 +18,7 @@ import pytest
 
 from fedcore.plan import RunPlan
 from fedcore.plan.digest import digest_of
-from fedcore_clients.app_process import data_name
+from fedcore_clients.agent.worker import data_name
 from fedcore_clients.policy.allowance import allowing
 from fedcore_clients.policy.privacy_gate import check_privacy
 from fedcore_clients.policy.settings import SECTIONS, Policy

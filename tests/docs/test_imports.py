@@ -30,11 +30,11 @@ _FLOWER_AT_A_CLIENT = (
 _HOMES = {
     "flwr": (
         "fedcore/wire/",
-        "fedcore/wire_objects/",
+        "fedcore/wire/objects/",
         *(f"server/fedcore_server/{name}" for name in _FLOWER_AT_THE_SERVER),
         *(f"clients/fedcore_clients/{name}" for name in _FLOWER_AT_A_CLIENT),
     ),
-    "opacus": ("clients/fedcore_clients/per_example.py",),
+    "opacus": ("clients/fedcore_clients/training/dp/per_example.py",),
 }
 _UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 _UNSAFE_CALLS = {"eval", "exec", "torch.load", "yaml.load", "numpy.load", "np.load", "pandas.read_pickle"}

@@ -15,7 +15,7 @@ import pytest
 
 from fedcore.plan import RunPlan
 from fedcore_clients.policy.settings import SECTIONS, Policy
-from fedcore_simulations.options import plan_from_options
+from fedcore_simulations.commands.options import plan_from_options
 from tests.docs.commands import is_command, known_options, parsed
 from tests.docs.pages import PAGES, ROOT, blocks, name_of, prose, with_blocks
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import fedcore.task_families
-from fedcore.audit.rates import METRICS
-from fedcore.privacy.statement import privacy_statement
+from fedcore.audit.metrics.rates import METRICS
+from fedcore.privacy.statement.build import privacy_statement
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_privacy
 from tests.docs.pages import listed

@@ -9,14 +9,14 @@ from typing import Any
 
 from flwr.app import Context, RecordDict
 
-from fedcore.events import EventLog
 from fedcore.plan import RunPlan
+from fedcore.storage.events import EventLog
 from fedcore.task import Task
-from fedcore_clients.flower_app import build_client_app
-from fedcore_server.driver import Outcome
-from fedcore_server.flower_app import build_server_app
-from fedcore_server.round_record import RoundRecord
-from fedcore_server.state import ServerState
+from fedcore_clients.agent.flower_app import build_client_app
+from fedcore_server.flower.server_app import build_server_app
+from fedcore_server.rounds.driver import Outcome
+from fedcore_server.rounds.round_record import RoundRecord
+from fedcore_server.rounds.state import ServerState
 from fedcore_simulations.preparation import prepare
 from tests.builders import TinyTask, build_plan
 from tests.flower.in_memory_grid import Consortium, InMemoryGrid

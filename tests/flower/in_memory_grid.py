@@ -14,12 +14,12 @@ from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.supercore.task_identity import TaskIdentity
 
-from fedcore.events import EventLog
+from fedcore.storage.events import EventLog
 from fedcore.trust.identity import COORDINATOR, FlowerKey, Identity
 from fedcore.trust.roster import Member, Roster
 from fedcore.wire.envelope import open_envelope, seal, unsealed
-from fedcore.wire_objects import RemoteArray
-from fedcore_server.correspondence import Correspondence
+from fedcore.wire.objects import RemoteArray
+from fedcore_server.flower.correspondence import Correspondence
 
 _FIRST_NODE = 1000
 Tamper = Callable[[str, RecordDict], RecordDict | None]

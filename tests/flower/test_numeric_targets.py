@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from fedcore.audit.values import ValueTable
+from fedcore.audit.tables.values import ValueTable
 from fedcore.plan import RunPlan
 from fedcore.tasks.diabetes import DiabetesProgression
 from fedcore_simulations import simulate

@@ -93,7 +93,7 @@ def test_a_client_refuses_noise_from_a_seed_that_the_server_knows():
 
 def test_a_client_imports_nothing_because_a_message_names_it(monkeypatch):
     plan = plan_of("FedAvg with weights").updated(federation={"transforms": ["tests.test_transforms:tight"]})
-    monkeypatch.setattr("fedcore_server.flower_app.load_transforms", lambda _: ())
+    monkeypatch.setattr("fedcore_server.flower.server_app.load_transforms", lambda _: ())
     with pytest.raises(RoundFailedError, match="0 valid updates"):
         through_flower(plan)
 

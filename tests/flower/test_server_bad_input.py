@@ -19,13 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedcore.errors import RoundFailedError, UpdateRejectedError
-from fedcore.events import EventLog, read_events
+from fedcore.storage.events import EventLog, read_events
 from fedcore.trust.identity import COORDINATOR, FlowerKey, Identity
 from fedcore.wire.envelope import Place, open_envelope, seal, unsealed
+from fedcore.wire.objects import record_of
 from fedcore.wire.replies import pack_update, unpack_report, unpack_update
-from fedcore.wire_objects import record_of
+from fedcore_server.flower.superlink.arrival import Reply
 from fedcore_server.runs.participation import participation
-from fedcore_server.superlink.arrival import Reply
 from tests.builders import build_layout, build_update
 from tests.flower.driving import plan_of, through_flower
 from tests.flower.in_memory_grid import Consortium, InMemoryGrid, WholeReply

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fedcore.audit.groups import GroupTable
+from fedcore.audit.tables.groups import GroupTable
 from fedcore.errors import DataError
 from fedcore.mitigation.row_weights import LARGEST, SMALLEST, RowWeights, reweighed, weighed_by_group
 

@@ -9,9 +9,9 @@ import torch
 from scipy import stats
 
 from fedcore import Examples
-from fedcore.audit.groups import GroupTable
-from fedcore.audit.rate_gaps import gap_between
-from fedcore.audit.rates import EXACT, Noise, Rate, group_rates
+from fedcore.audit.metrics.rate_gaps import gap_between
+from fedcore.audit.metrics.rates import EXACT, Noise, Rate, group_rates
+from fedcore.audit.tables.groups import GroupTable
 from fedcore.errors import DataError, PlanError
 from fedcore.messages import EvaluateRequest
 from fedcore.privacy.accounting import epsilon_of
@@ -19,10 +19,10 @@ from fedcore.privacy.evaluation import ACCURACY, LOSS, EvaluationPrivacy
 from fedcore.privacy.gaussian import gaussian_epsilon
 from fedcore.privacy.noise import SecureRandomness
 from fedcore.privacy.plan import NoiseKind, Relation
-from fedcore_clients import evaluation as client_side
-from fedcore_clients.evaluation import evaluate_locally
-from fedcore_clients.local_model import Client
-from fedcore_server.evaluation import audit_settings, close_evaluation
+from fedcore_clients.training.evaluation import evaluate_locally
+from fedcore_clients.training.local_model import Client
+from fedcore_clients.training.train import evaluation as client_side
+from fedcore_server.rounds.evaluation import audit_settings, close_evaluation
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_local, build_private_plan
 

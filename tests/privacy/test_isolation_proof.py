@@ -10,8 +10,8 @@ from fedcore.layers import Times
 from fedcore.privacy.isolation import Level
 from fedcore.privacy.isolation_proof import _LAYERS, least_isolation, part_problem, shape_problem
 from fedcore.tasks.registry import REFERENCE_TASKS, load_task
-from fedcore_clients.ghost_rules import rule_of
-from fedcore_clients.rowwise import RowwiseTask
+from fedcore_clients.training.dp.ghost_rules import rule_of
+from fedcore_clients.training.dp.rowwise import RowwiseTask
 from tests.builders import TinyTask, build_plan, build_private_plan
 
 _MADE = {

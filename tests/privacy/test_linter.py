@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from fedcore import Examples
-from fedcore.audit.groups import GroupTable
+from fedcore.audit.tables.groups import GroupTable
 from fedcore.cli import main
 from fedcore.errors import PrivacyError
 from fedcore.parameters import Parameters
@@ -22,9 +22,9 @@ from fedcore.privacy import linter, mechanisms, noise
 from fedcore.privacy.evaluation import EvaluationPrivacy
 from fedcore.privacy.isolation import Isolation, Level
 from fedcore.privacy.linter import ROW_RULES, RULES, Subject, lint, refuse, warnings_of
-from fedcore_clients.flower_app import _Desk
-from fedcore_clients.local_model import Client
-from fedcore_clients.probe import probe_isolation
+from fedcore_clients.agent.flower_app import _Desk
+from fedcore_clients.training.dp.probe import probe_isolation
+from fedcore_clients.training.local_model import Client
 from fedcore_simulations import simulate
 from fedcore_simulations.progress import RoundsDisplay
 from tests.builders import TinyTask, build_local, build_plan, build_private_plan

@@ -12,7 +12,7 @@ from fedcore.privacy import noise
 from fedcore.privacy.mechanisms import release
 from fedcore.privacy.noise import SecureRandomness, SeededRandomness
 from fedcore.privacy.plan import NoisePrecision, PrivacyPlan
-from fedcore.privacy.statement import privacy_statement
+from fedcore.privacy.statement.build import privacy_statement
 from tests.builders import build_privacy, build_private_plan
 
 _BOTH = pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

@@ -12,11 +12,11 @@ from dp_accounting import NeighboringRelation, dp_event
 from dp_accounting.pld import PLDAccountant
 
 from fedcore.cli import main
+from fedcore.commands.privacy_plan import described, draw, trials
 from fedcore.privacy.accounting import epsilon_of
 from fedcore.privacy.central import CentralPrivacy
 from fedcore.privacy.plan import PrivacyEvent, Relation
 from fedcore.privacy.planning import Prospect
-from fedcore_server.privacy_planning import described, draw, trials
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_plan, build_private_plan
 

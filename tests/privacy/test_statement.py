@@ -11,9 +11,9 @@ from fedcore.errors import PrivacyError
 from fedcore.privacy.accounting import epsilon_of
 from fedcore.privacy.person import person_epsilon
 from fedcore.privacy.plan import NoiseKind, PrivacyPlan, Relation
-from fedcore.privacy.statement import privacy_statement
-from fedcore.privacy.statement_fields import FIELDS, check_statement
-from fedcore.privacy.statement_words import explained
+from fedcore.privacy.statement.build import privacy_statement
+from fedcore.privacy.statement.fields import FIELDS, check_statement
+from fedcore.privacy.statement.words import explained
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_plan, build_privacy, build_private_plan
 

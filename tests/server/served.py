@@ -18,10 +18,10 @@ import torch
 from flwr.app import Context
 
 from fedcore.plan import RunPlan
+from fedcore.report import page as report
 from fedcore.trust.identity import COORDINATOR, Identity
-from fedcore_clients.flower_app import build_client_app
-from fedcore_clients.local_model import Client
-from fedcore_server import report
+from fedcore_clients.agent.flower_app import build_client_app
+from fedcore_clients.training.local_model import Client
 from fedcore_server.consortium.members import admit, init, invite
 from fedcore_server.runs import process as run_process
 from fedcore_server.runs.deployable_plan import deployable

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fedcore.plan import RunPlan
 from fedcore.task import Task
-from fedcore_server.driver import Run
-from fedcore_server.rounds import init_state
-from fedcore_server.state import ServerState
+from fedcore_server.rounds.driver import Run
+from fedcore_server.rounds.rounds import init_state
+from fedcore_server.rounds.state import ServerState
 from fedcore_simulations.engines.loop import LoopEngine
 from fedcore_simulations.preparation import prepare
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from fedcore.audit.gate import Verdict
-from fedcore.audit.hooks import AuditContext, Decision, Point
+from fedcore.audit.verdict.gate import Verdict
+from fedcore.audit.verdict.hooks import AuditContext, Decision, Point
 from fedcore.errors import DataError, PlanError
 from fedcore.plan import RunPlan
 from fedcore_server.runs.deployable_plan import deployable

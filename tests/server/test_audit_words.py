@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from fedcore.audit.gate import Verdict
-from fedcore.audit.hooks import AuditContext, Decision, Point
+from fedcore.audit.verdict.gate import Verdict
+from fedcore.audit.verdict.hooks import AuditContext, Decision, Point
 from fedcore.cli import build_app
 from fedcore_server.runs.audit_words import reasons
 from fedcore_server.runs.following import wait_for

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from fedcore.cli import build_app
-from fedcore.events import EventLog
+from fedcore.storage.events import EventLog
 from fedcore_server.consortium.members import init
 from fedcore_server.runs.beginning import Beginning
 from fedcore_server.runs.following import wait_for

@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedcore.audit.calibration import ScoreBin, calibration_curves, joined
-from fedcore.audit.gap_words import reach_words
-from fedcore.audit.gaps import Gap
-from fedcore.audit.intervals import Interval
-from fedcore.audit.pairs import Pair, Side
-from fedcore.audit.scores import scores_of_table
-from fedcore_server.report.beyond_rates import more_figures
-from fedcore_server.report.figures import Figure
-from fedcore_server.report.groups import shown_rates
-from fedcore_server.report.run_record import Bias, RunRecord
-from fedcore_server.report.split_chart import SplitChart, SplitRow, stacked
-from fedcore_server.report.wording import capitalised, difference_text
+from fedcore.audit.metrics.calibration import ScoreBin, calibration_curves, joined
+from fedcore.audit.metrics.gaps import Gap
+from fedcore.audit.statistics.intervals import Interval
+from fedcore.audit.statistics.pairs import Pair, Side
+from fedcore.audit.tables.scores import scores_of_table
+from fedcore.audit.verdict.gap_words import reach_words
+from fedcore.report.page.beyond_rates import more_figures
+from fedcore.report.page.groups import shown_rates
+from fedcore.report.page.run_record import Bias, RunRecord
+from fedcore.report.page.wording import capitalised, difference_text
+from fedcore.report.pictures.figures import Figure
+from fedcore.report.pictures.split_chart import SplitChart, SplitRow, stacked
 from fedcore_simulations import simulate
 from tests.audit.builders import limit_of
 from tests.audit.test_run_measures import scored_table

@@ -14,9 +14,9 @@ from fedcore.privacy.central import CentralPrivacy
 from fedcore.privacy.plan import PrivacyEvent
 from fedcore.privacy.promise import promise_of
 from fedcore.privacy.resolution import resolve_privacy
-from fedcore_server.private_mean import PrivateMean
-from fedcore_server.rounds import close_round, plan_round
-from fedcore_server.state import Rejection, ServerState
+from fedcore_server.aggregation.private_mean import PrivateMean
+from fedcore_server.rounds.rounds import close_round, plan_round
+from fedcore_server.rounds.state import Rejection, ServerState
 from tests.builders import build_layout, build_parameters, build_plan, build_request, build_update
 
 CLIENTS = tuple(f"client-{index}" for index in range(4))

@@ -7,10 +7,10 @@ from fedcore.messages import ClientUpdate
 from fedcore.privacy.accounting import epsilon_of
 from fedcore.privacy.plan import PrivacyPlan
 from fedcore.wire.replies import pack_refusal
-from fedcore_server.driver import Run
-from fedcore_server.rounds import init_state
+from fedcore_server.rounds.driver import Run
+from fedcore_server.rounds.rounds import init_state
+from fedcore_server.rounds.state import Rejection
 from fedcore_server.runs.directory import RunDirectory
-from fedcore_server.state import Rejection
 from tests.builders import TinyTask, build_private_plan
 from tests.flower.driving import plan_of, through_flower
 from tests.privacy.test_statement import statement

@@ -14,16 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from fedcore_server.report.client_chart import ClientChart, ClientValue
-from fedcore_server.report.heat_map import HeatMap
-from fedcore_server.report.interval_chart import IntervalChart, IntervalRow
-from fedcore_server.report.line_chart import Curve, LineChart
-from fedcore_server.report.participation_chart import ParticipationChart
-from fedcore_server.report.quantities import EPSILON, Quantity
-from fedcore_server.report.run_record import Rate, Rejection, Round
-from fedcore_server.report.scales import nice_step, round_axis, spread, thinned, value_axis
-from fedcore_server.report.svg import WIDTH, element, number, shortened, text_width
-from fedcore_server.report.wording import interval_text, listed, seconds_text
+from fedcore.report.page.quantities import EPSILON, Quantity
+from fedcore.report.page.run_record import Rate, Rejection, Round
+from fedcore.report.page.wording import interval_text, listed, seconds_text
+from fedcore.report.pictures.client_chart import ClientChart, ClientValue
+from fedcore.report.pictures.heat_map import HeatMap
+from fedcore.report.pictures.interval_chart import IntervalChart, IntervalRow
+from fedcore.report.pictures.line_chart import Curve, LineChart
+from fedcore.report.pictures.participation_chart import ParticipationChart
+from fedcore.report.pictures.scales import nice_step, round_axis, spread, thinned, value_axis
+from fedcore.report.pictures.svg import WIDTH, element, number, shortened, text_width
 
 ACCURACY, LOSS = Quantity.of("accuracy"), Quantity.of("loss")
 AWKWARD = "<b>&\"' 東京大学病院 a name that is much too long for any margin"

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from fedcore.audit.intervals import wilson_interval
+from fedcore.audit.statistics.intervals import wilson_interval
 from fedcore.errors import PlanError
-from fedcore.evaluation_schedule import most_evaluations
+from fedcore.plan.evaluation_schedule import most_evaluations
 from fedcore.privacy.evaluation import EvaluationPrivacy
-from fedcore.privacy.evaluation_statement import UNNOISED_CHOICE
-from fedcore_server.choice import chosen
-from fedcore_server.evaluation import audit_settings
+from fedcore.privacy.statement.evaluation import UNNOISED_CHOICE
+from fedcore_server.rounds.choice import chosen
+from fedcore_server.rounds.evaluation import audit_settings
+from fedcore_server.rounds.state import Rejection, ServerState
 from fedcore_server.runs.directory import RunDirectory
-from fedcore_server.state import Rejection, ServerState
 from fedcore_simulations import simulate
 from fedcore_simulations.runner import resume
 from tests.builders import build_parameters, build_plan, build_private_plan

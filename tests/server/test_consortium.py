@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fedcore import files
 from fedcore.errors import StorageError, TrustError
+from fedcore.storage import files
 from fedcore.trust.identity import FlowerKey, Identity
 from fedcore.trust.invitation import Invitation
 from fedcore.trust.roster import Roster

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from fedcore.errors import TrustError
 from fedcore.trust.invitation import Invitation
+from fedcore_server.commands.consortium import consortium
 from fedcore_server.consortium.certificates import load_certificate
-from fedcore_server.consortium.commands import consortium
 from fedcore_server.consortium.home import ConsortiumHome
 from fedcore_server.consortium.members import init, invite
 from fedcore_server.consortium.summary import show
@@ -120,7 +120,7 @@ def test_every_command_teaches_with_an_example():
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys, fedcore_server.consortium.commands, fedcore_clients.join_command\n"
+        "import sys, fedcore_server.commands.consortium, fedcore_clients.commands.join\n"
         "print(sorted({'torch', 'flwr', 'cryptography', 'opacus', 'numpy'} & set(sys.modules)))"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment())

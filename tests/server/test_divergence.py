@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 from fedcore.errors import DivergedError
-from fedcore_server.divergence import diverged, ignorant_loss, with_first_loss
-from fedcore_server.gate import NOT_FINITE
-from fedcore_server.rounds import init_state
+from fedcore_server.rounds.divergence import diverged, ignorant_loss, with_first_loss
+from fedcore_server.rounds.gate import NOT_FINITE
+from fedcore_server.rounds.rounds import init_state
+from fedcore_server.rounds.state import Rejection, ServerState
 from fedcore_server.runs.checkpoint import load_checkpoint
 from fedcore_server.runs.directory import RunDirectory
-from fedcore_server.state import Rejection, ServerState
 from fedcore_simulations import simulate
 from fedcore_simulations.runner import resume
 from tests.builders import TinyTask, build_parameters, build_plan, build_private_plan

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from fedcore.audit.gate import Verdict
-from fedcore.audit.hooks import Decision, Point
+from fedcore.audit.verdict.gate import Verdict
+from fedcore.audit.verdict.hooks import Decision, Point
 from fedcore.errors import PlanError, RoundFailedError
-from fedcore.evaluation_schedule import most_evaluations
 from fedcore.messages import ClientUpdate
-from fedcore_server.driver import Run
-from fedcore_server.rounds import init_state
-from fedcore_server.state import Rejection
+from fedcore.plan.evaluation_schedule import most_evaluations
+from fedcore_server.rounds.driver import Run
+from fedcore_server.rounds.rounds import init_state
+from fedcore_server.rounds.state import Rejection
 from fedcore_simulations import simulate
 from fedcore_simulations.engines.loop import LoopEngine
 from fedcore_simulations.preparation import prepare

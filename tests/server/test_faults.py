@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from fedcore.errors import RunDirectoryError
-from fedcore.events import read_events, verify_events
-from fedcore.files import remove_leftovers, write_whole
+from fedcore.storage.events import read_events, verify_events
+from fedcore.storage.files import remove_leftovers, write_whole
 from fedcore.wire.envelope import unsealed
 from fedcore_server.consortium.members import remove
 from fedcore_server.runs.directory import RunDirectory
@@ -420,7 +420,7 @@ def test_what_killed_writers_left_is_removed_and_what_living_ones_write_stays(tm
 
 
 def test_a_journal_without_a_checkpoint_is_not_begun_anew(tmp_path):
-    from fedcore_server.rounds import init_state
+    from fedcore_server.rounds.rounds import init_state
     from tests.builders import TinyTask
 
     plan = tiny_plan()

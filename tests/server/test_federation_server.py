@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fedcore import files
+from fedcore.storage import files
 from fedcore_server.runs.store import RunState
 from fedcore_server.service.federation_server import FederationServer
 from fedcore_server.service.monitoring import MonitoringSettings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fedcore.files import write_whole
+from fedcore.storage.files import write_whole
 from fedcore_server.runs.journal import JournalReader
 
 

@@ -10,23 +10,22 @@ import pytest
 import torch
 
 from fedcore import Attribute, Examples
-from fedcore.audit.groups import GroupTable
+from fedcore.audit.tables.groups import GroupTable
 from fedcore.errors import DataError, PlanError
 from fedcore.messages import ClientReport, EvaluateRequest, TrainRequest
 from fedcore.metrics import Metrics
 from fedcore.mitigation.row_weights import RowWeights
 from fedcore.mitigation.steering import Steering
 from fedcore.wire.requests import pack_request, unpack_train_request
-from fedcore_clients.local_model import Client
-from fedcore_clients.per_example import PerExampleGradients
-from fedcore_clients.training import train_locally
-from fedcore_server import driver
-from fedcore_server.aggregation import FairMean, ShareMean, UniformMean
-from fedcore_server.evaluation import audit_settings, close_evaluation
-from fedcore_server.mitigation import group_risks, steered
-from fedcore_server.rounds import aggregator_of, plan_round
+from fedcore_clients.training.dp.per_example import PerExampleGradients
+from fedcore_clients.training.local_model import Client
+from fedcore_clients.training.train import train_locally
+from fedcore_server.aggregation.means import FairMean, ShareMean, UniformMean
+from fedcore_server.rounds.evaluation import audit_settings, close_evaluation
+from fedcore_server.rounds.mitigation import group_risks, steered
+from fedcore_server.rounds.rounds import aggregator_of, driver, plan_round
+from fedcore_server.rounds.state import ServerState
 from fedcore_server.runs.checkpoint import load_checkpoint, save_checkpoint
-from fedcore_server.state import ServerState
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_local, build_parameters, build_plan, build_private_plan, build_update
 

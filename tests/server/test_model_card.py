@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from fedcore.audit.clients import client_spread
-from fedcore.audit.fairness import audit_tables
-from fedcore.audit.measures import measures_of_table
-from fedcore.audit.rates import Rate, group_rates
-from fedcore.audit.report import BiasReport
-from fedcore.audit.settings import AuditSettings
-from fedcore.audit.site_splits import splits_of
-from fedcore_server.model_card import model_card
+from fedcore.audit.metrics.clients import client_spread
+from fedcore.audit.metrics.measures import measures_of_table
+from fedcore.audit.metrics.rates import Rate, group_rates
+from fedcore.audit.sites.site_splits import splits_of
+from fedcore.audit.verdict.fairness import audit_tables
+from fedcore.audit.verdict.report import BiasReport
+from fedcore.audit.verdict.settings import AuditSettings
+from fedcore.report.model_card import model_card
 from fedcore_simulations import simulate
 from tests.audit.builders import limit_of, table_of
 from tests.builders import TinyTask

@@ -124,7 +124,7 @@ def test_a_tied_tensor_is_trained_once_and_has_one_place_in_the_update():
 
 
 def simulated_training_rows(plan, task):
-    from fedcore.held_out import choose_held_out
+    from fedcore.data.held_out import choose_held_out
 
     return ~choose_held_out(task.load_data(None), plan, plan.federation.seed)
 

@@ -7,11 +7,11 @@ from random import Random
 import pytest
 import torch
 
-from fedcore_server.norm_gate import TIMES, NormGate
-from fedcore_server.rounds import close_round, plan_round
+from fedcore_server.rounds.norm_gate import TIMES, NormGate
+from fedcore_server.rounds.rounds import close_round, plan_round
+from fedcore_server.rounds.state import Rejection, ServerState
 from fedcore_server.runs.checkpoint import load_checkpoint, save_checkpoint
 from fedcore_server.runs.directory import RunDirectory
-from fedcore_server.state import Rejection, ServerState
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_parameters, build_plan, build_request, build_update
 

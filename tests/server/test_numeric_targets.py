@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from fedcore.audit.tables import empty_tables
-from fedcore.audit.values import ValueTable
+from fedcore.audit.tables.declared import empty_tables
+from fedcore.audit.tables.values import ValueTable
 from fedcore.errors import PlanError, UpdateRejectedError
 from fedcore.messages import ClientReport, EvaluateRequest
 from fedcore.metrics import Metrics
@@ -19,7 +19,7 @@ from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.tasks.diabetes import DiabetesProgression
 from fedcore.wire.replies import pack_report, unpack_report
-from fedcore_server.gate import check_report
+from fedcore_server.rounds.gate import check_report
 from fedcore_simulations import simulate
 from tests.audit.builders import table_of
 from tests.builders import build_layout

@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fedcore.checkup.finding import State, examine
 from fedcore.errors import DeploymentError, StorageError
-from fedcore_server.checkup import server_checks
+from fedcore_server.checkup.home import server_checks
 from fedcore_server.service import federation_server, readiness
 from fedcore_server.service.federation_server import FederationServer
 from fedcore_server.service.home import ServerHome

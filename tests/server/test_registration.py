@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fedcore.events import EventLog
+from fedcore.storage.events import EventLog
 from fedcore_server.service import registration
 from fedcore_server.service.registration import Registration
 from tests.checkup.builders import build_server_home

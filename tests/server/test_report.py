@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedcore.audit.clients import client_spread
-from fedcore.audit.fairness import audit_tables
-from fedcore.audit.gap_words import reach_words
-from fedcore.audit.groups import GroupTable
-from fedcore.audit.limits import Limit
-from fedcore.audit.rates import Rate
-from fedcore.audit.report import BiasReport
-from fedcore.audit.settings import AuditSettings
+from fedcore.audit.metrics.clients import client_spread
+from fedcore.audit.metrics.rates import Rate
+from fedcore.audit.tables.groups import GroupTable
+from fedcore.audit.verdict.fairness import audit_tables
+from fedcore.audit.verdict.gap_words import reach_words
+from fedcore.audit.verdict.limits import Limit
+from fedcore.audit.verdict.report import BiasReport
+from fedcore.audit.verdict.settings import AuditSettings
 from fedcore.errors import RunDirectoryError, StorageError
-from fedcore_server.report import write_report
+from fedcore.report.page import write_report
 from tests.audit.builders import table_of
 
 EVIL = "<script>alert(1)</script>"

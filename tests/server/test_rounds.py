@@ -10,9 +10,9 @@ from fedcore.metrics import Metrics
 from fedcore.parameters import Parameters
 from fedcore.privacy.plan import PrivacyPlan
 from fedcore.transforms import NormClip
-from fedcore_server.aggregation import UniformMean, WeightedMean
-from fedcore_server.rounds import aggregator_of, close_round, done, init_state, plan_round
-from fedcore_server.state import Rejection, ServerState
+from fedcore_server.aggregation.means import UniformMean, WeightedMean
+from fedcore_server.rounds.rounds import aggregator_of, close_round, done, init_state, plan_round
+from fedcore_server.rounds.state import Rejection, ServerState
 from tests.builders import (
     TinyTask,
     build_layout,

@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fedcore import files
 from fedcore.errors import RunDirectoryError, StorageError
-from fedcore.files import append_line, write_whole
+from fedcore.storage import files
+from fedcore.storage.files import append_line, write_whole
+from fedcore_server.rounds.state import ServerState
 from fedcore_server.runs.checkpoint import load_checkpoint, save_checkpoint
 from fedcore_server.runs.directory import RunDirectory, check_free, next_free
-from fedcore_server.state import ServerState
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_parameters, build_plan
 
@@ -117,7 +117,7 @@ def test_a_run_on_a_disk_that_fills_up_can_be_gone_on_with(tmp_path, monkeypatch
 
 
 def TinyTaskState():  # noqa: N802 - reads like the class it stands for
-    from fedcore_server.rounds import init_state
+    from fedcore_server.rounds.rounds import init_state
 
     return init_state(TinyTask(), build_plan()).parameters
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from fedcore.audit.fairness import audit_tables
-from fedcore.audit.settings import AuditSettings
-from fedcore_server.driver import Outcome
+from fedcore.audit.verdict.fairness import audit_tables
+from fedcore.audit.verdict.settings import AuditSettings
+from fedcore_server.rounds.driver import Outcome
 from fedcore_server.runs.run_warnings import warnings_about
 from fedcore_simulations import simulate
 from tests.audit.builders import table_of

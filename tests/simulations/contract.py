@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from fedcore.messages import EvaluateRequest
-from fedcore_clients.evaluation import evaluate_locally
-from fedcore_clients.training import train_locally
-from fedcore_server.rounds import init_state, plan_round
+from fedcore_clients.training.evaluation import evaluate_locally
+from fedcore_clients.training.train import train_locally
+from fedcore_server.rounds.rounds import init_state, plan_round
 from fedcore_simulations.preparation import prepare
 from tests.builders import TinyTask, build_local, build_plan, build_private_plan
 

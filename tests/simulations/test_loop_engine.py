@@ -6,7 +6,7 @@ from torch import nn
 
 from fedcore.errors import EngineError, TaskError
 from fedcore.parameters import Parameters
-from fedcore_server.rounds import init_state, plan_round
+from fedcore_server.rounds.rounds import init_state, plan_round
 from fedcore_simulations import simulate
 from fedcore_simulations.engines.loop import LoopEngine
 from fedcore_simulations.preparation import prepare

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedcore import Attribute, Examples
+from fedcore.data.held_out import held_out_rows
 from fedcore.errors import DataError, PlanError
-from fedcore.held_out import held_out_rows
 from fedcore.plan import FederationSection
 from fedcore_simulations import simulate
+from fedcore_simulations.commands.options import plan_from_options
 from fedcore_simulations.dealt_clients import DealtClients
-from fedcore_simulations.options import plan_from_options
 from fedcore_simulations.partition import partition
 from tests.builders import TinyTask, build_plan
 

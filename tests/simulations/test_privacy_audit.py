@@ -15,9 +15,10 @@ from fedcore.plan import RunPlan, read_toml
 from fedcore.privacy.accounting import epsilon_of
 from fedcore.privacy.noise import SecureRandomness, SeededRandomness
 from fedcore.privacy.plan import PrivacyEvent
-from fedcore_clients import training
-from fedcore_clients.per_example import PerExampleGradients
-from fedcore_server import private_mean, rounds
+from fedcore_clients.training.dp.per_example import PerExampleGradients
+from fedcore_clients.training.train import train as training
+from fedcore_server.aggregation.means import private_mean
+from fedcore_server.rounds.rounds import rounds
 from fedcore_simulations.preparation import prepare
 from fedcore_simulations.privacy_audit import record_level
 from fedcore_simulations.privacy_audit.audit import audit_privacy

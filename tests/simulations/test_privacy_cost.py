@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from fedcore.cli import build_app
 from fedcore.errors import PlanError
-from fedcore_clients.per_example import PerExampleGradients
+from fedcore_clients.training.dp.per_example import PerExampleGradients
 from fedcore_simulations.privacy_cost.arms import Arm, Outcomes, train_arms
 from fedcore_simulations.privacy_cost.costs import _lost, costs
 from tests.builders import TinyTask, build_plan, build_private_plan

@@ -7,20 +7,20 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from fedcore import example_files
+from fedcore.data import example_files
+from fedcore.data.example_files import SUFFIX, load_client_file
 from fedcore.errors import PlanError, RunDirectoryError, StorageError
-from fedcore.example_files import SUFFIX, load_client_file
 from fedcore.plan import RunPlan
 from fedcore.task_code import with_code
 from fedcore.tasks.registry import load_task
-from fedcore.tasks.table_schema import draft_schema_file
+from fedcore.tasks.tabular.schema_file import draft_schema_file
 from fedcore.trust.identity import check_client_name
-from fedcore_clients.owner_data import load_client
+from fedcore_clients.training.owner_data import load_client
 from fedcore_server.runs.deployable_plan import deployable
-from fedcore_simulations import split as split_module
+from fedcore_simulations.commands.simulate import split_run as split_module
+from fedcore_simulations.commands.split import split
+from fedcore_simulations.commands.split_run import member_names, write_division
 from fedcore_simulations.preparation import prepare
-from fedcore_simulations.split import member_names, write_division
-from fedcore_simulations.split_command import split
 from tests.builders import build_plan
 from tests.tasks.builders import patients, table_plan, write_csv
 

@@ -35,12 +35,12 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from fedcore.wire_objects import Outgoing, array_over, patiently, read_chunks, read_records, record_of
-from fedcore_server.superlink.application import SuperLinkSettings
-from fedcore_server.superlink.control import Control
-from fedcore_server.superlink.grid import StreamingGrid
-from fedcore_server.superlink.process import SuperLink
-from fedcore_server.superlink.task import open_grid
+from fedcore.wire.objects import Outgoing, array_over, patiently, read_chunks, read_records, record_of
+from fedcore_server.flower.superlink.application import SuperLinkSettings
+from fedcore_server.flower.superlink.control import Control
+from fedcore_server.flower.superlink.grid import StreamingGrid
+from fedcore_server.flower.superlink.process import SuperLink
+from fedcore_server.flower.superlink.task import open_grid
 
 DEADLINE_SECONDS = 30.0
 Answer = Callable[[ConfigRecord, memoryview], RecordDict]

@@ -15,8 +15,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from fedcore.errors import DeploymentError
-from fedcore_server.superlink.control import Control
-from fedcore_server.superlink.process import SuperLink
+from fedcore_server.flower.superlink.control import Control
+from fedcore_server.flower.superlink.process import SuperLink
 from tests.superlink.builders import NodeKey, answering, echo, random_bytes, request_to, settings_in, site_in
 
 

@@ -109,7 +109,7 @@ def test_the_superlink_is_configured_by_what_it_was() -> None:
 def test_the_fleet_api_has_no_call_that_the_gateway_has_not_heard_of() -> None:
     from flwr.supercore.protobuf.translation import PROTOBUF_REQUEST_TYPES
 
-    from fedcore_server.superlink.gateway import OPEN_PATHS
+    from fedcore_server.flower.superlink.gateway import OPEN_PATHS
 
     fleet = {path for _, path in PROTOBUF_REQUEST_TYPES if path.startswith("/v1/fleet/")}
     shut = {f"/v1/fleet/{name}" for name in ("register-node", "unregister-node", "get-fab")}

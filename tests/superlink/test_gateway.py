@@ -20,9 +20,9 @@ from flwr.proto.node_pb2 import Node
 from flwr.supercore.constant import FLEET_HTTP_SIGNATURE_HEADER
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from fedcore_server.superlink.gateway import OPEN_PATHS, Gateway, is_own_reply
-from fedcore_server.superlink.member_key import header_of_key
-from fedcore_server.superlink.rate_limit import RateLimit, network_of
+from fedcore_server.flower.superlink.gateway import OPEN_PATHS, Gateway, is_own_reply
+from fedcore_server.flower.superlink.member_key import header_of_key
+from fedcore_server.flower.superlink.rate_limit import RateLimit, network_of
 from tests.superlink.builders import NodeKey, Site, message_with, metadata_for, request_to, site_in
 
 _BINARY = {"content-type": "application/protobuf"}

@@ -16,9 +16,9 @@ from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_conte
 from flwr.supernode.fleet_http_connection import http_request_response
 
 from fedcore.errors import DeploymentError
-from fedcore.wire_objects import ObjectError, Outgoing
-from fedcore_server.superlink.arrival import Arrival
-from fedcore_server.superlink.grid import StreamingGrid
+from fedcore.wire.objects import ObjectError, Outgoing
+from fedcore_server.flower.superlink.arrival import Arrival
+from fedcore_server.flower.superlink.grid import StreamingGrid
 from tests.superlink.builders import (
     FleetNode,
     NodeKey,

@@ -17,10 +17,10 @@ import httpx
 import pytest
 
 from fedcore.errors import DeploymentError
-from fedcore_server.superlink.certificate import check_certificate
-from fedcore_server.superlink.control import Control, thin_fab
-from fedcore_server.superlink.process import SuperLink
-from fedcore_server.superlink.task import open_grid
+from fedcore_server.flower.superlink.certificate import check_certificate
+from fedcore_server.flower.superlink.control import Control, thin_fab
+from fedcore_server.flower.superlink.process import SuperLink
+from fedcore_server.flower.superlink.task import open_grid
 from tests.superlink.builders import NodeKey, answering, make_certificates, request_to, settings_in, site_in
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -169,9 +169,9 @@ def test_a_kill_keeps_the_nodes(tmp_path: Path) -> None:
     program = f"""
         import sys, time
         from pathlib import Path
-        from fedcore_server.superlink.application import SuperLinkSettings
-        from fedcore_server.superlink.control import Control
-        from fedcore_server.superlink.process import SuperLink
+        from fedcore_server.flower.superlink.application import SuperLinkSettings
+        from fedcore_server.flower.superlink.control import Control
+        from fedcore_server.flower.superlink.process import SuperLink
         folder = Path({str(tmp_path)!r})
         with SuperLink(SuperLinkSettings(host="127.0.0.1", port=0, certificate=folder / "tls" / "server.crt",
             key=folder / "tls" / "server.key", database=folder / "flower.db", flower_home=folder / "flower")) as link:

@@ -22,7 +22,7 @@ from flwr.supercore.inflatable.inflatable_utils import (
     inflate_object_from_contents,
 )
 
-from fedcore.wire_objects import (
+from fedcore.wire.objects import (
     ObjectError,
     ObjectLimits,
     ObjectReader,

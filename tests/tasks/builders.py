@@ -10,8 +10,8 @@ import pytest
 
 from fedcore.errors import DataError, PlanError
 from fedcore.plan import RunPlan, merge
-from fedcore.tasks.table_schema import draft_schema_file
-from fedcore.tasks.tabular import Tabular
+from fedcore.tasks.tabular.schema_file import draft_schema_file
+from fedcore.tasks.tabular.task import Tabular
 
 SHARED_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 

@@ -8,7 +8,7 @@ import torch
 from fedcore.errors import DataError, PlanError
 from fedcore.plan import RunPlan
 from fedcore.tasks.registry import load_task, settled
-from fedcore.tasks.table_toml import read_schema, schema_content, schema_of
+from fedcore.tasks.tabular.toml import read_schema, schema_content, schema_of
 from fedcore_server.runs.deployable_plan import deployable
 from fedcore_simulations import simulate
 from tests.tasks.builders import declared, patients, table_plan, write_csv

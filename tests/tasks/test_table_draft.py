@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from fedcore.errors import DataError
-from fedcore.tasks.table_columns import Binary, Categorical, Ignored, Numeric
-from fedcore.tasks.table_draft import draft_label, draft_schema
-from fedcore.tasks.table_file import read_table
+from fedcore.tasks.tabular.columns import Binary, Categorical, Ignored, Numeric
+from fedcore.tasks.tabular.draft import draft_label, draft_schema
+from fedcore.tasks.tabular.table import read_table
 from tests.tasks.builders import write_csv
 
 

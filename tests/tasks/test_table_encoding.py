@@ -8,10 +8,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fedcore.errors import DataError
-from fedcore.tasks.table_columns import NUM_KNOTS, Binary, Categorical, Ignored, Label, Numeric, Schema
-from fedcore.tasks.table_draft import draft_schema
-from fedcore.tasks.table_encoding import encode_groups, encode_inputs, encode_label
-from fedcore.tasks.table_file import Table
+from fedcore.tasks.tabular.columns import NUM_KNOTS, Binary, Categorical, Ignored, Label, Numeric, Schema
+from fedcore.tasks.tabular.draft import draft_schema
+from fedcore.tasks.tabular.encoding import encode_groups, encode_inputs, encode_label
+from fedcore.tasks.tabular.table import Table
 
 
 def _is_infinite(text):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from fedcore.errors import DataError
-from fedcore.tasks.table_file import MISSING_WORDS, read_table
+from fedcore.tasks.tabular.table import MISSING_WORDS, read_table
 from tests.tasks.builders import write_csv
 
 
@@ -112,5 +112,5 @@ def test_nested_cells_are_refused(tmp_path):
 def test_pandas_is_imported_only_when_a_table_is_read():
     import subprocess
 
-    code = "import sys, fedcore.tasks.table_file; sys.exit('pandas' in sys.modules)"
+    code = "import sys, fedcore.tasks.tabular.table; sys.exit('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedcore.errors import DataError
-from fedcore.tasks.table_columns import Binary, Categorical, Ignored, Label, Numeric, Schema
-from fedcore.tasks.table_draft import Draft, draft_label, draft_schema
-from fedcore.tasks.table_encoding import encode_inputs
-from fedcore.tasks.table_file import read_table
-from fedcore.tasks.table_schema import check_schema, draft_schema_file
-from fedcore.tasks.table_toml import read_schema, schema_to_toml
+from fedcore.tasks.tabular.columns import Binary, Categorical, Ignored, Label, Numeric, Schema
+from fedcore.tasks.tabular.draft import Draft, draft_label, draft_schema
+from fedcore.tasks.tabular.encoding import encode_inputs
+from fedcore.tasks.tabular.schema_file import check_schema, draft_schema_file
+from fedcore.tasks.tabular.table import read_table
+from fedcore.tasks.tabular.toml import read_schema, schema_to_toml
 from tests.tasks.builders import patients, write_csv
 
 NUMBERS = st.floats(-1e9, 1e9)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from fedcore.data.held_out import held_out_rows
 from fedcore.errors import PlanError
-from fedcore.held_out import held_out_rows
 from fedcore.task import check_task, load_examples
 from fedcore.tasks.registry import load_task
 from fedcore_simulations import simulate

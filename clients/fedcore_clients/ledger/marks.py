@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.errors import StorageError
-from fedcore.files import write_whole
+from fedcore.storage.files import write_whole
 
 _SUFFIX = ".fedcore-ledger"
 _MOST_BYTES = 65_536

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fedcore.errors import StorageError
-from fedcore_clients.client_home import ClientHome
+from fedcore_clients.agent.home import ClientHome
 from fedcore_clients.ledger.account import Ledger
 
 

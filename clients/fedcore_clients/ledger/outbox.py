@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedcore.errors import DataError, StorageError
-from fedcore.files import place_whole, write_whole
-from fedcore.mapped_bytes import mapped_file, pieces, sha256
+from fedcore.storage.files import place_whole, write_whole
+from fedcore.storage.mapped_bytes import mapped_file, pieces, sha256
 from fedcore.wire.records import from_plain, one_array, to_plain
 
 if TYPE_CHECKING:

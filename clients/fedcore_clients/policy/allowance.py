@@ -71,7 +71,7 @@ def _options(tasks: Sequence[str]) -> dict[str, Any]:
 def _schemas(schema: Path | None) -> dict[str, Any]:
     if schema is None:
         return {}
-    from fedcore.tasks.table_toml import read_schema, schema_content
+    from fedcore.tasks.tabular.toml import read_schema, schema_content
 
     return {"schemas": [digest_of(schema_content(read_schema(schema)))]}
 

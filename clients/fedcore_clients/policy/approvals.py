@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fedcore.errors import PlanError, StorageError
-from fedcore.files import write_whole
-from fedcore.wording import counted
+from fedcore.storage.files import write_whole
+from fedcore.text.wording import counted
 
 Clock = Callable[[], datetime]
 _Entry = TypeVar("_Entry")

@@ -10,11 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fedcore.errors import PrivacyError, RefusedError
-from fedcore.evaluation_schedule import before_training
+from fedcore.plan.evaluation_schedule import before_training
 from fedcore.privacy.accounting import composed_epsilon, rounded_up
 from fedcore.privacy.evaluation import EvaluationPrivacy
 from fedcore.privacy.plan import PrivacyEvent, PrivacyPlan, Relation
-from fedcore_clients.client_home import ClientHome
+from fedcore_clients.agent.home import ClientHome
 from fedcore_clients.ledger.account import Ledger
 from fedcore_clients.ledger.asked import Asked
 from fedcore_clients.ledger.balance import Budget

@@ -7,7 +7,7 @@ from datetime import UTC
 from pathlib import Path
 
 from fedcore.errors import StorageError
-from fedcore.files import write_whole
+from fedcore.storage.files import write_whole
 from fedcore_clients.policy.approvals import Clock
 
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcore.audit.values import ValueTable
+from fedcore.audit.tables.values import ValueTable
 from fedcore.errors import RefusedError
-from fedcore.mapped_bytes import let_go
 from fedcore.messages import ClientReport, ClientUpdate
 from fedcore.metrics import Metrics
 from fedcore.privacy.plan import PrivacyEvent, PrivacyPlan, Relation
+from fedcore.storage.mapped_bytes import let_go
 from fedcore_clients.policy.request_facts import RequestFacts, shown
 from fedcore_clients.policy.settings import Policy
 

@@ -10,13 +10,13 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from fedcore.audit.crossing import ATTRIBUTE_MARK
+from fedcore.audit.tables.crossing import ATTRIBUTE_MARK
 from fedcore.errors import DataError, RefusedError
-from fedcore.evaluation_schedule import after_training, most_evaluations
 from fedcore.plan import RunPlan
 from fedcore.plan.digest import digest_of
-from fedcore.toml_problems import kebab
-from fedcore.wording import counted
+from fedcore.plan.evaluation_schedule import after_training, most_evaluations
+from fedcore.text.toml_problems import kebab
+from fedcore.text.wording import counted
 from fedcore_clients.policy.approvals import Approvals
 from fedcore_clients.policy.privacy_gate import check_privacy
 from fedcore_clients.policy.request_facts import RequestFacts, shown
@@ -138,7 +138,7 @@ def _check_schema(content: Any) -> None:
     """Refuse what an owner could not be shown."""
     if content is None:
         return
-    from fedcore.tasks.table_toml import schema_content, schema_of
+    from fedcore.tasks.tabular.toml import schema_content, schema_of
 
     if not isinstance(content, Mapping):
         raise RefusedError("TASK", "task.options.schema is no schema")

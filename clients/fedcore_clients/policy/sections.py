@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from fedcore.toml_problems import kebab
+from fedcore.text.toml_problems import kebab
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 OpenUnit = Annotated[float, Field(gt=0, lt=1, strict=True)]

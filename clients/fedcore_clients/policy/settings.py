@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedcore.errors import PlanError
-from fedcore.toml_problems import explain, kebab, unknown
+from fedcore.text.toml_problems import explain, kebab, unknown
 from fedcore_clients.policy.sections import (
     ApprovalSection,
     CohortSection,

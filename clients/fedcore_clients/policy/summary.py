@@ -8,7 +8,7 @@ from typing import Any
 
 from fedcore.plan.digest import digest_of
 from fedcore.privacy.accounting import composed_epsilon, rounded_up
-from fedcore.wording import counted
+from fedcore.text.wording import counted
 from fedcore_clients.policy.privacy_gate import promised
 from fedcore_clients.policy.request_facts import RequestFacts
 from fedcore_clients.policy.settings import Policy
@@ -43,7 +43,7 @@ def _schema(content: Any) -> Iterator[str]:
     """How a table is read, where the plan says it."""
     if content is None:
         return
-    from fedcore.tasks.table_toml import schema_content, schema_of
+    from fedcore.tasks.tabular.toml import schema_content, schema_of
 
     described = schema_content(schema_of(content, source="of the plan"))
     label = described.get("label", {"column": None, "classes": []})

@@ -14,7 +14,7 @@ from fedcore.privacy.resolution import resolve_privacy
 if TYPE_CHECKING:
     from torch import nn
 
-    from fedcore.examples import Examples
+    from fedcore.data.examples import Examples
     from fedcore.privacy.isolation import Isolation
     from fedcore.task import Task
     from fedcore.transforms import UpdateTransform

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from fedcore.data.examples import Examples
 from fedcore.errors import PrivacyError
-from fedcore.examples import Examples
 from fedcore.privacy.isolation import Level
 from fedcore.privacy.linter.alike import AlikeForEveryRow, finite_or_zero
 from fedcore.privacy.linter.finding import Rule, Subject

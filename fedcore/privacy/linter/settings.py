@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from fedcore.evaluation_schedule import most_evaluations
+from fedcore.plan.evaluation_schedule import most_evaluations
 from fedcore.privacy.central import CentralPrivacy
 from fedcore.privacy.linter.finding import Rule, Subject
 from fedcore.privacy.plan import NoiseKind, PrivacyPlan, Relation
-from fedcore.wording import counted
+from fedcore.text.wording import counted
 
 _SMALLEST_NOISE = 1e-3
 _NEAR = 0.1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedcore.errors import StorageError, TrustError
-from fedcore.files import write_whole
+from fedcore.storage.files import write_whole
 from fedcore.trust.address import parse_address
 from fedcore.trust.document import Document, read_bounded
 from fedcore.trust.identity import COORDINATOR, Identity, check_client_name, check_name

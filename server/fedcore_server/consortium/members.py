@@ -15,7 +15,7 @@ import tomli_w
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from fedcore.errors import TrustError
-from fedcore.files import write_whole
+from fedcore.storage.files import write_whole
 from fedcore.trust.address import parse_address
 from fedcore.trust.identity import COORDINATOR, Identity, check_name
 from fedcore.trust.invitation import TOKEN_BYTES, Invitation, JoinResponse

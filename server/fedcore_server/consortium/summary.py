@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from fedcore.text.wording import counted
 from fedcore.trust.fingerprint import words
-from fedcore.wording import counted
 from fedcore_server.consortium.certificates import load_certificate
 from fedcore_server.consortium.home import ConsortiumHome
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fedcore.audit.gate import Verdict
-from fedcore.audit.hooks import Point
+from fedcore.audit.verdict.gate import Verdict
+from fedcore.audit.verdict.hooks import Point
 
 _MOST = 4
 _WORST_FIRST = (Verdict.FAIL.value, Verdict.INCONCLUSIVE.value)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fedcore.wording import counted, named
+from fedcore.text.wording import counted, named
 
 
 class Beginning:

@@ -19,13 +19,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fedcore.errors import DataError, LayoutError, RunDirectoryError
-from fedcore.evaluation_schedule import most_in_work
-from fedcore.files import place_whole
-from fedcore.large_vectors import let_go_of, put_aside, slices
 from fedcore.mitigation.steering import Steering
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
-from fedcore_server.state import Choice, ServerState
+from fedcore.plan.evaluation_schedule import most_in_work
+from fedcore.storage.files import place_whole
+from fedcore.storage.large_vectors import let_go_of, put_aside, slices
+from fedcore_server.rounds.state import Choice, ServerState
 
 _log = logging.getLogger("fedcore")
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from fedcore.audit.crossing import ATTRIBUTE_MARK
-from fedcore.audit.measurable import check_measurable
-from fedcore.audit.tables import empty_tables
+from fedcore.audit.tables.crossing import ATTRIBUTE_MARK
+from fedcore.audit.tables.declared import empty_tables
+from fedcore.audit.verdict.measurable import check_measurable
 from fedcore.errors import PlanError
 from fedcore.local_optimizer import build_optimizer
 from fedcore.plan import RunPlan
@@ -20,9 +20,9 @@ from fedcore.task import Task
 from fedcore.task_code import with_code
 from fedcore.tasks.registry import load_task, settled
 from fedcore.transforms import load_transforms
-from fedcore_server.audit_points import AuditPoints
-from fedcore_server.evaluation import audit_settings
-from fedcore_server.plan_hooks import load_hooks
+from fedcore_server.rounds.audit_points import AuditPoints
+from fedcore_server.rounds.evaluation import audit_settings
+from fedcore_server.rounds.plan_hooks import load_hooks
 from fedcore_server.runs.model_file import check_savable
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.errors import RunDirectoryError, StorageError
-from fedcore.evaluation_schedule import most_in_work
-from fedcore.files import append_line, place_whole, remove_leftovers, write_whole
-from fedcore.mapped_bytes import pieces
 from fedcore.plan import RunPlan
-from fedcore_server.round_record import RoundRecord
-from fedcore_server.rounds import done
+from fedcore.plan.evaluation_schedule import most_in_work
+from fedcore.storage.files import append_line, place_whole, remove_leftovers, write_whole
+from fedcore.storage.mapped_bytes import pieces
+from fedcore_server.rounds.round_record import RoundRecord
+from fedcore_server.rounds.rounds import done
+from fedcore_server.rounds.state import ServerState
 from fedcore_server.runs.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from fedcore_server.runs.release import RELEASED, WITHHELD
-from fedcore_server.state import ServerState
 
 
 class RunDirectory:

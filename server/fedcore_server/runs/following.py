@@ -13,7 +13,7 @@ from rich.table import Table
 
 from fedcore.plan import read_toml
 from fedcore.privacy.accounting import rounded_up
-from fedcore.wording import named
+from fedcore.text.wording import named
 from fedcore_server.runs.audit_words import audit_words
 from fedcore_server.runs.beginning import Beginning
 from fedcore_server.runs.participation import codes_in_words, participation

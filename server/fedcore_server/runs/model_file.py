@@ -11,12 +11,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fedcore.errors import FedcoreError, TaskError
-from fedcore.mapped_bytes import mapped_file
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.seeding import derive_seed
+from fedcore.storage.mapped_bytes import mapped_file
 from fedcore.task import Task
-from fedcore_server.rounds import init_state
+from fedcore_server.rounds.rounds import init_state
 
 
 def released_model(task: Task, plan: RunPlan, parameters: Parameters) -> nn.Module:

@@ -19,31 +19,31 @@ from pathlib import Path
 from flwr.app import Context, RecordDict
 
 from fedcore.errors import DeploymentError, FedcoreError, RunDirectoryError, RunPausedError, StorageError, TaskError
-from fedcore.events import EventLog
-from fedcore.files import remove_leftovers
 from fedcore.messages import TrainRequest
-from fedcore.parent_watch import end_with_parent
 from fedcore.plan import RunPlan
 from fedcore.privacy.linter import warnings_of
+from fedcore.storage.events import EventLog
+from fedcore.storage.files import remove_leftovers
+from fedcore.storage.parent_watch import end_with_parent
 from fedcore.task import Task
 from fedcore.task_code import differing_code
 from fedcore.tasks.registry import load_task
 from fedcore.trust.roster import Roster
-from fedcore_server.correspondence import Correspondence
-from fedcore_server.driver import Outcome
-from fedcore_server.flower_app import build_server_app
-from fedcore_server.plan_hooks import load_hooks
-from fedcore_server.round_record import RoundRecord
-from fedcore_server.rounds import init_state
+from fedcore_server.flower.correspondence import Correspondence
+from fedcore_server.flower.server_app import build_server_app
+from fedcore_server.flower.superlink.control import Control
+from fedcore_server.flower.superlink.task import open_grid
+from fedcore_server.rounds.driver import Outcome
+from fedcore_server.rounds.plan_hooks import load_hooks
+from fedcore_server.rounds.round_record import RoundRecord
+from fedcore_server.rounds.rounds import init_state
+from fedcore_server.rounds.state import ServerState
 from fedcore_server.runs.deployable_plan import isolation_known, privacy_findings
 from fedcore_server.runs.directory import RunDirectory, is_finished
 from fedcore_server.runs.participation import charges_acknowledged, last_receipts, took_part_in
 from fedcore_server.runs.results import build_results
 from fedcore_server.runs.store import RunState, RunStore
 from fedcore_server.service.home import ServerHome
-from fedcore_server.state import ServerState
-from fedcore_server.superlink.control import Control
-from fedcore_server.superlink.task import open_grid
 
 _log = logging.getLogger("fedcore")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fedcore.audit.gate import Verdict
-from fedcore.audit.report import BiasReport
+from fedcore.audit.verdict.gate import Verdict
+from fedcore.audit.verdict.report import BiasReport
 from fedcore.plan import RunPlan
 
 RELEASED, WITHHELD = "model.safetensors", "withheld.safetensors"

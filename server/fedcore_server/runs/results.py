@@ -13,23 +13,23 @@ from typing import Any
 from torch import nn
 
 import fedcore
-from fedcore.audit.gap_words import reach_words
-from fedcore.audit.report import BiasReport
-from fedcore.evaluation_schedule import chooses_a_round
-from fedcore.files import append_line
-from fedcore.mapped_bytes import sha256
+from fedcore.audit.verdict.gap_words import reach_words
+from fedcore.audit.verdict.report import BiasReport
 from fedcore.plan import RunPlan
+from fedcore.plan.evaluation_schedule import chooses_a_round
 from fedcore.privacy.evaluation import evaluation_privacy
 from fedcore.privacy.isolation import Isolation
 from fedcore.privacy.plan import Relation, Unit
 from fedcore.privacy.promise import Promise, promise_of
-from fedcore.privacy.statement import privacy_statement
-from fedcore.privacy.statement_fields import check_statement
+from fedcore.privacy.statement.build import privacy_statement
+from fedcore.privacy.statement.fields import check_statement
+from fedcore.report.model_card import model_card
+from fedcore.storage.files import append_line
+from fedcore.storage.mapped_bytes import sha256
 from fedcore.task import Task
-from fedcore_server.choice import choice_words
-from fedcore_server.divergence import diverged
-from fedcore_server.driver import Outcome
-from fedcore_server.model_card import model_card
+from fedcore_server.rounds.choice import choice_words
+from fedcore_server.rounds.divergence import diverged
+from fedcore_server.rounds.driver import Outcome
 from fedcore_server.runs.directory import RunDirectory
 from fedcore_server.runs.model_file import released_model, serialised
 from fedcore_server.runs.release import RELEASED, WITHHELD, withheld_because, withheld_words
@@ -64,7 +64,7 @@ class Results:
         Returns:
             Path of the report.
         """
-        from fedcore_server.report import write_report
+        from fedcore.report.page import write_report
 
         for record in rounds or ():
             append_line(directory.path / "rounds.jsonl", json.dumps(record, allow_nan=False))

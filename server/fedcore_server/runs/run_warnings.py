@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fedcore.audit.groups import GroupTable
-from fedcore.audit.rates import Rate
+from fedcore.audit.metrics.rates import Rate
+from fedcore.audit.tables.groups import GroupTable
 from fedcore.plan import RunPlan
 from fedcore.privacy.plan import NoiseKind
 from fedcore.privacy.promise import Promise
-from fedcore.wording import counted, named
-from fedcore_server.driver import Outcome
-from fedcore_server.evaluation import Evaluation
-from fedcore_server.norm_gate import ABSURD, TIMES
+from fedcore.text.wording import counted, named
+from fedcore_server.rounds.driver import Outcome
+from fedcore_server.rounds.evaluation import Evaluation
+from fedcore_server.rounds.norm_gate import ABSURD, TIMES
 from fedcore_server.runs.participation import codes_in_words
 
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.errors import DeploymentError, RunDirectoryError, StorageError
-from fedcore.files import write_whole
 from fedcore.plan import RunPlan
+from fedcore.storage.files import write_whole
 from fedcore_server.runs.directory import RunDirectory, next_free
 from fedcore_server.runs.journal import JournalReader
 

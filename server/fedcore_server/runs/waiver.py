@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.errors import RunDirectoryError, TrustError
-from fedcore.files import write_whole
-from fedcore.mapped_bytes import mapped_file, sha256
+from fedcore.storage.files import write_whole
+from fedcore.storage.mapped_bytes import mapped_file, sha256
 from fedcore.trust.identity import Identity, PublicIdentity
 from fedcore_server.runs.release import RELEASED, WITHHELD, waiver_words, withheld_words
 
@@ -127,8 +127,8 @@ def _audited_model(run: Path, summary: Mapping[str, Any]) -> Path:
 
 
 def _write_documents(run: Path, summary: Mapping[str, Any], day: date) -> None:
-    from fedcore_server.model_card import model_card
-    from fedcore_server.report import write_report
+    from fedcore.report.model_card import model_card
+    from fedcore.report.page import write_report
 
     write_whole(run / "bias.md", model_card(_content(run, "bias.json"), summary, day=day))
     write_report(run)

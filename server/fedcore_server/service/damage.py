@@ -13,7 +13,7 @@ from fedcore.trust.address import parse_address
 from fedcore.trust.damage import NeededFile, refuse_damaged
 from fedcore_server.consortium.certificates import load_certificate
 from fedcore_server.consortium.home import ConsortiumHome
-from fedcore_server.superlink.certificate import check_certificate
+from fedcore_server.flower.superlink.certificate import check_certificate
 
 
 def refuse_damaged_home(home: ConsortiumHome, now: datetime) -> None:

@@ -16,18 +16,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from fedcore.errors import DeploymentError, FedcoreError, StorageError
-from fedcore.events import EventLog
-from fedcore.files import remove_leftovers, write_whole
+from fedcore.storage.events import EventLog
+from fedcore.storage.files import remove_leftovers, write_whole
 from fedcore.trust.address import parse_address
+from fedcore_server.flower.superlink.application import SuperLinkSettings
+from fedcore_server.flower.superlink.control import Control
+from fedcore_server.flower.superlink.process import SuperLink
 from fedcore_server.runs.process import SuperLinkAccess
 from fedcore_server.runs.store import RunState, RunStore
 from fedcore_server.service.home import ServerHome
 from fedcore_server.service.monitoring import Monitoring, MonitoringSettings
 from fedcore_server.service.readiness import Readiness
 from fedcore_server.service.registration import Registration
-from fedcore_server.superlink.application import SuperLinkSettings
-from fedcore_server.superlink.control import Control
-from fedcore_server.superlink.process import SuperLink
 
 _log = logging.getLogger("fedcore.server")
 

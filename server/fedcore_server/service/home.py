@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from fedcore.lock import holding, is_locked
+from fedcore.storage.lock import holding, is_locked
 from fedcore_server.consortium.home import ConsortiumHome
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from fedcore.checkup.route import PULL, ask
 from fedcore.errors import DeploymentError, StorageError
+from fedcore_server.flower.superlink.certificate import names_of
 from fedcore_server.service.home import ServerHome
-from fedcore_server.superlink.certificate import names_of
 
 SPARE_BYTES = 100 << 20
 """Free space below which no request is taken for served: the database's log of recent writes needs some of it."""

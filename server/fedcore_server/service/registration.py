@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from fedcore.errors import FedcoreError, StorageError
-from fedcore.events import EventLog
+from fedcore.storage.events import EventLog
 from fedcore_server.consortium.home import ConsortiumHome
-from fedcore_server.superlink.control import Control
+from fedcore_server.flower.superlink.control import Control
 
 _RETRY_SECONDS = 5.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Protocol, Self
 
-from fedcore_server.federation import Federation
+from fedcore_server.rounds.federation import Federation
 
 
 class Engine(Federation, Protocol):

@@ -19,11 +19,11 @@ from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.task import Task
 from fedcore.transforms import load_transforms
-from fedcore_clients.evaluation import evaluate_locally
-from fedcore_clients.local_model import Client, LocalModel
-from fedcore_clients.training import train_locally
-from fedcore_server.rounds import init_state
-from fedcore_server.state import Rejection
+from fedcore_clients.training.evaluation import evaluate_locally
+from fedcore_clients.training.local_model import Client, LocalModel
+from fedcore_clients.training.train import train_locally
+from fedcore_server.rounds.rounds import init_state
+from fedcore_server.rounds.state import Rejection
 from fedcore_simulations.dealt_clients import DealtClients
 from fedcore_simulations.engines.workers import Job, WorkerPool
 

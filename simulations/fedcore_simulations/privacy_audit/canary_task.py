@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from fedcore.examples import Batch, Examples
+from fedcore.data.examples import Batch, Examples
 from fedcore.metrics import Metrics
 from fedcore.task import Task
 

@@ -14,8 +14,8 @@ from fedcore.messages import ClientUpdate, TrainRequest
 from fedcore.parameters import Layout, Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.central import CentralPrivacy
-from fedcore_server.rounds import clip_norm_of, close_round, plan_round
-from fedcore_server.state import ServerState
+from fedcore_server.rounds.rounds import clip_norm_of, close_round, plan_round
+from fedcore_server.rounds.state import ServerState
 from fedcore_simulations.privacy_audit.bare_probe import NEXT_TO_NONE, Bare, longest_of
 from fedcore_simulations.privacy_audit.releases import NO_COUNTS, CanaryRun, Silence
 

@@ -16,12 +16,12 @@ from rich.progress import Progress
 from fedcore.errors import PlanError
 from fedcore.plan import RunPlan
 from fedcore.privacy.accounting import rounded_up
-from fedcore.privacy.statement_fields import read_statement
+from fedcore.privacy.statement.fields import read_statement
 from fedcore.tasks.registry import load_task, settled
-from fedcore.wording import counted
-from fedcore_clients.local_model import Client
+from fedcore.text.wording import counted
+from fedcore_clients.training.local_model import Client
 from fedcore_server.runs.directory import is_finished
-from fedcore_simulations.options import plan_from_options
+from fedcore_simulations.commands.options import plan_from_options
 from fedcore_simulations.preparation import Preparation, prepare
 from fedcore_simulations.privacy_audit.audit import FAILING_P, PrivacyAudit, Subject, audit_privacy
 from fedcore_simulations.privacy_audit.client_level import ClientLevelSubject

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedcore.examples import Examples
-from fedcore_clients.local_model import Client
-from fedcore_server.rounds import close_round, done, init_state, plan_round
+from fedcore.data.examples import Examples
+from fedcore_clients.training.local_model import Client
+from fedcore_server.rounds.rounds import close_round, done, init_state, plan_round
 from fedcore_simulations.engines.loop import LoopEngine
 from fedcore_simulations.engines.workers import default_workers
 from fedcore_simulations.preparation import Preparation

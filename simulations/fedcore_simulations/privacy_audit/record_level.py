@@ -9,17 +9,17 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from fedcore.data.examples import Examples
 from fedcore.errors import PrivacyError
-from fedcore.examples import Examples
 from fedcore.messages import TrainRequest
 from fedcore.parameters import Layout, Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.isolation import Level
 from fedcore.privacy.plan import PrivacyPlan
 from fedcore.task import Task
-from fedcore_clients.local_model import Client, LocalModel
-from fedcore_clients.probe import isolation_of
-from fedcore_clients.training import train_locally
+from fedcore_clients.training.dp.probe import isolation_of
+from fedcore_clients.training.local_model import Client, LocalModel
+from fedcore_clients.training.train import train_locally
 from fedcore_simulations.privacy_audit.bare_probe import NEXT_TO_NONE, Bare, longest_of
 from fedcore_simulations.privacy_audit.canary_task import CanaryTask, blank, loudest, with_canaries
 from fedcore_simulations.privacy_audit.releases import CanaryRun, Silence

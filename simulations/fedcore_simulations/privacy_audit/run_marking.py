@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.errors import PlanError, RunDirectoryError
-from fedcore.files import write_whole
-from fedcore.privacy.statement_fields import read_statement
-from fedcore.privacy.statement_words import in_a_paragraph
-from fedcore_server.report import write_report
+from fedcore.privacy.statement.fields import read_statement
+from fedcore.privacy.statement.words import in_a_paragraph
+from fedcore.report.page import write_report
+from fedcore.storage.files import write_whole
 from fedcore_server.runs.directory import is_finished
 from fedcore_server.runs.store import is_deployed
 from fedcore_simulations.scenarios import scenarios

@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedcore.audit.tables import attribute_codes, empty_tables
+from fedcore.audit.tables.declared import attribute_codes, empty_tables
+from fedcore.data.examples import Examples
 from fedcore.errors import PlanError
-from fedcore.examples import Examples
 from fedcore.plan import RunPlan
 from fedcore.task import Task
 from fedcore.tasks.registry import load_task, settled
 from fedcore.transforms import load_transforms
-from fedcore_clients.local_model import LocalModel
-from fedcore_clients.per_example import PerExampleGradients
-from fedcore_server.driver import Run
-from fedcore_server.rounds import init_state
+from fedcore_clients.training.dp.per_example import PerExampleGradients
+from fedcore_clients.training.local_model import LocalModel
+from fedcore_server.rounds.driver import Run
+from fedcore_server.rounds.rounds import init_state
 from fedcore_server.runs.model_file import released_model
 from fedcore_simulations.engines.loop import LoopEngine
 from fedcore_simulations.engines.workers import default_workers

@@ -10,9 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from fedcore.audit.estimates import Measure
+from fedcore.audit.metrics.estimates import Measure
+from fedcore.audit.table.text.columns import aligned
 from fedcore.plan import RunPlan
-from fedcore_simulations.bias_audit.text_table import aligned
 from fedcore_simulations.privacy_cost.arms import Arm, Outcomes, train_arms
 from fedcore_simulations.privacy_cost.costs import PARTS, MetricCost, costs
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fedcore.events import read_events
-from fedcore_clients.app_process import data_name
+from fedcore.storage.events import read_events
+from fedcore_clients.agent.worker import data_name
 from fedcore_clients.ledger import rows
 from fedcore_clients.ledger.display import print_budgets
 from fedcore_clients.ledger.marks import beside

@@ -12,7 +12,7 @@ from fedcore.errors import RefusedError, StorageError
 from fedcore.privacy.accounting import epsilon_of
 from fedcore.privacy.plan import PrivacyEvent, Relation
 from fedcore.trust.identity import Identity
-from fedcore_clients.client_home import ClientHome
+from fedcore_clients.agent.home import ClientHome
 from fedcore_clients.ledger.entry import Kind
 from fedcore_clients.ledger.mechanism import epsilon_together
 from fedcore_clients.ledger.terms import Mode, agree

@@ -14,7 +14,7 @@ from fedcore.errors import PlanError, TaskError
 from fedcore.plan import RunPlan
 from fedcore.task import load_examples
 from fedcore.tasks.registry import load_task
-from fedcore_clients.policy import policy_commands
+from fedcore_clients.commands import policy as policy_commands
 from fedcore_clients.policy.allowance import allowing
 from fedcore_clients.policy.approvals import Approvals
 from fedcore_clients.policy.settings import Policy

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from fedcore.audit.groups import GroupTable
-from fedcore.audit.values import ValueTable
+from fedcore.audit.tables.groups import GroupTable
+from fedcore.audit.tables.values import ValueTable
 from fedcore.errors import RefusedError
 from fedcore.messages import ClientReport
 from fedcore.metrics import Metrics

@@ -1,0 +1,264 @@
+"""The client's long-lived process: fetches requests, has the guard judge them, and the child work on them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from flwr.app import RecordDict
+
+from fedcore.errors import DataError, DeploymentError, RefusedError, RequestGoneError, StorageError, TrustError
+from fedcore.storage.files import remove_leftovers, write_whole
+from fedcore.storage.lock import holding
+from fedcore.storage.mapped_bytes import mapped_file
+from fedcore.wire.records import one_array
+from fedcore_clients.agent.admission import Refusal, Request
+from fedcore_clients.agent.fleet import Fleet, Incoming, connect
+from fedcore_clients.agent.guard import Guard
+from fedcore_clients.agent.home import ClientHome
+from fedcore_clients.agent.polling import Polling, spread
+from fedcore_clients.agent.worker import AppProcess, AppSettings
+from fedcore_clients.policy.request_facts import RequestFacts
+from fedcore_clients.policy.settings import Policy
+
+_log = logging.getLogger("fedcore.client")
+
+_FIRST_RETRY_SECONDS = 1.0
+_LONGEST_RETRY_SECONDS = 8.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """What ``fedcore client start`` was told.
+
+    Attributes:
+        data: Path of each data set by its name.
+        device: Where to train; ``None`` leaves it to the plan.
+    """
+
+    data: Mapping[str, Path]
+    device: str | None = None
+
+
+class Agent:
+    """One client, from start to stop; whoever makes it holds the home's lock (`only_one`).
+
+    Args:
+        home: Where the client has joined.
+        tell: Shows a line to whoever watches.
+
+    Raises:
+        PlanError: The policy is not valid.
+        TrustError: A key is absent or damaged.
+    """
+
+    def __init__(self, home: ClientHome, settings: AgentSettings, *, tell: Callable[[str], None]) -> None:
+        self._home, self._settings, self._tell = home, settings, tell
+        self._stopping = threading.Event()
+        self._policy = Policy.from_toml(home.policy)
+        self._guard = Guard(home, self._policy, lambda: datetime.now(UTC), data=settings.data)
+        self._state: dict[str, Any] = {"pid": os.getpid(), "requests": 0, "refused": 0}
+        self._fitting: tuple[str, int] | None = None
+        self._answered: RequestFacts | None = None
+        self._spool = _empty_directory(home.spool)
+        remove_leftovers(home.path)
+        self._app = AppProcess(
+            AppSettings(
+                client=self._guard.name,
+                data=settings.data,
+                device=settings.device,
+                allow_test_noise=self._policy.privacy.allow_test_noise,
+                min_examples=self._policy.release.min_examples,
+                secret=home.secret(),
+                spool=self._spool,
+            )
+        )
+
+    def stop(self) -> None:
+        """End within seconds, and give up the request in work; may be called from a signal handler."""
+        self._stopping.set()
+        self._app.stop()
+
+    def run(self) -> None:
+        """Serve until `stop`; a lost connection is made anew, with growing pauses."""
+        pause = _FIRST_RETRY_SECONDS
+        with self._ending():
+            while not self._stopping.is_set():
+                started = time.monotonic()
+                try:
+                    self._serve()
+                except DeploymentError as error:
+                    pause = _FIRST_RETRY_SECONDS if time.monotonic() - started > _LONGEST_RETRY_SECONDS else 2 * pause
+                    pause = min(pause, _LONGEST_RETRY_SECONDS)
+                    self._tell(f"{error}; trying again in about {pause:.0f} s")
+                    self._note(connected=False, problem=str(error))
+                    self._stopping.wait(spread(pause))
+                except Exception as error:  # whatever a server sends, the client serves on
+                    _log.exception("the connection failed")
+                    self._note(connected=False, problem=f"{type(error).__name__}, see the log")
+                    self._stopping.wait(_LONGEST_RETRY_SECONDS)
+
+    def _serve(self) -> None:
+        home = self._home
+        server = home.settings().server
+        with connect(
+            server,
+            authority=home.authority_certificate,
+            flower_key=home.flower_key,
+            stopping=self._stopping.is_set,
+            waiting=self._tell,
+        ) as fleet:
+            self._tell(f"{self._guard.name} is connected to {server}; waiting for requests")
+            self._note(connected=True, problem=None)
+            polling = Polling(lambda: self._guard.num_members)
+            while not self._stopping.is_set():
+                asked = time.monotonic()
+                try:
+                    incoming = fleet.receive()
+                except (DataError, RequestGoneError) as error:
+                    self._tell(f"dropped a message: {error}")
+                    incoming = None
+                if incoming is None:
+                    self._stopping.wait(polling.pause(time.monotonic() - asked))
+                    continue
+                polling.found()
+                self._answer(fleet, incoming)
+
+    def _answer(self, fleet: Fleet, incoming: Incoming) -> None:
+        """Answer one message; whatever is wrong with it costs that message only."""
+        self._state["requests"] += 1
+        self._answered, started = None, time.monotonic()
+        try:
+            fleet.reply(incoming, self._signed_answer(fleet, incoming))
+            self._tell_answered(time.monotonic() - started)
+        except (TrustError, DataError, StorageError) as error:
+            self._tell(f"dropped a message: {error}")
+            self._drop(fleet, incoming, "dropped", reason=str(error)[:500])
+        except RequestGoneError as error:
+            self._tell(f"dropped a message: {error}")
+        except DeploymentError:
+            raise
+        except Exception as error:  # a fault of ours must not end the service, nor its text leave
+            _log.exception("a request could not be answered")
+            self._drop(fleet, incoming, "failed", kind=type(error).__name__)
+
+    def _drop(self, fleet: Fleet, incoming: Incoming, event: str, **facts: str) -> None:
+        """Answer with an error that tells nothing."""
+        self._state["refused"] += 1
+        with suppress(StorageError):  # a full disk must not end the client for want of a log
+            self._guard.events.append(event, **facts)
+        with suppress(RequestGoneError):
+            fleet.fail(incoming)
+
+    def _signed_answer(self, fleet: Fleet, incoming: Incoming) -> RecordDict:
+        try:
+            return self._worked_on(fleet, incoming)
+        except Refusal as refusal:
+            self._state["refused"] += 1
+            self._tell(f"refused: {refusal}")
+            return self._guard.refuse(refusal)
+
+    def _worked_on(self, fleet: Fleet, incoming: Incoming) -> RecordDict:
+        request = self._guard.receive(incoming.content)
+        facts = request.facts
+        if request.answer is not None:
+            fleet.confirm(incoming)
+            self._tell(f"run {facts.run}, round {facts.round} was asked for again, and gets the same answer")
+            return request.answer
+        self._check_layout(request, facts)
+        array = self._fetched(incoming, request)
+        fleet.confirm(incoming)
+        self._guard.charge(request)
+        self._tell(f"{facts.kind}: run {facts.run}, round {facts.round}")
+        self._note(run=facts.run, round=facts.round, kind=facts.kind)
+        answer = self._guard.release(request, self._asked(facts.kind, request, array))
+        self._answered = facts
+        return answer
+
+    def _tell_answered(self, seconds: float) -> None:
+        """Say that an answer was sent; the last evaluation is all that a client sees of a run's end."""
+        if (facts := self._answered) is not None:
+            last = facts.plan.federation.rounds
+            ended = "; that was its last round" if (facts.kind, facts.round) == ("evaluate", last) else ""
+            place = f"run {facts.run}, round {facts.round} of {last} ({facts.kind})"
+            self._tell(f"answered: {place}, {seconds:.1f} s{ended}")
+
+    def _check_layout(self, request: Request, facts: RequestFacts) -> None:
+        """Have the child compare the declared model with the task's: before it is fetched or charged, once a plan."""
+        declared = (facts.plan.sha256, facts.model_bytes)
+        if declared != self._fitting:
+            self._asked("query.layout", request, None)
+            self._fitting = declared
+
+    def _asked(self, kind: str, request: Request, array: Path | None) -> RecordDict:
+        try:
+            return self._app.ask(kind, request.content, array, limit_seconds=self._policy.limits.seconds_per_task)
+        except RefusedError as error:
+            raise Refusal(request.envelope, error) from error
+
+    def _fetched(self, incoming: Incoming, request: Request) -> Path:
+        """Write the model to a file as it comes in, so that it is never in this process's memory as a whole."""
+        path = self._spool / "request.bin"
+        path.unlink(missing_ok=True)  # a new file: the child may still have the last one mapped
+        try:
+            _check_room(self._spool, 4 * request.array_bytes)  # the model, its update twice, and a reserve
+            array = one_array(request.content)
+            with path.open("wb") as file:
+                for chunk in [array.data] if array.data else incoming.chunks(max_bytes=request.array_bytes):
+                    file.write(chunk)
+        except RefusedError as error:
+            raise Refusal(request.envelope, error) from error
+        except OSError as error:
+            raise Refusal(request.envelope, RefusedError("DISK", f"{path}: {error.strerror}")) from error
+        array.data = mapped_file(path)  # type: ignore[assignment]
+        return path
+
+    def _note(self, **facts: Any) -> None:
+        """Keep what ``fedcore client status`` shows."""
+        self._state |= facts | {"time": datetime.now(UTC).isoformat(timespec="seconds")}
+        with suppress(StorageError):  # a full disk must not end the client for want of a status
+            write_whole(self._home.path / "status.json", json.dumps(self._state) + "\n")
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        self._guard.events.append("started", policy=self._policy.sha256)
+        for line in self._guard.changed_rows():
+            self._tell(line)
+        try:
+            yield
+        finally:
+            self._app.stop()
+            self._note(connected=False, pid=None)
+            with suppress(StorageError):
+                self._guard.events.append("stopped")
+
+
+def only_one(home: ClientHome) -> AbstractContextManager[None]:
+    """Hold the lock that keeps a second process from being this client.
+
+    Raises:
+        DeploymentError: Another process holds it.
+    """
+    return holding(home.lock, busy=f"a client runs in {home.path} already; stop it first, or use its home")
+
+
+def _check_room(directory: Path, num_bytes: int) -> None:
+    if shutil.disk_usage(directory).free < num_bytes:
+        raise RefusedError("DISK", f"{directory} has no room for the model and its update")
+
+
+def _empty_directory(path: Path) -> Path:
+    """A private directory without what a crash has left in it."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(mode=0o700)
+    return path

@@ -1,0 +1,294 @@
+"""The child process that holds torch, the model and the data, and runs the installed ClientApp.
+
+It stays warm between messages, so that torch is imported once and not once a message, and it is apart from
+the process that talks to the network: what hangs or crashes is killed and started anew. Requests and replies
+cross a pipe as JSON, arrays as files; nothing is pickled after the start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedcore.errors import (
+    DataError,
+    DeviceError,
+    FedcoreError,
+    LayoutError,
+    PlanError,
+    PrivacyError,
+    RefusedError,
+    TaskError,
+)
+from fedcore.storage.parent_watch import end_with_parent
+
+if TYPE_CHECKING:
+    from flwr.app import Message, RecordDict
+    from flwr.clientapp import ClientApp
+
+    from fedcore.plan import RunPlan
+    from fedcore.task import Task
+    from fedcore_clients.training.local_model import Client
+
+_log = logging.getLogger("fedcore.client")
+
+_DEVICE = "DEVICE"
+_OF_THE_CODE = (ImportError, NameError, AttributeError, NotImplementedError)
+"""What a task raises whatever its rows hold; as for the probes in `fedcore_clients.agent.flower_app`."""
+_CODES: tuple[tuple[type[FedcoreError], str], ...] = (
+    (PrivacyError, "PRIVACY"),
+    (DataError, "DATA"),
+    (DeviceError, "DEVICE"),
+    (LayoutError, "LAYOUT"),
+    (TaskError, "TASK"),
+    (PlanError, "PLAN"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppSettings:
+    """What the child is started with.
+
+    Attributes:
+        data: Path of each data set by its name.
+        device: Where to train; ``None`` leaves it to the plan.
+        min_examples: Training rows below which nothing is computed, unless a plan makes their number a secret.
+        secret: From which the held-out rows are drawn.
+    """
+
+    client: str
+    data: Mapping[str, Path]
+    device: str | None
+    allow_test_noise: bool
+    min_examples: int = 1
+    secret: int = 0
+    spool: Path
+
+
+class AppProcess:
+    """Starts the child when it is needed, and watches over it."""
+
+    def __init__(self, settings: AppSettings) -> None:
+        self._settings = settings
+        self._process: Any = None
+        self._connection: Connection | None = None
+
+    def ask(self, kind: str, content: RecordDict, array: Path | None, *, limit_seconds: float) -> RecordDict:
+        """Run one request in the child.
+
+        Args:
+            kind: ``train``, ``evaluate``, or ``query.layout``: whether the model fits, before data is opened.
+            content: The request, its array's data left out.
+            array: File with the array's bytes.
+
+        Raises:
+            RefusedError: With the code of what failed; ``TIME_LIMIT`` and ``CRASHED`` are the child's own ends.
+        """
+        from fedcore.wire.records import to_plain
+
+        connection = self._running()
+        job = {"kind": kind, "content": to_plain(content), "array": None if array is None else str(array)}
+        try:
+            connection.send_bytes(json.dumps(job).encode())
+            if not connection.poll(limit_seconds):
+                self.stop()
+                raise RefusedError("TIME_LIMIT", f"no answer within limits.seconds-per-task = {limit_seconds:g}")
+            answer = json.loads(connection.recv_bytes())
+        except (EOFError, OSError, ValueError) as error:
+            self.stop()
+            raise RefusedError("CRASHED", "the training process ended before it answered") from error
+        if answer["failed"] == _DEVICE:
+            self.stop()  # after an error of a device, the process cannot use it again
+        if answer["failed"]:
+            raise RefusedError(answer["failed"], answer["why"])
+        return _records(answer["content"], _reply_file(self._settings.spool, self.pid))
+
+    def stop(self) -> None:
+        """End the child, whatever it does; the next request starts a new one."""
+        process, self._process, self._connection = self._process, None, None
+        if process is not None:
+            process.kill()
+            process.join()
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process number, while there is one."""
+        return self._process.pid if self._process is not None else None
+
+    def _running(self) -> Connection:
+        # An idle child says nothing: what can be read is the end of one that was killed.
+        if self._connection is None or not self._process.is_alive() or self._connection.poll():
+            self.stop()
+            context = multiprocessing.get_context("spawn")
+            self._connection, theirs = context.Pipe()
+            self._process = context.Process(
+                target=_serve, args=(theirs, self._settings), name="fedcore-client-app", daemon=True
+            )
+            self._process.start()
+            theirs.close()
+        return self._connection
+
+
+def _serve(connection: Connection, settings: AppSettings) -> None:
+    """The child's life: answer until the pipe closes or the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    end_with_parent()
+    apps = _InstalledApps(settings)
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            connection.send_bytes(json.dumps(apps.answer(json.loads(connection.recv_bytes()))).encode())
+
+
+class _InstalledApps:
+    """The ClientApp of the task that is asked for; the last one is kept warm."""
+
+    def __init__(self, settings: AppSettings) -> None:
+        self._settings = settings
+        self._task_section: Any = None
+        self._app: ClientApp | None = None
+
+    def answer(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """The reply's records, or a code and, for the owner's eyes only, why."""
+        from fedcore.wire.records import to_plain
+
+        try:
+            reply = self._run(job)
+        except RefusedError as error:
+            return {"failed": error.code, "why": str(error)}
+        except FedcoreError as error:
+            foreign = error.__cause__ if isinstance(error, TaskError) else None
+            return {"failed": _code_of(error), "why": str(error) if foreign is None else _kind_and_place(foreign)}
+        except Exception as error:
+            return {"failed": _code_of(error), "why": _kind_and_place(error)}
+        _spill(reply, _reply_file(self._settings.spool, os.getpid()))
+        return {"failed": None, "content": to_plain(reply)}
+
+    def _run(self, job: Mapping[str, Any]) -> RecordDict:
+        from flwr.app import Context, RecordDict
+
+        from fedcore.wire.requests import unpack_plan
+
+        content = _records(job["content"], None if job["array"] is None else Path(job["array"]))
+        app = self._for_plan(unpack_plan(content))
+        message = _message(content, job["kind"])
+        reply = app(message, Context(1, 1, {}, RecordDict(), {}))
+        return reply.content
+
+    def _for_plan(self, plan: RunPlan) -> ClientApp:
+        from fedcore.plugins import load_object
+        from fedcore.task_code import differing_code
+        from fedcore.tasks.registry import load_task
+        from fedcore_clients.agent.flower_app import build_client_app
+
+        if differs := differing_code(plan):
+            raise RefusedError("CODE", differs)
+        section = (plan.task, plan.federation.transforms)
+        if self._app is None or self._task_section != section:
+            task, settings = load_task(plan), self._settings
+            self._app = build_client_app(
+                task,
+                load=lambda _, plan: self._load(task, plan),
+                # The parent's policy has allowed each of these names.
+                transforms={name: load_object(name, what="update transform") for name in plan.federation.transforms},
+                allow_test_noise=settings.allow_test_noise,
+                device=settings.device,
+            )
+            self._task_section = section
+        return self._app
+
+    def _load(self, task: Task, plan: RunPlan) -> Client:
+        from fedcore.data.held_out import size_is_secret
+        from fedcore_clients.training.owner_data import load_client
+
+        settings = self._settings
+        try:
+            path = settings.data.get(data_name(plan))
+            client = load_client(task, plan, settings.client, path, secret=settings.secret)
+        except TaskError as error:
+            if error.__cause__ is None or _code_of(error) == _DEVICE or isinstance(error.__cause__, _OF_THE_CODE):
+                raise
+            told = f"load_data met rows that it cannot read: {_kind_and_place(error.__cause__)}"
+            raise RefusedError("DATA", told) from error
+        # Where the number of rows is a secret, a refusal would give one bit of it away; the noise hides few rows too.
+        if len(client.training) < settings.min_examples and not size_is_secret(plan):
+            raise RefusedError("MIN_COUNT", f"release.min-examples is {settings.min_examples}, and there are fewer")
+        return client
+
+
+def _code_of(error: Exception) -> str:
+    if _is_caused_by_device(error):
+        return _DEVICE
+    return next((code for kind, code in _CODES if isinstance(error, kind)), "FAILED")
+
+
+def _is_caused_by_device(error: BaseException) -> bool:
+    """Whether a device failed, also where a part of the task was blamed."""
+    from fedcore_clients.training.device import is_of_the_device
+
+    return is_of_the_device(error) or (error.__cause__ is not None and _is_caused_by_device(error.__cause__))
+
+
+def _kind_and_place(error: BaseException) -> str:
+    """What is kept of a foreign exception: its text may quote a row."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {place.filename}, line {place.lineno}"
+
+
+def data_name(plan: RunPlan) -> str:
+    """The data set that a plan asks for: by its own name, or by the task's."""
+    return plan.task.data or plan.task.name
+
+
+def _message(content: RecordDict, kind: str) -> Message:
+    from flwr.app import Message
+    from flwr.supercore.task_identity import TaskIdentity
+
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+    message = Message(content, 1, kind)
+    message.metadata.__dict__["_message_id"] = "request"
+    return message
+
+
+def _records(plain: Mapping[str, Any], array: Path | None) -> RecordDict:
+    """Records from JSON; the array's bytes are the file's, mapped and not read."""
+    from flwr.app import ArrayRecord
+
+    from fedcore.storage.mapped_bytes import mapped_file
+    from fedcore.wire.records import from_plain
+
+    content = from_plain(plain)
+    for record in content.values():
+        if isinstance(record, ArrayRecord):
+            for each in record.values():
+                each.data = mapped_file(array)  # type: ignore[assignment]
+    return content
+
+
+def _reply_file(spool: Path, pid: int | None) -> Path:
+    """One for each child, so that none that outlived its time writes into another's answer."""
+    return spool / f"reply-{pid}.bin"
+
+
+def _spill(content: RecordDict, path: Path) -> None:
+    """Write the one array of a reply to a file; the parent maps it."""
+    from flwr.app import ArrayRecord
+
+    from fedcore.storage.mapped_bytes import pieces
+
+    path.unlink(missing_ok=True)  # a new file: the parent may still have the last one mapped
+    for record in content.values():
+        if isinstance(record, ArrayRecord):
+            for array in record.values():
+                with path.open("wb") as file:
+                    for piece in pieces(array.data):
+                        file.write(piece)

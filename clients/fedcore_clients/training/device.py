@@ -1,0 +1,90 @@
+"""Where a client computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from fedcore.errors import DeviceError
+from fedcore_clients.training.device_name import check_device_name
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that `name` means, after a tensor was moved there and computed with.
+
+    A device is usable when it works, not when a library lists it. ``auto`` takes the first CUDA device that
+    works, and the CPU otherwise (see `fedcore_clients.training.device_choice` for small models); a device named outright is
+    never replaced by another in silence.
+
+    Args:
+        name: ``auto``, ``cpu``, ``cuda``, ``cuda:K`` or ``mps``.
+
+    Raises:
+        DeviceError: The name means nothing, or the device fails its trial.
+    """
+    check_device_name(name)
+    if name == "auto":
+        return next((device for device in _cuda_devices() if _failure(device) is None), torch.device("cpu"))
+    try:
+        device = torch.device(name)
+        failure = _failure(device)
+    except RuntimeError as error:  # an index that torch has no room for
+        failure = str(error).splitlines()[0]
+    if failure is not None:
+        raise DeviceError(f"device {name!r} cannot be used: {failure}. Name another one, or use 'auto' or 'cpu'")
+    return device
+
+
+def has_float64(device: torch.device) -> bool:
+    """Whether a device computes in float64; MPS does not."""
+    try:
+        torch.zeros(1, dtype=torch.float64, device=device)
+    except (TypeError, RuntimeError):
+        return False
+    return True
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a computation failed for want of memory; not every device raises ``torch.OutOfMemoryError``."""
+    return isinstance(error, torch.OutOfMemoryError) or (type(error) is RuntimeError and "out of memory" in str(error))
+
+
+def is_of_the_device(error: BaseException) -> bool:
+    """Whether a failure may be of the device and not of a row: out of memory, or a broken accelerator."""
+    return isinstance(error, MemoryError | torch.AcceleratorError) or is_out_of_memory(error)
+
+
+@contextmanager
+def device_errors(device: torch.device, *, advice: str) -> Iterator[None]:
+    """Turn what a device raises into a `DeviceError`.
+
+    Args:
+        advice: What to do about too little memory.
+
+    Raises:
+        DeviceError: The device ran out of memory, or failed and is of no further use to this process.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise DeviceError(f"{device} ran out of memory; {advice}") from error
+        if isinstance(error, torch.AcceleratorError):
+            reason = str(error).splitlines()[0]
+            raise DeviceError(f"{device} failed ({reason}); this process cannot use it again, start another") from error
+        raise
+
+
+def _cuda_devices() -> list[torch.device]:
+    return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+
+
+def _failure(device: torch.device) -> str | None:
+    """Why a small computation there fails, or None."""
+    try:
+        total = torch.ones(8, device=device).sum().item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        return str(error).splitlines()[0]
+    return None if total == 8.0 else f"a sum of 8 ones gave {total}"

@@ -1,0 +1,152 @@
+"""Clipped sums of per-record gradients from one forward and one backward pass."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from fedcore_clients.training.dp.ghost_rules import Rule
+from fedcore_clients.training.dp.ghost_shares import Call, Share, Written
+
+
+class NotCoveredError(Exception):
+    """A layer was called in a way that its rule does not foresee."""
+
+
+class Contributions:
+    """The per-record gradients of one batch, as shares of the layers' parameters; never written down as a whole.
+
+    Attributes:
+        squared_norms: Of every record's gradient over all its parameters, float64, shape ``(n,)``.
+    """
+
+    def __init__(self, shares: Sequence[Share], offsets: Mapping[Tensor, int], zeros: Tensor) -> None:
+        self._shares = shares
+        self._offsets = offsets
+        self.squared_norms: Tensor = sum((share.squared_norms() for share in shares), start=zeros)
+
+    @torch.no_grad()
+    def add_weighted_sum(self, factors: Tensor, out: Tensor) -> None:
+        """Add the sum over records of factor times gradient.
+
+        Guarantee:
+            A record whose gradient is not finite, and whose factor is therefore 0, adds exactly zero.
+
+        Args:
+            factors: In [0, 1], float64, shape ``(n,)``.
+            out: Flat over the trainable parameters, float64.
+        """
+        if not float(factors.min()) > 0.0:
+            self._blank_broken()
+        sums = {
+            parameter: out[start : start + parameter.numel()].view(parameter.shape)
+            for parameter, start in self._offsets.items()
+        }
+        for share in self._shares:
+            share.add_weighted_sums(factors, sums)
+
+    def _blank_broken(self) -> None:
+        """Blank records that are not finite: zero times infinity is no number."""
+        broken = torch.nonzero(~torch.isfinite(self.squared_norms)).squeeze(1)
+        if len(broken):
+            for share in self._shares:
+                share.blank(broken)
+
+
+def written_contributions(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> Contributions:
+    """Contributions of gradients that are written down, of shape ``(n, *parameter shape)`` for each parameter."""
+    shares = [Written(parameter, gradient) for parameter, gradient in zip(parameters, gradients, strict=True)]
+    zeros = torch.zeros(len(gradients[0]), dtype=torch.float64, device=gradients[0].device)
+    return Contributions(shares, _offsets(parameters), zeros)
+
+
+def _offsets(parameters: Sequence[Tensor]) -> dict[Tensor, int]:
+    """Where each parameter begins in the flat sum."""
+    ends = itertools.accumulate(parameter.numel() for parameter in parameters)
+    return dict(zip(parameters, (0, *ends), strict=False))
+
+
+class GhostGradients:
+    """Notes what goes into the layers of a model, by the rules of `fedcore_clients.training.dp.ghost_rules`.
+
+    The forward hooks cost nothing outside of `contributions`. One backward pass gives the gradients of the
+    layers' outputs; those of the parameters are never computed by autograd.
+    """
+
+    def __init__(self, model: nn.Module, rules: Mapping[nn.Module, Rule]) -> None:
+        self._notes: list[_Note] | None = None
+        self._offsets = _offsets([parameter for parameter in model.parameters() if parameter.requires_grad])
+        self._rules = rules
+        self._handles = [module.register_forward_hook(self._note) for module in self._rules]
+
+    def contributions(self, losses: Callable[[], Tensor], size: int) -> Contributions:
+        """Run `losses` and one backward pass of its sum.
+
+        Args:
+            losses: Gives one loss for each of the `size` records; runs the model.
+
+        Raises:
+            NotCoveredError: A layer was called in a way that its rule does not foresee; the hooks are gone then.
+        """
+        try:
+            calls, zeros = self._calls(losses, size)
+        except NotCoveredError:
+            self.detach()
+            raise
+        with torch.no_grad():
+            shares = [share for module, made in calls.items() for share in self._rules[module](module, made)]
+            return Contributions(shares, self._offsets, zeros)
+
+    def detach(self) -> None:
+        """Take the hooks off the model."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _calls(self, losses: Callable[[], Tensor], size: int) -> tuple[dict[nn.Module, list[Call]], Tensor]:
+        """The calls of every layer, and a zero for each record."""
+        notes: list[_Note] = []
+        self._notes = notes
+        try:
+            loss = losses().sum()
+        finally:
+            self._notes = None
+        if any(len(note.inputs) != size for note in notes):
+            raise NotCoveredError("a layer's input has another number of rows than the batch")
+        edges = [note.edge for note in notes]
+        gradients = torch.autograd.grad(loss, edges, allow_unused=True) if edges else ()
+        calls: dict[nn.Module, list[Call]] = {}
+        for note, gradient in zip(notes, gradients, strict=True):
+            if note.inputs._version != note.version:
+                raise NotCoveredError("a layer's input was changed after the layer had read it")
+            if gradient is not None:
+                calls.setdefault(note.module, []).append(Call(note.inputs, gradient))
+        return calls, torch.zeros(size, dtype=torch.float64, device=loss.device)
+
+    def _note(self, module: nn.Module, args: tuple[object, ...], output: object) -> None:
+        """Forward hook."""
+        if self._notes is None:
+            return
+        if len(args) != 1 or not isinstance(args[0], Tensor) or not isinstance(output, Tensor):
+            raise NotCoveredError("a layer was called with other than one tensor")
+        if not output.requires_grad or args[0].ndim == 0 or output.ndim < _least_dimensions(module):
+            raise NotCoveredError("a layer was called without gradients or without a batch")
+        self._notes.append(_Note(module, args[0], get_gradient_edge(output)))
+
+
+class _Note:
+    """A layer's call as the forward pass saw it."""
+
+    __slots__ = ("edge", "inputs", "module", "version")
+
+    def __init__(self, module: nn.Module, inputs: Tensor, edge: GradientEdge) -> None:
+        self.module, self.inputs, self.edge = module, inputs.detach(), edge
+        self.version = inputs._version
+
+
+def _least_dimensions(module: nn.Module) -> int:
+    """How many dimensions the output of a layer has at least, where its input is a batch."""
+    return 4 if isinstance(module, nn.Conv2d) else 3 if isinstance(module, nn.Conv1d) else 2

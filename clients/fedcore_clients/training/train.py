@@ -1,0 +1,182 @@
+"""Local training: from received parameters to an update."""
+
+from __future__ import annotations
+
+import secrets
+
+import torch
+from torch import Tensor
+
+from fedcore.audit.tables.declared import attribute_codes, empty_tables
+from fedcore.audit.tables.groups import GroupTable
+from fedcore.errors import DataError, PlanError
+from fedcore.local_optimizer import build_optimizer
+from fedcore.messages import ClientUpdate, TrainRequest
+from fedcore.metrics import Metrics
+from fedcore.parameters import Parameters
+from fedcore.privacy.mechanisms import poisson_batch, release
+from fedcore.privacy.noise import Randomness, SecureRandomness, SeededRandomness
+from fedcore.privacy.plan import NoiseKind, PrivacyPlan, Relation
+from fedcore.seeding import derive_seed, seed_global_streams, torch_generator
+from fedcore.storage.large_vectors import scratch, slices
+from fedcore.transforms import apply_on_client
+from fedcore_clients.training.device import device_errors
+from fedcore_clients.training.local_model import Client, LocalModel
+
+
+def train_locally(local: LocalModel, client: Client, request: TrainRequest) -> ClientUpdate:
+    """Train the received model on a client's rows, and return the difference.
+
+    Without privacy the result depends on plan, request and data alone: equal ones give equal bits on the CPU of
+    one machine, and on a GPU equal numbers up to rounding. With privacy, noise and batches are fresh each time
+    (``privacy.noise = "secure"``).
+    """
+    local.load(request.parameters)
+    local.model.train()
+    stream = ("train", request.round, request.attempt, client.name)
+    seed_stream(local, *stream)
+    optimizer = build_optimizer(local.plan, local.trained)
+    factors = _loss_factors(local, client, request)
+    # Without privacy a batch is not split: the loss of a row may look at the others.
+    with device_errors(local.device, advice="lower training.batch-size, or use another device"):
+        if local.privacy is None:
+            metrics = _train_epochs(local, client, optimizer, request, factors)
+        else:
+            metrics = Metrics()
+            _train_privately(local, client, optimizer, client_randomness(local, *stream), factors)
+    difference = _difference(local.parameters.buffer, request.parameters.buffer)
+    return ClientUpdate(
+        client=client.name,
+        round=request.round,
+        difference=apply_on_client(local.transforms, Parameters(difference, request.parameters.layout)),
+        num_examples=_public_size(local.privacy, client),
+        metrics=metrics,
+        privacy_event=local.privacy.event(1) if local.privacy else None,
+    )
+
+
+def _loss_factors(local: LocalModel, client: Client, request: TrainRequest) -> Tensor | None:
+    """By what the request multiplies each training row's loss, shape ``(n,)``.
+
+    Judged by plan and task alone: a table refused for want of a group that some row has would tell of that row.
+    """
+    weights = request.row_weights
+    if weights is None:
+        return None
+    if not local.plan.mitigation.weighs_rows:
+        raise DataError("row weights: the plan mitigates nothing by weighing rows")
+    if weights.attribute not in local.plan.audit.sensitive:
+        raise DataError("row weights: the request weighs by an attribute that the plan does not audit")
+    table = empty_tables(local.task, local.plan)[weights.attribute]
+    if not isinstance(table, GroupTable) or weights.shape != (len(table.groups), len(table.labels)):
+        raise DataError("row weights: expected a factor for each group and label of the plan, and no more")
+    groups = attribute_codes(client.training, weights.attribute, local.plan.audit)
+    labels = client.training.columns["targets"].cpu().numpy()
+    return torch.from_numpy(weights.for_rows(groups, labels)).to(local.dtype).to(local.device)
+
+
+def _train_epochs(
+    local: LocalModel,
+    client: Client,
+    optimizer: torch.optim.Optimizer,
+    request: TrainRequest,
+    factors: Tensor | None,
+) -> Metrics:
+    """Mini-batch training without privacy; returns the sum of the losses met on the way."""
+    training, rows = local.plan.training, len(client.training)
+    order = torch_generator(local.plan.federation.seed, "order", request.round, request.attempt, client.name)
+    received = local.parameters.buffer.clone() if training.proximal_mu else None
+    sums: list[Tensor] = []  # read once at the end: a device would have to be waited for at every step
+    for _ in range(training.local_epochs):
+        shuffled = torch.randperm(rows, generator=order).to(local.device)
+        for start in range(0, rows, training.batch_size):
+            batch = shuffled[start : start + training.batch_size]
+            losses = local.task.loss(local.model, client.training.batch(batch))
+            local.gradient.zero_()
+            weighted = losses if factors is None else losses * factors[batch]
+            weighted.mean().backward()  # type: ignore[no-untyped-call]
+            local.binding.check()
+            sums.append(losses.detach().sum())
+            _step(local, optimizer, received)
+    seen = float(rows * training.local_epochs)
+    return Metrics(sums={"loss": _total(sums)}, counts={"loss": seen})
+
+
+def _total(sums: list[Tensor]) -> float:
+    """The sum in float64, one after the other."""
+    total = 0.0
+    for each in torch.stack(sums).cpu().tolist() if sums else ():
+        total += each
+    return total
+
+
+def _train_privately(
+    local: LocalModel,
+    client: Client,
+    optimizer: torch.optim.Optimizer,
+    randomness: Randomness,
+    factors: Tensor | None,
+) -> None:
+    """DP-SGD: Poisson batch, clipped sum, noise, public divisor; the optimizer only sees what is released.
+
+    Guarantee:
+        That of `PrivacyPlan`, whatever the optimizer does: it post-processes the released gradients.
+    """
+    privacy, per_example = local.privacy, local.per_example
+    if privacy is None or per_example is None:
+        raise PlanError("private training needs a plan with a privacy unit")
+    received = local.parameters.buffer.clone() if local.plan.training.proximal_mu else None
+    # One of each for all steps: fresh memory costs more than the copy.
+    before, clipped = torch.empty_like(local.parameters.buffer), per_example.zeros()
+    for _ in range(privacy.steps_per_round):
+        rows = poisson_batch(len(client.training), privacy, randomness).to(local.device)
+        before.copy_(local.parameters.buffer)
+        weights = None if factors is None else factors[rows]
+        per_example.clipped_sum(client.training.batch(rows), privacy.clip_norm, weights, out=clipped)
+        local.restore(before)
+        release(clipped, privacy, randomness, out=local.gradient)
+        _step(local, optimizer, received)
+
+
+def _step(local: LocalModel, optimizer: torch.optim.Optimizer, received: Tensor | None) -> None:
+    """One optimizer step; FedProx adds the gradient of ``μ/2 ‖w - w_received‖²`` (arXiv 1812.06127, eq. 2)."""
+    if received is not None:
+        trained = slice(0, local.parameters.layout.num_trained)
+        pull = local.parameters.buffer[trained] - received[trained]
+        local.gradient.add_(pull, alpha=local.plan.training.proximal_mu)
+    optimizer.step()
+
+
+def _difference(trained: Tensor, received: Tensor) -> Tensor:
+    """``trained - received``, on the CPU."""
+    on_cpu = trained.cpu()
+    difference = scratch(len(received), received.dtype)
+    for new, after, before in slices(difference, on_cpu, received):
+        torch.sub(after, before, out=new)
+    return difference
+
+
+def seed_stream(local: LocalModel, *stream: str | int) -> None:
+    """Seed what dropout and other layers draw from, by a secret where the noise is one.
+
+    What a row draws goes by its place in the batch. To whoever knows the seed, a record more would therefore change the
+    numbers of all rows after it, and move the sum by more than one record may.
+    """
+    if local.privacy is not None and local.privacy.noise is NoiseKind.SECURE:
+        seed = secrets.randbits(63)
+    else:
+        seed = derive_seed(local.plan.federation.seed, *stream)
+    seed_global_streams(local.device, seed)
+
+
+def client_randomness(local: LocalModel, *stream: str | int) -> Randomness:
+    """What a client's noise and batches are drawn from: new each time, unless the plan's noise is a test's."""
+    if local.privacy is not None and local.privacy.noise is NoiseKind.TEST:
+        return SeededRandomness(torch_generator(local.plan.federation.seed, "test noise", *stream))
+    return SecureRandomness()
+
+
+def _public_size(privacy: PrivacyPlan | None, client: Client) -> int | None:
+    """The number of training rows, unless the privacy relation makes it secret."""
+    secret = privacy is not None and privacy.relation is Relation.ADD_REMOVE
+    return None if secret else len(client.training)

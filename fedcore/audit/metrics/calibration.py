@@ -1,0 +1,173 @@
+"""Whether scores may be taken for probabilities: Brier score, calibration error and calibration curves."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcore.audit.metrics.estimates import UNDEFINED, Estimate, Spread
+from fedcore.audit.statistics.intervals import Interval, normal_quantile, share_interval, wilson_interval
+from fedcore.audit.statistics.resampling import resampled, upper_quantile
+from fedcore.audit.tables.scores import ScoreTable
+
+NUM_BINS = 10
+"""Bins of the calibration error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreBin:
+    """Rows of one group whose scores are alike.
+
+    Attributes:
+        scores: Sum of their scores.
+        favourable: How many have the favourable label.
+        n: How many there are.
+    """
+
+    scores: float
+    favourable: int
+    n: int
+
+    def __add__(self, other: ScoreBin) -> ScoreBin:
+        """Return the bin of the rows of both."""
+        return ScoreBin(
+            scores=self.scores + other.scores, favourable=self.favourable + other.favourable, n=self.n + other.n
+        )
+
+    def to_json(self, confidence: float) -> dict[str, Any]:
+        """Return the mean score, and the share of favourable labels with its interval."""
+        share = wilson_interval(self.favourable, self.n, confidence=confidence)
+        return {
+            "score": self.scores / self.n,
+            "value": self.favourable / self.n,
+            "low": share.low,
+            "high": share.high,
+            "n": self.n,
+        }
+
+
+def calibration_curves(table: ScoreTable) -> list[tuple[ScoreBin, ...]]:
+    """Return each group's rows in ten equal bins of rising score."""
+    counts, means = table.binned(NUM_BINS)
+    sums = np.nan_to_num(means) * counts
+    return [
+        tuple(
+            ScoreBin(scores=float(sums[g, :, b].sum()), favourable=int(own[1, b]), n=int(own[:, b].sum()))
+            for b in range(NUM_BINS)
+        )
+        for g, own in enumerate(counts)
+    ]
+
+
+def joined(
+    curves: Mapping[str, Sequence[ScoreBin]], shown: Collection[str], *, min_cell: int
+) -> dict[str, tuple[ScoreBin, ...]]:
+    """Join neighbouring bins, the same of every group, until none tells of 1 to ``min_cell`` - 1 rows.
+
+    Leaving small ones out would not do: the group's own rates give back what is left out. Nor would joining each group
+    by itself: where another attribute has all rows of a bin, the other groups' give it back. So what the groups that
+    are not shown have together is looked at, too.
+
+    Returns:
+        The curves of the groups that are shown, without bins of no rows.
+    """
+    kept = {group: list(bins) for group, bins in curves.items() if group in shown}
+    rest = [bins for group, bins in curves.items() if group not in shown]
+    looked_at = [[one.n for one in bins] for bins in kept.values()]
+    looked_at.append([sum(one.n for one in bins) for bins in zip(*rest, strict=True)] or [0] * NUM_BINS)
+    edges = _edges(np.array(looked_at), min_cell)
+    joins = {
+        group: [sum(bins[low + 1 : high], bins[low]) for low, high in pairwise(edges)] for group, bins in kept.items()
+    }
+    return {group: tuple(one for one in bins if one.n) for group, bins in joins.items()}
+
+
+def _edges(counts: NDArray[np.int64], min_cell: int) -> list[int]:
+    """Return where bins begin and end, so that no row of counts, of shape (groups, bins), has few rows in one."""
+    edges = [0]
+    for end in range(1, counts.shape[1] + 1):
+        if not _few(counts[:, edges[-1] : end], min_cell):
+            edges.append(end)
+    while edges[-1] < counts.shape[1] and len(edges) > 1:  # the last rows are too few, and go to those before
+        edges.pop()
+        edges += [] if _few(counts[:, edges[-1] :], min_cell) else [counts.shape[1]]
+    return edges if len(edges) > 1 else [0, counts.shape[1]]
+
+
+def _few(counts: NDArray[np.int64], min_cell: int) -> bool:
+    together = counts.sum(axis=1)
+    return bool(((together > 0) & (together < min_cell)).any())
+
+
+def brier_score(points: NDArray[np.float64], counts: NDArray[np.int64]) -> Estimate:
+    """Return the mean squared distance of score and label, with a score interval of a bounded mean.
+
+    Wilson's interval for as many rows as would have this variance, had each distance been 0 or 1; for that
+    variance is the greatest there is.
+
+    Args:
+        points: Score of each point, shape (points,).
+        counts: Rows by label and point, shape (2, points).
+    """
+    n = int(counts.sum())
+    if not n:
+        return UNDEFINED
+    squares = np.stack([points**2, (1 - points) ** 2])
+    value = float((counts * squares).sum() / n)
+    variance = max(0.0, float((counts * squares**2).sum() / n) - value * value)
+    rows = n * value * (1 - value) / variance if variance > 1e-15 else n
+    return Estimate(value=value, n=n, spread=lambda confidence: share_interval(value, rows, confidence=confidence))
+
+
+def calibration_errors(table: ScoreTable, *, generator: np.random.Generator) -> list[Estimate]:
+    """Return each group's expected calibration error, over ten equal bins of scores.
+
+    ``sum_b n_b / n |share of favourable labels in b - mean score in b|``. Chance alone makes it positive, so
+    that its interval reaches further down than up: by the bootstrap's quantile of
+    ``sum_b |distance in b - its estimate|``, which the error is off by at most (triangle inequality), and by
+    its normal error upwards.
+    Source: Naeini, Cooper and Hauskrecht (2015), AAAI, "Obtaining well calibrated probabilities".
+    """
+    counts, means = table.binned(NUM_BINS)
+    groups = len(counts)
+    drawn = resampled(counts.reshape(groups, -1), generator=generator).reshape(groups, -1, 2, NUM_BINS)
+    found = []
+    for own, mean, others in zip(counts, np.nan_to_num(means), drawn, strict=True):
+        if not own.sum():
+            found.append(UNDEFINED)
+            continue
+        value, (errors, away) = float(_errors(own, mean)[0]), _errors(others, mean, about=own)
+        found.append(Estimate(value=value, n=int(own.sum()), spread=_lopsided(value, errors, away)))
+    return found
+
+
+def _errors(
+    counts: NDArray[np.int64], means: NDArray[np.float64], *, about: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the error of each table of shape (..., 2, bins), and how far its bins are from those of ``about``."""
+    own = _distances(counts, means)
+    there = own if about is None else _distances(about, means)
+    return np.abs(own).sum(axis=-1), np.abs(own - there).sum(axis=-1)
+
+
+def _distances(counts: NDArray[np.int64], means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return each bin's part of the error, with its sign."""
+    away = counts[..., 1, :] - (counts * means).sum(axis=-2)
+    return np.asarray(away / counts.sum(axis=(-2, -1))[..., None])
+
+
+def _lopsided(value: float, errors: NDArray[np.float64], away: NDArray[np.float64]) -> Spread:
+    deviation = float(errors.std())
+
+    def ends(confidence: float) -> Interval:
+        return Interval(
+            low=max(0.0, value - upper_quantile(away, confidence)),
+            high=min(1.0, value + normal_quantile(confidence) * deviation),
+        )
+
+    return ends

@@ -1,0 +1,131 @@
+"""Several labels: each class against the others, the class with the widest gap, and the class served worst."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcore.audit.metrics.estimates import UNDEFINED, Estimate
+from fedcore.audit.metrics.gaps import Gap
+from fedcore.audit.metrics.parity import Parity, furthest_of, parities, parity_of
+from fedcore.audit.statistics.intervals import Interval, exact_interval
+from fedcore.audit.statistics.mean_rates import mean_interval
+from fedcore.audit.tables.values import AuditTable, ValueTable
+from fedcore.audit.verdict.attribute_audit import AttributeAudit
+from fedcore.audit.verdict.fairness import audit_of
+
+_OF_ALL = "accuracy"  # of all classes together, and so of none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorstClass:
+    """The surest gap over the classes: that of the largest lower end.
+
+    Attributes:
+        label: The class that it is of; None where it is undefined for every class.
+        parity: The gap, with its own interval; ``over_all_pairs`` is over all classes, too.
+        undefined: Classes for which there is no such gap, because fewer than two groups have the rate.
+    """
+
+    label: str | None
+    parity: Parity
+    undefined: tuple[str, ...] = ()
+
+
+def class_accuracies(confusion: NDArray[np.int64]) -> tuple[Estimate, Estimate]:
+    """Return the mean over the classes of the share of their rows predicted rightly, and the least of these shares.
+
+    Both are undefined if a class has no rows. The interval of the mean is that of `mean_interval`, and that of the
+    least is formed of exact ones (Clopper and Pearson 1934) that hold for all classes together (Bonferroni), for at
+    such confidence Wilson's are too short near 0 and 100 %.
+
+    Args:
+        confusion: Rows by label and prediction, shape (classes, classes).
+    """
+    rows, hits = confusion.sum(axis=1), np.diagonal(confusion)
+    if not rows.all():
+        return UNDEFINED, UNDEFINED
+    shares, n = hits / rows, int(rows.sum())
+
+    def mean_ends(confidence: float) -> Interval:
+        return mean_interval(hits, rows, confidence=confidence)
+
+    def least_ends(confidence: float) -> Interval:
+        each = 1 - (1 - confidence) / len(shares)
+        ends = [exact_interval(hit, of, confidence=each) for hit, of in zip(hits.tolist(), rows.tolist(), strict=True)]
+        return Interval(low=min(end.low for end in ends), high=min(end.high for end in ends))
+
+    return (
+        Estimate(value=float(shares.mean()), n=n, spread=mean_ends),
+        Estimate(value=float(shares.min()), n=n, spread=least_ends),
+    )
+
+
+def with_classes(audit: AttributeAudit, table: AuditTable) -> AttributeAudit:
+    """Return the audit with each class against the others, where there are more than two and none is favourable.
+
+    All intervals of all classes hold together with the audit's confidence (Bonferroni): the widest of many gaps is
+    wide by chance alone.
+
+    Args:
+        audit: Of the table.
+        table: Pooled counts.
+    """
+    settings = audit.settings
+    if isinstance(table, ValueTable) or len(table.labels) == 2 or settings.favourable is not None:
+        return audit
+    together = replace(settings, confidence=1 - (1 - settings.confidence) / len(table.labels))
+    classes = {
+        label: _named(
+            label,
+            audit_of(table, replace(together, favourable=label), audit.suppressed, audit.thin, audit.of_thin),
+        )
+        for label in table.labels
+    }
+    return replace(audit, classes=classes)
+
+
+def worst_classes(audit: AttributeAudit) -> dict[str, WorstClass]:
+    """Return the surest gap over the classes of every rate, and of every usual name of a gap, between shown groups.
+
+    The intervals of all classes hold together. Classes whose gap is undefined are named, and not compared.
+    """
+    by_class = {label: _parities(audit, one) for label, one in audit.classes.items()}
+    names = next(iter(by_class.values()), {})
+    return {name: _worst(name, {label: found[name] for label, found in by_class.items()}) for name in names}
+
+
+def _parities(audit: AttributeAudit, of_class: AttributeAudit) -> dict[str, Parity]:
+    """Return the gaps of one class, of every rate and under their usual names."""
+    rates = {metric: {group: of[group] for group in audit.shown_in(metric)} for metric, of in of_class.groups.items()}
+    found = {metric: parity_of(metric, [gap]) for metric, gap in of_class.shown_gaps.items()}
+    return found | parities(audit.attribute, rates, confidence=of_class.settings.confidence)
+
+
+def _worst(name: str, by_class: Mapping[str, Parity]) -> WorstClass:
+    defined = {label: parity for label, parity in by_class.items() if parity.difference is not None}
+    undefined = tuple(label for label in by_class if label not in defined)
+    if not defined:
+        return WorstClass(label=None, parity=Parity(), undefined=undefined)
+    label = max(defined, key=lambda one: (defined[one].low or 0.0, defined[one].difference or 0.0))
+    of_all = furthest_of([parity.over_all_pairs for parity in defined.values()])
+    return WorstClass(label=label, parity=replace(defined[label], over_all_pairs=of_all), undefined=undefined)
+
+
+def _named(label: str, audit: AttributeAudit) -> AttributeAudit:
+    """Return the audit of one class without what is of all of them, its gaps saying which class they are of."""
+
+    def own(gaps: Mapping[str, Gap]) -> dict[str, Gap]:
+        return {metric: replace(gap, label=label) for metric, gap in gaps.items() if metric != _OF_ALL}
+
+    return replace(
+        audit,
+        overall={metric: rate for metric, rate in audit.overall.items() if metric != _OF_ALL},
+        groups={metric: rates for metric, rates in audit.groups.items() if metric != _OF_ALL},
+        gaps=own(audit.gaps),
+        shown_gaps=own(audit.shown_gaps),
+        to_reference={group: own(gaps) for group, gaps in audit.to_reference.items()},
+    )

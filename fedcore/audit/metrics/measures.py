@@ -1,0 +1,241 @@
+"""All that is measured beside plain rates, for one attribute: from its decisions and, if there are, its scores."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import partial
+from itertools import permutations, product
+
+import numpy as np
+
+from fedcore.audit.metrics.auc import Areas
+from fedcore.audit.metrics.calibration import ScoreBin, brier_score, calibration_curves, calibration_errors
+from fedcore.audit.metrics.calibration_slope import calibration_slope
+from fedcore.audit.metrics.classes import class_accuracies
+from fedcore.audit.metrics.entropy import entropy_indices
+from fedcore.audit.metrics.estimates import BALANCED, WORST_CLASS, Estimate, difference, gap_of, ratio
+from fedcore.audit.metrics.gaps import Gap
+from fedcore.audit.metrics.parity import Parity
+from fedcore.audit.metrics.rate_gaps import pair_confidence
+from fedcore.audit.metrics.regression import predictions_of, value_estimates
+from fedcore.audit.metrics.score_shift import mean_scores, score_shifts, worst_shift
+from fedcore.audit.statistics.pairs import Pair as GroupPair
+from fedcore.audit.statistics.pairs import Side
+from fedcore.audit.statistics.resampling import SEED
+from fedcore.audit.tables.groups import UNKNOWN, GroupTable
+from fedcore.audit.tables.scores import ScoreTable, scores_of_table
+from fedcore.audit.tables.values import AuditTable, ValueTable
+from fedcore.audit.verdict.attribute_audit import AttributeAudit
+from fedcore.audit.verdict.fairness import against_reference
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measures:
+    """What is measured of one attribute's groups beside rates; small groups are in it.
+
+    Attributes:
+        estimates: ``{metric: {group: estimate}}``, of ``MEASURES``.
+        overall_area: The area of all rows together, whatever their group; None where none is measured.
+        cross_areas: For two groups the area of the first's favourable rows over the second's others.
+        area_bounds: Least and greatest area of these rows for two groups, the first of them favourable, or of one and
+            the same group, whatever the order of scores within a point.
+        shifts: ``{distance: {(group, group): estimate}}``.
+        mean_scores: Mean score of each group.
+        curves: Scores against labels in bins, of each group that has rows; where scores may be probabilities.
+    """
+
+    estimates: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    overall_area: float | None = None
+    cross_areas: Mapping[Pair, Estimate] = field(default_factory=dict)
+    area_bounds: Mapping[Pair, tuple[float, float]] = field(default_factory=dict)
+    shifts: Mapping[str, Mapping[Pair, Estimate]] = field(default_factory=dict)
+    mean_scores: Mapping[str, float] = field(default_factory=dict)
+    curves: Mapping[str, tuple[ScoreBin, ...]] = field(default_factory=dict)
+
+    def added(self, audit: AttributeAudit) -> AttributeAudit:
+        """Return the audit with the gaps of these measures, so that limits on them can be judged."""
+        return replace(
+            audit,
+            gaps={**audit.gaps, **{metric: self._gap(audit, metric, audit.judged) for metric in self.estimates}},
+            shown_gaps={
+                **audit.shown_gaps,
+                **{metric: self._gap(audit, metric, audit.shown_in(metric)) for metric in self.estimates},
+            },
+            to_reference=self._to_reference(audit),
+        )
+
+    def _to_reference(self, audit: AttributeAudit) -> dict[str, dict[str, Gap]]:
+        more = against_reference(audit, self.estimates, partial(gap_of, audit.attribute))
+        groups = {**audit.to_reference, **more}
+        return {group: {**audit.to_reference.get(group, {}), **more.get(group, {})} for group in groups}
+
+    def distances(self, groups: Iterable[str], *, confidence: float) -> dict[str, Parity]:
+        """Return the largest score shifts, and the largest difference of areas across two of the groups."""
+        kept = list(groups)
+        found = {
+            name: worst_shift(pairs, self.mean_scores, kept, confidence=confidence)
+            for name, pairs in self.shifts.items()
+        }
+        if self.cross_areas:
+            found["cross_group_auc"] = _worst_cross(self.cross_areas, kept, confidence=confidence)
+        return found
+
+    def _gap(self, audit: AttributeAudit, metric: str, groups: Collection[str]) -> Gap:
+        kept = {group: one for group, one in self.estimates[metric].items() if group in groups}
+        return gap_of(audit.attribute, metric, kept, confidence=audit.settings.confidence)
+
+
+def measures_of(decisions: GroupTable | None, scores: ScoreTable | None, *, generator: np.random.Generator) -> Measures:
+    """Measure what can be measured.
+
+    Args:
+        decisions: Labels by decision, of two the favourable one second; None without labels.
+        scores: Scores of the same groups; None without.
+        generator: Source of the bootstrap's draws.
+    """
+    estimates: dict[str, dict[str, Estimate]] = {}
+    if decisions is not None:
+        estimates |= _of_decisions(decisions, generator)
+    if scores is None:
+        return Measures(estimates=estimates)
+    areas = Areas.of(scores.counts, exact=scores.exact)
+    if scores.labelled:
+        estimates |= _of_scores(scores, areas, generator)
+    return Measures(
+        estimates=estimates,
+        overall_area=areas.pooled if scores.labelled else None,
+        cross_areas=_cross_areas(scores, areas) if scores.labelled else {},
+        area_bounds=_area_bounds(scores, areas) if scores.labelled else {},
+        shifts=score_shifts(scores, generator=generator),
+        mean_scores=mean_scores(scores),
+        curves=_curves(scores),
+    )
+
+
+def measures_of_values(
+    table: ValueTable, predictions: ScoreTable | None, *, generator: np.random.Generator
+) -> Measures:
+    """Measure targets that are numbers.
+
+    Args:
+        table: Sums by group.
+        predictions: The same predictions where they are known more finely than the table counts them.
+        generator: Source of the bootstrap's draws.
+    """
+    scores = predictions or predictions_of(table)
+    return Measures(
+        estimates=value_estimates(table),
+        shifts=score_shifts(scores, generator=generator),
+        mean_scores=mean_scores(scores),
+    )
+
+
+def measures_of_table(audit: AttributeAudit, table: AuditTable) -> Measures:
+    """Measure what the table that was audited allows: with a favourable label, and where scores were counted.
+
+    Bins stand for their centres, so that a score is off by half a bin at most; the order within a bin is unknown,
+    and in the intervals of areas. Of counts with noise nothing is measured: no interval here would hold it.
+    """
+    if isinstance(table, ValueTable):
+        return measures_of_values(table, None, generator=np.random.default_rng(SEED))
+    if table.variance > 0:
+        return Measures()
+    decisions = _decisions(audit, table)
+    scores = scores_of_table(table, favourable=audit.settings.favourable) if table.scored else None
+    return measures_of(decisions, scores, generator=np.random.default_rng(SEED))
+
+
+def _decisions(audit: AttributeAudit, table: GroupTable) -> GroupTable:
+    """Return rows by label and decision, a favourable label against all others where there is one."""
+    if "true_positive_rate" not in audit.groups:
+        return table
+    found, falsely = audit.groups["true_positive_rate"], audit.groups["false_positive_rate"]
+    counts = [
+        [
+            [falsely[g].n - falsely[g].successes, falsely[g].successes],
+            [found[g].n - found[g].successes, found[g].successes],
+        ]
+        for g in table.groups
+    ]
+    return GroupTable(
+        attribute=table.attribute,
+        groups=table.groups,
+        labels=("unfavourable", "favourable"),
+        num_bins=2,
+        scored=False,
+        counts=np.array(counts),
+    )
+
+
+def _of_decisions(table: GroupTable, generator: np.random.Generator) -> dict[str, dict[str, Estimate]]:
+    """Of several labels the favourable one is not known, so that nothing is said of benefits; of two none is worst."""
+    mean, least = zip(*(class_accuracies(own) for own in table.counts), strict=True)
+    found: dict[str, Iterable[Estimate]] = {BALANCED: mean}
+    if len(table.labels) > 2:
+        found[WORST_CLASS] = least
+    else:
+        wrong, right = table.counts[:, 1, 0], np.trace(table.counts, axis1=1, axis2=2)
+        benefits = np.stack([wrong, right, table.counts[:, 0, 1]], axis=1)
+        found |= entropy_indices(benefits, generator=generator)
+    return {metric: dict(zip(table.groups, each, strict=True)) for metric, each in found.items()}
+
+
+def _of_scores(table: ScoreTable, areas: Areas, generator: np.random.Generator) -> dict[str, dict[str, Estimate]]:
+    """Calibration is measured where scores may be probabilities."""
+    found = {"auc": [areas.estimate(g, g) for g in range(len(table.groups))]}
+    if table.unit:
+        found["brier_score"] = [brier_score(table.points, own) for own in table.counts]
+        found["expected_calibration_error"] = calibration_errors(table, generator=generator)
+        found["calibration_slope"] = [calibration_slope(table.points, own) for own in table.counts]
+    return {metric: dict(zip(table.groups, each, strict=True)) for metric, each in found.items()}
+
+
+def _curves(table: ScoreTable) -> dict[str, tuple[ScoreBin, ...]]:
+    if not (table.labelled and table.unit):
+        return {}
+    found = zip(table.groups, calibration_curves(table), strict=True)
+    return {group: bins for group, bins in found if any(one.n for one in bins)}
+
+
+def _cross_areas(table: ScoreTable, areas: Areas) -> dict[Pair, Estimate]:
+    known = [g for g, group in enumerate(table.groups) if group != UNKNOWN and table.counts[g].any()]
+    return {(table.groups[a], table.groups[b]): areas.estimate(a, b) for a, b in permutations(known, 2)}
+
+
+def _area_bounds(table: ScoreTable, areas: Areas) -> dict[Pair, tuple[float, float]]:
+    """The order is known where all rows of a point have one score, so that both are the area itself."""
+    found = {
+        (table.groups[a], table.groups[b]): areas.bounds(a, b) for a, b in product(range(len(table.groups)), repeat=2)
+    }
+    return {
+        pair: (area, area) if areas.exact else (least, greatest)
+        for pair, (area, least, greatest) in ((pair, each) for pair, each in found.items() if each is not None)
+    }
+
+
+def _worst_cross(areas: Mapping[Pair, Estimate], groups: list[str], *, confidence: float) -> Parity:
+    """Return the surest difference between the two areas across a pair; they share no row."""
+    both = {
+        pair: (areas[pair], areas[pair[::-1]])
+        for pair in areas
+        if set(pair) <= set(groups) and areas[pair].value is not None and areas[pair[::-1]].value is not None
+    }
+    if not both:
+        return Parity()
+    each = pair_confidence(confidence, len({group for pair in both for group in pair}))
+    compared = [_across(pair, *both[pair], confidence=each) for pair in both if pair[0] < pair[1]]
+    return Parity.of(Gap(attribute="", metric="auc", pairs=tuple(compared), undefined=(), groups_compared=()))
+
+
+def _across(pair: Pair, one: Estimate, other: Estimate, *, confidence: float) -> GroupPair:
+    """Compare the area of the first group's favourable rows over the second's others with the opposite area."""
+    first, second = (
+        Side(group=group, rate=Fraction(area.value or 0.0), n=area.n)
+        for group, area in zip(pair, (one, other), strict=True)
+    )
+    areas = one.measure(confidence), other.measure(confidence)
+    return GroupPair.of(first, second, difference(areas[0], areas[1]), ratio(areas[0], areas[1]))

@@ -1,0 +1,160 @@
+"""The usual names of gaps between groups: demographic parity, equal opportunity, equalized odds, impact ratio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
+from itertools import permutations
+from typing import Any
+
+from fedcore.audit.metrics.gaps import Gap
+from fedcore.audit.metrics.rate_gaps import gap_between, pair_confidence, rate_ratio
+from fedcore.audit.metrics.rates import Rate
+from fedcore.audit.tables.groups import UNKNOWN
+from fedcore.audit.verdict.gap_json import gap_json, over_all_pairs
+
+NAMES: dict[str, tuple[str, ...]] = {
+    "demographic_parity": ("selection_rate",),
+    "equal_opportunity": ("true_positive_rate",),
+    "equalized_odds": ("true_positive_rate", "false_positive_rate"),
+    "impact_ratio": ("selection_rate",),
+}
+"""For each name the metrics whose gaps it is formed of."""
+
+Rates = Mapping[str, Mapping[str, Rate]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parity:
+    """A gap under its usual name; None where undefined. All but the last is of the named pair of groups.
+
+    Attributes:
+        difference: Higher minus lower rate, of equalized odds the surer one of two; of an impact ratio 1 - ratio.
+        low: Lower end of the difference's interval.
+        high: Upper end.
+        ratio: Lower over higher rate.
+        ratio_low: Lower end of the ratio's interval.
+        ratio_high: Upper end.
+        highest: Group of the higher rate.
+        lowest: Group of the lower rate.
+        highest_count: Rows counted, and rows they are counted among, of the first group.
+        lowest_count: The same of the second.
+        over_all_pairs: Largest difference and smallest ratio of any two groups, with intervals; as in ``gap_json``.
+    """
+
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    ratio: float | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+    highest: str | None = None
+    lowest: str | None = None
+    highest_count: Mapping[str, Any] | None = None
+    lowest_count: Mapping[str, Any] | None = None
+    over_all_pairs: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, gap: Gap) -> Parity:
+        """Return the gap's named pair."""
+        told = gap_json(gap)
+        return cls(**{one.name: told[one.name] for one in fields(cls)})
+
+
+def parities(attribute: str, rates: Rates, *, confidence: float) -> dict[str, Parity]:
+    """Return every named gap whose metrics are measured, over all groups given but "unknown".
+
+    Each interval holds with the stated confidence: that of equalized odds is formed of two gaps' intervals at
+    half the error each (Bonferroni).
+
+    Args:
+        attribute: Name of the attribute.
+        rates: ``{metric: {group: rate}}``.
+        confidence: Of each interval.
+    """
+    found: dict[str, Parity] = {}
+    for name, metrics in NAMES.items():
+        if all(metric in rates for metric in metrics):
+            each = 1 - (1 - confidence) / len(metrics)
+            gaps = [gap_between(attribute, metric, rates[metric], confidence=each) for metric in metrics]
+            found[name] = parity_of(name, gaps)
+    return found
+
+
+def impact_ratios(rates: Mapping[str, Rate], *, confidence: float) -> dict[str, Rate | None]:
+    """Return each group's rate over the highest of all groups; None for "unknown" and where undefined.
+
+    The interval is that of the smallest of the group's ratios to every group, all pairs at once, so that it
+    holds whichever group is truly the highest. As 6 RCNY 5-300 defines the impact ratio of a selection rate.
+
+    Returns:
+        For each group a rate whose ``value`` is the ratio, and whose counts are those of the group's rate.
+    """
+    known = {group: rate for group, rate in rates.items() if group != UNKNOWN and rate.fraction is not None}
+    best = max((rate.fraction or Fraction(0) for rate in known.values()), default=Fraction(0))
+    found: dict[str, Rate | None] = dict.fromkeys(rates)
+    if len(known) < 2 or not best:
+        return found
+    each = pair_confidence(confidence, len(known))
+    low, high = dict.fromkeys(known, 1.0), dict.fromkeys(known, 1.0)
+    for a, b in permutations(known, 2):
+        ends = rate_ratio(known[a], known[b], confidence=each)
+        low[a], high[a] = min(low[a], ends.low), min(high[a], ends.high)
+    for group, rate in known.items():
+        found[group] = Rate(
+            value=float((rate.fraction or Fraction(0)) / best),
+            low=low[group],
+            high=high[group],
+            successes=rate.successes,
+            n=rate.n,
+        )
+    return found
+
+
+def parity_of(name: str, gaps: list[Gap]) -> Parity:
+    """Return what a name stands for, from the gaps that it is formed of; their intervals must hold together."""
+    return _impact(gaps) if name == "impact_ratio" else _worst(gaps)
+
+
+def _worst(gaps: list[Gap]) -> Parity:
+    """Return the surest of several gaps, and what is over all pairs of all of them; undefined if one is."""
+    if any(gap.pair is None for gap in gaps):
+        return Parity()
+    surest = max(gaps, key=lambda gap: (gap.difference_low or 0.0, gap.difference or 0.0))
+    return replace(Parity.of(surest), over_all_pairs=furthest_of([over_all_pairs(gap) for gap in gaps]))
+
+
+def _impact(gaps: list[Gap]) -> Parity:
+    """Return the surest of the ratios; undefined if the smallest is."""
+    (gap,) = gaps
+    if gap.smallest_ratio_estimate is None:
+        return Parity()
+    found = Parity.of(gap.by_ratio())
+    ratios = {name: found.over_all_pairs[name] for name in ("ratio", "ratio_low", "ratio_high")}
+    return replace(
+        found,
+        difference=_rest(found.ratio),
+        low=_rest(found.ratio_high),
+        high=_rest(found.ratio_low),
+        over_all_pairs={
+            "difference": _rest(ratios["ratio"]),
+            "low": _rest(ratios["ratio_high"]),
+            "high": _rest(ratios["ratio_low"]),
+            **ratios,
+        },
+    )
+
+
+def _rest(ratio: float | None) -> float | None:
+    return None if ratio is None else 1 - ratio
+
+
+def furthest_of(all_pairs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the largest difference and the smallest ratio of several; intervals that hold together form one."""
+    found = [*all_pairs]
+    return {
+        name: None if any(one[name] is None for one in found) else pick(one[name] for one in found)
+        for names, pick in ((("difference", "low", "high"), max), (("ratio", "ratio_low", "ratio_high"), min))
+        for name in names
+    }

@@ -1,0 +1,31 @@
+"""What rows of unknown group could hide: bounds that hold whoever they are."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from fedcore.audit.metrics.rates import Rate
+from fedcore.audit.statistics.intervals import Interval
+
+
+def bounds(rate: Rate, unknown: Rate) -> Interval | None:
+    """Return the least and the greatest rate that a group may have, if any of the unknown rows may be its own.
+
+    Sharp: the least is reached if all unknown failures and no unknown successes are the group's, the greatest
+    the other way round. It is about the rows at hand and no interval of confidence. Source: Manski, C. F.
+    (1989), "Anatomy of the selection problem", J. Hum. Resour. 24:343-360.
+
+    Args:
+        rate: Rate over the rows that are known to be the group's.
+        unknown: The same rate over the rows of unknown group.
+
+    Returns:
+        None where no row could be counted.
+    """
+    failures = unknown.n - unknown.successes
+    if not rate.n and not unknown.n:
+        return None
+    least = Fraction(rate.successes, rate.n + failures) if rate.n + failures else Fraction(1)
+    with_all = rate.n + unknown.successes
+    greatest = Fraction(rate.successes + unknown.successes, with_all) if with_all else Fraction(0)
+    return Interval(low=float(least), high=float(greatest))

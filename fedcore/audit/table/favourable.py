@@ -1,0 +1,126 @@
+"""Which label of a table is the favourable one, and what cannot be audited without it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fedcore.audit.table.grouping import in_order
+from fedcore.audit.table.options import BiasOptions
+from fedcore.audit.verdict.profiles import PROFILES
+from fedcore.errors import DataError, PlanError
+
+_KNOWN = (("0", "1"), ("false", "true"), ("no", "yes"))
+"""Pairs of which nobody need ask, in any case of letters: the second is the favourable one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Favourable:
+    """The favourable label and its opposite.
+
+    Attributes:
+        label: The favourable one.
+        other: The only other value, or ``not LABEL`` of several.
+        guessed: Whether it is a guess: the last in order of two that do not say it themselves.
+        note: What a reader must know besides; empty if nothing.
+    """
+
+    label: str
+    other: str
+    guessed: bool = False
+    note: str = ""
+
+
+def favourable_of(source: str, column: str, values: tuple[str, ...], wanted: str | None) -> Favourable:
+    """Return the favourable one of a column's values.
+
+    Args:
+        source: Name of the table.
+        column: Name of the column.
+        values: What the column holds. Of one value only ``wanted`` may be another, that no row has.
+        wanted: The value that is said to be the favourable one; None if that is not said.
+
+    Raises:
+        DataError: The wanted value is not in the column; or none is wanted, and there are one or more than two.
+    """
+    ordered = in_order(values)
+    if len(values) == 1:
+        return _of_one(source, column, ordered[0], wanted)
+    if wanted is not None:
+        _check_held(source, column, ordered, wanted)
+        return Favourable(label=wanted, other=_opposite(values, wanted))
+    if len(values) > 2:
+        raise DataError(
+            f"column {column!r} of {source} has {len(values)} values ({_listed(ordered)}); say with --positive which "
+            "one is favourable, against the rest"
+        )
+    known = _known(values)
+    label = ordered[-1] if known is None else known
+    return Favourable(label=label, other=_opposite(values, label), guessed=known is None)
+
+
+def check_two(source: str, column: str, values: tuple[str, ...]) -> None:
+    """Refuse labels of one value.
+
+    Raises:
+        DataError: There is one only.
+    """
+    if len(values) < 2:
+        raise DataError(f"column {column!r} of {source} has one value only ({values[0]}); rates need two labels")
+
+
+def guess_words(label: str) -> str:
+    """Return in a sentence that the favourable label was not said."""
+    return f"favourable {label!r} is a guess, for it is the last in order; say with --positive which label it is"
+
+
+def _of_one(source: str, column: str, only: str, wanted: str | None) -> Favourable:
+    if wanted is None:
+        raise DataError(
+            f"column {column!r} of {source} has one value only ({only}); say with --positive {only} that it is the "
+            "favourable one, or with --positive and another value that it is not"
+        )
+    if wanted == only:
+        return Favourable(label=only, other=f"not {only}", note=f"every row is {only} in column {column}")
+    if _alike(wanted, only):
+        _check_held(source, column, [only], wanted)
+    return Favourable(label=wanted, other=only, note=f"nobody is {wanted}: every row is {only} in column {column}")
+
+
+def _check_held(source: str, column: str, values: Sequence[str], wanted: str) -> None:
+    if wanted not in values:
+        raise DataError(f"--positive {wanted!r} is no value of column {column!r} of {source}; it has {_listed(values)}")
+
+
+def _alike(first: str, second: str) -> bool:
+    """Tell whether two words may be meant as the same: in other letters, or as 1 and true."""
+    words = {first.lower(), second.lower()}
+    return len(words) == 1 or any(words <= {pair[side] for pair in _KNOWN} for side in (0, 1))
+
+
+def _known(values: tuple[str, ...]) -> str | None:
+    """Return which of two values says itself that it is the favourable one."""
+    by_word = {value.lower(): value for value in values}
+    return next((by_word[pair[1]] for pair in _KNOWN if set(by_word) == set(pair)), None)
+
+
+def _opposite(values: tuple[str, ...], label: str) -> str:
+    others = [value for value in values if value != label]
+    return others[0] if len(others) == 1 else f"not {label}"
+
+
+def check_selected(options: BiasOptions, column: str, labels: Sequence[str]) -> None:
+    """Refuse a profile that compares who is selected where no label is favourable.
+
+    Raises:
+        PlanError: The profile is one of these.
+    """
+    if options.profile is not None and PROFILES[options.profile].compares_selection:
+        raise PlanError(
+            f"--profile {options.profile} compares who is selected; say with --positive which label of column "
+            f"{column!r} that is: it has {_listed(labels)}"
+        )
+
+
+def _listed(values: Sequence[str]) -> str:
+    return f"{', '.join(values[:6])}{', …' if len(values) > 6 else ''}"

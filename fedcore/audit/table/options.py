@@ -1,0 +1,188 @@
+"""What ``fedcore audit bias`` is asked for, and what contradicts itself in it."""
+
+from __future__ import annotations
+
+import codecs
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from fedcore.audit.table.regression.options import regression_problems
+from fedcore.audit.tables.crossing import ATTRIBUTE_MARK
+from fedcore.audit.verdict.profiles import NYC_LL144, PROFILES
+from fedcore.errors import PlanError
+
+MIN_CELL = 10
+"""Fewest rows of a group, and of a rate's denominator, that are shown in what is written to be shared."""
+MISSING = ("refuse", "drop")
+KINDS = ("classification", "regression")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BiasOptions:
+    """The columns of a table, and how they are read.
+
+    Attributes:
+        table: A CSV or Parquet file.
+        label: Column of what is true; None if only decisions are known, as in counts of who was selected.
+        score: Column of scores, or None.
+        prediction: Column of decisions, or None; exactly one of the two is given.
+        groups: Columns of groups; ``a*b`` crosses two.
+        references: For attributes the group that the others are compared with, as ``(attribute, group)``.
+        bands: For columns of numbers the edges between groups, as ``(column, edges)``.
+        weight: Column of how many each row stands for, or None for 1 each.
+        site: Column of where a row comes from, or None.
+        threshold: A row is selected if its score is at least this; in the scores' own unit.
+        positive: The label that counts as favourable, or None for the last in order.
+        score_range: Ends of the scores' range.
+        limits: Limits as they were written.
+        profile: Name of a set of rules, or None.
+        min_cell: Groups and rates of fewer rows are not shown; None for the profile's default, or else for nothing
+            hidden on a screen, and those of fewer than ``MIN_CELL`` hidden in files.
+        missing: What is done with rows that lack a label, a score or a decision: one of ``MISSING``.
+        encoding: Of the text of a CSV file.
+        min_rows: Groups of fewer rows are shown, and not judged.
+        min_share: Groups of a smaller share of the rows are shown, and not judged; None for the profile's default.
+        confidence: Of every interval.
+        kind: What the scores are for, one of ``KINDS``.
+
+    Raises:
+        PlanError: The options contradict one another; all problems are listed.
+    """
+
+    table: Path
+    label: str | None = None
+    score: str | None = None
+    prediction: str | None = None
+    groups: tuple[str, ...] = ()
+    references: tuple[tuple[str, str], ...] = ()
+    bands: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    weight: str | None = None
+    site: str | None = None
+    threshold: float | None = None
+    positive: str | None = None
+    score_range: tuple[float, float] = (0.0, 1.0)
+    limits: tuple[str, ...] = ()
+    profile: str | None = None
+    min_cell: int | None = None
+    missing: str = "refuse"
+    encoding: str = "utf-8"
+    min_rows: int = 0
+    min_share: float | None = None
+    confidence: float = 0.95
+    kind: str = "classification"
+
+    def __post_init__(self) -> None:
+        problems = [*self._problems()]
+        if problems:
+            raise PlanError(problems)
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Columns of groups, each once; the parts of crossings too."""
+        return tuple(dict.fromkeys(part for group in self.groups for part in crossed(group)))
+
+    @property
+    def cuts_at_median(self) -> bool:
+        """Whether a profile says which scores are selected."""
+        return self.score is not None and self.profile == NYC_LL144.name
+
+    @property
+    def judged(self) -> dict[str, Any]:
+        """What the settings of an audit say of the groups that are judged."""
+        return {"min_rows": self.min_rows, "min_share": Fraction(str(self.min_share or 0))}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that is read."""
+        named = (self.label, self.score, self.prediction, self.weight, self.site)
+        return (*(name for name in named if name is not None), *self.attributes)
+
+    def _problems(self) -> Iterator[str]:
+        if self.kind not in KINDS:
+            yield f"there is no --kind {self.kind!r}; there are {', '.join(KINDS)}"
+        yield from regression_problems(self) if self.kind == "regression" else self._classification_problems()
+        if not self.groups:
+            yield "give at least one --group COL"
+        yield from self._group_problems()
+        yield from self._reference_problems()
+        if self.profile not in (None, *PROFILES):
+            yield f"there is no profile {self.profile!r}; there are {', '.join(PROFILES)}"
+        if self.missing not in MISSING:
+            yield f"--missing must be {' or '.join(MISSING)}, not {self.missing!r}"
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError:
+            yield f"--encoding {self.encoding!r} is not known; give one such as utf-8, utf-16, latin-1 or cp1252"
+        if self.min_rows < 0:
+            yield f"--min-rows must be 0 or more, not {self.min_rows}"
+        if self.min_share is not None and not 0 <= self.min_share < 1:
+            yield f"--min-share must be a share of the rows, at least 0 and below 1, as 0.02, not {self.min_share:g}"
+        if not 0.5 <= self.confidence < 1:
+            yield f"--confidence must be at least 0.5 and below 1, not {self.confidence:g}"
+
+    def _classification_problems(self) -> Iterator[str]:
+        """Yield what is wrong with scores and decisions, which in a regression have other rules."""
+        if (self.score is None) == (self.prediction is None):
+            yield "give either --score COL or --prediction COL, and not both"
+        yield from self._score_problems()
+        if self.label is None and self.positive is not None and self.prediction is None:
+            yield "--positive names a label; it needs --label COL or --prediction COL"
+
+    def _score_problems(self) -> Iterator[str]:
+        low, high = self.score_range
+        if self.cuts_at_median and self.threshold is not None:
+            yield "--profile nyc-ll144 cuts scores at their median; leave --threshold out, or give --prediction COL"
+        if self.threshold is not None and self.score is None:
+            yield "--threshold cuts scores; it needs --score COL"
+        if not -float("inf") < low < high < float("inf"):
+            yield f"--score-range must be LOW,HIGH with LOW below HIGH, not {low:g},{high:g}"
+        elif self.threshold is not None and not low <= self.threshold <= high:
+            yield f"--threshold {self.threshold:g} is outside the scores' range, {low:g} to {high:g}"
+
+    def _reference_problems(self) -> Iterator[str]:
+        for name, count in Counter(name for name, _ in self.references).items():
+            if name not in {ATTRIBUTE_MARK.join(crossed(group)) for group in self.groups}:
+                yield f"--reference {name}: it is nothing given as --group"
+            if count > 1:
+                yield f"--reference {name} is given more than once"
+
+    def _group_problems(self) -> Iterator[str]:
+        once = Counter(tuple(sorted(crossed(group))) for group in self.groups)
+        for parts in (parts for parts, count in once.items() if count > 1):
+            given = [group for group in self.groups if tuple(sorted(crossed(group))) == parts]
+            yield f"--group {' and '.join(dict.fromkeys(given))} is given more than once"
+        for group in self.groups:
+            if len(set(crossed(group))) < len(crossed(group)) or not all(crossed(group)):
+                yield f"--group {group}: a crossing names two different columns, as in sex*race"
+        for name, edges in self.bands:
+            if name not in self.attributes:
+                yield f"--bands {name}: it is no column given as --group"
+            if not all(first < second for first, second in pairwise((-math.inf, *edges, math.inf))):
+                yield f"--bands {name}: the edges must be rising numbers"
+        used = {
+            "--label": self.label,
+            "--score": self.score,
+            "--prediction": self.prediction,
+            "--weight": self.weight,
+            "--site": self.site,
+        }
+        for option, column in used.items():
+            if column is not None and column in self.attributes:
+                yield f"column {column!r} is given both as --group and as {option}"
+        if self.site is not None and self.site in {self.label, self.score, self.prediction, self.weight}:
+            yield f"column {self.site!r} is given both as --site and as something else"
+        if self.weight is not None and self.weight in {self.label, self.score, self.prediction}:
+            yield f"column {self.weight!r} is given both as --weight and as what it weighs"
+        if self.label is not None and self.label == self.score:
+            yield f"column {self.label!r} is given both as --label and as --score"
+
+
+def crossed(group: str) -> list[str]:
+    """Return the columns of ``a*b``; a column that is not crossed is alone."""
+    return [part.strip() for part in group.split(ATTRIBUTE_MARK)]

@@ -1,0 +1,177 @@
+"""What a profile asks for, from the rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+from fedcore.audit.metrics.rates import Rate
+from fedcore.audit.table.options import BiasOptions
+from fedcore.audit.table.result import BiasResult
+from fedcore.audit.table.text.columns import aligned
+from fedcore.audit.tables.crossing import ATTRIBUTE_MARK
+from fedcore.audit.tables.groups import UNKNOWN
+from fedcore.audit.verdict.attribute_audit import AttributeAudit
+from fedcore.audit.verdict.profiles import (
+    NYC_LL144,
+    PROFILES,
+    Category,
+    FourFifths,
+    Profile,
+    categories,
+    four_fifths,
+    left_out,
+)
+
+Lines = list[Category] | list[FourFifths]
+
+
+def with_profile(options: BiasOptions) -> BiasOptions:
+    """Return the options as the profile wants them: two attributes are crossed, too."""
+    if options.profile is None:
+        return options
+    profile, groups = PROFILES[options.profile], options.groups
+    if profile is NYC_LL144 and len(groups) == 2 and not any(ATTRIBUTE_MARK in group for group in groups):
+        groups = (*groups, ATTRIBUTE_MARK.join(groups))
+    share = profile.min_share if options.min_share is None and profile.min_share else options.min_share
+    return replace(
+        options,
+        groups=groups,
+        min_share=None if share is None else float(share),
+    )
+
+
+def profile_json(result: BiasResult) -> dict[str, Any] | None:
+    """Return the profile with date and source, and its tables; None without one."""
+    profile = _profile(result)
+    if profile is None:
+        return None
+    told = profile_head(profile)
+    if profile.document:
+        return told
+    told |= {
+        "unknown": {attribute: _unknown(result, attribute) for attribute in result.audits},
+        "tables": {attribute: [_line(one) for one in _lines(result, attribute)] for attribute in result.audits},
+    }
+    if profile is NYC_LL144:
+        return told | {"median": result.rows.median}
+    few = {attribute: list(left_out(_shown_rates(result, attribute))) for attribute in result.audits}
+    return told | {"left_out_under_two_percent": few}
+
+
+def profile_head(profile: Profile) -> dict[str, Any]:
+    """Return what a profile is, with date and sources."""
+    return {
+        "name": profile.name,
+        "title": profile.title,
+        "date": profile.date,
+        "sources": list(profile.sources),
+        "remarks": list(profile.remarks),
+    }
+
+
+def profile_lines(result: BiasResult) -> Iterator[str]:
+    """Return the profile's tables as text."""
+    profile = _profile(result)
+    if profile is None:
+        return
+    yield f"profile {profile.name}: {profile.title}"
+    yield f"  as of {profile.date}; {'; '.join(profile.sources)}"
+    if profile is NYC_LL144 and result.rows.median is not None:
+        yield f"  scoring rate: share of scores above the sample's median, {result.rows.median:g}"
+    for attribute in () if profile.document else result.audits:
+        yield ""
+        lines = _lines(result, attribute)
+        head = _HEADS[profile.name]
+        yield from (f"  {line}" for line in aligned([[attribute, *head], *(_cells(one) for one in lines)]))
+        if profile is not NYC_LL144 and (few := left_out(_shown_rates(result, attribute))):
+            yield f"  left out, for less than 2 % of the rows: {', '.join(few)}"
+        unknown = _unknown(result, attribute)
+        yield f"  unknown {attribute}: {'not shown' if unknown is None else f'{unknown:,}'}"
+
+
+_HEADS = {
+    "nyc-ll144": ["n", "selected", "rate", "impact ratio", "without < 2 %"],
+    "us-four-fifths": ["n", "selected", "rate", "ratio", "standard deviations", "Fisher p", "reading"],
+}
+
+
+def _profile(result: BiasResult) -> Profile | None:
+    return None if result.options.profile is None else PROFILES[result.options.profile]
+
+
+def _lines(result: BiasResult, attribute: str) -> Lines:
+    rates = _shown_rates(result, attribute)
+    return categories(rates) if _profile(result) is NYC_LL144 else four_fifths(rates)
+
+
+def _audit(result: BiasResult, attribute: str) -> AttributeAudit:
+    """The audit that the profile's own table is drawn from."""
+    profile = _profile(result)
+    shows_all = profile is not None and profile.shows_all and result.options.min_cell is None
+    return (result.unhidden() if shows_all else result).audits[attribute]
+
+
+def _shown_rates(result: BiasResult, attribute: str) -> dict[str, Rate]:
+    audit = _audit(result, attribute)
+    return {group: rate for group, rate in audit.groups["selection_rate"].items() if group not in audit.suppressed}
+
+
+def _unknown(result: BiasResult, attribute: str) -> int | None:
+    audit = _audit(result, attribute)
+    return None if UNKNOWN in audit.suppressed else audit.sizes[UNKNOWN]
+
+
+def _line(one: Category | FourFifths) -> dict[str, Any]:
+    told: dict[str, Any] = {"category": one.group, "n": one.n, "selected": one.selected, "rate": _rate(one)}
+    if isinstance(one, Category):
+        return told | {
+            "share": float(one.share),
+            "impact_ratio": _float(one.impact_ratio),
+            "under_two_percent": one.small,
+            "impact_ratio_without_small": _float(one.impact_ratio_of_large),
+        }
+    return told | {
+        "reference": one.reference,
+        "ratio": float(one.ratio),
+        "under_four_fifths": one.under,
+        "one_person_reverses": one.reverses,
+        "standard_deviations": one.deviations,
+        "fisher_p": one.p_value,
+    }
+
+
+def _cells(one: Category | FourFifths) -> list[str]:
+    cells = [one.group, f"{one.n:,}", f"{one.selected:,}", _share(_rate(one))]
+    if isinstance(one, Category):
+        large = "left out" if one.small else _ratio(one.impact_ratio_of_large)
+        return [*cells, _ratio(one.impact_ratio), large]
+    deviations = "-" if one.deviations is None else f"{one.deviations:.2f}"
+    p_value = "-" if one.p_value is None else f"{one.p_value:.3g}" if one.p_value else "under 1e-300"
+    return [*cells, _ratio(one.ratio), deviations, p_value, _reading(one)]
+
+
+def _reading(one: FourFifths) -> str:
+    if one.group == one.reference:
+        return "highest rate"
+    if not one.under:
+        return "4/5 or over"
+    return "under 4/5, but one person reverses it" if one.reverses else "under 4/5"
+
+
+def _rate(one: Category | FourFifths) -> float | None:
+    return one.selected / one.n if one.n else None
+
+
+def _share(value: float | None) -> str:
+    return "undefined" if value is None else f"{100 * value:.1f} %"
+
+
+def _ratio(value: Fraction | None) -> str:
+    return "undefined" if value is None else f"{float(value):.3f}"
+
+
+def _float(value: Fraction | None) -> float | None:
+    return None if value is None else float(value)

@@ -1,0 +1,25 @@
+"""The verdict and what decides it, and where the rest is: the first and the last lines of an audit's text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from fedcore.audit.verdict.gate import Finding, Verdict
+
+MORE = "more: --all prints every metric and gap, and --out DIR or --json keeps them"
+
+
+def verdict_lines(verdict: Verdict | None, findings: Iterable[Finding], *, example: str) -> Iterator[str]:
+    """Return the verdict, and each limit with what was found, the worst first.
+
+    Args:
+        verdict: Of all findings; None without limits.
+        findings: One a limit and attribute.
+        example: A limit as it may be given where there is none.
+    """
+    if verdict is None:
+        yield f"verdict: none, because no limit was given (--limit '{example}')"
+        return
+    yield f"verdict: {verdict}"
+    order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
+    yield from (f"limit: {one.reason}" for one in sorted(findings, key=lambda one: order.index(one.verdict)))

@@ -1,0 +1,227 @@
+"""The table of a target that is a number: sums of errors by group, and counts of what was predicted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fedcore.audit.tables.counting import counted
+from fedcore.audit.tables.error_sums import SUMS, possible, summands
+from fedcore.audit.tables.groups import UNKNOWN, GroupTable, check_parts
+from fedcore.errors import DataError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ValueTable:
+    """Sums per group of what targets and predictions are, closed under ``+``: sum first, divide last.
+
+    The plan declares a range. What lies beyond it, target or prediction, is moved to its ends, so that every row adds
+    at most 1 to every sum; such rows are counted, and never refused: that they are there would tell whoever chooses the
+    range of single rows. In units of the range's width, from its lower end, the target t is in [0, 1] and the error
+    e = prediction - target in [-1, 1].
+
+    Attributes:
+        attribute: Name of the sensitive attribute.
+        groups: Declared vocabulary, with ``"unknown"`` among it.
+        low: Lower end of the range.
+        high: Upper end.
+        num_bins: Equal bins over the range, in which predictions are counted.
+        counts: Predictions in each bin, int64 of shape (groups, bins).
+        moved: Rows of which something was moved, int64 of shape (groups,).
+        sums: Of each of ``SUMS``, float64 of shape (groups, sums).
+
+    Raises:
+        DataError: The parts do not fit one another, or no rows have such sums.
+    """
+
+    attribute: str
+    groups: tuple[str, ...]
+    low: float
+    high: float
+    num_bins: int
+    counts: NDArray[np.int64]
+    moved: NDArray[np.int64]
+    sums: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if UNKNOWN not in self.groups or len(set(self.groups)) < len(self.groups):
+            raise DataError(f"attribute {self.attribute!r}: the groups must be different, and {UNKNOWN!r} among them")
+        if not -math.inf < self.low < self.high < math.inf:
+            raise DataError(f"attribute {self.attribute!r}: the range of targets must be two rising, finite numbers")
+        if self.num_bins < 2:
+            raise DataError(f"attribute {self.attribute!r}: predictions need 2 bins or more, not {self.num_bins}")
+        shapes = {"counts": (len(self.groups), self.num_bins), "moved": (len(self.groups),),
+                  "sums": (len(self.groups), len(SUMS))}  # fmt: skip
+        for name, shape in shapes.items():
+            kind = np.float64 if name == "sums" else np.int64
+            object.__setattr__(self, name, _frozen(f"{self.attribute!r}: {name}", getattr(self, name), shape, kind))
+        _check_sums(self)
+
+    @classmethod
+    def zeros(cls, *, attribute: str, groups: Sequence[str], span: tuple[float, float], num_bins: int) -> Self:
+        """Return the table of no rows, the neutral element of ``+``."""
+        return cls(
+            attribute=attribute,
+            groups=tuple(groups),
+            low=float(span[0]),
+            high=float(span[1]),
+            num_bins=num_bins,
+            counts=np.zeros((len(groups), num_bins), dtype=np.int64),
+            moved=np.zeros(len(groups), dtype=np.int64),
+            sums=np.zeros((len(groups), len(SUMS))),
+        )
+
+    def collected(
+        self, group_codes: ArrayLike, targets: ArrayLike, predictions: ArrayLike, *, weights: ArrayLike | None = None
+    ) -> Self:
+        """Return the table of these rows, with this one's vocabulary and range.
+
+        Args:
+            group_codes: Positions in the vocabulary, shape (rows,).
+            targets: Finite, shape (rows,).
+            predictions: Finite, shape (rows,).
+            weights: How many rows each row stands for, whole numbers of 0 or more; 1 each by default.
+
+        Raises:
+            DataError: A target or a prediction is not finite, a code outside the vocabulary, or the arrays differ in
+                length.
+        """
+        codes = np.asarray(group_codes)
+        truth, told = np.asarray(targets, dtype=np.float64), np.asarray(predictions, dtype=np.float64)
+        if not codes.shape == truth.shape == told.shape or codes.ndim != 1:
+            raise DataError(f"attribute {self.attribute!r}: groups, targets and predictions differ in length")
+        if codes.size and not 0 <= codes.min() <= codes.max() < len(self.groups):
+            raise DataError(f"attribute {self.attribute!r}: a group code is outside its vocabulary")
+        if not (np.isfinite(truth).all() and np.isfinite(told).all()):
+            raise DataError(f"attribute {self.attribute!r}: a target or a prediction is not a finite number")
+        rows = np.ones(len(codes), dtype=np.int64) if weights is None else np.asarray(weights)
+        target, within = np.clip(truth, self.low, self.high), np.clip(told, self.low, self.high)
+        beyond = (target != truth) | (within != told)
+        groups, width = len(self.groups), self.high - self.low
+        place = np.clip(((within - self.low) / width * self.num_bins).astype(np.int64), 0, self.num_bins - 1)
+        counts = counted(codes * self.num_bins + place, size=groups * self.num_bins, weights=rows)
+        parts = summands((target - self.low) / width, (within - target) / width)
+        sums = [np.bincount(codes, weights=rows * part, minlength=groups) for part in parts]
+        return replace(
+            self,
+            counts=counts.reshape(groups, self.num_bins),
+            moved=counted(codes[beyond], size=groups, weights=rows[beyond]),
+            sums=np.stack(sums, axis=1),
+        )
+
+    def __add__(self, other: ValueTable) -> ValueTable:
+        """Return the table of the rows of both."""
+        if not isinstance(other, ValueTable):
+            return NotImplemented
+        if self.vocabulary != other.vocabulary:
+            raise DataError(
+                f"tables of attribute {self.attribute!r} cannot be added: groups, range or bins differ; all clients "
+                "must count with the plan's"
+            )
+        return replace(
+            self, counts=self.counts + other.counts, moved=self.moved + other.moved, sums=self.sums + other.sums
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ValueTable) and self.to_json() == other.to_json()
+
+    __hash__ = None  # type: ignore[assignment]  # holds arrays
+
+    @property
+    def variance(self) -> float:
+        """Of the noise in the counts, of which there is none."""
+        return 0.0
+
+    @property
+    def vocabulary(self) -> tuple[object, ...]:
+        """What two tables must share to be added."""
+        return self.attribute, self.groups, self.low, self.high, self.num_bins
+
+    @property
+    def group_sizes(self) -> dict[str, int]:
+        """Rows of each group, in the order of the vocabulary."""
+        return dict(zip(self.groups, self.counts.sum(axis=1).tolist(), strict=True))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain lists, strings and numbers that ``from_json`` reads back."""
+        return {
+            "attribute": self.attribute,
+            "groups": list(self.groups),
+            "low": self.low,
+            "high": self.high,
+            "num_bins": self.num_bins,
+            "counts": self.counts.tolist(),
+            "moved": self.moved.tolist(),
+            "sums": self.sums.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Read what ``to_json`` wrote; the content may come from outside and is checked in full.
+
+        Raises:
+            DataError: A key is absent or unknown, a part has another type, or the sums are refused.
+        """
+        types = {
+            "attribute": str, "groups": list, "low": float, "high": float, "num_bins": int, "counts": list,
+            "moved": list, "sums": list,
+        }  # fmt: skip
+        check_parts("table of values", content, types)
+        if not all(isinstance(group, str) for group in content["groups"]):
+            raise DataError("table of values: groups must be names")
+        return cls(**{**content, "groups": tuple(content["groups"])})
+
+
+AuditTable = GroupTable | ValueTable
+"""What a client tells of the groups of an attribute: of labels, or of numbers."""
+
+
+def read_table(content: Any) -> AuditTable:
+    """Read what ``to_json`` of either table wrote.
+
+    Raises:
+        DataError: It is neither.
+    """
+    if isinstance(content, Mapping) and "sums" in content:
+        return ValueTable.from_json(content)
+    return GroupTable.from_json(content)
+
+
+def pooled(one: AuditTable, other: AuditTable) -> AuditTable:
+    """Return the table of the rows of both.
+
+    Raises:
+        DataError: They are of different kinds, or do not share a vocabulary.
+    """
+    if isinstance(one, GroupTable) and isinstance(other, GroupTable):
+        return one + other
+    if isinstance(one, ValueTable) and isinstance(other, ValueTable):
+        return one + other
+    raise DataError(f"tables of attribute {one.attribute!r} cannot be added: one is of labels, the other of numbers")
+
+
+def _frozen(name: str, found: ArrayLike, shape: tuple[int, ...], kind: type) -> NDArray[Any]:
+    try:
+        array = np.asarray(found)
+    except ValueError:  # lists of unequal length
+        raise DataError(f"attribute {name} must have the shape {shape}") from None
+    if array.shape != shape:
+        raise DataError(f"attribute {name} must have the shape {shape}, not {array.shape}")
+    if array.dtype == np.bool_ or not np.can_cast(array.dtype, kind) or not np.isfinite(array).all():
+        raise DataError(f"attribute {name} must be finite numbers of type {kind.__name__}")
+    frozen: NDArray[Any] = array.astype(kind, copy=True)
+    frozen.setflags(write=False)
+    return frozen
+
+
+def _check_sums(table: ValueTable) -> None:
+    """Refuse sums that no rows have."""
+    n = table.counts.sum(axis=1)
+    impossible = (table.counts < 0).any() or (table.moved < 0).any() or (table.moved > n).any()
+    if impossible or not all(possible(int(rows), sums) for rows, sums in zip(n, table.sums, strict=True)):
+        raise DataError(f"attribute {table.attribute!r}: no rows have such counts and sums")

@@ -1,0 +1,143 @@
+"""What is found out about one attribute, and its rates and gaps as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fedcore.audit.metrics.estimates import Measure
+from fedcore.audit.metrics.gaps import Gap
+from fedcore.audit.metrics.rates import Rate
+from fedcore.audit.verdict.gap_json import gap_json
+from fedcore.audit.verdict.limits import Limit
+from fedcore.audit.verdict.settings import AuditSettings
+from fedcore.audit.verdict.suppression import OF_ALL_ROWS
+
+HEADLINES = ("accuracy", "mean_absolute_error")
+"""What tells in one figure how well a group is served: of labels, and of targets that are numbers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttributeAudit:
+    """The audit of one attribute.
+
+    ``groups`` and ``gaps`` are the estimate, over every group; they are for the gate and for hooks, which
+    must see small groups too. ``shown_gaps`` and ``to_json`` are for people: they leave out the suppressed
+    groups, for the size of a gap and the ends of its interval would give a hidden rate back.
+
+    Attributes:
+        attribute: Name of the attribute.
+        settings: How the table was read.
+        sizes: Rows of each group, "unknown" included.
+        overall: Rate of every metric over all rows.
+        groups: ``{metric: {group: rate}}``, "unknown" among the groups.
+        gaps: Gap of every metric over all groups but "unknown".
+        shown_gaps: Gap of every metric over the groups that are shown.
+        small: Groups of 1 to ``min_cell - 1`` rows.
+        suppressed: Groups that are not shown: the small ones, and those that would give them back.
+        thin: Groups of which a rate rests on few rows, with those that would give it back: no rate is shown of them
+            that is not of all their rows.
+        thin_overall: Whether that is so of all rows together.
+        of_thin: What is shown of thin groups.
+        crosses_shown: Whether it crosses attributes that are audited beside it, alone or in another crossing.
+        not_judged: Groups that are too small to be compared, by the settings.
+        to_reference: Where the settings name a group to compare with: for every other group the gap of every metric
+            between these two, with intervals that hold for all groups at once; limits on gaps are on these then.
+        classes: Of more than two labels none of which is favourable: each class against the others, with intervals
+            that hold for all classes at once. Filled by ``with_classes``, for it takes time.
+    """
+
+    attribute: str
+    settings: AuditSettings
+    sizes: Mapping[str, int]
+    overall: Mapping[str, Rate | Measure]
+    groups: Mapping[str, Mapping[str, Rate]]
+    gaps: Mapping[str, Gap]
+    shown_gaps: Mapping[str, Gap]
+    small: tuple[str, ...]
+    suppressed: tuple[str, ...]
+    thin: tuple[str, ...] = ()
+    thin_overall: bool = False
+    of_thin: tuple[str, ...] = OF_ALL_ROWS
+    crosses_shown: bool = False
+    not_judged: tuple[str, ...] = ()
+    to_reference: Mapping[str, Mapping[str, Gap]] = field(default_factory=dict)
+    classes: Mapping[str, AttributeAudit] = field(default_factory=dict)
+
+    @property
+    def reference(self) -> str | None:
+        """The group that the others are compared with; None where all are compared with all."""
+        return self.settings.references.get(self.attribute)
+
+    def hides(self, metric: str, group: str) -> bool:
+        """Whether a metric of a group is not shown."""
+        return group in self.suppressed or (group in self.thin and metric not in self.of_thin)
+
+    def shown_in(self, metric: str) -> list[str]:
+        """Return the groups whose metric is shown and compared."""
+        return [group for group in self.sizes if not self.hides(metric, group) and group not in self.not_judged]
+
+    @property
+    def judged(self) -> list[str]:
+        """Groups that are compared, shown or not."""
+        return [group for group in self.sizes if group not in self.not_judged]
+
+    def gaps_held(self, limit: Limit) -> list[tuple[AttributeAudit, Gap]]:
+        """Return every gap that must keep a limit, with the audit that it is of; none if the metric is not measured.
+
+        It is the gap over all groups, or between each and the reference, and either of every class where there are.
+        """
+        if limit.metric not in self.gaps:
+            return [held for one in self.classes.values() for held in one.gaps_held(limit)]
+        if self.reference is None or limit.kind == "worst-group":
+            return [(self, self.gaps[limit.metric])]
+        return [(self, gaps[limit.metric]) for gaps in self.to_reference.values() if limit.metric in gaps]
+
+    def as_shown(self) -> AttributeAudit:
+        """Return the audit with the gaps between groups that are shown only."""
+        kept = {
+            group: {
+                metric: gap
+                for metric, gap in gaps.items()
+                if not self.hides(metric, group) and not self.hides(metric, self.reference or group)
+            }
+            for group, gaps in self.to_reference.items()
+        }
+        kept = {group: gaps for group, gaps in kept.items() if gaps}
+        classes = {label: one.as_shown() for label, one in self.classes.items()}
+        return replace(self, gaps=self.shown_gaps, to_reference=kept, classes=classes)
+
+    def hides_overall(self, metric: str) -> bool:
+        """Whether a metric over all rows is not shown."""
+        few = sum(self.sizes.values()) < self.settings.min_cell
+        return few or (self.thin_overall and metric not in self.of_thin)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what may be shown.
+
+        ``{overall: {metric: rate}, groups: {group: {metric: rate}}, gaps: {metric: gap}, suppressed: []}``;
+        a rate is ``{value, low, high, n}``; undefined is null with n = 0, suppressed is null with n null and
+        ``suppressed: true``.
+        """
+        return {
+            "overall": {
+                metric: rate_json(rate, suppressed=self.hides_overall(metric)) for metric, rate in self.overall.items()
+            },
+            "groups": {
+                group: {
+                    metric: rate_json(rates[group], suppressed=self.hides(metric, group))
+                    for metric, rates in self.groups.items()
+                }
+                for group in self.sizes
+            },
+            "gaps": {metric: gap_json(gap) for metric, gap in self.shown_gaps.items()},
+            "suppressed": list(self.suppressed),
+        }
+
+
+def rate_json(rate: Rate | Measure, *, suppressed: bool = False) -> dict[str, Any]:
+    """Return ``{value, low, high, n}``, or nulls and ``suppressed: true``."""
+    if suppressed:
+        return {"value": None, "low": None, "high": None, "n": None, "suppressed": True}
+    return {"value": rate.value, "low": rate.low, "high": rate.high, "n": rate.n}

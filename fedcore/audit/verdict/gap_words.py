@@ -1,0 +1,21 @@
+"""A gap as one line: the pair that it names with its own intervals, and what else any two groups may be apart."""
+
+from __future__ import annotations
+
+from fedcore.audit.metrics.gaps import Gap
+from fedcore.audit.metrics.rates import METRICS
+
+
+def gap_line(gap: Gap) -> str:
+    """Return the named pair with its direction, counts, interval and ratio, and how wide the gap of any two may be."""
+    return f"{gap.words}{reach_words(gap)}"
+
+
+def reach_words(gap: Gap) -> str:
+    """Return what follows the words of a gap: the interval, the ratio with its own, and what any two may be apart."""
+    line = gap.interval_words
+    if gap.ratio_words:
+        line += f", ratio {gap.ratio_words}"
+    elif gap.pair is not None and gap.metric in METRICS:
+        line += ", ratio undefined"
+    return "; ".join(filter(None, [line, gap.furthest_words]))

@@ -1,0 +1,190 @@
+"""Limits on gaps, and on how the worst group is served, as they are declared before any result is seen."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, Self
+
+from fedcore.audit.metrics.estimates import MEASURES, SIGNED, VALUE_MEASURES
+from fedcore.audit.metrics.parity import NAMES
+from fedcore.audit.metrics.rates import METRICS
+from fedcore.errors import PlanError
+
+LIMITED: tuple[str, ...] = (*METRICS, *MEASURES)
+"""What a limit may be set on."""
+WATCHED: tuple[str, ...] = (*METRICS, *VALUE_MEASURES)
+"""What is measured of every evaluated round, and not of the released model only."""
+
+Kind = Literal["difference", "ratio", "worst-group"]
+_OF_SCORES: tuple[tuple[str, Kind], ...] = (("selection_rate", "difference"), ("mean_prediction", "difference"))
+UNLIMITED: dict[str, tuple[tuple[str, Kind], ...]] = {
+    "bounded_group_loss": (("mean_absolute_error", "worst-group"), ("root_mean_squared_error", "worst-group")),
+    "cross_group_auc": (("auc", "difference"),),
+    "kolmogorov_smirnov": _OF_SCORES,
+    "wasserstein": _OF_SCORES,
+}
+"""What is told and has no limit, and which limits come nearest to one on it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """A limit on a gap, or on how the worst group is served.
+
+    Attributes:
+        metric: One of ``LIMITED``; of measures that are no rates not the ratio.
+        attribute: Name of an audited attribute, or ``"*"`` for every one.
+        kind: ``"difference"`` (highest - lowest), ``"ratio"`` (lowest / highest), or ``"worst-group"``, the metric
+            itself in every group.
+        at_most: For a difference, or for what no group may have more of; over 0, and of shares at most 1.
+        at_least: For a ratio, or for what no group may have less of; in (0, 1].
+
+    Raises:
+        PlanError: The parts contradict one another; all problems are listed.
+    """
+
+    metric: str
+    attribute: str = "*"
+    kind: Kind
+    at_most: Fraction | None = None
+    at_least: Fraction | None = None
+
+    def __post_init__(self) -> None:
+        problems = [*self._problems()]
+        if problems:
+            raise PlanError(problems)
+
+    @classmethod
+    def of(
+        cls,
+        metric: str,
+        *,
+        attribute: str = "*",
+        kind: Kind,
+        at_most: float | str | None = None,
+        at_least: float | str | None = None,
+    ) -> Self:
+        """Return the limit with its bound as it was written: 0.8 is 4/5, and not the float nearest to it.
+
+        Raises:
+            PlanError: As the class; or a bound is no number.
+        """
+        return cls(
+            metric=metric,
+            attribute=attribute,
+            kind=kind,
+            at_most=_exact(metric, at_most),
+            at_least=_exact(metric, at_least),
+        )
+
+    @property
+    def words(self) -> str:
+        """The limit as a sentence's end: ``selection rate ratio over sex at least 0.8``."""
+        bound = f"at least {_decimal(self.at_least)}" if self.at_most is None else f"at most {_decimal(self.at_most)}"
+        over = "every attribute" if self.attribute == "*" else self.attribute
+        metric = self.metric.replace("_", " ")
+        if self.kind == "worst-group":
+            return f"{metric} in every group of {over} {bound}"
+        return f"{metric} {self.kind} over {over} {bound}"
+
+    @property
+    def unbounded(self) -> bool:
+        """Whether the metric is in the target's own unit, so that nothing is known of its size."""
+        return self.metric in VALUE_MEASURES
+
+    def _problems(self) -> list[str]:
+        problems = []
+        if self.metric in UNLIMITED:
+            nearest = " or ".join(f"on {metric!r} of kind {kind!r}" for metric, kind in UNLIMITED[self.metric])
+            return [f"limit: {self.metric!r} is told, and has no limit; set one {nearest}"]
+        if self.metric not in LIMITED:
+            near = difflib.get_close_matches(str(self.metric), [*LIMITED, *NAMES], n=1)
+            meant = f"did you mean {near[0]!r}?" if near else f"the metrics are {', '.join([*LIMITED, *NAMES])}"
+            problems.append(f"limit: unknown metric {self.metric!r}; {meant}")
+        name = f"limit on {self.metric!r}"
+        if self.kind not in ("difference", "ratio", "worst-group"):
+            return [*problems, f"{name}: kind must be 'difference', 'ratio' or 'worst-group', not {self.kind!r}"]
+        if self.kind == "ratio" and self.metric in MEASURES:
+            return [*problems, f"{name}: it is no rate, and its ratio has no interval; limit its difference"]
+        return [*problems, *(f"{name}: {problem}" for problem in self._bound_problems())]
+
+    def _bound_problems(self) -> Iterator[str]:
+        bounds = {"at-most": self.at_most, "at-least": self.at_least}
+        given = {name: bound for name, bound in bounds.items() if bound is not None}
+        if self.kind == "worst-group":
+            if len(given) != 1:
+                yield "a worst-group takes either at-most or at-least"
+        else:
+            wanted, other = ("at-most", "at-least") if self.kind == "difference" else ("at-least", "at-most")
+            if other in given:
+                yield f"a {self.kind} takes {wanted}, not {other}"
+            if wanted not in given:
+                yield f"a {self.kind} needs {wanted}"
+        for name, bound in given.items():
+            if self.kind == "worst-group" and self.metric in SIGNED:
+                continue
+            if self.unbounded and bound <= 0:
+                yield f"{name} must be over 0, not {_decimal(bound)}"
+            elif not self.unbounded and not 0 < bound <= 1:
+                yield f"{name} must be over 0 and at most 1, not {_decimal(bound)}"
+
+
+def limits_named(
+    name: str,
+    *,
+    attribute: str = "*",
+    kind: Kind,
+    at_most: float | str | None = None,
+    at_least: float | str | None = None,
+) -> tuple[Limit, ...]:
+    """Return the limits that a name stands for: equalized odds are within one if both of their rates are.
+
+    Args:
+        name: One of ``LIMITED``, or a usual name of a gap, of ``parity.NAMES``.
+        attribute: As in ``Limit``.
+        kind: As in ``Limit``; of ``impact_ratio`` only the ratio, and no worst group of a usual name.
+        at_most: As in ``Limit``, as it was written.
+        at_least: As in ``Limit``, as it was written.
+
+    Raises:
+        PlanError: The parts contradict one another.
+    """
+    if name == "impact_ratio" and kind == "difference":
+        raise PlanError("limit on 'impact_ratio': it is a ratio; give at-least")
+    if name in NAMES and kind == "worst-group":
+        raise PlanError(f"limit on {name!r}: it is a gap, which no group has by itself; name a rate")
+    return tuple(
+        Limit.of(metric, attribute=attribute, kind=kind, at_most=at_most, at_least=at_least)
+        for metric in NAMES.get(name, (name,))
+    )
+
+
+def contradicting(limits: Iterable[Limit]) -> Iterator[str]:
+    """Return what no result could keep, or what is said twice and differently, in words."""
+    first: dict[tuple[str, str, str, bool], Limit] = {}
+    for limit in limits:
+        other = first.setdefault((limit.attribute, limit.metric, limit.kind, limit.at_most is None), limit)
+        if other != limit:
+            yield f"{other.words} and {limit.words} contradict each other; keep one"
+        opposite = first.get((limit.attribute, limit.metric, limit.kind, limit.at_most is not None))
+        if opposite is not None and _apart(limit, opposite):
+            yield f"{opposite.words} and {limit.words}: no value is within both"
+
+
+def _apart(one: Limit, other: Limit) -> bool:
+    least = one.at_least if one.at_least is not None else other.at_least
+    most = one.at_most if one.at_most is not None else other.at_most
+    return one.kind == "worst-group" and least is not None and most is not None and least > most
+
+
+def _exact(metric: str, bound: float | str | None) -> Fraction | None:
+    try:
+        return None if bound is None else Fraction(str(bound))
+    except (ValueError, ZeroDivisionError):
+        raise PlanError(f"limit on {metric!r}: {bound!r} is no number") from None
+
+
+def _decimal(bound: Fraction | None) -> str:
+    return "nothing" if bound is None else f"{float(bound):g}"

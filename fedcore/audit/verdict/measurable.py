@@ -1,0 +1,119 @@
+"""Whether what a plan asks for can be measured at all, told before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from fedcore.audit.metrics.estimates import (
+    AREA_MEASURES,
+    BENEFIT_MEASURES,
+    MEASURES,
+    PROBABILITY_MEASURES,
+    VALUE_MEASURES,
+    WORST_CLASS,
+)
+from fedcore.audit.tables.groups import UNKNOWN, GroupTable
+from fedcore.audit.tables.values import AuditTable, ValueTable
+from fedcore.audit.verdict.limits import Limit
+from fedcore.audit.verdict.settings import AuditSettings
+from fedcore.errors import PlanError
+
+if TYPE_CHECKING:
+    from fedcore.plan import MitigationSection
+
+_SCORED = frozenset((*AREA_MEASURES, *PROBABILITY_MEASURES))
+
+
+def check_measurable(
+    settings: AuditSettings,
+    tables: Mapping[str, AuditTable],
+    *,
+    noisy: bool = False,
+    mitigation: MitigationSection | None = None,
+) -> None:
+    """Refuse limits on what these tables can never tell, and mitigation by it.
+
+    Args:
+        settings: With the limits.
+        tables: A table of each attribute; the counts do not matter.
+        noisy: Whether the counts will have noise.
+        mitigation: What the plan says of it; nothing by default.
+
+    Raises:
+        PlanError: A limit is on what is measured of scores, of numbers or of a favourable label where there are none;
+            a reference is no group; or a mitigation goes by what is not measured.
+    """
+    problems = [*dict.fromkeys(_problems(settings.limits, settings.favourable, tables.values()))]
+    problems += _reference_problems(settings, {name: table.groups for name, table in tables.items()})
+    problems += [
+        f"audit.limits: {limit.metric} is not measured of noisy counts; limit a rate, or leave out "
+        "privacy.evaluation-noise-multiplier"
+        for limit in settings.limits
+        if noisy and limit.metric in MEASURES
+    ]
+    if mitigation is not None:
+        problems += dict.fromkeys(_mitigation_problems(mitigation, settings, tables.values()))
+    if problems:
+        raise PlanError(problems)
+
+
+def check_references(settings: AuditSettings, groups: Mapping[str, Collection[str]]) -> None:
+    """Refuse groups to compare with that are none.
+
+    Args:
+        settings: With the references.
+        groups: Vocabulary of each audited attribute.
+
+    Raises:
+        PlanError: A reference is of no audited attribute, or no known group of its own.
+    """
+    if problems := [*_reference_problems(settings, groups)]:
+        raise PlanError(problems)
+
+
+def _reference_problems(settings: AuditSettings, groups: Mapping[str, Collection[str]]) -> Iterable[str]:
+    for attribute, group in settings.references.items():
+        known = [one for one in groups.get(attribute, ()) if one != UNKNOWN]
+        if attribute not in groups:
+            yield f"reference of {attribute!r}: it is not audited; audited are {', '.join(groups)}"
+        elif group not in known:
+            yield f"reference of {attribute!r}: {group!r} is none of its groups, {', '.join(known)}"
+
+
+def _problems(limits: Iterable[Limit], favourable: str | None, tables: Iterable[AuditTable]) -> Iterable[str]:
+    for table in tables:
+        for limit in limits:
+            if isinstance(table, ValueTable) != (limit.metric in VALUE_MEASURES):
+                targets = "numbers" if isinstance(table, ValueTable) else "labels"
+                yield f"audit.limits: {limit.metric} is not measured where targets are {targets}, as those of the task"
+            elif isinstance(table, ValueTable):
+                continue
+            elif limit.metric in _SCORED and not table.scored:
+                yield (
+                    f"audit.limits: {limit.metric} is measured of scores, and these are counted for two labels; "
+                    f"the task has {len(table.labels)}"
+                )
+            elif limit.metric == WORST_CLASS and (len(table.labels) == 2 or favourable is not None):
+                yield f"audit.limits: {limit.metric} is of more than two labels, none of them favourable"
+            elif limit.metric in BENEFIT_MEASURES and len(table.labels) > 2 and favourable is None:
+                yield f"audit.limits: {limit.metric} of more than two labels needs audit.favourable"
+
+
+def _mitigation_problems(
+    mitigation: MitigationSection, settings: AuditSettings, tables: Iterable[AuditTable]
+) -> Iterable[str]:
+    for table in tables:
+        if isinstance(table, ValueTable):
+            if mitigation.needs_labels:
+                yield f"mitigation.method: {mitigation.method} needs labels, and the targets of the task are numbers"
+        elif mitigation.method == "fairfed" and not _has_rates(table, settings) and mitigation.metric != "accuracy":
+            yield (
+                f"mitigation.metric: {mitigation.metric} of more than two labels needs audit.favourable; name one, or "
+                "take accuracy"
+            )
+
+
+def _has_rates(table: GroupTable, settings: AuditSettings) -> bool:
+    """Tell whether one label is taken against the others."""
+    return len(table.labels) == 2 or settings.favourable is not None

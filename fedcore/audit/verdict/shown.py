@@ -1,0 +1,275 @@
+"""What may be shown of one attribute, and as JSON: one shape for a run and for a table of one's own.
+
+``groups.<group>.<metric> = {value, low, high, n}`` and ``gaps.<metric> = {difference, ratio, low, high, highest,
+lowest}``, the ends those of the difference. Undefined is null with n = 0, and what is kept back null with n null;
+neither is ever 0 or NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+from fedcore.audit.metrics.calibration import joined
+from fedcore.audit.metrics.classes import WorstClass, worst_classes
+from fedcore.audit.metrics.estimates import Measure
+from fedcore.audit.metrics.gaps import Gap
+from fedcore.audit.metrics.measures import Measures
+from fedcore.audit.metrics.parity import Parity, impact_ratios, parities
+from fedcore.audit.metrics.rates import Rate
+from fedcore.audit.metrics.unknowns import bounds
+from fedcore.audit.tables.groups import UNKNOWN
+from fedcore.audit.verdict.attribute_audit import AttributeAudit, rate_json
+from fedcore.audit.verdict.gap_json import directed_json, gap_json
+
+MEASURE_METHODS = {
+    "impact_ratio": "Koopman score intervals to every group at once, Bonferroni",
+    "auc": "score interval of the Mann-Whitney statistic, method 5 (Newcombe 2006), at DeLong's variance if larger",
+    "brier_score": "Wilson score interval at the effective number of rows",
+    "calibration_slope": "slopes that a test does not reject, by its own variance; Bell and McCaffrey's degrees (2002)",
+    "balanced_accuracy": "score interval as Wilson's, with the largest variance that rates of that mean can have",
+    "differences of what is no rate": "square-and-add (Zou and Donner 2008)",
+    "ratios of what is no rate": "the same, of logarithms",
+    "means and errors of numbers": "furthest of Student's, Hall's (1992), and the exact one of two values (Clopper and "
+    "Pearson 1934)",
+    "r_squared": "delta method on the logarithm of 1 - R², widened for skewed errors",
+    "worst class": "exact intervals of all classes at once (Clopper and Pearson 1934, Bonferroni)",
+    "others": "parametric bootstrap of the counts, 2,000 draws",
+}
+"""How the intervals of what is no plain rate are formed; those of rates are in ``report.METHODS``."""
+
+
+BOUNDED = ("mean_absolute_error", "root_mean_squared_error")
+"""Of targets that are numbers, the losses whose largest over the groups is told."""
+_GAP = (
+    "difference", "low", "high", "ratio", "ratio_low", "ratio_high", "highest", "lowest", "highest_count",
+    "lowest_count", "over_all_pairs",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One attribute without the groups that are kept back.
+
+    Attributes:
+        audit: Rates and gaps; with the gaps of ``measures`` added.
+        measures: What was measured beside rates.
+        metrics: Names of the rates that mean something; without labels it is the selection rate alone.
+    """
+
+    audit: AttributeAudit
+    measures: Measures = field(default_factory=Measures)
+    metrics: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, audit: AttributeAudit, measures: Measures | None = None) -> Shown:
+        """Show every rate that the audit holds."""
+        return cls(audit=audit, measures=measures or Measures(), metrics=tuple(audit.groups))
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """Groups whose numbers are shown; an "unknown" of no rows is not among them."""
+        sizes = self.audit.sizes
+        return tuple(g for g, n in sizes.items() if g not in self.audit.suppressed and (g != UNKNOWN or n))
+
+    @cached_property
+    def rates(self) -> dict[str, dict[str, Rate]]:
+        """Rates, ``{metric: {group: rate}}``."""
+        return {
+            metric: {group: rate for group, rate in self.audit.groups[metric].items() if self._shows(metric, group)}
+            for metric in self.metrics
+        }
+
+    @cached_property
+    def estimates(self) -> dict[str, dict[str, Measure]]:
+        """All that is no rate, ``{metric: {group: measure}}``."""
+        confidence = self.audit.settings.confidence
+        return {
+            metric: {group: one.measure(confidence) for group, one in by_group.items() if self._shows(metric, group)}
+            for metric, by_group in self.measures.estimates.items()
+        }
+
+    def _shows(self, metric: str, group: str) -> bool:
+        return group in self.groups and not self.audit.hides(metric, group)
+
+    @cached_property
+    def compared(self) -> tuple[str, ...]:
+        """Groups that are shown and compared with one another."""
+        return tuple(group for group in self.groups if group not in self.audit.not_judged)
+
+    @cached_property
+    def _compared_rates(self) -> dict[str, dict[str, Rate]]:
+        return {
+            metric: {group: rate for group, rate in rates.items() if group in self.compared}
+            for metric, rates in self.rates.items()
+        }
+
+    @cached_property
+    def impact(self) -> dict[str, Rate | None]:
+        """Impact ratio of every group; empty where nothing is selected."""
+        rates = self._compared_rates.get("selection_rate", {})
+        return impact_ratios(rates, confidence=self.audit.settings.confidence)
+
+    @cached_property
+    def parities(self) -> dict[str, Parity]:
+        """Gaps under their usual names."""
+        return parities(self.audit.attribute, self._compared_rates, confidence=self.audit.settings.confidence)
+
+    @cached_property
+    def distances(self) -> dict[str, Parity]:
+        """How far apart the scores of the groups lie."""
+        confidence = self.audit.settings.confidence
+        of_labels = self.measures.distances([g for g in self.compared if self._shows("auc", g)], confidence=confidence)
+        found = self.measures.distances(self.compared, confidence=confidence)
+        return {name: of_labels[name] if name == "cross_group_auc" else one for name, one in found.items()}
+
+    @cached_property
+    def classes(self) -> dict[str, Shown]:
+        """Each class against the others; empty where one label is favourable."""
+        return {label: Shown.of(one) for label, one in self.audit.classes.items()}
+
+    @cached_property
+    def worst_classes(self) -> dict[str, WorstClass]:
+        """The widest gap over the classes, by metric."""
+        return worst_classes(self.audit)
+
+    @cached_property
+    def gaps(self) -> dict[str, Gap]:
+        """Gaps of what is measured."""
+        wanted = {*self.metrics, *self.measures.estimates}
+        return {metric: gap for metric, gap in self.audit.shown_gaps.items() if metric in wanted}
+
+    def groups_json(self, *, marked: bool = False) -> dict[str, Any]:
+        """Return every group of the vocabulary with all that is measured of it.
+
+        Args:
+            marked: Whether what is kept back also says ``suppressed: true``.
+        """
+        measured: dict[str, Mapping[str, Rate | Measure | None]] = {**self.rates}
+        measured |= {"impact_ratio": self.impact} if self.impact else {}
+        measured |= self.estimates
+        return {
+            group: {
+                metric: measure_json(of.get(group), suppressed=self.audit.hides(metric, group), marked=marked)
+                for metric, of in measured.items()
+            }
+            for group in self.audit.sizes
+        }
+
+    def gaps_json(self) -> dict[str, Any]:
+        """Return the gaps, also under their usual names; of classes the widest."""
+        found = {metric: _gap_told(gap) for metric, gap in self.gaps.items()}
+        of_classes = {name: worst.parity for name, worst in self.worst_classes.items()}
+        named = {**of_classes, **self.parities, **self.distances}
+        return found | {name: asdict(parity) for name, parity in named.items()}
+
+    def reference_json(self) -> dict[str, Any]:
+        """Return ``{reference: group, gaps: {group: {metric: gap to the reference}}}``; empty without one.
+
+        In the direction of the reference: the difference is group minus reference, the ratio group over reference.
+        """
+        compared = self.audit.as_shown().to_reference
+        if not compared:
+            return {}
+        gaps = {
+            group: {metric: directed_json(gap) for metric, gap in by_metric.items() if metric in self.gaps}
+            for group, by_metric in compared.items()
+        }
+        return {"reference": self.audit.reference, "gaps": gaps}
+
+    def bounded_json(self) -> dict[str, Any]:
+        """Return the largest of the groups' errors, with intervals: what bounded group loss bounds.
+
+        Source: Agarwal, Dudík and Wu (2019), "Fair regression", arXiv 1905.12843.
+        """
+        worst = {metric: self.gaps[metric] for metric in BOUNDED if metric in self.gaps}
+        return {metric: _largest(gap) for metric, gap in worst.items() if gap.most is not None}
+
+    def classes_json(self) -> dict[str, Any]:
+        """Return ``{worst: {metric: class}, undefined, classes: {class: {groups, gaps}}}``, empty without several."""
+        if not self.classes:
+            return {}
+        return {
+            "worst": {name: worst.label for name, worst in self.worst_classes.items()},
+            "undefined": {name: list(worst.undefined) for name, worst in self.worst_classes.items() if worst.undefined},
+            "classes": {
+                label: {"groups": one.groups_json(), "gaps": one.gaps_json()} for label, one in self.classes.items()
+            },
+        }
+
+    def explained_json(self) -> dict[str, Any]:
+        """Return what more is known of the gaps that are not under their usual names."""
+        told = {metric: gap_json(gap) for metric, gap in self.gaps.items()}
+        return {metric: {name: one[name] for name in one if name not in _GAP} for metric, one in told.items()}
+
+    def bounds_json(self) -> dict[str, Any]:
+        """Return each group's selection rate at the least and at the most, whoever the unknown rows are."""
+        rates = self.rates.get("selection_rate", {})
+        unknown = rates.get(UNKNOWN)
+        if unknown is None or not unknown.n or unknown.noise.present:
+            return {}  # of noisy counts nothing is certain
+        found = {group: bounds(rate, unknown) for group, rate in rates.items() if group != UNKNOWN}
+        return {group: {"low": ends.low, "high": ends.high} for group, ends in found.items() if ends is not None}
+
+    def cross_areas_json(self) -> dict[str, dict[str, Any]]:
+        """Return ``{group of the favourable rows: {group of the others: area}}``."""
+        found: dict[str, dict[str, Any]] = {}
+        for (first, second), estimate in self.measures.cross_areas.items():
+            if self._shows("auc", first) and self._shows("auc", second):
+                area = estimate.measure(self.audit.settings.confidence)
+                found.setdefault(first, {})[second] = measure_json(area)
+        return found
+
+    def area_bounds_json(self) -> dict[str, dict[str, Any]]:
+        """Return ``{group of the favourable rows: {group of the others: {low, high}}}``: bounds, and no intervals."""
+        found: dict[str, dict[str, Any]] = {}
+        for (first, second), (low, high) in self.measures.area_bounds.items():
+            if self._shows("auc", first) and self._shows("auc", second):
+                found.setdefault(first, {})[second] = {"low": low, "high": high}
+        return found
+
+    def calibration_json(self) -> dict[str, list[dict[str, Any]]]:
+        """Return each group's curve, ``[{score, value, low, high, n}]``: share of favourable labels by mean score.
+
+        Of a crossing beside its parts there are none: bin by bin, these would give its small ones back.
+        """
+        settings = self.audit.settings
+        if self.audit.crosses_shown and settings.min_cell > 1:
+            return {}
+        shown = [group for group in self.measures.curves if self._shows("calibration_slope", group)]
+        curves = joined(self.measures.curves, shown, min_cell=settings.min_cell)
+        return {group: [one.to_json(settings.confidence) for one in bins] for group, bins in curves.items()}
+
+
+def ratio_ends(gap: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the interval of a gap's ratio, from its JSON; None where there is none, so that the ratio is not shown."""
+    low, high = gap.get("ratio_low"), gap.get("ratio_high")
+    return None if gap.get("ratio") is None or low is None or high is None else (low, high)
+
+
+def _gap_told(gap: Gap) -> dict[str, Any]:
+    return {name: gap_json(gap)[name] for name in _GAP}
+
+
+def _largest(gap: Gap) -> dict[str, Any]:
+    """Return the group that surely has a large error with its own interval, and how large that of any group may be."""
+    low, high = gap.highest_ends or (None, None)
+    if gap.most is None:
+        return {}
+    side, ends = gap.most
+    return {
+        "group": side.group,
+        "value": float(side.rate),
+        "low": ends.low,
+        "high": ends.high,
+        "n": side.n,
+        "any_group": {"low": low, "high": high},
+    }
+
+
+def measure_json(one: Rate | Measure | None, *, suppressed: bool = False, marked: bool = False) -> dict[str, Any]:
+    """Return ``{value, low, high, n}``, of a rate or of anything else."""
+    told = rate_json(one or Measure(value=None, low=None, high=None, n=0), suppressed=suppressed)
+    return told if marked else {name: told[name] for name in ("value", "low", "high", "n")}

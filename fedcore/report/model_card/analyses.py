@@ -1,0 +1,171 @@
+"""What was found, by group and over clients, from the content of ``bias.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fedcore.audit.metrics.gaps import SHARES
+from fedcore.audit.metrics.parity import NAMES
+from fedcore.audit.metrics.rates import METRICS
+from fedcore.audit.tables.crossing import ATTRIBUTE_MARK
+from fedcore.audit.tables.groups import UNKNOWN
+from fedcore.audit.verdict.attribute_audit import HEADLINES
+from fedcore.audit.verdict.gap_json import between_words
+from fedcore.audit.verdict.shown import ratio_ends
+from fedcore.report.model_card.markdown import NO_RATIO, NOT_SHOWN, escaped, measured, table, words
+
+_TOLD = (
+    *HEADLINES, "mean_error", "root_mean_squared_error", "r_squared",
+    "selection_rate", "impact_ratio", "true_positive_rate", "false_positive_rate",
+    "positive_predictive_value", "auc", "expected_calibration_error",
+)  # fmt: skip
+_CLASS_GAPS = ("selection_rate", "true_positive_rate")
+_SPLIT = ("selection_rate", "true_positive_rate", "false_positive_rate", "accuracy")
+
+Content = Mapping[str, Any]
+
+
+def attributes(bias: Content, *, crossed: bool) -> list[str]:
+    """Return the audited attributes, either those by themselves or the crossings."""
+    return [name for name in bias["groups"] if (ATTRIBUTE_MARK in name) == crossed]
+
+
+def group_table(bias: Content, attribute: str) -> list[str]:
+    """Return the rates and measures of every group, with intervals."""
+    groups = listed(bias, attribute)
+    metrics = [name for name in _TOLD if any(name in one for one in groups.values())]
+    rows = [
+        [escaped(group), rows_of(one), *(measured(metric, one.get(metric)) for metric in metrics)]
+        for group, one in groups.items()
+    ]
+    return table([escaped(attribute), "rows", *(words(metric) for metric in metrics)], rows)
+
+
+def gap_table(bias: Content, attribute: str) -> list[str]:
+    """Return the gaps, with the groups they are between and their intervals."""
+    gaps = bias["gaps"][attribute]
+    names = [name for name in (*_TOLD, *NAMES, "kolmogorov_smirnov", "wasserstein") if name in gaps]
+    rows = [_gap_row(name, gaps[name]) for name in dict.fromkeys(names)]
+    return table(["gap", "higher over lower", "difference", "ratio"], rows)
+
+
+def reference_table(bias: Content, attribute: str) -> list[str]:
+    """Return each group against the reference, in its own direction; empty without one."""
+    found = bias.get("to_reference", {}).get(attribute) or {}
+    rows = [
+        [words(name), escaped(group), *_directed(name, gap)]
+        for group, gaps in found.get("gaps", {}).items()
+        for name, gap in gaps.items()
+        if name in _TOLD
+    ]
+    columns = ["metric", f"against {escaped(found['reference'])}" if found else "", "difference", "ratio"]
+    return table(columns, sorted(rows, key=lambda row: row[0])) if rows else []
+
+
+def listed(bias: Content, attribute: str) -> dict[str, Content]:
+    """Return the groups that have rows or are kept back."""
+    groups = bias["groups"][attribute]
+    return {g: one for g, one in groups.items() if g != UNKNOWN or next(iter(one.values()))["n"] != 0}
+
+
+def rows_of(one: Content) -> str:
+    """Return how many rows a group has."""
+    n = one[served(one)]["n"]
+    return NOT_SHOWN if n is None else f"{n:,}"
+
+
+def served(one: Content) -> str:
+    """Return the metric that tells how well a group is served, of those that are measured."""
+    return next(metric for metric in (*HEADLINES, "selection_rate") if metric in one)
+
+
+def class_table(bias: Content, attribute: str) -> list[str]:
+    """Return the gaps of each class against the others; empty where one label is favourable."""
+    classes = bias.get("by_class", {}).get(attribute, {}).get("classes", {})
+    rows = [
+        [escaped(label), *_gap_row(name, one["gaps"][name])]
+        for label, one in classes.items()
+        for name in _CLASS_GAPS
+        if name in one["gaps"]
+    ]
+    return table(["class", "gap", "higher over lower", "difference", "ratio"], rows) if rows else []
+
+
+def over_clients(bias: Content) -> Iterator[str]:
+    """Return what is known of gaps within and between clients; none of them is named."""
+    for attribute, splits in bias["sites"].items():
+        told = [(metric, splits[metric]) for metric in _SPLIT if splits.get(metric) is not None]
+        if told:
+            rows = [_split_row(metric, split) for metric, split in told]
+            columns = ["gap", "points", "within clients", "between clients", "one group only", "odds ratio"]
+            yield from ["", f"By {escaped(attribute)}:", "", *table(columns, rows), "", _judged(told[0][1])]
+
+
+def spread(bias: Content) -> Iterator[str]:
+    """Return how evenly clients are served, without their names."""
+    found = bias["clients"]
+    if not found or not found["judged"]:
+        return
+    yield "Another question than that of groups, and no answer to it: how evenly the model serves clients."
+    yield ""
+    yield f"- {found['judged']} clients compared; {found['too_few_rows']} of too few rows left out."
+    yield f"- Accuracy of the best {measured('accuracy', found['best'])}, of the worst"
+    yield f"  {measured('accuracy', found['worst'])}; mean {measured('accuracy', found['mean'])}, of the worst tenth"
+    yield f"  {measured('accuracy', found['worst_decile'])}."
+    if found["gini"] is not None:
+        yield f"- Gini coefficient of accuracy {measured('gini', found['gini'])}."
+
+
+def _gap_row(name: str, gap: Content) -> list[str]:
+    difference, low, high = gap["difference"], gap["low"], gap["high"]
+    if difference is None or low is None or high is None:
+        return [words(name), "fewer than two groups compared", "undefined", "undefined"]
+    in_points = name in {*SHARES, *NAMES} - {"impact_ratio"}
+    told = f"{difference:.3f} ({low:.3f} to {high:.3f})"
+    if in_points:
+        told = f"{100 * difference:.1f} points ({100 * low:.1f} to {100 * high:.1f})"
+    if most := str(gap.get("furthest") or "").partition(":")[0]:
+        told += f"; {most}"
+    return [words(name), escaped(between_words(gap)), told, _ratio(name, gap)]
+
+
+def _directed(name: str, gap: Content) -> list[str]:
+    if gap["difference"] is None:
+        return ["undefined", "undefined"]
+    scale, unit = (100, " points") if name in SHARES else (1, "")
+    spec = "+.1f" if name in SHARES else "+.3f"
+    difference, low, high = (format(scale * gap[end], spec) for end in ("difference", "low", "high"))
+    ends = ratio_ends(gap)
+    ratio = NO_RATIO if ends is None else f"{gap['ratio']:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
+    return [f"{difference}{unit} ({low} to {high})", ratio]
+
+
+def _ratio(name: str, gap: Content) -> str:
+    """Return a ratio with its interval; of what has none there is nothing to tell."""
+    ends = ratio_ends(gap)
+    if ends is None:
+        return "undefined" if name in METRICS and gap["ratio"] is None else NO_RATIO
+    return f"{gap['ratio']:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
+
+
+def _split_row(metric: str, split: Content) -> list[str]:
+    parts = [f"{100 * split[part]:+.1f}" for part in ("gap", "within", "between", "no_overlap")]
+    odds = split["odds_ratio"]
+    if odds["value"] is None or odds["low"] is None:
+        return [words(metric), *parts, "undefined"]
+    return [words(metric), *parts, f"{odds['value']:.2f} ({odds['low']:.2f} to {odds['high']:.2f})"]
+
+
+def _judged(split: Content) -> str:
+    alone, few = split["not_judged"]["one_group_only"], split["not_judged"]["too_few_rows"]
+    told = f"Clients with rows enough to be judged alone: {split['judged']}; with too few: {few}; with one of the "
+    told += f"groups only: {alone}."
+    for one in split["over_limit"]:
+        if one["sites"] is not None:
+            told += (
+                f" Over the limit ({escaped(one['limit'])}): {one['sites']} of {one['judged']}, "
+                f"{one['over_beyond_chance']} of them beyond chance; within it beyond chance: "
+                f"{one['within_beyond_chance']}."
+            )
+    return told

@@ -1,0 +1,43 @@
+"""Markdown: cells, tables and numbers; what comes from a plan or from data is escaped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from fedcore.audit.metrics.gaps import SHARES
+from fedcore.text.printable import printable
+
+NOT_SHOWN, UNDEFINED, NO_RATIO = "not shown", "undefined", "–"
+_MARKS = re.compile(r"([\\`*_{}\[\]<>#|])")
+
+
+def escaped(text: str) -> str:
+    """Return text in which nothing is a mark or a command, on one line."""
+    return _MARKS.sub(r"\\\1", printable(" ".join(str(text).split())))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return a table's lines; the cells stand as they are."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+def measured(metric: str, one: Mapping[str, Any] | None) -> str:
+    """Write ``{value, low, high, n}`` with its interval, or why there is no value."""
+    if one is None or one.get("value") is None:
+        return NOT_SHOWN if one is not None and one.get("n") is None else UNDEFINED
+    return figure(metric, one["value"], one.get("low"), one.get("high"))
+
+
+def figure(metric: str, value: float, low: float | None, high: float | None) -> str:
+    """Write a value with its interval: shares in per cent, others to three decimals."""
+    scale, digits, unit = (100, 1, " %") if metric in SHARES else (1, 3, "")
+    told = f"{scale * value:.{digits}f}{unit}"
+    return told if low is None or high is None else f"{told} ({scale * low:.{digits}f} to {scale * high:.{digits}f})"
+
+
+def words(metric: str) -> str:
+    """Return a metric's name as it stands in a sentence."""
+    return metric.replace("_", " ").replace("auc", "AUC")

@@ -1,0 +1,21 @@
+"""One self-contained page about a finished run: ``report.html``.
+
+Read in this order::
+
+    run_record    a finished run as typed values
+    run_files     reading them from a run directory
+    quantities    what a metric is, and how its values are written
+    wording       numbers, intervals and missing values in words
+    svg           elements of a picture, escaped
+    scales        from values to places: ticks, and labels that do not overlap
+    line_chart, interval_chart, client_chart, heat_map, participation_chart, calibration_chart, split_chart
+    figures       a picture with its title, its sentence and its table
+    beyond_rates  what is measured of groups beside rates
+    learning, privacy, groups, clients    the sections of the page
+    headline      the cards at the top
+    page          everything put together, and written
+"""
+
+from fedcore.report.page.page import render, write_report
+
+__all__ = ["render", "write_report"]

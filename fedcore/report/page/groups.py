@@ -1,0 +1,190 @@
+"""How well each group is served, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fedcore.audit.verdict.attribute_audit import HEADLINES
+from fedcore.report.page.beyond_rates import more_figures
+from fedcore.report.page.classes import class_figures
+from fedcore.report.page.gaps import GapLine, gap_lines, gap_sentence, gap_table
+from fedcore.report.page.quantities import Quantity
+from fedcore.report.page.run_record import Bias, Rate, Round, RunRecord
+from fedcore.report.page.wording import count_text, interval_text, rate_text
+from fedcore.report.pictures.figures import Figure, Table, drawn_rounds, sentences
+from fedcore.report.pictures.interval_chart import IntervalChart, IntervalRow
+from fedcore.report.pictures.line_chart import Curve, LineChart
+
+_DRAWN = (
+    *HEADLINES, "selection_rate", "true_positive_rate", "false_positive_rate", "mean_error", "r_squared",
+)  # fmt: skip
+_WHAT = {
+    "mean_absolute_error": "How far predictions are off, in the target's unit.",
+    "mean_error": "Prediction less target: over 0 the group's targets are overestimated, under 0 underestimated.",
+    "r_squared": "Share of the spread of targets that predictions explain; below 0 the group's mean would do better.",
+    "selection_rate": "Share of the group's rows that the model selects.",
+    "true_positive_rate": "Of the rows to be selected, the share that is.",
+    "false_positive_rate": "Of the rows not to be selected, the share that is.",
+}
+_UNKNOWN = "unknown"
+
+Rates = Mapping[str, Rate]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One attribute.
+
+    Attributes:
+        gaps: The clearest gap of each metric that is drawn.
+        all_gaps: Those of every metric.
+    """
+
+    heading: str
+    figures: Sequence[Figure]
+    gaps: Sequence[GapLine]
+    all_gaps: Table
+
+
+def group_parts(record: RunRecord) -> list[Part]:
+    """Return a part for each audited attribute; empty if nothing was audited."""
+    curves = record.final.groups if record.final else {}
+    attributes = dict.fromkeys([*record.bias.groups, *curves])
+    parts = [_part(attribute, record) for attribute in attributes]
+    return [part for part in parts if part.figures]
+
+
+def headline(rates: Mapping[str, Rates]) -> str | None:
+    """Return what tells in one figure how well a group is served, of what is measured."""
+    return next((metric for metric in HEADLINES if rates.get(metric)), None)
+
+
+def worst_group(metric: str, rates: Rates) -> str | None:
+    """Return the group that is surely served worst; None if fewer than two groups can be compared.
+
+    By the end of its interval that is nearest to being served well: the lowest rate is often that of the fewest rows.
+    """
+    defined = {group: served_at_best(metric, rate) for group, rate in rates.items() if group != _UNKNOWN}
+    known = {group: sure for group, sure in defined.items() if sure is not None}
+    return min(known, key=known.__getitem__) if len(known) > 1 else None
+
+
+def served_at_best(metric: str, rate: Rate) -> float | None:
+    """Return how well the group is served at the best, the higher the better; None if it is not known."""
+    if rate.value is None:
+        return None
+    if Quantity.of(metric).cost:
+        return -(rate.value if rate.low is None else rate.low)
+    return rate.value if rate.high is None else rate.high
+
+
+def shown_rates(record: RunRecord, attribute: str) -> dict[str, Rates]:
+    """Return ``{metric: {group: rate}}`` as the audit found it, or else as the last evaluation did."""
+    audited = record.bias.groups.get(attribute)
+    last = record.final.groups.get(attribute, {}) if record.final else {}
+    served = next((metric for metric in HEADLINES if metric in record.metrics), HEADLINES[0])
+    found = audited or ({served: last} if last else {})
+    return {
+        metric: {group: rate for group, rate in rates.items() if group != _UNKNOWN or rate.n != 0}
+        for metric, rates in found.items()
+    }
+
+
+def _part(attribute: str, record: RunRecord) -> Part:
+    rates = shown_rates(record, attribute)
+    figures = [_interval_figure(attribute, metric, rates[metric], record) for metric in _DRAWN if rates.get(metric)]
+    history = [one for one in record.evaluated if one.groups.get(attribute)]
+    served = headline(rates)
+    if len(history) > 1 and served is not None:
+        figures.insert(1, _curve_figure(attribute, history, served, rates[served]))
+    figures += class_figures(attribute, record.bias)
+    figures += more_figures(attribute, rates, record.bias)
+    gaps = record.bias.gaps.get(attribute, {})
+    return Part(
+        heading=f"By {_name(attribute)}",
+        figures=figures,
+        gaps=gap_lines({metric: gaps[metric] for metric in _DRAWN if metric in gaps}),
+        all_gaps=gap_table(gaps),
+    )
+
+
+def _interval_figure(attribute: str, metric: str, rates: Rates, record: RunRecord) -> Figure:
+    quantity, bias = Quantity.of(metric), record.bias
+    order = sorted(rates, key=lambda group: _place(rates[group]))
+    marked = worst_group(metric, rates) if metric in HEADLINES else None
+    overall = bias.overall.get(attribute, {}).get(metric, Rate()).value
+    title = f"{quantity.title} by {_name(attribute)}"
+    said = gap_sentence(metric, bias.gaps.get(attribute, {}).get(metric, {}))
+    chart = IntervalChart(
+        rows=[IntervalRow(name=group, rate=rates[group], marked=group == marked) for group in order],
+        quantity=quantity,
+        reference=overall if overall is not None or metric not in HEADLINES else record.metrics.get(metric),
+        min_cell=bias.min_cell,
+        says=sentences([f"{title}, with {_confidence(bias)} intervals, the lowest first.", said]),
+    )
+    return Figure(
+        title=title,
+        sentence=said or f"With {_confidence(bias)} intervals, the lowest first.",
+        picture=chart.draw(),
+        table=_rate_table(attribute, order, rates, quantity, bias),
+        note=_WHAT.get(metric, ""),
+    )
+
+
+def _place(rate: Rate) -> float:
+    """Undefined after defined, suppressed after undefined."""
+    if rate.value is not None:
+        return rate.value
+    return 3.0 if rate.suppressed else 2.0
+
+
+def _rate_table(attribute: str, order: Sequence[str], rates: Rates, quantity: Quantity, bias: Bias) -> Table:
+    rows = []
+    for group in order:
+        rate = rates[group]
+        interval = interval_text(rate.low, rate.high, quantity, exact=True) or "not defined"
+        told = rate_text(rate, quantity, min_cell=bias.min_cell, exact=True)
+        count = "not shown" if rate.suppressed else count_text(rate.n)
+        rows.append([group, told, "not shown" if rate.suppressed else interval, count])
+    return Table(columns=[_name(attribute), quantity.words, f"{_confidence(bias)} interval", "rows"], rows=rows)
+
+
+def _curve_figure(attribute: str, history: Sequence[Round], metric: str, final: Rates) -> Figure:
+    quantity, name = Quantity.of(metric), _name(attribute)
+    rounds, note = drawn_rounds(history)
+    worst = worst_group(metric, final)
+    curves = [_curve(group, attribute, rounds, group == worst) for group in final]
+    curves = sorted((curve for curve in curves if curve.drawn), key=lambda curve: curve.weight == "accent")
+    ends = "highest" if quantity.cost else "lowest"
+    said = f"{worst} ends {ends}, and is drawn bold." if worst else "One line for each group."
+    chart = LineChart(curves=curves, quantity=quantity, says=f"{quantity.title} by {name} over the rounds. {said}")
+    return Figure(
+        title=f"{quantity.title} by {name} over the rounds",
+        sentence=said,
+        picture=chart.draw()
+        if curves
+        else LineChart(curves=[Curve(name="", points=[])], quantity=quantity, says="").draw(),
+        table=Table(
+            columns=["round", *(curve.name for curve in curves)],
+            rows=[
+                [f"{one.number}", *(quantity.text(dict(curve.points)[one.number]) for curve in curves)]
+                for one in rounds
+            ],
+        ),
+        note=note,
+    )
+
+
+def _curve(group: str, attribute: str, rounds: Sequence[Round], worst: bool) -> Curve:
+    points = [(float(one.number), one.groups[attribute].get(group, Rate()).value) for one in rounds]
+    return Curve(name=group, points=points, weight="accent" if worst else "faint")
+
+
+def _confidence(bias: Bias) -> str:
+    return f"{100 * bias.confidence:g}\u202f%"
+
+
+def _name(attribute: str) -> str:
+    """Return the attribute as it stands in a heading; a crossing ``a*b`` as ``a and b``."""
+    return attribute.replace("*", " and ").replace("_", " ")

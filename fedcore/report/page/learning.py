@@ -1,0 +1,122 @@
+"""How the model learned: its metrics, and the length of its steps, over the rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fedcore.report.page.quantities import Quantity
+from fedcore.report.page.run_record import Round, RunRecord
+from fedcore.report.pictures.figures import Figure, Table, drawn_rounds, sentences
+from fedcore.report.pictures.line_chart import Curve, LineChart
+
+_MOST_METRICS = 5
+
+
+def learning_figures(record: RunRecord) -> list[Figure]:
+    """Return a figure for each metric, the headline first, then the length of the updates."""
+    names = dict.fromkeys([record.headline or "", *(name for one in record.evaluated for name in one.evaluation or ())])
+    rounds, note = drawn_rounds(record.evaluated)
+    metrics = [name for name in names if _has(rounds, name)][:_MOST_METRICS]
+    committed, of_committed = drawn_rounds([one for one in record.rounds if one.committed])
+    figures = [
+        _metric_figure(name, rounds, committed, sentences([note]) or of_committed, record.chosen_round)
+        for name in metrics
+    ]
+    note = of_committed
+    if not figures and any("loss" in one.training for one in committed):
+        figures.append(_training_figure(committed, note))
+    if any(one.update_norm is not None for one in committed):
+        figures.append(_norm_figure(committed, note))
+    return figures
+
+
+def _has(rounds: Sequence[Round], name: str) -> bool:
+    return any(name in (one.evaluation or {}) for one in rounds)
+
+
+def _metric_figure(
+    name: str, rounds: Sequence[Round], committed: Sequence[Round], note: str, chosen: int | None
+) -> Figure:
+    """Draw a metric; training goes on between the rounds that are evaluated."""
+    quantity = Quantity.of(name)
+    points = [(float(one.number), (one.evaluation or {}).get(name)) for one in rounds]
+    held_out = Curve(name="held-out", points=points)
+    trained = [(float(one.number), one.training.get(name)) for one in committed]
+    training = Curve(name="training", points=trained, weight="faint")
+    curves = [training, held_out] if training.drawn else [held_out]
+    columns = ["round", *(curve.name + " rows" for curve in reversed(curves))]
+    numbers = sorted({number for curve in curves for number, _ in curve.points})
+    table = [
+        [f"{number:g}", *(_in_round(dict(curve.points), number, quantity) for curve in reversed(curves))]
+        for number in numbers
+    ]
+    said = _course(held_out, quantity)
+    if chosen is not None:
+        said += f" The model is that of round {chosen}, chosen within the limits."
+    chart = LineChart(
+        curves=curves,
+        quantity=quantity,
+        says=f"{quantity.title} over the rounds. {said}",
+        mark=None if chosen is None else (float(chosen), "chosen"),
+    )
+    return Figure(
+        title=quantity.title,
+        sentence=said,
+        picture=chart.draw(),
+        table=Table(columns=columns if training.drawn else ["round", quantity.words], rows=table),
+        note=note,
+    )
+
+
+def _course(curve: Curve, quantity: Quantity) -> str:
+    """Tell where a curve ends, and where it was best."""
+    last, value = curve.drawn[-1]
+    better = min if quantity.cost else max
+    best, top = better(curve.drawn, key=lambda point: point[1])
+    ends = f"{quantity.text(value)} after round {last:g}"
+    if best == last or quantity.text(top) == quantity.text(value):
+        return f"{ends}, the best of all rounds." if len(curve.drawn) > 1 else f"{ends}."
+    return f"{ends}; best {quantity.text(top)} in round {best:g}."
+
+
+def _training_figure(rounds: Sequence[Round], note: str) -> Figure:
+    return _series_figure(
+        "Training loss",
+        "Mean over the rows that the clients trained on; no round was evaluated on held-out rows.",
+        [(one.number, one.training.get("loss")) for one in rounds],
+        note,
+    )
+
+
+def _norm_figure(rounds: Sequence[Round], note: str) -> Figure:
+    return _series_figure(
+        "Length of the update",
+        "Euclidean norm of the clients' mean update: how far the model still moves.",
+        [(one.number, one.update_norm) for one in rounds],
+        note,
+    )
+
+
+def _series_figure(title: str, said: str, values: Sequence[tuple[int, float | None]], note: str) -> Figure:
+    quantity = Quantity(name=title, cost=True)
+    points = [(float(number), value) for number, value in values]
+    chart = LineChart(
+        curves=[Curve(name="", points=points)], quantity=quantity, zero=True, says=f"{title} over the rounds. {said}"
+    )
+    rows = [[str(number), _cell(value, quantity)] for number, value in values]
+    return Figure(
+        title=title,
+        sentence=said,
+        picture=chart.draw(),
+        table=Table(columns=["round", title.lower()], rows=rows),
+        note=sentences([note]),
+    )
+
+
+def _in_round(points: Mapping[float, float | None], number: float, quantity: Quantity) -> str:
+    value = points.get(number)
+    return "–" if value is None else _cell(value, quantity)
+
+
+def _cell(value: float | None, quantity: Quantity) -> str:
+    return quantity.text(value, exact=True)

@@ -1,0 +1,236 @@
+"""A finished run as typed values; what is optional may be absent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fedcore.audit.verdict.attribute_audit import HEADLINES
+
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """A rate of one group.
+
+    Attributes:
+        value: None if undefined or suppressed.
+        n: Rows it is counted among; None if suppressed.
+    """
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    suppressed: bool = False
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> Rate:
+        """Read ``{value, low, high, n, suppressed?}``; a missing number of rows means it is not shown."""
+        n = found.get("n")
+        return cls(
+            value=found.get("value"),
+            low=found.get("low"),
+            high=found.get("high"),
+            n=None if n is None else int(n),
+            suppressed=bool(found.get("suppressed", False)) or (found.get("value") is None and n is None),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """A reply that was not counted."""
+
+    round: int
+    client: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One line of ``rounds.jsonl``.
+
+    Attributes:
+        evaluation: None if this round was not evaluated.
+        groups: Accuracy, ``{attribute: {group: rate}}``.
+        clients: Metrics of each client, with its number of rows under ``n``.
+    """
+
+    number: int
+    attempt: int = 0
+    committed: bool = True
+    asked: tuple[str, ...] = ()
+    counted: tuple[str, ...] = ()
+    rejected: tuple[Rejection, ...] = ()
+    training: Metrics = field(default_factory=dict)
+    update_norm: float | None = None
+    evaluation: Metrics | None = None
+    groups: Mapping[str, Mapping[str, Rate]] = field(default_factory=dict)
+    clients: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    epsilon: float | None = None
+
+    @classmethod
+    def of(cls, line: Mapping[str, Any]) -> Round:
+        """Read one line."""
+        number = int(line["round"])
+        evaluation = line.get("evaluation")
+        return cls(
+            number=number,
+            attempt=int(line.get("attempt") or 0),
+            committed=bool(line.get("committed", True)),
+            asked=tuple(line.get("asked") or ()),
+            counted=tuple(line.get("counted") or ()),
+            rejected=tuple(
+                Rejection(round=number, client=r["client"], code=r["code"], reason=r.get("reason") or "")
+                for r in (*(line.get("rejected") or ()), *(line.get("evaluation_rejected") or ()))
+            ),
+            training=_numbers(line.get("training")),
+            update_norm=line.get("update_norm"),
+            evaluation=None if evaluation is None else _numbers(evaluation),
+            groups=_rates(line.get("groups")),
+            clients=line.get("clients") or {},
+            epsilon=line.get("epsilon"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bias:
+    """The content of ``bias.json``.
+
+    Attributes:
+        groups: ``{attribute: {metric: {group: rate}}}``, turned round from the file.
+        overall: ``{attribute: {metric: rate}}``.
+        gaps: ``{attribute: {metric: gap}}`` as in the file.
+        calibration: ``{attribute: {group: [bin]}}`` as in the file.
+        by_class: Of several labels each against the others, ``{attribute: {worst, classes}}`` as in the file.
+        sites: ``{attribute: {metric: split}}`` as in the file, without metrics that have none.
+        spread: How evenly clients are served, as under ``clients`` in the file.
+    """
+
+    groups: Mapping[str, Mapping[str, Mapping[str, Rate]]] = field(default_factory=dict)
+    overall: Mapping[str, Mapping[str, Rate]] = field(default_factory=dict)
+    gaps: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    calibration: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]] = field(default_factory=dict)
+    by_class: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sites: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    spread: Mapping[str, Any] = field(default_factory=dict)
+    findings: tuple[Mapping[str, Any], ...] = ()
+    decisions: tuple[Mapping[str, Any], ...] = ()
+    population: str = ""
+    confidence: float = 0.95
+    min_cell: int = 10
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Bias:
+        """Read the file; what it lacks stays at its default."""
+        groups: dict[str, dict[str, dict[str, Rate]]] = {}
+        for attribute, by_group in (content.get("groups") or {}).items():
+            for group, metrics in by_group.items():
+                for metric, rate in metrics.items():
+                    groups.setdefault(attribute, {}).setdefault(metric, {})[group] = Rate.of(rate)
+        return cls(
+            groups=groups,
+            overall=_rates(content.get("overall")),
+            gaps=content.get("gaps") or {},
+            calibration=content.get("calibration") or {},
+            by_class=content.get("by_class") or {},
+            sites={name: _present(splits) for name, splits in (content.get("sites") or {}).items()},
+            spread=content.get("clients") or {},
+            findings=tuple(content.get("findings") or ()),
+            decisions=tuple(content.get("decisions") or ()),
+            population=content.get("population") or "",
+            confidence=content.get("confidence") or 0.95,
+            min_cell=int(content.get("min_cell") or 10),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """How a simulation dealt the rows: counts of shape (clients, categories)."""
+
+    attribute: str
+    categories: tuple[str, ...]
+    clients: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+    held_out: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Split | None:
+        """Read the file; None if it is absent or holds no counts."""
+        counts = tuple(tuple(int(n) for n in row) for row in content.get("counts") or ())
+        if not counts or not counts[0]:
+            return None
+        return cls(
+            attribute=str(content.get("attribute") or "label"),
+            categories=tuple(str(name) for name in content["categories"]),
+            clients=tuple(str(name) for name in content["clients"]),
+            counts=counts,
+            held_out=tuple(int(n) for n in content.get("held_out") or ()),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """A finished run.
+
+    Attributes:
+        summary: ``summary.json`` as it stands.
+        plan: ``plan.toml`` as it stands; empty if absent.
+        rounds: Every attempt at a round, in order.
+        privacy: The statement; empty without DP.
+    """
+
+    summary: Mapping[str, Any]
+    plan: str = ""
+    rounds: tuple[Round, ...] = ()
+    privacy: Mapping[str, Any] = field(default_factory=dict)
+    bias: Bias = field(default_factory=Bias)
+    split: Split | None = None
+
+    @property
+    def evaluated(self) -> tuple[Round, ...]:
+        """The rounds whose model was evaluated."""
+        return tuple(one for one in self.rounds if one.committed and one.evaluation)
+
+    @property
+    def chosen_round(self) -> int | None:
+        """The round that the model is of, where the plan chose one before the last."""
+        number = self.summary.get("released_round")
+        return None if number is None or number == self.summary.get("rounds") else int(number)
+
+    @property
+    def final(self) -> Round | None:
+        """The round that the model is of, as it was evaluated: the last, unless another was chosen."""
+        last = self.evaluated[-1] if self.evaluated else None
+        return next((one for one in self.evaluated if one.number == self.chosen_round), last)
+
+    @property
+    def metrics(self) -> Metrics:
+        """The metrics of the released model."""
+        return _numbers(self.summary.get("metrics"))
+
+    @property
+    def headline(self) -> str | None:
+        """Name of the metric that stands first: accuracy or error, or else loss, or else whatever there is."""
+        names = self.metrics or (self.final.evaluation if self.final and self.final.evaluation else {})
+        return next((name for name in (*HEADLINES, "loss", *names) if name in names), None)
+
+    @property
+    def rejected(self) -> tuple[Rejection, ...]:
+        """Every reply that was not counted."""
+        return tuple(rejection for one in self.rounds for rejection in one.rejected)
+
+
+def _numbers(found: Mapping[str, Any] | None) -> dict[str, float]:
+    return {name: value for name, value in (found or {}).items() if isinstance(value, int | float)}
+
+
+def _present(splits: Mapping[str, Any]) -> dict[str, Any]:
+    return {metric: split for metric, split in splits.items() if split is not None}
+
+
+def _rates(found: Mapping[str, Any] | None) -> dict[str, dict[str, Rate]]:
+    return {name: {key: Rate.of(rate) for key, rate in rates.items()} for name, rates in (found or {}).items()}

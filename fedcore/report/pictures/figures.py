@@ -1,0 +1,54 @@
+"""A picture with its title, its sentence and its table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from fedcore.report.page.run_record import Round
+from fedcore.report.pictures.scales import thinned
+
+_MOST_ROUNDS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """The numbers behind a picture, written out.
+
+    Attributes:
+        columns: Headings; the first column names the rows.
+        rows: One text for each column.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One picture.
+
+    Attributes:
+        sentence: What it shows.
+        note: What one must know to read it; may be empty.
+    """
+
+    title: str
+    sentence: str
+    picture: Markup
+    table: Table
+    note: str = ""
+
+
+def drawn_rounds(rounds: Sequence[Round]) -> tuple[list[Round], str]:
+    """Return the rounds that are drawn, and a note if those are not all."""
+    places = thinned(len(rounds), at_most=_MOST_ROUNDS)
+    note = f"{len(places)} of {len(rounds):,} evaluated rounds are drawn, evenly spaced."
+    return [rounds[place] for place in places], note if len(places) < len(rounds) else ""
+
+
+def sentences(parts: Iterable[str]) -> str:
+    """Join what is not empty."""
+    return " ".join(part for part in parts if part)

@@ -1,0 +1,90 @@
+"""Who was asked in which round, whose reply counted, and whose did not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from fedcore.report.page.quantities import Quantity
+from fedcore.report.page.run_record import Rejection, Round
+from fedcore.report.pictures.scales import Scale, round_axis
+from fedcore.report.pictures.svg import (
+    WIDTH,
+    element,
+    number,
+    path,
+    picture,
+    shortened,
+    text,
+    text_width,
+    title,
+)
+
+_TOP, _ROW, _FOOT = 6.0, 20.0, 36.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParticipationChart:
+    """What is drawn.
+
+    Attributes:
+        clients: Names from top to bottom.
+        rounds: Every attempt at a round.
+        says: The picture in a sentence.
+    """
+
+    clients: Sequence[str]
+    rounds: Sequence[Round]
+    says: str
+
+    def draw(self) -> Markup:
+        """Return the picture."""
+        bottom = _TOP + _ROW * len(self.clients)
+        left = min(96.0, max(text_width(name) for name in self.clients)) + 12
+        first, last = self.rounds[0].number, self.rounds[-1].number
+        x = Scale(low=first - 0.5, high=last + 0.5, start=left, end=WIDTH)
+        parts = [*_ticks(first, last, x, bottom)]
+        for place, name in enumerate(self.clients):
+            parts += self._row(name, x, left, _TOP + _ROW * (place + 0.5))
+        return picture(parts, height=bottom + _FOOT, says=self.says)
+
+    def _row(self, name: str, x: Scale, left: float, y: float) -> list[Markup]:
+        label = element("text", title(name), shortened(name, left - 10), x=0.0, y=y + 4, class_="name")
+        took_part = [one.number for one in self.rounds if name in one.counted]
+        marks = [
+            _mark(rejection, x, y) for one in self.rounds for rejection in one.rejected if rejection.client == name
+        ]
+        return [label, path(_spans(took_part, x, y), "counted"), *marks]
+
+
+def _mark(rejection: Rejection, x: Scale, y: float) -> Markup:
+    place = x(rejection.round)
+    told = title(f"round {rejection.round}, {rejection.client}: {rejection.code}, {rejection.reason}")
+    ground = element("circle", cx=place, cy=y, r=6.5, class_="hole")
+    cross = path(f"M{number(place - 3.5)} {number(y - 3.5)}l7 7m0-7l-7 7", "rejected")
+    return element("g", told, ground, cross)
+
+
+def _spans(rounds: Sequence[int], x: Scale, y: float) -> str:
+    """Return one stroke for each unbroken sequence of rounds."""
+    strokes: list[list[int]] = []
+    for here in rounds:
+        if strokes and here <= strokes[-1][1] + 1:
+            strokes[-1][1] = here
+        else:
+            strokes.append([here, here])
+    margin = min(1.0, (x(1) - x(0)) / 8)
+    return "".join(
+        f"M{number(x(first - 0.5) + margin)} {number(y)}H{number(x(last + 0.5) - margin)}" for first, last in strokes
+    )
+
+
+def _ticks(first: int, last: int, x: Scale, bottom: float) -> list[Markup]:
+    plain, axis = Quantity(name="round"), round_axis(first, last)
+    parts = [
+        text(min(x(tick), WIDTH - 7), bottom + 15, plain.tick(tick, 1.0), style="tick", anchor="middle")
+        for tick in axis.ticks
+    ]
+    return [*parts, text((x.start + x.end) / 2, bottom + 31, "round", style="tick", anchor="middle")]

@@ -1,0 +1,71 @@
+"""Vectors of the size of a model, worked on slice by slice.
+
+A server that holds the model, a sum in float64 and an update at once needs four times the model's size, and
+more for every expression over them. Here what is large and passing lives in a file without a name, is looked
+at in slices, and is let go of after each. Small vectors are ordinary memory.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from fedcore.storage.mapped_bytes import SLICE_BYTES, let_go, scratch_bytes
+
+
+def scratch(size: int, dtype: torch.dtype) -> Tensor:
+    """Zeros of shape ``(size,)`` on the CPU."""
+    return over(scratch_bytes(size * dtype.itemsize), dtype) if size else torch.zeros(0, dtype=dtype)
+
+
+def put_aside(vector: Tensor) -> Tensor:
+    """A copy in scratch memory: for what is kept from round to round and looked at slice by slice."""
+    aside = scratch(len(vector), vector.dtype)
+    for kept, given in slices(aside, vector):
+        kept.copy_(given)
+    return aside
+
+
+def over(data: memoryview | bytes, dtype: torch.dtype) -> Tensor:
+    """A tensor over memory that is already there; where that may only be read, it must not be written."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of memory that may only be read
+        tensor = torch.frombuffer(data, dtype=dtype)
+    tensor.fedcore_memory = data  # type: ignore[attr-defined]
+    return tensor
+
+
+def memory_of(vector: Tensor) -> memoryview:
+    """The bytes of a vector, not copied; those that `over` was given, where it was made there."""
+    given = getattr(vector, "fedcore_memory", None)
+    if given is not None and len(given) == len(vector) * vector.dtype.itemsize:
+        return memoryview(given)
+    return memoryview(vector.detach().cpu().contiguous().numpy()).cast("B")  # type: ignore[arg-type]
+
+
+def slices(*vectors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Equal slices of vectors of one length, in order; pages of a file are let go of after each."""
+    step = SLICE_BYTES // max(vector.dtype.itemsize for vector in vectors)
+    for start in range(0, len(vectors[0]), step):
+        yield tuple(vector[start : start + step] for vector in vectors)
+        let_go_of(*vectors)
+
+
+def let_go_of(*vectors: Tensor) -> None:
+    """Give back the pages of those vectors that lie in files; they are read again when they are looked at again."""
+    for vector in vectors:
+        let_go(getattr(vector, "fedcore_memory", None))
+
+
+def is_finite(vector: Tensor) -> bool:
+    """Whether every number is finite."""
+    return all(bool(torch.isfinite(part).all()) for (part,) in slices(vector))
+
+
+def norm(vector: Tensor) -> float:
+    """Euclidean norm, summed in float64."""
+    return math.hypot(*(float(torch.linalg.vector_norm(part, dtype=torch.float64)) for (part,) in slices(vector)))

@@ -1,0 +1,89 @@
+"""What a plan says of a table: the file, the label, the columns that matter for other reasons than as inputs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedcore.audit.tables.crossing import ATTRIBUTE_MARK
+from fedcore.errors import PlanError
+
+if TYPE_CHECKING:
+    from fedcore.plan import RunPlan
+
+OPTIONS = ("label", "schema", "positive", "hidden")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TabularSettings:
+    """Options of the task ``tabular``.
+
+    Attributes:
+        data: The table; in a deployment each client brings its own.
+        label: Column to predict; the schema's when absent.
+        schema: A declared schema, its file or its content; drafted from the training rows when absent.
+        positive: Which of two classes is the positive one.
+        hidden: Widths of hidden layers; none for a linear model.
+        sensitive: Columns that are audited, crossings split.
+        client: Column that says whose a row is; never an input.
+    """
+
+    data: Path | None
+    label: str | None
+    schema: Path | Mapping[str, Any] | None
+    positive: str | None
+    hidden: tuple[int, ...]
+    sensitive: tuple[str, ...]
+    client: str | None
+
+    @classmethod
+    def from_plan(cls, plan: RunPlan) -> TabularSettings:
+        """Read the options.
+
+        Raises:
+            PlanError: Tells all that are unknown or of another type.
+        """
+        options = plan.task.options
+        problems = list(_problems(options))
+        if problems:
+            raise PlanError(problems)
+        kind, _, column = plan.federation.partition.partition(":")
+        return cls(
+            data=Path(plan.task.data) if plan.task.data else None,
+            label=options.get("label"),
+            schema=_path_or_content(options.get("schema")),
+            positive=str(options["positive"]) if "positive" in options else None,
+            hidden=tuple(options.get("hidden", ())),
+            sensitive=tuple(
+                dict.fromkeys(part for name in plan.audit.sensitive for part in name.split(ATTRIBUTE_MARK))
+            ),
+            client=column if kind == "by" else None,
+        )
+
+    @property
+    def grouped(self) -> dict[str, str]:
+        """Columns that must have groups, and the plan's key that names them."""
+        named = dict.fromkeys(self.sensitive, "audit.sensitive")
+        return named if self.client is None else {**named, self.client: "federation.partition"}
+
+
+def _path_or_content(schema: Any) -> Path | Mapping[str, Any] | None:
+    return Path(schema) if isinstance(schema, str) else schema
+
+
+def _problems(options: Mapping[str, Any]) -> Iterator[str]:
+    for name in options:
+        if name not in OPTIONS:
+            near = difflib.get_close_matches(name, OPTIONS, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(OPTIONS)}"
+            yield f"unknown option of tabular: {name!r}; {hint}"
+    if not isinstance(options.get("label", ""), str):
+        yield f"task.options.label: expected a text, found {options['label']!r}"
+    if not isinstance(options.get("schema", ""), str | Mapping):
+        yield f"task.options.schema: expected the path of a file, or its content, found {options['schema']!r}"
+    hidden = options.get("hidden", [])
+    if not isinstance(hidden, list | tuple) or not all(type(width) is int and width > 0 for width in hidden):
+        yield f"task.options.hidden: expected a list of layer widths such as [32], found {hidden!r}"

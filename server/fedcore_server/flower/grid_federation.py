@@ -1,0 +1,225 @@
+"""Clients behind a Flower grid, as the round loop sees them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from flwr.app import Array, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+
+from fedcore.errors import DataError, UpdateRejectedError
+from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
+from fedcore.parameters import Layout
+from fedcore.plan import RunPlan
+from fedcore.wire.envelope import Envelope, hash_of_array, received, unsealed
+from fedcore.wire.objects import RemoteArray
+from fedcore.wire.records import ARRAYS, PARAMETERS, check_declared_array, receive_array
+from fedcore.wire.replies import read_data_in, refusal_in, unpack_report, unpack_update
+from fedcore.wire.requests import pack_request
+from fedcore_server.flower.correspondence import Correspondence
+from fedcore_server.rounds.state import Rejection
+
+_LOOK_AGAIN_SECONDS = 0.5
+_LONGEST_REASON = 200
+
+
+class Failure(Protocol):
+    """Why a reply has no content."""
+
+    code: str
+    reason: str
+
+
+class Arrival(Protocol):
+    """A reply that has come: its small records at once, its array piece by piece."""
+
+    reply_to_message_id: str
+    error: Failure | None
+    small: Mapping[str, ConfigRecord | MetricRecord]
+    arrays: Mapping[str, Mapping[str, RemoteArray]]
+
+    def chunks(self, array: RemoteArray, *, max_bytes: int | None = None) -> Iterator[memoryview]:
+        """The bytes of an array, in order."""
+
+    def confirm(self) -> None:
+        """Tell the relay that it may forget the reply."""
+
+
+class Node(Protocol):
+    """A connected node, with the public key that it has proved to Flower to hold."""
+
+    node_id: int
+    public_key: bytes
+
+
+class ArrivingGrid(Protocol):
+    """What is asked of a Flower grid; `fedcore_server.flower.superlink.grid.StreamingGrid` is one."""
+
+    def get_nodes(self) -> Iterable[Node]:
+        """Connected nodes."""
+
+    def push_messages(self, messages: Iterable[Message]) -> Sequence[str]:
+        """Send messages; their ids in order, an empty one for each that was refused."""
+
+    def arrivals(self, message_ids: Iterable[str], *, timeout_seconds: float) -> Iterator[Arrival]:
+        """Replies as they arrive, until all have or time is up."""
+
+
+class GridFederation:
+    """Clients behind a Flower grid.
+
+    Replies are handed on one at a time, so that one model is held and not the cohort's.
+
+    Args:
+        grid: A Flower grid that yields replies as they arrive.
+        letters: Seals requests and checks replies.
+        sleep: Waits for a number of seconds.
+    """
+
+    def __init__(
+        self,
+        grid: ArrivingGrid,
+        plan: RunPlan,
+        letters: Correspondence,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._grid, self._plan, self._letters = grid, plan, letters
+        self._timeout_seconds = plan.federation.round_timeout_seconds
+        self._wanted = plan.federation.clients
+        self._clock, self._sleep = clock, sleep
+        self._nodes: dict[str, int] = {}
+        self._rosters: dict[str, str] = {}  # what each client has shown to have
+
+    def available(self) -> Sequence[str]:
+        """Names of the clients that are connected and on the roster, by the plan's patience.
+
+        The first time it waits for all of the plan's clients, later for a quorum, at most `patience_seconds`;
+        fewer than a quorum are told as they are, and the round fails visibly.
+        """
+        settings = self._plan.federation
+        deadline = self._clock() + settings.patience_seconds
+        while len(names := self._look()) < self._wanted and self._clock() < deadline:
+            self._sleep(_LOOK_AGAIN_SECONDS)
+        self._wanted = settings.quorum
+        return names
+
+    def _look(self) -> Sequence[str]:
+        """Who is there now: connected nodes by the roster's name for their key. Replies are signed by another key."""
+        members = self._letters.members()
+        here = {members[node.public_key]: node.node_id for node in self._grid.get_nodes() if node.public_key in members}
+        if new := sorted(here.keys() - self._nodes.keys()):
+            self._letters.note_connected(new)
+        self._nodes = here
+        return sorted(here)
+
+    def train(self, request: TrainRequest) -> Iterator[ClientUpdate | Rejection]:
+        """Ask the cohort to train; updates as they arrive."""
+        layout = request.parameters.layout
+        yield from self._absent(request)
+        if not request.cohort:
+            return
+        yield from self._collect(
+            MessageType.TRAIN, request, layout, lambda content, client: unpack_update(content, layout, client=client)
+        )
+
+    def evaluate(self, request: EvaluateRequest) -> Iterator[ClientReport | Rejection]:
+        """Ask the cohort to evaluate; reports as they arrive."""
+        yield from self._collect(
+            MessageType.EVALUATE, request, None, lambda content, client: unpack_report(content, client=client)
+        )
+
+    def _absent(self, request: TrainRequest) -> Iterator[Rejection]:
+        """Name the members that should have been asked, and are not here."""
+        if self._plan.federation.cohort_size is None:
+            for name in sorted(set(self._letters.members().values()) - set(request.cohort) - set(self._nodes)):
+                yield Rejection(client=name, code="ABSENT", reason="not connected", read_data=False)
+
+    def _collect(
+        self,
+        kind: str,
+        request: TrainRequest | EvaluateRequest,
+        layout: Layout | None,
+        unpack: Callable[[RecordDict, str], Any],
+    ) -> Iterator[Any]:
+        absent = [name for name in request.cohort if name not in self._nodes]
+        for name in absent:
+            yield Rejection(client=name, code="ABSENT", reason="no longer connected", read_data=False)
+        names = {self._nodes[name]: name for name in request.cohort if name in self._nodes}
+        roster = self._letters.signed_roster()
+        content = {
+            whole: pack_request(request, self._plan, roster=roster, whole_roster=whole) for whole in (True, False)
+        }
+        write = partial(
+            self._letters.write,
+            kind=kind,
+            round=request.round,
+            attempt=request.attempt,
+            seconds=self._timeout_seconds,
+            array_sha256=hash_of_array(content[True]),
+        )
+        letters = {node: write(content[self._rosters.get(name) != roster], to=name) for node, name in names.items()}
+        for node, arrival in self._ask(kind, letters, self._timeout_seconds):
+            client = names[node]
+            self._rosters.pop(client, None)
+            try:
+                reply = unpack(self._received(arrival, letters[node][1], client, layout), client)
+                self._rosters[client] = roster  # it has judged the cohort by it
+                yield reply
+            except UpdateRejectedError as error:
+                reason = str(error)[:_LONGEST_REASON]
+                yield Rejection(client=client, code=error.code, reason=reason, read_data=error.read_data)
+            except DataError as error:
+                yield Rejection(client=client, code="SCHEMA", reason=str(error)[:_LONGEST_REASON])
+
+    def _received(self, arrival: Arrival | None, request: Envelope, client: str, layout: Layout | None) -> RecordDict:
+        """The whole content of a reply, checked step by step; an array is fetched only once it is expected."""
+        if arrival is None:
+            raise UpdateRejectedError(client, "LATE", "no reply before the deadline")
+        if arrival.error is not None:
+            raise UpdateRejectedError(client, arrival.error.code, arrival.error.reason)
+        sealed = received(arrival.small, arrival.arrays)
+        envelope = self._letters.read(sealed, request, sender=client)
+        content = unsealed(sealed)
+        if (code := refusal_in(content)) is not None:
+            told = f"the client refused: {code}"
+            raise UpdateRejectedError(client, "REFUSED", told, read_data=read_data_in(content))
+        if layout is not None:
+            array = self._expected_array(content, client, layout)
+            if ARRAYS in arrival.arrays:  # a small one has come inside its record
+                receive_array(array, partial(arrival.chunks, arrival.arrays[ARRAYS][PARAMETERS]))
+        elif ARRAYS in content:
+            raise DataError("expected no array in this reply")
+        self._letters.check_array(content, envelope)
+        return content
+
+    def _expected_array(self, content: RecordDict, client: str, layout: Layout) -> Array:
+        """The one array of an update, by what it is declared to be."""
+        try:
+            array = check_declared_array(content, layout)
+        except DataError as error:
+            raise UpdateRejectedError(client, "LAYOUT", str(error)) from error
+        if array.dtype != (precision := self._plan.training.precision):
+            raise UpdateRejectedError(client, "LAYOUT", f"expected an array of {precision}, found {array.dtype}")
+        return array
+
+    def _ask(
+        self, kind: str, letters: Mapping[int, tuple[RecordDict, Envelope]], timeout_seconds: float
+    ) -> Iterator[tuple[int, Arrival | None]]:
+        """Send one message to each node; yield each reply with its node, and None for those that never came."""
+        messages = [Message(content, node, kind, ttl=timeout_seconds) for node, (content, _) in letters.items()]
+        sent = self._grid.push_messages(messages)
+        waiting = {identifier: node for identifier, node in zip(sent, letters, strict=True) if identifier}
+        silent = set(letters)
+        del messages
+        for arrival in self._grid.arrivals(list(waiting), timeout_seconds=timeout_seconds):
+            node = waiting.pop(arrival.reply_to_message_id, None)
+            if node is not None:
+                silent.discard(node)
+                yield node, arrival
+            arrival.confirm()
+        for node in sorted(silent):
+            yield node, None

@@ -1,0 +1,86 @@
+"""All that is measured of the released model, beside what every evaluation measures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from fedcore.audit.metrics.classes import with_classes
+from fedcore.audit.metrics.clients import ClientSpread, client_spread
+from fedcore.audit.metrics.measures import Measures, measures_of_table
+from fedcore.audit.metrics.rates import Rate
+from fedcore.audit.sites.site_splits import Splits, splits_of
+from fedcore.audit.tables.groups import GroupTable
+from fedcore.audit.verdict.attribute_audit import AttributeAudit
+from fedcore.audit.verdict.fairness import group_rates, overall_rates
+from fedcore_server.rounds.evaluation import Evaluation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detail:
+    """What takes a bootstrap, or each client's own tables.
+
+    Attributes:
+        evaluation: The evaluation, with the gaps of ``measures`` in its audits.
+        measures: All that is no rate, by attribute.
+        sites: Each attribute's gaps split over clients; empty where counts are noisy, for the parts would not sum up.
+        clients: How evenly clients are served; None without an audited attribute, and where counts are noisy.
+    """
+
+    evaluation: Evaluation
+    measures: Mapping[str, Measures]
+    sites: Mapping[str, Splits]
+    clients: ClientSpread | None
+
+
+def detailed(evaluation: Evaluation) -> Detail:
+    """Measure the rest; a second's work, and so for the released model only.
+
+    Args:
+        evaluation: Of the released model.
+    """
+    measures = {name: measures_of_table(audit, evaluation.tables[name]) for name, audit in evaluation.audits.items()}
+    audits = {
+        name: with_classes(measures[name].added(audit), evaluation.tables[name])
+        for name, audit in evaluation.audits.items()
+    }
+    exact = all(table.variance == 0 for table in evaluation.tables.values())
+    return Detail(
+        evaluation=replace(evaluation, audits=audits),
+        measures=measures,
+        sites={name: _splits(audit, evaluation) for name, audit in evaluation.audits.items()} if exact else {},
+        clients=_clients(evaluation) if exact else None,
+    )
+
+
+def _splits(audit: AttributeAudit, evaluation: Evaluation) -> Splits:
+    settings = audit.settings
+    by_client = {
+        client: group_rates(
+            table, threshold=settings.threshold, favourable=settings.favourable, confidence=settings.confidence
+        )
+        for client, table in _labelled(evaluation, audit.attribute).items()
+    }
+    return splits_of(audit, by_client, tuple(audit.groups))
+
+
+def _clients(evaluation: Evaluation) -> ClientSpread | None:
+    """How evenly clients are served, by accuracy; None where there are no labels."""
+    for attribute, audit in evaluation.audits.items():
+        if tables := _labelled(evaluation, attribute):
+            rates = {client: _accuracy(table, audit) for client, table in tables.items()}
+            return client_spread(rates, min_cell=audit.settings.min_cell, confidence=audit.settings.confidence)
+    return None
+
+
+def _accuracy(table: GroupTable, audit: AttributeAudit) -> Rate:
+    settings = audit.settings
+    return overall_rates(
+        table, threshold=settings.threshold, favourable=settings.favourable, confidence=settings.confidence
+    )["accuracy"]
+
+
+def _labelled(evaluation: Evaluation, attribute: str) -> dict[str, GroupTable]:
+    """Each client's table of an attribute; empty where targets are numbers."""
+    tables = {client: tables[attribute] for client, tables in evaluation.client_tables.items()}
+    return {client: table for client, table in tables.items() if isinstance(table, GroupTable)}

@@ -1,0 +1,146 @@
+"""From the clients' reports to what is known about a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from fedcore.audit.tables.values import AuditTable, pooled
+from fedcore.audit.verdict.attribute_audit import AttributeAudit
+from fedcore.audit.verdict.fairness import audit_tables
+from fedcore.audit.verdict.limits import limits_named
+from fedcore.audit.verdict.settings import AuditSettings, confidence_of_each
+from fedcore.errors import UpdateRejectedError
+from fedcore.messages import ClientReport, EvaluateRequest
+from fedcore.metrics import Metrics
+from fedcore.plan import RunPlan
+from fedcore.plan.evaluation_schedule import chooses_a_round, rounds_evaluated
+from fedcore.privacy.evaluation import ACCURACY, EvaluationPrivacy
+from fedcore_server.rounds.gate import check_report
+from fedcore_server.rounds.state import Rejection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """A model on the held-out rows of the federation.
+
+    Attributes:
+        round: That of the model.
+        metrics: Means over all rows.
+        clients: Each client's own means, with its number of rows under ``n``.
+        tables: Summed group tables by attribute.
+        client_tables: Each client's own tables; they stay in memory.
+        audits: What the tables say.
+        min_cell: A client's own means are shown from this many rows on.
+    """
+
+    round: int
+    metrics: Mapping[str, float]
+    clients: Mapping[str, Mapping[str, float]]
+    tables: Mapping[str, AuditTable]
+    client_tables: Mapping[str, Mapping[str, AuditTable]]
+    audits: Mapping[str, AttributeAudit]
+    rejected: tuple[Rejection, ...]
+    min_cell: int
+
+    @property
+    def keeps_back(self) -> bool:
+        """Whether anything of a group, or of a client, is not shown."""
+        few = any(means["n"] < self.min_cell for means in self.clients.values())
+        return few or any(audit.suppressed or audit.thin or audit.thin_overall for audit in self.audits.values())
+
+
+def close_evaluation(
+    request: EvaluateRequest,
+    reports: Iterable[ClientReport | Rejection],
+    empty: Mapping[str, AuditTable],
+    settings: AuditSettings,
+    *,
+    measured: Collection[str] | None = None,
+    privacy: EvaluationPrivacy | None = None,
+) -> Evaluation:
+    """Sum the reports, one at a time; a malformed one costs that client's rows only.
+
+    Args:
+        empty: A table of zeros for each audited attribute.
+        measured: Names of the metrics that the task gives; ``None`` where it does not say.
+        privacy: Noise that every report must have.
+    """
+    metrics, tables = Metrics(), dict(empty)
+    clients: dict[str, Mapping[str, float]] = {}
+    client_tables: dict[str, Mapping[str, AuditTable]] = {}
+    rejected: list[Rejection] = []
+    check = partial(check_report, request=request, expected=dict(empty), measured=measured, privacy=privacy)
+    for reply in reports:
+        report = _checked(reply, clients, check)
+        if isinstance(report, Rejection):
+            rejected.append(report)
+            continue
+        metrics += report.metrics
+        tables = {name: pooled(table, report.tables[name]) for name, table in tables.items()}
+        client_tables[report.client] = report.tables
+        clients[report.client] = {**_means(report.metrics, privacy), "n": report.metrics.counts.get("loss", 0.0)}
+    return Evaluation(
+        round=request.round,
+        metrics=_means(metrics, privacy),
+        clients=clients,
+        tables=tables,
+        client_tables=client_tables,
+        audits=audit_tables(tables.values(), settings),
+        rejected=tuple(rejected),
+        min_cell=settings.min_cell,
+    )
+
+
+def audit_settings(plan: RunPlan) -> AuditSettings:
+    """The plan's audit section as the audit reads it.
+
+    Where one of the evaluated rounds is chosen, the intervals of all of them hold together with the plan's confidence,
+    for otherwise that of the chosen one would not hold with it.
+    """
+    audit, looks = plan.audit, rounds_evaluated(plan) if chooses_a_round(plan) else 1
+    return AuditSettings(
+        threshold=audit.threshold,
+        favourable=audit.favourable,
+        confidence=confidence_of_each(audit.confidence, looks) if looks > 1 else audit.confidence,
+        looks=looks,
+        min_cell=audit.min_cell,
+        score_bins=audit.score_bins,
+        references=dict(audit.references),
+        limits=tuple(
+            each
+            for limit in audit.limits
+            for each in limits_named(
+                limit.metric,
+                attribute=limit.attribute,
+                kind=limit.kind,
+                at_most=limit.at_most,
+                at_least=limit.at_least,
+            )
+        ),
+    )
+
+
+def _checked(
+    reply: ClientReport | Rejection,
+    counted: Mapping[str, Mapping[str, float]],
+    check: Callable[[ClientReport], None],
+) -> ClientReport | Rejection:
+    if isinstance(reply, Rejection):
+        return reply
+    if reply.client in counted:
+        return Rejection(client=reply.client, code="DUPLICATE", reason="this client's report was counted already")
+    try:
+        check(reply)
+    except UpdateRejectedError as error:
+        return Rejection(client=error.client, code=error.code, reason=str(error))
+    return reply
+
+
+def _means(metrics: Metrics, privacy: EvaluationPrivacy | None) -> dict[str, float]:
+    """Means over rows; noise may have carried a share beyond its range."""
+    means = metrics.means()
+    if privacy is not None and ACCURACY in means:
+        means[ACCURACY] = min(1.0, max(0.0, means[ACCURACY]))
+    return means

@@ -1,0 +1,165 @@
+"""The server's gate: a client is an untrusted input, and a bad reply costs that reply, never the round."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections.abc import Collection
+from dataclasses import replace
+
+import numpy as np
+
+from fedcore.audit.tables.values import AuditTable
+from fedcore.errors import UpdateRejectedError
+from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
+from fedcore.metrics import Metrics
+from fedcore.plan import RunPlan
+from fedcore.privacy.evaluation import ACCURACY, LOSS, EvaluationPrivacy
+from fedcore.privacy.plan import PrivacyPlan
+from fedcore.storage.large_vectors import is_finite
+from fedcore_server.rounds.state import Rejection
+
+NOT_FINITE = "the metrics are not finite sums with counts"
+_log = logging.getLogger("fedcore.server")
+
+_LARGEST_COUNT = 1e12
+_LARGEST_SUM = 1e100
+_TRAINING_METRICS = ("loss",)
+_METRIC_NAME = re.compile("[a-z0-9_]{1,64}")
+
+
+def check_update(update: ClientUpdate, request: TrainRequest, plan: RunPlan) -> float:
+    """Refuse an update that must not be counted; return its Euclidean norm, which `NormGate` judges.
+
+    Raises:
+        UpdateRejectedError: With the code ``NOT_EXPECTED``, ``LAYOUT``, ``NONFINITE``, ``WEIGHT``, ``PRIVACY`` or
+            ``METRICS``.
+    """
+    _check_expected(update.client, update.round, request)
+    buffer = update.difference.buffer
+    if update.difference.layout != request.parameters.layout or buffer.dtype != request.parameters.buffer.dtype:
+        raise UpdateRejectedError(update.client, "LAYOUT", "the update's layout or number type is not the model's")
+    norm = update.difference.norm()
+    if not math.isfinite(norm) and not is_finite(buffer):  # a finite norm has finite numbers: a look less
+        first = next(name for name, view in update.difference if not is_finite(view.flatten()))
+        raise UpdateRejectedError(
+            update.client, "NONFINITE", f"the update holds numbers that are not finite, first in {first!r}"
+        )
+    _check_weight(update, plan)
+    privacy = PrivacyPlan.from_run_plan(plan)
+    if update.privacy_event != (privacy.event(1) if privacy else None):
+        raise UpdateRejectedError(update.client, "PRIVACY", "the update was not made with the plan's privacy")
+    if privacy and update.metrics.sums:
+        raise UpdateRejectedError(update.client, "PRIVACY", "a private update must tell no training metric")
+    _check_metrics(update.client, update.metrics, _TRAINING_METRICS)
+    _check_accuracies(update.client, update.metrics)
+    return norm
+
+
+def blanked(reply: ClientUpdate | Rejection, request: TrainRequest) -> ClientUpdate | Rejection:
+    """The reply as it counts under unit `client`: zero where its content is such that it could not be counted.
+
+    Guarantee:
+        Whether a client's numbers are finite, how long its update is, what its training metrics are, and whether it
+        failed after it had read its data depends on its rows, and shows neither in who was counted nor in a rejection.
+        A zero is within every clip norm, so that the sum moves by at most as much as for any other update.
+    """
+    if isinstance(reply, Rejection):
+        hidden = bool(reply.refusal) and reply.read_data
+        if hidden:  # for the operator, who is trusted; nothing of it is written beside the model
+            _log.warning("%s refused (%s) after it had read its data, and counts as zero", reply.client, reply.refusal)
+    else:
+        reply = replace(reply, metrics=Metrics())
+        hidden = not is_finite(reply.difference.buffer)
+    if not hidden:
+        return reply
+    return ClientUpdate(
+        client=reply.client, round=request.round, difference=request.parameters.zeros_like(), num_examples=None
+    )
+
+
+def capped(update: ClientUpdate, plan: RunPlan) -> ClientUpdate:
+    """The update with its number of examples cut to the plan's `max_examples`.
+
+    A number is the client's word. A false one is of no use beyond the cap, and an honest large client, where
+    the cap was set too low, loses weight and not its place in the round.
+    """
+    if update.num_examples is None or update.num_examples <= plan.federation.max_examples:
+        return update
+    return replace(update, num_examples=plan.federation.max_examples)
+
+
+def check_report(
+    report: ClientReport,
+    request: EvaluateRequest,
+    expected: dict[str, AuditTable],
+    *,
+    measured: Collection[str] | None = None,
+    privacy: EvaluationPrivacy | None = None,
+) -> None:
+    """Refuse a report that must not be counted.
+
+    A report with one metric too many is refused whole: every client measures with the same installed task, so
+    that a name it cannot give, like a number that is not finite, comes from something else.
+
+    Args:
+        expected: An empty table for each audited attribute, with the plan's vocabulary.
+        measured: Names of the metrics that the task gives; ``None`` where it does not say.
+        privacy: Noise that the report must have, where the plan asks for it.
+
+    Raises:
+        UpdateRejectedError: With the code ``NOT_EXPECTED``, ``METRICS`` or ``TABLE``.
+    """
+    _check_expected(report.client, report.round, request)
+    _check_metrics(report.client, report.metrics, measured if privacy is None else (LOSS, ACCURACY))
+    if privacy is None:
+        _check_accuracies(report.client, report.metrics)
+    if set(report.tables) != set(expected):
+        raise UpdateRejectedError(report.client, "TABLE", "the report's group tables are not those of the plan")
+    for name, empty in expected.items():
+        table = report.tables[name]
+        if type(table) is not type(empty) or table.vocabulary != empty.vocabulary:
+            raise UpdateRejectedError(report.client, "TABLE", f"the group table of {name!r} has another vocabulary")
+        if table.variance != (privacy.cell_variance if privacy else 0.0):
+            raise UpdateRejectedError(report.client, "TABLE", f"the group table of {name!r} has other noise than asked")
+        if int(np.abs(table.counts).max()) > _LARGEST_COUNT:
+            raise UpdateRejectedError(report.client, "TABLE", f"the group table of {name!r} has counts beyond belief")
+        if privacy is None and sum(table.group_sizes.values()) != report.metrics.counts.get("loss", 0):
+            raise UpdateRejectedError(
+                report.client, "TABLE", f"the group table of {name!r} counts other rows than the metrics do"
+            )
+
+
+def _check_weight(update: ClientUpdate, plan: RunPlan) -> None:
+    count = update.num_examples
+    if count is None and plan.federation.weighting == "examples":
+        raise UpdateRejectedError(update.client, "WEIGHT", "the plan weighs by examples, and the update has no number")
+    if count is not None and count < 0:
+        raise UpdateRejectedError(update.client, "WEIGHT", "the number of examples is negative")
+
+
+def _check_expected(client: str, round: int, request: TrainRequest | EvaluateRequest) -> None:
+    if client not in request.cohort or round != request.round:
+        raise UpdateRejectedError(client, "NOT_EXPECTED", f"no reply was asked of {client!r} for round {round}")
+
+
+def _check_metrics(client: str, metrics: Metrics, allowed: Collection[str] | None) -> None:
+    numbers = [*metrics.sums.values(), *metrics.counts.values()]
+    if set(metrics.sums) != set(metrics.counts) or not all(math.isfinite(number) for number in numbers):
+        raise UpdateRejectedError(client, "METRICS", NOT_FINITE)
+    if not all(_METRIC_NAME.fullmatch(name) for name in metrics.sums):
+        raise UpdateRejectedError(client, "METRICS", "a metric's name is not of lower-case letters, digits and _")
+    if allowed is not None and not set(metrics.sums) <= set(allowed):
+        raise UpdateRejectedError(
+            client, "METRICS", f"a metric is none of the task's own: {', '.join(sorted(allowed))}"
+        )
+    if any(abs(total) > _LARGEST_SUM for total in metrics.sums.values()):
+        raise UpdateRejectedError(client, "METRICS", "a metric's sum is too large")
+    if any(not 0 <= count <= _LARGEST_COUNT for count in metrics.counts.values()):
+        raise UpdateRejectedError(client, "METRICS", "a metric's count is negative or too large")
+
+
+def _check_accuracies(client: str, metrics: Metrics) -> None:
+    if any("accuracy" in name and not 0 <= total <= metrics.counts[name] for name, total in metrics.sums.items()):
+        raise UpdateRejectedError(client, "METRICS", "an accuracy is outside its range")

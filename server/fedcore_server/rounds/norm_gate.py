@@ -1,0 +1,132 @@
+"""The gate for lengths: an update far longer than usual is not counted."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from fedcore.messages import ClientUpdate
+from fedcore.parameters import Parameters
+from fedcore.plan import RunPlan
+from fedcore.storage.large_vectors import put_aside
+from fedcore_server.rounds.state import Rejection, ServerState
+
+TIMES = 100.0
+"""By how much an update may be longer than usual."""
+
+ABSURD = 1e9
+"""The longest that an update may be, whatever is usual."""
+
+_FEWEST = 3
+"""Of two norms nobody can say which is the usual one."""
+
+_ENOUGH, _FIRST_BYTES = 25, 2**30
+
+Measured = tuple[ClientUpdate, float]
+"""An update with its Euclidean norm."""
+
+
+class NormGate:
+    """Rejects updates of one round that are longer than the plan's `max_update_norm`.
+
+    Where the plan gives none, the limit follows the run: `TIMES` the median over clients, each with the norm of the
+    newest update that it sent before, and at most `ABSURD`. Rejected updates and failed attempts count in the median
+    too, so that it follows a majority wherever that goes, and a client has one vote however often it is alone. It is
+    taken over the newest rounds that have `_ENOUGH` clients among them. Norms of zero have no vote, for a client
+    without anything to learn says nothing about the others. With fewer than `_FEWEST` votes nobody is judged but by
+    `ABSURD`.
+
+    While there are fewer votes, the round's own first updates vote as well: they are put aside until `_ENOUGH` are
+    there (fewer where they are large), or all. Nothing but norms of updates goes in, so that under record-level
+    privacy this is post-processing.
+
+    Guarantee:
+        Under unit `client` nothing is rejected: clipping bounds every update, and a limit that depends on others'
+        updates would let one client decide whether another is counted, which moves the sum by more than its own clip
+        norm. No norm is kept then, either.
+    """
+
+    def __init__(self, plan: RunPlan, state: ServerState) -> None:
+        self._fixed = math.inf if plan.privacy.unit == "client" else plan.federation.max_update_norm
+        self._before = state.usual_norms
+        self._received: dict[str, float] = {}
+        self._limit = self._fixed if self._fixed is not None else self._voted()
+
+    def passed(self, replies: Iterable[Measured | Rejection]) -> Iterator[ClientUpdate | Rejection]:
+        """The replies, with a rejection in place of what is too long; a run's first ones later than they came."""
+        aside: list[Measured] = []
+        for reply in replies:
+            if isinstance(reply, Rejection):
+                yield reply
+                continue
+            update, norm = reply
+            if 0.0 < norm <= ABSURD:
+                self._received[update.client] = norm
+            if self._limit is not None or norm > ABSURD:
+                yield self._judged(update, norm)
+                continue
+            aside.append(_put_aside(update, norm))
+            if len(aside) >= _most_aside(update):
+                self._limit = self._voted() or ABSURD
+                yield from self._emptied(aside)
+        self._limit = self._limit or self._voted()
+        yield from self._emptied(aside)
+
+    def usual_norms(self) -> tuple[Mapping[str, float], ...]:
+        """The votes to keep once the round is closed, whether or not it was committed."""
+        return () if self._fixed is not None else _newest(self._before, self._received)
+
+    def _voted(self) -> float | None:
+        """The limit by the votes so far; ``None`` where there are too few."""
+        votes = {client: norm for each in (*self._before, self._received) for client, norm in each.items()}
+        return min(ABSURD, TIMES * _median(votes.values())) if len(votes) >= _FEWEST else None
+
+    def _emptied(self, aside: list[Measured]) -> Iterator[ClientUpdate | Rejection]:
+        while aside:
+            yield self._judged(*aside.pop(0))
+
+    def _judged(self, update: ClientUpdate, norm: float) -> ClientUpdate | Rejection:
+        limit = ABSURD if self._limit is None else self._limit
+        if norm <= limit:
+            return update
+        usual = "the most there can be" if limit == ABSURD else f"{TIMES:g} times the usual norm"
+        where = "federation.max-update-norm" if self._fixed is not None else usual
+        return Rejection(
+            client=update.client,
+            code="NORM",
+            reason=f"the update's norm is {norm:.3g}, and the limit ({where}) {limit:.3g}",
+        )
+
+
+def _newest(before: Iterable[Mapping[str, float]], received: Mapping[str, float]) -> tuple[Mapping[str, float], ...]:
+    """The newest rounds that have `_ENOUGH` clients among them, each client in the last one that it answered in.
+
+    Whole rounds, because who answers last in one must not weigh more.
+    """
+    older = ({client: norm for client, norm in each.items() if client not in received} for each in before)
+    rounds = [each for each in (*older, received) if each]
+    while sum(len(each) for each in rounds[1:]) >= _ENOUGH:
+        del rounds[0]
+    return tuple(rounds)
+
+
+def _median(norms: Collection[float]) -> float:
+    """The median by order of magnitude: between two in the middle, their geometric mean.
+
+    So that where two of four are tiny or huge, neither pair decides alone.
+    """
+    low, high = statistics.median_low(norms), statistics.median_high(norms)
+    return low if low == high else math.sqrt(low) * math.sqrt(high)
+
+
+def _put_aside(update: ClientUpdate, norm: float) -> Measured:
+    """A copy that stays valid when the next update is taken."""
+    difference = update.difference
+    return replace(update, difference=Parameters(put_aside(difference.buffer), difference.layout)), norm
+
+
+def _most_aside(update: ClientUpdate) -> int:
+    num_bytes = len(update.difference.buffer) * update.difference.buffer.element_size()
+    return max(_FEWEST, min(_ENOUGH, _FIRST_BYTES // max(num_bytes, 1)))

@@ -1,0 +1,28 @@
+"""The audit hooks that a plan names."""
+
+from __future__ import annotations
+
+from fedcore.audit.verdict.hooks import AuditHook, GateHook
+from fedcore.errors import PlanError
+from fedcore.plan import RunPlan
+from fedcore.plugins import load_object
+from fedcore_server.rounds.evaluation import audit_settings
+
+
+def load_hooks(plan: RunPlan) -> tuple[AuditHook, ...]:
+    """The gate over the plan's limits, where something is audited, and the plan's own hooks after it.
+
+    Raises:
+        PlanError: A reference is no hook.
+        TaskError: It cannot be imported.
+    """
+    gate = (GateHook(audit_settings(plan).limits),) if plan.audit.sensitive else ()
+    return (*gate, *(_load_hook(reference) for reference in plan.audit.hooks))
+
+
+def _load_hook(reference: str) -> AuditHook:
+    found = load_object(reference, what="audit hook")
+    hook = found() if isinstance(found, type) else found
+    if not isinstance(hook, AuditHook):
+        raise PlanError(f"audit.hooks: {reference!r} is no audit hook; expected name, points and check")
+    return hook

@@ -1,0 +1,97 @@
+"""What a round leaves behind: one line of ``rounds.jsonl``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fedcore.audit.metrics.estimates import Measure
+from fedcore.audit.metrics.rates import Rate
+from fedcore.audit.metrics.regression import value_estimates
+from fedcore.audit.tables.values import AuditTable, ValueTable
+from fedcore.audit.verdict.attribute_audit import AttributeAudit, rate_json
+from fedcore.audit.verdict.hooks import Decision
+from fedcore.mitigation.steering import Steering
+from fedcore_server.rounds.evaluation import Evaluation
+from fedcore_server.rounds.state import Rejection, RoundReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundRecord:
+    """Everything a round leaves behind; one line of ``rounds.jsonl``.
+
+    Attributes:
+        evaluation: None where the plan evaluates less often than every round.
+        epsilon: Spent so far; None without privacy, or where the round was not evaluated.
+        steering: What mitigated gaps in this round; None where nothing did.
+        chosen_round: The best round so far, where the plan chooses one and any was within its limits.
+    """
+
+    report: RoundReport
+    evaluation: Evaluation | None
+    decisions: tuple[Decision, ...]
+    epsilon: float | None
+    wall_seconds: float
+    steering: Steering | None = None
+    chosen_round: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        report, evaluation = self.report, self.evaluation
+        return {
+            "round": report.round,
+            "attempt": report.attempt,
+            "committed": report.committed,
+            "asked": list(report.asked),
+            "counted": list(report.counted),
+            "examples": dict(report.num_examples),
+            "receipts": {client: receipt.to_json() for client, receipt in report.receipts.items()},
+            "rejected": _codes(report.rejected),
+            "evaluation_rejected": _codes(evaluation.rejected) if evaluation else [],
+            "training": dict(report.training),
+            "update_norm": report.update_norm,
+            "clip_norm": report.clip_norm,
+            "evaluation": dict(evaluation.metrics) if evaluation else None,
+            "groups": served_by_group(evaluation) if evaluation else {},
+            "clients": _shown_clients(evaluation) if evaluation else {},
+            "decisions": [decision.to_json() for decision in self.decisions],
+            "epsilon": self.epsilon,
+            "mitigation": _shared(self.steering, evaluation) if self.steering else None,
+            "chosen_round": self.chosen_round,
+            "wall_seconds": round(self.wall_seconds, 6),
+        }
+
+
+def _shared(steering: Steering, evaluation: Evaluation | None) -> dict[str, Any]:
+    """What steered the round, unless its own evaluation keeps something back that this would give."""
+    return replace(steering, shown=steering.shown and not (evaluation and evaluation.keeps_back)).shared_json()
+
+
+def _codes(rejected: Iterable[Rejection]) -> list[dict[str, str]]:
+    return [{"client": each.client, "code": each.code, "reason": each.reason} for each in rejected]
+
+
+def _shown_clients(evaluation: Evaluation) -> dict[str, dict[str, float]]:
+    """Each client's means; of a client with fewer rows than may be shown, their number only."""
+    return {
+        name: dict(values) if values["n"] >= evaluation.min_cell else {"n": values["n"]}
+        for name, values in evaluation.clients.items()
+    }
+
+
+def served_by_group(evaluation: Evaluation) -> dict[str, dict[str, dict[str, Any]]]:
+    """How well every group that may be shown is served, by attribute, with intervals.
+
+    It is the accuracy, or where targets are numbers the mean absolute error.
+    """
+    return {name: _served(audit, evaluation.tables[name]) for name, audit in evaluation.audits.items()}
+
+
+def _served(audit: AttributeAudit, table: AuditTable) -> dict[str, dict[str, Any]]:
+    if isinstance(table, ValueTable):
+        metric, errors = "mean_absolute_error", value_estimates(table)["mean_absolute_error"]
+        served: Mapping[str, Rate | Measure] = {g: e.measure(audit.settings.confidence) for g, e in errors.items()}
+    else:
+        metric, served = "accuracy", audit.groups["accuracy"]
+    return {group: rate_json(one, suppressed=audit.hides(metric, group)) for group, one in served.items()}

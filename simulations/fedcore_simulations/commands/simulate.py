@@ -1,0 +1,171 @@
+"""The subcommands ``simulate``, ``new`` and ``schema``. Imports nothing heavy: help must be instant."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+_TASK = "Which data and model"
+_FEDERATION = "The federation"
+_PRIVACY = "Privacy"
+_RUN = "The run"
+
+Subject = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[TASK|PLAN.toml|SCENARIO]",
+        help="digits (the default), diabetes, diabetes-progression, tabular, synthetic; a plan file; or module:object "
+        "of your own task.",
+        show_default=False,
+    ),
+]
+Data = Annotated[str | None, typer.Option(help="File or directory handed to the task.", rich_help_panel=_TASK)]
+Label = Annotated[str | None, typer.Option(help="Column to predict (tabular).", rich_help_panel=_TASK)]
+Sensitive = Annotated[
+    str | None,
+    typer.Option(help="Attributes to audit, separated by commas; a*b crosses two.", rich_help_panel=_TASK),
+]
+Clients = Annotated[int | None, typer.Option(help="Number of simulated clients.", rich_help_panel=_FEDERATION)]
+Rounds = Annotated[int | None, typer.Option(help="Number of rounds.", rich_help_panel=_FEDERATION)]
+PartitionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--partition",
+        help="iid, dirichlet:A (skewed classes, smaller A is more), shards:K, by:COLUMN, or sizes:lognormal.",
+        rich_help_panel=_FEDERATION,
+    ),
+]
+Epsilon = Annotated[
+    float | None,
+    typer.Option(help="Target ε of the whole run; turns privacy on.", rich_help_panel=_PRIVACY),
+]
+Unit = Annotated[
+    str | None,
+    typer.Option(
+        metavar="record|client",
+        help="Whom ε protects: a row, by noise at its client (the default); or a client with all its rows, by noise at "
+        "the server.",
+        rich_help_panel=_PRIVACY,
+    ),
+]
+Delta = Annotated[float | None, typer.Option(help="δ of the guarantee.", rich_help_panel=_PRIVACY)]
+NoPrivacy = Annotated[bool, typer.Option("--no-privacy", help="Train without privacy.", rich_help_panel=_PRIVACY)]
+EngineOption = Annotated[
+    str | None,
+    typer.Option("--engine", help="auto or loop; how clients are trained, never what comes out.", rich_help_panel=_RUN),
+]
+Workers = Annotated[int | None, typer.Option(help="Worker processes; default one for each core.", rich_help_panel=_RUN)]
+Seed = Annotated[int | None, typer.Option(help="Seed of everything but privacy noise.", rich_help_panel=_RUN)]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Directory for the results; default runs/TASK-0001 and so on.", rich_help_panel=_RUN),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set any key of the plan.", rich_help_panel=_RUN),
+]
+Resume = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Go on with a run that was stopped.", rich_help_panel=_RUN),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print summary.json alone on standard output.", rich_help_panel=_RUN)
+]
+
+
+def simulate(  # noqa: PLR0917 - typer reads the options from the signature
+    subject: Subject = None,
+    data: Data = None,
+    label: Label = None,
+    sensitive: Sensitive = None,
+    clients: Clients = None,
+    rounds: Rounds = None,
+    partition: PartitionOption = None,
+    epsilon: Epsilon = None,
+    delta: Delta = None,
+    unit: Unit = None,
+    no_privacy: NoPrivacy = False,
+    engine: EngineOption = None,
+    workers: Workers = None,
+    seed: Seed = None,
+    out: Out = None,
+    settings: Settings = None,
+    resume: Resume = None,
+    as_json: Json = False,
+) -> None:
+    """Simulate a federation on this machine: train, protect and audit it.
+
+    Without arguments: real handwritten digits at ten owners, with differential privacy and a bias audit.
+
+    Examples:
+      fedcore simulate --epsilon 2 --clients 20
+      fedcore simulate tabular --data table.csv --label income --sensitive sex,race
+      fedcore simulate my_task:task --partition dirichlet:0.3 --no-privacy
+    """
+    from fedcore_simulations.commands.simulate_run import run_command
+
+    options: dict[str, Any] = {
+        "task.data": data,
+        "task.options.label": label,
+        "audit.sensitive": None if sensitive is None else [name.strip() for name in sensitive.split(",")],
+        "federation.clients": clients,
+        "federation.rounds": rounds,
+        "federation.partition": partition,
+        "federation.seed": seed,
+        "privacy.epsilon": epsilon,
+        "privacy.delta": delta,
+        "privacy.unit": _unit(unit, epsilon, no_privacy),
+        "engine.name": engine,
+        "engine.workers": workers,
+    }
+    raise typer.Exit(
+        run_command(subject, options, settings or [], out=out, resume_from=resume, as_json=as_json, workers=workers)
+    )
+
+
+def new(
+    directory: Annotated[Path, typer.Argument(help="Directory to make; must be absent or empty.")],
+) -> None:
+    """Write a task of your own to start from: a task, a plan and a test, which run as they are."""
+    from fedcore_simulations.commands.new_task import write_new_task
+
+    for path in write_new_task(directory):
+        print(path)
+    print(f"\nnext: cd {directory} && fedcore simulate plan.toml")
+    print("its test: python -m pip install pytest && python -m pytest")
+
+
+def schema(
+    file: Annotated[Path, typer.Argument(help="A .csv or .parquet table.")],
+    label: Annotated[str | None, typer.Option(help="Column to predict; left out of the inputs.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; default standard output.")] = None,
+) -> None:
+    """Draft the schema of a table: kinds, categories and ranges that all clients must agree on.
+
+    Read and correct it: a drafted range tells something about the rows it was drafted from.
+    """
+    from fedcore.tasks.tabular.schema_file import draft_schema_file
+
+    text = draft_schema_file(file, label=label)
+    if out is None:
+        sys.stdout.write(text)
+        return
+    from fedcore.errors import RunDirectoryError
+
+    if out.exists():
+        raise RunDirectoryError(f"{out} exists; give another --out, or remove it")
+    from fedcore.storage.files import write_whole
+
+    write_whole(out, text)
+    print(out)
+
+
+def _unit(unit: str | None, epsilon: float | None, no_privacy: bool) -> str | None:
+    if no_privacy and not (epsilon is None and unit is None):
+        raise typer.BadParameter("--no-privacy contradicts --epsilon and --unit; leave one out")
+    if no_privacy:
+        return "none"
+    return unit or ("record" if epsilon is not None else None)
