@@ -1,7 +1,8 @@
-"""The bias audit: from additive counts to rates, gaps, verdicts and a report.
+"""The bias audit: from additive counts to rates, gaps and a verdict.
 
 Read in this order::
 
+<<<<<<< HEAD
     counting     rows that stand for several
     groups       what a client counts: group x label x score bin, closed under ``+``
     error_sums   products of target and error, and which sums of them some rows have
@@ -44,4 +45,12 @@ Read in this order::
     tables       the tables that a plan declares, and the codes to fill them with
 
 A module imports only from those above it.
+=======
+    tables      what a client counts: group x label x score bin, closed under ``+``
+    statistics  confidence intervals of rates, differences and ratios
+    metrics     rates by group, gaps and everything else that is measured
+    sites       a gap split over the clients
+    verdict     limits, the gate, small cells, and the content of ``bias.json``
+    table       the audit of any table of decisions, without a federation
+>>>>>>> 51cb72f (rooms: hold who may import whom with import-linter, and drop the rule that asks for filler docstrings)
 """

@@ -1,1 +1,1 @@
-"""What a table holds of each group before anything is learned from it."""
+"""Subcommands that need no federation."""

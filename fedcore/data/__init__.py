@@ -1,0 +1,1 @@
+"""Rows as columns of tensors, and their held-out share."""

@@ -1,0 +1,1 @@
+"""The report page, its pictures and the model card."""

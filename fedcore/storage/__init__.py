@@ -1,0 +1,1 @@
+"""Files written whole, event logs, locks and memory-mapped vectors."""

@@ -1,0 +1,1 @@
+"""Contract tests of the plug-in points, for authors to subclass."""

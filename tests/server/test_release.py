@@ -11,9 +11,10 @@ from fedcore.cli import build_app, main
 from fedcore.errors import RunDirectoryError, TrustError
 from fedcore.plan import RunPlan
 from fedcore.report.model_card.markdown import escaped
+from fedcore.report.release_words import waiver_words
 from fedcore.trust.identity import Identity
 from fedcore_server.runs.directory import RunDirectory
-from fedcore_server.runs.release import exit_code, waiver_words
+from fedcore_server.runs.release import exit_code
 from fedcore_server.runs.waiver import check_waiver, is_over, waive
 from fedcore_simulations import simulate
 from tests.builders import TinyTask

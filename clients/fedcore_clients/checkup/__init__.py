@@ -1,0 +1,1 @@
+"""What `fedcore doctor` checks at a client."""

@@ -15,8 +15,8 @@ def resolve_device(name: str) -> torch.device:
     """The device that `name` means, after a tensor was moved there and computed with.
 
     A device is usable when it works, not when a library lists it. ``auto`` takes the first CUDA device that
-    works, and the CPU otherwise (see `fedcore_clients.training.device_choice` for small models); a device named outright is
-    never replaced by another in silence.
+    works, and the CPU otherwise (see `device_choice` for small models); a device that is named is
+    never replaced by another.
 
     Args:
         name: ``auto``, ``cpu``, ``cuda``, ``cuda:K`` or ``mps``.

@@ -1,0 +1,1 @@
+"""Group metrics, computed from tables of counts."""

@@ -1,0 +1,1 @@
+"""A gap split over the clients."""

@@ -1,1 +1,1 @@
-"""The bias audit of one table on one machine: any model's decisions, without a federation."""
+"""The bias audit of a single table of decisions, without a federation."""

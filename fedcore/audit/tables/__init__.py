@@ -1,0 +1,1 @@
+"""What clients count: additive tables by group."""

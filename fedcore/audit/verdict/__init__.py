@@ -1,0 +1,1 @@
+"""Limits, the gate, suppression and the content of `bias.json`."""

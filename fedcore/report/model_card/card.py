@@ -10,8 +10,8 @@ from fedcore.report.model_card.analyses import over_clients, served, spread
 from fedcore.report.model_card.frameworks import frameworks
 from fedcore.report.model_card.markdown import escaped
 from fedcore.report.model_card.sections import caveats, factors, intervals, limits, quantitative
+from fedcore.report.release_words import waiver_words, withheld_words
 from fedcore.text.wording import counted
-from fedcore_server.runs.release import waiver_words, withheld_words
 
 Content = Mapping[str, Any]
 

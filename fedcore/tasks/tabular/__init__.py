@@ -1,0 +1,1 @@
+"""The task that learns from a table of any schema."""

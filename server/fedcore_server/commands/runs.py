@@ -150,8 +150,8 @@ def waive(  # noqa: PLR0917 - typer reads the options from the signature
       fedcore waive federation/runs/digits-0001 --by "Dr. Ada Byron" --reason "pilot in one ward, reviewed weekly"
       fedcore waive federation/runs/digits-0001 --check
     """
+    from fedcore.report.release_words import waiver_words
     from fedcore_server.consortium.home import ConsortiumHome
-    from fedcore_server.runs.release import waiver_words
     from fedcore_server.runs.waiver import check_waiver, is_over
     from fedcore_server.runs.waiver import waive as sign
 

@@ -1,0 +1,1 @@
+"""Flower at the server: the grid, the SuperLink and the ServerApp."""

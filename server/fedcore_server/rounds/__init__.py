@@ -1,0 +1,1 @@
+"""The rounds: state, gate, aggregation, evaluation and the loop over them."""

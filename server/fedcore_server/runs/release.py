@@ -26,21 +26,6 @@ def withheld_because(plan: RunPlan, bias: BiasReport | None) -> str | None:
     return f'the bias audit says {verdict}, and audit.gate = "{plan.audit.gate}"'
 
 
-def withheld_words(reason: str) -> str:
-    """What is warned of."""
-    return f"the model is withheld: {reason}"
-
-
-def waiver_words(waiver: Mapping[str, Any]) -> str:
-    """What is warned of where a waiver released the model all the same."""
-    until = f" until {waiver['until']}" if waiver["until"] else ""
-    again = f", in place of one signed on {waiver['replaces']['signed'][:10]}" if waiver.get("replaces") else ""
-    return (
-        f"the audit says {waiver['verdict']}; the model was released all the same by a waiver of {waiver['by']}"
-        f"{until}, signed by {waiver['signer']} on {waiver['signed'][:10]}{again}: {waiver['reason']}"
-    )
-
-
 def exit_code(summary: Mapping[str, Any]) -> int:
     """What a command ends with: 0, or 3 for a FAIL and 4 for an INCONCLUSIVE that withheld the model."""
     return _EXIT_CODES[Verdict(summary["audit_verdict"])] if summary["withheld"] else 0

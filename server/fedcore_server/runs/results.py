@@ -24,6 +24,7 @@ from fedcore.privacy.promise import Promise, promise_of
 from fedcore.privacy.statement.build import privacy_statement
 from fedcore.privacy.statement.fields import check_statement
 from fedcore.report.model_card import model_card
+from fedcore.report.release_words import withheld_words
 from fedcore.storage.files import append_line
 from fedcore.storage.mapped_bytes import sha256
 from fedcore.task import Task
@@ -32,7 +33,7 @@ from fedcore_server.rounds.divergence import diverged
 from fedcore_server.rounds.driver import Outcome
 from fedcore_server.runs.directory import RunDirectory
 from fedcore_server.runs.model_file import released_model, serialised
-from fedcore_server.runs.release import RELEASED, WITHHELD, withheld_because, withheld_words
+from fedcore_server.runs.release import RELEASED, WITHHELD, withheld_because
 from fedcore_server.runs.run_warnings import lost_clients, too_long, warnings_about
 
 _PACKAGES = ("torch", "flwr", "opacus", "dp-accounting", "numpy")

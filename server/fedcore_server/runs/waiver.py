@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.errors import RunDirectoryError, TrustError
+from fedcore.report.release_words import waiver_words, withheld_words
 from fedcore.storage.files import write_whole
 from fedcore.storage.mapped_bytes import mapped_file, sha256
 from fedcore.trust.identity import Identity, PublicIdentity
-from fedcore_server.runs.release import RELEASED, WITHHELD, waiver_words, withheld_words
+from fedcore_server.runs.release import RELEASED, WITHHELD
 
 FILE = "waiver.json"
 _DOMAIN = b"fedcore waiver v1\n"

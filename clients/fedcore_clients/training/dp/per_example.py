@@ -35,7 +35,7 @@ class PerExampleGradients:
     """Computes clipped sums of per-record gradients of one model.
 
     Where rows are isolated, each gradient comes from its row alone. Else the way is chosen by the model's layers,
-    once: `fedcore_clients.training.dp.ghost` where every layer with trainable parameters has a rule, else Opacus' hooks. A model
+    once: `ghost` where every layer with trainable parameters has a rule, else Opacus' hooks. A model
     that calls a layer in an unforeseen way (packed sequences, rows in another than the first dimension) changes to the
     hooks for good when it is first met.
 
