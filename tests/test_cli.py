@@ -318,13 +318,13 @@ def state_of(worker: str) -> str:
 
 
 def test_a_full_disk_under_the_report_can_be_gone_on_with(here, fedcore, monkeypatch):
-    import fedcore.report.page
+    from fedcore.report import page as report
 
     def full(_):
         raise RunDirectoryError("the disk is full: go on with --resume")
 
     with monkeypatch.context() as patch:
-        patch.setattr(fedcore.report.page, "write_report", full)
+        patch.setattr(report, "write_report", full)
         assert fedcore("simulate", "own_task:Own", *QUICK, "--no-privacy", "--out", "one")[0] == 2
     code, _, err = fedcore("simulate", "--resume", "one", "--workers", "1")
     assert code == 0, err
