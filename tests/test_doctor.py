@@ -13,6 +13,8 @@ from fedcore_simulations.commands.doctor_run import Diagnosis, print_page
 from tests.builders import build_plan
 from tests.checkup.builders import build_client_home, build_server_home, free_port
 
+pytestmark = pytest.mark.xdist_group("servers")
+
 TINY = {"task": {"name": "tests.builders:TinyTask"}}
 
 

@@ -27,6 +27,8 @@ from tests.builders import TinyTask
 from tests.checkup.builders import build_client_home, build_server_home, contents, free_port, only, serving, states
 from tests.trust.builders import build_member
 
+pytestmark = pytest.mark.xdist_group("servers")
+
 NOW = datetime.now(UTC)
 TINY = "tests.builders:TinyTask"
 POLICY = {

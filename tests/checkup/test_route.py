@@ -23,6 +23,8 @@ from tests.checkup.builders import (
     states,
 )
 
+pytestmark = pytest.mark.xdist_group("servers")
+
 
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch):

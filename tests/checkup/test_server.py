@@ -33,6 +33,8 @@ from tests.checkup.builders import (
 )
 from tests.trust.builders import welcome
 
+pytestmark = pytest.mark.xdist_group("servers")
+
 NOW = datetime.now(UTC)
 TINY = {"task": {"name": "tests.builders:TinyTask"}}
 

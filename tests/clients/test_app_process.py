@@ -16,6 +16,8 @@ from fedcore_clients.agent.worker import AppProcess, AppSettings
 from fedcore_server.rounds.rounds import init_state
 from tests.builders import TinyTask, build_layout, build_parameters, build_plan
 
+pytestmark = pytest.mark.xdist_group("child")  # one for all of them: it takes seconds to start
+
 MOODS = ("well", "hangs", "dies", "raises", "device")
 WARM_SECONDS = 60.0
 

@@ -12,6 +12,8 @@ from fedcore_clients.agent.service import service as agent_module
 from tests.clients.site import Site
 from tests.superlink.builders import make_certificates
 
+pytestmark = pytest.mark.xdist_group("servers")
+
 
 class Impostor:
     """Listens with a certificate that should not be trusted, and counts who talks to it."""

@@ -1,4 +1,4 @@
-"""A whole federation in processes of its own, started by the commands that the documentation gives."""
+"""A whole federation in processes of its own: set up in this one, and started by the documented commands."""
 
 from __future__ import annotations
 
@@ -16,10 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+from click.testing import Result
+from typer.testing import CliRunner
 
+from fedcore.cli import build_app
 from fedcore.plan import RunPlan, merge
+from fedcore_clients.agent.join import join
+from fedcore_server.consortium.members import admit, init, invite
 from fedcore_server.runs.deployable_plan import deployable
 from fedcore_server.runs.store import RunStore
+from fedcore_simulations.commands.split_run import write_division
 
 CLIENTS = ["client-0", "client-1", "client-2"]
 DATA_SETS = ["digits", "private"]
@@ -56,6 +62,11 @@ def fedcore(
     return done
 
 
+def command(*arguments: object) -> Result:
+    """What ``fedcore`` does, in this process: for commands that read or change files and end."""
+    return CliRunner().invoke(build_app(), [*map(str, arguments)])
+
+
 def environment() -> dict[str, str]:
     root = Path(__file__).parents[2]
     paths = [root, root / "server", root / "clients", root / "simulations"]
@@ -86,14 +97,14 @@ class Deployment:
         self.written = 0
 
     def found(self, policy: Mapping[str, Any]) -> None:
-        fedcore("consortium", "init", "--name", "demo", "--server", self.address, "--home", self.home, cwd=self.root)
+        init(self.home, "demo", self.address)
         for name in self.names:
             self.join(name, policy)
 
     def join(self, name: str, policy: Mapping[str, Any]) -> None:
-        fedcore("consortium", "invite", name, "--home", self.home, cwd=self.root)
-        fedcore("client", "join", f"invite-{name}.json", "--home", name, cwd=self.root)
-        fedcore("consortium", "admit", f"response-{name}.json", "--home", self.home, "--yes", cwd=self.root)
+        invitation = self.root / f"invite-{name}.json"
+        invite(self.home, name, out=invitation)
+        admit(self.home, join(invitation, self.root / name))
         (self.root / name / "policy.toml").write_text(tomli_w.dumps(dict(policy)))
 
     def start_server(self, *options: str) -> None:
@@ -270,6 +281,5 @@ def open_policy(**sections: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def split_rows(root: Path) -> None:
-    """``fedcore split``: the clients' files, and the resolved plan, under ``parts/``."""
-    (root / "plan.toml").write_text(tomli_w.dumps(RunPlan.from_mapping(repeatable()).to_mapping()))
-    fedcore("split", root / "plan.toml", "--out", "parts", cwd=root)
+    """The clients' files, and the resolved plan, under ``parts/``."""
+    write_division(RunPlan.from_mapping(repeatable()), root / "parts")

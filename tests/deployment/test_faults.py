@@ -13,6 +13,8 @@ from tests.deployment.federation import CLIENTS, repeatable, wait_until
 from tests.deployment.proxy import proxied
 from tests.deployment.test_federation import assert_simulated_alike
 
+pytestmark = pytest.mark.xdist_group("servers")
+
 ENDLESS = {"rounds": 300, "quorum": 2, "round-timeout-seconds": 5.0}
 
 

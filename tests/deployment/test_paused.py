@@ -10,6 +10,8 @@ from fedcore_clients.ledger.account import Ledger
 from fedcore_server.runs.store import RunStore
 from tests.deployment.federation import CLIENTS, DIGITS, PRIVATE, deployed, fedcore, open_policy, split_rows
 
+pytestmark = pytest.mark.xdist_group("servers")
+
 FEDERATION = {"rounds": 3, "quorum": 3, "patience-seconds": 3.0, "round-attempts": 2}
 
 

@@ -27,6 +27,8 @@ from fedcore_server.runs.deployable_plan import deployable
 from fedcore_server.runs.store import RunState, RunStore
 from tests.deployment.federation import CLIENTS, Deployment, wait_until
 
+pytestmark = pytest.mark.xdist_group("servers")
+
 SEED, ROUNDS, MOST_SECONDS = 2026, 200, 2400.0
 TASK = "tests.builders:TinyTask"
 POLICY = {

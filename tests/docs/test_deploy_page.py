@@ -96,6 +96,7 @@ def test_the_way_to_two_clients_takes_in_every_block_of_its_part() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("servers")
 def test_the_way_from_nothing_to_two_clients_works_as_it_is_written(tmp_path: Path) -> None:
     told = _walked(_first_part(), tmp_path)
 
@@ -106,6 +107,7 @@ def test_the_way_from_nothing_to_two_clients_works_as_it_is_written(tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("servers")
 def test_a_table_at_four_sites_works_as_it_is_written(tmp_path: Path) -> None:
     told = _walked(_part("A table at four sites"), tmp_path)
 

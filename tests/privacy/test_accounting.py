@@ -73,7 +73,7 @@ def test_sampled_epsilon_is_at_most_slightly_above_a_finer_accountants(
     noise_multiplier=st.floats(0.3, 20.0),
     steps=st.integers(1, 60),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_epsilon_never_falls_below_dp_accountings_own_at_the_same_discretisation(
     sampling_rate, noise_multiplier, steps
 ):

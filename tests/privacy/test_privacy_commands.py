@@ -239,7 +239,8 @@ def test_planning_and_linter_call_the_same_runs_useless(clients, parameters):
 
 
 def test_a_statement_is_explained_in_words(monkeypatch, capsys, tmp_path):
-    plan = build_private_plan(privacy={"noise": "secure", "max_records_per_person": 2, "trials": 3, "contact": "Ada"})
+    stated = {"noise": "secure", "max_records_per_person": 2, "trials": 3, "contact": "Ada"}
+    plan = build_private_plan(privacy=stated | {"noise_multiplier": 4.0})
     simulate(TinyTask(), plan, out=tmp_path / "run")
     code, out, _ = run(monkeypatch, capsys, "explain", tmp_path / "run" / "privacy.json")
     assert code == 0

@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -264,6 +265,7 @@ class BiasedTask(TinyTask):
         return Examples(columns={"inputs": inputs, "targets": targets}, attributes={"sex": sex})
 
 
+@cache
 def simulated(method, *, workers=1, private=False, **federation):
     build = build_private_plan if private else build_plan
     plan = build(

@@ -28,6 +28,8 @@ from fedcore_server.service.readiness import SPARE_BYTES, Readiness
 from tests.checkup.builders import PULL, Behaviour, build_server_home, free_port, only, serving
 from tests.trust.builders import welcome
 
+pytestmark = pytest.mark.xdist_group("servers")
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> ServerHome:

@@ -507,17 +507,26 @@ def failed(audit):
     return [probe.name for probe in audit.probes if not probe.passed]
 
 
-@pytest.mark.parametrize(("rate", "noise", "steps"), [(1.0, 3.0, 20), (0.5, 0.3, 24), (0.01, 0.5, 4000), (0.1, 5.0, 3)])
+@pytest.mark.parametrize(
+    ("rate", "noise", "steps"),
+    [
+        (1.0, 3.0, 20),
+        (0.5, 0.3, 24),
+        (0.01, 0.5, 400),
+        pytest.param(0.01, 0.5, 4000, marks=pytest.mark.slow),
+        (0.1, 5.0, 3),
+    ],
+)
 def test_scores_of_a_right_mechanism_spread_as_they_should(rate, noise, steps):
     generator = np.random.default_rng(0)
     event = PrivacyEvent(sampling_rate=rate, noise_multiplier=noise, steps=steps)
     failed = 0
-    for _ in range(2000):
+    for _ in range(1000):
         coins = generator.random(100) < 0.5
         counted = coins * generator.binomial(steps, rate, 100)
         scores = counted + noise * math.sqrt(steps) * generator.standard_normal(100)
         failed += not probe_spread(torch.from_numpy(scores), torch.from_numpy(coins), event, p=0.05).passed
-    assert 70 <= failed <= 132, "outside of what a binomial of 2,000 and 0.05 does once in 1,000"
+    assert 29 <= failed <= 73, "outside of what a binomial of 1,000 and 0.05 does once in 1,000"
 
 
 def test_what_is_wrong_with_the_count_is_found_by_its_own_probe(monkeypatch):
@@ -537,8 +546,17 @@ def test_noise_repeated_between_the_rounds_of_one_run_is_told_as_such(monkeypatc
     assert "noise is new in each round, client and run" in failed(audited(subject()))
 
 
-@pytest.mark.parametrize("quantile", [0.05, 0.5, 0.95])
-@pytest.mark.parametrize("participation", [{}, {"cohort-size": 40}])
+@pytest.mark.parametrize(
+    ("quantile", "participation"),
+    [
+        (0.05, {}),
+        (0.95, {}),
+        (0.5, {"cohort-size": 40}),
+        pytest.param(0.5, {}, marks=pytest.mark.slow),
+        pytest.param(0.05, {"cohort-size": 40}, marks=pytest.mark.slow),
+        pytest.param(0.95, {"cohort-size": 40}, marks=pytest.mark.slow),
+    ],
+)
 def test_an_adaptive_clip_norm_stays_where_canaries_can_be_measured(quantile, participation):
     plan = build_plan(
         federation={"clients": 50, "rounds": 60, "weighting": "uniform", **participation},
@@ -598,7 +616,8 @@ def test_an_attack_finds_members_of_an_overfitted_model_and_none_behind_noise():
     )
     task = TinyTask(rows=60, model=wide_model)
     found = attack(prepare(task, overfitted), models=8, generator=torch.Generator().manual_seed(0))
-    hidden = attack(prepare(task, private), models=8, generator=torch.Generator().manual_seed(0))
+    # Its noise is fresh: an area of 0.5 with a standard deviation of 0.02. Of 8 models that would be 0.05.
+    hidden = attack(prepare(task, private), models=32, generator=torch.Generator().manual_seed(0))
     assert set(found) == {"all", "sex=female", "sex=male"}
     assert found["all"].area > 0.6 > hidden["all"].area
     assert found["all"].true_positive_rates[0.001] is None  # too few rows for so few false alarms

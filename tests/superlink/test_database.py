@@ -19,6 +19,8 @@ from fedcore_server.flower.superlink.control import Control
 from fedcore_server.flower.superlink.process import SuperLink
 from tests.superlink.builders import NodeKey, answering, echo, random_bytes, request_to, settings_in, site_in
 
+pytestmark = pytest.mark.xdist_group("servers")
+
 
 @contextmanager
 def _disk_of(pages: int) -> Iterator[None]:

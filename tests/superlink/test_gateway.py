@@ -25,6 +25,8 @@ from fedcore_server.flower.superlink.member_key import header_of_key
 from fedcore_server.flower.superlink.rate_limit import RateLimit, network_of
 from tests.superlink.builders import NodeKey, Site, message_with, metadata_for, request_to, site_in
 
+pytestmark = pytest.mark.xdist_group("servers")
+
 _BINARY = {"content-type": "application/protobuf"}
 
 

@@ -30,6 +30,8 @@ from tests.superlink.builders import (
     site_in,
 )
 
+pytestmark = pytest.mark.xdist_group("servers")
+
 _MIB = 1 << 20
 
 
@@ -84,7 +86,7 @@ def test_nothing_piles_up_in_the_database(tmp_path_factory: pytest.TempPathFacto
     sizes = []
     with site_in(folder) as site, answering(site, 2) as nodes, site.grid() as grid:
         for number in range(5):
-            model = random_bytes(20_000_000, seed=number)
+            model = random_bytes(8_000_000, seed=number)
             sent = grid.push_messages([request_to(node.fleet.node.node_id, model) for node in nodes])
             for arrival in grid.arrivals(sent, timeout_seconds=60):
                 assert sum(map(len, arrival.chunks(arrival.arrays["arrays"]["parameters"]))) == len(model)

@@ -19,6 +19,8 @@ from fedcore_server.service.metrics_page import MetricsPage
 from fedcore_server.service.monitoring import Monitoring, MonitoringSettings
 from tests.builders import build_plan
 
+pytestmark = pytest.mark.xdist_group("servers")
+
 _STATES = health_pb2.HealthCheckResponse
 
 

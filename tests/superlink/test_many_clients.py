@@ -28,10 +28,11 @@ from simulations.benchmarks.light_client import LightClient
 from tests.builders import TinyTask, build_plan
 from tests.superlink.builders import request_to, site_in
 
-CLIENTS = 64
+pytestmark = pytest.mark.xdist_group("servers")
 
 
-def test_all_of_sixty_four_clients_are_known_and_answer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [24, pytest.param(64, marks=pytest.mark.slow)])
+def test_all_of_many_clients_are_known_and_answer(tmp_path: Path, count: int) -> None:
     plan = build_plan(
         task={"name": "tests.builders:TinyTask"},
         federation={"clients": 4, "patience_seconds": 60.0, "round_timeout_seconds": 60.0},
@@ -39,7 +40,7 @@ def test_all_of_sixty_four_clients_are_known_and_answer(tmp_path: Path) -> None:
     task = TinyTask()
     ready = prepare(task, plan)
     data = list(ready.clients)
-    names = [f"client-{index:02d}" for index in range(CLIENTS)]
+    names = [f"client-{index:02d}" for index in range(count)]
     keys = {name: FlowerKey.create() for name in names}
     identities = {name: Identity.create(name) for name in names}
     coordinator = Identity.create(COORDINATOR)
@@ -64,7 +65,7 @@ def test_all_of_sixty_four_clients_are_known_and_answer(tmp_path: Path) -> None:
         return replace(data[names.index(name) % len(data)], name=name)
 
     app = build_client_app(task, load=rows_of)
-    plan = ready.plan.updated(federation={"clients": CLIENTS})
+    plan = ready.plan.updated(federation={"clients": count})
     with site_in(tmp_path) as site:
         site.control.sync_nodes(roster)
         site.superlink.admit(key.public_bytes for key in keys.values())
@@ -79,7 +80,7 @@ def test_all_of_sixty_four_clients_are_known_and_answer(tmp_path: Path) -> None:
                     identity=identities[name],
                     coordinator=coordinator.public,
                     app=app,
-                    members=CLIENTS,
+                    members=count,
                 )
             )
         for client in clients:

@@ -23,6 +23,8 @@ from fedcore_server.flower.superlink.process import SuperLink
 from fedcore_server.flower.superlink.task import open_grid
 from tests.superlink.builders import NodeKey, answering, make_certificates, request_to, settings_in, site_in
 
+pytestmark = pytest.mark.xdist_group("servers")
+
 _ROOT = Path(__file__).resolve().parents[2]
 _BINARY = {"content-type": "application/protobuf"}
 

@@ -277,35 +277,32 @@ def test_what_the_ledger_allows_is_never_above_its_epsilon_by_the_tightest_accou
 
 
 _RESERVE = """
-import sys
+import os, sys
 from pathlib import Path
 from tests.clients.ledger.builders import build_asked, build_ledger
 from fedcore.errors import RefusedError
-ledger = build_ledger(Path(sys.argv[1]), terms=None)
-sys.stdin.readline()
-try:
-    ledger.reserve(build_asked(run=sys.argv[2], rounds=1))
-    print("reserved")
-except RefusedError:
-    print("refused")
+
+start, waiting = os.pipe()
+for index in range(12):
+    if os.fork() == 0:
+        ledger = build_ledger(Path(sys.argv[1]), terms=None)
+        os.close(waiting)
+        os.read(start, 1)  # until the last of the twelve has come this far
+        try:
+            ledger.reserve(build_asked(run=f"run-{index}", rounds=1))
+        except RefusedError:
+            os._exit(7)
+        os._exit(0)
+os.close(waiting)
+print([os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(12)])
 """
 
 
 def test_of_twelve_processes_that_reserve_at_once_on_eight_units_eight_pass(ledger, tmp_path):
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", _RESERVE, str(tmp_path), f"run-{index}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for index in range(12)
-    ]
-    for process in processes:
-        process.stdin.write("\n")
-        process.stdin.flush()
-    told = [process.communicate(timeout=60)[0].strip() for process in processes]
-    assert sorted(told) == ["refused"] * 4 + ["reserved"] * 8
+    found = subprocess.run(
+        [sys.executable, "-c", _RESERVE, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert sorted(json.loads(found.stdout)) == [0] * 8 + [7] * 4
     assert stands(ledger) == (0, 8, 0)
     assert problems_of(ledger.file) == []
 
