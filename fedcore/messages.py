@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from fedcore.algorithms.row_weights import RowWeights
 from fedcore.audit.tables.values import AuditTable
 from fedcore.errors import DataError
 from fedcore.metrics import Metrics
-from fedcore.mitigation.row_weights import RowWeights
 from fedcore.privacy.plan import PrivacyEvent
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from fedcore.parameters import Parameters
 
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -29,7 +31,8 @@ class TrainRequest:
         attempt: 0, and one more each time a round is tried again.
         cohort: Names of the clients asked, sorted.
         parameters: The current model.
-        row_weights: By what the rows' losses are multiplied; ``None`` where all weigh the same.
+        shared: Vectors of the model's size that the algorithm shares with clients, by name.
+        row_weights: Factors of the rows' losses; ``None`` where all weigh the same.
         quorate: False where too few clients were there for a quorum: nobody is asked, and the round fails.
     """
 
@@ -37,6 +40,7 @@ class TrainRequest:
     attempt: int
     cohort: tuple[str, ...]
     parameters: Parameters
+    shared: Mapping[str, Tensor] = field(default_factory=dict)
     row_weights: RowWeights | None = None
     quorate: bool = True
 
@@ -95,7 +99,7 @@ class ClientUpdate:
     """What a client sends back from training.
 
     Attributes:
-        difference: Trained minus received parameters.
+        values: What travels by the name of its segment: encoded vectors, such as ``update``, trained minus received.
         num_examples: Training rows of the client; ``None`` where the privacy relation makes it secret.
         metrics: Training metrics; empty under privacy, where they would be a release of their own.
         privacy_event: What the client spent, or ``None`` without privacy.
@@ -104,7 +108,7 @@ class ClientUpdate:
 
     client: str
     round: int
-    difference: Parameters
+    values: Mapping[str, Tensor]
     num_examples: int | None
     metrics: Metrics = field(default_factory=Metrics)
     privacy_event: PrivacyEvent | None = None

@@ -1,13 +1,106 @@
-"""Plug-ins: objects named ``module:object``."""
+"""Plug-ins: what a plan names, by a registered name or as ``module:object``, with its options.
+
+The grammar is the same at every plug-in point::
+
+    "dirichlet"                            a registered name
+    "dirichlet:0.3"                        with its first option
+    "my_module:MyPartitioner"              one's own, found in the working directory first
+    { name = "dirichlet", alpha = 0.3 }    either of them, with options by name
+
+A class is called with its options; any other object is taken as it is.
+"""
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedcore.errors import TaskError
+from fedcore.errors import PlanError, TaskError
+from fedcore.text.toml_problems import kebab, unknown
+
+Reference = str | Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugin:
+    """A reference, read but not imported.
+
+    Attributes:
+        name: The registered name, or ``module:object``.
+        target: ``module:object`` that is imported.
+        values: Options by position: the text behind a registered name.
+        options: Options by name.
+    """
+
+    name: str
+    target: str
+    values: tuple[Any, ...]
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """The plug-ins of one kind.
+
+    Attributes:
+        what: The kind, such as ``algorithm``.
+        rows: For each registered name the ``module:object`` that makes it.
+        parts: Methods that each must have.
+    """
+
+    what: str
+    rows: Mapping[str, str]
+    parts: tuple[str, ...] = ()
+
+    def read(self, reference: Reference) -> Plugin:
+        """Read a reference; nothing is imported.
+
+        Raises:
+            PlanError: It names neither a registered plug-in nor a ``module:object``.
+        """
+        text, options = _name_and_options(reference, self.what)
+        name, separator, rest = text.partition(":")
+        if name in self.rows:
+            values = (literal(rest),) if separator else ()
+            return Plugin(name=name, target=self.rows[name], values=values, options=options)
+        if not separator:
+            raise PlanError(f"{unknown(name, self.rows, self.what)}; one of your own is named module:object")
+        return Plugin(name=text, target=text, values=(), options=options)
+
+    def make(self, reference: Reference) -> Any:
+        """Import what a reference names, and make it.
+
+        Raises:
+            PlanError: The name is unknown, or the options are not its own or out of range.
+            TaskError: It cannot be imported, or lacks a part of the contract.
+        """
+        plugin = self.read(reference)
+        made = self._made(load_object(plugin.target, what=self.what), plugin)
+        missing = [part for part in self.parts if not callable(getattr(made, part, None))]
+        if missing:
+            raise TaskError(f"{self.what} {plugin.name!r} lacks {', '.join(missing)}")
+        return made
+
+    def _made(self, found: Any, plugin: Plugin) -> Any:
+        if not isinstance(found, type):
+            if plugin.options:
+                raise PlanError(f"{self.what} {plugin.name!r} is an object, not a class, and takes no options")
+            return found
+        options = {name.replace("-", "_"): value for name, value in plugin.options.items()}
+        try:
+            inspect.signature(found).bind(*plugin.values, **options)
+        except TypeError as error:
+            takes = ", ".join(kebab(name) for name in inspect.signature(found).parameters) or "none"
+            raise PlanError(f"{self.what} {plugin.name!r}: {error}; its options are: {takes}") from error
+        try:
+            return found(*plugin.values, **options)
+        except (TypeError, ValueError) as error:
+            raise PlanError(f"{self.what} {plugin.name!r}: {error}") from error
 
 
 def load_object(reference: str, *, what: str) -> Any:
@@ -37,3 +130,34 @@ def search_working_directory() -> None:
     """Let modules of the working directory be found, before those that are installed."""
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
+
+
+def name_of(reference: Reference) -> str:
+    """The name in a reference, with the option behind it, for messages and policies."""
+    return reference if isinstance(reference, str) else str(reference.get("name", ""))
+
+
+def own_modules(references: Iterable[Reference], registry: Registry) -> tuple[str, ...]:
+    """The ``module:object`` of each reference that is not registered."""
+    plugins = (registry.read(reference) for reference in references)
+    return tuple(plugin.target for plugin in plugins if plugin.name not in registry.rows)
+
+
+def literal(text: str) -> int | float | str:
+    """A number where the text is one."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _name_and_options(reference: Reference, what: str) -> tuple[str, dict[str, Any]]:
+    if isinstance(reference, str):
+        return reference, {}
+    options = dict(reference)
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise PlanError(f"{what}: expected a table with a name, found {dict(reference)!r}")
+    return name, options

@@ -50,7 +50,7 @@ def differing_code(plan: RunPlan) -> str:
 
 
 def code_here(plan: RunPlan) -> dict[str, str]:
-    """Versions and hashes of what the plan's task and transforms are made of, as they are on this host.
+    """Versions and hashes of what the plan's task and method are made of, as they are on this host.
 
     Of fedcore the minor version, since a patch changes no result. Of a module of one's own the SHA-256 of its file, as
     ``sha256sum my_task.py`` prints it; of a package that of all its ``.py`` files, as
@@ -60,7 +60,9 @@ def code_here(plan: RunPlan) -> dict[str, str]:
     Raises:
         TaskError: A module is not here.
     """
-    references = (plan.task.name, *plan.federation.transforms)
+    from fedcore.method import own_code
+
+    references = (plan.task.name, *own_code(plan))
     modules = {each.partition(":")[0].partition(".")[0] for each in references if ":" in each} - _OURS
     return {"fedcore": ".".join(fedcore.__version__.split(".")[:2])} | {name: _sha256(name) for name in sorted(modules)}
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fedcore import Attribute, Classification, Examples, RunPlan
+from fedcore.aggregation.contract import Block, Rule
 from fedcore.messages import ClientUpdate, TrainRequest
 from fedcore.parameters import Layout, Parameters
 from fedcore.plan import merge
 from fedcore.privacy.plan import NoiseKind, PrivacyPlan, Relation, Unit
+from fedcore.segments import Form, Segment
 from fedcore_clients.training.local_model import Client, LocalModel
 
 
@@ -43,7 +45,8 @@ class TinyTask(Classification):
 def build_plan(**sections: Mapping[str, Any]) -> RunPlan:
     """A short run on the CPU; sections are laid over it, with underscores for hyphens in keys."""
     defaults = {
-        "federation": {"clients": 4, "rounds": 3, "weighting": "examples"},
+        "federation": {"clients": 4, "rounds": 3},
+        "aggregation": {"rule": "mean"},
         "training": {"learning-rate": 0.1, "batch-size": 16, "device": "cpu"},
         "engine": {"workers": 1},
     }
@@ -60,8 +63,8 @@ def build_private_plan(*, privacy: Mapping[str, Any] | None = None, **sections: 
         "steps_per_round": 2,
         "noise": "test",
     } | dict(privacy or {})
-    federation = {"weighting": "uniform"} | dict(sections.pop("federation", {}))
-    return build_plan(privacy=settings, federation=federation, **sections)
+    aggregation = {"rule": "uniform"} | dict(sections.pop("aggregation", {}))
+    return build_plan(privacy=settings, aggregation=aggregation, **sections)
 
 
 def build_privacy(**changes: Any) -> PrivacyPlan:
@@ -98,12 +101,37 @@ def build_layout(size: int = 3) -> Layout:
     return Layout(("w",), ((size,),), size)
 
 
+def build_form(size: int = 3, dtype: str = "float32") -> Form:
+    """A reply without encodings."""
+    return Form((Segment("update", dtype, size),))
+
+
 def build_parameters(*values: float, dtype: torch.dtype = torch.float32) -> Parameters:
     return Parameters(torch.tensor(values, dtype=dtype), build_layout(len(values)))
 
 
 def build_update(client: str, *values: float, num_examples: int | None = 1, round: int = 1) -> ClientUpdate:
-    return ClientUpdate(client=client, round=round, difference=build_parameters(*values), num_examples=num_examples)
+    return ClientUpdate(
+        client=client,
+        round=round,
+        values={"update": torch.tensor(values, dtype=torch.float32)},
+        num_examples=num_examples,
+    )
+
+
+def block_of(*updates: ClientUpdate) -> Block:
+    """Updates weighed by their examples."""
+    weights = torch.tensor([float(update.num_examples or 0) for update in updates], dtype=torch.float64)
+    vectors = {"update": torch.stack([update.values["update"] for update in updates])}
+    return Block(vectors=vectors, factors=weights, divisors=weights)
+
+
+def combined(rule: Rule, updates: Sequence[ClientUpdate]) -> Tensor:
+    """What a rule makes of updates, each in a block of its own."""
+    combination = rule.begin({"update": len(updates[0].values["update"])}, {})
+    for update in updates:
+        combination.add(block_of(update))
+    return combination.finish()[0]["update"]
 
 
 def _kebab(section: Mapping[str, Any]) -> dict[str, Any]:

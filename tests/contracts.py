@@ -6,7 +6,6 @@ import torch
 
 from fedcore.parameters import Parameters
 from fedcore.task import Task, check_task, load_examples
-from tests.builders import build_layout
 
 
 class TaskContract:
@@ -43,23 +42,3 @@ class TaskContract:
         assert whole.counts == parts.counts
         for name, mean in whole.means().items():
             assert abs(mean - parts.means()[name]) < 1e-4 * max(1.0, abs(mean))
-
-
-class TransformContract:
-    """Set `make_transform`."""
-
-    def make_transform(self):
-        raise NotImplementedError
-
-    def test_it_leaves_the_layout_and_the_input_as_they_are(self):
-        update = Parameters(torch.tensor([3.0, -4.0, 12.0]), build_layout(3))
-        before = update.buffer.clone()
-        for half in (self.make_transform().on_client, self.make_transform().on_server):
-            assert half(update).layout == update.layout
-            assert torch.equal(update.buffer, before)
-
-    def test_it_stays_finite(self):
-        for values in ([0.0, 0.0, 0.0], [1e30, -1e30, 1e30]):
-            update = Parameters(torch.tensor(values), build_layout(3))
-            transform = self.make_transform()
-            assert bool(torch.isfinite(transform.on_server(transform.on_client(update)).buffer).all())

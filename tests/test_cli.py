@@ -219,7 +219,12 @@ def test_a_second_run_gets_a_directory_of_its_own(here, fedcore):
         (["own_task:Own", "--set", "training.device=gpu"], "expected a device auto, cpu"),
         (["own_task:Own", "--set", "training.optimizer=Sdg"], "no optimizer 'Sdg'"),
         (["own_task:Own", "--set", "federation.roundz=3"], "did you mean 'rounds'"),
-        (["own_task:Own", "--set", "federation.transforms=['own_task:nothing']"], "is no transform"),
+        (
+            ["own_task:Own", "--set", "aggregation.encode=['own_task:nothing']"],
+            "encoding 'own_task:nothing' lacks declare",
+        ),
+        (["own_task:Own", "--set", "algorithm.name=scafold"], "did you mean 'scaffold'"),
+        (["own_task:Own", "--set", "aggregation.rule=trimmed-mean:0.7"], "expected a number between 0 and 0.5"),
         (["own_task:Own", "--set", "audit.hooks=['own_task:nothing']"], "no audit hook"),
         (["--resume", "nowhere"], "nowhere holds no run"),
         (["--resume", "nowhere", "--rounds", "3"], "only --workers and --json go with it"),
@@ -273,7 +278,7 @@ def test_a_run_stopped_by_ctrl_c_goes_on_to_the_very_same_model(here, fedcore, w
         "4",
         "--no-privacy",
         "--set",
-        "federation.server-momentum=0.5",
+        "federation.server-optimizer={name = 'sgd', momentum = 0.5}",
     ]
     settings += ["--set", "federation.averaging=0.5", "--workers", workers]
     code, err = interrupt(process("simulate", *settings, "--out", "stopped", cwd=here), here / "stopped", after_round=5)
@@ -367,7 +372,7 @@ def test_clients_that_were_dropped_are_named_at_the_end_and_in_the_summary(here,
     def broken(local, client, request):
         update = real(local, client, request)
         if client.name == "client-1":
-            update.difference.buffer[0] = float("nan")
+            update.values["update"][0] = float("nan")
         return update
 
     monkeypatch.setattr(loop, "train_locally", broken)

@@ -91,13 +91,6 @@ def test_all_problems_in_all_sections_are_told_at_once():
         ({"federation": {"partition": "dirichlet:0"}}, "federation.partition: expected iid, dirichlet:A with A > 0"),
         ({"training": {"optimizer-options": {"lr": 1.0}}}, "lr is set by learning-rate"),
         (
-            {
-                "privacy": {"unit": "record", "epsilon": 1.0, "relation": "add-remove", "nominal-batch": 5.0},
-                "federation": {"weighting": "examples"},
-            },
-            "federation.weighting: examples cannot be used with relation add-remove",
-        ),
-        (
             {"audit": {"sensitive": ["a"], "limits": [{"metric": "acuracy", "at-most": 0.1}]}},
             "audit.limits: limit: unknown metric 'acuracy'; did you mean 'accuracy'?",
         ),

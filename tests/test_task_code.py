@@ -48,11 +48,13 @@ def test_of_a_package_the_hash_is_that_of_all_its_files_as_the_shell_computes_it
     assert code_here(plan_of("ward_tasks.b:Task"))["ward_tasks"] == told.split()[0]
 
 
-def test_transforms_are_code_too_and_fedcore_goes_by_its_minor_version(here):
+def test_algorithms_and_encodings_are_code_too_and_fedcore_goes_by_its_minor_version(here):
     (here / "my_task.py").write_text("")
-    (here / "my_transforms.py").write_text("")
-    plan = plan_of("my_task:Task", transforms=["my_transforms:Clip", "fedcore_clients.no_such:Thing"])
-    assert list(code_here(plan)) == ["fedcore", "my_task", "my_transforms"]
+    (here / "my_algorithm.py").write_text("")
+    plan = plan_of("my_task:Task").updated(
+        algorithm={"name": "my_algorithm:Mine"}, aggregation={"encode": ["top-k:0.1", "fedcore_clients.no_such:Thing"]}
+    )
+    assert list(code_here(plan)) == ["fedcore", "my_algorithm", "my_task"]
     assert code_here(plan_of("digits")) == {"fedcore": fedcore.__version__.rpartition(".")[0]}
 
 

@@ -6,17 +6,26 @@ against them.
 
 from __future__ import annotations
 
-from fedcore.plan.audit_sections import AuditSection, LimitSection, MitigationSection
+from fedcore.plan.audit_sections import AuditSection, LimitSection
 from fedcore.plan.reading import merge, read_toml
 from fedcore.plan.run_plan import RunPlan
-from fedcore.plan.sections import EngineSection, FederationSection, PrivacySection, TaskSection, TrainingSection
+from fedcore.plan.sections import (
+    AggregationSection,
+    AlgorithmSection,
+    EngineSection,
+    FederationSection,
+    PrivacySection,
+    TaskSection,
+    TrainingSection,
+)
 
 __all__ = [
+    "AggregationSection",
+    "AlgorithmSection",
     "AuditSection",
     "EngineSection",
     "FederationSection",
     "LimitSection",
-    "MitigationSection",
     "PrivacySection",
     "RunPlan",
     "TaskSection",

@@ -1,4 +1,4 @@
-"""The sections of a plan that say what is audited, and what is done about a gap."""
+"""The sections of a plan that say what is audited."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fedcore.plan.section import Count, NonNegative, OpenUnit, Section
+from fedcore.plan.section import Count, OpenUnit, Section
 
 
 class LimitSection(Section):
@@ -53,41 +53,9 @@ class AuditSection(Section):
         "fail",
         description="what withholds the model: nothing (`report`), a FAIL (`fail`), or an INCONCLUSIVE too (`strict`)",
     )
-    hooks: tuple[str, ...] = Field((), description="audit hooks of one's own, each `module:object`")
-
-
-class MitigationSection(Section):
-    """What is done about a gap that the audit measures."""
-
-    method: Literal["none", "reweighing", "minimax", "fairfed", "agnostic", "q-fedavg"] = Field(
-        "none",
-        description="`reweighing` and `minimax` weigh rows by group; `fairfed`, `agnostic` and `q-fedavg` clients",
-    )
-    attribute: str = Field("", description="audited attribute whose groups are meant; by default the only one")
-    metric: str = Field("true_positive_rate", description="rate whose gap `fairfed` compares")
-    strength: NonNegative | None = Field(
-        None,
-        description="exponent of the weights for `reweighing` (default 1), step for `minimax` and `agnostic` (0.1) and "
-        "`fairfed` (1), q for `q-fedavg` (0.1)",
-    )
-
     checkpoint: Literal["last", "within-limits"] = Field(
         "last",
         description="whose model is released: that of the `last` round, or of the most accurate evaluated round "
         "`within-limits`, where all limits on rates say PASS (the last where none does)",
     )
-
-    @property
-    def steers(self) -> bool:
-        """Whether training is steered by evaluations, the first round by one of the untrained model."""
-        return self.method != "none"
-
-    @property
-    def needs_labels(self) -> bool:
-        """Whether it goes by group and label."""
-        return self.method in {"reweighing", "minimax", "fairfed"}
-
-    @property
-    def weighs_rows(self) -> bool:
-        """Whether rows' losses are multiplied, and not clients' updates."""
-        return self.method in {"reweighing", "minimax"}
+    hooks: tuple[str, ...] = Field((), description="audit hooks of one's own, each `module:object`")

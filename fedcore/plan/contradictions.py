@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from fedcore.errors import PlanError
-from fedcore.plan.audit_sections import AuditSection, LimitSection, MitigationSection
+from fedcore.plan.audit_sections import AuditSection, LimitSection
 from fedcore.plan.section import Section
 from fedcore.plan.sections import FederationSection, PrivacySection, TrainingSection
 from fedcore.text.toml_problems import unknown
@@ -22,8 +22,8 @@ _PARTITION = re.compile(r"iid|dirichlet:(?=[\d.]*[1-9])\d*\.?\d+(e-?\d+)?|shards
 
 def contradictions(sections: Mapping[str, Section]) -> Iterator[str]:
     """Every contradiction, in a sentence; sections that could not be read are left out."""
-    names = ("federation", "training", "privacy", "audit", "mitigation")
-    federation, training, privacy, audit, mitigation = (sections.get(name) for name in names)
+    names = ("federation", "training", "privacy", "audit")
+    federation, training, privacy, audit = (sections.get(name) for name in names)
     if isinstance(training, TrainingSection):
         yield from _training_contradictions(training)
     if isinstance(federation, FederationSection):
@@ -34,18 +34,10 @@ def contradictions(sections: Mapping[str, Section]) -> Iterator[str]:
             yield from _privacy_and_federation_contradictions(privacy, federation)
     if isinstance(audit, AuditSection):
         yield from _audit_contradictions(audit)
-        if isinstance(mitigation, MitigationSection):
-            yield from _mitigation_contradictions(mitigation, audit)
-            yield from _choice_contradictions(mitigation, audit)
-    if isinstance(mitigation, MitigationSection) and isinstance(privacy, PrivacySection):
-        yield from _mitigation_and_privacy_contradictions(mitigation, privacy)
+        yield from _choice_contradictions(audit)
 
 
 def _privacy_and_federation_contradictions(privacy: PrivacySection, federation: FederationSection) -> Iterator[str]:
-    if privacy.unit == "record" and privacy.relation == "add-remove" and federation.weighting == "examples":
-        yield "federation.weighting: examples cannot be used with relation add-remove, where their number is secret"
-    if privacy.unit == "client" and federation.weighting == "examples":
-        yield "federation.weighting: under unit client all weigh the same, or a client could choose its own weight"
     redrawn = privacy.relation == "add-remove" and federation.cohort_size is not None
     if privacy.unit == "client" and privacy.participation == "visible" and redrawn:
         yield (
@@ -112,34 +104,16 @@ def _audit_contradictions(audit: AuditSection) -> Iterator[str]:
         yield "audit.limits: there are limits, and no attribute in audit.sensitive that they could hold for"
 
 
-def _mitigation_contradictions(mitigation: MitigationSection, audit: AuditSection) -> Iterator[str]:
-    from fedcore.audit.metrics.rates import METRICS
-
-    if mitigation.method in {"none", "agnostic", "q-fedavg"}:
-        return
-    if not mitigation.attribute and len(audit.sensitive) != 1:
-        yield f"mitigation.attribute: {mitigation.method} needs one; audit.sensitive has {len(audit.sensitive)}"
-    if mitigation.attribute and mitigation.attribute not in audit.sensitive:
-        yield f"mitigation.attribute: {mitigation.attribute!r} is not audited; add it to audit.sensitive"
-    if mitigation.metric not in METRICS:
-        yield f"mitigation.metric: {unknown(mitigation.metric, METRICS, 'metric')}"
-
-
-def _choice_contradictions(mitigation: MitigationSection, audit: AuditSection) -> Iterator[str]:
+def _choice_contradictions(audit: AuditSection) -> Iterator[str]:
     from fedcore.audit.verdict.limits import WATCHED
 
-    if mitigation.checkpoint == "last" or any(_limit_problems(limit) for limit in audit.limits):
+    if audit.checkpoint == "last" or any(_limit_problems(limit) for limit in audit.limits):
         return
     if not any(limit.metric in WATCHED for section in audit.limits for limit in _limits_of(section)):
         yield (
-            "mitigation.checkpoint: within-limits chooses a round by its limits on rates and errors, and audit.limits "
+            "audit.checkpoint: within-limits chooses a round by its limits on rates and errors, and audit.limits "
             "has none; declare one, on a metric such as selection_rate, or leave it at last"
         )
-
-
-def _mitigation_and_privacy_contradictions(mitigation: MitigationSection, privacy: PrivacySection) -> Iterator[str]:
-    if privacy.unit == "client" and mitigation.method in {"fairfed", "agnostic", "q-fedavg"}:
-        yield f"mitigation.method: {mitigation.method} weighs clients, and under unit client all weigh the same"
 
 
 def _limit_problems(limit: LimitSection) -> tuple[str, ...]:

@@ -20,10 +20,20 @@ def rounds_evaluated(plan: RunPlan) -> int:
 def before_training(plan: RunPlan) -> bool:
     """Whether the untrained model may be evaluated.
 
-    Mitigation starts from it, and so does a hook that waits for the data; which hooks do only the server knows, so that
-    any hook counts.
+    An algorithm that learns from evaluations starts from it, and so does a hook that waits for the data. Which hooks do
+    only the server knows, and what an algorithm of one's own does only whoever imports it: they count.
     """
-    return plan.mitigation.steers or bool(plan.audit.hooks)
+    return bool(plan.audit.hooks) or _may_learn(plan)
+
+
+def _may_learn(plan: RunPlan) -> bool:
+    from fedcore.algorithms.registry import ALGORITHMS
+    from fedcore.plugins import load_object
+
+    plugin = ALGORITHMS.read(plan.algorithm.reference)
+    if plugin.name == "fedavg":
+        return False  # without the import of torch
+    return plugin.name not in ALGORITHMS.rows or load_object(plugin.target, what="algorithm").learns
 
 
 def after_training(plan: RunPlan) -> bool:
@@ -33,7 +43,7 @@ def after_training(plan: RunPlan) -> bool:
 
 def chooses_a_round(plan: RunPlan) -> bool:
     """Whether the model that is released is chosen among those of the evaluated rounds."""
-    return plan.mitigation.checkpoint != "last"
+    return plan.audit.checkpoint != "last"
 
 
 def most_evaluations(plan: RunPlan) -> int:

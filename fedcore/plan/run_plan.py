@@ -9,13 +9,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedcore.errors import PlanError
-from fedcore.plan.audit_sections import AuditSection, MitigationSection
+from fedcore.plan.audit_sections import AuditSection
 from fedcore.plan.contradictions import contradictions
 from fedcore.plan.digest import digest_of
 from fedcore.plan.reading import check_is_plan, read_toml
 from fedcore.plan.section import Section
 from fedcore.plan.sections import (
     SECTIONS,
+    AggregationSection,
+    AlgorithmSection,
     EngineSection,
     FederationSection,
     PrivacySection,
@@ -32,10 +34,11 @@ class RunPlan(BaseModel):
 
     task: TaskSection = Field(default_factory=TaskSection)
     federation: FederationSection = Field(default_factory=FederationSection)
+    algorithm: AlgorithmSection = Field(default_factory=AlgorithmSection)
+    aggregation: AggregationSection = Field(default_factory=AggregationSection)
     training: TrainingSection = Field(default_factory=TrainingSection)
     privacy: PrivacySection = Field(default_factory=PrivacySection)
     audit: AuditSection = Field(default_factory=AuditSection)
-    mitigation: MitigationSection = Field(default_factory=MitigationSection)
     engine: EngineSection = Field(default_factory=EngineSection)
 
     @classmethod

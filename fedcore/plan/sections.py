@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from fedcore.plan.audit_sections import AuditSection, MitigationSection
-from fedcore.plan.section import Count, NonNegative, OpenUnit, Positive, Section, Share
+from fedcore.plan.audit_sections import AuditSection
+from fedcore.plan.section import Count, NonNegative, OpenUnit, PluginReference, Positive, Section, Share
 
 
 class TaskSection(Section):
@@ -26,7 +26,7 @@ class TaskSection(Section):
     code: dict[str, str] | None = Field(
         None,
         description="in a deployment, what every host must have: fedcore's minor version, and the SHA-256 of each "
-        "module that the task and the transforms come from. `fedcore run` fills it in",
+        "module of one's own that the plan names. `fedcore run` fills it in",
     )
 
 
@@ -46,10 +46,6 @@ class FederationSection(Section):
         "fixed", description="exactly `cohort-size` clients, or each by itself with that expected number"
     )
     quorum: Count = Field(1, description="valid updates without which a round fails")
-    weighting: Literal["examples", "uniform"] | None = Field(
-        None,
-        description="weight of a client; by default `examples`, and `uniform` under privacy",
-    )
     max_examples: Count = Field(
         1_000_000,
         description="most rows by which a client's update is weighed, however many it claims; set it to what the "
@@ -71,22 +67,15 @@ class FederationSection(Section):
         "target in the declared range. What was charged stays charged. Noisy losses, which are cut to a bound, are not "
         "judged",
     )
-    server_optimizer: Literal["sgd", "adam", "yogi", "adagrad"] = Field(
-        "sgd", description="how the mean update is applied to the model"
+    server_optimizer: PluginReference = Field(
+        "sgd",
+        description="how the mean update moves the model: `sgd`, `adam`, `yogi`, `adagrad`, or `module:object`; with "
+        'options as a table, such as `{ name = "sgd", momentum = 0.9 }`',
     )
     server_learning_rate: Positive = Field(1.0, description="step length of the server optimizer")
-    server_momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="momentum of server `sgd`")
-    server_betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
-        (0.9, 0.99), description="decay of the first and second moment in server `adam` and `yogi`"
-    )
-    server_adaptivity: Positive = Field(1e-3, description="τ, the floor under the second moment's root")
     averaging: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0,
         description="decay of the average over rounds that is evaluated and released; 0 releases the last model",
-    )
-    transforms: tuple[str, ...] = Field(
-        (),
-        description="update transforms of one's own, each `module:object`; the client halves run in this order",
     )
     round_attempts: Count = Field(3, description="how often a round without a quorum is tried before the run fails")
     round_timeout_seconds: Positive = Field(
@@ -96,6 +85,36 @@ class FederationSection(Section):
         600.0, description="deployment: how long to wait for clients to connect before a round is asked of fewer"
     )
     evaluate_every: Count = Field(1, description="rounds between evaluations; the last round is always evaluated")
+
+
+class AlgorithmSection(Section):
+    """What clients do besides descending their loss, and how the server moves the model."""
+
+    name: str = Field(
+        "fedavg",
+        description="`fedavg`, `fedprox:MU`, `scaffold`; `reweighing` and `fedminmax`, which weigh rows by group; "
+        "`fairfed`, `agnostic` and `q-fedavg:Q`, which weigh clients; or `module:object`",
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="the algorithm's options by name")
+
+    @property
+    def reference(self) -> dict[str, Any]:
+        """Name and options as one plug-in reference."""
+        return {"name": self.name, **self.options}
+
+
+class AggregationSection(Section):
+    """How updates are encoded on their way, and how they become one."""
+
+    rule: PluginReference | None = Field(
+        None,
+        description="`mean` weighs clients by examples, `uniform` all alike, `trimmed-mean:SHARE` leaves out extremes; "
+        "or `module:object`. By default `mean`, and `uniform` under privacy",
+    )
+    encode: tuple[PluginReference, ...] = Field(
+        (),
+        description="encodings of the update, in order: `norm-clip:MAX`, `top-k:SHARE`, `int8`, or `module:object`",
+    )
 
 
 class TrainingSection(Section):
@@ -108,7 +127,6 @@ class TrainingSection(Section):
     learning_rate: Positive = Field(0.1, description="step length of the client's optimizer")
     batch_size: Count = Field(32, description="rows of a step without privacy; the last batch may be smaller")
     local_epochs: Count = Field(1, description="passes over the client's rows in a round without privacy")
-    proximal_mu: NonNegative = Field(0.0, description="μ of FedProx: pull towards the received model")
     max_physical_batch: Count = Field(
         256,
         description="rows whose per-example gradients are held at once; changes memory, not results, and is halved "
@@ -212,9 +230,10 @@ class EngineSection(Section):
 SECTIONS: dict[str, type[Section]] = {
     "task": TaskSection,
     "federation": FederationSection,
+    "algorithm": AlgorithmSection,
+    "aggregation": AggregationSection,
     "training": TrainingSection,
     "privacy": PrivacySection,
     "audit": AuditSection,
-    "mitigation": MitigationSection,
     "engine": EngineSection,
 }

@@ -58,7 +58,8 @@ def slices(*vectors: Tensor) -> Iterator[tuple[Tensor, ...]]:
 def let_go_of(*vectors: Tensor) -> None:
     """Give back the pages of those vectors that lie in files; they are read again when they are looked at again."""
     for vector in vectors:
-        let_go(getattr(vector, "fedcore_memory", None))
+        owner = vector if vector._base is None else vector._base
+        let_go(getattr(owner, "fedcore_memory", None))
 
 
 def is_finite(vector: Tensor) -> bool:
@@ -69,3 +70,13 @@ def is_finite(vector: Tensor) -> bool:
 def norm(vector: Tensor) -> float:
     """Euclidean norm, summed in float64."""
     return math.hypot(*(float(torch.linalg.vector_norm(part, dtype=torch.float64)) for (part,) in slices(vector)))
+
+
+def difference(after: Tensor, before: Tensor) -> Tensor:
+    """``after - before``; of single vectors in scratch memory, slice by slice."""
+    if after.dim() != 1 or after.device.type != "cpu":
+        return after - before
+    found = scratch(len(after), after.dtype)
+    for new, one, other in slices(found, after, before):
+        torch.sub(one, other, out=new)
+    return found

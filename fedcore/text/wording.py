@@ -18,3 +18,12 @@ def named(names: Sequence[str], *, most: int = 10) -> str:
     """``a, b, c``; of too many the first ones, and how many more there are."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def bytes_text(number: float) -> str:
+    """A number of bytes with three digits, such as ``12.3 MB``."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 999.5:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:,.3g} TB"

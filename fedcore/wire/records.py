@@ -18,20 +18,21 @@ from fedcore.storage.mapped_bytes import let_go, scratch_bytes
 from fedcore.wire.objects import array_over, record_of
 
 if TYPE_CHECKING:
-    from fedcore.parameters import Layout, Parameters
+    from torch import Tensor
+
+    from fedcore.segments import Form
 
 ARRAYS, PARAMETERS, HEADER = "arrays", "parameters", "fedcore"
 _RAW = "fedcore.raw"
-_DTYPES = {"float32": "<f4", "float64": "<f8"}
+_DTYPES = {"float32": "<f4", "float64": "<f8", "uint8": "u1"}
 
 
-def array_and_header(header: Mapping[str, Any], parameters: Parameters) -> RecordDict:
-    """A header and the one array, whose memory is the parameters' own: nothing is copied."""
+def array_and_header(header: Mapping[str, Any], values: Tensor) -> RecordDict:
+    """A header and the one array, whose memory is the values' own: nothing is copied."""
     from fedcore.storage.large_vectors import memory_of
 
-    buffer = parameters.buffer
     array = array_over(
-        memory_of(buffer), dtype=str(buffer.dtype).removeprefix("torch."), shape=tuple(buffer.shape), stype=_RAW
+        memory_of(values), dtype=str(values.dtype).removeprefix("torch."), shape=tuple(values.shape), stype=_RAW
     )
     return RecordDict({ARRAYS: record_of({PARAMETERS: array}), HEADER: ConfigRecord(dict(header))})
 
@@ -93,26 +94,26 @@ def one_array(content: RecordDict) -> Array:
     """The one array of a message, as it is declared.
 
     Raises:
-        DataError: There is none, there are more, or it is no flat array of float32 or float64.
+        DataError: There is none, there are more, or it is no flat array of float32, float64 or bytes.
     """
     record = content.get(ARRAYS)
     if not isinstance(record, ArrayRecord) or list(record) != [PARAMETERS]:
         raise DataError("expected exactly one array, named 'parameters'")
     array = record[PARAMETERS]
     if array.stype != _RAW or array.dtype not in _DTYPES or len(array.shape) != 1:
-        raise DataError("expected a flat array of float32 or float64, found another number type or shape")
+        raise DataError("expected a flat array of float32, float64 or bytes, found another number type or shape")
     return array
 
 
-def check_declared_array(content: RecordDict, layout: Layout) -> Array:
-    """The one array of a message, after its declared type and size were checked against the layout.
+def check_declared_array(content: RecordDict, form: Form) -> Array:
+    """The one array of a message, after its declared type and size were checked against the form.
 
     Raises:
         DataError: There is none, there are more, or it is declared to be another.
     """
     array = one_array(content)
-    if tuple(array.shape) != (layout.size,):
-        raise DataError(f"expected float32 or float64 of shape ({layout.size},), found another")
+    if tuple(array.shape) != (form.size,) or array.dtype != form.dtype:
+        raise DataError(f"expected {form.dtype} of shape ({form.size},), found {array.dtype} of another type or shape")
     return array
 
 
@@ -142,17 +143,16 @@ def receive_array(array: Array, fetch: Callable[..., Iterable[memoryview]]) -> N
     array.data = memory  # type: ignore[assignment]
 
 
-def parameters_of(content: RecordDict, layout: Layout) -> Parameters:
-    """The one array as parameters, over the memory that it came in."""
+def segments_of(content: RecordDict, form: Form) -> dict[str, Tensor]:
+    """The segments of the one array, over the memory that it came in."""
     import torch  # a process that only relays needs none
 
-    from fedcore.parameters import Parameters
     from fedcore.storage.large_vectors import over
 
-    array = check_declared_array(content, layout)
+    array = check_declared_array(content, form)
     if len(array.data) != array_bytes(array):
         raise DataError("the array is not as long as its shape says")
-    return Parameters(over(array.data, getattr(torch, array.dtype)), layout)
+    return form.unpacked(over(array.data, getattr(torch, array.dtype)))
 
 
 def integer_in(header: Mapping[str, Any], key: str) -> int:

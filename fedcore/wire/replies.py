@@ -14,10 +14,10 @@ from fedcore.errors import DataError, UpdateRejectedError
 from fedcore.messages import ClientReport, ClientUpdate, LedgerReceipt
 from fedcore.metrics import Metrics
 from fedcore.privacy.plan import PrivacyEvent
-from fedcore.wire.records import ARRAYS, HEADER, array_and_header, header_of, integer_in, json_in, parameters_of
+from fedcore.wire.records import ARRAYS, HEADER, array_and_header, header_of, integer_in, json_in, segments_of
 
 if TYPE_CHECKING:
-    from fedcore.parameters import Layout
+    from fedcore.segments import Form
 
 METRICS = "metrics"
 _RECEIPT = "ledger"
@@ -46,8 +46,8 @@ def refusal_in(content: RecordDict) -> str | None:
     return code
 
 
-def pack_update(update: ClientUpdate) -> RecordDict:
-    """A client's update."""
+def pack_update(update: ClientUpdate, form: Form) -> RecordDict:
+    """A client's update, its values in the form that plan and algorithm declare."""
     header: dict[str, Any] = {"client": update.client, "round": update.round}
     if update.num_examples is not None:
         header["num-examples"] = update.num_examples
@@ -60,7 +60,7 @@ def pack_update(update: ClientUpdate) -> RecordDict:
                 "steps": event.steps,
             }
         )
-    content = array_and_header(header, update.difference)
+    content = array_and_header(header, form.packed(update.values))
     content[METRICS] = _pack_metrics(update.metrics)
     return content
 
@@ -71,10 +71,11 @@ def add_receipt(content: RecordDict, receipt: LedgerReceipt | None) -> None:
         cast("ConfigRecord", content[HEADER])[_RECEIPT] = json.dumps(receipt.to_json())
 
 
-def unpack_update(content: RecordDict, layout: Layout, *, client: str) -> ClientUpdate:
+def unpack_update(content: RecordDict, form: Form, *, client: str) -> ClientUpdate:
     """Read the update of a client.
 
     Args:
+        form: What plan and algorithm declare of a reply.
         client: Who sent it, as the transport knows; a reply under another name is refused.
 
     Raises:
@@ -87,7 +88,7 @@ def unpack_update(content: RecordDict, layout: Layout, *, client: str) -> Client
         return ClientUpdate(
             client=client,
             round=integer_in(header, "round"),
-            difference=parameters_of(content, layout),
+            values=segments_of(content, form),
             num_examples=integer_in(header, "num-examples") if "num-examples" in header else None,
             metrics=metrics_in(content),
             privacy_event=event_in(header),

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from flwr.app import RecordDict
 
+from fedcore.algorithms.row_weights import RowWeights
 from fedcore.errors import DataError
 from fedcore.messages import EvaluateRequest, TrainRequest
-from fedcore.mitigation.row_weights import RowWeights
 from fedcore.plan import RunPlan
-from fedcore.wire.records import array_and_header, header_of, integer_in, json_in, parameters_of
+from fedcore.segments import MODEL, Form, Segment
+from fedcore.wire.records import array_and_header, header_of, integer_in, json_in, segments_of
 
 if TYPE_CHECKING:
     from fedcore.parameters import Layout
@@ -37,7 +38,10 @@ def pack_request(
     }
     if isinstance(request, TrainRequest) and request.row_weights is not None:
         header["row-weights"] = json.dumps(request.row_weights.to_json())
-    return array_and_header(header, request.parameters)
+    shared = request.shared if isinstance(request, TrainRequest) else {}
+    buffer = request.parameters.buffer
+    form = Form.of(Segment(name, str(buffer.dtype).removeprefix("torch."), len(buffer)) for name in (MODEL, *shared))
+    return array_and_header(header, form.packed({MODEL: buffer, **shared}))
 
 
 def unpack_cohort(content: RecordDict) -> tuple[str, ...]:
@@ -84,25 +88,35 @@ def unpack_plan(content: RecordDict) -> RunPlan:
     return plan
 
 
-def unpack_train_request(content: RecordDict, layout: Layout) -> TrainRequest:
+def unpack_train_request(content: RecordDict, layout: Layout, form: Form) -> TrainRequest:
     """Read a training request for a model of the given layout.
+
+    Args:
+        form: What the algorithm sends to clients.
 
     Raises:
         DataError: A part is absent, or has another type, size or number type than expected.
     """
-    header = header_of(content)
+    from fedcore.parameters import Parameters
+
+    header, vectors = header_of(content), segments_of(content, form)
     return TrainRequest(
         round=integer_in(header, "round"),
         attempt=integer_in(header, "attempt"),
         cohort=unpack_cohort(content),
-        parameters=parameters_of(content, layout),
+        parameters=Parameters(vectors.pop(MODEL), layout),
+        shared=vectors,
         row_weights=RowWeights.from_json(json_in(header, "row-weights", dict)) if "row-weights" in header else None,
     )
 
 
-def unpack_evaluate_request(content: RecordDict, layout: Layout) -> EvaluateRequest:
-    """Read an evaluation request; raises as `unpack_train_request`."""
-    request = unpack_train_request(content, layout)
+def unpack_evaluate_request(content: RecordDict, layout: Layout, form: Form) -> EvaluateRequest:
+    """Read an evaluation request; raises as `unpack_train_request`.
+
+    Args:
+        form: The model alone.
+    """
+    request = unpack_train_request(content, layout, form)
     return EvaluateRequest(
         round=request.round, attempt=request.attempt, cohort=request.cohort, parameters=request.parameters
     )

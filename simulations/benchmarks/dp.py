@@ -191,7 +191,8 @@ def _fedcore(task: _Task, privacy: dict[str, Any]) -> Callable[[], None]:
     plan = RunPlan.from_mapping(
         {
             "task": {"name": "benchmark"},
-            "federation": {"clients": 1, "weighting": "uniform"},
+            "federation": {"clients": 1},
+            "aggregation": {"rule": "uniform"},
             "training": {"learning-rate": _LEARNING_RATE, "device": "cpu", **training},
             "privacy": privacy,
         }

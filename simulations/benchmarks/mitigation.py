@@ -43,28 +43,28 @@ class _Arm:
     """A way to train.
 
     Attributes:
-        mitigation: The plan's section.
-        federation: Keys of the plan's section that differ.
+        algorithm: The plan's section.
+        aggregation: The plan's section.
         audit: Keys of the plan's section beside the attribute.
     """
 
-    mitigation: Mapping[str, Any] = field(default_factory=dict)
-    federation: Mapping[str, Any] = field(default_factory=dict)
+    algorithm: Mapping[str, Any] = field(default_factory=dict)
+    aggregation: Mapping[str, Any] = field(default_factory=dict)
     audit: Mapping[str, Any] = field(default_factory=dict)
 
 
 _WITHIN = {"limits": [{"metric": "true_positive_rate", "kind": "difference", "at-most": 0.2}]}
 _ARMS = {
     _NONE: _Arm(),
-    "none, clients weigh the same": _Arm(federation={"weighting": "uniform"}),
-    "reweighing": _Arm(mitigation={"method": "reweighing"}),
+    "none, clients weigh the same": _Arm(aggregation={"rule": "uniform"}),
+    "reweighing": _Arm(algorithm={"name": "reweighing"}),
     "reweighing, best round": _Arm(
-        mitigation={"method": "reweighing", "checkpoint": "within-limits"}, audit={**_WITHIN, "gate": "report"}
+        algorithm={"name": "reweighing"}, audit={**_WITHIN, "gate": "report", "checkpoint": "within-limits"}
     ),
-    "minimax, step 0.5": _Arm(mitigation={"method": "minimax", "strength": 0.5}),
-    "fairfed, step 0.1": _Arm(mitigation={"method": "fairfed", "strength": 0.1}),
-    "agnostic, step 0.02": _Arm(mitigation={"method": "agnostic", "strength": 0.02}),
-    "q-fedavg, q 0.1": _Arm(mitigation={"method": "q-fedavg", "strength": 0.1}),
+    "fedminmax, step 0.5": _Arm(algorithm={"name": "fedminmax:0.5"}),
+    "fairfed, step 0.1": _Arm(algorithm={"name": "fairfed", "options": {"step": 0.1}}),
+    "agnostic, step 0.02": _Arm(algorithm={"name": "agnostic:0.02"}),
+    "q-fedavg, q 0.1": _Arm(algorithm={"name": "q-fedavg:0.1"}),
 }
 
 Figures = tuple[float | None, ...]
@@ -107,7 +107,7 @@ def _outcomes(data: Path, partition: str, rounds: int, seeds: int) -> dict[str, 
 
 
 def _simulated(arm: _Arm, data: Path, partition: str, rounds: int, seed: int) -> SimulationResult:
-    federation = {"clients": _CLIENTS, "rounds": rounds, "partition": partition, "seed": seed, **arm.federation}
+    federation = {"clients": _CLIENTS, "rounds": rounds, "partition": partition, "seed": seed}
     return simulate(
         "tabular",
         {
@@ -115,7 +115,8 @@ def _simulated(arm: _Arm, data: Path, partition: str, rounds: int, seed: int) ->
             "federation": federation,
             "training": {"learning-rate": _LEARNING_RATE, "device": "cpu"},
             "audit": {"sensitive": ["sex"], **arm.audit},
-            "mitigation": dict(arm.mitigation),
+            "algorithm": dict(arm.algorithm),
+            "aggregation": dict(arm.aggregation),
             "engine": {"workers": 1},
         },
     )

@@ -46,7 +46,8 @@ def main() -> None:
     plan = RunPlan.from_mapping(
         {
             "task": {"name": "tiny"},
-            "federation": {"clients": _CLIENTS, "weighting": "examples"},
+            "federation": {"clients": _CLIENTS},
+            "aggregation": {"rule": "mean"},
             "training": {"learning-rate": _LEARNING_RATE, "batch-size": _BATCH, "device": "cpu"},
         }
     )

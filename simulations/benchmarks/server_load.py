@@ -26,13 +26,13 @@ import numpy as np
 import psutil
 import tomli_w
 from big_model import BigModel
+from client_app import build_client_app
 from flwr.app import Context
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from light_client import LightClient
 from processes import free_port, run_command, running, wait_for
 
 from fedcore.plan import RunPlan
-from fedcore_clients.agent.flower_app import build_client_app
 from fedcore_clients.agent.home import ClientHome
 from fedcore_clients.agent.join import join
 from fedcore_clients.training.local_model import Client

@@ -21,14 +21,15 @@ from fedcore.audit.verdict.measurable import check_measurable
 from fedcore.data.examples import Examples
 from fedcore.data.held_out import choose_held_out, size_is_secret
 from fedcore.errors import TaskError
+from fedcore.exchange import Exchange
 from fedcore.local_optimizer import build_optimizer
+from fedcore.method import check_learnable
 from fedcore.plan import RunPlan
+from fedcore.plan.resolve import DataFacts, resolve
 from fedcore.privacy.isolation import Isolation
 from fedcore.privacy.linter import Finding, Subject, lint, refuse
-from fedcore.privacy.resolution import resolve_privacy
 from fedcore.seeding import derive_seed
 from fedcore.task import Task, check_task, load_examples
-from fedcore.transforms import load_transforms
 from fedcore_clients.training.device_choice import choose_device
 from fedcore_clients.training.dp.full_precision import probe_precision
 from fedcore_clients.training.dp.probe import isolation_of, probe_isolation
@@ -80,7 +81,6 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
     """
     cores = min(plan.engine.workers or default_workers(), plan.federation.clients)
     choice = choose_device(plan.training.device, plan, lambda: _build_model(task), workers=cores)
-    transforms = load_transforms(plan)
     hooks = load_hooks(plan)
     examples = load_examples(task, Path(plan.task.data) if plan.task.data else None)
     held_out = choose_held_out(examples, plan, plan.federation.seed).numpy()
@@ -89,13 +89,14 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
     model, isolation = _check_model(task, plan, examples, choice.device)
     plan = _resolve(task, plan, examples, division, held_out)
     largest = int(np.bincount(division.owner[~held_out], minlength=1).max())
-    subject = Subject(plan=plan, task=task, model=model, transforms=transforms, largest_client=largest)
+    subject = Subject(plan=plan, task=task, model=model, exchange=Exchange.of(plan), largest_client=largest)
     findings = lint(_with_rows(subject, examples, held_out, isolation))
     refuse(findings)
     check_savable(task, plan)
     tables = empty_tables(task, plan)
     noisy = plan.privacy.evaluation_noise_multiplier is not None
-    check_measurable(audit_settings(plan), tables, noisy=noisy, mitigation=plan.mitigation)
+    check_measurable(audit_settings(plan), tables, noisy=noisy)
+    check_learnable(plan, tables)
     AuditPoints(plan=plan, hooks=hooks, tables=tables).plan_declared()
     return Preparation(
         task=task,
@@ -162,24 +163,13 @@ def _resolve(
     task: Task, plan: RunPlan, examples: Examples, division: Partition, held_out: NDArray[np.bool_]
 ) -> RunPlan:
     """Fill in what the plan leaves to be derived from public facts."""
-    clients = len(division.names)
-    private = plan.privacy.unit != "none"
-    federation: dict[str, Any] = {
-        "clients": clients,
-        "weighting": plan.federation.weighting or ("uniform" if private else "examples"),
-    }
-    changes: dict[str, dict[str, Any]] = {
-        "federation": federation,
-        "audit": {"vocabularies": declared_vocabularies(plan.audit, examples)},
-        "task": {"code": None},  # of a deployment's plan: here the code that is at hand counts
-    }
+    audit: dict[str, Any] = {"vocabularies": declared_vocabularies(plan.audit, examples)}
     if plan.audit.sensitive and plan.audit.target_range is None:
-        changes["audit"]["target-range"] = target_range(task, None if private else examples)
-    if private:
-        # Every client divides by the same constant, so that small ones take small steps instead of noisy ones.
-        mean_rows = float((~held_out).sum()) / clients
-        changes["privacy"] = resolve_privacy(plan, nominal_batch=plan.privacy.sampling_rate * mean_rows)
-    return plan.updated(**changes)
+        audit["target-range"] = target_range(task, None if plan.privacy.unit != "none" else examples)
+    clients = len(division.names)
+    facts = DataFacts(clients=clients, rows_per_client=float((~held_out).sum()) / clients, audit=audit)
+    # The code in a plan is a deployment's: here that at hand counts.
+    return resolve(plan.updated(task={"code": None}), facts)
 
 
 def _describe_split(task: Task, examples: Examples, held_out: NDArray[np.bool_], division: Partition) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,14 +19,13 @@ from fedcore.privacy.linter import warnings_of
 from fedcore.seeding import global_streams_kept
 from fedcore.task import Task
 from fedcore.tasks.registry import checked_task, load_task, settled
-from fedcore.transforms import load_transforms
 from fedcore_server.rounds.driver import Outcome, Run
 from fedcore_server.rounds.round_record import RoundRecord
 from fedcore_server.rounds.rounds import init_state
 from fedcore_server.rounds.state import ServerState
 from fedcore_server.runs.directory import RunDirectory
 from fedcore_server.runs.participation import took_part_in
-from fedcore_server.runs.results import Results, build_results
+from fedcore_server.runs.results import FinishedRun, Results, build_results
 from fedcore_simulations.engines.loop import LoopEngine
 from fedcore_simulations.engines.workers import default_workers
 from fedcore_simulations.preparation import PROBED, Preparation, prepare
@@ -129,7 +129,8 @@ def _run(
     records: list[dict[str, Any]],
 ) -> SimulationResult:
     before = len(records)
-    with _engine(ready) as engine, global_streams_kept(ready.device):
+    memory = None if directory is None else directory.path / "checkpoint" / "memory"
+    with _engine(ready, memory) as engine, global_streams_kept(ready.device):
         tell = progress(ready) if progress else None
         started = time.monotonic()
 
@@ -145,13 +146,12 @@ def _run(
             plan=ready.plan,
             federation=engine,
             hooks=ready.hooks,
-            transforms=load_transforms(ready.plan),
         )
         outcome = run.to_end(state, on_round)
         wall_seconds = time.monotonic() - started
         engine_name = engine.name
     names = [client.name for client in ready.clients]
-    results = build_results(
+    finished = FinishedRun(
         task=ready.task,
         plan=ready.plan,
         outcome=outcome,
@@ -159,7 +159,8 @@ def _run(
         examples=ready.examples,
         client_sizes=[len(client.training) for client in ready.clients],
         wall_seconds=wall_seconds,
-        client_rounds=sum(len(record["counted"]) for record in records[before:]),
+        records=records,
+        timed=records[before:],
         split=ready.split,
         verification=PROBED,
         privacy_warnings=warnings_of(each for each in ready.findings if not each.rule.of_rows),
@@ -167,8 +168,10 @@ def _run(
         command=command,
         took_part=took_part_in(ready.plan, names, records, always_there=True),
     )
+    results = build_results(finished)
     if directory is not None:
         results.write(directory, rounds=None)
+        shutil.rmtree(directory.path / "checkpoint" / "memory", ignore_errors=True)  # of no use to a finished run
     return _result(ready, outcome, results, records)
 
 
@@ -178,9 +181,9 @@ def _reference(task: Task) -> str:
 
 
 @contextmanager
-def _engine(ready: Preparation) -> Iterator[LoopEngine]:
+def _engine(ready: Preparation, memory: Path | None) -> Iterator[LoopEngine]:
     workers = ready.plan.engine.workers or default_workers()
-    engine = LoopEngine(ready.task, ready.plan, ready.clients, num_workers=workers, device=ready.device)
+    engine = LoopEngine(ready.task, ready.plan, ready.clients, num_workers=workers, device=ready.device, memory=memory)
     with engine:
         yield engine
 

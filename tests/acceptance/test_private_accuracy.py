@@ -72,8 +72,8 @@ def thousand_clients(**privacy):
             "partition": "by:client",
             "evaluate-every": 20,
             "quorum": 900,
-            "weighting": "uniform",
         },
+        "aggregation": {"rule": "uniform"},
         "training": {"device": "cpu", "learning-rate": 0.3, "batch-size": 32, "local-epochs": 2},
         "privacy": privacy,
     }

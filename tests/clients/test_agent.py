@@ -15,10 +15,10 @@ from fedcore.storage import files
 from fedcore.storage.events import read_events, verify_events
 from fedcore.trust.identity import COORDINATOR, Identity
 from fedcore.wire.replies import pack_report, pack_update
+from fedcore_clients.agent import service as agent_module
 from fedcore_clients.agent.service import Agent, AgentSettings
-from fedcore_clients.agent.service import service as agent_module
 from fedcore_clients.commands.client import start
-from tests.builders import build_parameters, build_update
+from tests.builders import build_form, build_parameters, build_update
 from tests.clients.policy.test_reply_gate import build_report
 from tests.clients.site import SIZE, Site
 
@@ -61,7 +61,7 @@ class Trainer:
     def __init__(self, site, refusals=()):
         self.site, self.refusals, self.asked = site, dict(refusals), []
 
-    def ask(self, kind, content, array, *, limit_seconds):
+    def ask(self, kind, content, array, *, run, limit_seconds):
         self.asked.append(kind)
         if kind in self.refusals:
             raise RefusedError(*self.refusals[kind])
@@ -69,14 +69,10 @@ class Trainer:
             return pack_report(replace(build_report(), round=int(content["fedcore"]["round"])))
         privacy = PrivacyPlan.from_run_plan(self.site.plan).event(1)
         update = build_update("north", *[0.5] * SIZE, num_examples=100, round=int(content["fedcore"]["round"]))
-        return pack_update(SimpleNamespace(**{**as_fields(update), "privacy_event": privacy}))
+        return pack_update(replace(update, privacy_event=privacy), build_form(SIZE))
 
     def stop(self):
         pass
-
-
-def as_fields(update):
-    return {name: getattr(update, name) for name in ("client", "round", "difference", "num_examples", "metrics")}
 
 
 @pytest.fixture
@@ -114,7 +110,7 @@ def codes(site, served):
 def test_a_request_by_the_rules_is_worked_on_and_answered(site, serve):
     served = serve(site.request(), site.request(round=2))
     assert codes(site, served) == [None, None]
-    assert served.trainer.asked == ["query.layout", "train", "train"]  # the layout once a plan
+    assert served.trainer.asked == ["layout.train", "train", "train"]  # the layout once a plan
     assert len(site.charges()) == 2
     assert verify_events(site.home.events) == []
 
@@ -153,16 +149,16 @@ def test_a_refusal_is_told_before_anything_is_fetched_charged_or_opened(site, se
 
 
 def test_n6_a_model_of_another_layout_is_told_before_anything_is_charged_or_opened(site, serve):
-    served = serve(site.request(), site.request(round=2), refusals={"query.layout": ("LAYOUT", "expected 7 numbers")})
+    served = serve(site.request(), site.request(round=2), refusals={"layout.train": ("LAYOUT", "expected 7 numbers")})
     assert codes(site, served) == ["LAYOUT", "LAYOUT"]
-    assert served.trainer.asked == ["query.layout", "query.layout"]
+    assert served.trainer.asked == ["layout.train", "layout.train"]
     assert site.charges() == []
 
 
 def test_n6_numbers_that_are_none_are_told_before_anything_is_charged_or_opened(site, serve):
     served = serve(site.request(values=build_parameters(*[float("nan")] * SIZE).buffer))
     assert codes(site, served) == ["MODEL"]
-    assert served.trainer.asked == ["query.layout"]
+    assert served.trainer.asked == ["layout.train"]
     assert site.charges() == []
 
 

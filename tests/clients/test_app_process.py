@@ -62,7 +62,7 @@ class Child:
         array = self.folder / "spool" / "request.bin"
         array.unlink(missing_ok=True)
         array.write_bytes(content["arrays"]["parameters"].data)
-        return self.app.ask(kind, content, array, limit_seconds=seconds)
+        return self.app.ask(kind, content, array, run="r", limit_seconds=seconds)
 
     def refuses(self, code, *arguments, **options):
         with pytest.raises(RefusedError) as caught:
@@ -120,9 +120,9 @@ def test_after_an_error_of_a_device_the_child_is_started_anew(child):
     assert child.app.pid != broken
 
 
-@pytest.mark.parametrize("kind", ["query.layout", "train"])
+@pytest.mark.parametrize("kind", ["layout.train", "train"])
 def test_a_task_whose_code_is_not_the_plans_is_refused_in_every_round_before_data_is_opened(child, kind):
-    child.ask("well", "query.layout", named=code_here(plan_of("well")))
+    child.ask("well", "layout.train", named=code_here(plan_of("well")))
     (child.folder / "well.opened").unlink(missing_ok=True)
     told = child.refuses("CODE", "well", kind, named={"tests": "0" * 64})
     assert "the plan is for tests 000000000000, and here is " in told
@@ -136,7 +136,7 @@ def test_what_the_data_raises_is_the_datas_fault_and_not_even_the_owner_sees_a_r
     assert "4711" not in why
 
 
-@pytest.mark.parametrize("kind", ["query.layout", "train", "evaluate"])
+@pytest.mark.parametrize("kind", ["layout.train", "train", "evaluate"])
 def test_a_model_of_another_layout_is_refused_before_the_data_is_opened(child, kind):
     (child.folder / "raises.opened").unlink(missing_ok=True)
     for size in (1, model().layout.size + 1):
@@ -147,7 +147,7 @@ def test_a_model_of_another_layout_is_refused_before_the_data_is_opened(child, k
 
 def test_a_model_that_fits_is_told_so_without_opening_the_data(child):
     (child.folder / "hangs.opened").unlink(missing_ok=True)
-    child.ask("hangs", "query.layout", seconds=30.0)
+    child.ask("hangs", "layout.train", seconds=30.0)
     assert not child.opened("hangs")
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from fedcore.errors import DeviceError
+from fedcore_clients.training import device
 from fedcore_clients.training.device import resolve_device
 from fedcore_clients.training.device_choice import choose_device, step_operations
-from fedcore_clients.training.train import device
 from fedcore_simulations import simulate
 from fedcore_simulations.preparation import prepare
 from tests.builders import TinyTask, build_plan, build_private_plan

@@ -21,7 +21,7 @@ PLANS = {
     "record": build_private_plan(audit={"sensitive": ["sex"]}),
     "record, noisy evaluation": build_private_plan(privacy={"evaluation_noise_multiplier": 1.0}),
     "client": build_plan(
-        privacy={"unit": "client", "noise_multiplier": 1.0, "noise": "test"}, federation={"weighting": "uniform"}
+        privacy={"unit": "client", "noise_multiplier": 1.0, "noise": "test"}, aggregation={"rule": "uniform"}
     ),
 }
 
@@ -129,7 +129,7 @@ def trained(task, plan=None):
     received = local.parameters.clone()
     update = train_locally(local, client, build_request(received))
     again = train_locally(local, client, build_request(received))
-    return update.difference.buffer, again.difference.buffer
+    return update.values["update"], again.values["update"]
 
 
 def test_recurrent_layers_train_in_the_buffer_also_where_their_weights_would_be_moved(monkeypatch):
@@ -198,9 +198,9 @@ def test_under_privacy_a_model_that_leaves_the_buffer_is_brought_back_in_every_s
 def test_what_an_evaluation_moved_is_brought_back_before_the_next_client_trains():
     local, client = build_local(task=TinyTask(model=lambda: Moves(moves_data, when=False))), build_client()
     received = local.parameters.clone()
-    expected = train_locally(local, client, build_request(received)).difference.buffer
+    expected = train_locally(local, client, build_request(received)).values["update"]
     evaluate_locally(local, client, EvaluateRequest(round=1, attempt=0, cohort=(), parameters=received))
-    found = train_locally(local, client, build_request(received)).difference.buffer
+    found = train_locally(local, client, build_request(received)).values["update"]
     assert torch.equal(found, expected)
     assert float(expected.abs().max()) > 0
 
@@ -247,9 +247,9 @@ def test_a_device_that_runs_out_of_memory_gives_the_update_of_fewer_rows_at_once
     with PretendedDevice(most_elements=130) as small:  # of 8 hidden numbers for each of 30 rows: not of 15
         local = LocalModel(TinyTask(model=plain), build_private_plan(privacy=privacy), small.device)
         rows = client.to(dtype=local.dtype, device=local.device)
-        found = train_locally(local, rows, build_request(Parameters.from_model(local.model))).difference.buffer
+        found = train_locally(local, rows, build_request(Parameters.from_model(local.model))).values["update"]
     fewer = build_local(build_private_plan(privacy=privacy, training={"max_physical_batch": 15}), task=local.task)
-    expected = train_locally(fewer, client, build_request(fewer.parameters.clone())).difference.buffer
+    expected = train_locally(fewer, client, build_request(fewer.parameters.clone())).values["update"]
     assert torch.equal(found, expected)
 
 

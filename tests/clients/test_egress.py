@@ -7,11 +7,10 @@ from flwr.app import ConfigRecord
 from fedcore.errors import RefusedError
 from fedcore.messages import ClientUpdate
 from fedcore.metrics import Metrics
-from fedcore.parameters import Parameters
+from fedcore.segments import Form, Segment
 from fedcore.wire.replies import pack_update
 from fedcore_clients.agent.egress import checked_reply
 from fedcore_clients.policy.request_facts import RequestFacts
-from tests.builders import build_layout
 from tests.clients.policy.builders import build_plan, build_policy
 
 
@@ -36,12 +35,13 @@ def reply(plan, **changes):
     values = {
         "client": "north",
         "round": 1,
-        "difference": Parameters(torch.ones(5), build_layout(5)),
+        "values": {"update": torch.ones(5)},
         "num_examples": 100,
         "metrics": Metrics(),
         "privacy_event": PrivacyPlan.from_run_plan(plan).event(1),
     }
-    return pack_update(ClientUpdate(**(values | changes)))
+    update = ClientUpdate(**(values | changes))
+    return pack_update(update, Form((Segment("update", "float32", len(update.values["update"])),)))
 
 
 def test_an_update_as_the_plan_wants_it_leaves_as_it_is():

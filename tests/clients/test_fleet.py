@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from fedcore_clients.agent import service as agent_module
 from fedcore_clients.agent.service import Agent, AgentSettings
-from fedcore_clients.agent.service import service as agent_module
 from tests.clients.site import Site
 from tests.superlink.builders import make_certificates
 

@@ -4,11 +4,11 @@ import copy
 
 import pytest
 import torch
-from fedcore_clients.training.train.dp import full_precision as arithmetic
 from torch import nn
 
 from fedcore.errors import PrivacyError
 from fedcore.privacy.mechanisms import ROUNDING
+from fedcore_clients.training.dp import full_precision as arithmetic
 from fedcore_clients.training.dp.full_precision import full_precision
 from fedcore_clients.training.dp.per_example import PerExampleGradients
 from fedcore_clients.training.train import train_locally
@@ -111,9 +111,9 @@ def test_half_precision_that_begins_in_a_later_step_adds_nothing_and_is_reported
     plan = build_private_plan(privacy=privacy, training=training)
     local = build_local(plan, task=TinyTask(model=Late))
     request = build_request(local.parameters.clone())
-    assert train_locally(local, build_client(), request).difference.norm() > 0.0
+    assert train_locally(local, build_client(), request).values["update"].norm() > 0.0
     local.model.late = True
-    assert train_locally(local, build_client(), request).difference.norm() == 0.0
+    assert train_locally(local, build_client(), request).values["update"].norm() == 0.0
     assert "cannot be computed (PrivacyError)" in caplog.text
 
 

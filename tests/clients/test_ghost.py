@@ -5,13 +5,13 @@ import math
 
 import pytest
 import torch
-from fedcore_clients.training.train.dp import ghost_shares
 from opacus.layers import DPGRU, DPLSTM, DPMultiheadAttention
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fedcore.errors import PrivacyError
 from fedcore.privacy.mechanisms import ROUNDING
+from fedcore_clients.training.dp import ghost_shares
 from fedcore_clients.training.dp.per_example import PerExampleGradients
 from fedcore_clients.training.dp.probe import probe_isolation
 from tests.builders import TinyTask

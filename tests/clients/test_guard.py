@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,7 +25,7 @@ from fedcore.wire.envelope import Place, seal, unsealed
 from fedcore.wire.replies import pack_report, pack_update, unpack_update
 from fedcore_clients.agent.admission import Refusal
 from fedcore_server.consortium.members import remove
-from tests.builders import build_layout, build_parameters
+from tests.builders import build_form
 from tests.clients.policy.builders import build_bare_plan, build_open_policy, build_plan, build_policy
 from tests.clients.policy.test_reply_gate import build_report, build_table
 from tests.clients.site import SIZE, Site
@@ -179,7 +180,7 @@ HOSTILE = {
     "N6 an empty model": (asking(values=np.zeros(0, np.float32)), "SIZE"),
     "N6 NaN weights": (asking(values=np.array([0, 0, np.nan, 0, 0], np.float32)), "MODEL"),
     "N6 infinite weights": (asking(values=np.array([0, 0, 0, 0, -np.inf], np.float32)), "MODEL"),
-    "N7 code by name in a transform": (planned(federation={"transforms": ["os:system"]}), "TRANSFORM"),
+    "N7 code by name in a transform": (planned(aggregation={"encode": ["os:system"]}), "ALGORITHM"),
     "N7 an option of the task": (planned(task={"options": {"path": "/etc/passwd"}}), "TASK"),
     "N7 a key that no plan has": (asking(header={"plan": '{"shell": {"run": "id"}}'}), "SCHEMA"),
     "N8 an unknown kind": (asking(signed_kind="execute"), "KIND"),
@@ -363,8 +364,8 @@ def test_in_whatever_order_requests_are_repeated_each_is_worked_on_once_and_char
             if request.answer is None:
                 guard.charge(request)
                 worked_on.append(place)
-                difference = build_parameters(*[0.01 * len(worked_on)] * SIZE)  # fresh noise, as it were
-                reply = guard.release(request, update(site, round=round_, difference=difference))
+                values = {"update": torch.tensor([0.01 * len(worked_on)] * SIZE)}  # fresh noise
+                reply = guard.release(request, update(site, round=round_, values=values))
                 assert answers.setdefault(place, content_of(site, reply)) == content_of(site, reply)
             else:
                 assert content_of(site, request.answer) == answers[place]
@@ -517,18 +518,20 @@ def update(site, **changes):
     values = {
         "client": "north",
         "round": 1,
-        "difference": build_parameters(*[0.5] * SIZE),
+        "values": {"update": torch.tensor([0.5] * SIZE)},
         "num_examples": 100,
         "privacy_event": privacy.event(1) if privacy else None,
     }
-    return pack_update(ClientUpdate(**(values | changes)))
+    update = ClientUpdate(**(values | changes))
+    vector = update.values["update"]
+    return pack_update(update, build_form(len(vector), str(vector.dtype).removeprefix("torch.")))
 
 
 UPDATES = {
     "without the promised noise": ({"privacy_event": None}, "PRIVACY"),
     "of three rows": ({"num_examples": 3}, "MIN_COUNT"),
-    "that is not finite": ({"difference": build_parameters(*[float("nan")] * SIZE)}, "NONFINITE"),
-    "of another size": ({"difference": build_parameters(1.0)}, "LAYOUT"),
+    "that is not finite": ({"values": {"update": torch.tensor([float("nan")] * SIZE)}}, "NONFINITE"),
+    "of another size": ({"values": {"update": torch.tensor([1.0])}}, "LAYOUT"),
     "with a training metric": ({"metrics": Metrics(sums={"loss": 1.0}, counts={"loss": 100.0})}, "METRICS"),
 }
 
@@ -567,7 +570,7 @@ def test_a_receipt_names_the_charge_and_neither_data_set_nor_budget_and_is_the_s
         assert told["digest"] != charge.hash  # which guesses at the entry could be tried on
         with guard._account.ledger.file.reading() as book:
             assert LedgerReceipt.of(book.id, charge.number, charge.hash).to_json() == told
-        update = unpack_update(site.read(site.guard().receive(sealed).answer)[1], build_layout(SIZE), client="north")
+        update = unpack_update(site.read(site.guard().receive(sealed).answer)[1], build_form(SIZE), client="north")
         assert update.receipt.to_json() == told
 
 
@@ -595,7 +598,7 @@ def test_a_malformed_receipt_costs_the_update(site, told):
     content = update(site)
     content["fedcore"]["ledger"] = told.replace("DIGEST", "0" * 64)
     with pytest.raises(UpdateRejectedError) as rejected:
-        unpack_update(content, build_layout(SIZE), client="north")
+        unpack_update(content, build_form(SIZE), client="north")
     assert rejected.value.code == "SCHEMA"
 
 

@@ -125,7 +125,7 @@ def contributions(task_type, isolation, rounds=25):
             [
                 train_locally(
                     local, client, TrainRequest(round=number, attempt=0, cohort=("c",), parameters=start)
-                ).difference.buffer
+                ).values["update"]
                 for number in range(1, rounds + 1)
             ]
         )
@@ -499,7 +499,7 @@ def test_a_second_model_in_the_loss_is_a_constant():
 
 def stated(task, **privacy):
     settings = {"unit": "record", "noise_multiplier": 1.0, "sampling_rate": 0.5, "trials": 1} | privacy
-    plan = build_plan(privacy=settings, federation={"evaluate_every": 3, "weighting": "uniform"})
+    plan = build_plan(privacy=settings, federation={"evaluate_every": 3}, aggregation={"rule": "uniform"})
     result = simulate(task, plan)
     return result.privacy, result.privacy["verification"]["linter_warnings"]
 

@@ -145,7 +145,7 @@ def test_what_a_forward_pass_keeps_of_rows_is_not_released():
     local.model.calm = False
     client = build_client().to(dtype=local.dtype, device=local.device)
     update = train_locally(local, client, build_request(local.parameters.clone()))
-    released = dict(update.difference)
+    released = dict(local.parameters.layout.views(update.values["update"]))
     assert bool((released["kept"] == 0).all())
     assert bool((released["head.weight"] != 0).all())
     assert bool((local.model.aside == 0).all())

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from fedcore_clients.training.train.dp import per_example
 from torch import nn
 from torch.nn import functional
 
 from fedcore.privacy.mechanisms import ROUNDING
+from fedcore_clients.training.dp import per_example
 from fedcore_clients.training.dp.per_example import PerExampleGradients
 from fedcore_clients.training.train import train_locally
 from tests.builders import TinyTask, build_client, build_local, build_private_plan, build_request
@@ -118,5 +118,5 @@ def test_a_parameter_that_is_a_number_is_trained_too():
     local = build_local(
         build_private_plan(privacy={"noise_multiplier": 0.0, "sampling_rate": 1.0}), task=TinyTask(model=Tempered)
     )
-    update = train_locally(local, build_client(), build_request(local.parameters.clone())).difference
-    assert all(float(view.abs().max()) > 0.0 for _, view in update)
+    update = train_locally(local, build_client(), build_request(local.parameters.clone())).values["update"]
+    assert all(float(view.abs().max()) > 0.0 for _, view in local.parameters.layout.views(update))

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from fedcore_clients.training.train.dp import per_example
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -14,10 +13,11 @@ from fedcore.errors import FedcoreError, RefusedError
 from fedcore.messages import EvaluateRequest
 from fedcore.metrics import Metrics
 from fedcore.parameters import Parameters
-from fedcore_clients.agent.flower_app import _Desk
+from fedcore_clients.agent.desk import Desk
 from fedcore_clients.policy.reply_gate import UpdateFacts, check_report, check_update
 from fedcore_clients.policy.request_facts import RequestFacts
 from fedcore_clients.policy.settings import Policy
+from fedcore_clients.training.dp import per_example
 from fedcore_clients.training.dp.made_up_rows import made_up_rows
 from fedcore_clients.training.evaluation import evaluate_locally
 from fedcore_clients.training.local_model import Client
@@ -110,8 +110,14 @@ def facts(plan, kind, parameters):
 def shape_of_training(local, client, parameters):
     """All of a reply but its protected numbers."""
     update = train_locally(local, client, build_request(parameters))
-    gate = code_of(lambda: check_update(UpdateFacts.of(update), facts(local.plan, "train", parameters), POLICY))
-    return update.difference.layout, update.num_examples, update.metrics, update.privacy_event, gate
+    left = UpdateFacts(
+        vectors=[vector.numpy() for vector in update.values.values()],
+        num_examples=update.num_examples,
+        metrics=update.metrics,
+        privacy_event=update.privacy_event,
+    )
+    gate = code_of(lambda: check_update(left, facts(local.plan, "train", parameters), POLICY))
+    return update.values["update"].shape, update.num_examples, update.metrics, update.privacy_event, gate
 
 
 def shape_of_evaluation(local, client, parameters):
@@ -183,9 +189,9 @@ def test_weights_that_overflow_for_rows_beyond_a_value_do_not_ask_which_rows_tho
 
 def desk_code(task, client):
     """What a client's probes before training make of its rows."""
-    desk = _Desk(task, lambda *_: None, {}, allow_test_noise=True, device="cpu")
+    desk = Desk(task, lambda _: None, allow_test_noise=True, device="cpu")
     try:
-        desk._check_rows(client, build_local(plan_of(noisy=True), task=task))
+        desk.check_rows(client, build_local(plan_of(noisy=True), task=task))
     except FedcoreError as error:
         return type(error).__name__
     return None

@@ -1,6 +1,7 @@
 """A server and three clients as separate processes on loopback, with TLS and keys, as the documentation says."""
 
 import json
+import os
 import shutil
 import signal
 import time
@@ -9,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fedcore.plan import RunPlan
+from fedcore.plan import RunPlan, merge
 from fedcore.storage.events import missing_heads, read_events, verify_events
 from fedcore_simulations import simulate
 from tests.deployment.federation import (
@@ -29,6 +30,10 @@ pytestmark = pytest.mark.xdist_group("servers")
 
 def without_privacy() -> dict:
     return {**DIGITS, "privacy": {"unit": "none"}, "federation": {**DIGITS["federation"], "rounds": 2}}
+
+
+def sparse() -> dict:
+    return {**without_privacy(), "aggregation": {"encode": ["top-k:0.1", "int8"]}}
 
 
 def assert_simulated_alike(mapping, directory):
@@ -78,11 +83,24 @@ def test_digits_with_privacy_on_three_clients_ends_well_and_can_be_followed(fede
         assert seen <= heads
 
 
-@pytest.mark.parametrize("plan_of", [repeatable, without_privacy])
+@pytest.mark.parametrize("plan_of", [repeatable, without_privacy, sparse])
 def test_the_same_plan_simulated_gives_the_same_model(federation, plan_of):
     name = federation.submit(plan_of())
     assert federation.wait_for_end(name) == "finished", federation.status(name)
     assert_simulated_alike(plan_of(), federation.home / "runs" / name)
+
+
+def test_scaffold_whose_driver_is_killed_ends_in_the_simulated_model(federation):
+    plan = merge(without_privacy(), {"algorithm": {"name": "scaffold"}, "federation": {"rounds": 6}})
+    name = federation.submit(plan)
+    federation.wait_for_rounds(name, 2)
+    for child in federation.children("server"):
+        os.kill(child, signal.SIGKILL)
+    assert federation.wait_for_end(name) == "finished", federation.status(name)
+    assert federation.status(name)["incarnation"] > 1
+    assert_simulated_alike(plan, federation.home / "runs" / name)
+    kept = list((federation.root / "client-0" / "memory").rglob("*.safetensors"))
+    assert len(kept) == 1
 
 
 def test_server_and_clients_stop_cleanly_on_sigterm_in_the_midst_of_a_run(federation):

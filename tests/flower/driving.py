@@ -7,17 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flwr.app import Context, RecordDict
-
 from fedcore.plan import RunPlan
 from fedcore.storage.events import EventLog
 from fedcore.task import Task
-from fedcore_clients.agent.flower_app import build_client_app
-from fedcore_server.flower.server_app import build_server_app
-from fedcore_server.rounds.driver import Outcome
+from fedcore_server.flower.grid_federation import GridFederation
+from fedcore_server.rounds.driver import Outcome, Run
 from fedcore_server.rounds.round_record import RoundRecord
+from fedcore_server.rounds.rounds import init_state
 from fedcore_server.rounds.state import ServerState
 from fedcore_simulations.preparation import prepare
+from simulations.benchmarks.client_app import build_client_app
 from tests.builders import TinyTask, build_plan
 from tests.flower.in_memory_grid import Consortium, InMemoryGrid
 
@@ -25,10 +24,10 @@ PLANS: dict[str, dict[str, dict[str, Any]]] = {
     "FedAvg with weights": {},
     "FedProx and server Adam": {
         "federation": {"server_optimizer": "adam", "server_learning_rate": 0.05},
-        "training": {"proximal_mu": 0.1},
+        "algorithm": {"name": "fedprox:0.1"},
     },
     "a cohort of two and momentum at the clients": {
-        "federation": {"cohort_size": 2, "server_momentum": 0.5, "averaging": 0.5},
+        "federation": {"cohort_size": 2, "server_optimizer": {"name": "sgd", "momentum": 0.5}, "averaging": 0.5},
         "training": {"optimizer_options": {"momentum": 0.9}},
     },
     "record-level privacy with test noise": {
@@ -41,13 +40,22 @@ PLANS: dict[str, dict[str, dict[str, Any]]] = {
             "noise": "test",
             "evaluation_noise_multiplier": 0.5,
         },
-        "mitigation": {"method": "reweighing"},
+        "algorithm": {"name": "reweighing"},
     },
-    "clients weighed by their losses": {"mitigation": {"method": "agnostic"}},
+    "clients weighed by their losses": {"algorithm": {"name": "agnostic"}},
+    "SCAFFOLD, with a memory at each client": {"algorithm": {"name": "scaffold"}, "federation": {"cohort_size": 2}},
+    "a trimmed mean of updates cut to their largest values and to 8 bits": {
+        "federation": {"quorum": 4},
+        "aggregation": {"rule": "trimmed-mean:0.25", "encode": ["top-k:0.3", "int8"]},
+    },
+    "record-level privacy with control variates and sparse updates": {
+        "algorithm": {"name": "scaffold"},
+        "aggregation": {"encode": ["top-k:0.2"]},
+        "privacy": {"unit": "record", "noise_multiplier": 0.5, "noise": "test", "steps_per_round": 3},
+    },
     "the best round within a limit": {
         "training": {"learning_rate": 0.8},
-        "audit": {"limits": [{"metric": "selection_rate", "at-most": 1.0}]},
-        "mitigation": {"checkpoint": "within-limits"},
+        "audit": {"limits": [{"metric": "selection_rate", "at-most": 1.0}], "checkpoint": "within-limits"},
     },
 }
 
@@ -55,7 +63,7 @@ PLANS: dict[str, dict[str, dict[str, Any]]] = {
 def plan_of(name: str, precision: str = "float64") -> RunPlan:
     sections = {key: dict(value) for key, value in PLANS[name].items()}
     sections["training"] = {**sections.get("training", {}), "precision": precision}
-    sections["federation"] = {"weighting": None, **sections.get("federation", {})}
+    sections["aggregation"] = {"rule": None, **sections.get("aggregation", {})}
     sections["audit"] = {"sensitive": ["sex"], **sections.get("audit", {})}
     return build_plan(task={"name": "tests.builders:TinyTask"}, **sections)
 
@@ -80,13 +88,7 @@ def through_flower(
     task = task or TinyTask()
     ready = prepare(task, plan)
     clients = {client.name: client for client in ready.clients}
-    app = build_client_app(
-        task,
-        allow_test_noise=allow_test_noise,
-        load=load or (lambda context, _: clients[context.node_config["name"]]),
-    )
     consortium = consortium or Consortium.of(clients)
-    outcomes: list[Outcome] = []
     rounds: list[dict[str, Any]] = []
 
     def keep(record: RoundRecord, state: ServerState) -> None:
@@ -94,13 +96,14 @@ def through_flower(
         on_round(record, state)
 
     with tempfile.TemporaryDirectory() as directory:
-        server = build_server_app(
+        app = build_client_app(
             task,
-            ready.plan,
-            consortium.letters(EventLog(Path(directory) / "events.jsonl")),
-            on_round=keep,
-            on_end=outcomes.append,
-            hooks=ready.hooks,
+            allow_test_noise=allow_test_noise,
+            load=load or (lambda context, _: clients[context.node_config["name"]]),
+            memory=Path(directory) / "memory",
         )
-        server(make_grid(app, consortium, **grid), Context(1, 1, {}, RecordDict(), {}))
-    return outcomes[0], rounds
+        letters = consortium.letters(EventLog(Path(directory) / "events.jsonl"))
+        federation = GridFederation(make_grid(app, consortium, **grid), ready.plan, letters)
+        run = Run(task=task, plan=ready.plan, federation=federation, hooks=ready.hooks)
+        outcome = run.to_end(init_state(task, ready.plan), keep)
+    return outcome, rounds

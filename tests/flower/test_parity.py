@@ -91,13 +91,6 @@ def test_a_client_refuses_noise_from_a_seed_that_the_server_knows():
         through_flower(plan_of("record-level privacy with test noise"), allow_test_noise=False)
 
 
-def test_a_client_imports_nothing_because_a_message_names_it(monkeypatch):
-    plan = plan_of("FedAvg with weights").updated(federation={"transforms": ["tests.test_transforms:tight"]})
-    monkeypatch.setattr("fedcore_server.flower.server_app.load_transforms", lambda _: ())
-    with pytest.raises(RoundFailedError, match="0 valid updates"):
-        through_flower(plan)
-
-
 def test_a_client_checks_by_itself_that_its_model_can_be_private(monkeypatch):
     monkeypatch.setattr(
         TinyTask, "build_model", lambda _: nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 2))

@@ -26,7 +26,7 @@ from fedcore.wire.objects import record_of
 from fedcore.wire.replies import pack_update, unpack_report, unpack_update
 from fedcore_server.flower.superlink.arrival import Reply
 from fedcore_server.runs.participation import participation
-from tests.builders import build_layout, build_update
+from tests.builders import build_form, build_update
 from tests.flower.driving import plan_of, through_flower
 from tests.flower.in_memory_grid import Consortium, InMemoryGrid, WholeReply
 
@@ -403,7 +403,7 @@ def letters_of(consortium, path):
 
 
 def answer(consortium, request, name=BAD, **changes):
-    content = pack_update(build_update(name, 1.0, 2.0, 3.0))
+    content = pack_update(build_update(name, 1.0, 2.0, 3.0), build_form(3))
     place = replace(request.place, **changes)
     return seal(
         content,
@@ -659,7 +659,7 @@ def test_whatever_a_signed_reply_holds_is_read_or_rejected(tables, event, num_ex
     for read in (
         lambda: unpack_report(RecordDict(records), client=BAD),
         lambda: unpack_update(
-            RecordDict({**records, "arrays": ArrayRecord({"parameters": array})}), build_layout(3), client=BAD
+            RecordDict({**records, "arrays": ArrayRecord({"parameters": array})}), build_form(3, "float64"), client=BAD
         ),
     ):
         with contextlib.suppress(UpdateRejectedError):

@@ -17,14 +17,11 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from fedcore.transforms import NormClip
 from fedcore_simulations import simulate
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden.json"
 PLANS: dict[str, dict[str, Any]] = tomllib.loads((HERE / "plans.toml").read_text(encoding="utf-8"))
-
-clip = NormClip(max_norm=0.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,9 +19,9 @@ from fedcore.privacy.evaluation import ACCURACY, LOSS, EvaluationPrivacy
 from fedcore.privacy.gaussian import gaussian_epsilon
 from fedcore.privacy.noise import SecureRandomness
 from fedcore.privacy.plan import NoiseKind, Relation
+from fedcore_clients.training import evaluation as client_side
 from fedcore_clients.training.evaluation import evaluate_locally
 from fedcore_clients.training.local_model import Client
-from fedcore_clients.training.train import evaluation as client_side
 from fedcore_server.rounds.evaluation import audit_settings, close_evaluation
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_local, build_private_plan
@@ -230,7 +230,7 @@ def test_a_run_states_the_epsilon_of_its_held_out_records():
 
 @pytest.mark.parametrize(
     ("sections", "more"),
-    [({}, 0), ({"audit": {"hooks": ["mine:Hook"]}}, 1), ({"mitigation": {"method": "agnostic"}}, 1)],
+    [({}, 0), ({"audit": {"hooks": ["mine:Hook"]}}, 1), ({"algorithm": {"name": "agnostic"}}, 1)],
 )
 def test_an_evaluation_before_training_is_in_the_promise(sections, more):
     sections = {"federation": {"rounds": 7, "evaluate_every": 3}, **sections}

@@ -14,15 +14,17 @@ from torch import nn
 from torch.nn import functional
 
 from fedcore import Examples
+from fedcore.aggregation.contract import Encoding
+from fedcore.algorithms.fedavg import FedAvg
 from fedcore.audit.tables.groups import GroupTable
 from fedcore.cli import main
 from fedcore.errors import PrivacyError
-from fedcore.parameters import Parameters
+from fedcore.exchange import Exchange
 from fedcore.privacy import linter, mechanisms, noise
 from fedcore.privacy.evaluation import EvaluationPrivacy
 from fedcore.privacy.isolation import Isolation, Level
 from fedcore.privacy.linter import ROW_RULES, RULES, Subject, lint, refuse, warnings_of
-from fedcore_clients.agent.flower_app import _Desk
+from fedcore_clients.agent.desk import Desk
 from fedcore_clients.training.dp.probe import probe_isolation
 from fedcore_clients.training.local_model import Client
 from fedcore_simulations import simulate
@@ -30,12 +32,13 @@ from fedcore_simulations.progress import RoundsDisplay
 from tests.builders import TinyTask, build_local, build_plan, build_private_plan
 
 CLEAN = {"unit": "record", "noise_multiplier": 2.0, "nominal_batch": 10.0, "sampling_rate": 0.5, "trials": 1}
-ONCE = {"evaluate_every": 3, "weighting": "uniform"}
+ONCE = {"evaluate_every": 3}
+UNIFORM = {"rule": "uniform"}
 
 
-def planned(*, federation=None, **privacy):
+def planned(*, federation=None, method=None, **privacy):
     kept = {key: value for key, value in (CLEAN | privacy).items() if value is not None}
-    return build_plan(privacy=kept, federation=ONCE | (federation or {}))
+    return build_plan(privacy=kept, federation=ONCE | (federation or {}), **({"aggregation": UNIFORM} | (method or {})))
 
 
 def subject(*, layer=None, task=None, plan=None, **parts):
@@ -138,14 +141,12 @@ class Shuffling(nn.Module):
         return inputs + inputs[torch.randperm(len(inputs))]
 
 
-class Peeking:
-    name = "peeking"
+class Peeking(Encoding):
+    def encode(self, values, kept, context):
+        return values + open("rows.csv").read(), {}, {}
 
-    def on_client(self, update: Parameters) -> Parameters:
-        return update + open("rows.csv").read()
-
-    def on_server(self, update: Parameters) -> Parameters:
-        return update
+    def decode(self, values, beside, declared):
+        return values
 
 
 def fixed_batches(num_examples, plan, randomness):
@@ -201,7 +202,7 @@ PLANTED: dict[str, list[Callable[[pytest.MonkeyPatch], Subject]]] = {
     "data-dependent-schedule": [lambda _: subject(task=Scheduled())],
     "low-precision-pass": [lambda _: subject(task=Halved())],
     "released-metrics": [lambda _: subject(task=Printing())],
-    "transform-reads-data": [lambda _: subject(transforms=(Peeking(),))],
+    "method-reads-data": [lambda _: subject(exchange=Exchange(algorithm=FedAvg(), encodings=(Peeking(),)))],
     "drowned-in-noise": [lambda _: subject(plan=for_clients(10))],
     "no-noise": [lambda _: subject(plan=planned(noise_multiplier=0.0))],
     "test-noise": [lambda _: subject(plan=planned(noise="test"))],
@@ -220,7 +221,7 @@ PLANTED: dict[str, list[Callable[[pytest.MonkeyPatch], Subject]]] = {
     ],
     "unnoised-evaluation": [lambda _: subject(plan=planned(federation={"evaluate_every": 1}))],
     "noise-in-every-bin": [lambda _: subject(plan=binned())],
-    "own-transform": [lambda _: subject(plan=planned(federation={"transforms": ["my_transforms:compress"]}))],
+    "own-method": [lambda _: subject(plan=planned(method={"algorithm": {"name": "my_algorithm:Mine"}}))],
     "wrong-sampler": [lambda patch: patched(patch, mechanisms, "poisson_batch", fixed_batches)],
     "noise-scale": [
         lambda patch: patched(patch, mechanisms, "release", quiet_release),
@@ -248,9 +249,13 @@ def for_clients(clients):
 
 def binned(**sections):
     """A plan with noise on counts of 64 score bins."""
-    federation = {"clients": 3, "rounds": 3, "evaluate_every": 3, "weighting": "uniform"}
+    federation = {"clients": 3, "rounds": 3, "evaluate_every": 3}
     sections = {"audit": {"sensitive": ["sex"], **sections.pop("audit", {})}, **sections}
-    return build_plan(privacy=CLEAN | {"evaluation_noise_multiplier": 2.0}, federation=federation, **sections)
+    return build_plan(
+        privacy=CLEAN | {"evaluation_noise_multiplier": 2.0},
+        federation=federation,
+        **({"aggregation": UNIFORM} | sections),
+    )
 
 
 def buffered():
@@ -262,7 +267,7 @@ def buffered():
 def size_told():
     """A plan that checks would not let be written."""
     plan = planned(relation="add-remove")
-    return plan.model_copy(update={"federation": plan.federation.model_copy(update={"weighting": "examples"})})
+    return plan.model_copy(update={"aggregation": plan.aggregation.model_copy(update={"rule": "mean"})})
 
 
 def patched(patch, module, name, planted):
@@ -317,7 +322,7 @@ def test_the_noise_of_a_rate_grows_as_is_told(bins):
         {"audit": {"threshold": 0.25}},
         {"audit": {"sensitive": []}},
         {"audit": {"hooks": ["my_hooks:scores"]}},
-        {"mitigation": {"method": "minimax"}},
+        {"algorithm": {"name": "fedminmax"}},
     ],
 )
 def test_bins_that_are_needed_or_do_no_harm_are_not_warned_of(plan):
@@ -429,9 +434,9 @@ def test_a_simulation_shows_that_rows_are_held_out_and_trained_on_but_no_stateme
 def test_a_client_applies_the_rules_that_need_rows_before_training_and_asks_none_of_its_own(rows):
     task, plan = Remembering(), build_private_plan()
     own = task.load_data(None).select(torch.arange(rows))
-    desk = _Desk(task, lambda *_: None, {}, allow_test_noise=True, device="cpu")
+    desk = Desk(task, lambda _: None, allow_test_noise=True, device="cpu")
     with pytest.raises(PrivacyError):
-        desk._check_rows(Client(name="c", training=own, held_out=None), build_local(plan, task=task))
+        desk.check_rows(Client(name="c", training=own, held_out=None), build_local(plan, task=task))
 
 
 def test_warnings_of_a_run_stand_in_its_statement():

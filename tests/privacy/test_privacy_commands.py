@@ -232,9 +232,11 @@ def test_planning_and_linter_call_the_same_runs_useless(clients, parameters):
         unit="client", relation=Relation.ZERO_OUT, epsilon=8.0, delta=1e-5, examples=1, clients=clients, rounds=30,
         sampling_rate=1.0, steps_per_round=1, parameters=parameters,
     )  # fmt: skip
-    federation = {"clients": clients, "rounds": 30, "weighting": "uniform"}
+    federation = {"clients": clients, "rounds": 30}
     privacy = {"unit": "client", "noise_multiplier": planned.noise_multiplier}
-    promised = CentralPrivacy.from_run_plan(build_plan(privacy=privacy, federation=federation))
+    promised = CentralPrivacy.from_run_plan(
+        build_plan(privacy=privacy, federation=federation, aggregation={"rule": "uniform"})
+    )
     assert (planned.verdict == "useless") is (promised.drowned(parameters) is not None)
 
 

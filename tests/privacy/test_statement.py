@@ -229,7 +229,7 @@ def test_a_plan_that_was_not_resolved_makes_no_promise():
 
 def test_a_simulation_keeps_its_target_and_states_it():
     privacy = {"unit": "record", "epsilon": 3.0, "delta": 1e-6, "steps_per_round": 2}
-    plan = build_plan(privacy=privacy, federation={"weighting": None})
+    plan = build_plan(privacy=privacy, aggregation={"rule": None})
     result = simulate(TinyTask(), plan)
     assert 2.9 < result.privacy["epsilon"] <= 3.0
     assert result.privacy["delta"] == 1e-6
@@ -237,7 +237,7 @@ def test_a_simulation_keeps_its_target_and_states_it():
     assert result.summary["epsilon"] == result.privacy["epsilon"]
     assert result.plan.privacy.epsilon is None
     assert result.plan.privacy.noise_multiplier == result.privacy["noise_multiplier"]
-    assert result.plan.federation.weighting == "uniform"
+    assert result.plan.aggregation.rule == "uniform"
     assert result.privacy["valid"] is True
 
 

@@ -20,7 +20,6 @@ from flwr.app import Context
 from fedcore.plan import RunPlan
 from fedcore.report import page as report
 from fedcore.trust.identity import COORDINATOR, Identity
-from fedcore_clients.agent.flower_app import build_client_app
 from fedcore_clients.training.local_model import Client
 from fedcore_server.consortium.members import admit, init, invite
 from fedcore_server.runs import process as run_process
@@ -29,6 +28,7 @@ from fedcore_server.runs.process import SuperLinkAccess
 from fedcore_server.runs.store import RunState, RunStatus, RunStore
 from fedcore_server.service.home import ServerHome
 from fedcore_simulations.preparation import prepare
+from simulations.benchmarks.client_app import build_client_app
 from tests.builders import TinyTask, build_plan
 from tests.flower.in_memory_grid import Consortium, InMemoryGrid
 from tests.trust.builders import build_response
@@ -36,6 +36,8 @@ from tests.trust.builders import build_response
 KILLED = 77
 SLOW_TO_IMPORT = (report,)  # before a process is forked
 NAMES = ("client-0", "client-1", "client-2")
+
+MOMENTUM = {"name": "sgd", "momentum": 0.5}
 
 
 class Served:
@@ -143,7 +145,7 @@ class _NoControl:
 def tiny_plan(**federation: Any) -> RunPlan:
     plan = build_plan(
         task={"name": "tests.builders:TinyTask"},
-        federation={"clients": 3, "rounds": 3, "patience_seconds": 0.0, "server_momentum": 0.5, **federation},
+        federation={"clients": 3, "rounds": 3, "patience_seconds": 0.0, "server_optimizer": MOMENTUM, **federation},
         audit={"sensitive": ["sex"]},
     )
     return plan.updated(audit={"vocabularies": {"sex": ["female", "male", "unknown"]}})

@@ -88,9 +88,9 @@ def test_doubt_about_the_plan_is_in_the_verdict() -> None:
     assert {"hook": "everywhere", "verdict": "INCONCLUSIVE", "findings": ["at plan"], "point": "plan"} in told
 
 
-@pytest.mark.parametrize("method", ["none", "reweighing"])
+@pytest.mark.parametrize("method", ["fedavg", "reweighing"])
 def test_the_data_point_sees_the_held_out_rows_before_training(method: str) -> None:
-    result = simulate(TinyTask(), plan_of("WithData", mitigation={"method": method}))
+    result = simulate(TinyTask(), plan_of("WithData", algorithm={"name": method}))
 
     context = next(context for context in Everywhere.seen if context.point is Point.DATA)
     assert context.round == 0

@@ -7,8 +7,9 @@ from collections import Counter
 import pytest
 import torch
 
+from fedcore.aggregation.mean import Uniform
 from fedcore.errors import PlanError, PrivacyError
-from fedcore.parameters import Parameters
+from fedcore.method import Method
 from fedcore.privacy.accounting import epsilon_of
 from fedcore.privacy.central import CentralPrivacy
 from fedcore.privacy.plan import PrivacyEvent
@@ -17,7 +18,7 @@ from fedcore.privacy.resolution import resolve_privacy
 from fedcore_server.aggregation.private_mean import PrivateMean
 from fedcore_server.rounds.rounds import close_round, plan_round
 from fedcore_server.rounds.state import Rejection, ServerState
-from tests.builders import build_layout, build_parameters, build_plan, build_request, build_update
+from tests.builders import block_of, build_parameters, build_plan, build_request, build_update
 
 CLIENTS = tuple(f"client-{index}" for index in range(4))
 POISSON = {"clients": 4, "cohort-size": 2, "cohort-sampling": "poisson"}
@@ -33,19 +34,20 @@ class Silence:
         return torch.zeros(size, dtype=torch.float64)
 
 
-def plan_of(federation=None, **privacy):
+def plan_of(federation=None, aggregation=None, **privacy):
     values = {"unit": "client", "noise-multiplier": 1.0, "noise": "test", **privacy}
-    return build_plan(federation={"clients": 4, "weighting": "uniform", **(federation or {})}, privacy=values)
+    federation = {"clients": 4, **(federation or {})}
+    return build_plan(federation=federation, aggregation=aggregation or {"rule": "uniform"}, privacy=values)
 
 
 def summed(updates, *, clip_norm, privacy=None):
     """The clipped sum of some updates, before noise."""
     privacy = privacy or CentralPrivacy.from_run_plan(plan_of())
-    mean = PrivateMean(privacy, clip_norm, Silence())
-    total = mean.start(build_parameters(*[0.0] * updates[0].difference.layout.size))
+    size = len(updates[0].values["update"])
+    mean = PrivateMean(privacy, Uniform(), size, {"clip_norm": clip_norm}, Silence())
     for update in updates:
-        total = mean.accumulate(total, update)
-    return total, mean
+        mean.add(block_of(update))
+    return mean
 
 
 def test_leaving_any_client_out_moves_the_sum_by_at_most_the_clip_norm():
@@ -54,23 +56,23 @@ def test_leaving_any_client_out_moves_the_sum_by_at_most_the_clip_norm():
         build_update(f"c{index}", *(scale * torch.randn(5, generator=generator)).tolist())
         for index, scale in enumerate((1e-6, 0.1, 1.0, 30.0, 1e6))
     ]
-    whole, _ = summed(updates, clip_norm=0.7)
+    whole = summed(updates, clip_norm=0.7)
     moved = []
     for left_out in updates:
-        rest, _ = summed([update for update in updates if update is not left_out], clip_norm=0.7)
+        rest = summed([update for update in updates if update is not left_out], clip_norm=0.7)
         moved.append(float((whole.total - rest.total).norm()))
     assert max(moved) == pytest.approx(0.7, rel=1e-9)
     assert all(distance <= 0.7 * (1 + 1e-9) for distance in moved)
 
 
 def test_updates_within_the_clip_norm_are_summed_as_they_are_and_none_weighs_more():
-    whole, _ = summed([build_update("a", 0.3, 0.0, num_examples=1000), build_update("b", 0.0, 0.4)], clip_norm=0.5)
+    whole = summed([build_update("a", 0.3, 0.0, num_examples=1000), build_update("b", 0.0, 0.4)], clip_norm=0.5)
     assert whole.total.tolist() == pytest.approx([0.3, 0.4], rel=1e-6)
 
 
 def test_the_divisor_is_the_plans_number_of_clients_however_many_came():
-    whole, mean = summed([build_update("a", 0.4, 0.0)], clip_norm=1.0)
-    assert mean.finish(whole).buffer.tolist() == pytest.approx([0.1, 0.0], rel=1e-6)
+    mean, _ = summed([build_update("a", 0.4, 0.0)], clip_norm=1.0).finish()
+    assert mean["update"].tolist() == pytest.approx([0.1, 0.0], rel=1e-6)
 
 
 @pytest.mark.parametrize("quantile", [None, 0.5])
@@ -83,8 +85,8 @@ def test_the_noise_has_the_promised_scale(quantile):
             )
         ),
     )
-    mean = PrivateMean(privacy, 0.3, _seeded())
-    released = mean.finish(mean.start(Parameters(torch.zeros(size), build_layout(size)))).buffer * 100
+    mean = PrivateMean(privacy, Uniform(), size, {"clip_norm": 0.3}, _seeded())
+    released = mean.finish()[0]["update"] * 100
     z = 1.7 if quantile is None else 1 / math.sqrt(1.7**-2 - (2 * 5.0) ** -2)
     std = float(released.std())
     assert std == pytest.approx(z * 0.3, rel=5 / math.sqrt(2 * size))  # five standard errors
@@ -113,11 +115,11 @@ def test_an_adaptive_clip_norm_finds_the_median_from_both_sides(start):
 def test_a_client_moves_the_centred_count_by_at_most_a_half():
     """Zero-out compares a client with one that is blanked: an update of zeros, or none."""
     others = [build_update("a", 0.3), build_update("b", 5.0)]
-    without, _ = summed(others, clip_norm=1.0)
-    blanked, _ = summed([*others, build_update("c", 0.0)], clip_norm=1.0)
+    without = summed(others, clip_norm=1.0)
+    blanked = summed([*others, build_update("c", 0.0)], clip_norm=1.0)
     assert blanked.centred_within == without.centred_within
     for value in (0.5, 50.0):
-        present, _ = summed([*others, build_update("c", value)], clip_norm=1.0)
+        present = summed([*others, build_update("c", value)], clip_norm=1.0)
         assert abs(present.centred_within - without.centred_within) == 0.5
 
 
@@ -173,7 +175,7 @@ def test_a_round_tells_nothing_that_the_noise_does_not_cover():
     updates = [build_update(name, 0.1, 0.1, num_examples=5) for name in CLIENTS]
     new, report = close_round(state, plan, request, iter(updates))
     assert (report.training, report.num_examples, report.clip_norm) == ({}, {}, 1.0)
-    assert new.clip_norm == 1.0
+    assert new.part("aggregation") == {"clip_norm": 1.0}
     assert not torch.equal(new.parameters.buffer, torch.full((2,), 0.1))
 
 
@@ -238,7 +240,7 @@ def test_few_clients_are_known_beforehand_to_drown_in_noise():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"federation": {"weighting": "examples"}}, "all weigh the same"),
+        ({"aggregation": {"rule": "mean"}}, "bounds no client's part"),
         ({"participation": "secret"}, "secret amplifies a Poisson cohort"),
         (
             {"participation": "secret", "federation": {"cohort-size": 2, "cohort-sampling": "poisson", "quorum": 2}},
@@ -249,4 +251,4 @@ def test_few_clients_are_known_beforehand_to_drown_in_noise():
 )
 def test_contradictions_are_refused(changes, words):
     with pytest.raises(PlanError, match=words):
-        plan_of(**changes)
+        Method.of(plan_of(**changes))

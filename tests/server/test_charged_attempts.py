@@ -1,6 +1,7 @@
 """The statement counts attempts in which something can have been released, and names what ledgers show beside it."""
 
 import pytest
+import torch
 
 from fedcore.errors import RoundFailedError
 from fedcore.messages import ClientUpdate
@@ -34,8 +35,8 @@ class Refusing:
                 reason = "the client refused: RANGE"
                 yield Rejection(client=name, code="REFUSED", reason=reason, read_data=self.read_data)
                 continue
-            still = request.parameters.zeros_like()
-            yield ClientUpdate(client=name, round=request.round, difference=still, num_examples=5, privacy_event=event)
+            still = {"update": torch.zeros_like(request.parameters.buffer)}
+            yield ClientUpdate(client=name, round=request.round, values=still, num_examples=5, privacy_event=event)
 
     def evaluate(self, request):
         return iter(())

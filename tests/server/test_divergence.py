@@ -25,7 +25,8 @@ GROWS = {"learning_rate": 1.5, "batch_size": 100}  # three numbers of variance o
 
 def found(loss, start, *, rejected=(), **sections):
     evaluation = SimpleNamespace(round=4, metrics={} if loss is None else {"loss": loss}, rejected=rejected)
-    state = ServerState(round=4, parameters=build_parameters(1.0), first_loss=start)
+    parts = {} if start is None else {"loss": {"first": start}}
+    state = ServerState(round=4, parameters=build_parameters(1.0), parts=parts)
     return diverged(build_plan(**sections), state, evaluation)
 
 
@@ -57,7 +58,7 @@ def test_under_record_level_privacy_a_loss_that_is_finite_for_no_row_is_known_by
     record = {"unit": "record", "noise_multiplier": 1.0, "nominal_batch": 1.0, "evaluation_loss_bound": 4.0}
     assert "finite for no row" in found(4.0, 2.0, privacy=record)
     assert found(3.9, 2.0, privacy=record) is None
-    assert found(4.0, 2.0, privacy={**record, "unit": "client"}, federation={"weighting": "uniform"}) is None
+    assert found(4.0, 2.0, privacy={**record, "unit": "client"}, aggregation={"rule": "uniform"}) is None
 
 
 def test_a_loss_that_is_finite_at_no_client_is_known_by_what_the_gates_say():
@@ -89,7 +90,7 @@ def test_a_model_that_is_lost_in_round_one_is_known_by_what_a_model_that_knows_n
         simulate(None, plan, out=tmp_path / "run")
     kept = _kept(tmp_path / "run", TinyTask())
     assert (kept.round, kept.asked, kept.settled) == (1, 1, True)
-    assert kept.first_loss > 69.3  # from which a resumed run continues
+    assert kept.part("loss")["first"] > 69.3  # from which a resumed run continues
     with contextlib.suppress(DivergedError):
         resume(tmp_path / "run")
     again = _kept(tmp_path / "run", TinyTask())
@@ -132,9 +133,9 @@ def test_what_a_model_that_knows_nothing_has_is_known_for_ready_made_losses_only
 def test_the_start_is_the_first_evaluation_or_what_a_model_that_knows_nothing_has(task, first, start):
     evaluation = SimpleNamespace(round=1, metrics={"loss": first}, rejected=())
     state = with_first_loss(task, build_plan(), init_state(task, build_plan()), evaluation)
-    assert state.first_loss == start
+    assert state.part("loss").get("first") == start
     later = SimpleNamespace(round=2, metrics={"loss": 0.1}, rejected=())
-    assert start is None or with_first_loss(task, build_plan(), state, later).first_loss == start
+    assert start is None or with_first_loss(task, build_plan(), state, later).part("loss")["first"] == start
 
 
 def test_a_run_that_diverges_in_its_last_round_ends_and_warns():

@@ -197,8 +197,8 @@ class Refusing:
 
     def train(self, request):
         self.asked += 1
-        still = request.parameters.zeros_like()
-        yield ClientUpdate(client="a", round=request.round, difference=still, num_examples=1)
+        still = torch.zeros_like(request.parameters.buffer)
+        yield ClientUpdate(client="a", round=request.round, values={"update": still}, num_examples=1)
         yield Rejection(client="b", code="REFUSED", reason=f"the client refused: {self.code}")
 
 

@@ -7,6 +7,7 @@ from random import Random
 import pytest
 import torch
 
+from fedcore_server.rounds.gate import Opened
 from fedcore_server.rounds.norm_gate import TIMES, NormGate
 from fedcore_server.rounds.rounds import close_round, plan_round
 from fedcore_server.rounds.state import Rejection, ServerState
@@ -42,7 +43,10 @@ def test_later_rounds_are_held_against_the_median_of_what_clients_sent_before():
     state, _ = close(build_plan(), {"a": 1.0, "b": 2.0, "c": 3.0})
     state, report = close(build_plan(), {"a": 2.0 * TIMES, "b": 2.1 * TIMES}, state=state)
     assert report.counted == ("a",)
-    assert [dict(each) for each in state.usual_norms] == [{"c": 3.0}, pytest.approx({"a": 200.0, "b": 210.0})]
+    assert [dict(each) for each in state.part("gate")["usual_norms"]] == [
+        {"c": 3.0},
+        pytest.approx({"a": 200.0, "b": 210.0}),
+    ]
 
 
 def test_one_tiny_update_of_two_does_not_reject_the_honest_one_for_ever():
@@ -103,10 +107,10 @@ def test_what_is_usual_goes_by_the_newest_rounds_with_25_clients_among_them():
     for start in range(0, 80, 10):
         norms = {f"client-{number}": 1.0 for number in range(start, start + 10)}
         state, _ = close(build_plan(), norms, state=state)
-    assert [len(each) for each in state.usual_norms] == [10, 10, 10]
+    assert [len(each) for each in state.part("gate")["usual_norms"]] == [10, 10, 10]
     state, _ = close(build_plan(), {f"client-{number}": 1.0 for number in range(100)}, state=state)
     state, _ = close(build_plan(), {"client-7": 1.0}, state=state)
-    assert [len(each) for each in state.usual_norms] == [99, 1]  # none of the 100 weighs more for answering last
+    assert [len(each) for each in state.part("gate")["usual_norms"]] == [99, 1]  # answering last weighs no more
 
 
 def test_updates_that_grow_from_round_to_round_are_followed():
@@ -129,7 +133,7 @@ def test_a_number_in_the_plan_is_absolute():
     plan = build_plan(federation={"max_update_norm": 10.0})
     state, report = close(plan, {"a": 9.0, "b": 11.0, "c": 0.001})
     assert report.counted == ("a", "c")
-    assert state.usual_norms == ()
+    assert state.part("gate") == {}
     assert close(plan, {"a": 9.0}, state=state)[1].counted == ("a",)
 
 
@@ -140,7 +144,8 @@ def test_of_many_first_updates_no_more_than_25_are_put_aside():
     def stream():
         for number in range(100):
             taken.append(number)
-            yield build_update(f"client-{number}", 1.0), 1.0
+            update = build_update(f"client-{number}", 1.0)
+            yield Opened(update=update, vectors=update.values, norm=1.0)
 
     next(gate.passed(stream()))
     assert len(taken) == 25
@@ -154,8 +159,8 @@ def test_updates_that_were_put_aside_are_copies_for_their_memory_is_used_again()
     def stream():
         for number, name in enumerate(CLIENTS, start=1):
             update = build_update(name, float(number), 0.0)
-            slot.copy_(update.difference.buffer)
-            yield replace(update, difference=type(update.difference)(slot, update.difference.layout))
+            slot.copy_(update.values["update"])
+            yield replace(update, values={"update": slot})
 
     new, _ = close_round(state, plan, build_request(state.parameters, cohort=CLIENTS), stream())
     assert new.parameters.buffer.tolist() == [2.5, 0.0]
@@ -164,18 +169,19 @@ def test_updates_that_were_put_aside_are_copies_for_their_memory_is_used_again()
 def test_under_unit_client_no_update_is_rejected_for_its_norm_and_no_norm_is_kept():
     """A limit by other clients' updates would let one client decide whether another is counted."""
     privacy = {"unit": "client", "noise_multiplier": 1.0, "noise": "test"}
-    plan = build_plan(privacy=privacy, federation={"weighting": "uniform"})
+    plan = build_plan(privacy=privacy, aggregation={"rule": "uniform"})
     state, report = close(plan, {"a": 1.0, "b": 1.0, "c": 1e6})
     assert report.counted == ("a", "b", "c")
-    assert state.usual_norms == ()
+    assert state.part("gate") == {}
 
 
 def test_the_norms_of_the_rounds_come_back_from_the_checkpoint(tmp_path):
-    votes = ({"a": 2.0}, {"b": 0.1, "c": 1e-30})
-    state = ServerState(round=3, parameters=build_parameters(1.0), usual_norms=votes, first_loss=0.7, settled=True)
+    votes = [{"a": 2.0}, {"b": 0.1, "c": 1e-30}]
+    parts = {"gate": {"usual_norms": votes}, "loss": {"first": 0.7}}
+    state = ServerState(round=3, parameters=build_parameters(1.0), parts=parts, settled=True)
     save_checkpoint(tmp_path, state, build_plan())
     loaded = load_checkpoint(tmp_path, replace(state, round=0), build_plan())
-    assert (loaded.usual_norms, loaded.first_loss, loaded.settled) == (votes, 0.7, True)
+    assert (loaded.parts, loaded.settled) == (parts, True)
 
 
 def test_a_run_with_a_client_times_a_million_learns_and_warns_of_it(tmp_path, monkeypatch):
@@ -185,7 +191,9 @@ def test_a_run_with_a_client_times_a_million_learns_and_warns_of_it(tmp_path, mo
 
     def times_a_million(local, client, request):
         update = real(local, client, request)
-        return replace(update, difference=update.difference.scale_(1e6)) if client.name == "client-2" else update
+        return (
+            replace(update, values={"update": update.values["update"] * 1e6}) if client.name == "client-2" else update
+        )
 
     monkeypatch.setattr(loop, "train_locally", times_a_million)
     result = simulate(TinyTask(), build_plan(), out=tmp_path / "run")
@@ -204,7 +212,7 @@ def nonfinite(name):
 
 def test_under_unit_client_an_update_that_is_not_finite_counts_as_zero_and_does_not_show():
     privacy = {"unit": "client", "noise_multiplier": 1.0, "noise": "test"}
-    plan = build_plan(privacy=privacy, federation={"weighting": "uniform", "quorum": 4})
+    plan = build_plan(privacy=privacy, federation={"quorum": 4}, aggregation={"rule": "uniform"})
     state = ServerState(round=0, parameters=build_parameters(0.0, 0.0))
     request = build_request(state.parameters, cohort=CLIENTS)
     others = [build_update(name, 0.1, 0.1) for name in CLIENTS[1:]]

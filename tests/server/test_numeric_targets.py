@@ -77,7 +77,7 @@ def test_a_run_tells_errors_by_group_of_the_released_model(tmp_path):
     ("sections", "message"),
     [
         (limits(metric="accuracy", **{"at-most": 0.1}), "accuracy is not measured where targets are numbers"),
-        ({"mitigation": {"method": "reweighing", "attribute": "sex"}}, "reweighing needs labels"),
+        ({"algorithm": {"name": "reweighing", "options": {"attribute": "sex"}}}, "it needs labels"),
         ({"audit": {"favourable": "high"}}, "audit.favourable: it names a label"),
         ({"audit": {"target-range": [5.0, 1.0]}}, "audit.target-range: expected two rising, finite numbers"),
         ({"audit": {"references": {"sex": "male"}}}, "'male' is none of its groups, sex 1, sex 2"),
@@ -111,7 +111,8 @@ def test_a_limit_on_the_largest_error_withholds_the_model():
 
 def test_a_round_is_chosen_by_limits_on_errors():
     section = limits(metric="mean_absolute_error", kind="worst-group", **{"at-most": 400.0})
-    result = simulate("diabetes-progression", plan_of(**section, mitigation={"checkpoint": "within-limits"}))
+    section["audit"]["checkpoint"] = "within-limits"
+    result = simulate("diabetes-progression", plan_of(**section))
 
     losses = [line["evaluation"]["loss"] for line in result.rounds]
     assert result.summary["released_round"] == 1 + int(np.argmin(losses))

@@ -32,8 +32,11 @@ def state(**changes):
         "round": 3,
         "attempt": 1,
         "parameters": build_parameters(1.0, 2.0),
-        "average": build_parameters(0.5, 0.25),
-        "moments": {"first": torch.tensor([1.0, 2.0], dtype=torch.float64)},
+        "parts": {
+            "average": {"parameters": torch.tensor([0.5, 0.25])},
+            "optimizer": {"first": torch.tensor([1.0, 2.0], dtype=torch.float64)},
+            "algorithm": {"clients": {"a": 0.25}, "control": torch.tensor([3.0, 4.0])},
+        },
     }
     return ServerState(**(values | changes))
 
@@ -43,9 +46,17 @@ def test_a_state_comes_back_from_disk_as_it_was(tmp_path):
     loaded = load_checkpoint(tmp_path, state(round=0), build_plan())
     assert (loaded.round, loaded.attempt) == (3, 1)
     assert torch.equal(loaded.parameters.buffer, state().parameters.buffer)
-    assert torch.equal(loaded.average.buffer, state().average.buffer)
-    assert torch.equal(loaded.moments["first"], state().moments["first"])
-    assert loaded.moments["first"].dtype == torch.float64
+    for name, part in state().parts.items():
+        for key, value in part.items():
+            torch.testing.assert_close(loaded.part(name)[key], value, rtol=0, atol=0)
+
+
+def test_a_checkpoint_of_an_older_format_is_refused_with_what_to_do(tmp_path):
+    header = {"round": 1, "plan_sha256": build_plan().sha256}
+    metadata = {"fedcore": json.dumps(header)}
+    save_file({"parameters": torch.zeros(2)}, tmp_path / "state.safetensors", metadata=metadata)
+    with pytest.raises(RunDirectoryError, match=r"has format 1, and this version of fedcore reads 2; finish the run"):
+        load_checkpoint(tmp_path, state(), build_plan())
 
 
 def test_after_a_kill_between_two_names_of_one_checkpoint_no_third_one_stays(tmp_path):
@@ -72,7 +83,7 @@ def test_a_checkpoint_without_a_header_or_of_another_model_is_refused(tmp_path):
     save_file({"parameters": torch.zeros(2)}, tmp_path / "state.safetensors")
     with pytest.raises(RunDirectoryError, match="damaged"):
         load_checkpoint(tmp_path, state(), build_plan())
-    save_checkpoint(tmp_path, state(parameters=build_parameters(1, 2, 3), average=None, moments={}), build_plan())
+    save_checkpoint(tmp_path, state(parameters=build_parameters(1, 2, 3), parts={}), build_plan())
     with pytest.raises(RunDirectoryError, match="damaged"):
         load_checkpoint(tmp_path, state(), build_plan())
 
@@ -113,7 +124,7 @@ def test_a_run_on_a_disk_that_fills_up_can_be_gone_on_with(tmp_path, monkeypatch
         simulate(TinyTask(), build_plan(), out=tmp_path / "run")
     monkeypatch.setattr(files.os, "fsync", real)
     directory = RunDirectory.open(tmp_path / "run")
-    assert directory.restore(state(parameters=TinyTaskState(), average=None, moments={}), directory.plan()).round == 2
+    assert directory.restore(state(parameters=TinyTaskState(), parts={}), directory.plan()).round == 2
 
 
 def TinyTaskState():  # noqa: N802 - reads like the class it stands for

@@ -32,11 +32,11 @@ class EngineContract:
             ready, state = self.ready(plan)
             with self.make_engine(ready.task, ready.plan, ready.clients) as engine:
                 request = plan_round(state, ready.plan, engine.available())
-                updates = {u.client: u.difference.buffer.clone() for u in engine.train(request)}
+                updates = {u.client: u.values["update"].clone() for u in engine.train(request)}
             local = build_local(ready.plan)
             for client in ready.clients:
                 expected = train_locally(local, client.to(dtype=local.dtype, device=local.device), request)
-                assert torch.equal(updates[client.name], expected.difference.buffer)
+                assert torch.equal(updates[client.name], expected.values["update"])
 
     def test_its_reports_equal_those_of_local_evaluation(self):
         ready, state = self.ready(build_plan(audit={"sensitive": ["sex"]}))

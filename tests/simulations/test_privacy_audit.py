@@ -15,10 +15,10 @@ from fedcore.plan import RunPlan, read_toml
 from fedcore.privacy.accounting import epsilon_of
 from fedcore.privacy.noise import SecureRandomness, SeededRandomness
 from fedcore.privacy.plan import PrivacyEvent
+from fedcore_clients.training import train as training
 from fedcore_clients.training.dp.per_example import PerExampleGradients
-from fedcore_clients.training.train import train as training
-from fedcore_server.aggregation.means import private_mean
-from fedcore_server.rounds.rounds import rounds
+from fedcore_server.aggregation import private_mean
+from fedcore_server.rounds import combining, rounds
 from fedcore_simulations.preparation import prepare
 from fedcore_simulations.privacy_audit import record_level
 from fedcore_simulations.privacy_audit.audit import audit_privacy
@@ -42,7 +42,7 @@ def record_subject(**privacy):
         "nominal-batch": 10.0,
         **privacy,
     }
-    plan = build_plan(federation={"clients": 1, "rounds": 8, "weighting": "uniform"}, privacy=values)
+    plan = build_plan(federation={"clients": 1, "rounds": 8}, aggregation={"rule": "uniform"}, privacy=values)
     return RecordLevelSubject(TinyTask(), plan, TinyTask().load_data(None), num_canaries=CANARIES)
 
 
@@ -52,7 +52,7 @@ def one_step_subject():
 
 def client_subject(**privacy):
     values = {"unit": "client", "noise-multiplier": 3.0, **privacy}
-    plan = build_plan(federation={"clients": 50, "rounds": 20, "weighting": "uniform"}, privacy=values)
+    plan = build_plan(federation={"clients": 50, "rounds": 20}, aggregation={"rule": "uniform"}, privacy=values)
     return ClientLevelSubject(plan, num_canaries=CANARIES)
 
 
@@ -204,13 +204,13 @@ def clip_each_layer_at_clients(monkeypatch):
 
 
 def clip_each_tensor_at_the_server(monkeypatch):
-    def accumulate(self, so_far, update):
-        for _, view in update.difference:
-            view.mul_(min(1.0, self._clip_norm / (float(view.norm()) + 1e-30)))
-        so_far.total.add_(update.difference.buffer)
-        return replace(so_far, weight=so_far.weight + 1.0)
+    def add(self, block):
+        for row in block.vectors["update"]:
+            for part in row.chunk(2):  # the subject's tensors
+                part.mul_(min(1.0, self._clip_norm / (float(part.norm()) + 1e-30)))
+            self.total.add_(row)
 
-    monkeypatch.setattr(private_mean.PrivateMean, "accumulate", accumulate)
+    monkeypatch.setattr(private_mean.PrivateMean, "add", add)
 
 
 class Paired:
@@ -333,27 +333,26 @@ def toss_coins_for_noise_at_clients(monkeypatch):
 def halve_noise_at_the_server(monkeypatch):
     honest = private_mean.PrivateMean.__init__
 
-    def halved(self, privacy, clip_norm, randomness):
-        honest(self, replace(privacy, noise_multiplier=privacy.noise_multiplier / 2), clip_norm, randomness)
+    def halved(self, privacy, *rest):
+        honest(self, replace(privacy, noise_multiplier=privacy.noise_multiplier / 2), *rest)
 
     monkeypatch.setattr(private_mean.PrivateMean, "__init__", halved)
 
 
 def triple_clip_at_the_server(monkeypatch):
-    honest = private_mean.PrivateMean.accumulate
+    honest = private_mean.PrivateMean.add
 
-    def tripled(self, so_far, update):
+    def tripled(self, block):
         self._clip_norm, before = 3 * self._clip_norm, self._clip_norm
-        try:
-            return honest(self, so_far, update)
-        finally:
-            self._clip_norm = before
+        honest(self, block)
+        self._clip_norm = before
 
-    monkeypatch.setattr(private_mean.PrivateMean, "accumulate", tripled)
+    monkeypatch.setattr(private_mean.PrivateMean, "add", tripled)
 
 
 def reuse_the_seed_at_the_server(monkeypatch):
-    monkeypatch.setattr(rounds, "server_randomness", lambda *_: SeededRandomness(torch.Generator().manual_seed(7)))
+    for module in (rounds, combining):
+        monkeypatch.setattr(module, "server_randomness", lambda *_: SeededRandomness(torch.Generator().manual_seed(7)))
 
 
 def new_in_each_run():
@@ -375,16 +374,16 @@ def seed_each_round_anew_at_clients(monkeypatch):
 
 def seed_each_round_anew_at_the_server(monkeypatch):
     reseeded = new_in_each_run()
-    monkeypatch.setattr(rounds, "server_randomness", lambda plan, privacy, round, *rest: reseeded(round))
+    monkeypatch.setattr(combining, "server_randomness", lambda plan, privacy, round, *rest: reseeded(round))
 
 
 def plant_in_the_count(monkeypatch, count_after):
-    """Let `count_after(mean, sums)` decide on the count by which the clip norm moves."""
+    """Let `count_after(mean)` decide on the count by which the clip norm moves."""
 
-    def next_clip_norm(self, so_far):
-        return self._privacy.next_clip_norm(self._clip_norm, count_after(self, so_far))
+    def next_clip_norm(self):
+        return self._privacy.next_clip_norm(self._clip_norm, count_after(self))
 
-    monkeypatch.setattr(private_mean.PrivateMean, "next_clip_norm", next_clip_norm)
+    monkeypatch.setattr(private_mean.PrivateMean, "_next_clip_norm", next_clip_norm)
 
 
 def noise_of_the_count(mean):
@@ -392,26 +391,26 @@ def noise_of_the_count(mean):
 
 
 def forget_the_counts_noise(monkeypatch):
-    plant_in_the_count(monkeypatch, lambda mean, sums: sums.centred_within)
+    plant_in_the_count(monkeypatch, lambda mean: mean.centred_within)
 
 
 def halve_the_counts_noise(monkeypatch):
-    plant_in_the_count(monkeypatch, lambda mean, sums: sums.centred_within + noise_of_the_count(mean) / 2)
+    plant_in_the_count(monkeypatch, lambda mean: mean.centred_within + noise_of_the_count(mean) / 2)
 
 
 def count_without_centring(monkeypatch):
     """A client moves the count by one and not by a half."""
-    plant_in_the_count(monkeypatch, lambda mean, sums: 2 * sums.centred_within + noise_of_the_count(mean))
+    plant_in_the_count(monkeypatch, lambda mean: 2 * mean.centred_within + noise_of_the_count(mean))
 
 
 def count_blanked_clients(monkeypatch):
-    honest = private_mean.PrivateMean.accumulate
+    honest = private_mean.PrivateMean.add
 
-    def counting(self, so_far, update):
-        summed = honest(self, so_far, update)
-        return replace(summed, centred_within=summed.centred_within + 0.5 * (update.difference.norm() == 0.0))
+    def counting(self, block):
+        honest(self, block)
+        self.centred_within += 0.5 * float((block.vectors["update"].norm(dim=1) == 0.0).sum())
 
-    monkeypatch.setattr(private_mean.PrivateMean, "accumulate", counting)
+    monkeypatch.setattr(private_mean.PrivateMean, "add", counting)
 
 
 DEFECTS = {
@@ -559,7 +558,8 @@ def test_noise_repeated_between_the_rounds_of_one_run_is_told_as_such(monkeypatc
 )
 def test_an_adaptive_clip_norm_stays_where_canaries_can_be_measured(quantile, participation):
     plan = build_plan(
-        federation={"clients": 50, "rounds": 60, "weighting": "uniform", **participation},
+        federation={"clients": 50, "rounds": 60, **participation},
+        aggregation={"rule": "uniform"},
         privacy={"unit": "client", "noise-multiplier": 3.0, "clip-quantile": quantile},
     )
     audit = audited(ClientLevelSubject(plan, num_canaries=CANARIES))
@@ -569,7 +569,8 @@ def test_an_adaptive_clip_norm_stays_where_canaries_can_be_measured(quantile, pa
 
 def test_a_plan_that_asks_a_part_of_the_clients_is_not_refuted():
     plan = build_plan(
-        federation={"clients": 50, "rounds": 20, "cohort-size": 10, "weighting": "uniform"},
+        federation={"clients": 50, "rounds": 20, "cohort-size": 10},
+        aggregation={"rule": "uniform"},
         privacy={"unit": "client", "noise-multiplier": 3.0},
     )
     audit = audited(ClientLevelSubject(plan, num_canaries=CANARIES))
@@ -578,8 +579,8 @@ def test_a_plan_that_asks_a_part_of_the_clients_is_not_refuted():
 
 def test_a_secret_cohort_is_audited_as_it_is_drawn():
     plan = build_plan(
-        federation={"clients": 50, "rounds": 40, "cohort-size": 25, "cohort-sampling": "poisson", "quorum": 1,
-                    "weighting": "uniform"},
+        federation={"clients": 50, "rounds": 40, "cohort-size": 25, "cohort-sampling": "poisson", "quorum": 1},
+        aggregation={"rule": "uniform"},
         privacy={"unit": "client", "noise-multiplier": 2.0, "clip-quantile": 0.5, "participation": "secret"},
     )  # fmt: skip
     audit = audited(ClientLevelSubject(plan, num_canaries=CANARIES))
@@ -611,7 +612,8 @@ def test_an_attack_finds_members_of_an_overfitted_model_and_none_behind_noise():
         audit={"sensitive": ["sex"]},
     )
     private = build_plan(
-        federation={"clients": 2, "rounds": 5, "weighting": "uniform"},
+        federation={"clients": 2, "rounds": 5},
+        aggregation={"rule": "uniform"},
         privacy={"unit": "record", "epsilon": 0.5, "sampling-rate": 0.5},
     )
     task = TinyTask(rows=60, model=wide_model)

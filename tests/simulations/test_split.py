@@ -17,7 +17,7 @@ from fedcore.tasks.tabular.schema_file import draft_schema_file
 from fedcore.trust.identity import check_client_name
 from fedcore_clients.training.owner_data import load_client
 from fedcore_server.runs.deployable_plan import deployable
-from fedcore_simulations.commands.simulate import split_run as split_module
+from fedcore_simulations.commands import split_run as split_module
 from fedcore_simulations.commands.split import split
 from fedcore_simulations.commands.split_run import member_names, write_division
 from fedcore_simulations.preparation import prepare
@@ -71,9 +71,9 @@ def test_a_deployed_client_opens_its_file_as_it_is(tmp_path):
 
 PLANS = {
     "without privacy": {},
-    "weights left open": {"federation": {"weighting": None}},
-    "a target of privacy": {"federation": {"weighting": None}, "privacy": {"unit": "record", "epsilon": 3.0}},
-    "next to no noise": {"federation": {"weighting": None}, "privacy": {"unit": "record", "noise_multiplier": 0.01}},
+    "weights left open": {"aggregation": {"rule": None}},
+    "a target of privacy": {"aggregation": {"rule": None}, "privacy": {"unit": "record", "epsilon": 3.0}},
+    "next to no noise": {"aggregation": {"rule": None}, "privacy": {"unit": "record", "noise_multiplier": 0.01}},
     "noise from the seed": {"privacy": {"unit": "record", "noise_multiplier": 1.0, "noise": "test"}},
     "clients by column": {"federation": {"partition": "by:sex"}},
 }
@@ -81,12 +81,7 @@ PLANS = {
 
 @pytest.mark.parametrize("name", PLANS)
 def test_the_plan_on_disk_is_the_one_that_the_simulation_resolves_and_a_server_leaves_as_it_is(tmp_path, name):
-    sections = {key: dict(value) for key, value in PLANS[name].items()}
-    if sections.get("federation", {}).get("weighting", "") is None:
-        del sections["federation"]["weighting"]
-        plan = RunPlan.from_mapping({**build_plan(**TINY, **sections).to_mapping(), "federation": {"clients": 4}})
-    else:
-        plan = build_plan(**TINY, **sections)
+    plan = build_plan(**TINY, **PLANS[name])
     resolved = prepare(load_task(plan), plan).plan
     division = write_division(plan, tmp_path)
     on_disk = RunPlan.from_toml(tmp_path / "plan.toml")
@@ -94,7 +89,7 @@ def test_the_plan_on_disk_is_the_one_that_the_simulation_resolves_and_a_server_l
     assert on_disk.sha256 == with_code(resolved).sha256
     assert deployable(on_disk) == on_disk
     assert prepare(load_task(on_disk), on_disk).plan.sha256 == resolved.sha256
-    assert on_disk.federation.weighting is not None
+    assert on_disk.aggregation.rule is not None
     assert on_disk.privacy.epsilon is None
     assert on_disk.engine == RunPlan().engine
     assert set(on_disk.audit.vocabularies) == {"sex"}

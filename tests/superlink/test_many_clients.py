@@ -17,13 +17,13 @@ from fedcore.storage.events import EventLog
 from fedcore.trust.identity import COORDINATOR, FlowerKey, Identity
 from fedcore.trust.roster import Member, Roster
 from fedcore_clients.agent.fleet import connect
-from fedcore_clients.agent.flower_app import build_client_app
 from fedcore_clients.training.local_model import Client
 from fedcore_server.flower.correspondence import Correspondence
 from fedcore_server.flower.grid_federation import GridFederation
 from fedcore_server.rounds.rounds import init_state, plan_round
 from fedcore_server.rounds.state import Rejection
 from fedcore_simulations.preparation import prepare
+from simulations.benchmarks.client_app import build_client_app
 from simulations.benchmarks.light_client import LightClient
 from tests.builders import TinyTask, build_plan
 from tests.superlink.builders import request_to, site_in

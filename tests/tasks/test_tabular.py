@@ -73,11 +73,11 @@ def test_the_schema_is_drafted_from_the_training_rows_only(tmp_path):
 
 def test_where_the_size_is_secret_a_drafted_schema_is_refused(table, tmp_path):
     privacy = {"unit": "record", "epsilon": 1.0, "relation": "add-remove", "nominal-batch": 20.0}
-    federation = {"weighting": "uniform"}
+    aggregation = {"rule": "uniform"}
     with pytest.raises(PlanError, match="needs a declared schema: a drafted one changes with every row"):
-        build_tabular(table, privacy=privacy, federation=federation)
+        build_tabular(table, privacy=privacy, aggregation=aggregation)
     sections = declared(table, tmp_path)
-    build_tabular(table, **sections, privacy=privacy, federation=federation)
+    build_tabular(table, **sections, privacy=privacy, aggregation=aggregation)
 
 
 def test_the_privacy_statement_says_where_the_schema_came_from(table, tmp_path):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from flwr.app import RecordDict
+from numpy.typing import NDArray
 
-from fedcore.errors import DataError, RefusedError, UpdateRejectedError
+from fedcore.errors import DataError, LayoutError, RefusedError, UpdateRejectedError
+from fedcore.segments import ITEM_BYTES
 from fedcore.storage.mapped_bytes import let_go
-from fedcore.wire.records import ARRAYS, HEADER, header_of, one_array
+from fedcore.wire.records import ARRAYS, HEADER, header_of, one_array, segments_of
 from fedcore.wire.replies import METRICS, event_in, metrics_in, pack_report, unpack_report
 from fedcore_clients.policy.reply_gate import UpdateFacts, check_report, check_update
 from fedcore_clients.policy.request_facts import RequestFacts
@@ -48,7 +50,7 @@ def _checked_update(content: RecordDict, facts: RequestFacts, policy: Policy, cl
     if (header.get("client"), header.get("round")) != (client, facts.round):
         raise DataError("the update is another client's, or of another round than was asked for")
     update = UpdateFacts(
-        values=np.frombuffer(array.data, np.dtype(array.dtype)),
+        vectors=_vectors(content, facts),
         num_examples=cast("int | None", header.get("num-examples")),
         metrics=metrics_in(content),
         privacy_event=event_in(header),
@@ -56,3 +58,25 @@ def _checked_update(content: RecordDict, facts: RequestFacts, policy: Policy, cl
     check_update(update, facts, policy)
     let_go(array.data)
     return content
+
+
+def _vectors(content: RecordDict, facts: RequestFacts) -> list[NDArray[Any]]:
+    """What the update holds, decoded. An array of the request's own type and size needs no decoding.
+
+    Raises:
+        RefusedError: It is not what plan and algorithm declare.
+    """
+    array = one_array(content)
+    if array.dtype == facts.model_dtype and len(array.data) == facts.model_bytes:
+        return [np.frombuffer(array.data, np.dtype(array.dtype))]
+    from fedcore.aggregation.contract import Array
+    from fedcore.exchange import Exchange
+
+    exchange, precision = Exchange.of(facts.plan), facts.plan.training.precision
+    size = facts.model_bytes // ITEM_BYTES[precision] // (1 + len(exchange.algorithm.shares))
+    codec = exchange.codec(Array(dtype=precision, size=size))
+    try:
+        decoded = codec.decode(segments_of(content, codec.form))
+    except (DataError, LayoutError) as error:
+        raise RefusedError("LAYOUT", f"the update is not what the plan declares: {error}") from error
+    return [vector.numpy() for vector in decoded.values()]

@@ -41,6 +41,7 @@ class ClientHome:
         roster: The newest roster that the client has seen.
         response: Its answer to the invitation, as it was sent to the operator.
         outbox: Sealed replies, to be sent again as they are.
+        memory: What the client keeps between rounds, for algorithms that need it; a folder for each run.
         spends: The account of earlier versions; taken over into the ledger when it is found.
         lock: Held by the one process that runs the client.
     """
@@ -61,6 +62,7 @@ class ClientHome:
         self.spends = path / "spends.jsonl"
         self.approvals = path / "approvals.json"
         self.spool = path / "spool"
+        self.memory = path / "memory"
         self.lock = path / "lock"
         self.secret_file = path / "held-out.secret"
 

@@ -27,7 +27,7 @@ from fedcore_clients.agent.fleet import Fleet, Incoming, connect
 from fedcore_clients.agent.guard import Guard
 from fedcore_clients.agent.home import ClientHome
 from fedcore_clients.agent.polling import Polling, spread
-from fedcore_clients.agent.worker import AppProcess, AppSettings
+from fedcore_clients.agent.worker import LAYOUT, AppProcess, AppSettings
 from fedcore_clients.policy.request_facts import RequestFacts
 from fedcore_clients.policy.settings import Policy
 
@@ -68,7 +68,7 @@ class Agent:
         self._policy = Policy.from_toml(home.policy)
         self._guard = Guard(home, self._policy, lambda: datetime.now(UTC), data=settings.data)
         self._state: dict[str, Any] = {"pid": os.getpid(), "requests": 0, "refused": 0}
-        self._fitting: tuple[str, int] | None = None
+        self._fitting: tuple[str, str, int] | None = None
         self._answered: RequestFacts | None = None
         self._spool = _empty_directory(home.spool)
         remove_leftovers(home.path)
@@ -81,6 +81,7 @@ class Agent:
                 min_examples=self._policy.release.min_examples,
                 secret=home.secret(),
                 spool=self._spool,
+                memory=home.memory if self._policy.training.memory else None,
             )
         )
 
@@ -195,14 +196,15 @@ class Agent:
 
     def _check_layout(self, request: Request, facts: RequestFacts) -> None:
         """Have the child compare the declared model with the task's: before it is fetched or charged, once a plan."""
-        declared = (facts.plan.sha256, facts.model_bytes)
+        declared = (facts.plan.sha256, facts.kind, facts.model_bytes)
         if declared != self._fitting:
-            self._asked("query.layout", request, None)
+            self._asked(f"{LAYOUT}{facts.kind}", request, None)
             self._fitting = declared
 
     def _asked(self, kind: str, request: Request, array: Path | None) -> RecordDict:
+        limit, run = self._policy.limits.seconds_per_task, request.facts.run
         try:
-            return self._app.ask(kind, request.content, array, limit_seconds=self._policy.limits.seconds_per_task)
+            return self._app.ask(kind, request.content, array, run=run, limit_seconds=limit)
         except RefusedError as error:
             raise Refusal(request.envelope, error) from error
 

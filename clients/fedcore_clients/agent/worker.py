@@ -1,4 +1,4 @@
-"""The child process that holds torch, the model and the data, and runs the installed ClientApp.
+"""The child process that holds torch, the model and the data, and trains.
 
 It stays warm between messages, so that torch is imported once and not once a message, and it is apart from
 the process that talks to the network: what hangs or crashes is killed and started anew. Requests and replies
@@ -8,6 +8,7 @@ cross a pipe as JSON, arrays as files; nothing is pickled after the start.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import multiprocessing
@@ -33,18 +34,17 @@ from fedcore.errors import (
 from fedcore.storage.parent_watch import end_with_parent
 
 if TYPE_CHECKING:
-    from flwr.app import Message, RecordDict
-    from flwr.clientapp import ClientApp
+    from flwr.app import RecordDict
 
     from fedcore.plan import RunPlan
     from fedcore.task import Task
+    from fedcore_clients.agent.desk import Desk
     from fedcore_clients.training.local_model import Client
 
 _log = logging.getLogger("fedcore.client")
 
 _DEVICE = "DEVICE"
-_OF_THE_CODE = (ImportError, NameError, AttributeError, NotImplementedError)
-"""What a task raises whatever its rows hold; as for the probes in `fedcore_clients.agent.flower_app`."""
+LAYOUT = "layout."
 _CODES: tuple[tuple[type[FedcoreError], str], ...] = (
     (PrivacyError, "PRIVACY"),
     (DataError, "DATA"),
@@ -64,6 +64,7 @@ class AppSettings:
         device: Where to train; ``None`` leaves it to the plan.
         min_examples: Training rows below which nothing is computed, unless a plan makes their number a secret.
         secret: From which the held-out rows are drawn.
+        memory: Where vectors are kept between rounds; ``None`` where the policy forbids it.
     """
 
     client: str
@@ -73,6 +74,7 @@ class AppSettings:
     min_examples: int = 1
     secret: int = 0
     spool: Path
+    memory: Path | None = None
 
 
 class AppProcess:
@@ -83,11 +85,12 @@ class AppProcess:
         self._process: Any = None
         self._connection: Connection | None = None
 
-    def ask(self, kind: str, content: RecordDict, array: Path | None, *, limit_seconds: float) -> RecordDict:
+    def ask(self, kind: str, content: RecordDict, array: Path | None, *, run: str, limit_seconds: float) -> RecordDict:
         """Run one request in the child.
 
         Args:
-            kind: ``train``, ``evaluate``, or ``query.layout``: whether the model fits, before data is opened.
+            kind: ``train`` or ``evaluate``; with `LAYOUT` before it, whether the model fits, before data is opened.
+            run: The run's name, which decides what the client remembers.
             content: The request, its array's data left out.
             array: File with the array's bytes.
 
@@ -97,7 +100,7 @@ class AppProcess:
         from fedcore.wire.records import to_plain
 
         connection = self._running()
-        job = {"kind": kind, "content": to_plain(content), "array": None if array is None else str(array)}
+        job = {"kind": kind, "content": to_plain(content), "array": None if array is None else str(array), "run": run}
         try:
             connection.send_bytes(json.dumps(job).encode())
             if not connection.poll(limit_seconds):
@@ -143,19 +146,19 @@ def _serve(connection: Connection, settings: AppSettings) -> None:
     """The child's life: answer until the pipe closes or the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     end_with_parent()
-    apps = _InstalledApps(settings)
+    desks = _Desks(settings)
     with contextlib.suppress(EOFError, OSError):
         while True:
-            connection.send_bytes(json.dumps(apps.answer(json.loads(connection.recv_bytes()))).encode())
+            connection.send_bytes(json.dumps(desks.answer(json.loads(connection.recv_bytes()))).encode())
 
 
-class _InstalledApps:
-    """The ClientApp of the task that is asked for; the last one is kept warm."""
+class _Desks:
+    """The desk of the task that is asked for; the last one is kept warm."""
 
     def __init__(self, settings: AppSettings) -> None:
         self._settings = settings
-        self._task_section: Any = None
-        self._app: ClientApp | None = None
+        self._key: Any = None
+        self._desk: Desk | None = None
 
     def answer(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """The reply's records, or a code and, for the owner's eyes only, why."""
@@ -174,40 +177,41 @@ class _InstalledApps:
         return {"failed": None, "content": to_plain(reply)}
 
     def _run(self, job: Mapping[str, Any]) -> RecordDict:
-        from flwr.app import Context, RecordDict
+        from flwr.app import RecordDict
 
         from fedcore.wire.requests import unpack_plan
 
         content = _records(job["content"], None if job["array"] is None else Path(job["array"]))
-        app = self._for_plan(unpack_plan(content))
-        message = _message(content, job["kind"])
-        reply = app(message, Context(1, 1, {}, RecordDict(), {}))
-        return reply.content
+        plan = unpack_plan(content)
+        desk, kind = self._for_plan(plan, job["run"]), job["kind"]
+        if kind.startswith(LAYOUT):
+            desk.check_layout(plan, content, kind=kind.removeprefix(LAYOUT))
+            return RecordDict()
+        return desk.train(plan, content) if kind == "train" else desk.evaluate(plan, content)
 
-    def _for_plan(self, plan: RunPlan) -> ClientApp:
-        from fedcore.plugins import load_object
+    def _for_plan(self, plan: RunPlan, run: str) -> Desk:
         from fedcore.task_code import differing_code
         from fedcore.tasks.registry import load_task
-        from fedcore_clients.agent.flower_app import build_client_app
+        from fedcore_clients.agent.desk import Desk
 
         if differs := differing_code(plan):
             raise RefusedError("CODE", differs)
-        section = (plan.task, plan.federation.transforms)
-        if self._app is None or self._task_section != section:
+        key = (plan.task, run)
+        if self._desk is None or self._key != key:
             task, settings = load_task(plan), self._settings
-            self._app = build_client_app(
+            self._desk = Desk(
                 task,
-                load=lambda _, plan: self._load(task, plan),
-                # The parent's policy has allowed each of these names.
-                transforms={name: load_object(name, what="update transform") for name in plan.federation.transforms},
+                lambda plan: self._load(task, plan),
                 allow_test_noise=settings.allow_test_noise,
                 device=settings.device,
+                memory=None if settings.memory is None else settings.memory / _folder(run),
             )
-            self._task_section = section
-        return self._app
+            self._key = key
+        return self._desk
 
     def _load(self, task: Task, plan: RunPlan) -> Client:
         from fedcore.data.held_out import size_is_secret
+        from fedcore_clients.agent.desk import OF_THE_CODE
         from fedcore_clients.training.owner_data import load_client
 
         settings = self._settings
@@ -215,7 +219,7 @@ class _InstalledApps:
             path = settings.data.get(data_name(plan))
             client = load_client(task, plan, settings.client, path, secret=settings.secret)
         except TaskError as error:
-            if error.__cause__ is None or _code_of(error) == _DEVICE or isinstance(error.__cause__, _OF_THE_CODE):
+            if error.__cause__ is None or _code_of(error) == _DEVICE or isinstance(error.__cause__, OF_THE_CODE):
                 raise
             told = f"load_data met rows that it cannot read: {_kind_and_place(error.__cause__)}"
             raise RefusedError("DATA", told) from error
@@ -249,14 +253,9 @@ def data_name(plan: RunPlan) -> str:
     return plan.task.data or plan.task.name
 
 
-def _message(content: RecordDict, kind: str) -> Message:
-    from flwr.app import Message
-    from flwr.supercore.task_identity import TaskIdentity
-
-    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
-    message = Message(content, 1, kind)
-    message.metadata.__dict__["_message_id"] = "request"
-    return message
+def _folder(run: str) -> str:
+    """A run's name as a folder's: it comes from outside."""
+    return hashlib.sha256(run.encode()).hexdigest()[:32]
 
 
 def _records(plain: Mapping[str, Any], array: Path | None) -> RecordDict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fedcore.errors import FedcoreError, PlanError, TaskError
 from fedcore.plan import RunPlan
@@ -38,19 +38,11 @@ class PlanTrial:
         Raises:
             PlanError: It leaves open what a server cannot know.
         """
-        from fedcore.privacy.resolution import resolve_privacy
+        from fedcore.plan.resolve import resolve
         from fedcore.task_code import with_code
         from fedcore.tasks.registry import settled
 
-        plan = with_code(settled(self._plan)) if self.may_be_built else self._plan
-        private = plan.privacy.unit != "none"
-        if private and plan.privacy.nominal_batch is None:
-            raise PlanError("privacy.nominal-batch: the plan leaves it open, and a server would refuse to run it")
-        weighting = plan.federation.weighting or ("uniform" if private else "examples")
-        changes: dict[str, dict[str, Any]] = {"federation": {"weighting": weighting}}
-        if private:
-            changes["privacy"] = resolve_privacy(plan, nominal_batch=0.0)
-        return plan.updated(**changes)
+        return resolve(with_code(settled(self._plan)) if self.may_be_built else self._plan)
 
     @property
     def data_set(self) -> str:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedcore.audit.tables.values import ValueTable
 from fedcore.errors import RefusedError
-from fedcore.messages import ClientReport, ClientUpdate
+from fedcore.messages import ClientReport
 from fedcore.metrics import Metrics
 from fedcore.privacy.plan import PrivacyEvent, PrivacyPlan, Relation
 from fedcore.storage.mapped_bytes import let_go
 from fedcore_clients.policy.request_facts import RequestFacts, shown
 from fedcore_clients.policy.settings import Policy
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _SLICE_BYTES = 16 * 2**20
 
@@ -30,24 +27,14 @@ class UpdateFacts:
     """An update that is about to leave.
 
     Attributes:
-        values: The difference as one flat array or tensor, which may lie in a file that is mapped into memory.
+        vectors: What the update holds, decoded; each flat, and maybe in a file that is mapped into memory.
         num_examples: Training rows, as the update tells them; ``None`` where the plan makes them secret.
     """
 
-    values: NDArray[Any] | Tensor
+    vectors: Sequence[NDArray[Any]]
     num_examples: int | None
     metrics: Metrics = field(default_factory=Metrics)
     privacy_event: PrivacyEvent | None = None
-
-    @classmethod
-    def of(cls, update: ClientUpdate) -> UpdateFacts:
-        """The facts of an update in memory; shares its buffer."""
-        return cls(
-            values=update.difference.buffer,
-            num_examples=update.num_examples,
-            metrics=update.metrics,
-            privacy_event=update.privacy_event,
-        )
 
 
 def check_rows(num_rows: int, policy: Policy) -> None:
@@ -64,18 +51,14 @@ def check_update(update: UpdateFacts, request: RequestFacts, policy: Policy) -> 
     """Refuse to send an update that the policy, or the promise made with the plan, does not allow.
 
     Raises:
-        RefusedError: With the code ``PRIVACY``, ``MIN_COUNT``, ``METRICS``, ``LAYOUT``, ``NONFINITE`` or ``NORM``.
+        RefusedError: With the code ``PRIVACY``, ``MIN_COUNT``, ``METRICS``, ``NONFINITE`` or ``NORM``.
     """
     privacy = PrivacyPlan.from_run_plan(request.plan)
     _check_promise(update, privacy)
     if update.num_examples is not None:
         check_rows(update.num_examples, policy)
     _check_metrics(update.metrics, policy.release.training, "release.training")
-    values = _flat(update.values)
-    expected = np.dtype(request.plan.training.precision)
-    if values.ndim != 1 or values.dtype != expected or values.nbytes != request.model_bytes:
-        raise RefusedError("LAYOUT", "the update does not have the size and number type of the model received")
-    _check_values(values, policy.release.max_update_norm)
+    _check_values(update.vectors, policy.release.max_update_norm)
 
 
 def check_report(report: ClientReport, request: RequestFacts, policy: Policy, *, held_out_rows: int) -> None:
@@ -120,12 +103,12 @@ def _check_metrics(metrics: Metrics, allowed: Collection[str], key: str) -> None
             raise RefusedError("METRICS", f"metric {shown(name)} is not finite")
 
 
-def _check_values(values: NDArray[Any], max_norm: float | None) -> None:
+def _check_values(vectors: Sequence[NDArray[Any]], max_norm: float | None) -> None:
     """Look at every number once, in slices: no copy of a large model is made."""
     squares = 0.0
     step = _SLICE_BYTES // np.dtype(np.float64).itemsize
     with np.errstate(over="ignore"):
-        for start in range(0, len(values), step):
+        for values, start in ((each, start) for each in vectors for start in range(0, len(each), step)):
             part = values[start : start + step]
             if not np.isfinite(part).all():
                 raise RefusedError("NONFINITE", "the update holds numbers that are not finite")
@@ -138,11 +121,3 @@ def _check_values(values: NDArray[Any], max_norm: float | None) -> None:
 def _sum_of_squares(part: NDArray[Any]) -> float:
     wide = part.astype(np.float64, copy=False)
     return float(np.dot(wide, wide))
-
-
-def _flat(values: NDArray[Any] | Tensor) -> NDArray[Any]:
-    """The values as NumPy sees them, without a copy where they are in the host's memory."""
-    if isinstance(values, np.ndarray):
-        return values
-    flat: NDArray[Any] = values.detach().cpu().numpy()
-    return flat

@@ -7,14 +7,17 @@ the data; it is for the client's own log.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Protocol
 
+from fedcore.aggregation.registry import ENCODINGS
+from fedcore.algorithms.registry import ALGORITHMS
 from fedcore.audit.tables.crossing import ATTRIBUTE_MARK
-from fedcore.errors import DataError, RefusedError
+from fedcore.errors import DataError, PlanError, RefusedError
 from fedcore.plan import RunPlan
 from fedcore.plan.digest import digest_of
 from fedcore.plan.evaluation_schedule import after_training, most_evaluations
+from fedcore.plugins import Reference, Registry
 from fedcore.text.toml_problems import kebab
 from fedcore.text.wording import counted
 from fedcore_clients.policy.approvals import Approvals
@@ -70,7 +73,7 @@ def check_request(
 
     Raises:
         RefusedError: With the code ``KIND``, ``ROSTER``, ``COHORT``, ``TASK``, ``DATA``, ``ROUNDS``, ``RANGE``,
-            ``TRANSFORM``, ``LAYOUT``, ``SIZE``, ``PRIVACY``, ``METRICS``, ``LIMIT`` or ``APPROVAL``; the first that
+            ``ALGORITHM``, ``LAYOUT``, ``SIZE``, ``PRIVACY``, ``METRICS``, ``LIMIT`` or ``APPROVAL``; the first that
             applies, in this order.
     """
     _check_kind(request)
@@ -195,11 +198,18 @@ def _check_names(plan: RunPlan, policy: Policy) -> None:
     for name in plan.training.optimizer_options:
         if name not in training.optimizer_options:
             raise RefusedError("RANGE", f"training.optimizer-options does not list {shown(name)}")
-    if plan.mitigation.weighs_rows and plan.mitigation.method not in training.mitigations:
-        raise RefusedError("RANGE", f"training.mitigations does not list {plan.mitigation.method!r}")
-    for reference in plan.federation.transforms:
-        if reference not in training.transforms:
-            raise RefusedError("TRANSFORM", f"training.transforms does not list {shown(reference)}")
+    _check_listed(ALGORITHMS, [plan.algorithm.reference], training.algorithms, "algorithms")
+    _check_listed(ENCODINGS, plan.aggregation.encode, training.encodings, "encodings")
+
+
+def _check_listed(registry: Registry, references: Iterable[Reference], listed: Collection[str], key: str) -> None:
+    for reference in references:
+        try:
+            name = registry.read(reference).name
+        except PlanError as error:
+            raise RefusedError("ALGORITHM", str(error)) from error
+        if name not in listed:
+            raise RefusedError("ALGORITHM", f"training.{key} does not list {shown(name)}")
 
 
 def _check_model(request: RequestFacts, policy: Policy) -> None:

@@ -83,13 +83,20 @@ class TrainingSection(PolicySection):
         ("momentum", "nesterov", "weight_decay", "betas", "eps"),
         description="names under training.optimizer-options that a plan may set",
     )
-    mitigations: tuple[Literal["reweighing", "minimax"], ...] = Field(
-        (),
-        description="methods by which a plan may weigh rows: a group and label may then count 100 times as much as "
-        "another, so that without differential privacy an update can tell of few rows",
+    algorithms: tuple[str, ...] = Field(
+        ("fedavg", "fedprox", "scaffold", "fairfed", "agnostic", "q-fedavg"),
+        description="algorithms that a plan may name, also `module:object` installed here (code ALGORITHM). "
+        "`reweighing` and `fedminmax` weigh rows: a group and label may then count 100 times as much as another, so "
+        "that without differential privacy an update can give few rows away",
     )
-    transforms: tuple[str, ...] = Field(
-        (), description="update transforms that a plan may name, each module:object installed here (code TRANSFORM)"
+    encodings: tuple[str, ...] = Field(
+        ("norm-clip", "top-k", "int8"),
+        description="encodings that a plan may name, also `module:object` installed here (code ALGORITHM)",
+    )
+    memory: Switch = Field(
+        False,
+        description="let algorithms and encodings keep vectors of the model's size here between rounds, such as "
+        "`scaffold` and `top-k` do (code MEMORY); they never leave",
     )
 
 

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from fedcore.data.examples import Examples
 from fedcore.errors import DeviceError
+from fedcore.exchange import Exchange, vector_of
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.plan import PrivacyPlan
 from fedcore.seeding import derive_seed
 from fedcore.storage.large_vectors import slices
 from fedcore.task import Task
-from fedcore.transforms import UpdateTransform
 from fedcore_clients.training.binding import Binding
 from fedcore_clients.training.device import has_float64
 from fedcore_clients.training.dp.per_example import PerExampleGradients
 from fedcore_clients.training.dp.rows_at_once import RowsAtOnce
 from fedcore_clients.training.dp.rowwise import RowwiseTask
+from fedcore_clients.training.memory import ClientMemory
 
 _ROWS_EVALUATED_AT_ONCE = 2048
 
@@ -54,14 +55,19 @@ class LocalModel:
         evaluated_at_once: Rows that are evaluated at once.
         rowwise: How losses and predictions of records are kept apart.
         per_example: Per-record gradients, where the plan promises record-level privacy.
+        exchange: The algorithm and the encodings.
+        request_form: Segments of a request to train.
+        codec: Makes replies.
+        memory: What clients keep between rounds.
+
+    Args:
+        memory: Directory of what clients keep between rounds; ``None`` where nothing is kept.
 
     Raises:
         DeviceError: The plan trains in float64, which the device does not have.
     """
 
-    def __init__(
-        self, task: Task, plan: RunPlan, device: torch.device, transforms: Sequence[UpdateTransform] = ()
-    ) -> None:
+    def __init__(self, task: Task, plan: RunPlan, device: torch.device, *, memory: Path | None = None) -> None:
         self.task = task
         self.plan = plan
         self.device = device
@@ -80,7 +86,10 @@ class LocalModel:
         self.trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self._own_buffers = self._other_buffers()
         self._fresh_buffers = [buffer.clone() for buffer in self._own_buffers]
-        self.transforms = tuple(transforms)
+        self.exchange = Exchange.of(plan)
+        vector = vector_of(self.parameters.buffer)
+        self.request_form, self.codec = self.exchange.request_form(vector), self.exchange.codec(vector)
+        self.memory = ClientMemory(memory, self.exchange.memory(vector))
         self.privacy = PrivacyPlan.from_run_plan(plan)
         self.rowwise = RowwiseTask.from_plan(task, self.model, plan)
         self.per_example = (

@@ -13,23 +13,21 @@ from fedcore.errors import DataError, PlanError
 from fedcore.local_optimizer import build_optimizer
 from fedcore.messages import ClientUpdate, TrainRequest
 from fedcore.metrics import Metrics
-from fedcore.parameters import Parameters
 from fedcore.privacy.mechanisms import poisson_batch, release
 from fedcore.privacy.noise import Randomness, SecureRandomness, SeededRandomness
 from fedcore.privacy.plan import NoiseKind, PrivacyPlan, Relation
 from fedcore.seeding import derive_seed, seed_global_streams, torch_generator
-from fedcore.storage.large_vectors import scratch, slices
-from fedcore.transforms import apply_on_client
 from fedcore_clients.training.device import device_errors
 from fedcore_clients.training.local_model import Client, LocalModel
+from fedcore_clients.training.session import Session
 
 
 def train_locally(local: LocalModel, client: Client, request: TrainRequest) -> ClientUpdate:
-    """Train the received model on a client's rows, and return the difference.
+    """Train the received model on a client's rows, and return what the algorithm sends, encoded.
 
-    Without privacy the result depends on plan, request and data alone: equal ones give equal bits on the CPU of
-    one machine, and on a GPU equal numbers up to rounding. With privacy, noise and batches are fresh each time
-    (``privacy.noise = "secure"``).
+    Without privacy the result depends on plan, request, data and the client's memory alone: equal ones give equal bits
+    on the CPU of one machine, and on a GPU equal numbers up to rounding. With privacy, noise and batches are fresh each
+    time (``privacy.noise = "secure"``).
     """
     local.load(request.parameters)
     local.model.train()
@@ -37,18 +35,23 @@ def train_locally(local: LocalModel, client: Client, request: TrainRequest) -> C
     seed_stream(local, *stream)
     optimizer = build_optimizer(local.plan, local.trained)
     factors = _loss_factors(local, client, request)
+    kept = local.memory.recall(client.name, request)
+    session = Session(local, optimizer, request, kept)
     # Without privacy a batch is not split: the loss of a row may look at the others.
     with device_errors(local.device, advice="lower training.batch-size, or use another device"):
         if local.privacy is None:
-            metrics = _train_epochs(local, client, optimizer, request, factors)
+            metrics = _train_epochs(local, client, session, request, factors)
         else:
             metrics = Metrics()
-            _train_privately(local, client, optimizer, client_randomness(local, *stream), factors)
-    difference = _difference(local.parameters.buffer, request.parameters.buffer)
+            _train_privately(local, client, session, client_randomness(local, *stream), factors)
+    sent, keeps = session.finish()
+    seed = local.plan.federation.seed
+    values, remembered = local.codec.encode(sent, kept, client=client.name, round=request.round, seed=seed)
+    local.memory.keep(client.name, request, before=kept, after={**keeps, **remembered})
     return ClientUpdate(
         client=client.name,
         round=request.round,
-        difference=apply_on_client(local.transforms, Parameters(difference, request.parameters.layout)),
+        values=values,
         num_examples=_public_size(local.privacy, client),
         metrics=metrics,
         privacy_event=local.privacy.event(1) if local.privacy else None,
@@ -56,15 +59,15 @@ def train_locally(local: LocalModel, client: Client, request: TrainRequest) -> C
 
 
 def _loss_factors(local: LocalModel, client: Client, request: TrainRequest) -> Tensor | None:
-    """By what the request multiplies each training row's loss, shape ``(n,)``.
+    """Weight of each training row's loss, shape ``(n,)``.
 
-    Judged by plan and task alone: a table refused for want of a group that some row has would tell of that row.
+    Judged by plan and task alone: a refusal for want of a group that some row has would give that row away.
     """
     weights = request.row_weights
     if weights is None:
         return None
-    if not local.plan.mitigation.weighs_rows:
-        raise DataError("row weights: the plan mitigates nothing by weighing rows")
+    if not local.exchange.algorithm.weighs_rows:
+        raise DataError("row weights: the plan's algorithm does not weigh rows")
     if weights.attribute not in local.plan.audit.sensitive:
         raise DataError("row weights: the request weighs by an attribute that the plan does not audit")
     table = empty_tables(local.task, local.plan)[weights.attribute]
@@ -78,14 +81,13 @@ def _loss_factors(local: LocalModel, client: Client, request: TrainRequest) -> T
 def _train_epochs(
     local: LocalModel,
     client: Client,
-    optimizer: torch.optim.Optimizer,
+    session: Session,
     request: TrainRequest,
     factors: Tensor | None,
 ) -> Metrics:
     """Mini-batch training without privacy; returns the sum of the losses met on the way."""
     training, rows = local.plan.training, len(client.training)
     order = torch_generator(local.plan.federation.seed, "order", request.round, request.attempt, client.name)
-    received = local.parameters.buffer.clone() if training.proximal_mu else None
     sums: list[Tensor] = []  # read once at the end: a device would have to be waited for at every step
     for _ in range(training.local_epochs):
         shuffled = torch.randperm(rows, generator=order).to(local.device)
@@ -97,7 +99,7 @@ def _train_epochs(
             weighted.mean().backward()  # type: ignore[no-untyped-call]
             local.binding.check()
             sums.append(losses.detach().sum())
-            _step(local, optimizer, received)
+            session.step()
     seen = float(rows * training.local_epochs)
     return Metrics(sums={"loss": _total(sums)}, counts={"loss": seen})
 
@@ -113,7 +115,7 @@ def _total(sums: list[Tensor]) -> float:
 def _train_privately(
     local: LocalModel,
     client: Client,
-    optimizer: torch.optim.Optimizer,
+    session: Session,
     randomness: Randomness,
     factors: Tensor | None,
 ) -> None:
@@ -125,7 +127,6 @@ def _train_privately(
     privacy, per_example = local.privacy, local.per_example
     if privacy is None or per_example is None:
         raise PlanError("private training needs a plan with a privacy unit")
-    received = local.parameters.buffer.clone() if local.plan.training.proximal_mu else None
     # One of each for all steps: fresh memory costs more than the copy.
     before, clipped = torch.empty_like(local.parameters.buffer), per_example.zeros()
     for _ in range(privacy.steps_per_round):
@@ -135,25 +136,7 @@ def _train_privately(
         per_example.clipped_sum(client.training.batch(rows), privacy.clip_norm, weights, out=clipped)
         local.restore(before)
         release(clipped, privacy, randomness, out=local.gradient)
-        _step(local, optimizer, received)
-
-
-def _step(local: LocalModel, optimizer: torch.optim.Optimizer, received: Tensor | None) -> None:
-    """One optimizer step; FedProx adds the gradient of ``μ/2 ‖w - w_received‖²`` (arXiv 1812.06127, eq. 2)."""
-    if received is not None:
-        trained = slice(0, local.parameters.layout.num_trained)
-        pull = local.parameters.buffer[trained] - received[trained]
-        local.gradient.add_(pull, alpha=local.plan.training.proximal_mu)
-    optimizer.step()
-
-
-def _difference(trained: Tensor, received: Tensor) -> Tensor:
-    """``trained - received``, on the CPU."""
-    on_cpu = trained.cpu()
-    difference = scratch(len(received), received.dtype)
-    for new, after, before in slices(difference, on_cpu, received):
-        torch.sub(after, before, out=new)
-    return difference
+        session.step()
 
 
 def seed_stream(local: LocalModel, *stream: str | int) -> None:

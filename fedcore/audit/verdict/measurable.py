@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from fedcore.audit.metrics.estimates import (
     AREA_MEASURES,
@@ -13,14 +12,11 @@ from fedcore.audit.metrics.estimates import (
     VALUE_MEASURES,
     WORST_CLASS,
 )
-from fedcore.audit.tables.groups import UNKNOWN, GroupTable
+from fedcore.audit.tables.groups import UNKNOWN
 from fedcore.audit.tables.values import AuditTable, ValueTable
 from fedcore.audit.verdict.limits import Limit
 from fedcore.audit.verdict.settings import AuditSettings
 from fedcore.errors import PlanError
-
-if TYPE_CHECKING:
-    from fedcore.plan import MitigationSection
 
 _SCORED = frozenset((*AREA_MEASURES, *PROBABILITY_MEASURES))
 
@@ -30,19 +26,17 @@ def check_measurable(
     tables: Mapping[str, AuditTable],
     *,
     noisy: bool = False,
-    mitigation: MitigationSection | None = None,
 ) -> None:
-    """Refuse limits on what these tables can never tell, and mitigation by it.
+    """Refuse limits on what these tables can never tell.
 
     Args:
         settings: With the limits.
         tables: A table of each attribute; the counts do not matter.
         noisy: Whether the counts will have noise.
-        mitigation: What the plan says of it; nothing by default.
 
     Raises:
         PlanError: A limit is on what is measured of scores, of numbers or of a favourable label where there are none;
-            a reference is no group; or a mitigation goes by what is not measured.
+            or a reference is no group.
     """
     problems = [*dict.fromkeys(_problems(settings.limits, settings.favourable, tables.values()))]
     problems += _reference_problems(settings, {name: table.groups for name, table in tables.items()})
@@ -52,8 +46,6 @@ def check_measurable(
         for limit in settings.limits
         if noisy and limit.metric in MEASURES
     ]
-    if mitigation is not None:
-        problems += dict.fromkeys(_mitigation_problems(mitigation, settings, tables.values()))
     if problems:
         raise PlanError(problems)
 
@@ -98,22 +90,3 @@ def _problems(limits: Iterable[Limit], favourable: str | None, tables: Iterable[
                 yield f"audit.limits: {limit.metric} is of more than two labels, none of them favourable"
             elif limit.metric in BENEFIT_MEASURES and len(table.labels) > 2 and favourable is None:
                 yield f"audit.limits: {limit.metric} of more than two labels needs audit.favourable"
-
-
-def _mitigation_problems(
-    mitigation: MitigationSection, settings: AuditSettings, tables: Iterable[AuditTable]
-) -> Iterable[str]:
-    for table in tables:
-        if isinstance(table, ValueTable):
-            if mitigation.needs_labels:
-                yield f"mitigation.method: {mitigation.method} needs labels, and the targets of the task are numbers"
-        elif mitigation.method == "fairfed" and not _has_rates(table, settings) and mitigation.metric != "accuracy":
-            yield (
-                f"mitigation.metric: {mitigation.metric} of more than two labels needs audit.favourable; name one, or "
-                "take accuracy"
-            )
-
-
-def _has_rates(table: GroupTable, settings: AuditSettings) -> bool:
-    """Tell whether one label is taken against the others."""
-    return len(table.labels) == 2 or settings.favourable is not None

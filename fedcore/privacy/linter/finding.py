@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from fedcore.data.examples import Examples
+    from fedcore.exchange import Exchange
     from fedcore.privacy.isolation import Isolation
     from fedcore.task import Task
-    from fedcore.transforms import UpdateTransform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,7 @@ class Subject:
     """What is linted; whatever is absent is not looked at.
 
     Attributes:
+        exchange: The algorithm and the encodings.
         largest_client: Public number of training records of the largest client.
         training: Rows to learn from, for rules that measure; on the machine of whoever may see them only.
         held_out: Rows to evaluate on.
@@ -35,7 +36,7 @@ class Subject:
     plan: RunPlan
     task: Task | None = None
     model: nn.Module | None = None
-    transforms: tuple[UpdateTransform, ...] = ()
+    exchange: Exchange | None = None
     largest_client: int | None = None
     training: Examples | None = None
     held_out: Examples | None = None

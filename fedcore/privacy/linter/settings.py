@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from fedcore.method import own_code
 from fedcore.plan.evaluation_schedule import most_evaluations
 from fedcore.privacy.central import CentralPrivacy
 from fedcore.privacy.linter.finding import Rule, Subject
@@ -59,11 +60,11 @@ def _derived_normaliser(subject: Subject) -> Iterator[str]:
 
 
 def _size_released(subject: Subject) -> Iterator[str]:
-    section, federation = subject.plan.privacy, subject.plan.federation
+    section = subject.plan.privacy
     if section.unit != "record" or section.relation != "add-remove":
         return
-    if federation.weighting == "examples":
-        yield 'federation.weighting = "examples" with privacy.relation = "add-remove"'
+    if subject.plan.aggregation.rule == "mean":
+        yield 'aggregation.rule = "mean" with privacy.relation = "add-remove"'
     if section.nominal_batch is None:
         yield 'privacy.nominal-batch is derived from the number of records with privacy.relation = "add-remove"'
 
@@ -95,12 +96,12 @@ def _unnoised_evaluation(subject: Subject) -> Iterator[str]:
 def _noise_in_every_bin(subject: Subject) -> Iterator[str]:
     """Rates at a threshold of 0.5 sum half of the bins or all, each with noise of its own, where two or one would do.
 
-    Who needs the bins is left in peace: hooks of one's own, and ``minimax``, which takes the loss from them.
+    Who needs the bins is left in peace: hooks of one's own, and ``fedminmax``, which takes the loss from them.
     """
     audit, task = subject.plan.audit, subject.task
     if subject.plan.privacy.evaluation_noise_multiplier is None or not audit.sensitive or audit.hooks:
         return
-    if task is None or len(task.labels) != 2 or subject.plan.mitigation.method == "minimax":
+    if task is None or len(task.labels) != 2 or subject.plan.algorithm.name.partition(":")[0] == "fedminmax":
         return
     if audit.score_bins > 2 and audit.threshold == 0.5:
         times = math.sqrt(audit.score_bins / 2)
@@ -113,8 +114,8 @@ def _place_in_batch(subject: Subject) -> Iterator[str]:
         yield 'privacy.relation is "add-remove"'
 
 
-def _own_transform(subject: Subject) -> Iterator[str]:
-    yield from (f"federation.transforms: {name}" for name in subject.plan.federation.transforms)
+def _own_code(subject: Subject) -> Iterator[str]:
+    yield from own_code(subject.plan)
 
 
 def _drowned(subject: Subject) -> Iterator[str]:
@@ -222,11 +223,11 @@ SETTING_RULES = (
         find=_place_in_batch,
     ),
     Rule(
-        id="own-transform",
+        id="own-method",
         severity="warn",
-        why="a transform of one's own runs on the released update, and the guarantee holds only if it looks at nothing "
-        "else",
-        fix="check that it never sees rows, and keeps nothing of them",
-        find=_own_transform,
+        why="an algorithm or encoding of one's own runs on released gradients and updates, and the guarantee holds "
+        "only if it looks at nothing else",
+        fix="check that it never reads rows",
+        find=_own_code,
     ),
 )

@@ -1,4 +1,4 @@
-"""Rules about the code of a task, its model and transforms, read and not run.
+"""Rules about the code of a task, its model and method, read and not run.
 
 Reading finds what is written plainly; what is hidden is for the rules that measure.
 """
@@ -50,8 +50,9 @@ def _learning_code(subject: Subject) -> Iterator[_Code]:
             yield from _code_of(kind, "forward")
 
 
-def _transform_code(subject: Subject) -> Iterator[_Code]:
-    for kind in dict.fromkeys(type(transform) for transform in subject.transforms):
+def _method_code(subject: Subject) -> Iterator[_Code]:
+    parts = () if subject.exchange is None else (subject.exchange.algorithm, *subject.exchange.encodings)
+    for kind in dict.fromkeys(type(part) for part in parts):
         for name, member in vars(kind).items():
             if callable(member):
                 yield from _code_of(kind, name)
@@ -133,9 +134,9 @@ def _names(find: Callable[[str], bool], codes: Callable[[Subject], Iterator[_Cod
     return found
 
 
-def _learning_and_transforms(subject: Subject) -> Iterator[_Code]:
+def _learning_and_method(subject: Subject) -> Iterator[_Code]:
     yield from _learning_code(subject)
-    yield from _transform_code(subject)
+    yield from _method_code(subject)
 
 
 def _outlets(subject: Subject) -> Iterator[str]:
@@ -171,7 +172,7 @@ SOURCE_RULES = (
         severity="refuse",
         why="a schedule that follows losses of private rows tells about them without noise",
         fix="fix learning rate, clip norm, noise and number of rounds in the plan",
-        find=_names(lambda name: any(part in name.lower() for part in _SCHEDULES), _learning_and_transforms),
+        find=_names(lambda name: any(part in name.lower() for part in _SCHEDULES), _learning_and_method),
     ),
     Rule(
         id="low-precision-pass",
@@ -189,10 +190,10 @@ SOURCE_RULES = (
         find=_outlets,
     ),
     Rule(
-        id="transform-reads-data",
+        id="method-reads-data",
         severity="refuse",
-        why="a transform that reads rows undoes clipping and noise: what it adds to the update is not bounded",
-        fix="let it look at the update alone",
-        find=_names(lambda name: name in _DATA_READERS, _transform_code),
+        why="an algorithm or encoding that reads rows undoes clipping and noise: what it adds is not bounded",
+        fix="let it look at gradients and updates alone",
+        find=_names(lambda name: name in _DATA_READERS, _method_code),
     ),
 )

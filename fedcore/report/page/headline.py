@@ -18,7 +18,7 @@ from fedcore.report.page.wording import (
     listed,
     seconds_text,
 )
-from fedcore.text.wording import counted
+from fedcore.text.wording import bytes_text, counted
 
 _VERDICTS = {
     "PASS": ("✓", "pass", "Every declared limit holds, with its whole interval."),
@@ -55,6 +55,7 @@ def cards(record: RunRecord) -> list[Card]:
         _verdict(record) if audited or judged else None,
         _size(record),
         _time(record),
+        _traffic(record),
     ]
     return [card for card in found if card is not None]
 
@@ -176,3 +177,11 @@ def _time(record: RunRecord) -> Card:
     rate = record.summary.get("client_rounds_per_second")
     detail = f"{rate:,.1f} client-rounds a second." if rate is not None else ""
     return Card(label="Wall time", value=seconds_text(record.summary.get("wall_seconds")), detail=detail)
+
+
+def _traffic(record: RunRecord) -> Card | None:
+    sent, received = (record.summary.get(key) for key in ("bytes_sent", "bytes_received"))
+    if not sent or not received:
+        return None
+    detail = f"{bytes_text(received)} came back in updates; headers and encryption are not counted."
+    return Card(label="Sent to clients", value=bytes_text(sent), detail=detail)

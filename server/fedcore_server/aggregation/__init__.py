@@ -1,1 +1,1 @@
-"""How the server combines updates."""
+"""What the server adds to a rule: the noise of client-level privacy."""

@@ -2,63 +2,73 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
+from torch import Tensor
 
-from fedcore.messages import ClientUpdate
-from fedcore.parameters import Parameters
+from fedcore.aggregation.contract import Block, Rule, State
+from fedcore.errors import PrivacyError
 from fedcore.plan import RunPlan
 from fedcore.privacy.central import CentralPrivacy
 from fedcore.privacy.noise import Randomness, SecureRandomness, SeededRandomness
 from fedcore.privacy.plan import NoiseKind
 from fedcore.seeding import torch_generator
-from fedcore.storage.large_vectors import slices
-from fedcore_server.aggregation.means import Accumulator
+from fedcore.storage.large_vectors import norm, slices
 
 
 class PrivateMean:
     """Clipped sum plus noise over a public number of clients; see `CentralPrivacy` for the guarantee.
 
     Args:
-        clip_norm: Of this round.
+        rule: Says how much one clipped client moves the sum.
+        size: Elements of an update.
+        state: ``clip_norm``, where it follows the updates' norms.
         randomness: Of this round's noise alone.
+
+    Attributes:
+        total: The clipped sum so far, float64.
+        centred_within: Sum over the updates of 1 where the norm is within the clip norm, less ½.
+
+    Raises:
+        PrivacyError: The rule has no bounded sensitivity.
     """
 
-    def __init__(self, privacy: CentralPrivacy, clip_norm: float, randomness: Randomness) -> None:
-        self._privacy, self._clip_norm, self._randomness = privacy, clip_norm, randomness
+    def __init__(self, privacy: CentralPrivacy, rule: Rule, size: int, state: State, randomness: Randomness) -> None:
+        self._privacy, self._randomness = privacy, randomness
+        self._clip_norm = clip_norm_of(privacy, state)
+        sensitivity = rule.sensitivity(self._clip_norm)
+        if sensitivity is None:
+            raise PrivacyError("the rule has no bounded sensitivity, so that no noise can be scaled to it")
+        self._std = privacy.update_noise_multiplier * sensitivity
+        self.total = torch.zeros(size, dtype=torch.float64)
+        self.centred_within = 0.0
 
-    def start(self, like: Parameters) -> Accumulator:
-        """Zeros."""
-        total = torch.zeros(like.layout.size, dtype=torch.float64)
-        return Accumulator(total=total, weight=0.0, layout=like.layout)
+    def add(self, block: Block) -> None:
+        """Add updates, each scaled down to the clip norm where it is longer; all clients weigh the same."""
+        for row in block.vectors["update"]:
+            length = norm(row)
+            factor = min(1.0, self._clip_norm / length) if length > 0.0 else 1.0
+            for total, values in slices(self.total, row):
+                total.add_(values.to(torch.float64), alpha=factor)
+            if length > 0.0:  # a blanked client counts for nothing
+                self.centred_within += 0.5 if length <= self._clip_norm else -0.5
 
-    def accumulate(self, so_far: Accumulator, update: ClientUpdate) -> Accumulator:
-        """Add one update, scaled down to the clip norm where it is longer; all clients weigh the same."""
-        norm = update.difference.norm()
-        factor = min(1.0, self._clip_norm / norm) if norm > 0.0 else 1.0
-        for total, difference in slices(so_far.total, update.difference.buffer):
-            total.add_(difference.to(torch.float64), alpha=factor)
-        within = 0.0 if norm == 0.0 else 0.5 if norm <= self._clip_norm else -0.5  # a blanked client counts for nothing
-        return replace(so_far, weight=so_far.weight + 1.0, centred_within=so_far.centred_within + within)
-
-    def finish(self, so_far: Accumulator) -> Parameters:
+    def finish(self) -> tuple[dict[str, Tensor], State]:
         """Add the noise, and divide by the plan's number of clients: never by how many came."""
-        std = self._privacy.update_noise_multiplier * self._clip_norm
-        for (total,) in slices(so_far.total):
-            total.add_(self._randomness.normal(len(total)), alpha=std).div_(self._privacy.cohort)
-        return Parameters(so_far.total, so_far.layout)
+        for (total,) in slices(self.total):
+            total.add_(self._randomness.normal(len(total)), alpha=self._std).div_(self._privacy.cohort)
+        return {"update": self.total}, {"clip_norm": self._next_clip_norm()}
 
-    def next_clip_norm(self, so_far: Accumulator) -> float:
+    def _next_clip_norm(self) -> float:
         """The clip norm of the next round, from a noisy count of the updates that were within this one."""
         if self._privacy.quantile is None:
             return self._clip_norm
         noise = self._privacy.count_noise_std * float(self._randomness.normal(1))
-        return self._privacy.next_clip_norm(self._clip_norm, so_far.centred_within + noise)
+        return self._privacy.next_clip_norm(self._clip_norm, self.centred_within + noise)
 
-    def sensitivity(self, clip_norm: float) -> float | None:
-        """One client moves the sum by at most its clipped norm."""
-        return clip_norm
+
+def clip_norm_of(privacy: CentralPrivacy, state: State) -> float:
+    """The clip norm of the next round, from the state of the aggregation."""
+    return float(state.get("clip_norm", privacy.clip_norm))
 
 
 def server_randomness(plan: RunPlan, privacy: CentralPrivacy, *stream: str | int) -> Randomness:

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 from flwr.app import Array, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 
 from fedcore.errors import DataError, UpdateRejectedError
+from fedcore.exchange import Exchange, vector_of
 from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
-from fedcore.parameters import Layout
 from fedcore.plan import RunPlan
+from fedcore.segments import Form
 from fedcore.wire.envelope import Envelope, hash_of_array, received, unsealed
 from fedcore.wire.objects import RemoteArray
 from fedcore.wire.records import ARRAYS, PARAMETERS, check_declared_array, receive_array
@@ -118,12 +119,12 @@ class GridFederation:
 
     def train(self, request: TrainRequest) -> Iterator[ClientUpdate | Rejection]:
         """Ask the cohort to train; updates as they arrive."""
-        layout = request.parameters.layout
+        form = Exchange.of(self._plan).codec(vector_of(request.parameters.buffer)).form
         yield from self._absent(request)
         if not request.cohort:
             return
         yield from self._collect(
-            MessageType.TRAIN, request, layout, lambda content, client: unpack_update(content, layout, client=client)
+            MessageType.TRAIN, request, form, lambda content, client: unpack_update(content, form, client=client)
         )
 
     def evaluate(self, request: EvaluateRequest) -> Iterator[ClientReport | Rejection]:
@@ -142,7 +143,7 @@ class GridFederation:
         self,
         kind: str,
         request: TrainRequest | EvaluateRequest,
-        layout: Layout | None,
+        form: Form | None,
         unpack: Callable[[RecordDict, str], Any],
     ) -> Iterator[Any]:
         absent = [name for name in request.cohort if name not in self._nodes]
@@ -166,7 +167,7 @@ class GridFederation:
             client = names[node]
             self._rosters.pop(client, None)
             try:
-                reply = unpack(self._received(arrival, letters[node][1], client, layout), client)
+                reply = unpack(self._received(arrival, letters[node][1], client, form), client)
                 self._rosters[client] = roster  # it has judged the cohort by it
                 yield reply
             except UpdateRejectedError as error:
@@ -175,7 +176,7 @@ class GridFederation:
             except DataError as error:
                 yield Rejection(client=client, code="SCHEMA", reason=str(error)[:_LONGEST_REASON])
 
-    def _received(self, arrival: Arrival | None, request: Envelope, client: str, layout: Layout | None) -> RecordDict:
+    def _received(self, arrival: Arrival | None, request: Envelope, client: str, form: Form | None) -> RecordDict:
         """The whole content of a reply, checked step by step; an array is fetched only once it is expected."""
         if arrival is None:
             raise UpdateRejectedError(client, "LATE", "no reply before the deadline")
@@ -187,8 +188,8 @@ class GridFederation:
         if (code := refusal_in(content)) is not None:
             told = f"the client refused: {code}"
             raise UpdateRejectedError(client, "REFUSED", told, read_data=read_data_in(content))
-        if layout is not None:
-            array = self._expected_array(content, client, layout)
+        if form is not None:
+            array = self._expected_array(content, client, form)
             if ARRAYS in arrival.arrays:  # a small one has come inside its record
                 receive_array(array, partial(arrival.chunks, arrival.arrays[ARRAYS][PARAMETERS]))
         elif ARRAYS in content:
@@ -196,15 +197,12 @@ class GridFederation:
         self._letters.check_array(content, envelope)
         return content
 
-    def _expected_array(self, content: RecordDict, client: str, layout: Layout) -> Array:
+    def _expected_array(self, content: RecordDict, client: str, form: Form) -> Array:
         """The one array of an update, by what it is declared to be."""
         try:
-            array = check_declared_array(content, layout)
+            return check_declared_array(content, form)
         except DataError as error:
             raise UpdateRejectedError(client, "LAYOUT", str(error)) from error
-        if array.dtype != (precision := self._plan.training.precision):
-            raise UpdateRejectedError(client, "LAYOUT", f"expected an array of {precision}, found {array.dtype}")
-        return array
 
     def _ask(
         self, kind: str, letters: Mapping[int, tuple[RecordDict, Envelope]], timeout_seconds: float

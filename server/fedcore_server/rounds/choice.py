@@ -7,18 +7,17 @@ import math
 from fedcore.audit.metrics.classes import with_classes
 from fedcore.audit.verdict.gate import Verdict, judge_all, overall
 from fedcore.audit.verdict.limits import WATCHED
-from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.plan.evaluation_schedule import chooses_a_round, rounds_evaluated
 from fedcore.privacy.evaluation import ACCURACY, LOSS
 from fedcore.storage.large_vectors import put_aside
 from fedcore.text.wording import counted
 from fedcore_server.rounds.evaluation import Evaluation, audit_settings
-from fedcore_server.rounds.state import Choice, ServerState
+from fedcore_server.rounds.state import ServerState
 
 
-def chosen(plan: RunPlan, state: ServerState, evaluation: Evaluation) -> Choice | None:
-    """What would be released if no later round were better.
+def chosen(plan: RunPlan, state: ServerState, evaluation: Evaluation) -> ServerState:
+    """The state with what would be released if no later round were better, as its part ``choice``.
 
     Of two rounds of equal merit the earlier one stays. A round whose evaluation lacks the rows of a client is passed
     over: it says less of the limits, and its accuracy is that of other rows.
@@ -28,17 +27,16 @@ def chosen(plan: RunPlan, state: ServerState, evaluation: Evaluation) -> Choice 
         state: After the round, with the choice among those before it.
         evaluation: Of the round's model.
 
-    Returns:
-        None where the plan releases the last model, or no round so far was within the limits.
+    The part is absent where the plan releases the last model, or no round so far was within the limits.
     """
-    before, merit = state.choice, _merit(evaluation)
+    merit = _merit(evaluation)
     if not chooses_a_round(plan) or merit is None or not _within_limits(plan, evaluation):
-        return before
-    if before is not None and merit <= before.merit:
-        return before
+        return state
+    if merit <= state.part("choice").get("merit", -math.inf):
+        return state
     # A copy, for a checkpoint holds the round's own model beside it.
-    kept = Parameters(put_aside(state.candidate.buffer), state.candidate.layout)
-    return Choice(round=state.round, merit=merit, parameters=kept)
+    kept = put_aside(state.candidate.buffer)
+    return state.with_parts(choice={"round": state.round, "merit": merit, "parameters": kept})
 
 
 def choice_words(plan: RunPlan, state: ServerState) -> str | None:
@@ -46,11 +44,11 @@ def choice_words(plan: RunPlan, state: ServerState) -> str | None:
     if not chooses_a_round(plan):
         return None
     looked_at = rounds_evaluated(plan)
-    if state.choice is None:
+    if not state.part("choice"):
         return f"no round of {looked_at} evaluated was within all limits on rates: the model is that of the last"
     return (
-        f"the model is that of round {state.choice.round}, the most accurate within all limits on rates; its accuracy "
-        f"is the best of {counted(looked_at, 'round')} on the same rows, and likely a little lower on others"
+        f"the model is that of round {state.released_round}, the most accurate within all limits on rates; its "
+        f"accuracy is the best of {counted(looked_at, 'round')} on the same rows, and likely a little lower on others"
     )
 
 

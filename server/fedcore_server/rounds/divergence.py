@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 from fedcore.plan import RunPlan
 from fedcore.task import Task
@@ -18,7 +17,7 @@ def diverged(plan: RunPlan, state: ServerState, evaluation: Evaluation) -> str |
 
     Noisy losses are not judged: they are cut to `evaluation_loss_bound`, and may be anything near zero.
     """
-    loss, start, most = evaluation.metrics.get("loss"), state.first_loss, plan.federation.max_loss_ratio
+    loss, start, most = evaluation.metrics.get("loss"), state.part("loss").get("first"), plan.federation.max_loss_ratio
     if plan.privacy.evaluation_noise_multiplier is not None:
         return None
     where = f"the loss of the model of round {evaluation.round}"
@@ -40,10 +39,10 @@ def with_first_loss(task: Task, plan: RunPlan, state: ServerState, evaluation: E
     follows a round, and may be of a model that is already lost.
     """
     loss = evaluation.metrics.get("loss", math.nan)
-    if state.first_loss is not None or not math.isfinite(loss):
+    if state.part("loss") or not math.isfinite(loss):
         return state
     known = ignorant_loss(task, plan, state)
-    return replace(state, first_loss=loss if known is None else min(loss, known))
+    return state.with_parts(loss={"first": loss if known is None else min(loss, known)})
 
 
 def ignorant_loss(task: Task, plan: RunPlan, state: ServerState) -> float | None:
@@ -63,7 +62,7 @@ def ignorant_loss(task: Task, plan: RunPlan, state: ServerState) -> float | None
 def rebased(state: ServerState, evaluation: Evaluation) -> ServerState:
     """The state of a run that pauses here: who resumes it goes on from this loss."""
     loss = evaluation.metrics.get("loss", math.nan)
-    return replace(state, first_loss=loss) if math.isfinite(loss) else state
+    return state.with_parts(loss={"first": loss}) if math.isfinite(loss) else state
 
 
 def _is_finite_nowhere(evaluation: Evaluation, start: float | None) -> bool:

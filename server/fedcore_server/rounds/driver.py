@@ -6,25 +6,26 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from fedcore.algorithms.contract import Algorithm
 from fedcore.audit.tables.declared import empty_tables
 from fedcore.audit.verdict.hooks import AuditHook, Decision
 from fedcore.audit.verdict.report import BiasReport
 from fedcore.errors import DivergedError, RoundFailedError
 from fedcore.messages import EvaluateRequest, TrainRequest
+from fedcore.method import Method
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.evaluation import evaluation_privacy
 from fedcore.task import Task
 from fedcore.text.wording import named
-from fedcore.transforms import UpdateTransform
 from fedcore_server.rounds.audit_points import AuditPoints
 from fedcore_server.rounds.choice import chosen
 from fedcore_server.rounds.detail import detailed
 from fedcore_server.rounds.divergence import diverged, rebased, with_first_loss
 from fedcore_server.rounds.evaluation import Evaluation, close_evaluation
 from fedcore_server.rounds.federation import Federation
-from fedcore_server.rounds.mitigation import steered
 from fedcore_server.rounds.round_record import RoundRecord
 from fedcore_server.rounds.rounds import close_round, done, plan_round
 from fedcore_server.rounds.state import RoundReport, ServerState
@@ -84,7 +85,6 @@ class Run:
     plan: RunPlan
     federation: Federation
     hooks: Sequence[AuditHook] = ()
-    transforms: Sequence[UpdateTransform] = ()
     clock: Callable[[], float] = time.monotonic
     on_request: Callable[[TrainRequest], None] = lambda request: None
 
@@ -111,9 +111,8 @@ class Run:
             record = self._close(state, report, started, points)
             record, said = replace(record, decisions=(*said, *record.decisions)), ()
             if record.evaluation:
-                state = self._after(record.evaluation, state)
-                state = replace(state, choice=chosen(self.plan, state, record.evaluation))
-                record = replace(record, chosen_round=state.choice.round if state.choice else None)
+                state = chosen(self.plan, self._after(record.evaluation, state), record.evaluation)
+                record = replace(record, chosen_round=state.part("choice").get("round"))
             _log_round(record)
             evaluation = record.evaluation or evaluation
             pause = self._no_quorum(record.report, state) or self._diverged(record.evaluation, state)
@@ -135,21 +134,26 @@ class Run:
         )
 
     def _untrained(self, state: ServerState, points: AuditPoints) -> tuple[ServerState, tuple[Decision, ...]]:
-        """Evaluate the first model where a hook waits for the data, or training is steered from the first round on."""
-        wanted = self.plan.mitigation.steers or points.wait_for_data
-        if not wanted or state.round > 0 or state.steering is not None:
+        """Evaluate the first model where a hook waits for the data, or the algorithm learns from evaluations."""
+        wanted = self._algorithm.learns or points.wait_for_data
+        if not wanted or state.round > 0 or state.part("record"):
             return state, ()
         evaluation = self._evaluate(state, points)
         said = points.data_counted(evaluation, state)
         return self._after(evaluation, state), said
 
     def _after(self, evaluation: Evaluation, state: ServerState) -> ServerState:
-        """The state once it was evaluated: counted, and the next rounds steered."""
-        steering = steered(self.plan, state.steering, evaluation)
-        if steering and (evaluation.keeps_back or (state.steering and not state.steering.shown)):
-            steering = replace(steering, shown=False)
+        """The state once it was evaluated: counted, and the algorithm has learnt from it."""
+        kept_back = state.part("record").get("kept_back", False) or evaluation.keeps_back
         state = with_first_loss(self.task, self.plan, state, evaluation)
-        return replace(state, evaluated=state.evaluated + 1, steering=steering)
+        state = state.with_parts(record={"kept_back": kept_back})
+        if self._algorithm.learns:
+            state = state.with_parts(algorithm=self._algorithm.learn(state.part("algorithm"), evaluation, self.plan))
+        return replace(state, evaluated=state.evaluated + 1)
+
+    @property
+    def _algorithm(self) -> Algorithm:
+        return Method.of(self.plan).algorithm
 
     def _no_quorum(self, report: RoundReport, state: ServerState) -> RoundFailedError | None:
         """Why the run pauses after a round without a quorum; None where it is tried again, or had one."""
@@ -175,7 +179,7 @@ class Run:
     def _train(self, state: ServerState) -> tuple[ServerState, RoundReport]:
         request = plan_round(state, self.plan, self.federation.available())
         self.on_request(request)
-        return close_round(state, self.plan, request, self.federation.train(request), self.transforms)
+        return close_round(state, self.plan, request, self.federation.train(request))
 
     def _close(self, state: ServerState, report: RoundReport, started: float, points: AuditPoints) -> RoundRecord:
         evaluation = self._evaluate(state, points) if report.committed and self._due(state) else None
@@ -185,15 +189,22 @@ class Run:
             decisions=points.round_evaluated(evaluation, state) if evaluation else (),
             epsilon=points.epsilon(state) if evaluation else None,
             wall_seconds=self.clock() - started,
-            steering=state.steering,
+            algorithm=self._reported_algorithm(state, evaluation),
         )
+
+    def _reported_algorithm(self, state: ServerState, evaluation: Evaluation | None) -> dict[str, Any] | None:
+        """What the algorithm reports of the round; nothing where it would give back what an evaluation keeps back."""
+        if not self._algorithm.learns:
+            return None
+        kept_back = state.part("record").get("kept_back", False) or (evaluation is not None and evaluation.keeps_back)
+        return {"shown": False} if kept_back else {"shown": True, **self._algorithm.report(state.part("algorithm"))}
 
     def _released(self, state: ServerState, points: AuditPoints) -> Evaluation:
         """Evaluate what is released; an earlier round's model again, for its own tables are no longer here."""
-        if state.choice is None or state.choice.round == state.round:
+        if state.released_round == state.round:
             return self._evaluate(state, points)
-        evaluation = self._reported(state.choice.parameters, points, round=state.round, attempt=1)
-        return replace(evaluation, round=state.choice.round)
+        evaluation = self._reported(state.released, points, round=state.round, attempt=1)
+        return replace(evaluation, round=state.released_round)
 
     def _evaluate(self, state: ServerState, points: AuditPoints) -> Evaluation:
         return self._reported(state.candidate, points, round=state.round, attempt=0)

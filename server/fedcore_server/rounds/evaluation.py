@@ -32,6 +32,7 @@ class Evaluation:
         tables: Summed group tables by attribute.
         client_tables: Each client's own tables; they stay in memory.
         audits: What the tables say.
+        bytes_sent: Of the models sent to be evaluated.
         min_cell: A client's own means are shown from this many rows on.
     """
 
@@ -43,6 +44,7 @@ class Evaluation:
     audits: Mapping[str, AttributeAudit]
     rejected: tuple[Rejection, ...]
     min_cell: int
+    bytes_sent: int = 0
 
     @property
     def keeps_back(self) -> bool:
@@ -90,6 +92,7 @@ def close_evaluation(
         audits=audit_tables(tables.values(), settings),
         rejected=tuple(rejected),
         min_cell=settings.min_cell,
+        bytes_sent=len(request.cohort) * request.parameters.buffer.nbytes,
     )
 
 

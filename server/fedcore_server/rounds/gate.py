@@ -5,19 +5,25 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from fedcore.aggregation.codec import Codec
 from fedcore.audit.tables.values import AuditTable
-from fedcore.errors import UpdateRejectedError
+from fedcore.errors import DataError, LayoutError, UpdateRejectedError
+from fedcore.exchange import vector_of
 from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
+from fedcore.method import Method
 from fedcore.metrics import Metrics
 from fedcore.plan import RunPlan
 from fedcore.privacy.evaluation import ACCURACY, LOSS, EvaluationPrivacy
 from fedcore.privacy.plan import PrivacyPlan
 from fedcore.storage.large_vectors import is_finite
+from fedcore.storage.large_vectors import norm as vector_norm
 from fedcore_server.rounds.state import Rejection
 
 NOT_FINITE = "the metrics are not finite sums with counts"
@@ -29,57 +35,109 @@ _TRAINING_METRICS = ("loss",)
 _METRIC_NAME = re.compile("[a-z0-9_]{1,64}")
 
 
-def check_update(update: ClientUpdate, request: TrainRequest, plan: RunPlan) -> float:
-    """Refuse an update that must not be counted; return its Euclidean norm, which `NormGate` judges.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """An update that may be counted.
+
+    Attributes:
+        vectors: What the client sent, decoded; each of the model's size.
+        norm: Euclidean norm of all of them.
+    """
+
+    update: ClientUpdate
+    vectors: Mapping[str, Tensor]
+    norm: float
+
+    @property
+    def client(self) -> str:
+        """Who sent it."""
+        return self.update.client
+
+
+def opened_replies(
+    replies: Iterable[ClientUpdate | Rejection], request: TrainRequest, plan: RunPlan, method: Method
+) -> Iterator[Opened | Rejection]:
+    """Each reply opened, or why it is not counted; a client's second reply is not."""
+    seen: set[str] = set()
+    codec = method.exchange.codec(vector_of(request.parameters.buffer))
+    for reply in replies:
+        if reply.client in seen and isinstance(reply, ClientUpdate):
+            yield Rejection(client=reply.client, code="DUPLICATE", reason="this client has sent an update already")
+            continue
+        try:
+            opened = _opened(reply, request, plan, method, codec)
+        except UpdateRejectedError as error:
+            yield Rejection(client=error.client, code=error.code, reason=str(error))
+            continue
+        if isinstance(opened, Opened):
+            seen.add(opened.client)
+        yield opened
+
+
+def _opened(
+    reply: ClientUpdate | Rejection, request: TrainRequest, plan: RunPlan, method: Method, codec: Codec
+) -> Opened | Rejection:
+    """The reply as it counts.
+
+    Guarantee:
+        Under unit `client`, whether a client's numbers are finite, how long its update is, what its training metrics
+        are, and whether it failed after it had read its data depends on its rows, and shows neither in who was counted
+        nor in a rejection: it counts as zero, which is within every clip norm.
+    """
+    by_client = plan.privacy.unit == "client"
+    if isinstance(reply, Rejection):
+        if not (by_client and reply.refusal and reply.read_data):
+            return reply
+        # For the operator, who is trusted; nothing of it is written beside the model.
+        _log.warning("%s refused (%s) after it had read its data, and counts as zero", reply.client, reply.refusal)
+        return _zero(reply.client, request)
+    update = replace(reply, metrics=Metrics()) if by_client else reply
+    _check_expected(update.client, update.round, request)
+    vectors = _decoded(update, codec)
+    norm = math.hypot(*(vector_norm(vector) for vector in vectors.values()))
+    if not math.isfinite(norm) and not all(is_finite(vector) for vector in vectors.values()):
+        if by_client:
+            return _zero(update.client, request)
+        raise UpdateRejectedError(update.client, "NONFINITE", _not_finite(vectors, request))
+    check_update(update, plan, method)
+    return Opened(update=_capped(update, plan), vectors=vectors, norm=norm)
+
+
+def check_update(update: ClientUpdate, plan: RunPlan, method: Method) -> None:
+    """Refuse an update by what is said beside it.
 
     Raises:
-        UpdateRejectedError: With the code ``NOT_EXPECTED``, ``LAYOUT``, ``NONFINITE``, ``WEIGHT``, ``PRIVACY`` or
-            ``METRICS``.
+        UpdateRejectedError: With the code ``WEIGHT``, ``PRIVACY`` or ``METRICS``.
     """
-    _check_expected(update.client, update.round, request)
-    buffer = update.difference.buffer
-    if update.difference.layout != request.parameters.layout or buffer.dtype != request.parameters.buffer.dtype:
-        raise UpdateRejectedError(update.client, "LAYOUT", "the update's layout or number type is not the model's")
-    norm = update.difference.norm()
-    if not math.isfinite(norm) and not is_finite(buffer):  # a finite norm has finite numbers: a look less
-        first = next(name for name, view in update.difference if not is_finite(view.flatten()))
-        raise UpdateRejectedError(
-            update.client, "NONFINITE", f"the update holds numbers that are not finite, first in {first!r}"
-        )
-    _check_weight(update, plan)
+    _check_weight(update, method)
     privacy = PrivacyPlan.from_run_plan(plan)
     if update.privacy_event != (privacy.event(1) if privacy else None):
         raise UpdateRejectedError(update.client, "PRIVACY", "the update was not made with the plan's privacy")
     if privacy and update.metrics.sums:
-        raise UpdateRejectedError(update.client, "PRIVACY", "a private update must tell no training metric")
+        raise UpdateRejectedError(update.client, "PRIVACY", "a private update must hold no training metric")
     _check_metrics(update.client, update.metrics, _TRAINING_METRICS)
     _check_accuracies(update.client, update.metrics)
-    return norm
 
 
-def blanked(reply: ClientUpdate | Rejection, request: TrainRequest) -> ClientUpdate | Rejection:
-    """The reply as it counts under unit `client`: zero where its content is such that it could not be counted.
-
-    Guarantee:
-        Whether a client's numbers are finite, how long its update is, what its training metrics are, and whether it
-        failed after it had read its data depends on its rows, and shows neither in who was counted nor in a rejection.
-        A zero is within every clip norm, so that the sum moves by at most as much as for any other update.
-    """
-    if isinstance(reply, Rejection):
-        hidden = bool(reply.refusal) and reply.read_data
-        if hidden:  # for the operator, who is trusted; nothing of it is written beside the model
-            _log.warning("%s refused (%s) after it had read its data, and counts as zero", reply.client, reply.refusal)
-    else:
-        reply = replace(reply, metrics=Metrics())
-        hidden = not is_finite(reply.difference.buffer)
-    if not hidden:
-        return reply
-    return ClientUpdate(
-        client=reply.client, round=request.round, difference=request.parameters.zeros_like(), num_examples=None
-    )
+def _decoded(update: ClientUpdate, codec: Codec) -> dict[str, Tensor]:
+    try:
+        return codec.decode(update.values)
+    except (LayoutError, DataError) as error:
+        raise UpdateRejectedError(update.client, "LAYOUT", str(error)) from error
 
 
-def capped(update: ClientUpdate, plan: RunPlan) -> ClientUpdate:
+def _zero(client: str, request: TrainRequest) -> Opened:
+    update = ClientUpdate(client=client, round=request.round, values={}, num_examples=None)
+    return Opened(update=update, vectors={"update": torch.zeros_like(request.parameters.buffer)}, norm=0.0)
+
+
+def _not_finite(vectors: Mapping[str, Tensor], request: TrainRequest) -> str:
+    views = (view for vector in vectors.values() for view in request.parameters.layout.views(vector))
+    first = next(name for name, view in views if not is_finite(view.flatten()))
+    return f"the update holds numbers that are not finite, first in {first!r}"
+
+
+def _capped(update: ClientUpdate, plan: RunPlan) -> ClientUpdate:
     """The update with its number of examples cut to the plan's `max_examples`.
 
     A number is the client's word. A false one is of no use beyond the cap, and an honest large client, where
@@ -131,10 +189,10 @@ def check_report(
             )
 
 
-def _check_weight(update: ClientUpdate, plan: RunPlan) -> None:
+def _check_weight(update: ClientUpdate, method: Method) -> None:
     count = update.num_examples
-    if count is None and plan.federation.weighting == "examples":
-        raise UpdateRejectedError(update.client, "WEIGHT", "the plan weighs by examples, and the update has no number")
+    if count is None and method.rule.by_examples:
+        raise UpdateRejectedError(update.client, "WEIGHT", "the rule weighs by examples, and the update has no number")
     if count is not None and count < 0:
         raise UpdateRejectedError(update.client, "WEIGHT", "the number of examples is negative")
 

@@ -7,10 +7,9 @@ import statistics
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from fedcore.messages import ClientUpdate
-from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.storage.large_vectors import put_aside
+from fedcore_server.rounds.gate import Opened
 from fedcore_server.rounds.state import Rejection, ServerState
 
 TIMES = 100.0
@@ -23,9 +22,6 @@ _FEWEST = 3
 """Of two norms nobody can say which is the usual one."""
 
 _ENOUGH, _FIRST_BYTES = 25, 2**30
-
-Measured = tuple[ClientUpdate, float]
-"""An update with its Euclidean norm."""
 
 
 class NormGate:
@@ -50,57 +46,57 @@ class NormGate:
 
     def __init__(self, plan: RunPlan, state: ServerState) -> None:
         self._fixed = math.inf if plan.privacy.unit == "client" else plan.federation.max_update_norm
-        self._before = state.usual_norms
+        self._before = tuple(state.part("gate").get("usual_norms", ()))
         self._received: dict[str, float] = {}
         self._limit = self._fixed if self._fixed is not None else self._voted()
 
-    def passed(self, replies: Iterable[Measured | Rejection]) -> Iterator[ClientUpdate | Rejection]:
+    def passed(self, replies: Iterable[Opened | Rejection]) -> Iterator[Opened | Rejection]:
         """The replies, with a rejection in place of what is too long; a run's first ones later than they came."""
-        aside: list[Measured] = []
+        aside: list[Opened] = []
         for reply in replies:
             if isinstance(reply, Rejection):
                 yield reply
                 continue
-            update, norm = reply
-            if 0.0 < norm <= ABSURD:
-                self._received[update.client] = norm
-            if self._limit is not None or norm > ABSURD:
-                yield self._judged(update, norm)
+            if 0.0 < reply.norm <= ABSURD:
+                self._received[reply.client] = reply.norm
+            if self._limit is not None or reply.norm > ABSURD:
+                yield self._judged(reply)
                 continue
-            aside.append(_put_aside(update, norm))
-            if len(aside) >= _most_aside(update):
+            aside.append(_put_aside(reply))
+            if len(aside) >= _most_aside(reply):
                 self._limit = self._voted() or ABSURD
                 yield from self._emptied(aside)
         self._limit = self._limit or self._voted()
         yield from self._emptied(aside)
 
-    def usual_norms(self) -> tuple[Mapping[str, float], ...]:
+    def part(self) -> dict[str, list[Mapping[str, float]]]:
         """The votes to keep once the round is closed, whether or not it was committed."""
-        return () if self._fixed is not None else _newest(self._before, self._received)
+        kept = [] if self._fixed is not None else _newest(self._before, self._received)
+        return {"usual_norms": kept} if kept else {}
 
     def _voted(self) -> float | None:
         """The limit by the votes so far; ``None`` where there are too few."""
         votes = {client: norm for each in (*self._before, self._received) for client, norm in each.items()}
         return min(ABSURD, TIMES * _median(votes.values())) if len(votes) >= _FEWEST else None
 
-    def _emptied(self, aside: list[Measured]) -> Iterator[ClientUpdate | Rejection]:
+    def _emptied(self, aside: list[Opened]) -> Iterator[Opened | Rejection]:
         while aside:
-            yield self._judged(*aside.pop(0))
+            yield self._judged(aside.pop(0))
 
-    def _judged(self, update: ClientUpdate, norm: float) -> ClientUpdate | Rejection:
+    def _judged(self, reply: Opened) -> Opened | Rejection:
         limit = ABSURD if self._limit is None else self._limit
-        if norm <= limit:
-            return update
+        if reply.norm <= limit:
+            return reply
         usual = "the most there can be" if limit == ABSURD else f"{TIMES:g} times the usual norm"
         where = "federation.max-update-norm" if self._fixed is not None else usual
         return Rejection(
-            client=update.client,
+            client=reply.client,
             code="NORM",
-            reason=f"the update's norm is {norm:.3g}, and the limit ({where}) {limit:.3g}",
+            reason=f"the update's norm is {reply.norm:.3g}, and the limit ({where}) {limit:.3g}",
         )
 
 
-def _newest(before: Iterable[Mapping[str, float]], received: Mapping[str, float]) -> tuple[Mapping[str, float], ...]:
+def _newest(before: Iterable[Mapping[str, float]], received: Mapping[str, float]) -> list[Mapping[str, float]]:
     """The newest rounds that have `_ENOUGH` clients among them, each client in the last one that it answered in.
 
     Whole rounds, because who answers last in one must not weigh more.
@@ -109,7 +105,7 @@ def _newest(before: Iterable[Mapping[str, float]], received: Mapping[str, float]
     rounds = [each for each in (*older, received) if each]
     while sum(len(each) for each in rounds[1:]) >= _ENOUGH:
         del rounds[0]
-    return tuple(rounds)
+    return rounds
 
 
 def _median(norms: Collection[float]) -> float:
@@ -121,12 +117,11 @@ def _median(norms: Collection[float]) -> float:
     return low if low == high else math.sqrt(low) * math.sqrt(high)
 
 
-def _put_aside(update: ClientUpdate, norm: float) -> Measured:
+def _put_aside(reply: Opened) -> Opened:
     """A copy that stays valid when the next update is taken."""
-    difference = update.difference
-    return replace(update, difference=Parameters(put_aside(difference.buffer), difference.layout)), norm
+    return replace(reply, vectors={name: put_aside(vector) for name, vector in reply.vectors.items()})
 
 
-def _most_aside(update: ClientUpdate) -> int:
-    num_bytes = len(update.difference.buffer) * update.difference.buffer.element_size()
+def _most_aside(reply: Opened) -> int:
+    num_bytes = sum(vector.numel() * vector.element_size() for vector in reply.vectors.values())
     return max(_FEWEST, min(_ENOUGH, _FIRST_BYTES // max(num_bytes, 1)))

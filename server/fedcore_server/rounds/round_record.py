@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from fedcore.audit.metrics.estimates import Measure
@@ -12,7 +12,6 @@ from fedcore.audit.metrics.regression import value_estimates
 from fedcore.audit.tables.values import AuditTable, ValueTable
 from fedcore.audit.verdict.attribute_audit import AttributeAudit, rate_json
 from fedcore.audit.verdict.hooks import Decision
-from fedcore.mitigation.steering import Steering
 from fedcore_server.rounds.evaluation import Evaluation
 from fedcore_server.rounds.state import Rejection, RoundReport
 
@@ -24,7 +23,7 @@ class RoundRecord:
     Attributes:
         evaluation: None where the plan evaluates less often than every round.
         epsilon: Spent so far; None without privacy, or where the round was not evaluated.
-        steering: What mitigated gaps in this round; None where nothing did.
+        algorithm: What an algorithm that learns from evaluations reports of the round; None of others.
         chosen_round: The best round so far, where the plan chooses one and any was within its limits.
     """
 
@@ -33,7 +32,7 @@ class RoundRecord:
     decisions: tuple[Decision, ...]
     epsilon: float | None
     wall_seconds: float
-    steering: Steering | None = None
+    algorithm: Mapping[str, Any] | None = None
     chosen_round: int | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -57,15 +56,12 @@ class RoundRecord:
             "clients": _shown_clients(evaluation) if evaluation else {},
             "decisions": [decision.to_json() for decision in self.decisions],
             "epsilon": self.epsilon,
-            "mitigation": _shared(self.steering, evaluation) if self.steering else None,
+            "algorithm": None if self.algorithm is None else dict(self.algorithm),
             "chosen_round": self.chosen_round,
+            "bytes_sent": report.bytes_sent + (evaluation.bytes_sent if evaluation else 0),
+            "bytes_received": report.bytes_received,
             "wall_seconds": round(self.wall_seconds, 6),
         }
-
-
-def _shared(steering: Steering, evaluation: Evaluation | None) -> dict[str, Any]:
-    """What steered the round, unless its own evaluation keeps something back that this would give."""
-    return replace(steering, shown=steering.shown and not (evaluation and evaluation.keeps_back)).shared_json()
 
 
 def _codes(rejected: Iterable[Rejection]) -> list[dict[str, str]]:

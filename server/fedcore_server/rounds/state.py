@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-
-from torch import Tensor
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from fedcore.messages import LedgerReceipt
-from fedcore.mitigation.steering import Steering
 from fedcore.parameters import Parameters
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """The model of a round that is released, whatever comes after it, unless that is better.
-
-    Attributes:
-        merit: What the choice goes by, more being better: the accuracy, or the negative loss.
-    """
-
-    round: int
-    merit: float
-    parameters: Parameters
+Part = Mapping[str, Any]
+"""Tensors and plain JSON values by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,15 +25,8 @@ class ServerState:
             in which nobody opened its data, for none was asked or all refused before, is not counted.
         evaluated: How often clients were asked to evaluate; held-out rows are charged for it where that is private.
         parameters: The current model.
-        moments: Buffers of the server optimizer by name, each of the model's shape.
-        average: Moving average of the rounds' models, where the plan asks for one.
-        clip_norm: Of the next round's updates, where it follows them.
-        steering: What mitigates gaps in the next rounds, from the evaluations so far.
-        choice: The best round so far, where the plan chooses one and any was within its limits.
-        usual_norms: Norms of the updates received in each of the newest rounds and failed attempts, by client, of which
-            each is in one; none where the plan gives a limit.
-        first_loss: Of the first evaluation, or of a model that knows nothing where that is less; once the run paused
-            for its loss, the one at which it did.
+        parts: What each part of a round remembers, by its name: ``algorithm``, ``aggregation``, ``optimizer``,
+            ``average``, ``choice``, ``gate``, ``loss``. A checkpoint stores them and knows none of them.
         settled: Whether no request is in work: the run paused by itself.
     """
 
@@ -54,29 +35,36 @@ class ServerState:
     attempt: int = 0
     asked: int = 0
     evaluated: int = 0
-    moments: Mapping[str, Tensor] = field(default_factory=dict)
-    average: Parameters | None = None
-    clip_norm: float | None = None
-    steering: Steering | None = None
-    choice: Choice | None = None
-    usual_norms: tuple[Mapping[str, float], ...] = ()
-    first_loss: float | None = None
+    parts: Mapping[str, Part] = field(default_factory=dict)
     settled: bool = False
+
+    def part(self, name: str) -> Part:
+        """What a part remembers; empty before it has."""
+        return self.parts.get(name, {})
+
+    def with_parts(self, **parts: Part) -> ServerState:
+        """The state with some parts replaced; an empty part is left out."""
+        kept = {name: part for name, part in {**self.parts, **parts}.items() if part}
+        return replace(self, parts=kept)
 
     @property
     def candidate(self) -> Parameters:
         """The model that is evaluated after the round: the average where there is one."""
-        return self.parameters if self.average is None else self.average
+        return self._model_in("average") or self.parameters
 
     @property
     def released(self) -> Parameters:
         """The model that is released if no round follows: that of the chosen round, or else the candidate."""
-        return self.candidate if self.choice is None else self.choice.parameters
+        return self._model_in("choice") or self.candidate
 
     @property
     def released_round(self) -> int:
         """The round of that model."""
-        return self.round if self.choice is None else self.choice.round
+        return int(self.part("choice").get("round", self.round))
+
+    def _model_in(self, name: str) -> Parameters | None:
+        part = self.part(name)
+        return Parameters(part["parameters"], self.parameters.layout) if part else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +101,8 @@ class RoundReport:
         update_norm: Euclidean norm of the mean update.
         num_examples: Public training rows of each counted client that tells them.
         clip_norm: To which the updates were clipped, under client-level privacy.
+        bytes_sent: Of the arrays sent to the cohort; headers and encryption are not counted.
+        bytes_received: Of the arrays of counted updates.
         receipts: Where the ledgers of counted clients stand, of those that tell.
     """
 
@@ -127,3 +117,5 @@ class RoundReport:
     num_examples: Mapping[str, int] = field(default_factory=dict)
     clip_norm: float | None = None
     receipts: Mapping[str, LedgerReceipt] = field(default_factory=dict)
+    bytes_sent: int = 0
+    bytes_received: int = 0

@@ -13,44 +13,39 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from fedcore.errors import DataError, LayoutError, RunDirectoryError
-from fedcore.mitigation.steering import Steering
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.plan.evaluation_schedule import most_in_work
 from fedcore.storage.files import place_whole
 from fedcore.storage.large_vectors import let_go_of, put_aside, slices
-from fedcore_server.rounds.state import Choice, ServerState
+from fedcore_server.rounds.state import ServerState
 
 _log = logging.getLogger("fedcore")
 
+_FORMAT = 2
 _FILE, _PREVIOUS = "state.safetensors", "previous.safetensors"
 
 
 def save_checkpoint(directory: Path, state: ServerState, plan: RunPlan) -> None:
     """Replace the checkpoint in `directory` by `state`; the one before is kept beside it."""
     tensors: dict[str, Tensor] = {"parameters": state.parameters.buffer}
-    if state.average is not None:
-        tensors["average"] = state.average.buffer
-    if state.choice is not None:
-        tensors["choice"] = state.choice.parameters.buffer
-    tensors |= {f"moments.{name}": moment for name, moment in state.moments.items()}
+    parts: dict[str, dict[str, Any]] = {}
+    for name, part in state.parts.items():
+        tensors |= {f"{name}.{key}": value for key, value in part.items() if isinstance(value, Tensor)}
+        parts[name] = {key: value for key, value in part.items() if not isinstance(value, Tensor)}
     header: dict[str, Any] = {
+        "format": _FORMAT,
         "round": state.round,
         "attempt": state.attempt,
         "asked": state.asked,
         "evaluated": state.evaluated,
-        "clip_norm": state.clip_norm,
-        "usual_norms": [dict(each) for each in state.usual_norms],
-        "first_loss": state.first_loss,
         "settled": state.settled,
-        "steering": None if state.steering is None else state.steering.to_json(),
-        "choice": None if state.choice is None else {"round": state.choice.round, "merit": state.choice.merit},
+        "parts": parts,
         "plan_sha256": plan.sha256,
     }
     header["sha256"] = _hash(header, tensors)
@@ -105,6 +100,11 @@ def _load(path: Path, initial: ServerState, plan: RunPlan) -> ServerState:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["fedcore"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        if header.get("format") != _FORMAT:
+            raise RunDirectoryError(
+                f"the checkpoint {path} has format {header.get('format', 1)}, and this version of fedcore reads "
+                f"{_FORMAT}; finish the run with the version that began it, or begin it anew"
+            )
         if header["plan_sha256"] != plan.sha256:
             raise RunDirectoryError(f"the checkpoint {path} belongs to another plan than the plan.toml beside it")
         if header.pop("sha256") != _hash(header, tensors):
@@ -117,32 +117,20 @@ def _load(path: Path, initial: ServerState, plan: RunPlan) -> ServerState:
 
 
 def _state(header: Mapping[str, Any], tensors: Mapping[str, Tensor], initial: ServerState) -> ServerState:
-    layout, dtype = initial.parameters.layout, initial.parameters.buffer.dtype
-    average, choice = tensors.get("average"), header["choice"]
+    parts = {str(name): dict(part) for name, part in header["parts"].items()}
+    for key, tensor in tensors.items():
+        name, separator, inside = key.partition(".")
+        if separator:
+            parts[name][inside] = tensor
+    dtype = initial.parameters.buffer.dtype
     return ServerState(
         round=int(header["round"]),
         attempt=int(header["attempt"]),
         asked=int(header["asked"]),
         evaluated=int(header["evaluated"]),
-        usual_norms=tuple(dict(each) for each in header["usual_norms"]),
-        first_loss=None if header["first_loss"] is None else float(header["first_loss"]),
         settled=bool(header["settled"]),
-        clip_norm=None if header["clip_norm"] is None else float(header["clip_norm"]),
-        steering=None if header["steering"] is None else Steering.from_json(header["steering"]),
-        parameters=Parameters(put_aside(tensors["parameters"].to(dtype)), layout),
-        average=None if average is None else Parameters(average.to(dtype), layout),
-        choice=None
-        if choice is None
-        else Choice(
-            round=int(choice["round"]),
-            merit=float(choice["merit"]),
-            parameters=Parameters(put_aside(tensors["choice"].to(dtype)), layout),
-        ),
-        moments={
-            name.removeprefix("moments."): tensor.to(torch.float64)
-            for name, tensor in tensors.items()
-            if name.startswith("moments.")
-        },
+        parameters=Parameters(put_aside(tensors["parameters"].to(dtype)), initial.parameters.layout),
+        parts=parts,
     )
 
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
-from fedcore.audit.tables.crossing import ATTRIBUTE_MARK
 from fedcore.audit.tables.declared import empty_tables
 from fedcore.audit.verdict.measurable import check_measurable
-from fedcore.errors import PlanError
+from fedcore.exchange import Exchange
 from fedcore.local_optimizer import build_optimizer
+from fedcore.method import check_learnable
 from fedcore.plan import RunPlan
+from fedcore.plan.resolve import resolve
 from fedcore.privacy.isolation import Isolation
 from fedcore.privacy.isolation_proof import least_isolation
 from fedcore.privacy.linter import Finding, Subject, lint, refuse
-from fedcore.privacy.resolution import resolve_privacy
 from fedcore.task import Task
 from fedcore.task_code import with_code
 from fedcore.tasks.registry import load_task, settled
-from fedcore.transforms import load_transforms
 from fedcore_server.rounds.audit_points import AuditPoints
 from fedcore_server.rounds.evaluation import audit_settings
 from fedcore_server.rounds.plan_hooks import load_hooks
@@ -31,25 +28,18 @@ def deployable(plan: RunPlan) -> RunPlan:
 
     Raises:
         PlanError: Something is missing that a simulation would take from the data; all of it is told at once.
-        TaskError: The task, a transform or a hook cannot be imported here, or the model cannot be built or saved.
+        TaskError: The task, a part of the method or a hook cannot be imported here, or the model not built or saved.
         PrivacyError: The linter refuses the claim.
     """
     plan = settled(plan)
-    if problems := _missing(plan):
-        raise PlanError(problems)
-    private = plan.privacy.unit != "none"
-    changes: dict[str, dict[str, Any]] = {
-        "federation": {"weighting": plan.federation.weighting or ("uniform" if private else "examples")}
-    }
-    if private:
-        changes["privacy"] = resolve_privacy(plan, nominal_batch=plan.privacy.nominal_batch or 0.0)
-    plan = with_code(plan.updated(**changes))
+    plan = with_code(resolve(plan))
     build_optimizer(plan, [torch.nn.Parameter(torch.zeros(1))])  # or each client would refuse it by itself
     task = load_task(plan)
     hooks = load_hooks(plan)
     tables = empty_tables(task, plan)
     noisy = plan.privacy.evaluation_noise_multiplier is not None
-    check_measurable(audit_settings(plan), tables, noisy=noisy, mitigation=plan.mitigation)
+    check_measurable(audit_settings(plan), tables, noisy=noisy)
+    check_learnable(plan, tables)
     AuditPoints(plan=plan, hooks=hooks, tables=tables).plan_declared()
     check_savable(task, plan)
     refuse(privacy_findings(task, plan))
@@ -61,7 +51,7 @@ def privacy_findings(task: Task, plan: RunPlan) -> tuple[Finding, ...]:
     with torch.random.fork_rng(devices=[]):
         model = task.build_model() if plan.privacy.unit != "none" else None
     isolation = least_isolation(task, model, plan) if model is not None and plan.privacy.unit == "record" else None
-    return lint(Subject(plan=plan, task=task, model=model, transforms=load_transforms(plan), isolation=isolation))
+    return lint(Subject(plan=plan, task=task, model=model, exchange=Exchange.of(plan), isolation=isolation))
 
 
 def isolation_known(task: Task, plan: RunPlan) -> Isolation | None:
@@ -70,24 +60,3 @@ def isolation_known(task: Task, plan: RunPlan) -> Isolation | None:
         return None
     with torch.random.fork_rng(devices=[]):
         return least_isolation(task, task.build_model(), plan)
-
-
-def _missing(plan: RunPlan) -> list[str]:
-    problems = []
-    if plan.privacy.participation == "secret":
-        problems.append(
-            "privacy.participation: a deployed client is told the cohort that it belongs to, so that taking part is no "
-            "secret; leave it out"
-        )
-    if plan.privacy.unit == "record" and plan.privacy.nominal_batch is None:
-        problems.append(
-            "privacy.nominal-batch: a server cannot see how many rows its clients have; give a public constant, such "
-            "as sampling-rate times the rows that a client typically has"
-        )
-    for attribute in sorted({name for each in plan.audit.sensitive for name in each.split(ATTRIBUTE_MARK)}):
-        if attribute not in plan.audit.vocabularies:
-            problems.append(
-                f"audit.vocabularies: the categories of {attribute!r} must be declared, for no client can be asked to "
-                f'tell which it has; such as vocabularies = {{ {attribute} = ["a", "b", "unknown"] }}'
-            )
-    return problems

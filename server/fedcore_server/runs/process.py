@@ -15,8 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-from flwr.app import Context, RecordDict
+from typing import cast
 
 from fedcore.errors import DeploymentError, FedcoreError, RunDirectoryError, RunPausedError, StorageError, TaskError
 from fedcore.messages import TrainRequest
@@ -30,10 +29,10 @@ from fedcore.task_code import differing_code
 from fedcore.tasks.registry import load_task
 from fedcore.trust.roster import Roster
 from fedcore_server.flower.correspondence import Correspondence
-from fedcore_server.flower.server_app import build_server_app
+from fedcore_server.flower.grid_federation import ArrivingGrid, GridFederation
 from fedcore_server.flower.superlink.control import Control
 from fedcore_server.flower.superlink.task import open_grid
-from fedcore_server.rounds.driver import Outcome
+from fedcore_server.rounds.driver import Outcome, Run
 from fedcore_server.rounds.plan_hooks import load_hooks
 from fedcore_server.rounds.round_record import RoundRecord
 from fedcore_server.rounds.rounds import init_state
@@ -41,7 +40,7 @@ from fedcore_server.rounds.state import ServerState
 from fedcore_server.runs.deployable_plan import isolation_known, privacy_findings
 from fedcore_server.runs.directory import RunDirectory, is_finished
 from fedcore_server.runs.participation import charges_acknowledged, last_receipts, took_part_in
-from fedcore_server.runs.results import build_results
+from fedcore_server.runs.results import FinishedRun, build_results
 from fedcore_server.runs.store import RunState, RunStore
 from fedcore_server.service.home import ServerHome
 
@@ -130,21 +129,16 @@ class RunProcess:
             incarnation=incarnation,
             events=self._events,
         )
-        outcomes: list[Outcome] = []
-        app = build_server_app(
-            task,
-            self._plan,
-            letters,
-            on_round=self._keep,
-            on_end=outcomes.append,
-            first_state=lambda: self._first_state(task),
-            hooks=load_hooks(self._plan),
-            on_request=self._note,
-        )
         access = self._access
         with open_grid(access.runtime_address, access.secret, access.bearer, flower_run) as grid:
-            app(grid, Context(flower_run, 1, {}, RecordDict(), {}))
-        return outcomes[0]
+            run = Run(
+                task=task,
+                plan=self._plan,
+                federation=GridFederation(cast(ArrivingGrid, grid), self._plan, letters),
+                hooks=load_hooks(self._plan),
+                on_request=self._note,
+            )
+            return run.to_end(self._first_state(task), self._keep)
 
     def _note(self, request: TrainRequest) -> None:
         self._events.append("round-asked", round=request.round, attempt=request.attempt, asked=list(request.cohort))
@@ -167,7 +161,7 @@ class RunProcess:
         registered = [member.name for member in self._home.consortium.roster().members]
         sizes = {name: rows for line in rounds for name, rows in line["examples"].items()}
         held_out = sum(int(client["n"]) for client in outcome.evaluation.clients.values())
-        results = build_results(
+        run = FinishedRun(
             task=task,
             plan=self._plan,
             outcome=outcome,
@@ -175,7 +169,8 @@ class RunProcess:
             examples=sum(sizes.values()) + held_out,
             client_sizes=[sizes[name] for name in sorted(sizes)],
             wall_seconds=wall_seconds,
-            client_rounds=sum(len(line["counted"]) for line in rounds),
+            records=rounds,
+            timed=rounds,
             split=None,
             verification=_VERIFIED,
             privacy_warnings=warnings_of(privacy_findings(task, self._plan)),
@@ -185,6 +180,7 @@ class RunProcess:
             acknowledged=charges_acknowledged(rounds),
             isolation=isolation_known(task, self._plan),
         )
+        results = build_results(run)
         results.write(self._directory, rounds=None)
         ended = "withheld" if results.summary["withheld"] else "released"
         self._events.append(ended, model_sha256=results.summary["model_sha256"])

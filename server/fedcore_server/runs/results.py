@@ -86,115 +86,141 @@ class Results:
         directory.write_text("bias.md", model_card(content, self.summary, day=datetime.now(UTC).date()))
 
 
-def build_results(
-    *,
-    task: Task,
-    plan: RunPlan,
-    outcome: Outcome,
-    engine: str,
-    examples: int,
-    client_sizes: Sequence[int],
-    wall_seconds: float,
-    client_rounds: int,
-    split: Mapping[str, Any] | None,
-    verification: str,
-    command: str | None,
-    took_part: Mapping[str, Any] | None = None,
-    privacy_warnings: Sequence[str] = (),
-    ledgers: Mapping[str, Mapping[str, Any]] | None = None,
-    acknowledged: int | None = None,
-    isolation: Isolation | None = None,
-) -> Results:
-    """Put together what a finished run has to show.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedRun:
+    """What is known of a run when it is over.
 
-    Args:
+    Attributes:
         examples: Rows of all clients, held-out ones included.
         client_sizes: Training rows of each client.
-        client_rounds: Updates counted in `wall_seconds`.
+        records: Lines of ``rounds.jsonl``.
+        timed: Those of them that `wall_seconds` covers: a resumed run has more.
+        split: How the rows lie with the clients; simulations only.
         verification: Which checks of the privacy guarantee were run.
         took_part: Who took part, from `participation`; ``None`` where that is a secret.
         privacy_warnings: What the linter said of plan and model without refusing them.
-        ledgers: The last receipt of each client that told one, as plain values; deployments only.
+        ledgers: The last receipt of each client that sends them, as plain values; deployments only.
         acknowledged: The most charges that one client sent receipts of; deployments only.
         isolation: How records are kept apart; ``None`` where nothing is promised to them.
+    """
+
+    task: Task
+    plan: RunPlan
+    outcome: Outcome
+    engine: str
+    examples: int
+    client_sizes: Sequence[int]
+    wall_seconds: float
+    records: Sequence[Mapping[str, Any]]
+    timed: Sequence[Mapping[str, Any]]
+    split: Mapping[str, Any] | None
+    verification: str
+    command: str | None
+    took_part: Mapping[str, Any] | None = None
+    privacy_warnings: Sequence[str] = ()
+    ledgers: Mapping[str, Mapping[str, Any]] | None = None
+    acknowledged: int | None = None
+    isolation: Isolation | None = None
+
+
+def build_results(run: FinishedRun) -> Results:
+    """Put together what a finished run has to show.
 
     Raises:
         PrivacyError: The privacy statement lacks something without which no model is released.
     """
-    model = released_model(task, plan, outcome.state.released)
+    model = released_model(run.task, run.plan, run.outcome.state.released)
     weights = serialised(model)
     model_sha256 = sha256(weights)
-    privacy = promise_of(plan)
-    statement = (
-        privacy_statement(
-            privacy,
-            rounds=outcome.state.round,
-            asked=outcome.state.asked,
-            client_sizes=[] if _rows_are_secret(privacy) else client_sizes,
-            preprocessing=getattr(task, "preprocessing", "not covered: whatever the task's own load_data does"),
-            verification=verification,
-            model_sha256=model_sha256,
-            versions=_versions(),
-            run={"plan_sha256": plan.sha256, "finished": datetime.now(UTC).date().isoformat()},
-            trials=plan.privacy.trials,
-            warnings=privacy_warnings,
-            contact=plan.privacy.contact,
-            split_is_told=split is not None,
-            evaluation=evaluation_privacy(task, plan),
-            evaluated=outcome.state.evaluated,
-            chosen_by_evaluation=chooses_a_round(plan),
-            ledgers=ledgers or {},
-            acknowledged=acknowledged,
-            isolation=isolation,
-        )
-        if privacy
-        else None
+    statement = _statement(run, model_sha256)
+    return Results(
+        model=model,
+        weights=weights,
+        summary=_summary(run, statement, model_sha256),
+        privacy=statement,
+        bias=run.outcome.bias,
+        split=run.split,
+        after_release=run.outcome.after_release,
     )
-    if statement is not None:
-        check_statement(statement)
-    withheld = withheld_because(plan, outcome.bias)
-    summary = {
-        "task": task.name,
-        "engine": engine,
+
+
+def _statement(run: FinishedRun, model_sha256: str) -> dict[str, Any] | None:
+    plan, state, privacy = run.plan, run.outcome.state, promise_of(run.plan)
+    if privacy is None:
+        return None
+    statement = privacy_statement(
+        privacy,
+        rounds=state.round,
+        asked=state.asked,
+        client_sizes=[] if _rows_are_secret(privacy) else run.client_sizes,
+        preprocessing=getattr(run.task, "preprocessing", "not covered: whatever the task's own load_data does"),
+        verification=run.verification,
+        model_sha256=model_sha256,
+        versions=_versions(),
+        run={"plan_sha256": plan.sha256, "finished": datetime.now(UTC).date().isoformat()},
+        trials=plan.privacy.trials,
+        warnings=run.privacy_warnings,
+        contact=plan.privacy.contact,
+        split_is_told=run.split is not None,
+        evaluation=evaluation_privacy(run.task, plan),
+        evaluated=state.evaluated,
+        chosen_by_evaluation=chooses_a_round(plan),
+        ledgers=run.ledgers or {},
+        acknowledged=run.acknowledged,
+        isolation=run.isolation,
+    )
+    check_statement(statement)
+    return statement
+
+
+def _summary(run: FinishedRun, statement: Mapping[str, Any] | None, model_sha256: str) -> dict[str, Any]:
+    plan, outcome, privacy = run.plan, run.outcome, promise_of(run.plan)
+    client_rounds = sum(len(line["counted"]) for line in run.timed)
+    return {
+        "task": run.task.name,
+        "engine": run.engine,
+        "algorithm": plan.algorithm.name,
         "clients": plan.federation.clients,
         "rounds": outcome.state.round,
         "released_round": outcome.state.released_round,
-        "examples": None if privacy and _rows_are_secret(privacy) else examples,
+        "examples": None if privacy and _rows_are_secret(privacy) else run.examples,
         "metrics": dict(outcome.evaluation.metrics),
         "epsilon": statement["epsilon"] if statement else None,
         "delta": statement["delta"] if statement else None,
         "unit": privacy.unit.value if privacy else None,
         "privacy_audit": None,  # until fedcore audit privacy refutes the claim
         "audit_verdict": outcome.bias and outcome.bias.verdict and outcome.bias.verdict.value,
-        "withheld": withheld,
+        "withheld": withheld_because(plan, outcome.bias),
         "worst_gap": _worst_gap(outcome.bias),
-        "wall_seconds": round(wall_seconds, 3),
-        "client_rounds_per_second": round(client_rounds / wall_seconds, 3) if wall_seconds > 0 else None,
-        "notes": list(getattr(task, "notes", ())),
-        "warnings": [
-            *([withheld_words(withheld)] if withheld else []),
-            *([words] if (words := choice_words(plan, outcome.state)) else []),
-            *([why] if (why := diverged(plan, outcome.state, outcome.evaluation)) else []),
-            *warnings_about(outcome, statement, privacy),
-            *lost_clients(took_part),
-            *too_long(took_part, plan),
-        ],
-        "participation": dict(took_part["clients"]) if took_part else None,
+        "wall_seconds": round(run.wall_seconds, 3),
+        "client_rounds_per_second": round(client_rounds / run.wall_seconds, 3) if run.wall_seconds > 0 else None,
+        "bytes_sent": sum(line.get("bytes_sent", 0) for line in run.records),
+        "bytes_received": sum(line.get("bytes_received", 0) for line in run.records),
+        "notes": list(getattr(run.task, "notes", ())),
+        "warnings": _warnings(run, statement),
+        "participation": dict(run.took_part["clients"]) if run.took_part else None,
         "model_sha256": model_sha256,
         "plan_sha256": plan.sha256,
         "fedcore_version": fedcore.__version__,
         "versions": _versions(),
-        "command": command,
+        "command": run.command,
     }
-    return Results(
-        model=model,
-        weights=weights,
-        summary=summary,
-        privacy=statement,
-        bias=outcome.bias,
-        split=split,
-        after_release=outcome.after_release,
+
+
+def _warnings(run: FinishedRun, statement: Mapping[str, Any] | None) -> list[str]:
+    plan, outcome = run.plan, run.outcome
+    withheld = withheld_because(plan, outcome.bias)
+    own = (
+        withheld and withheld_words(withheld),
+        choice_words(plan, outcome.state),
+        diverged(plan, outcome.state, outcome.evaluation),
     )
+    return [
+        *(words for words in own if words),
+        *warnings_about(outcome, statement, promise_of(plan)),
+        *lost_clients(run.took_part),
+        *too_long(run.took_part, plan),
+    ]
 
 
 def _worst_gap(bias: BiasReport | None) -> dict[str, Any] | None:

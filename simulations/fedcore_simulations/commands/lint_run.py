@@ -14,6 +14,7 @@ from rich.markup import escape
 from fedcore.data.examples import Examples
 from fedcore.data.held_out import choose_held_out
 from fedcore.errors import FedcoreError, PrivacyError
+from fedcore.exchange import Exchange
 from fedcore.plan import RunPlan
 from fedcore.privacy.isolation import Isolation
 from fedcore.privacy.isolation_proof import least_isolation
@@ -22,7 +23,6 @@ from fedcore.seeding import derive_seed
 from fedcore.task import Task, load_examples
 from fedcore.tasks.registry import load_task, settled
 from fedcore.text.wording import counted
-from fedcore.transforms import load_transforms
 from fedcore_clients.training.dp.probe import isolation_of, probe_isolation
 
 
@@ -51,19 +51,19 @@ def lint_plan(plan: RunPlan, *, measure: bool) -> LintReport:
     """Apply every rule to a plan, to the task that it names, and to data where there is any.
 
     Raises:
-        FedcoreError: The task, its model or a transform cannot be had.
+        FedcoreError: The task, its model or a part of the method cannot be had.
     """
     if plan.privacy.unit == "none":
         return LintReport(promised=False, findings=(), not_measured="")
     plan = settled(plan)
-    task, transforms, for_records = load_task(plan), load_transforms(plan), plan.privacy.unit == "record"
+    task, exchange, for_records = load_task(plan), Exchange.of(plan), plan.privacy.unit == "record"
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(plan.federation.seed, "model"))
         model = task.build_model()
     examples, not_measured = _examples(task, plan) if measure else (None, "--no-measure was given")
     if examples is None:
         least = least_isolation(task, model, plan) if for_records else None
-        subject = Subject(plan=plan, task=task, model=model, transforms=transforms, isolation=least)
+        subject = Subject(plan=plan, task=task, model=model, exchange=exchange, isolation=least)
         return LintReport(promised=True, findings=lint(subject), not_measured=not_measured, isolation=least)
     isolation = None
     with suppress(PrivacyError):  # the rule record-isolation finds the same, with its reason
@@ -75,7 +75,7 @@ def lint_plan(plan: RunPlan, *, measure: bool) -> LintReport:
         plan=plan,
         task=task,
         model=model,
-        transforms=transforms,
+        exchange=exchange,
         largest_client=max(1, len(training) // plan.federation.clients),
         training=training,
         held_out=examples.select(kept) if len(kept) else None,

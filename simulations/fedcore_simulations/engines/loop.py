@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -13,31 +15,22 @@ import torch
 from torch import Tensor
 
 from fedcore.errors import EngineError, FedcoreError
+from fedcore.exchange import Exchange, vector_of
 from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
-from fedcore.mitigation.row_weights import RowWeights
-from fedcore.parameters import Parameters
+from fedcore.parameters import Layout, Parameters
 from fedcore.plan import RunPlan
+from fedcore.segments import MODEL
 from fedcore.task import Task
-from fedcore.transforms import load_transforms
 from fedcore_clients.training.evaluation import evaluate_locally
 from fedcore_clients.training.local_model import Client, LocalModel
 from fedcore_clients.training.train import train_locally
 from fedcore_server.rounds.rounds import init_state
 from fedcore_server.rounds.state import Rejection
 from fedcore_simulations.dealt_clients import DealtClients
-from fedcore_simulations.engines.workers import Job, WorkerPool
+from fedcore_simulations.engines.workers import Job, WorkerPool, viewed
 
 _Asked = TypeVar("_Asked", TrainRequest, EvaluateRequest)
 _Answer = TypeVar("_Answer", ClientUpdate, ClientReport)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Request:
-    """What a worker needs of a request; the model lies in shared memory."""
-
-    round: int
-    attempt: int
-    row_weights: RowWeights | None
 
 
 class LoopEngine:
@@ -49,32 +42,49 @@ class LoopEngine:
     Args:
         num_workers: Processes; with 1 the work is done in this one.
         device: Where the model lives; anything but the CPU takes one worker.
+        memory: Directory of what clients keep between rounds; a temporary one where it is not given.
     """
 
     name = "loop"
 
     def __init__(
-        self, task: Task, plan: RunPlan, clients: Sequence[Client], *, num_workers: int, device: torch.device
+        self,
+        task: Task,
+        plan: RunPlan,
+        clients: Sequence[Client],
+        *,
+        num_workers: int,
+        device: torch.device,
+        memory: Path | None = None,
     ) -> None:
-        self._task, self._plan, self._device = task, plan, device
+        self._task, self._plan, self._device, self._memory = task, plan, device, memory
         self._clients = clients
         self._index = {client.name: index for index, client in enumerate(clients)}
         self.num_workers = min(num_workers, len(self._clients)) if device.type == "cpu" else 1
         self._pool: WorkerPool | None = None
         self._local: LocalModel | None = None
         self._threads = torch.get_num_threads()
+        self._temporary: TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Self:
         """Start the workers, or prepare this process."""
         torch.set_num_threads(1)
         dtype = getattr(torch, self._plan.training.precision)
         self._clients = _on(self._device, dtype, self._clients)
+        if self._memory is None:
+            self._temporary = TemporaryDirectory(prefix="fedcore-memory-")
+            self._memory = Path(self._temporary.name)
         if self.num_workers == 1:
-            self._local = LocalModel(self._task, self._plan, self._device, load_transforms(self._plan))
+            self._local = LocalModel(self._task, self._plan, self._device, memory=self._memory)
             return self
-        size = init_state(self._task, self._plan).parameters.layout.size
-        make_job = partial(_make_job, self._task, self._plan, self._clients)
-        self._pool = WorkerPool(num_workers=self.num_workers, make_job=make_job, size=size, dtype=dtype)
+        exchange, vector = Exchange.of(self._plan), vector_of(init_state(self._task, self._plan).parameters.buffer)
+        self._request_form, self._reply_form = exchange.request_form(vector), exchange.codec(vector).form
+        self._pool = WorkerPool(
+            num_workers=self.num_workers,
+            make_job=partial(_make_job, self._task, self._plan, self._clients, self._memory),
+            request_bytes=self._request_form.num_bytes,
+            reply_bytes=self._reply_form.num_bytes,
+        )
         return self
 
     def __exit__(
@@ -84,6 +94,8 @@ class LoopEngine:
         if self._pool is not None:
             self._pool.close()
         self._pool = self._local = None
+        if self._temporary is not None:
+            self._temporary.cleanup()
         torch.set_num_threads(self._threads)
 
     def available(self) -> Sequence[str]:
@@ -96,16 +108,8 @@ class LoopEngine:
             for name in request.cohort:
                 yield _for_client(train_locally, self._local, self._clients[self._index[name]], request)
             return
-        for index, result, slot in self._run("train", request):
-            examples, metrics, event = result
-            yield ClientUpdate(
-                client=self._clients[index].name,
-                round=request.round,
-                difference=Parameters(slot, request.parameters.layout),
-                num_examples=examples,
-                metrics=metrics,
-                privacy_event=event,
-            )
+        for _, update, slot in self._run("train", request):
+            yield replace(update, values=self._reply_form.unpacked(viewed(slot, self._reply_form.dtype)))
 
     def evaluate(self, request: EvaluateRequest) -> Iterator[ClientReport | Rejection]:
         """Evaluate the cohort; reports in its order."""
@@ -119,13 +123,20 @@ class LoopEngine:
     def _run(self, kind: str, request: TrainRequest | EvaluateRequest) -> Iterator[tuple[int, Any, Tensor]]:
         if self._pool is None:
             raise RuntimeError("an engine works inside its with statement only")
-        self._pool.model.copy_(request.parameters.buffer)
-        light = _Request(
-            round=request.round,
-            attempt=request.attempt,
-            row_weights=getattr(request, "row_weights", None),
-        )
-        return self._pool.run(kind, light, [self._index[name] for name in request.cohort])
+        shared = request.shared if isinstance(request, TrainRequest) else {}
+        vectors = {MODEL: request.parameters.buffer, **shared}
+        views = self._request_form.unpacked(viewed(self._pool.request, self._request_form.dtype))
+        for name, vector in vectors.items():
+            views[name].copy_(vector)
+        return self._pool.run(kind, _light(request), [self._index[name] for name in request.cohort])
+
+
+def _light(request: TrainRequest | EvaluateRequest) -> TrainRequest | EvaluateRequest:
+    """The request without its vectors, which lie in shared memory, and without its cohort."""
+    nothing = Parameters(torch.empty(0), Layout((), (), 0))
+    if isinstance(request, TrainRequest):
+        return replace(request, parameters=nothing, shared={}, cohort=())
+    return replace(request, parameters=nothing, cohort=())
 
 
 def _on(device: torch.device, dtype: torch.dtype, clients: Sequence[Client]) -> Sequence[Client]:
@@ -151,29 +162,28 @@ def _for_client(
         ) from error
 
 
-def _make_job(task: Task, plan: RunPlan, clients: Sequence[Client], model: Tensor) -> Job:
+def _make_job(task: Task, plan: RunPlan, clients: Sequence[Client], memory: Path, request: Tensor) -> Job:
     """What a worker does, with a warm model of its own."""
-    local = LocalModel(task, plan, torch.device("cpu"), load_transforms(plan))
-    return _Job(local, clients, Parameters(model, local.parameters.layout))
+    return _Job(LocalModel(task, plan, torch.device("cpu"), memory=memory), clients, request)
 
 
 class _Job:
-    """Trains or evaluates one client on the shared model."""
+    """Trains or evaluates one client on the shared request."""
 
-    def __init__(self, local: LocalModel, clients: Sequence[Client], model: Parameters) -> None:
-        self._local, self._clients, self._model = local, clients, model
+    def __init__(self, local: LocalModel, clients: Sequence[Client], request: Tensor) -> None:
+        self._local, self._clients = local, clients
+        vectors = local.request_form.unpacked(viewed(request, local.request_form.dtype))
+        self._model = Parameters(vectors.pop(MODEL), local.parameters.layout)
+        self._shared = vectors
 
-    def __call__(self, kind: str, request: _Request, client: int, slot: Tensor) -> Any:
-        if kind == "evaluate":
-            asked = EvaluateRequest(round=request.round, attempt=request.attempt, cohort=(), parameters=self._model)
+    def __call__(self, kind: str, request: TrainRequest | EvaluateRequest, client: int, slot: Tensor) -> Any:
+        if isinstance(request, EvaluateRequest):
+            asked = replace(request, parameters=self._model)
             return _for_client(evaluate_locally, self._local, self._clients[client], asked)
-        order = TrainRequest(
-            round=request.round,
-            attempt=request.attempt,
-            cohort=(),
-            parameters=self._model,
-            row_weights=request.row_weights,
-        )
+        order = replace(request, parameters=self._model, shared=self._shared)
         update = _for_client(train_locally, self._local, self._clients[client], order)
-        slot.copy_(update.difference.buffer)
-        return update.num_examples, update.metrics, update.privacy_event
+        form = self._local.codec.form
+        views = form.unpacked(viewed(slot, form.dtype))
+        for name, values in update.values.items():
+            views[name].copy_(values)
+        return replace(update, values={})

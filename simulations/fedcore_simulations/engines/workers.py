@@ -19,6 +19,7 @@ from fedcore.errors import EngineError, FedcoreError
 
 _SLOT_BYTES = 256 * 2**20
 _MOST_SLOTS = 64
+_ALIGNMENT = 64
 _ORPHAN_CHECK_SECONDS = 1.0
 
 Job = Callable[[str, Any, int, Tensor], Any]
@@ -33,21 +34,30 @@ class WorkerPool:
 
     Args:
         num_workers: Processes.
-        make_job: Called once in each process.
-        shared: The model's buffer in shared memory; written by the caller before `run`.
+        make_job: Called once in each process, with the shared request.
+        request_bytes: Of a request's vectors.
+        reply_bytes: Of a reply's.
+
+    Attributes:
+        request: The request's vectors as bytes in shared memory; written by the caller before `run`.
     """
 
-    def __init__(self, *, num_workers: int, make_job: Callable[[Tensor], Job], size: int, dtype: torch.dtype) -> None:
+    def __init__(
+        self, *, num_workers: int, make_job: Callable[[Tensor], Job], request_bytes: int, reply_bytes: int
+    ) -> None:
         context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-        num_bytes = size * dtype.itemsize
-        self._num_slots = max(2 * num_workers, min(_MOST_SLOTS, _SLOT_BYTES // max(num_bytes, 1)))
-        memory = context.RawArray("b", num_bytes * (self._num_slots + 1))
-        self.model, self._slots = _views(memory, size, dtype)
+        sizes = _aligned(request_bytes), _aligned(reply_bytes)
+        self._num_slots = max(2 * num_workers, min(_MOST_SLOTS, _SLOT_BYTES // max(reply_bytes, 1)))
+        memory = context.RawArray("b", sizes[0] + sizes[1] * self._num_slots)
+        self.request, self._slots = _views(memory, request_bytes, reply_bytes)
         self._workers = []
         for _ in range(num_workers):
             ours, theirs = context.Pipe()
             process = context.Process(
-                target=_work, args=(theirs, memory, size, dtype, make_job), name="fedcore-worker", daemon=True
+                target=_work,
+                args=(theirs, memory, request_bytes, reply_bytes, make_job),
+                name="fedcore-worker",
+                daemon=True,
             )
             with warnings.catch_warnings():
                 # From Python 3.12 on. Workers compute with one thread, and use none that they did not start.
@@ -122,32 +132,42 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _views(memory: Any, size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The shared model, shape ``(size,)``, and the slots, shape ``(slots, size)``."""
-    rows = torch.frombuffer(memory, dtype=dtype).view(-1, size)
-    return rows[0], rows[1:]
+def viewed(memory: Tensor, dtype: str) -> Tensor:
+    """Bytes as numbers of a type."""
+    return memory.view(getattr(torch, dtype))
+
+
+def _aligned(num_bytes: int) -> int:
+    return -(-num_bytes // _ALIGNMENT) * _ALIGNMENT
+
+
+def _views(memory: Any, request_bytes: int, reply_bytes: int) -> tuple[Tensor, Tensor]:
+    """The shared request, shape ``(request_bytes,)``, and the slots, shape ``(slots, reply_bytes)``; bytes."""
+    everything, start = torch.frombuffer(memory, dtype=torch.uint8), _aligned(request_bytes)
+    slots = everything[start:].view(-1, _aligned(reply_bytes))
+    return everything[:request_bytes], slots[:, :reply_bytes]
 
 
 def _work(
-    connection: Connection, memory: Any, size: int, dtype: torch.dtype, make_job: Callable[[Tensor], Job]
+    connection: Connection, memory: Any, request_bytes: int, reply_bytes: int, make_job: Callable[[Tensor], Job]
 ) -> None:
     """A worker's life: build the job, answer until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides what Ctrl-C means
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parent = os.getppid()
     torch.set_num_threads(1)
-    model, slots = _views(memory, size, dtype)
-    job = make_job(model)
+    request, slots = _views(memory, request_bytes, reply_bytes)
+    job = make_job(request)
     while True:
         try:
             # A forked worker holds copies of its siblings' pipes, so a main process that was killed closes none.
             while not connection.poll(_ORPHAN_CHECK_SECONDS):
                 if os.getppid() != parent:
                     return
-            kind, request, jobs = connection.recv()
+            kind, asked, jobs = connection.recv()
         except (EOFError, OSError):
             return
-        connection.send(_answer(job, kind, request, jobs, slots))
+        connection.send(_answer(job, kind, asked, jobs, slots))
 
 
 def _answer(job: Job, kind: str, request: Any, jobs: list[tuple[int, int, int]], slots: Tensor) -> Any:

@@ -14,7 +14,8 @@ from fedcore.messages import ClientUpdate, TrainRequest
 from fedcore.parameters import Layout, Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.central import CentralPrivacy
-from fedcore_server.rounds.rounds import clip_norm_of, close_round, plan_round
+from fedcore_server.aggregation.private_mean import clip_norm_of
+from fedcore_server.rounds.rounds import close_round, plan_round
 from fedcore_server.rounds.state import ServerState
 from fedcore_simulations.privacy_audit.bare_probe import NEXT_TO_NONE, Bare, longest_of
 from fedcore_simulations.privacy_audit.releases import NO_COUNTS, CanaryRun, Silence
@@ -23,6 +24,12 @@ _GAIN = 10.0
 _SILENT_ROUNDS = 100
 _TENSORS = 4
 _JUST_WITHIN = 1.0 - 1e-12  # of the clip norm, so that rounding cannot put it above
+
+PLAIN_METHOD: dict[str, dict[str, Any]] = {
+    "algorithm": {"name": "fedavg", "options": {}},
+    "aggregation": {"encode": []},
+}
+"""The promise is about clipped sums and their noise, whatever the algorithm and the encodings make of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,15 +60,13 @@ class ClientLevelSubject:
         self.privacy, self.num_canaries = privacy, num_canaries
         plain: dict[str, Any] = {
             "server-optimizer": "sgd",
-            "server-momentum": 0.0,
             "server-learning-rate": 1.0,
             "averaging": 0.0,
-            "transforms": [],
             "quorum": 1,
         }
         if privacy.sampling_rate == 1.0:  # the promise covers a client that is asked in every round
             plain |= {"cohort-size": None, "clients": int(privacy.cohort)}
-        self._plan = plan.updated(federation=plain, training={"precision": "float64"})
+        self._plan = plan.updated(federation=plain, training={"precision": "float64"}, **PLAIN_METHOD)
         sizes = [len(part) for part in torch.arange(num_canaries).chunk(_TENSORS)]
         names = tuple(f"canaries-{index}" for index in range(len(sizes)))
         self.layout = Layout(names, tuple((size,) for size in sizes), num_canaries)
@@ -84,8 +89,8 @@ class ClientLevelSubject:
         plan = self._plan.updated(privacy={"noise-multiplier": NEXT_TO_NONE, "clip-quantile": None})
         state = ServerState(round=0, parameters=self._origin())
         request = plan_round(state, plan, [self._names[0]])
-        loud = Parameters(torch.full((self.num_canaries,), _GAIN * self.privacy.clip_norm).double(), self.layout)
-        update = ClientUpdate(client=self._names[0], round=request.round, difference=loud, num_examples=None)
+        loud = torch.full((self.num_canaries,), _GAIN * self.privacy.clip_norm).double()
+        update = ClientUpdate(client=self._names[0], round=request.round, values={"update": loud}, num_examples=None)
         after, _ = close_round(state, plan, request, iter([update] if request.cohort else []))
         released = after.parameters.buffer[None] * self.privacy.cohort
         return Bare(counts=NO_COUNTS, steps=1, rate=1.0, longest=longest_of(released, self.privacy.clip_norm))
@@ -97,7 +102,7 @@ class ClientLevelSubject:
         origin = self._origin()
         state = ServerState(round=0, parameters=origin)
         for _ in range(rounds):
-            clip_norm = clip_norm_of(self.privacy, state)
+            clip_norm = clip_norm_of(self.privacy, state.part("aggregation"))
             request = plan_round(state, self._plan, available)
             within = clip_norm > self.privacy.clip_norm
             length = clip_norm * (_JUST_WITHIN if within else _GAIN)
@@ -115,13 +120,12 @@ class ClientLevelSubject:
         asked = set(request.cohort)
         for index, name in enumerate(self._names):
             if name in asked:
-                difference = torch.zeros(self.num_canaries, dtype=torch.float64)
-                difference[index] = length if present[index] else 0.0
-                update = Parameters(difference, self.layout)
-                yield ClientUpdate(client=name, round=request.round, difference=update, num_examples=None)
+                update = torch.zeros(self.num_canaries, dtype=torch.float64)
+                update[index] = length if present[index] else 0.0
+                yield ClientUpdate(client=name, round=request.round, values={"update": update}, num_examples=None)
 
     def _noisy_count(self, clip_norm: float, after: ServerState) -> float:
-        return self.privacy.noisy_count(clip_norm, clip_norm_of(self.privacy, after))
+        return self.privacy.noisy_count(clip_norm, clip_norm_of(self.privacy, after.part("aggregation")))
 
     def _counts(self, rounds: list[_Round]) -> Tensor:
         if self.privacy.quantile is None:

@@ -22,6 +22,7 @@ from fedcore_clients.training.local_model import Client, LocalModel
 from fedcore_clients.training.train import train_locally
 from fedcore_simulations.privacy_audit.bare_probe import NEXT_TO_NONE, Bare, longest_of
 from fedcore_simulations.privacy_audit.canary_task import CanaryTask, blank, loudest, with_canaries
+from fedcore_simulations.privacy_audit.client_level import PLAIN_METHOD
 from fedcore_simulations.privacy_audit.releases import CanaryRun, Silence
 
 _HEAD = "head.weight"
@@ -51,14 +52,13 @@ class RecordLevelSubject:
         plain = {
             "optimizer": "SGD",
             "optimizer-options": {},
-            "proximal-mu": 0.0,
             "device": "cpu",
             "precision": "float64",
         }
         # The canaries go the way that the run's own records go.
         apart = isolation_of(task, task.build_model(), examples, plan, torch.device("cpu")).level is Level.ISOLATED
         way = {"isolation": "isolated" if apart else "probed"}
-        self._plan = plan.updated(training=plain, federation={"transforms": []}, privacy=way)
+        self._plan = plan.updated(training=plain, privacy=way, **PLAIN_METHOD)
         self._step = plan.privacy.learning_rate or plan.training.learning_rate
         self._examples = examples
         self._task = CanaryTask(task, num_canaries)
@@ -123,6 +123,6 @@ class RecordLevelSubject:
         current = Parameters.from_model(self._task.build_model(), local.dtype)
         for number in range(1, local.plan.federation.rounds + 1):
             request = TrainRequest(round=number, attempt=0, cohort=(name,), parameters=current)
-            difference = train_locally(local, client, request).difference.buffer
+            difference = train_locally(local, client, request).values["update"]
             yield difference.to(torch.float64) * (self.privacy.nominal_batch / self._step)
             current = Parameters(current.buffer + difference, current.layout)

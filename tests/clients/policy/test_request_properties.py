@@ -17,7 +17,7 @@ from fedcore_clients.policy.settings import Policy
 from tests.clients.policy.builders import build_plan, build_policy, build_request, check
 
 CODES = {
-    *("KIND", "ROSTER", "COHORT", "TASK", "DATA", "ROUNDS", "RANGE", "TRANSFORM"),
+    *("KIND", "ROSTER", "COHORT", "TASK", "DATA", "ROUNDS", "RANGE", "ALGORITHM"),
     *("LAYOUT", "SIZE", "PRIVACY", "METRICS", "LIMIT", "APPROVAL"),
 }
 
@@ -33,7 +33,9 @@ changes = st.fixed_dictionaries(
     {},
     optional={
         "task": section(name=names, data=names, options=st.dictionaries(names, names, max_size=1)),
-        "federation": section(rounds=st.integers(-1, 600), held_out=numbers, transforms=st.lists(names, max_size=1)),
+        "federation": section(rounds=st.integers(-1, 600), held_out=numbers),
+        "aggregation": section(encode=st.lists(names, max_size=1)),
+        "algorithm": section(name=names),
         "training": section(learning_rate=numbers, batch_size=st.integers(-1, 9999), local_epochs=st.integers(-1, 30)),
         "audit": section(sensitive=st.lists(names, max_size=2)),
         "privacy": section(

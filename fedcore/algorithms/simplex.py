@@ -1,7 +1,8 @@
-"""Shares that follow a risk: of groups in the loss, or of clients in the mean."""
+"""Ascent on the probability simplex: shares that follow a risk."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -34,20 +35,8 @@ def projected(point: NDArray[np.float64]) -> NDArray[np.float64]:
     return nearest
 
 
-def moved_from_mean(shares: Mapping[str, float], distances: Mapping[str, float], *, step: float) -> dict[str, float]:
-    """FairFed's shares: a client farther from the federation's gap than the others are on average counts less.
-
-    ``share - step * (distance - mean distance)``, not below 0, and normalised. Ezzeldin et al. 2023, "FairFed: enabling
-    group fairness in federated learning", arXiv 2110.00857, eq. 6, on shares and not on numbers of rows, beside which
-    the correction would vanish.
-
-    Args:
-        shares: Non-negative, of sum 1.
-        distances: How far each client's gap is from the federation's; a client without one keeps its share.
-    """
-    if not distances:
-        return dict(shares)
-    mean = sum(distances.values()) / len(distances)
-    moved = {name: max(0.0, share - step * (distances.get(name, mean) - mean)) for name, share in shares.items()}
-    total = sum(moved.values())
-    return {name: share / total for name, share in moved.items()} if total > 0 else dict(shares)
+def check_step(step: float) -> float:
+    """A step's length, not negative; raises `ValueError` otherwise."""
+    if not 0 <= step < math.inf:
+        raise ValueError(f"step: expected a number of 0 or more, found {step!r}")
+    return float(step)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from fedcore.mitigation.shares import ascended, moved_from_mean, projected
+from fedcore.algorithms.fairfed import moved_from_mean
+from fedcore.algorithms.simplex import ascended, projected
 
 
 @pytest.mark.parametrize("seed", range(20))

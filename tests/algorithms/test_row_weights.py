@@ -6,9 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fedcore.algorithms.fedminmax import weighed_by_group
+from fedcore.algorithms.reweighing import reweighed
+from fedcore.algorithms.row_weights import LARGEST, SMALLEST, RowWeights
 from fedcore.audit.tables.groups import GroupTable
 from fedcore.errors import DataError
-from fedcore.mitigation.row_weights import LARGEST, SMALLEST, RowWeights, reweighed, weighed_by_group
 
 
 def table(counts):

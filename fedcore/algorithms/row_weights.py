@@ -9,7 +9,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcore.audit.tables.groups import UNKNOWN, GroupTable
 from fedcore.errors import DataError
 
 SMALLEST, LARGEST = 0.1, 10.0
@@ -87,31 +86,3 @@ class RowWeights:
             raise DataError("row weights: they are for fewer groups or labels than the data has")
         factors: NDArray[np.float64] = table[groups, labels]
         return factors
-
-
-def reweighed(table: GroupTable, *, strength: float = 1.0) -> RowWeights:
-    """Factors that make group and label independent: ``P(group) P(label) / P(group, label)``.
-
-    Kamiran and Calders 2012, "Data preprocessing techniques for classification without discrimination", section 4.3.
-    Rows of unknown group, and cells without rows, keep the factor 1.
-
-    Args:
-        strength: Exponent of the factors; 0 leaves the rows as they are.
-    """
-    counts = np.maximum(table.counts.sum(axis=2), 0).astype(np.float64)  # noise may have made them negative
-    unknown = table.groups.index(UNKNOWN)
-    counts[unknown] = 0.0
-    expected = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / max(1.0, counts.sum())
-    factors = np.divide(expected, counts, out=np.ones_like(counts), where=counts > 0)
-    return RowWeights.of(table.attribute, factors**strength)
-
-
-def weighed_by_group(table: GroupTable, shares: dict[str, float]) -> RowWeights:
-    """Factors by which each group has its given share of the loss: ``share / P(group)``, the same for all labels."""
-    sizes = np.maximum(table.counts.sum(axis=(1, 2)), 0).astype(np.float64)  # noise may have made them negative
-    known = sum(size for group, size in zip(table.groups, sizes, strict=True) if group in shares)
-    factors = [
-        shares[group] * known / size if group in shares and size > 0 else 1.0
-        for group, size in zip(table.groups, sizes, strict=True)
-    ]
-    return RowWeights.of(table.attribute, np.repeat(np.array(factors)[:, None], len(table.labels), axis=1))

@@ -1,0 +1,98 @@
+"""What a client keeps between the rounds of a run, for its algorithm and encodings. It never leaves the client."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fedcore.aggregation.contract import Array
+from fedcore.errors import DataError
+from fedcore.messages import TrainRequest
+from fedcore.storage.files import place_whole
+
+
+class ClientMemory:
+    """Vectors by name, for each client of a process; a file each, written whole.
+
+    Each file holds what was kept before its round and after it. A request for the same round again, after a failed
+    attempt or a server that was restarted, starts from what was kept before: the round did not count. A request for an
+    earlier round belongs to a run begun anew, and starts from zeros.
+
+    Args:
+        directory: ``None`` where nothing is kept.
+        kept: What is kept, by name.
+    """
+
+    def __init__(self, directory: Path | None, kept: Mapping[str, Array]) -> None:
+        self._directory, self._kept = directory, kept
+
+    def recall(self, client: str, request: TrainRequest) -> dict[str, Tensor]:
+        """What was kept before the round of a request; zeros at first.
+
+        Raises:
+            DataError: The file is not what was written.
+        """
+        stored = self._read(client) if self._kept else None
+        if stored is None or stored[0] > request.round:
+            return {name: torch.zeros(each.size, dtype=_dtype(each)) for name, each in self._kept.items()}
+        which = "before" if stored[0] == request.round else "after"
+        return {name: stored[1][f"{which}.{name}"] for name in self._kept}
+
+    def keep(
+        self, client: str, request: TrainRequest, *, before: Mapping[str, Tensor], after: Mapping[str, Tensor]
+    ) -> None:
+        """Keep vectors for the next round.
+
+        Raises:
+            DataError: They are not those declared, or there is no place to keep them.
+        """
+        if not self._kept:
+            return
+        if self._directory is None:
+            raise DataError("the algorithm keeps vectors at the client, and there is no place for them here")
+        for name, array in self._kept.items():
+            if name not in after or after[name].shape != (array.size,) or after[name].dtype != _dtype(array):
+                raise DataError(f"expected {name!r} to keep as {array.size} {array.dtype}")
+        tensors = {f"before.{name}": before[name].contiguous().clone() for name in self._kept}
+        tensors |= {f"after.{name}": after[name].detach().cpu().contiguous().clone() for name in self._kept}
+        self._directory.mkdir(parents=True, exist_ok=True)
+        metadata = {"round": str(request.round)}
+        place_whole(self._path(client), lambda path: save_file(tensors, path, metadata=metadata))
+
+    def _read(self, client: str) -> tuple[int, dict[str, Tensor]] | None:
+        if self._directory is None:
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            return self._stored(self._path(client))
+        return None
+
+    def _stored(self, path: Path) -> tuple[int, dict[str, Tensor]]:
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+                found = int((file.metadata() or {})["round"]), tensors
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise DataError(f"{path} is damaged: {error}; delete it, and the client starts from zeros") from error
+        for which in ("before", "after"):
+            for name, array in self._kept.items():
+                vector = tensors.get(f"{which}.{name}")
+                if vector is None or vector.shape != (array.size,) or vector.dtype != _dtype(array):
+                    raise DataError(f"{path} is of another algorithm or model; delete it, and start from zeros")
+        return found
+
+    def _path(self, client: str) -> Path:
+        if self._directory is None:
+            raise DataError("there is no place to keep vectors here")
+        return self._directory / f"{hashlib.sha256(client.encode()).hexdigest()[:32]}.safetensors"
+
+
+def _dtype(array: Array) -> torch.dtype:
+    dtype: torch.dtype = getattr(torch, array.dtype)
+    return dtype

@@ -1,0 +1,102 @@
+"""A run's encodings, applied to every vector that an algorithm sends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from fedcore.aggregation.contract import Array, Context, Encoding, Tensors
+from fedcore.errors import PlanError
+from fedcore.seeding import torch_generator
+from fedcore.segments import Form, Segment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stage:
+    """One encoding of one vector: its place, and the values before it."""
+
+    key: str
+    encoding: Encoding
+    before: Array
+    beside: Mapping[str, Array]
+
+
+class Codec:
+    """From the vectors that an algorithm sends to what travels, and back.
+
+    Args:
+        sends: Names of the vectors.
+        vector: What each of them is.
+
+    Raises:
+        PlanError: An encoding follows one that leaves no floating-point values.
+
+    Attributes:
+        form: Segments of a reply.
+        kept: What a client keeps for the encodings, by name.
+    """
+
+    def __init__(self, encodings: Sequence[Encoding], sends: Sequence[str], vector: Array) -> None:
+        self._vector, self._stages, segments = vector, {}, []
+        self.kept: dict[str, Array] = {}
+        for name in sends:
+            values, stages = vector, []
+            for place, encoding in enumerate(encodings):
+                if not values.dtype.startswith("float"):
+                    kind = type(encoding).__name__
+                    raise PlanError(f"aggregation.encode: {kind} needs floating-point values, and finds {values.dtype}")
+                key = f"{name}/{place}"
+                after, beside = encoding.declare(values)
+                stages.append(_Stage(key=key, encoding=encoding, before=values, beside=beside))
+                segments += [Segment(f"{key}.{each}", array.dtype, array.size) for each, array in beside.items()]
+                self.kept |= {f"{key}.{each}": values for each in encoding.keeps}
+                values = after
+            self._stages[name] = stages
+            segments.append(Segment(name, values.dtype, values.size))
+        self.form = Form.of(segments)
+
+    def encode(
+        self, sent: Tensors, kept: Tensors, *, client: str, round: int, seed: int
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """What travels, and what the client keeps for the next time."""
+        travelling: dict[str, Tensor] = {}
+        keeps: dict[str, Tensor] = {}
+        for name, stages in self._stages.items():
+            values = sent[name]
+            for stage in stages:
+                context = Context(client=client, round=round, uniform=_uniform(seed, stage.key, round, client))
+                own = {each: kept[f"{stage.key}.{each}"] for each in stage.encoding.keeps}
+                values, beside, new = stage.encoding.encode(values, own, context)
+                travelling |= {f"{stage.key}.{each}": array for each, array in beside.items()}
+                keeps |= {f"{stage.key}.{each}": array for each, array in new.items()}
+            travelling[name] = values
+        self.form.check(travelling)
+        return travelling, keeps
+
+    def decode(self, travelled: Tensors) -> dict[str, Tensor]:
+        """The vectors that were sent.
+
+        Raises:
+            LayoutError: The segments are not those declared.
+            DataError: They are not what an encoding makes.
+        """
+        self.form.check(travelled)
+        vectors = {}
+        for name, stages in self._stages.items():
+            values = travelled[name]
+            for stage in reversed(stages):
+                beside = {each: travelled[f"{stage.key}.{each}"] for each in stage.beside}
+                values = stage.encoding.decode(values, beside, stage.before)
+            vectors[name] = values
+        return vectors
+
+
+def _uniform(seed: int, *stream: str | int) -> Callable[[Tensor], Tensor]:
+    import torch
+
+    def draw(like: Tensor) -> Tensor:
+        return torch.rand(like.shape, generator=torch_generator(seed, "encoding", *stream), dtype=like.dtype)
+
+    return draw

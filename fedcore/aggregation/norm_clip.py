@@ -1,0 +1,31 @@
+"""Clipping: an update is scaled down to a largest Euclidean norm."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+from torch.linalg import vector_norm
+
+from fedcore.aggregation.contract import Array, Context, Encoding, Tensors
+
+
+class NormClip(Encoding):
+    """Bounds what one client can do to the model. It is no privacy: nothing is promised without noise.
+
+    Args:
+        max_norm: Largest norm, positive.
+    """
+
+    def __init__(self, max_norm: float = 1.0) -> None:
+        if not 0 < max_norm < math.inf:
+            raise ValueError(f"max-norm: expected a number above 0, found {max_norm!r}")
+        self.max_norm = float(max_norm)
+
+    def encode(self, values: Tensor, kept: Tensors, context: Context) -> tuple[Tensor, Tensors, Tensors]:
+        norms = vector_norm(values.double(), dim=-1, keepdim=True)
+        factors = (self.max_norm / norms).clamp(max=1.0).nan_to_num(nan=1.0)
+        return values * factors.to(values.dtype), {}, {}
+
+    def decode(self, values: Tensor, beside: Tensors, declared: Array) -> Tensor:
+        return values

@@ -1,0 +1,177 @@
+"""What an algorithm is: a client half and a server half, written on flat tensors.
+
+The client half works on tensors of shape ``(..., d)``: ``(d,)`` for one client, ``(k, d)`` for a cohort at once. So it
+must use element-wise operations, and reduce over the last dimension only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from fedcore.storage.large_vectors import difference
+
+if TYPE_CHECKING:
+    from fedcore.algorithms.row_weights import RowWeights
+    from fedcore.audit.tables.values import AuditTable
+    from fedcore.plan import RunPlan
+
+Tensors = Mapping[str, Tensor]
+State = Mapping[str, Any]
+"""Tensors and plain JSON values by name: what a checkpoint holds of a part."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalWork:
+    """What a client did in a round.
+
+    Attributes:
+        steps: Optimizer steps; for a cohort of shape ``(k, 1)``.
+        learning_rate: Of the client's optimizer.
+    """
+
+    steps: int | Tensor
+    learning_rate: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cohort:
+    """Whose updates are in the mean.
+
+    Attributes:
+        counted: Clients counted; under unit ``client`` the public number that stands for it.
+        clients: Clients of the federation.
+    """
+
+    counted: float
+    clients: int
+
+    @property
+    def share(self) -> float:
+        """``|S| / N``."""
+        return self.counted / self.clients
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contribution:
+    """What is known of a client's update when it is weighed.
+
+    Attributes:
+        num_examples: Training rows, capped by the plan; ``None`` where they are a secret.
+        norm: Euclidean norm of the update.
+    """
+
+    client: str
+    num_examples: int | None
+    norm: float
+
+
+class Evaluated(Protocol):
+    """The evaluation that an algorithm may learn from.
+
+    Attributes:
+        metrics: Means over all held-out rows.
+        clients: Each client's means, with its number of rows under ``n``.
+        tables: Summed tables by attribute.
+        client_tables: Each client's tables by attribute.
+    """
+
+    @property
+    def metrics(self) -> Mapping[str, float]: ...
+    @property
+    def clients(self) -> Mapping[str, Mapping[str, float]]: ...
+    @property
+    def tables(self) -> Mapping[str, AuditTable]: ...
+    @property
+    def client_tables(self) -> Mapping[str, Mapping[str, AuditTable]]: ...
+
+
+class Algorithm:
+    """Federated averaging; a subclass changes what differs from it.
+
+    Attributes:
+        shares: Vectors of the model's size that travel to clients beside the model; they are part of the state.
+        keeps: Vectors of the model's size that a client keeps between rounds, zero at first. They never leave it.
+        sends: Vectors of the model's size in a reply; ``update`` is one of them.
+        learns: Whether evaluations change the state; the untrained model is then evaluated before round 1.
+        weighs_rows: Whether it multiplies the losses of rows (`row_weights`).
+        weighs_clients: Whether it weighs clients (`weigh`).
+    """
+
+    shares: ClassVar[tuple[str, ...]] = ()
+    keeps: ClassVar[tuple[str, ...]] = ()
+    sends: ClassVar[tuple[str, ...]] = ("update",)
+    learns: ClassVar[bool] = False
+    weighs_rows: ClassVar[bool] = False
+    weighs_clients: ClassVar[bool] = False
+
+    def check(self, plan: RunPlan) -> Iterable[str]:
+        """What in a plan contradicts the algorithm, in sentences."""
+        return ()
+
+    def check_tables(self, tables: Mapping[str, AuditTable], plan: RunPlan) -> Iterable[str]:
+        """What in the tables that clients will fill, empty as yet, the algorithm cannot use; in sentences."""
+        return ()
+
+    def refusal(self, unit: str) -> str | None:
+        """Why the guarantee of a privacy unit would not hold; ``None`` where it holds.
+
+        Guarantee:
+            Unit ``record``: the client half sees gradients after noise was added, and weights made of them, so that
+            whatever it sends or keeps is post-processing. Unit ``client``: the server clips and noises one vector of
+            each client, ``update``, and all clients weigh the same.
+        """
+        if unit != "client":
+            return None
+        if self.sends != ("update",):
+            return f"it sends {', '.join(self.sends)}, and the noise covers the update alone"
+        return "it weighs clients, and under unit client all weigh the same" if self.weighs_clients else None
+
+    def adjust(self, gradient: Tensor, weights: Tensor, received: Tensor, shared: Tensors, kept: Tensors) -> None:
+        """Change the gradient of a step in place, before the client's optimizer uses it.
+
+        All tensors have the shape ``(..., t)``, with the trainable parameters only.
+
+        Args:
+            weights: The present weights.
+            received: The weights received.
+        """
+
+    def finish(
+        self, trained: Tensor, received: Tensor, shared: Tensors, kept: Tensors, work: LocalWork
+    ) -> tuple[Tensors, Tensors]:
+        """What is sent and what is kept, after the last step; tensors of shape ``(..., d)``."""
+        return {"update": difference(trained, received)}, {}
+
+    def start(self, size: int) -> State:
+        """The state before the first round."""
+        return {name: torch.zeros(size, dtype=torch.float64) for name in self.shares}
+
+    def learn(self, state: State, evaluation: Evaluated, plan: RunPlan) -> State:
+        """The state after an evaluation."""
+        return state
+
+    def row_weights(self, state: State) -> RowWeights | None:
+        """Factors of the rows' losses in the next round; ``None`` where all rows weigh the same."""
+        return None
+
+    def weigh(self, contribution: Contribution, state: State, plan: RunPlan) -> tuple[float, float]:
+        """The factor of a client's update in the sum, and what it adds to the divisor."""
+        weight = float(contribution.num_examples or 0)
+        return weight, weight
+
+    def step(self, mean: Tensors, state: State, cohort: Cohort) -> tuple[Tensor, State]:
+        """The direction in which the server optimizer moves the model, and the next state.
+
+        Args:
+            mean: What the rule made of each vector sent; float64, shape ``(d,)``.
+        """
+        return mean["update"], state
+
+    def report(self, state: State) -> dict[str, Any]:
+        """What the line of a round in ``rounds.jsonl`` says of the state; nothing of single rows or small groups."""
+        return {}

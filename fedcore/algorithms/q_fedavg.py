@@ -1,0 +1,45 @@
+"""q-FedAvg: the update of a client counts by the q-th power of its loss.
+
+Li et al. 2020, "Fair resource allocation in federated learning", arXiv 1905.10497, algorithm 2: with ``F`` the loss,
+``d`` the update and ``L`` the reciprocal of the clients' learning rate, the model moves by
+``sum F^q L d / sum (q F^(q-1) L² ‖d‖² + L F^q)``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from fedcore.algorithms.client_shares import ClientShares, share_of
+from fedcore.algorithms.contract import Contribution, Evaluated, State
+
+if TYPE_CHECKING:
+    from fedcore.plan import RunPlan
+
+_SMALLEST_LOSS = 1e-12
+
+
+class QFedAvg(ClientShares):
+    """Clients weighed by their losses.
+
+    Args:
+        q: Exponent, not negative; 0 is the uniform mean.
+    """
+
+    def __init__(self, q: float = 0.1) -> None:
+        if not 0 <= q < math.inf:
+            raise ValueError(f"q: expected a number of 0 or more, found {q!r}")
+        self.q = float(q)
+
+    def learn(self, state: State, evaluation: Evaluated, plan: RunPlan) -> State:
+        return {"clients": {name: means["loss"] for name, means in evaluation.clients.items() if "loss" in means}}
+
+    def weigh(self, contribution: Contribution, state: State, plan: RunPlan) -> tuple[float, float]:
+        if not state["clients"]:
+            return super().weigh(contribution, state, plan)
+        private = plan.privacy.learning_rate if plan.privacy.unit != "none" else None
+        smoothness = 1.0 / (private or plan.training.learning_rate)
+        loss = max(share_of(contribution.client, state["clients"]), _SMALLEST_LOSS)
+        weight = smoothness * loss**self.q
+        bent = self.q * loss ** (self.q - 1.0) * (smoothness * contribution.norm) ** 2
+        return weight, weight + bent

@@ -1,0 +1,61 @@
+"""What a server and its clients exchange in a run: decided by the algorithm and the encodings, on both sides alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from fedcore.aggregation.codec import Codec
+from fedcore.aggregation.contract import Array, Encoding
+from fedcore.aggregation.registry import ENCODINGS
+from fedcore.algorithms.contract import Algorithm
+from fedcore.algorithms.registry import ALGORITHMS
+from fedcore.segments import MODEL, Form, Segment
+
+if TYPE_CHECKING:
+    from fedcore.plan import RunPlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """The algorithm and the encodings of a run, and what they make of messages."""
+
+    algorithm: Algorithm
+    encodings: tuple[Encoding, ...]
+
+    @classmethod
+    def of(cls, plan: RunPlan) -> Exchange:
+        """The exchange that a plan names.
+
+        Raises:
+            PlanError: A name is unknown, or options are wrong.
+            TaskError: A part of one's own cannot be imported.
+        """
+        return cls(
+            algorithm=ALGORITHMS.make(plan.algorithm.reference),
+            encodings=tuple(ENCODINGS.make(each) for each in plan.aggregation.encode),
+        )
+
+    @property
+    def remembers(self) -> bool:
+        """Whether clients keep something between rounds."""
+        return bool(self.algorithm.keeps) or any(each.keeps for each in self.encodings)
+
+    def request_form(self, vector: Array) -> Form:
+        """Segments of a request to train: the model, and what the algorithm shares."""
+        return Form.of(Segment(name, vector.dtype, vector.size) for name in (MODEL, *self.algorithm.shares))
+
+    def codec(self, vector: Array) -> Codec:
+        """Makes replies of the algorithm's vectors, and reads them."""
+        return Codec(self.encodings, self.algorithm.sends, vector)
+
+    def memory(self, vector: Array) -> dict[str, Array]:
+        """What a client keeps between rounds, by name."""
+        return dict.fromkeys(self.algorithm.keeps, vector) | self.codec(vector).kept
+
+
+def vector_of(buffer: Tensor) -> Array:
+    """What each vector of a model's size is, from the model's buffer."""
+    return Array(dtype=str(buffer.dtype).removeprefix("torch."), size=len(buffer))

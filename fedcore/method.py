@@ -1,0 +1,115 @@
+"""A run's method: its algorithm, its rule, its encodings and its server optimizer, checked against its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fedcore.aggregation.contract import Array, Rule
+from fedcore.aggregation.registry import ENCODINGS, RULES
+from fedcore.algorithms.contract import Algorithm
+from fedcore.algorithms.registry import ALGORITHMS
+from fedcore.errors import PlanError
+from fedcore.exchange import Exchange
+from fedcore.plugins import name_of, own_modules
+from fedcore.server_optimizers.contract import ServerOptimizer
+from fedcore.server_optimizers.registry import SERVER_OPTIMIZERS
+
+if TYPE_CHECKING:
+    from fedcore.audit.tables.values import AuditTable
+    from fedcore.plan import RunPlan
+
+DEFAULT_RULE = "mean"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """How a run learns."""
+
+    exchange: Exchange
+    rule: Rule
+    optimizer: ServerOptimizer
+
+    @classmethod
+    def of(cls, plan: RunPlan) -> Method:
+        """The method that a plan names, checked against it.
+
+        Raises:
+            PlanError: A name is unknown, options are wrong, or parts contradict the plan or each other.
+            TaskError: A part of one's own cannot be imported.
+        """
+        method = cls(
+            exchange=Exchange.of(plan),
+            rule=RULES.make(plan.aggregation.rule or DEFAULT_RULE),
+            optimizer=SERVER_OPTIMIZERS.make(plan.federation.server_optimizer),
+        )
+        method.exchange.codec(Array(dtype=plan.training.precision, size=1))  # or each client would refuse it by itself
+        if problems := [*method._problems(plan), *method._privacy_problems(plan)]:
+            raise PlanError(problems)
+        return method
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """The algorithm, both halves of it."""
+        return self.exchange.algorithm
+
+    def _problems(self, plan: RunPlan) -> Iterator[str]:
+        algorithm, rule = f"algorithm {plan.algorithm.name!r}", f"aggregation.rule {_rule_name(plan)!r}"
+        yield from (f"{algorithm}: {why}" for why in self.algorithm.check(plan))
+        yield from (f"{rule}: {why}" for why in self.rule.check(plan))
+        for where, encoding in zip(_encodings(plan), self.exchange.encodings, strict=True):
+            yield from (f"{where}: {why}" for why in encoding.check(plan))
+        if self.algorithm.weighs_clients and not self.rule.weighs:
+            yield f"{rule}: it has no weights, and {algorithm} weighs clients"
+
+    def _privacy_problems(self, plan: RunPlan) -> Iterator[str]:
+        unit = plan.privacy.unit
+        if unit == "none":
+            return
+        parts = {f"algorithm {plan.algorithm.name!r}": self.algorithm.refusal(unit)}
+        parts |= {
+            where: encoding.refusal(unit)
+            for where, encoding in zip(_encodings(plan), self.exchange.encodings, strict=True)
+        }
+        yield from (f"{where} under privacy unit {unit}: {why}" for where, why in parts.items() if why)
+        rule = f"aggregation.rule {_rule_name(plan)!r}"
+        if unit == "client" and self.rule.sensitivity(1.0) is None:
+            yield (
+                f"{rule} under privacy unit client: it bounds no client's part, so that no noise can be scaled to it; "
+                "use 'uniform'"
+            )
+        if unit == "record" and plan.privacy.relation == "add-remove" and self.rule.by_examples:
+            yield f"{rule}: it weighs by the number of examples, secret with relation add-remove; use 'uniform'"
+
+
+def check_learnable(plan: RunPlan, tables: Mapping[str, AuditTable]) -> None:
+    """Refuse an algorithm that cannot use the tables that clients will fill.
+
+    Args:
+        tables: An empty table of each audited attribute.
+
+    Raises:
+        PlanError: Holds every problem.
+    """
+    problems = Exchange.of(plan).algorithm.check_tables(tables, plan)
+    if found := [f"algorithm {plan.algorithm.name!r}: {why}" for why in problems]:
+        raise PlanError(found)
+
+
+def own_code(plan: RunPlan) -> tuple[str, ...]:
+    """The ``module:object`` of every part of a plan's method that is not fedcore's."""
+    return (
+        *own_modules([plan.algorithm.reference], ALGORITHMS),
+        *own_modules([plan.aggregation.rule or DEFAULT_RULE], RULES),
+        *own_modules(plan.aggregation.encode, ENCODINGS),
+        *own_modules([plan.federation.server_optimizer], SERVER_OPTIMIZERS),
+    )
+
+
+def _rule_name(plan: RunPlan) -> str:
+    return name_of(plan.aggregation.rule or DEFAULT_RULE)
+
+
+def _encodings(plan: RunPlan) -> list[str]:
+    return [f"aggregation.encode {name_of(each)!r}" for each in plan.aggregation.encode]

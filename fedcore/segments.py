@@ -1,0 +1,114 @@
+"""What a message's one array holds: named segments, declared by plan and algorithm on both sides.
+
+The message itself declares nothing that is believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fedcore.errors import LayoutError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MODEL = "model"
+"""The segment of a request that holds the model."""
+
+ITEM_BYTES = {"float64": 8, "float32": 4, "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One vector: its name, number type and number of elements."""
+
+    name: str
+    dtype: str
+    size: int
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that it takes."""
+        return self.size * ITEM_BYTES[self.dtype]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The segments of one array, in order.
+
+    Segments of one number type travel as an array of it, others as bytes, the widest numbers first.
+    """
+
+    segments: tuple[Segment, ...]
+
+    @classmethod
+    def of(cls, segments: Iterable[Segment]) -> Form:
+        """The form of segments in any order; equal number types keep theirs."""
+        return cls(tuple(sorted(segments, key=lambda segment: -ITEM_BYTES[segment.dtype])))
+
+    @property
+    def dtype(self) -> str:
+        """Number type of the whole array."""
+        kinds = {segment.dtype for segment in self.segments}
+        return kinds.pop() if len(kinds) == 1 else "uint8"
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the whole array."""
+        return sum(segment.num_bytes for segment in self.segments)
+
+    @property
+    def size(self) -> int:
+        """Elements of the whole array."""
+        return self.num_bytes // ITEM_BYTES[self.dtype]
+
+    def packed(self, values: Mapping[str, Tensor]) -> Tensor:
+        """One array of all segments; the only one itself, where there is one.
+
+        Raises:
+            LayoutError: The segments are not those declared.
+        """
+        import torch
+
+        self.check(values)
+        if len(self.segments) == 1:
+            return values[self.segments[0].name]
+        parts = [values[segment.name].cpu().contiguous() for segment in self.segments]
+        return torch.cat(parts if self.dtype != "uint8" else [part.view(torch.uint8) for part in parts])
+
+    def unpacked(self, array: Tensor) -> dict[str, Tensor]:
+        """Views of the segments of an array of this form.
+
+        Raises:
+            LayoutError: It has another size or number type.
+        """
+        import torch
+
+        if array.shape != (self.size,) or array.dtype != getattr(torch, self.dtype):
+            found = f"{tuple(array.shape)} {array.dtype}"
+            raise LayoutError(f"expected an array of {self.size} {self.dtype}, found {found}")
+        if len(self.segments) == 1:
+            return {self.segments[0].name: array}
+        item, start, views = ITEM_BYTES[self.dtype], 0, {}
+        for segment in self.segments:
+            end = start + segment.num_bytes // item
+            views[segment.name] = array[start:end].view(getattr(torch, segment.dtype))
+            start = end
+        return views
+
+    def check(self, values: Mapping[str, Tensor]) -> None:
+        """Refuse segments that are not those declared; raises `LayoutError`, which names the first difference."""
+        for segment in self.segments:
+            found = values.get(segment.name)
+            if found is None:
+                raise LayoutError(f"segment {segment.name!r} is missing")
+            kind = str(found.dtype).removeprefix("torch.")
+            if kind != segment.dtype or found.shape != (segment.size,):
+                raise LayoutError(
+                    f"segment {segment.name!r}: expected {segment.size} {segment.dtype}, "
+                    f"found {tuple(found.shape)} {kind}"
+                )
+        if extra := set(values) - {segment.name for segment in self.segments}:
+            raise LayoutError(f"segments that were not declared: {', '.join(sorted(extra))}")

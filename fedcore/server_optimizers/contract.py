@@ -1,0 +1,32 @@
+"""What a server optimizer is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+State = Mapping[str, Tensor]
+
+
+class ServerOptimizer:
+    """Turns the direction of a round into a step, by what it remembers of the rounds before.
+
+    The mean update is a step, so it is added, where an optimizer on a loss would subtract a gradient.
+    """
+
+    def step(self, update: Tensor, state: State) -> tuple[Tensor, State]:
+        """The step before the server's learning rate, and the next state.
+
+        Args:
+            update: Float64, shape ``(d,)``.
+            state: Vectors of that shape by name; empty before the first round.
+        """
+        raise NotImplementedError
+
+
+def check_decay(name: str, value: float) -> float:
+    """A decay in [0, 1); raises `ValueError` otherwise."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name}: expected a number from 0, below 1, found {value!r}")
+    return float(value)
