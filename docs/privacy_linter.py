@@ -17,8 +17,10 @@ fedcore lint privacy plan.toml
 
 It reads the plan, the layers of the model, and the code of loss, forward passes, algorithm and encodings; it tries
 out sampler, clipping and noise as they are installed; and where the plan's data can be opened it measures gradients
-on it (`--no-measure` leaves the data alone). Each finding is one line with its reason and its fix; `--json` prints all of
-them as one object. The exit code is 1 when something is refused, 0 when nothing is, and 2 when the plan cannot be read.
+on it (`--no-measure` leaves the data alone).
+
+Each finding is one line with its reason and its fix; `--json` prints all of them as one object. The exit code is 1 when
+something is refused, 0 when nothing is, and 2 when the plan cannot be read.
 
 The same rules are applied before every run, and what is refused there is not trained:
 
