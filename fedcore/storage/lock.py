@@ -1,51 +1,33 @@
-"""Locks on files: held by a process, and gone with it, however it ends."""
+"""Locks on files: held by a process, and released when it ends, however it ends."""
 
 from __future__ import annotations
 
-import fcntl
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from fedcore.errors import DeploymentError
-
-_TRIES, _PAUSE_SECONDS = 3, 0.05
 
 
 @contextmanager
 def holding(path: Path, *, busy: str) -> Iterator[None]:
-    """Hold a lock.
-
-    Args:
-        busy: What to say when another process holds it.
-
-    Raises:
-        DeploymentError: Another process holds it.
-    """
-    with path.open("a") as file:
-        if not any(_taken(file) for _ in range(_TRIES)):
-            raise DeploymentError(busy)
+    """Hold a lock, or raise a `DeploymentError` with the message `busy`."""
+    try:
+        held = FileLock(path).acquire(timeout=0.15)  # `is_locked` of another process holds it for a moment
+    except Timeout:
+        raise DeploymentError(busy) from None
+    with held:
         yield
 
 
-def _taken(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        time.sleep(_PAUSE_SECONDS)  # it may be somebody who only looks, see `is_locked`
-        return False
-    return True
-
-
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock; nothing is made or changed."""
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
+    """Whether a process holds the lock; a missing file is not made."""
+    if not path.exists():
         return False
-    return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True

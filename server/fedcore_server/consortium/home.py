@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock
 
 from fedcore.errors import StorageError, TrustError
 from fedcore.storage.files import write_whole
@@ -148,11 +148,8 @@ class ConsortiumHome:
         """
         path = self.path / "roster.lock"
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            held = FileLock(path, mode=0o600).acquire()
         except OSError as error:
             raise StorageError(f"the lock {path} cannot be made: {error.strerror or error}") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with held:
             yield
-        finally:
-            os.close(descriptor)

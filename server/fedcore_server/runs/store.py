@@ -7,7 +7,6 @@ server talk through these files alone, so that whatever is killed, the state on 
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import secrets
@@ -19,6 +18,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from fedcore.errors import DeploymentError, RunDirectoryError, StorageError
 from fedcore.plan import RunPlan
@@ -135,8 +136,7 @@ class RunStore:
 
     def change(self, name: str, **changes: Any) -> RunStatus:
         """Replace some of a run's status."""
-        with (self.path / name / "status.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # commands, server and driver all change it
+        with FileLock(self.path / name / "status.lock"):  # commands, server and driver all change it
             status = replace(self.status(name), **changes, changed=_now())
             _write_status(self.path / name, status)
         return status
