@@ -23,7 +23,7 @@ from fedcore.storage.events import read_events, verify_events
 from fedcore.trust.identity import COORDINATOR, Identity
 from fedcore.wire.envelope import Place, seal, unsealed
 from fedcore.wire.replies import pack_report, pack_update, unpack_update
-from fedcore_clients.agent.admission import Refusal
+from fedcore_clients.agent.admission import RequestRefused
 from fedcore_server.consortium.members import remove
 from tests.builders import build_form
 from tests.clients.policy.builders import build_bare_plan, build_open_policy, build_plan, build_policy
@@ -39,7 +39,7 @@ def site(tmp_path):
 def refused(site, guard, sealed, code):
     """The request is refused with this code, before its array is fetched, and nothing else is told."""
     before = site.charges()
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RequestRefused) as caught:
         guard.charge(guard.receive(sealed))
     assert caught.value.cause.code == code, caught.value.cause
     assert site.charges() == before
@@ -222,7 +222,7 @@ def test_n11_a_model_of_5_gigabytes_is_refused_by_its_declared_size(site):
     content["arrays"]["parameters"].shape = (5 * 10**9 // 4,)
     huge = seal(content, place, identity=site.coordinator, destination="north", chain_head="0" * 64, not_after=LATER)[0]
     guard = site.guard()
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RequestRefused) as caught:
         guard.receive(huge)
     assert caught.value.cause.code == "SIZE"
     assert_tells_a_code_only(site, guard.refuse(caught.value), huge, "SIZE")
@@ -244,7 +244,7 @@ def test_n1_an_array_that_is_swapped_on_its_way_is_refused_before_it_is_charged(
     sealed = site.request()
     request = guard.receive(sealed)
     request.content["arrays"]["parameters"].data = np.ones(SIZE, np.float32).tobytes()
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RequestRefused) as caught:
         guard.charge(request)
     assert site.charges() == []
     assert_tells_a_code_only(site, guard.refuse(caught.value), sealed, "ARRAY")
@@ -369,7 +369,7 @@ def test_in_whatever_order_requests_are_repeated_each_is_worked_on_once_and_char
                 assert answers.setdefault(place, content_of(site, reply)) == content_of(site, reply)
             else:
                 assert content_of(site, request.answer) == answers[place]
-        except Refusal as refusal:
+        except RequestRefused as refusal:
             assert refusal.cause.code == "STALE"  # noqa: PT017 - one of several ends
         guard = site.guard() if dies else guard
     assert len(worked_on) == len(set(worked_on)) == len(site.charges())
@@ -464,7 +464,7 @@ def test_n4_an_exhausted_budget_ends_all_training_and_charges_nothing_more(tmp_p
         assert runs < 200, "the budget never ends"
         try:
             guard.charge(guard.receive(site.request(letters=site.letters(run=f"run-{runs}"))))
-        except Refusal as refusal:
+        except RequestRefused as refusal:
             guard.refuse(refusal)
     spent = site.charges()
     assert 1 <= len(spent) == runs - 1
@@ -486,7 +486,7 @@ def held_back(site, guard, sealed, content, code):
     """The answer is held back, and only a code leaves."""
     request = guard.receive(sealed)
     guard.charge(request)
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RequestRefused) as caught:
         guard.release(request, content)
     assert caught.value.cause.code == code, caught.value.cause
     assert_tells_a_code_only(site, guard.refuse(caught.value), sealed, code, read_data=True)
@@ -639,7 +639,7 @@ def test_whatever_the_coordinator_signs_is_refused_with_a_code_unless_it_says_wh
     honest = dict(unsealed(site.request())["fedcore"])
     try:
         guard.charge(guard.receive(site.request(header=header)))
-    except Refusal as refusal:
+    except RequestRefused as refusal:
         assert re.fullmatch("[A-Z_]{1,32}", refusal.cause.code)  # noqa: PT017 - one that is let in is right as well
         assert site.charges() == spent
     else:
@@ -665,7 +665,7 @@ def test_a_ledger_that_is_not_the_data_sets_own_is_refused_with_a_code(site):
     found = json.loads(mark.read_text())
     mark.write_text(json.dumps({**found, "ledger": "0" * len(found["ledger"])}))
     request = guard.receive(site.request(round=2))
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RequestRefused) as caught:
         guard.charge(request)
     assert caught.value.cause.code == "LEDGER"
     mark.write_text(json.dumps(found))

@@ -18,6 +18,7 @@ import pytest
 
 from fedcore.plan import RunPlan
 from fedcore.plan.digest import digest_of
+from fedcore.refusals import Refusal
 from fedcore_clients.agent.worker import data_name
 from fedcore_clients.policy.allowance import allowing
 from fedcore_clients.policy.privacy_gate import check_privacy
@@ -30,7 +31,6 @@ from tests.deployment.federation import environment, free_port
 from tests.docs.pages import ROOT, Block, blocks, listed, packaged_modules
 
 PAGE = ROOT / "docs/deploy.md"
-_REFUSING = {"RefusedError"}
 _REJECTING = {"UpdateRejectedError", "Rejection", "Failure", "ObjectError"}
 _CODE = re.compile(r"[A-Z]{3,}(_[A-Z]+)*")
 _STEP_SECONDS = 240.0
@@ -53,17 +53,24 @@ def test_the_plan_that_is_shown_can_be_deployed_and_the_policy_that_is_shown_all
     assert set(resolved.audit.sensitive) <= set(policy.release.group_tables)
 
 
-def test_the_table_of_refusals_has_every_code_of_a_client() -> None:
-    codes = {code for path in packaged_modules() if "fedcore_clients" in path.parts for code in _codes(path, _REFUSING)}
+def test_the_table_of_refusals_has_every_code_with_its_meaning() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \| ([^|]+) \| (yes)? *\|", PAGE.read_text(encoding="utf-8"), re.M)
 
-    assert listed("docs/deploy.md", "When a client refuses") == codes
+    assert rows == [(code, code.meaning, "yes" if code.final else "") for code in Refusal]
+
+
+def test_every_code_of_a_refusal_is_used_by_clients() -> None:
+    paths = [path for path in packaged_modules() if "fedcore_clients" in path.parts]
+    used = {code for path in paths for code in re.findall(r"Refusal\.([A-Z_]+)", path.read_text(encoding="utf-8"))}
+
+    assert used == set(Refusal)
 
 
 def test_the_table_of_rejections_has_every_code_of_the_server() -> None:
     paths = [path for path in packaged_modules() if "fedcore_clients" not in path.parts]
 
     assert listed("docs/operations.md", "A reply that is not counted") == {
-        code for path in paths for code in _codes(path, _REJECTING)
+        code for path in paths for code in _codes(path)
     }
 
 
@@ -165,19 +172,11 @@ def _first_part() -> list[Block]:
     return [block for block in blocks(PAGE) if block.line < end]
 
 
-def _codes(path: Path, makers: set[str]) -> Iterator[str]:
-    """Every text that is all capitals, in calls of the makers; and in constants and tables whose name says so."""
+def _codes(path: Path) -> Iterator[str]:
+    """Every text that is all capitals in what makes a rejection."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        made = isinstance(node, ast.Call) and ast.unparse(node.func) in makers
-        table = isinstance(node, ast.AnnAssign | ast.Assign) and re.match(r"_CODES?\b", ast.unparse(node))
-        default = isinstance(node, ast.Call) and ast.unparse(node.func) == "next"
-        if made and (made_of := [*node.args[:2], *(word.value for word in node.keywords if word.arg == "code")]):
-            yield from _capitals(made_of)
-        elif (table and makers == _REFUSING) or (default and makers == _REFUSING):
-            yield from _capitals([node])
-        elif isinstance(node, ast.Dict) and makers == _REFUSING:
-            keys = {key.value: value for key, value in zip(node.keys, node.values, strict=True) if _is_text(key)}
-            yield from _capitals([keys["failed"]] if "failed" in keys else [])
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in _REJECTING:
+            yield from _capitals([*node.args[:2], *(word.value for word in node.keywords if word.arg == "code")])
 
 
 def _capitals(nodes: list[ast.AST]) -> Iterator[str]:

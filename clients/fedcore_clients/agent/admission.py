@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 from flwr.app import Array, RecordDict
 
 from fedcore.errors import RefusedError
+from fedcore.refusals import Refusal
 from fedcore.storage.events import read_events
 from fedcore.storage.mapped_bytes import pieces
 from fedcore.wire.envelope import Envelope, Place
@@ -34,7 +37,7 @@ class Request:
     answer: RecordDict | None = None
 
 
-class Refusal(Exception):  # noqa: N818 - not an error: the gate does its work
+class RequestRefused(Exception):  # noqa: N818 - not an error: the gate does its work
     """A genuine request is refused.
 
     Attributes:
@@ -45,6 +48,17 @@ class Refusal(Exception):  # noqa: N818 - not an error: the gate does its work
     def __init__(self, envelope: Envelope, cause: RefusedError) -> None:
         self.envelope, self.cause = envelope, cause
         super().__init__(f"{cause.code}: {cause}")
+
+
+@contextmanager
+def refusing(envelope: Envelope, *kinds: type[Exception], code: Refusal = Refusal.FAILED) -> Iterator[None]:
+    """Refuse a genuine request, with a code for these kinds of errors."""
+    try:
+        yield
+    except RefusedError as error:
+        raise RequestRefused(envelope, error) from error
+    except kinds as error:
+        raise RequestRefused(envelope, code(str(error))) from error
 
 
 def question_of(envelope: Envelope) -> str:
@@ -70,10 +84,10 @@ def check_model(array: Array, declared_bytes: int) -> None:
         RefusedError: With the code ``MODEL``.
     """
     if len(array.data) != declared_bytes:
-        raise RefusedError("MODEL", f"the model received has {len(array.data)} bytes, and not {declared_bytes}")
+        raise Refusal.MODEL(f"the model received has {len(array.data)} bytes, and not {declared_bytes}")
     for piece in pieces(array.data):
         if not np.isfinite(np.frombuffer(piece, np.dtype(array.dtype))).all():
-            raise RefusedError("MODEL", "the model received holds numbers that are not finite")
+            raise Refusal.MODEL("the model received holds numbers that are not finite")
 
 
 def told(place: Place) -> dict[str, Any]:

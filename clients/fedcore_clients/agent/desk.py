@@ -10,11 +10,12 @@ from pathlib import Path
 from flwr.app import RecordDict
 from torch import nn
 
-from fedcore.errors import DataError, LayoutError, PrivacyError, RefusedError
+from fedcore.errors import DataError, LayoutError, PrivacyError
 from fedcore.exchange import vector_of
 from fedcore.plan import RunPlan
 from fedcore.privacy.isolation import Level
 from fedcore.privacy.linter import Subject, lint, lint_rows, refuse
+from fedcore.refusals import Refusal
 from fedcore.segments import MODEL, Form, Segment
 from fedcore.task import Task
 from fedcore.wire.records import check_declared_array
@@ -133,9 +134,7 @@ class Desk:
             _log.warning(choice.note)
         local = LocalModel(self._task, plan, choice.device, memory=self._memory)
         if local.exchange.remembers and self._memory is None:
-            raise RefusedError(
-                "MEMORY",
-                "the plan's method keeps vectors here between rounds, and training.memory does not allow it",
+            raise Refusal.MEMORY("the plan's method keeps vectors here between rounds, and training.memory does not allow it",
             )
         refuse(lint(Subject(plan=plan, task=self._task, model=local.model, exchange=local.exchange)))
         return local

@@ -8,7 +8,8 @@ import numpy as np
 from flwr.app import RecordDict
 from numpy.typing import NDArray
 
-from fedcore.errors import DataError, LayoutError, RefusedError, UpdateRejectedError
+from fedcore.errors import DataError, LayoutError, UpdateRejectedError
+from fedcore.refusals import Refusal
 from fedcore.segments import ITEM_BYTES
 from fedcore.storage.mapped_bytes import let_go
 from fedcore.wire.records import ARRAYS, HEADER, header_of, one_array, segments_of
@@ -28,11 +29,10 @@ def checked_reply(content: RecordDict, facts: RequestFacts, policy: Policy, *, c
         RefusedError: The policy does not let it out, or it holds what no reply of its kind has.
     """
     try:
-        if facts.kind == "evaluate":
-            return _checked_report(content, facts, policy, client)
-        return _checked_update(content, facts, policy, client)
+        checked = _checked_report if facts.kind == "evaluate" else _checked_update
+        return checked(content, facts, policy, client)
     except (DataError, UpdateRejectedError) as error:
-        raise RefusedError("SCHEMA", str(error)) from error
+        raise Refusal.SCHEMA(str(error)) from error
 
 
 def _checked_report(content: RecordDict, facts: RequestFacts, policy: Policy, client: str) -> RecordDict:
@@ -78,5 +78,5 @@ def _vectors(content: RecordDict, facts: RequestFacts) -> list[NDArray[Any]]:
     try:
         decoded = codec.decode(segments_of(content, codec.form))
     except (DataError, LayoutError) as error:
-        raise RefusedError("LAYOUT", f"the update is not what the plan declares: {error}") from error
+        raise Refusal.LAYOUT(f"the update is not what the plan declares: {error}") from error
     return [vector.numpy() for vector in decoded.values()]

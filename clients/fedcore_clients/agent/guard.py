@@ -14,7 +14,8 @@ from typing import Literal, cast
 
 from flwr.app import RecordDict
 
-from fedcore.errors import DataError, PlanError, RefusedError, StorageError, TrustError
+from fedcore.errors import DataError, PlanError, StorageError, TrustError
+from fedcore.refusals import Refusal
 from fedcore.storage.events import EventLog
 from fedcore.storage.files import write_whole
 from fedcore.trust.identity import Identity, PublicIdentity
@@ -23,7 +24,15 @@ from fedcore.wire.envelope import Envelope, Place, check_array, open_envelope, s
 from fedcore.wire.records import array_bytes, header_of, one_array
 from fedcore.wire.replies import add_receipt, pack_refusal
 from fedcore.wire.requests import hash_of_roster, unpack_cohort, unpack_plan, unpack_roster
-from fedcore_clients.agent.admission import Refusal, Request, check_model, newest_requests, question_of, told
+from fedcore_clients.agent.admission import (
+    Request,
+    RequestRefused,
+    check_model,
+    newest_requests,
+    question_of,
+    refusing,
+    told,
+)
 from fedcore_clients.agent.egress import checked_reply
 from fedcore_clients.agent.home import ClientHome
 from fedcore_clients.ledger.outbox import Outbox
@@ -35,7 +44,6 @@ from fedcore_clients.policy.request_facts import RequestFacts
 from fedcore_clients.policy.request_gate import check_request, requests_per_day
 from fedcore_clients.policy.settings import Policy
 
-_KINDS = ("train", "evaluate")
 _CLOCK_SKEW_SECONDS = 300.0
 
 
@@ -87,68 +95,54 @@ class Guard:
 
         Raises:
             TrustError: It is not the coordinator's, or not what was signed: it deserves no signed answer.
-            Refusal: It is genuine, and refused.
+            RequestRefused: It is genuine, and refused.
         """
         envelope = open_envelope(sealed, self._coordinator, destination=self.name)
         if envelope.in_reply_to:
             raise TrustError("expected a request, found a reply")
-        try:
+        with refusing(envelope, DataError, PlanError, code=Refusal.SCHEMA):
             return self._judged(unsealed(sealed), envelope)
-        except RefusedError as error:
-            raise Refusal(envelope, error) from error
-        except (DataError, PlanError) as error:
-            raise Refusal(envelope, RefusedError("SCHEMA", str(error))) from error
 
     def charge(self, request: Request) -> None:
         """Compare the array with what was signed, and charge the budget; from here on data may be opened.
 
         Raises:
-            Refusal: The array is another, or the budget does not allow it.
+            RequestRefused: The array is another, or the budget does not allow it.
         """
-        try:
+        with refusing(request.envelope, TrustError, code=Refusal.ARRAY):
             check_array(request.content, request.envelope)
             check_model(one_array(request.content), request.array_bytes)
+        with refusing(request.envelope, StorageError, code=Refusal.LEDGER):
             self._account.charge(request.facts)
-            self._charged = request.envelope.nonce
-        except TrustError as error:
-            raise Refusal(request.envelope, RefusedError("ARRAY", str(error))) from error
-        except StorageError as error:
-            raise Refusal(request.envelope, RefusedError("LEDGER", str(error))) from error
-        except RefusedError as error:
-            raise Refusal(request.envelope, error) from error
+        self._charged = request.envelope.nonce
 
     def release(self, request: Request, content: RecordDict) -> RecordDict:
         """Look at a reply once more, and sign it.
 
         Raises:
-            Refusal: The policy does not let it out.
+            RequestRefused: The policy does not let it out.
             StorageError: An update could not be kept; it must not leave.
         """
         facts = request.facts
-        try:
+        with refusing(request.envelope):
             checked = checked_reply(content, facts, self._policy, client=self.name)
-        except RefusedError as error:
-            raise Refusal(request.envelope, error) from error
         if facts.kind == "train":
             self._keep(request.envelope, facts, checked)
         sealed = self._sealed(checked, request.envelope)
         self.events.append("answered", **told(request.envelope.place))
         return sealed
 
-    def refuse(self, refusal: Refusal) -> RecordDict:
+    def refuse(self, refusal: RequestRefused) -> RecordDict:
         """The signed refusal: its code leaves, its reason is written down here."""
-        place = refusal.envelope.place
-        self.events.append("refused", **told(place), code=refusal.cause.code, reason=str(refusal.cause)[:500])
-        code = refusal.cause.code
-        read_data = refusal.envelope.nonce == self._charged or code == "STALE"  # where it was asked before
+        place, code = refusal.envelope.place, refusal.cause.code
+        self.events.append("refused", **told(place), code=code, reason=str(refusal.cause)[:500])
+        read_data = refusal.envelope.nonce == self._charged or code == Refusal.STALE  # where it was asked before
         return self._sealed(pack_refusal(code, read_data=read_data), refusal.envelope)
 
     def _judged(self, content: RecordDict, envelope: Envelope) -> Request:
         place = envelope.place
-        if place.kind not in _KINDS:
-            raise RefusedError("KIND", "expected a request to train or to evaluate")
         if self._clock().timestamp() > envelope.not_after + _CLOCK_SKEW_SECONDS:
-            raise RefusedError("EXPIRED", "the request is no longer good; if it is new, compare the two clocks")
+            raise Refusal.EXPIRED("the request is no longer good; if it is new, compare the two clocks")
         if (again := self._answered_before(content, envelope)) is not None:
             return again
         self._refuse_stale(place)
@@ -162,7 +156,7 @@ class Guard:
 
     def _check_request(self, facts: RequestFacts) -> None:
         if self._roster is None:
-            raise RefusedError("ROSTER", "no roster has been received yet")
+            raise Refusal.ROSTER("no roster has been received yet")
         check_request(
             facts,
             policy=self._policy,
@@ -172,13 +166,13 @@ class Guard:
             requests_today=self._daily.today,
         )
         if facts.data_set not in self._data:
-            raise RefusedError("DATA", f"no path was given for data set {facts.data_set!r}; start with --data")
+            raise Refusal.DATA(f"no path was given for data set {facts.data_set!r}; start with --data")
 
     def _facts(self, content: RecordDict, place: Place) -> RequestFacts:
         array = one_array(content)
         header = header_of(content)
         if (header.get("round"), header.get("attempt")) != (place.round, place.attempt):
-            raise RefusedError("SCHEMA", "the request's round is not the one that was signed")
+            raise Refusal.SCHEMA("the request's round is not the one that was signed")
         return RequestFacts(
             run=place.run,
             incarnation=place.incarnation,
@@ -221,7 +215,7 @@ class Guard:
         newest = self._newest.get((place.run, place.kind))
         incarnation = max((order[0] for (run, _), order in self._newest.items() if run == place.run), default=0)
         if (newest is not None and place.order <= newest) or place.incarnation < incarnation:
-            raise RefusedError("STALE", "this request, or a newer one, was accepted before")
+            raise Refusal.STALE("this request, or a newer one, was accepted before")
 
     def _learn_roster(self, text: str, digest: str) -> None:
         """Keep the newest roster; an older one than was seen is refused, and one that is not here asked for."""
@@ -229,18 +223,18 @@ class Guard:
         if known and text in ("", self._roster_text):
             return
         if not text:
-            raise RefusedError("ROSTER", "this client does not have the roster that was named; it comes with the next")
+            raise Refusal.ROSTER("this client does not have the roster that was named; it comes with the next")
         if digest != hash_of_roster(text):
-            raise RefusedError("ROSTER", "the roster is not the one that the request names")
+            raise Refusal.ROSTER("the roster is not the one that the request names")
         try:
             roster = Roster.read(text, self._coordinator.key)
         except TrustError as error:
-            raise RefusedError("ROSTER", str(error)) from error
+            raise Refusal.ROSTER(str(error)) from error
         if self._roster is not None and roster.version <= self._roster.version:
-            raise RefusedError("ROSTER", "an older roster than was seen before, or another one of the same version")
+            raise Refusal.ROSTER("an older roster than was seen before, or another one of the same version")
         member = roster.member(self.name)
         if member is None or member.identity_key != self._identity.public.key:
-            raise RefusedError("ROSTER", "the roster does not hold this client with its own key")
+            raise Refusal.ROSTER("the roster does not hold this client with its own key")
         write_whole(self._home.roster, text)
         self._roster, self._roster_text = roster, text
 

@@ -9,7 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,12 +17,12 @@ from typing import Any
 
 from flwr.app import RecordDict
 
-from fedcore.errors import DataError, DeploymentError, RefusedError, RequestGoneError, StorageError, TrustError
+from fedcore.errors import DataError, DeploymentError, RequestGoneError, StorageError, TrustError
+from fedcore.refusals import Refusal
 from fedcore.storage.files import remove_leftovers, write_whole
-from fedcore.storage.lock import holding
 from fedcore.storage.mapped_bytes import mapped_file
 from fedcore.wire.records import one_array
-from fedcore_clients.agent.admission import Refusal, Request
+from fedcore_clients.agent.admission import Request, RequestRefused, refusing
 from fedcore_clients.agent.fleet import Fleet, Incoming, connect
 from fedcore_clients.agent.guard import Guard
 from fedcore_clients.agent.home import ClientHome
@@ -51,7 +51,7 @@ class AgentSettings:
 
 
 class Agent:
-    """One client, from start to stop; whoever makes it holds the home's lock (`only_one`).
+    """One client, from start to stop; whoever makes it holds the home's lock.
 
     Args:
         home: Where the client has joined.
@@ -164,7 +164,7 @@ class Agent:
     def _signed_answer(self, fleet: Fleet, incoming: Incoming) -> RecordDict:
         try:
             return self._worked_on(fleet, incoming)
-        except Refusal as refusal:
+        except RequestRefused as refusal:
             self._state["refused"] += 1
             self._tell(f"refused: {refusal}")
             return self._guard.refuse(refusal)
@@ -203,25 +203,20 @@ class Agent:
 
     def _asked(self, kind: str, request: Request, array: Path | None) -> RecordDict:
         limit, run = self._policy.limits.seconds_per_task, request.facts.run
-        try:
+        with refusing(request.envelope):
             return self._app.ask(kind, request.content, array, run=run, limit_seconds=limit)
-        except RefusedError as error:
-            raise Refusal(request.envelope, error) from error
 
     def _fetched(self, incoming: Incoming, request: Request) -> Path:
         """Write the model to a file as it comes in, so that it is never in this process's memory as a whole."""
         path = self._spool / "request.bin"
         path.unlink(missing_ok=True)  # a new file: the child may still have the last one mapped
-        try:
-            _check_room(self._spool, 4 * request.array_bytes)  # the model, its update twice, and a reserve
+        with refusing(request.envelope, OSError, code=Refusal.DISK):
+            if shutil.disk_usage(self._spool).free < 4 * request.array_bytes:  # model, update twice, and a reserve
+                raise Refusal.DISK(f"{self._spool} has no room for the model and its update")
             array = one_array(request.content)
             with path.open("wb") as file:
                 for chunk in [array.data] if array.data else incoming.chunks(max_bytes=request.array_bytes):
                     file.write(chunk)
-        except RefusedError as error:
-            raise Refusal(request.envelope, error) from error
-        except OSError as error:
-            raise Refusal(request.envelope, RefusedError("DISK", f"{path}: {error.strerror}")) from error
         array.data = mapped_file(path)  # type: ignore[assignment]
         return path
 
@@ -243,20 +238,6 @@ class Agent:
             self._note(connected=False, pid=None)
             with suppress(StorageError):
                 self._guard.events.append("stopped")
-
-
-def only_one(home: ClientHome) -> AbstractContextManager[None]:
-    """Hold the lock that keeps a second process from being this client.
-
-    Raises:
-        DeploymentError: Another process holds it.
-    """
-    return holding(home.lock, busy=f"a client runs in {home.path} already; stop it first, or use its home")
-
-
-def _check_room(directory: Path, num_bytes: int) -> None:
-    if shutil.disk_usage(directory).free < num_bytes:
-        raise RefusedError("DISK", f"{directory} has no room for the model and its update")
 
 
 def _empty_directory(path: Path) -> Path:

@@ -31,6 +31,7 @@ from fedcore.errors import (
     RefusedError,
     TaskError,
 )
+from fedcore.refusals import Refusal
 from fedcore.storage.parent_watch import end_with_parent
 
 if TYPE_CHECKING:
@@ -43,15 +44,14 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("fedcore.client")
 
-_DEVICE = "DEVICE"
 LAYOUT = "layout."
-_CODES: tuple[tuple[type[FedcoreError], str], ...] = (
-    (PrivacyError, "PRIVACY"),
-    (DataError, "DATA"),
-    (DeviceError, "DEVICE"),
-    (LayoutError, "LAYOUT"),
-    (TaskError, "TASK"),
-    (PlanError, "PLAN"),
+_CODES: tuple[tuple[type[FedcoreError], Refusal], ...] = (
+    (PrivacyError, Refusal.PRIVACY),
+    (DataError, Refusal.DATA),
+    (DeviceError, Refusal.DEVICE),
+    (LayoutError, Refusal.LAYOUT),
+    (TaskError, Refusal.TASK),
+    (PlanError, Refusal.PLAN),
 )
 
 
@@ -105,12 +105,12 @@ class AppProcess:
             connection.send_bytes(json.dumps(job).encode())
             if not connection.poll(limit_seconds):
                 self.stop()
-                raise RefusedError("TIME_LIMIT", f"no answer within limits.seconds-per-task = {limit_seconds:g}")
+                raise Refusal.TIME_LIMIT(f"no answer within limits.seconds-per-task = {limit_seconds:g}")
             answer = json.loads(connection.recv_bytes())
         except (EOFError, OSError, ValueError) as error:
             self.stop()
-            raise RefusedError("CRASHED", "the training process ended before it answered") from error
-        if answer["failed"] == _DEVICE:
+            raise Refusal.CRASHED("the training process ended before it answered") from error
+        if answer["failed"] == Refusal.DEVICE:
             self.stop()  # after an error of a device, the process cannot use it again
         if answer["failed"]:
             raise RefusedError(answer["failed"], answer["why"])
@@ -195,7 +195,7 @@ class _Desks:
         from fedcore_clients.agent.desk import Desk
 
         if differs := differing_code(plan):
-            raise RefusedError("CODE", differs)
+            raise Refusal.CODE(differs)
         key = (plan.task, run)
         if self._desk is None or self._key != key:
             task, settings = load_task(plan), self._settings
@@ -219,20 +219,21 @@ class _Desks:
             path = settings.data.get(data_name(plan))
             client = load_client(task, plan, settings.client, path, secret=settings.secret)
         except TaskError as error:
-            if error.__cause__ is None or _code_of(error) == _DEVICE or isinstance(error.__cause__, OF_THE_CODE):
+            cause = error.__cause__
+            if cause is None or _code_of(error) == Refusal.DEVICE or isinstance(cause, OF_THE_CODE):
                 raise
-            told = f"load_data met rows that it cannot read: {_kind_and_place(error.__cause__)}"
-            raise RefusedError("DATA", told) from error
+            told = f"load_data met rows that it cannot read: {_kind_and_place(cause)}"
+            raise Refusal.DATA(told) from error
         # Where the number of rows is a secret, a refusal would give one bit of it away; the noise hides few rows too.
         if len(client.training) < settings.min_examples and not size_is_secret(plan):
-            raise RefusedError("MIN_COUNT", f"release.min-examples is {settings.min_examples}, and there are fewer")
+            raise Refusal.MIN_COUNT(f"release.min-examples is {settings.min_examples}, and there are fewer")
         return client
 
 
-def _code_of(error: Exception) -> str:
+def _code_of(error: Exception) -> Refusal:
     if _is_caused_by_device(error):
-        return _DEVICE
-    return next((code for kind, code in _CODES if isinstance(error, kind)), "FAILED")
+        return Refusal.DEVICE
+    return next((code for kind, code in _CODES if isinstance(error, kind)), Refusal.FAILED)
 
 
 def _is_caused_by_device(error: BaseException) -> bool:

@@ -63,10 +63,11 @@ def start(
         print_timed(
             f"note: the policy lists no data set {name!r}, so that requests for it are refused; it lists {known}"
         )
-    from fedcore_clients.agent.service import Agent, AgentSettings, only_one  # torch and Flower: once the home is right
+    from fedcore.storage.lock import holding
+    from fedcore_clients.agent.service import Agent, AgentSettings  # torch and Flower: once the home is right
 
     return_freed_memory()
-    with only_one(at):
+    with holding(at.lock, busy=f"a client runs in {at.path} already; stop it first, or use its home"):
         agent = Agent(at, AgentSettings(data=paths, device=device), tell=print_timed)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: agent.stop())

@@ -5,26 +5,34 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fedcore.errors import PrivacyError, RefusedError, StorageError
+from fedcore.errors import PrivacyError, StorageError
 from fedcore.messages import LedgerReceipt
 from fedcore.privacy.plan import PrivacyEvent
+from fedcore.refusals import Refusal
 from fedcore_clients.ledger.asked import Asked
-from fedcore_clients.ledger.balance import Balance, Budget, balance_of, budget_of, reservation_of
-from fedcore_clients.ledger.claims import charge_cost, is_begun, is_charged, missing_rounds, same_kind, terms_in
+from fedcore_clients.ledger.balance import Balance, Budget, balance_of, budget_of, over_budget, reservation_of
+from fedcore_clients.ledger.claims import (
+    charge_cost,
+    is_begun,
+    is_charged,
+    missing_rounds,
+    over_reservation,
+    same_kind,
+    terms_in,
+)
 from fedcore_clients.ledger.entry import USES, Entry, Kind
 from fedcore_clients.ledger.mechanism import Mechanism, to_text
-from fedcore_clients.ledger.refusals import over_budget, over_reservation
 from fedcore_clients.ledger.rows import note_of, rows_in
 from fedcore_clients.ledger.schema import OVER_BUDGET, OVER_RESERVATION
 from fedcore_clients.ledger.store import Book, LedgerFile
 from fedcore_clients.ledger.terms import Cost, Terms
 from fedcore_clients.policy.approvals import Clock
 
-_CODE = "BUDGET"
 _USES = f"kind IN ({', '.join(repr(str(kind)) for kind in USES)})"
 
 
@@ -116,7 +124,7 @@ class Ledger:
         """
         with self.file.writing() as book:
             if is_charged(book, asked):
-                raise RefusedError("STALE", "this request was charged before; its data is opened once")
+                raise Refusal.STALE("this request was charged before; its data is opened once")
             values: dict[str, Any] = {
                 "run": asked.run,
                 "incarnation": asked.incarnation,
@@ -130,7 +138,7 @@ class Ledger:
                 return
             cost = charge_cost(book, asked, asked.event)
             values |= {"units": cost.units, "slots": cost.slots, "rounds": 1}
-            with _refusing(OVER_RESERVATION, over_reservation(asked.rounds)):
+            with _refusing(OVER_RESERVATION, over_reservation(asked)):
                 book.append(Kind.CHARGE, asked.data_set, mechanism=to_text(asked.event), **values)
 
     def last_rows(self, data_set: str) -> Entry | None:
@@ -197,7 +205,7 @@ class Ledger:
         try:
             cost = terms.run_cost(event, rounds)
         except PrivacyError as error:
-            raise RefusedError(_CODE, str(error)) from error
+            raise Refusal.BUDGET(str(error)) from error
         balance = balance_of(book, asked.data_set, terms.cap)
         with _refusing(OVER_BUDGET, over_budget(asked.data_set, terms, balance, cost, rounds)):
             book.append(
@@ -213,18 +221,13 @@ class Ledger:
             )
 
 
-class _refusing:  # noqa: N801 - reads as a verb where it is used
+@contextmanager
+def _refusing(what: str, message: str) -> Iterator[None]:
     """Turn what a trigger forbids into a refusal."""
-
-    def __init__(self, what: str, message: str) -> None:
-        self._what, self._message = what, message
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, sqlite3.IntegrityError) and self._what in str(error):
-            raise RefusedError(_CODE, self._message) from error
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise Refusal.BUDGET(message) if what in str(error) else error from error
 
 
 def _last_rows(book: Book, data_set: str) -> Entry | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fedcore.errors import StorageError
 from fedcore_clients.ledger.entry import Kind
 from fedcore_clients.ledger.store import Book
-from fedcore_clients.ledger.terms import Cost, Terms
+from fedcore_clients.ledger.terms import NANO, Cost, Terms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,3 +136,21 @@ def reservation_of(book: Book, data_set: str, run: str) -> Reservation:
     return Reservation(
         rounds=rounds, cost=Cost(units=units, slots=slots), plan=plan, done=frozenset(done), is_open=is_open
     )
+
+
+def over_budget(data_set: str, terms: Terms, balance: Balance, cost: Cost, rounds: int) -> str:
+    """The reason of a refusal: what was asked for, what is left, and by how much it is too much."""
+    what = "this round" if rounds == 1 else f"the {rounds} rounds of this run"
+    told = (
+        f"data set {ascii(data_set)[:80]}: the budget is ε = {terms.epsilon:g} at δ = {terms.delta:g}; "
+        f"{_percent(balance, balance.spent.units)} of it is spent, {_percent(balance, balance.reserved.units)} is "
+        f"reserved for runs, and {what} would take {_percent(balance, cost.units)}"
+    )
+    if cost.units > balance.left:
+        beyond = cost.units - (balance.cap.units - balance.spent.units - balance.reserved.units)
+        return f"{told}, too much by {_percent(balance, beyond)} ({beyond / NANO:.4g} of {terms.unit})"
+    return f"{told}; all {balance.cap.slots} shares of δ are given away, too much by {cost.slots - balance.left_slots}"
+
+
+def _percent(balance: Balance, units: int) -> str:
+    return f"{100.0 * balance.share(units):.4g} %"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from fedcore.errors import PrivacyError, RefusedError
+from fedcore.errors import PrivacyError
 from fedcore.privacy.plan import PrivacyEvent
+from fedcore.refusals import Refusal
 from fedcore_clients.ledger.asked import Asked
 from fedcore_clients.ledger.balance import budget_of, reservation_of
-from fedcore_clients.ledger.refusals import over_reservation
 from fedcore_clients.ledger.store import Book
 from fedcore_clients.ledger.terms import Cost, Mode, Terms
-
-_CODE = "BUDGET"
 
 
 def missing_rounds(book: Book, asked: Asked) -> int:
@@ -21,15 +19,19 @@ def missing_rounds(book: Book, asked: Asked) -> int:
     """
     others = book.entries("run = ? AND kind = 'reserve'", asked.run)
     if any((entry.note, entry.data_set) != (asked.plan, asked.data_set) for entry in others):
-        raise RefusedError(_CODE, "the run was reserved for with another promise of privacy, or another data set")
+        raise Refusal.BUDGET("the run was reserved for with another promise of privacy, or another data set")
     held = reservation_of(book, asked.data_set, asked.run)
     if not held.is_open:
         return max(1, asked.rounds - asked.round + 1)
     if asked.round in held.done:
         return 1
     if held.rounds == 0:
-        raise RefusedError(_CODE, over_reservation(asked.rounds))
+        raise Refusal.BUDGET(over_reservation(asked))
     return 0
+
+
+def over_reservation(asked: Asked) -> str:
+    return f"the run asks for more rounds than were reserved for it when it began; its plan has {asked.rounds}"
 
 
 def charge_cost(book: Book, asked: Asked, event: PrivacyEvent) -> Cost:

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from fedcore.errors import PrivacyError, RefusedError
+from fedcore.errors import PrivacyError
 from fedcore.plan.evaluation_schedule import before_training
 from fedcore.privacy.accounting import composed_epsilon, rounded_up
 from fedcore.privacy.evaluation import EvaluationPrivacy
 from fedcore.privacy.plan import PrivacyEvent, PrivacyPlan, Relation
+from fedcore.refusals import Refusal
 from fedcore_clients.agent.home import ClientHome
 from fedcore_clients.ledger.account import Ledger
 from fedcore_clients.ledger.asked import Asked
@@ -28,7 +29,6 @@ from fedcore_clients.policy.privacy_gate import held_out_promise, promised
 from fedcore_clients.policy.request_facts import RequestFacts, shown
 from fedcore_clients.policy.sections import BudgetSection, PrivacySection
 
-_CODE = "BUDGET"
 MAKER = "policy"
 """Who made a budget that follows the policy."""
 
@@ -132,7 +132,7 @@ class Account:
         try:
             self._check_relation(asked.data_set, privacy)
         except PrivacyError as error:  # the policy's own budget buys nothing
-            raise RefusedError(_CODE, str(error)) from error
+            raise Refusal.BUDGET(str(error)) from error
         self.ledger.reserve(asked, lambda uses: self._check(asked, privacy, uses))
         self.ledger.charge(asked)
 
@@ -144,10 +144,9 @@ class Account:
         """
         bare = sum(use.kind is Kind.UNBOUNDED for use in uses) + (privacy is None)
         if bare and self._policy.required:
-            raise RefusedError(
-                _CODE,
+            raise Refusal.BUDGET(
                 f"{bare} charges on data set {shown(asked.data_set)}, this one included, promise no privacy, so that "
-                "what is told about it has no bound, and privacy.required is true",
+                "what is told about it has no bound, and privacy.required is true"
             )
         if privacy is not None and asked.event is not None:
             self._check_run(privacy, asked.event, [use for use in uses if use.run == asked.run])
@@ -157,18 +156,17 @@ class Account:
         spent = composed_epsilon([*events, event], privacy.delta, privacy.relation)
         if spent > self._policy.max_epsilon:
             told = f"{rounded_up(spent):g}" if math.isfinite(spent) else "more than can be bounded"
-            raise RefusedError(
-                _CODE,
+            raise Refusal.BUDGET(
                 f"privacy.max-epsilon is {self._policy.max_epsilon:g}, and with rounds tried again the run would spend "
-                f"{told} at δ = {privacy.delta:g}",
+                f"{told} at δ = {privacy.delta:g}"
             )
 
     def _check_relation(self, data_set: str, privacy: PrivacyPlan | None) -> None:
         """Have a budget, and one that a plan of this relation does not break."""
         relation = self._with_budget(data_set)
         if privacy is not None and relation is Relation.ADD_REMOVE and privacy.relation is not relation:
-            raise RefusedError(
-                _CODE, "the budget holds for records that are added or removed, and the plan tells how many there are"
+            raise Refusal.BUDGET(
+                "the budget holds for records that are added or removed, and the plan tells how many there are"
             )
 
     def _with_budget(self, data_set: str) -> Relation:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-from fedcore.errors import PrivacyError, RefusedError
+from fedcore.errors import PrivacyError
 from fedcore.plan import RunPlan
 from fedcore.privacy.accounting import composed_epsilon, rounded_up
 from fedcore.privacy.evaluation import EvaluationPrivacy
 from fedcore.privacy.plan import NoiseKind, PrivacyEvent, PrivacyPlan
+from fedcore.refusals import Refusal
 from fedcore_clients.policy.sections import PrivacySection
 
-_CODE = "PRIVACY"
 _LACKING = {
     "none": "the plan promises no privacy",
     "client": "under unit client the noise is the server's, which sees this client's update as it is",
@@ -31,10 +31,10 @@ def check_privacy(plan: RunPlan, policy: PrivacySection) -> None:
         RefusedError: With the code ``PRIVACY``.
     """
     if plan.privacy.noise == "test" and not policy.allow_test_noise:
-        raise RefusedError(_CODE, "the plan draws its noise from the seed, which the server knows; it protects nothing")
+        raise Refusal.PRIVACY("the plan draws its noise from the seed, which the server knows; it protects nothing")
     if plan.privacy.unit != "record":
         if policy.required:
-            raise RefusedError(_CODE, f"privacy.required is true, and {_LACKING[plan.privacy.unit]}")
+            raise Refusal.PRIVACY(f"privacy.required is true, and {_LACKING[plan.privacy.unit]}")
         return
     _check_kinds(plan, policy)
     privacy = _resolved(plan)
@@ -68,19 +68,19 @@ def _resolved(plan: RunPlan) -> PrivacyPlan:
     try:
         privacy = PrivacyPlan.from_run_plan(plan)
     except PrivacyError as error:
-        raise RefusedError(_CODE, str(error)) from error
+        raise Refusal.PRIVACY(str(error)) from error
     if privacy is None:
-        raise RefusedError(_CODE, "the plan promises no privacy")
+        raise Refusal.PRIVACY("the plan promises no privacy")
     return privacy
 
 
 def _check_kinds(plan: RunPlan, policy: PrivacySection) -> None:
     if plan.privacy.unit not in policy.units:
-        raise RefusedError(_CODE, f"privacy.units does not list {plan.privacy.unit!r}")
+        raise Refusal.PRIVACY(f"privacy.units does not list {plan.privacy.unit!r}")
     if plan.privacy.relation not in policy.relations:
-        raise RefusedError(_CODE, f"privacy.relations does not list {plan.privacy.relation!r}")
+        raise Refusal.PRIVACY(f"privacy.relations does not list {plan.privacy.relation!r}")
     if plan.privacy.isolation not in policy.isolation:
-        raise RefusedError(_CODE, f"privacy.isolation does not list {plan.privacy.isolation!r}")
+        raise Refusal.PRIVACY(f"privacy.isolation does not list {plan.privacy.isolation!r}")
 
 
 def _check_amounts(privacy: PrivacyPlan, policy: PrivacySection) -> None:
@@ -89,14 +89,14 @@ def _check_amounts(privacy: PrivacyPlan, policy: PrivacySection) -> None:
         ("min-clip-norm", policy.min_clip_norm, privacy.clip_norm),
     ):
         if found < least:
-            raise RefusedError(_CODE, f"privacy.{key} is {least}, found {found}")
+            raise Refusal.PRIVACY(f"privacy.{key} is {least}, found {found}")
     for key, most, found in (
         ("max-clip-norm", policy.max_clip_norm, privacy.clip_norm),
         ("max-sampling-rate", policy.max_sampling_rate, privacy.sampling_rate),
         ("max-delta", policy.max_delta, privacy.delta),
     ):
         if found > most:
-            raise RefusedError(_CODE, f"privacy.{key} is {most}, found {found}")
+            raise Refusal.PRIVACY(f"privacy.{key} is {most}, found {found}")
 
 
 def _check_evaluation(plan: RunPlan, privacy: PrivacyPlan, policy: PrivacySection) -> None:
@@ -104,7 +104,7 @@ def _check_evaluation(plan: RunPlan, privacy: PrivacyPlan, policy: PrivacySectio
     least, evaluation = policy.min_evaluation_noise_multiplier, held_out_promise(plan)
     if least is not None and (evaluation is None or evaluation.noise_multiplier < least):
         found = "an exact evaluation" if evaluation is None else f"{evaluation.noise_multiplier:g}"
-        raise RefusedError(_CODE, f"privacy.min-evaluation-noise-multiplier is {least:g}, found {found}")
+        raise Refusal.PRIVACY(f"privacy.min-evaluation-noise-multiplier is {least:g}, found {found}")
     if evaluation is not None:
         _check_epsilon(evaluation.event(evaluation.evaluations), privacy, policy)
 
@@ -113,7 +113,6 @@ def _check_epsilon(event: PrivacyEvent, privacy: PrivacyPlan, policy: PrivacySec
     epsilon = composed_epsilon([event], privacy.delta, privacy.relation)
     if epsilon > policy.max_epsilon:
         found = f"{rounded_up(epsilon):g}" if math.isfinite(epsilon) else "more than can be bounded"
-        raise RefusedError(
-            _CODE,
-            f"privacy.max-epsilon is {policy.max_epsilon:g}, and the run's ε at δ = {privacy.delta:g} is {found}",
+        raise Refusal.PRIVACY(
+            f"privacy.max-epsilon is {policy.max_epsilon:g}, and the run's ε at δ = {privacy.delta:g} is {found}"
         )

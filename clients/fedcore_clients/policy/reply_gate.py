@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcore.audit.tables.values import ValueTable
-from fedcore.errors import RefusedError
 from fedcore.messages import ClientReport
 from fedcore.metrics import Metrics
 from fedcore.privacy.plan import PrivacyEvent, PrivacyPlan, Relation
+from fedcore.refusals import Refusal
 from fedcore.storage.mapped_bytes import let_go
 from fedcore_clients.policy.request_facts import RequestFacts, shown
 from fedcore_clients.policy.settings import Policy
@@ -44,7 +44,7 @@ def check_rows(num_rows: int, policy: Policy) -> None:
         RefusedError: With the code ``MIN_COUNT``; that there are too few is all that it tells.
     """
     if num_rows < policy.release.min_examples:
-        raise RefusedError("MIN_COUNT", f"release.min-examples is {policy.release.min_examples}, and there are fewer")
+        raise Refusal.MIN_COUNT(f"release.min-examples is {policy.release.min_examples}, and there are fewer")
 
 
 def check_update(update: UpdateFacts, request: RequestFacts, policy: Policy) -> None:
@@ -75,32 +75,32 @@ def check_report(report: ClientReport, request: RequestFacts, policy: Policy, *,
         sums, counts = (policy.release.error_sums, "error-sums"), (policy.release.group_tables, "group-tables")
         listed, key = sums if isinstance(table, ValueTable) else counts
         if name != table.attribute or name not in listed:
-            raise RefusedError("METRICS", f"release.{key} does not list {shown(name)}")
+            raise Refusal.METRICS(f"release.{key} does not list {shown(name)}")
         if name not in request.plan.audit.sensitive:
-            raise RefusedError("METRICS", f"the plan does not audit {shown(name)}")
+            raise Refusal.METRICS(f"the plan does not audit {shown(name)}")
         if (isinstance(table, ValueTable) or table.scored) and table.num_bins > policy.release.max_score_bins:
-            raise RefusedError("METRICS", f"release.max-score-bins is {policy.release.max_score_bins}")
+            raise Refusal.METRICS(f"release.max-score-bins is {policy.release.max_score_bins}")
 
 
 def _check_promise(update: UpdateFacts, privacy: PrivacyPlan | None) -> None:
     if update.privacy_event != (privacy.event(1) if privacy else None):
-        raise RefusedError("PRIVACY", "the update was not made with the plan's privacy")
+        raise Refusal.PRIVACY("the update was not made with the plan's privacy")
     if privacy is None:
         return
     if update.metrics.sums or update.metrics.counts:
-        raise RefusedError("METRICS", "a private update tells no training metric; it would be a release of its own")
+        raise Refusal.METRICS("a private update tells no training metric; it would be a release of its own")
     if privacy.relation is Relation.ADD_REMOVE and update.num_examples is not None:
-        raise RefusedError("PRIVACY", "the number of rows is secret under add-remove, and the update tells it")
+        raise Refusal.PRIVACY("the number of rows is secret under add-remove, and the update tells it")
 
 
 def _check_metrics(metrics: Metrics, allowed: Collection[str], key: str) -> None:
     if set(metrics.sums) != set(metrics.counts):
-        raise RefusedError("METRICS", "each metric needs a sum and a count")
+        raise Refusal.METRICS("each metric needs a sum and a count")
     for name in metrics.sums:
         if name not in allowed:
-            raise RefusedError("METRICS", f"{key} does not list {shown(name)}")
+            raise Refusal.METRICS(f"{key} does not list {shown(name)}")
         if not (math.isfinite(metrics.sums[name]) and math.isfinite(metrics.counts[name])):
-            raise RefusedError("METRICS", f"metric {shown(name)} is not finite")
+            raise Refusal.METRICS(f"metric {shown(name)} is not finite")
 
 
 def _check_values(vectors: Sequence[NDArray[Any]], max_norm: float | None) -> None:
@@ -111,11 +111,11 @@ def _check_values(vectors: Sequence[NDArray[Any]], max_norm: float | None) -> No
         for values, start in ((each, start) for each in vectors for start in range(0, len(each), step)):
             part = values[start : start + step]
             if not np.isfinite(part).all():
-                raise RefusedError("NONFINITE", "the update holds numbers that are not finite")
+                raise Refusal.NONFINITE("the update holds numbers that are not finite")
             squares += _sum_of_squares(part)
             let_go(values.base)  # of a mapped file, what was looked at
     if max_norm is not None and math.sqrt(squares) > max_norm:
-        raise RefusedError("NORM", f"release.max-update-norm is {max_norm:g}, and the update's norm is larger")
+        raise Refusal.NORM(f"release.max-update-norm is {max_norm:g}, and the update's norm is larger")
 
 
 def _sum_of_squares(part: NDArray[Any]) -> float:

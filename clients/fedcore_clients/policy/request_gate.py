@@ -13,11 +13,12 @@ from typing import Any, Protocol
 from fedcore.aggregation.registry import ENCODINGS
 from fedcore.algorithms.registry import ALGORITHMS
 from fedcore.audit.tables.crossing import ATTRIBUTE_MARK
-from fedcore.errors import DataError, PlanError, RefusedError
+from fedcore.errors import DataError, PlanError
 from fedcore.plan import RunPlan
 from fedcore.plan.digest import digest_of
 from fedcore.plan.evaluation_schedule import after_training, most_evaluations
 from fedcore.plugins import Reference, Registry
+from fedcore.refusals import Refusal
 from fedcore.text.toml_problems import kebab
 from fedcore.text.wording import counted
 from fedcore_clients.policy.approvals import Approvals
@@ -47,11 +48,9 @@ class KnownMembers(Protocol):
     """The signed roster, as far as it is asked here; ``fedcore.trust.roster.Roster`` is one."""
 
     @property
-    def version(self) -> int:
-        """Grows with every change."""
+    def version(self) -> int: ...
 
-    def member(self, name: str, /) -> object | None:
-        """The member of that name, or None."""
+    def member(self, name: str, /) -> object | None: ...
 
 
 def check_request(
@@ -72,9 +71,7 @@ def check_request(
         requests_today: Requests already worked on today; see `DailyRequests`.
 
     Raises:
-        RefusedError: With the code ``KIND``, ``ROSTER``, ``COHORT``, ``TASK``, ``DATA``, ``ROUNDS``, ``RANGE``,
-            ``ALGORITHM``, ``LAYOUT``, ``SIZE``, ``PRIVACY``, ``METRICS``, ``LIMIT`` or ``APPROVAL``; the first that
-            applies, in this order.
+        RefusedError: With the code of the first check that fails, in the order below.
     """
     _check_kind(request)
     _check_roster(request, roster)
@@ -93,47 +90,42 @@ def check_request(
 
 def _check_kind(request: RequestFacts) -> None:
     if request.kind not in ("train", "evaluate"):
-        raise RefusedError("KIND", f"expected a request to train or evaluate, found {shown(request.kind)}")
+        raise Refusal.KIND(f"expected a request to train or evaluate, found {shown(request.kind)}")
 
 
 def _check_roster(request: RequestFacts, roster: KnownMembers) -> None:
     if request.roster_version != roster.version:
-        raise RefusedError(
-            "ROSTER",
+        raise Refusal.ROSTER(
             f"the request goes by roster {shown(request.roster_version)}, and the newest seen here is "
-            f"{roster.version}; a newer one must arrive signed before it counts, and an older one is out of date",
+            f"{roster.version}; a newer one must arrive signed before it counts, and an older one is out of date"
         )
 
 
 def _check_cohort(request: RequestFacts, policy: Policy, roster: KnownMembers, me: str) -> None:
     cohort, minimum = request.cohort, policy.cohort.minimum
     if len(set(cohort)) != len(cohort):
-        raise RefusedError("COHORT", "the cohort names a client more than once")
+        raise Refusal.COHORT("the cohort names a client more than once")
     if me not in cohort:
-        raise RefusedError("COHORT", f"the cohort does not name this client, {me!r}")
+        raise Refusal.COHORT(f"the cohort does not name this client, {me!r}")
     strangers = [name for name in cohort if roster.member(name) is None]
     if strangers:
-        raise RefusedError(
-            "COHORT", f"{len(strangers)} of the cohort are not on the roster, among them {shown(strangers[0])}"
-        )
+        raise Refusal.COHORT(f"{len(strangers)} of the cohort are not on the roster, among them {shown(strangers[0])}")
     if len(cohort) < minimum:
-        raise RefusedError("COHORT", f"cohort.minimum is {minimum}, and the cohort has {len(cohort)}")
+        raise Refusal.COHORT(f"cohort.minimum is {minimum}, and the cohort has {len(cohort)}")
 
 
 def _check_task(request: RequestFacts, policy: Policy) -> None:
     task, allowed = request.plan.task, policy.tasks.allowed
     if task.name not in allowed:
-        raise RefusedError("TASK", f"task {shown(task.name)} is not in tasks.allowed: {', '.join(allowed) or 'none'}")
+        raise Refusal.TASK(f"task {shown(task.name)} is not in tasks.allowed: {', '.join(allowed) or 'none'}")
     options = policy.tasks.options.get(task.name, ())
     for name in task.options:
         if name not in options:
-            raise RefusedError(
-                "TASK", f"the plan sets task.options.{shown(name)}, which tasks.options does not list for {task.name!r}"
+            raise Refusal.TASK(
+                f"the plan sets task.options.{shown(name)}, which tasks.options does not list for {task.name!r}"
             )
     if isinstance(task.options.get(SCHEMA), str):
-        raise RefusedError(
-            "TASK", "task.options.schema names a file, and a server names none here: it sends the content"
-        )
+        raise Refusal.TASK("task.options.schema names a file, and a server names none here: it sends the content")
     _check_schema(task.options.get(SCHEMA))
 
 
@@ -144,43 +136,38 @@ def _check_schema(content: Any) -> None:
     from fedcore.tasks.tabular.toml import schema_content, schema_of
 
     if not isinstance(content, Mapping):
-        raise RefusedError("TASK", "task.options.schema is no schema")
+        raise Refusal.TASK("task.options.schema is no schema")
     try:
         written = schema_content(schema_of(content, source="of the plan"))
     except DataError as error:
-        raise RefusedError("TASK", str(error)) from error
+        raise Refusal.TASK(str(error)) from error
     if digest_of(written) != digest_of(content):
-        raise RefusedError("TASK", "task.options.schema is not written as a server writes it")
+        raise Refusal.TASK("task.options.schema is not written as a server writes it")
 
 
 def _check_data(request: RequestFacts, policy: Policy) -> None:
     tasks = policy.data.allowed.get(request.data_set)
     if tasks is None:
         known = ", ".join(policy.data.allowed) or "none"
-        raise RefusedError(
-            "DATA",
-            f"data set {shown(request.data_set)} is not in data.allowed: {known}; task.data names a data set, no path",
+        raise Refusal.DATA(
+            f"data set {shown(request.data_set)} is not in data.allowed: {known}; task.data names a data set, no path"
         )
     if request.plan.task.name not in tasks:
-        raise RefusedError(
-            "DATA", f"data.allowed does not grant {request.data_set!r} to task {shown(request.plan.task.name)}"
-        )
+        raise Refusal.DATA(f"data.allowed does not grant {request.data_set!r} to task {shown(request.plan.task.name)}")
 
 
 def _check_rounds(request: RequestFacts, policy: Policy) -> None:
     planned, (low, high) = request.plan.federation.rounds, policy.training.rounds
     if not low <= planned <= high:
-        raise RefusedError("ROUNDS", f"training.rounds allows {low} to {high} rounds, and the plan has {planned}")
+        raise Refusal.ROUNDS(f"training.rounds allows {low} to {high} rounds, and the plan has {planned}")
     first = 0 if request.kind == "evaluate" else 1  # round 0 is the model before training
     if not first <= request.round <= planned:
-        raise RefusedError(
-            "ROUNDS", f"the plan has {counted(planned, 'round')}, and the request is for round {request.round}"
-        )
+        raise Refusal.ROUNDS(f"the plan has {counted(planned, 'round')}, and the request is for round {request.round}")
     again = request.round == planned and after_training(request.plan)
     if request.kind == "evaluate" and request.attempt > again:
-        raise RefusedError("ROUNDS", "the plan evaluates each model once, and a chosen one once more at the end")
+        raise Refusal.ROUNDS("the plan evaluates each model once, and a chosen one once more at the end")
     if request.attempt < 0 or request.incarnation < 1:
-        raise RefusedError("ROUNDS", "expected an attempt of 0 or more and an incarnation of 1 or more")
+        raise Refusal.ROUNDS("expected an attempt of 0 or more and an incarnation of 1 or more")
 
 
 def _check_ranges(plan: RunPlan, policy: Policy) -> None:
@@ -188,16 +175,16 @@ def _check_ranges(plan: RunPlan, policy: Policy) -> None:
         low, high = getattr(policy.training, name)
         for value in values(plan):
             if value is not None and not low <= value <= high:
-                raise RefusedError("RANGE", f"training.{kebab(name)} allows {low} to {high}, and the plan has {value}")
+                raise Refusal.RANGE(f"training.{kebab(name)} allows {low} to {high}, and the plan has {value}")
 
 
 def _check_names(plan: RunPlan, policy: Policy) -> None:
     training = policy.training
     if plan.training.optimizer not in training.optimizers:
-        raise RefusedError("RANGE", f"training.optimizers does not list {shown(plan.training.optimizer)}")
+        raise Refusal.RANGE(f"training.optimizers does not list {shown(plan.training.optimizer)}")
     for name in plan.training.optimizer_options:
         if name not in training.optimizer_options:
-            raise RefusedError("RANGE", f"training.optimizer-options does not list {shown(name)}")
+            raise Refusal.RANGE(f"training.optimizer-options does not list {shown(name)}")
     _check_listed(ALGORITHMS, [plan.algorithm.reference], training.algorithms, "algorithms")
     _check_listed(ENCODINGS, plan.aggregation.encode, training.encodings, "encodings")
 
@@ -207,41 +194,37 @@ def _check_listed(registry: Registry, references: Iterable[Reference], listed: C
         try:
             name = registry.read(reference).name
         except PlanError as error:
-            raise RefusedError("ALGORITHM", str(error)) from error
+            raise Refusal.ALGORITHM(str(error)) from error
         if name not in listed:
-            raise RefusedError("ALGORITHM", f"training.{key} does not list {shown(name)}")
+            raise Refusal.ALGORITHM(f"training.{key} does not list {shown(name)}")
 
 
 def _check_model(request: RequestFacts, policy: Policy) -> None:
     precision, limit = request.plan.training.precision, policy.limits.model_megabytes
     if request.model_dtype != precision:
-        raise RefusedError("LAYOUT", f"the plan's model is {precision}, and the request declares another number type")
+        raise Refusal.LAYOUT(f"the plan's model is {precision}, and the request declares another number type")
     if request.model_bytes <= 0 or request.model_bytes % _NUMBER_BYTES[precision]:
-        raise RefusedError("SIZE", f"{shown(request.model_bytes)} bytes are not a whole number of {precision}")
+        raise Refusal.SIZE(f"{shown(request.model_bytes)} bytes are not a whole number of {precision}")
     if request.model_bytes > limit * _MEGABYTE:
-        raise RefusedError(
-            "SIZE",
-            f"limits.model-megabytes is {limit:g}, and the model has {request.model_bytes / _MEGABYTE:.1f} megabytes",
+        raise Refusal.SIZE(
+            f"limits.model-megabytes is {limit:g}, and the model has {request.model_bytes / _MEGABYTE:.1f} megabytes"
         )
 
 
 def _check_release(request: RequestFacts, policy: Policy) -> None:
     audit, release = request.plan.audit, policy.release
     if request.kind == "evaluate" and not release.evaluation:
-        raise RefusedError("METRICS", "release.evaluation lists no metric, so that nothing is evaluated")
+        raise Refusal.METRICS("release.evaluation lists no metric, so that nothing is evaluated")
     for attribute in audit.sensitive:
         if attribute not in (*release.group_tables, *release.error_sums):  # which of them the reply shows
-            raise RefusedError("METRICS", f"release.group-tables does not list {shown(attribute)}")
-        if (groups := _num_groups(attribute, audit.vocabularies)) > _MOST_GROUPS:
-            raise RefusedError("METRICS", f"{shown(attribute)} has {groups} groups; at most {_MOST_GROUPS} are counted")
+            raise Refusal.METRICS(f"release.group-tables does not list {shown(attribute)}")
+        groups = math.prod(len(audit.vocabularies.get(name, ())) for name in attribute.split(ATTRIBUTE_MARK))
+        if groups > _MOST_GROUPS:
+            raise Refusal.METRICS(f"{shown(attribute)} has {groups} groups; at most {_MOST_GROUPS} are counted")
     if audit.sensitive and audit.score_bins > release.max_score_bins:
-        raise RefusedError(
-            "METRICS", f"release.max-score-bins is {release.max_score_bins}, and the plan asks for {audit.score_bins}"
+        raise Refusal.METRICS(
+            f"release.max-score-bins is {release.max_score_bins}, and the plan asks for {audit.score_bins}"
         )
-
-
-def _num_groups(attribute: str, vocabularies: dict[str, tuple[str, ...]]) -> int:
-    return math.prod(len(vocabularies.get(name, ())) for name in attribute.split(ATTRIBUTE_MARK))
 
 
 def requests_per_day(plan: RunPlan, policy: Policy) -> int:
@@ -251,24 +234,16 @@ def requests_per_day(plan: RunPlan, policy: Policy) -> int:
 
 
 def _check_requests(plan: RunPlan, requests_today: int, policy: Policy) -> None:
-    limit = requests_per_day(plan, policy)
-    if requests_today >= limit:
-        raise RefusedError("LIMIT", f"limits.requests-per-day is {limit}, and it is reached")
-
-
-def _schema_is_listed(plan: RunPlan, policy: Policy) -> bool:
-    """Whether the owner knows how the plan reads a table: what a schema refuses tells something of the rows."""
-    schema = plan.task.options.get(SCHEMA)
-    return schema is None or digest_of(schema) in policy.tasks.schemas
+    if requests_today >= (limit := requests_per_day(plan, policy)):
+        raise Refusal.LIMIT(f"limits.requests-per-day is {limit}, and it is reached")
 
 
 def _check_approval(request: RequestFacts, policy: Policy, approvals: Approvals) -> None:
-    digest = request.plan.sha256
-    needed = policy.approval.required or not _schema_is_listed(request.plan, policy)
-    if not needed or approvals.is_approved(digest):
+    digest, schema = request.plan.sha256, request.plan.task.options.get(SCHEMA)
+    is_read = schema is None or digest_of(schema) in policy.tasks.schemas  # what it refuses says something of the rows
+    if (is_read and not policy.approval.required) or approvals.is_approved(digest):
         return
     approvals.remember(digest, plan_summary(request, policy))
-    raise RefusedError(
-        "APPROVAL",
-        f"the plan is not approved here; read it and decide with: fedcore client approve {digest[:12]} --home HOME",
+    raise Refusal.APPROVAL(
+        f"the plan is not approved here; read it and decide with: fedcore client approve {digest[:12]} --home HOME"
     )

@@ -18,6 +18,7 @@ from fedcore.method import Method
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.evaluation import evaluation_privacy
+from fedcore.refusals import FINAL
 from fedcore.task import Task
 from fedcore.text.wording import named
 from fedcore_server.rounds.audit_points import AuditPoints
@@ -31,25 +32,6 @@ from fedcore_server.rounds.rounds import close_round, done, plan_round
 from fedcore_server.rounds.state import RoundReport, ServerState
 
 _log = logging.getLogger("fedcore")
-
-_FINAL_REFUSALS = frozenset(
-    (
-        "TASK",
-        "CODE",
-        "DATA",
-        "ROUNDS",
-        "RANGE",
-        "TRANSFORM",
-        "PRIVACY",
-        "BUDGET",
-        "LEDGER",
-        "METRICS",
-        "MIN_COUNT",
-        "SIZE",
-        "APPROVAL",
-    )
-)
-"""What a client's policy says of a plan: the same however often it is asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +214,7 @@ class Run:
 
 def _refused(report: RoundReport) -> bool:
     """Whether a client has refused for good: asking once more would only charge the others."""
-    return any(rejection.refusal in _FINAL_REFUSALS for rejection in report.rejected)
+    return any(rejection.refusal in FINAL for rejection in report.rejected)
 
 
 def _why_not(report: RoundReport) -> str:
