@@ -175,7 +175,7 @@ def explain(
     Example:
       fedcore privacy explain runs/digits-0001/privacy.json
     """
-    from fedcore.privacy.statement.fields import read_statement
+    from fedcore.privacy.statement.statement import read_statement
     from fedcore.privacy.statement.words import explained
 
     print(explained(read_statement(statement)))

@@ -30,7 +30,9 @@ def explain(section: str, model: type[BaseModel], problem: Any) -> str:
     message, found = problem["msg"], ""
     for old, new in _WORDS.items():
         message = message.replace(old, new)
-    if problem["type"] != "missing":
+    if problem["input"] in ("", [], {}) and problem["type"].endswith("too_short"):
+        message = "empty"
+    elif problem["type"] != "missing":
         found = f", found {problem['input']!r}"
     return f"{_place(section, keys)}: {message}{found}"
 

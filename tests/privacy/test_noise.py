@@ -12,7 +12,7 @@ from fedcore.privacy import noise
 from fedcore.privacy.mechanisms import release
 from fedcore.privacy.noise import SecureRandomness, SeededRandomness
 from fedcore.privacy.plan import NoisePrecision, PrivacyPlan
-from fedcore.privacy.statement.build import privacy_statement
+from fedcore.privacy.statement.build import Release, privacy_statement
 from tests.builders import build_privacy, build_private_plan
 
 _BOTH = pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -136,7 +136,15 @@ def test_noise_is_float64_unless_the_plan_says_otherwise():
 @pytest.mark.parametrize("precision", NoisePrecision)
 def test_the_statement_names_the_precision_of_the_noise(precision):
     statement = privacy_statement(
-        build_privacy(noise_precision=precision), rounds=1, asked=1, client_sizes=[10], preprocessing="none",
-        verification="none", model_sha256="", versions={},
-    )  # fmt: skip
+        build_privacy(noise_precision=precision),
+        Release(
+            rounds=1,
+            asked=1,
+            client_sizes=[10],
+            preprocessing="none",
+            verification="none",
+            model_sha256="",
+            versions={},
+        ),
+    )
     assert f"noise drawn in {precision.value}" in statement["numerics"]

@@ -11,13 +11,14 @@ from fedcore.errors import PrivacyError
 from fedcore.privacy.accounting import epsilon_of
 from fedcore.privacy.person import person_epsilon
 from fedcore.privacy.plan import NoiseKind, PrivacyPlan, Relation
-from fedcore.privacy.statement.build import privacy_statement
-from fedcore.privacy.statement.fields import FIELDS, check_statement
+from fedcore.privacy.statement.build import Release, privacy_statement
+from fedcore.privacy.statement.statement import Statement, check_statement
 from fedcore.privacy.statement.words import explained
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_plan, build_privacy, build_private_plan
 
-STARRED = [name for name, field in FIELDS.items() if field.required]
+FIELDS = Statement.model_fields
+STARRED = [name for name, field in FIELDS.items() if field.is_required()]
 
 
 def statement(**changes):
@@ -28,14 +29,16 @@ def statement(**changes):
     asked = changes.pop("asked", rounds)
     return privacy_statement(
         build_privacy(**({"noise": NoiseKind.SECURE, "rounds": 4} | changes)),
-        rounds=rounds,
-        asked=asked,
-        client_sizes=sizes,
-        preprocessing="public",
-        verification="none",
-        model_sha256="0" * 64,
-        versions={"fedcore": "0"},
-        **told,
+        Release(
+            rounds=rounds,
+            asked=asked,
+            client_sizes=sizes,
+            preprocessing="public",
+            verification="none",
+            model_sha256="0" * 64,
+            versions={"fedcore": "0"},
+            **told,
+        ),
     )
 
 
@@ -54,22 +57,22 @@ def whole():
 @pytest.mark.parametrize("name", STARRED)
 def test_a_statement_without_a_starred_field_is_refused(name):
     told = whole()
-    with pytest.raises(PrivacyError, match=rf"cannot be released[^$]*  {name}: missing"):
+    with pytest.raises(PrivacyError, match=rf"cannot be released[^$]*  statement.{name}: missing"):
         check_statement({key: value for key, value in told.items() if key != name})
     if name == "known_deviations":
         return  # none is an answer
-    with pytest.raises(PrivacyError, match=f"  {name}: (missing|empty)"):
+    with pytest.raises(PrivacyError, match=rf"  statement.{name}(\.\w+)?: (missing|empty|expected)"):
         check_statement(told | {name: None if isinstance(told[name], int | float) else type(told[name])()})
 
 
 @pytest.mark.parametrize("name", [name for name in FIELDS if name != "known_deviations"])
 def test_a_field_of_another_kind_is_refused(name):
-    with pytest.raises(PrivacyError, match=f"  {name}: expected"):
+    with pytest.raises(PrivacyError, match=f"  statement.{name}: expected"):
         check_statement(whole() | {name: {1, 2}})
 
 
 def test_a_field_that_nobody_knows_and_an_epsilon_that_is_not_one_are_refused():
-    with pytest.raises(PrivacyError, match="epsilom: unknown"):
+    with pytest.raises(PrivacyError, match=r"unknown key in .statement.: 'epsilom'; did you mean 'epsilon'"):
         check_statement(whole() | {"epsilom": 1.0})
     with pytest.raises(PrivacyError, match="epsilon: expected"):
         check_statement(whole() | {"epsilon": math.inf})
@@ -80,17 +83,21 @@ def test_a_field_that_nobody_knows_and_an_epsilon_that_is_not_one_are_refused():
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("epsilon", -3.0, "epsilon: expected 0 or more"),
-        ("delta", 5.0, "delta: expected more than 0 and less than 1"),
-        ("delta", 0, "delta: expected more than 0 and less than 1"),
-        ("strength_tier", "fine", "strength_tier: expected one of strong"),
-        ("unit", {"name": "house", "definition": "one"}, "unit: expected one of record, client"),
+        ("epsilon", -3.0, "epsilon: expected greater than or equal to 0"),
+        ("delta", 5.0, "delta: expected less than 1"),
+        ("delta", 0, "delta: expected greater than 0"),
+        ("strength_tier", "fine", "strength_tier: expected 'strong', 'reasonable'"),
+        ("unit", {"name": "house", "definition": "one"}, "unit.name: expected 'record' or 'client', found 'house'"),
         ("unit", {"name": "record"}, "unit.definition: missing"),
-        ("unit", {"name": "record", "definition": ""}, "unit.definition: missing"),
+        ("unit", {"name": "record", "definition": ""}, "unit.definition: empty"),
         ("attack_bounds", {"advantage": 0.5}, "attack_bounds.tpr_at_fpr_1_percent: missing"),
-        ("attack_bounds", {"tpr_at_fpr_1_percent": "x", "tpr_at_fpr_0_1_percent": 0.1}, "expected int or float"),
-        ("person", {"max_records": "two", "epsilon": 1.0}, "person.max_records: expected int or null"),
-        ("protected_from", [1], "protected_from: expected texts"),
+        (
+            "attack_bounds",
+            {"tpr_at_fpr_1_percent": "x", "tpr_at_fpr_0_1_percent": 0.1},
+            "tpr_at_fpr_1_percent: expected a valid number, found 'x'",
+        ),
+        ("person", {"max_records": "two", "epsilon": 1.0}, "person.max_records: expected a valid integer, found 'two'"),
+        ("protected_from", [1], "protected_from[0]: expected a valid string, found 1"),
     ],
 )
 def test_what_cannot_be_and_what_the_words_would_miss_are_refused(name, value, message):

@@ -15,7 +15,7 @@ from fedcore.audit.statistics.intervals import wilson_interval
 from fedcore.errors import PlanError
 from fedcore.plan.evaluation_schedule import most_evaluations
 from fedcore.privacy.evaluation import EvaluationPrivacy
-from fedcore.privacy.statement.evaluation import UNNOISED_CHOICE
+from fedcore.privacy.statement.build import UNNOISED_CHOICE
 from fedcore_server.rounds.choice import chosen
 from fedcore_server.rounds.evaluation import audit_settings
 from fedcore_server.rounds.state import Rejection, ServerState

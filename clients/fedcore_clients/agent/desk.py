@@ -134,8 +134,7 @@ class Desk:
             _log.warning(choice.note)
         local = LocalModel(self._task, plan, choice.device, memory=self._memory)
         if local.exchange.remembers and self._memory is None:
-            raise Refusal.MEMORY("the plan's method keeps vectors here between rounds, and training.memory does not allow it",
-            )
+            raise Refusal.MEMORY("the method keeps vectors here between rounds; training.memory does not allow it")
         refuse(lint(Subject(plan=plan, task=self._task, model=local.model, exchange=local.exchange)))
         return local
 

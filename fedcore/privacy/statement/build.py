@@ -1,13 +1,13 @@
 """The privacy statement of a model: what is promised, to whom, under which assumptions, and what is not.
 
-An ε alone is no statement. The fields, and what is refused for want of one, stand in `statement_fields`; the
-words in `statement_words`.
+An ε alone is no statement. Its fields, and what is refused for want of one, are in `statement`, the words in templates.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fedcore.privacy.accounting import accountant_description, epsilon_of
@@ -15,20 +15,14 @@ from fedcore.privacy.central import CentralPrivacy
 from fedcore.privacy.evaluation import EvaluationPrivacy
 from fedcore.privacy.isolation import Isolation
 from fedcore.privacy.plan import NoiseKind, PrivacyEvent, PrivacyPlan
-from fedcore.privacy.statement.client import central_claim, central_delta, central_mechanism, central_reach
-from fedcore.privacy.statement.evaluation import (
-    NOISED_EVALUATION,
-    UNNOISED_CHOICE,
-    UNNOISED_EVALUATION,
-    evaluation_deviations,
-    evaluation_statement,
-)
-from fedcore.privacy.statement.fields import STATEMENT_VERSION
-from fedcore.privacy.statement.record import record_claim, record_delta, record_mechanism, record_reach
+from fedcore.privacy.statement.statement import STATEMENT_VERSION
 from fedcore.privacy.statement.strength import finite, strength
+from fedcore.privacy.statement.unit import UNNOISED_EVALUATION, client_fields, record_fields
 from fedcore.privacy.statement.words import in_a_paragraph
 from fedcore.text.wording import counted
 
+UNNOISED_CHOICE = "which round's model is released, for it is chosen by these evaluations; the models are protected"
+_NOISED_EVALUATION = "every report on held-out rows, at the ε under evaluation"
 _SPLIT = (
     "how many rows of each class every simulated client has, in split.json and the report; no deployed client tells it"
 )
@@ -45,107 +39,124 @@ _FEWER = (
 )
 
 
-def privacy_statement(
-    plan: PrivacyPlan | CentralPrivacy,
-    *,
-    rounds: int,
-    asked: int,
-    client_sizes: Sequence[int],
-    preprocessing: str,
-    verification: str,
-    model_sha256: str,
-    versions: Mapping[str, str],
-    run: Mapping[str, str] | None = None,
-    trials: int | None = None,
-    warnings: Sequence[str] = (),
-    contact: str | None = None,
-    split_is_told: bool = False,
-    ledgers: Mapping[str, Mapping[str, Any]] | None = None,
-    acknowledged: int | None = None,
-    evaluation: EvaluationPrivacy | None = None,
-    evaluated: int = 0,
-    chosen_by_evaluation: bool = False,
-    isolation: Isolation | None = None,
-) -> dict[str, Any]:
-    """Write the statement of a released model.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A model that is released, as far as its statement is about it.
 
-    Args:
+    Attributes:
         rounds: Rounds that were committed.
         asked: In how many attempts a client may have released an update, failed ones included; every client is charged
             for all.
         client_sizes: Number of training records of each client, for the comparison of δ with 1/N; empty where
-            it is secret. Under unit client only how many there are is told.
+            it is secret. Under unit client only how many there are is shown.
         preprocessing: Whether scales, vocabularies and schema came from public knowledge or from the data.
         verification: Which checks of the guarantee were run on this task and model.
         run: Hash of the plan, and dates.
         trials: Declared number of runs on the same records from which this one was chosen, itself included.
         warnings: What the linter said of plan and model without refusing them.
         contact: Whom to ask.
-        split_is_told: Whether the run tells how the rows lie with the clients, as simulations do.
+        split_is_told: Whether the run shows how the rows are split over the clients, as simulations do.
         evaluation: The promise to held-out records; ``None`` where evaluation is exact.
         evaluated: How often clients were asked to evaluate.
-        chosen_by_evaluation: Whether the released model is one round's, chosen by what clients told of held-out rows.
+        chosen_by_evaluation: Whether the released model is one round's, chosen by what clients reported of held-out
+            rows.
         isolation: How each record's gradient is kept its own; under unit record.
-        ledgers: Entry number and digest of the last charge that each client told of (`LedgerReceipt`).
+        ledgers: Entry number and digest of the last charge in each client's receipts (`LedgerReceipt`).
         acknowledged: The most charges that the receipts of one client show; ``None`` where no client sends any.
+    """
+
+    rounds: int
+    asked: int
+    client_sizes: Sequence[int]
+    preprocessing: str
+    verification: str
+    model_sha256: str
+    versions: Mapping[str, str]
+    run: Mapping[str, str] | None = None
+    trials: int | None = None
+    warnings: Sequence[str] = ()
+    contact: str | None = None
+    split_is_told: bool = False
+    ledgers: Mapping[str, Mapping[str, Any]] | None = None
+    acknowledged: int | None = None
+    evaluation: EvaluationPrivacy | None = None
+    evaluated: int = 0
+    chosen_by_evaluation: bool = False
+    isolation: Isolation | None = None
+
+
+def privacy_statement(plan: PrivacyPlan | CentralPrivacy, model: Release) -> dict[str, Any]:
+    """Write the statement of a released model.
 
     Returns:
         The content of ``privacy.json``: plain values only; an infinite ε is ``None`` with a deviation.
     """
-    event = plan.event(asked)
+    event = plan.event(model.asked)
     epsilon = epsilon_of(event, plan.delta, plan.relation)
-    noted = _deviations(plan, epsilon, client_sizes)
-    if asked > rounds:
-        noted.append(
-            f"{counted(asked - rounds, 'attempt')} at a round failed, or ended with a stop; what clients sent then is "
-            "charged too, so that ε may exceed the plan's target"
-        )
+    fields = (
+        client_fields(plan, event, model.client_sizes)
+        if isinstance(plan, CentralPrivacy)
+        else record_fields(plan, event, model.client_sizes)
+    )
     statement: dict[str, Any] = {
         "statement_version": STATEMENT_VERSION,
-        "model_sha256": model_sha256,
-        "generated_by": dict(versions),
-        "run": dict(run or {}),
+        "model_sha256": model.model_sha256,
+        "generated_by": dict(model.versions),
+        "run": dict(model.run or {}),
         "valid": plan.noise is NoiseKind.SECURE and math.isfinite(epsilon),
-        **_particulars(plan, event, client_sizes),
-        "isolation": isolation.to_json() if isolation else None,
+        **fields,
+        "isolation": model.isolation.to_json() if model.isolation else None,
         "epsilon": finite(epsilon),
         "delta": plan.delta,
         **strength(plan, event),
-        "rounds": rounds,
-        "participations": asked,
+        "rounds": model.rounds,
+        "participations": model.asked,
         "accountant": accountant_description([event], plan.relation),
         "composition_scope": _COMPOSITION
-        | {"ledger_head": {name: dict(told) for name, told in (ledgers or {}).items()}}
-        | _beside_the_ledgers(plan, asked, acknowledged),
-        "hyperparameter_tuning": _tuning(plan, event, trials),
-        "preprocessing": preprocessing,
+        | {"ledger_head": {name: dict(told) for name, told in (model.ledgers or {}).items()}}
+        | _beside_the_ledgers(plan, model.asked, model.acknowledged),
+        "hyperparameter_tuning": _tuning(plan, event, model.trials),
+        "preprocessing": model.preprocessing,
         "public_data": "none",
         "rng": _rng(plan),
-        "verification": {"before_training": verification, "linter_warnings": list(warnings), "audit": "none"},
-        "evaluation": evaluation_statement(evaluation, evaluated),
-        "known_deviations": noted,
-        "contact": contact,
+        "verification": {
+            "before_training": model.verification,
+            "linter_warnings": list(model.warnings),
+            "audit": "none",
+        },
+        "evaluation": _evaluation(model.evaluation, model.evaluated),
+        "known_deviations": _deviations(plan, model, epsilon),
+        "contact": model.contact,
     }
-    if evaluation is not None:
-        statement["unprotected_outputs"].remove(UNNOISED_EVALUATION)
-        statement["protected_outputs"].append(NOISED_EVALUATION)
-        noted.extend(evaluation_deviations(evaluation, evaluated, epsilon))
-    elif chosen_by_evaluation:
-        statement["unprotected_outputs"].append(UNNOISED_CHOICE)
-    if split_is_told:
-        statement["unprotected_outputs"].append(_SPLIT)
+    _adjust_outputs(statement, model)
     return statement | {"plain_language": in_a_paragraph(statement)}
 
 
-def _particulars(
-    plan: PrivacyPlan | CentralPrivacy, event: PrivacyEvent, client_sizes: Sequence[int]
-) -> dict[str, Any]:
-    """What depends on the unit: who is protected, how, and from whom."""
-    if isinstance(plan, CentralPrivacy):
-        against = {"delta_against_size": central_delta(plan, client_sizes)}
-        return central_claim(plan) | against | central_mechanism(plan, event) | central_reach(plan)
-    against = {"delta_against_size": record_delta(plan, client_sizes)}
-    return record_claim(plan, event) | against | record_mechanism(plan, event) | record_reach(plan)
+def _adjust_outputs(statement: dict[str, Any], model: Release) -> None:
+    """Say which outputs this run protects, or does not, other than its unit does by itself."""
+    unprotected = statement["unprotected_outputs"]
+    if model.evaluation is not None:
+        unprotected.remove(UNNOISED_EVALUATION)
+        statement["protected_outputs"].append(_NOISED_EVALUATION)
+    elif model.chosen_by_evaluation:
+        unprotected.append(UNNOISED_CHOICE)
+    if model.split_is_told:
+        unprotected.append(_SPLIT)
+
+
+def _evaluation(privacy: EvaluationPrivacy | None, evaluated: int) -> dict[str, Any]:
+    """The guarantee of held-out records, who are others than those trained on."""
+    if privacy is None:
+        return {"noise_multiplier": None, "epsilon": None, "words": "exact, and charged to nothing"}
+    return {
+        "mechanism": "Gaussian on counts and on sums of bounded values, rounded",
+        "noise_multiplier": privacy.noise_multiplier,
+        "sensitivity": privacy.sensitivity,
+        "evaluations": evaluated,
+        "epsilon": finite(epsilon_of(privacy.event(evaluated), privacy.delta, privacy.relation)),
+        "delta": privacy.delta,
+        "words": "a record is either held out or trained on, so that one of the two ε holds for it",
+    }
 
 
 def _beside_the_ledgers(
@@ -186,8 +197,8 @@ def _rng(plan: PrivacyPlan | CentralPrivacy) -> dict[str, Any]:
     return {"name": "seeded generator, for tests", "cryptographic": False, "seeded": True}
 
 
-def _deviations(plan: PrivacyPlan | CentralPrivacy, epsilon: float, client_sizes: Sequence[int]) -> list[str]:
-    noted = []
+def _deviations(plan: PrivacyPlan | CentralPrivacy, model: Release, epsilon: float) -> list[str]:
+    noted, sizes = [], model.client_sizes
     if plan.noise is NoiseKind.TEST:
         noted.append(
             "noise = 'test': noise and batches were drawn from the run's seed, so anyone who knows the seed can "
@@ -196,9 +207,18 @@ def _deviations(plan: PrivacyPlan | CentralPrivacy, epsilon: float, client_sizes
     if not math.isfinite(epsilon):
         noted.append("the noise is zero or next to zero: nothing is promised")
     if isinstance(plan, CentralPrivacy):
-        if plan.delta * len(client_sizes) >= 1.0:
+        if plan.delta * len(sizes) >= 1.0:
             noted.append("δ is at least 1/N for N clients: whole clients could be published within it")
-        return noted
-    if client_sizes and plan.delta * max(client_sizes) >= 1.0:
+    elif plan.delta * max(sizes, default=0) >= 1.0:
         noted.append("δ is at least 1/N at the largest client: whole records could be published within it")
+    if model.asked > model.rounds:
+        noted.append(
+            f"{counted(model.asked - model.rounds, 'attempt')} at a round failed, or ended with a stop; what clients "
+            "sent then is charged too, so that ε may exceed the plan's target"
+        )
+    if (held_out := model.evaluation) is not None:
+        spent = epsilon_of(held_out.event(model.evaluated), held_out.delta, held_out.relation)
+        if spent > epsilon:
+            times = f"in {model.evaluated} evaluations"
+            noted.append(f"held-out records have the larger ε of {spent:.2f}, for what is told of them {times}")
     return noted

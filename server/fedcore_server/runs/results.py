@@ -21,8 +21,8 @@ from fedcore.privacy.evaluation import evaluation_privacy
 from fedcore.privacy.isolation import Isolation
 from fedcore.privacy.plan import Relation, Unit
 from fedcore.privacy.promise import Promise, promise_of
-from fedcore.privacy.statement.build import privacy_statement
-from fedcore.privacy.statement.fields import check_statement
+from fedcore.privacy.statement.build import Release, privacy_statement
+from fedcore.privacy.statement.statement import check_statement
 from fedcore.report.model_card import model_card
 from fedcore.report.release_words import withheld_words
 from fedcore.storage.files import append_line
@@ -148,8 +148,7 @@ def _statement(run: FinishedRun, model_sha256: str) -> dict[str, Any] | None:
     plan, state, privacy = run.plan, run.outcome.state, promise_of(run.plan)
     if privacy is None:
         return None
-    statement = privacy_statement(
-        privacy,
+    released = Release(
         rounds=state.round,
         asked=state.asked,
         client_sizes=[] if _rows_are_secret(privacy) else run.client_sizes,
@@ -169,6 +168,7 @@ def _statement(run: FinishedRun, model_sha256: str) -> dict[str, Any] | None:
         acknowledged=run.acknowledged,
         isolation=run.isolation,
     )
+    statement = privacy_statement(privacy, released)
     check_statement(statement)
     return statement
 

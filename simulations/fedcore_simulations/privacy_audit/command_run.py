@@ -16,7 +16,7 @@ from rich.progress import Progress
 from fedcore.errors import PlanError
 from fedcore.plan import RunPlan
 from fedcore.privacy.accounting import rounded_up
-from fedcore.privacy.statement.fields import read_statement
+from fedcore.privacy.statement.statement import read_statement
 from fedcore.tasks.registry import load_task, settled
 from fedcore.text.wording import counted
 from fedcore_clients.training.local_model import Client

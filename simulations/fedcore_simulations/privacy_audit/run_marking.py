@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.errors import PlanError, RunDirectoryError
-from fedcore.privacy.statement.fields import read_statement
+from fedcore.privacy.statement.statement import read_statement
 from fedcore.privacy.statement.words import in_a_paragraph
 from fedcore.report.page import write_report
 from fedcore.storage.files import write_whole
