@@ -8,89 +8,116 @@ from __future__ import annotations
 import base64
 import json
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, ClassVar, NoReturn, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from fedcore.errors import TrustError
 
 _LONGEST_TEXT = 16_384
-_LARGEST_SETTINGS = 65_536
 _LARGEST_NUMBER = 2**53 - 1  # what every JSON reader keeps exactly
-
-
-class Document:
-    """One object of a document, read field by field.
-
-    Raises:
-        TrustError: From every method, when the content is not what is asked for.
-    """
-
-    def __init__(self, content: object, *, what: str, keys: Collection[str]) -> None:
-        self._what = what
-        if not isinstance(content, dict):
-            self._refuse("an object", content)
-        self.content: dict[str, Any] = content
-        if set(content) != set(keys):
-            raise TrustError(f"{what}: expected exactly the keys {', '.join(sorted(keys))}; some are absent or unknown")
-
-    @classmethod
-    def parse(cls, text: str | bytes, *, what: str, schema: str, keys: Collection[str], max_bytes: int) -> Document:
-        """Read JSON whose ``schema`` is `schema`, and which has just `keys` besides."""
-        content = _parse(text, what=what, max_bytes=max_bytes)
-        if not isinstance(content, dict) or content.get("schema") != schema:
-            raise TrustError(f"{what}: expected a file of schema {schema}; made by another version, or another file?")
-        return cls(content, what=what, keys={"schema", *keys})
-
-    @classmethod
-    def of_settings(cls, path: Path, *, keys: Collection[str]) -> Document:
-        """Read a home's settings: a small file of TOML with just `keys`."""
-        content = read_bounded(path, what="the file", max_bytes=_LARGEST_SETTINGS)
-        try:
-            table = tomllib.loads(content.decode())
-        except ValueError as error:  # no TOML, or no UTF-8
-            raise TrustError(f"{path} is no TOML: {error}") from error
-        return cls(table, what=str(path), keys=keys)
-
-    def text(self, key: str) -> str:
-        """A text that is not empty."""
-        value = self.content[key]
-        if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_TEXT:
-            self._refuse(f"a text at {key}", value)
-        return value
-
-    def raw(self, key: str) -> bytes:
-        """Bytes, in Base64 with nothing around it (RFC 4648, section 4)."""
-        text = self.text(key)
-        try:
-            value = base64.b64decode(text, validate=True)
-        except ValueError:
-            self._refuse(f"Base64 at {key}", text)
-        if encode(value) != text:
-            self._refuse(f"canonical Base64 at {key}", text)
-        return value
-
-    def number(self, key: str) -> int:
-        """A whole number from 1 on."""
-        value = self.content[key]
-        if type(value) is not int or not 1 <= value <= _LARGEST_NUMBER:
-            self._refuse(f"a whole number from 1 on at {key}", value)
-        return value
-
-    def items(self, key: str, *, what: str, keys: Collection[str]) -> list[Document]:
-        """A list of objects that all have just `keys`."""
-        value = self.content[key]
-        if not isinstance(value, list):
-            self._refuse(f"a list at {key}", value)
-        return [Document(item, what=f"{self._what}: {what}", keys=keys) for item in value]
-
-    def _refuse(self, expected: str, found: object) -> NoReturn:
-        raise TrustError(f"{self._what}: expected {expected}, found another {type(found).__name__}")
 
 
 def encode(value: bytes) -> str:
     """Bytes as they stand in a document."""
     return base64.b64encode(value).decode()
+
+
+def decode(value: object) -> bytes:
+    """Bytes from Base64 with nothing around it (RFC 4648, section 4); what are bytes already stay."""
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_TEXT:
+        raise ValueError("a text")
+    try:
+        found = base64.b64decode(value, validate=True)
+    except ValueError:
+        raise ValueError("Base64") from None
+    if encode(found) != value:
+        raise ValueError("canonical Base64")
+    return found
+
+
+Text = Annotated[str, Field(min_length=1, max_length=_LONGEST_TEXT)]
+Raw = Annotated[bytes, BeforeValidator(decode), PlainSerializer(encode)]
+Number = Annotated[int, Field(ge=1, le=_LARGEST_NUMBER)]
+
+
+class Document(BaseModel):
+    """One object of a document; as JSON it has its `form` as ``schema`` before its fields.
+
+    Raises:
+        TrustError: When it is made from anything but what its fields ask for.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    what: ClassVar[str] = "the settings"
+    form: ClassVar[str] = ""
+    max_bytes: ClassVar[int] = 65_536
+
+    def __init__(self, /, **content: Any) -> None:
+        try:
+            super().__init__(**content)
+        except ValidationError as error:
+            raise TrustError(f"{self.what}: {_in_words(error.errors()[0], type(self))}") from error
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises:
+            TrustError: It is anything else.
+        """
+        return cls(**cls.content_of(text))
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """Read a file of it; raises as `from_json`."""
+        return cls.from_json(read_bounded(path, what=cls.what, max_bytes=cls.max_bytes))
+
+    @classmethod
+    def of_settings(cls, path: Path) -> Self:
+        """Read a home's settings: a small file of TOML."""
+        content = read_bounded(path, what="the file", max_bytes=cls.max_bytes)
+        try:
+            return cls(**tomllib.loads(content.decode()))
+        except ValueError as error:  # no TOML, or no UTF-8
+            raise TrustError(f"{path} is no TOML: {error}") from error
+        except TrustError as error:
+            raise TrustError(f"{path}: {error}") from error
+
+    @classmethod
+    def content_of(cls, text: str | bytes) -> dict[str, Any]:
+        """What is in JSON of this form; none of it is checked yet."""
+        content = _parse(text, what=cls.what, max_bytes=cls.max_bytes)
+        if not isinstance(content, dict) or content.pop("schema", None) != cls.form:
+            raise TrustError(
+                f"{cls.what}: expected a file of schema {cls.form}; made by another version, or another file?"
+            )
+        return content
+
+    def to_content(self) -> dict[str, Any]:
+        """Plain values, of which the signed bytes are made."""
+        return {"schema": self.form, **self.model_dump()}
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_content(), indent=1) + "\n"
+
+
+def _in_words(problem: Any, model: type[Document]) -> str:
+    kind = problem["type"]
+    expected = {"tuple_type": "a list", "model_type": "an object"}.get(kind, "a text")
+    if kind in ("missing", "extra_forbidden"):
+        return f"expected exactly the keys {', '.join(sorted(model.model_fields))}; some are absent or unknown"
+    if kind == "value_error":
+        expected = str(problem["ctx"]["error"])
+    elif kind.startswith(("int", "greater", "less")):
+        expected = "a whole number from 1 on"
+    found = type(problem["input"]).__name__
+    return f"expected {expected} at {'.'.join(map(str, problem['loc']))}, found another {found}"
 
 
 def canonical(content: Mapping[str, Any], *, domain: str) -> bytes:

@@ -8,19 +8,18 @@ the client is admitted, and the words compared on the phone bind the answer to t
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
+from typing import ClassVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
+from pydantic import Field
 
 from fedcore.errors import TrustError
 from fedcore.trust.address import parse_address
 from fedcore.trust.authority import check_authority
-from fedcore.trust.document import Document, canonical, encode, read_bounded
+from fedcore.trust.document import Document, Raw, Text, canonical, encode
 from fedcore.trust.fingerprint import words
 from fedcore.trust.identity import (
     COORDINATOR,
@@ -34,15 +33,10 @@ from fedcore.trust.identity import (
 )
 from fedcore.trust.moment import parse_moment
 
-_MAX_BYTES = 65_536
 TOKEN_BYTES = 16
-_INVITATION, _RESPONSE = "fedcore-invitation/1", "fedcore-join-response/1"
-_INVITATION_KEYS = ("consortium", "client", "server", "ca_certificate", "coordinator", "token", "expires")
-_RESPONSE_KEYS = ("consortium", "client", "identity_key", "flower_key", "proof", "token_tag")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Invitation:
+class Invitation(Document):
     """What one client needs to join, once.
 
     Attributes:
@@ -53,15 +47,18 @@ class Invitation:
         expires: Moment such as ``2026-11-29T12:00:00+00:00``.
     """
 
-    consortium: str
-    client: str
-    server: str
-    ca_certificate: str
-    coordinator: bytes
-    token: bytes = field(repr=False)
-    expires: str
+    what: ClassVar = "the invitation"
+    form: ClassVar = "fedcore-invitation/1"
 
-    def __post_init__(self) -> None:
+    consortium: Text
+    client: Text
+    server: Text
+    ca_certificate: Text
+    coordinator: Raw
+    expires: Text
+    token: Raw = Field(repr=False)
+
+    def model_post_init(self, _: object) -> None:
         check_name(self.consortium)
         check_client_name(self.client)
         parse_address(self.server)
@@ -71,40 +68,10 @@ class Invitation:
             raise TrustError(f"the invitation's token: expected {TOKEN_BYTES} bytes, found {len(self.token)}")
         parse_moment(self.expires)
 
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Invitation:
-        """Read what `to_json` wrote.
-
-        Raises:
-            TrustError: It is anything else.
-        """
-        document = Document.parse(
-            text, what="the invitation", schema=_INVITATION, keys=_INVITATION_KEYS, max_bytes=_MAX_BYTES
-        )
-        return cls(
-            consortium=document.text("consortium"),
-            client=document.text("client"),
-            server=document.text("server"),
-            ca_certificate=document.text("ca_certificate"),
-            coordinator=document.raw("coordinator"),
-            token=document.raw("token"),
-            expires=document.text("expires"),
-        )
-
-    @classmethod
-    def read(cls, path: Path) -> Invitation:
-        """Read a file of it; raises as `from_json`."""
-        return cls.from_json(read_bounded(path, what="the invitation", max_bytes=_MAX_BYTES))
-
-    def to_json(self) -> str:
-        """The invitation as one small file; keep it secret until it is used."""
-        content = self._public_content() | {"token": encode(self.token)}
-        return json.dumps({"schema": _INVITATION} | content, indent=1) + "\n"
-
     @property
     def digest(self) -> str:
         """SHA-256 of everything but the token, in hexadecimal digits."""
-        return hashlib.sha256(canonical(self._public_content(), domain="fedcore invitation 1")).hexdigest()
+        return hashlib.sha256(canonical(self.model_dump(exclude={"token"}), domain="fedcore invitation 1")).hexdigest()
 
     def check_current(self, now: datetime) -> None:
         """Refuse an invitation that has expired.
@@ -118,19 +85,8 @@ class Invitation:
                 f"here); the operator makes another with: fedcore consortium invite {self.client} --again"
             )
 
-    def _public_content(self) -> dict[str, str]:
-        return {
-            "consortium": self.consortium,
-            "client": self.client,
-            "server": self.server,
-            "ca_certificate": self.ca_certificate,
-            "coordinator": encode(self.coordinator),
-            "expires": self.expires,
-        }
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JoinResponse:
+class JoinResponse(Document):
     """A client's answer to its invitation: its public keys.
 
     Attributes:
@@ -140,14 +96,17 @@ class JoinResponse:
         token_tag: HMAC-SHA256 of the same under the invitation's token: the client was invited.
     """
 
-    consortium: str
-    client: str
-    identity_key: bytes
-    flower_key: bytes
-    proof: bytes
-    token_tag: bytes
+    what: ClassVar = "the response"
+    form: ClassVar = "fedcore-join-response/1"
 
-    def __post_init__(self) -> None:
+    consortium: Text
+    client: Text
+    identity_key: Raw
+    flower_key: Raw
+    proof: Raw
+    token_tag: Raw
+
+    def model_post_init(self, _: object) -> None:
         check_name(self.consortium)
         check_client_name(self.client)
         check_identity_key(self.identity_key, of=self.client)
@@ -165,43 +124,6 @@ class JoinResponse:
             proof=identity.sign(bound),
             token_tag=_hmac(invitation, bound).finalize(),
         )
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> JoinResponse:
-        """Read what `to_json` wrote.
-
-        Raises:
-            TrustError: It is anything else.
-        """
-        document = Document.parse(
-            text, what="the response", schema=_RESPONSE, keys=_RESPONSE_KEYS, max_bytes=_MAX_BYTES
-        )
-        return cls(
-            consortium=document.text("consortium"),
-            client=document.text("client"),
-            identity_key=document.raw("identity_key"),
-            flower_key=document.raw("flower_key"),
-            proof=document.raw("proof"),
-            token_tag=document.raw("token_tag"),
-        )
-
-    @classmethod
-    def read(cls, path: Path) -> JoinResponse:
-        """Read a file of it; raises as `from_json`."""
-        return cls.from_json(read_bounded(path, what="the response", max_bytes=_MAX_BYTES))
-
-    def to_json(self) -> str:
-        """The answer as one small file, without a secret in it."""
-        content = {
-            "schema": _RESPONSE,
-            "consortium": self.consortium,
-            "client": self.client,
-            "identity_key": encode(self.identity_key),
-            "flower_key": encode(self.flower_key),
-            "proof": encode(self.proof),
-            "token_tag": encode(self.token_tag),
-        }
-        return json.dumps(content, indent=1) + "\n"
 
     @property
     def fingerprint(self) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import ClassVar
+
+from pydantic import Field
 
 from fedcore.errors import TrustError
 from fedcore.trust.address import parse_address
-from fedcore.trust.document import Document, canonical, encode
+from fedcore.trust.document import Document, Number, Raw, Text, canonical, decode, encode
 from fedcore.trust.fingerprint import words
 from fedcore.trust.identity import (
     COORDINATOR,
@@ -22,14 +23,10 @@ from fedcore.trust.identity import (
 )
 from fedcore.trust.moment import check_day
 
-_SCHEMA, _DOMAIN = "fedcore-roster/1", "fedcore roster 1"
-_KEYS = ("consortium", "version", "server", "coordinator", "members", "signature")
-_MEMBER_KEYS = ("name", "identity_key", "flower_key", "admitted")
-_MAX_BYTES = 4 * 1024 * 1024  # more than 7000 members
+_DOMAIN = "fedcore roster 1"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(Document):
     """A client that takes part.
 
     Attributes:
@@ -38,12 +35,14 @@ class Member:
         admitted: Day of admission, such as ``2026-11-22``.
     """
 
-    name: str
-    identity_key: bytes
-    flower_key: bytes
-    admitted: str
+    what: ClassVar = "the roster: a member"
 
-    def __post_init__(self) -> None:
+    name: Text
+    identity_key: Raw
+    flower_key: Raw
+    admitted: Text
+
+    def model_post_init(self, _: object) -> None:
         check_client_name(self.name)
         check_identity_key(self.identity_key, of=self.name)
         check_flower_key(self.flower_key, of=self.name)
@@ -60,8 +59,7 @@ class Member:
         return words(self.identity_key + self.flower_key)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Roster:
+class Roster(Document):
     """Who takes part in a consortium. Every change makes a new version.
 
     Attributes:
@@ -71,18 +69,20 @@ class Roster:
         members: In the order of their names.
     """
 
-    consortium: str
-    version: int
-    server: str
-    coordinator: bytes
-    members: tuple[Member, ...] = ()
+    what: ClassVar = "the roster"
+    form: ClassVar = "fedcore-roster/1"
+    max_bytes: ClassVar = 4 * 1024 * 1024  # more than 7000 members
 
-    def __post_init__(self) -> None:
+    consortium: Text
+    version: Number
+    server: Text
+    coordinator: Raw
+    members: tuple[Member, ...] = Field(strict=False)
+
+    def model_post_init(self, _: object) -> None:
         check_name(self.consortium)
         parse_address(self.server)
         check_identity_key(self.coordinator, of=COORDINATOR)
-        if self.version < 1:
-            raise TrustError(f"the roster's version: expected 1 or more, found {self.version}")
         names = [member.name for member in self.members]
         if names != sorted(set(names)):
             raise TrustError("the roster's members: expected different names in alphabetical order")
@@ -100,19 +100,17 @@ class Roster:
         Raises:
             TrustError: It is malformed, or not signed with that key.
         """
-        document = Document.parse(text, what="the roster", schema=_SCHEMA, keys=_KEYS, max_bytes=_MAX_BYTES)
-        unsigned = {key: value for key, value in document.content.items() if key != "signature"}
+        content = cls.content_of(text)
+        try:
+            signature = decode(content.pop("signature", None))
+        except ValueError as error:
+            raise TrustError(f"{cls.what}: expected {error} at signature") from error
         signer = PublicIdentity(name=COORDINATOR, key=coordinator)
-        signer.verify(document.raw("signature"), canonical(unsigned, domain=_DOMAIN))
-        if document.raw("coordinator") != coordinator:
+        signer.verify(signature, canonical({"schema": cls.form, **content}, domain=_DOMAIN))
+        roster = cls(**content)
+        if roster.coordinator != coordinator:
             raise TrustError("the roster names another coordinator than the one who signed it")
-        return cls(
-            consortium=document.text("consortium"),
-            version=document.number("version"),
-            server=document.text("server"),
-            coordinator=coordinator,
-            members=tuple(_member(item) for item in document.items("members", what="a member", keys=_MEMBER_KEYS)),
-        )
+        return roster
 
     def signed(self, identity: Identity) -> str:
         """The roster as JSON under the coordinator's signature.
@@ -122,7 +120,7 @@ class Roster:
         """
         if identity.public.key != self.coordinator:
             raise TrustError("the roster can be signed only by the coordinator that it names; this is another key")
-        content = self._content()
+        content = self.to_content()
         signature = encode(identity.sign(canonical(content, domain=_DOMAIN)))
         return json.dumps(content | {"signature": signature}, indent=1) + "\n"
 
@@ -139,7 +137,7 @@ class Roster:
         if self.member(member.name) is not None:
             raise TrustError(f"{member.name} is a member already; remove it first to admit it with other keys")
         members = sorted((*self.members, member), key=lambda one: one.name)
-        return replace(self, version=self.version + 1, members=tuple(members))
+        return self._next(tuple(members))
 
     def without_member(self, name: str) -> Roster:
         """The next version, with that member gone.
@@ -150,35 +148,10 @@ class Roster:
         if self.member(name) is None:
             known = ", ".join(member.name for member in self.members[:20]) or "none"
             raise TrustError(f"no member {name[:80]!r}; members are: {known}")
-        members = tuple(member for member in self.members if member.name != name)
-        return replace(self, version=self.version + 1, members=members)
+        return self._next(tuple(member for member in self.members if member.name != name))
 
-    def _content(self) -> dict[str, Any]:
-        return {
-            "schema": _SCHEMA,
-            "consortium": self.consortium,
-            "version": self.version,
-            "server": self.server,
-            "coordinator": encode(self.coordinator),
-            "members": [
-                {
-                    "name": member.name,
-                    "identity_key": encode(member.identity_key),
-                    "flower_key": encode(member.flower_key),
-                    "admitted": member.admitted,
-                }
-                for member in self.members
-            ],
-        }
-
-
-def _member(item: Document) -> Member:
-    return Member(
-        name=item.text("name"),
-        identity_key=item.raw("identity_key"),
-        flower_key=item.raw("flower_key"),
-        admitted=item.text("admitted"),
-    )
+    def _next(self, members: tuple[Member, ...]) -> Roster:
+        return Roster(**{**dict(self), "version": self.version + 1, "members": members})
 
 
 def _check_different(what: str, keys: Iterable[bytes]) -> None:

@@ -441,7 +441,7 @@ def test_n3_a_roster_is_named_by_its_hash_to_a_client_that_has_it(site):
 def test_n3_two_rosters_of_one_version_are_not_taken_in_turns(site):
     guard = site.guard()
     guard.receive(site.request())
-    other = replace(site.roster().without_member("west"), version=site.roster().version)
+    other = site.roster().without_member("west").model_copy(update={"version": site.roster().version})
     cohort = ("north", "south")
     refused(site, guard, site.request(round=2, cohort=cohort, roster=other.signed(site.coordinator)), "ROSTER")
     guard.receive(site.request(round=2))
@@ -451,7 +451,7 @@ def test_n3_a_roster_without_this_client_or_with_another_key_for_it_is_refused(s
     stranger = site.roster().without_member("north")
     refused(site, site.guard(), site.request(roster=stranger.signed(site.coordinator)), "ROSTER")
     mine = site.roster().member("north")
-    posed = stranger.with_member(replace(mine, identity_key=Identity.create("north").public.key))
+    posed = stranger.with_member(mine.model_copy(update={"identity_key": Identity.create("north").public.key}))
     refused(site, site.guard(), site.request(roster=posed.signed(site.coordinator)), "ROSTER")
     assert not site.home.roster.exists()
 

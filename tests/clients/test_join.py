@@ -53,7 +53,7 @@ def test_a_client_that_joined_knows_itself_and_whom_to_trust(tmp_path, home):
     assert at.flower().public_bytes == response.flower_key
     assert (at.coordinator().name, at.coordinator().key) == (COORDINATOR, coordinator().public.key)
     assert at.authority_certificate.read_text() == authority()
-    assert JoinResponse.read(at.response) == response
+    assert JoinResponse.from_file(at.response) == response
     response.verify(build_invitation())
 
 
@@ -97,7 +97,7 @@ def test_a_newer_invitation_is_answered_with_the_same_identity_and_a_new_key_for
     assert second.flower_key == ClientHome(home).flower().public_bytes != first.flower_key
     second.verify(newer)
     assert ClientHome(home).settings().server == "new.example.org:9092"
-    assert JoinResponse.read(ClientHome(home).response) == second
+    assert JoinResponse.from_file(ClientHome(home).response) == second
 
 
 def test_a_newer_invitation_cannot_change_whom_a_client_trusts(tmp_path, home):
@@ -232,7 +232,7 @@ def invited(tmp_path, monkeypatch):
 
 def test_the_command_says_what_to_do_next(invited):
     code, told = run("invite.json", "--home", "hospital-a")
-    response = JoinResponse.read(invited / "response-hospital-a.json")
+    response = JoinResponse.from_file(invited / "response-hospital-a.json")
     assert code == 0
     assert f"its fingerprint: {response.fingerprint}" in told
     assert "send response-hospital-a.json to the operator" in told
@@ -242,7 +242,7 @@ def test_the_command_says_what_to_do_next(invited):
 
 def test_the_command_writes_where_it_is_told(invited):
     run("invite.json", "--home", "hospital-a", "--out", "answer.json")
-    assert JoinResponse.read(invited / "answer.json").client == "hospital-a"
+    assert JoinResponse.from_file(invited / "answer.json").client == "hospital-a"
 
 
 def test_the_command_overwrites_nothing_and_says_where_the_response_is(invited):
@@ -250,15 +250,15 @@ def test_the_command_overwrites_nothing_and_says_where_the_response_is(invited):
     with pytest.raises(TrustError, match=r"answer.json exists and .* send hospital-a/response.json"):
         run("invite.json", "--home", "hospital-a", "--out", "answer.json")
     assert (invited / "answer.json").read_text() == "mine"
-    assert JoinResponse.read(invited / "hospital-a" / "response.json").client == "hospital-a"
+    assert JoinResponse.from_file(invited / "hospital-a" / "response.json").client == "hospital-a"
 
 
 def test_an_older_response_of_this_client_gives_way_to_the_new_one(invited):
     run("invite.json", "--home", "hospital-a")
-    old = JoinResponse.read(invited / "response-hospital-a.json")
+    old = JoinResponse.from_file(invited / "response-hospital-a.json")
     invite(invited / "federation", "hospital-a", out=invited / "again.json", again=True)
     code, told = run("again.json", "--home", "hospital-a")
-    new = JoinResponse.read(invited / "response-hospital-a.json")
+    new = JoinResponse.from_file(invited / "response-hospital-a.json")
     assert code == 0
     assert new.fingerprint in told
     assert new.fingerprint != old.fingerprint

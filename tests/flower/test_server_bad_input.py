@@ -620,7 +620,7 @@ def test_the_roster_travels_once_and_again_when_it_changed_or_a_reply_was_reject
 
     def admit_somebody(record, state):
         if state.round == 2:
-            consortium.roster = replace(consortium.roster, version=2)
+            consortium.roster = consortium.roster.model_copy(update={"version": 2})
 
     plan = plan_of(PLAN).updated(federation={"rounds": 3, "evaluate-every": 3})
     through_flower(plan, consortium=consortium, make_grid=Watched, tamper=lose_the_first, on_round=admit_somebody)

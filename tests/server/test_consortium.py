@@ -318,11 +318,11 @@ def test_an_invitation_for_the_client_is_private_and_overwrites_nothing(home, tm
     out = tmp_path / "invite.json"
     invitation = invite(home, "hospital-a", out=out)
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
-    assert Invitation.read(out) == invitation
+    assert Invitation.from_file(out) == invitation
     with pytest.raises(TrustError, match="exists, and is never overwritten"):
         invite(home, "hospital-b", out=out)
     assert ConsortiumHome(home).invitation("hospital-b") is None
-    assert Invitation.read(out) != invite(home, "hospital-a", again=True, out=out) == Invitation.read(out)
+    assert Invitation.from_file(out) != invite(home, "hospital-a", again=True, out=out) == Invitation.from_file(out)
 
 
 def test_an_invitation_is_not_written_through_a_link(home, tmp_path):

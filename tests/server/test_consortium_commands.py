@@ -44,7 +44,7 @@ def test_the_commands_lead_from_founding_to_a_member(tmp_path, monkeypatch):
     code, told = run("invite", "hospital-a")
     assert code == 0
     assert "fedcore client join invite-hospital-a.json --home hospital-a" in told
-    response = build_response(Invitation.read(tmp_path / "invite-hospital-a.json"))
+    response = build_response(Invitation.from_file(tmp_path / "invite-hospital-a.json"))
     (tmp_path / "response.json").write_text(response.to_json())
     code, told = run("admit", "response.json", answer="y\n")
     assert code == 0

@@ -56,7 +56,7 @@ def _check_flower(home: ClientHome) -> None:
 def _response(home: ClientHome) -> JoinResponse | None:
     """The answer to the invitation; it has been used, so that one that is gone or damaged does no harm."""
     with suppress(TrustError):
-        return JoinResponse.read(home.response)
+        return JoinResponse.from_file(home.response)
     return None
 
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
 
 from fedcore.errors import TrustError
 from fedcore.trust.address import parse_address
-from fedcore.trust.document import Document, read_bounded
+from fedcore.trust.document import Document, Text, read_bounded
 from fedcore.trust.identity import COORDINATOR, FlowerKey, Identity, PublicIdentity, check_client_name, check_name
 from fedcore.trust.private_file import create_private, read_private
 
 _MAX_BYTES = 65_536
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientSettings:
+class ClientSettings(Document):
     """What ``client.toml`` says.
 
     Attributes:
@@ -24,11 +22,11 @@ class ClientSettings:
         server: ``HOST:PORT``.
     """
 
-    name: str
-    consortium: str
-    server: str
+    name: Text
+    consortium: Text
+    server: Text
 
-    def __post_init__(self) -> None:
+    def model_post_init(self, _: object) -> None:
         check_client_name(self.name)
         check_name(self.consortium)
         parse_address(self.server)
@@ -77,10 +75,7 @@ class ClientHome:
                 f"{self.path} is no home of a client that has joined: expected a client.toml in it; name another "
                 f"--home, or: fedcore client join INVITE --home {self.path}"
             )
-        document = Document.of_settings(self.settings_file, keys=("name", "consortium", "server"))
-        return ClientSettings(
-            name=document.text("name"), consortium=document.text("consortium"), server=document.text("server")
-        )
+        return ClientSettings.of_settings(self.settings_file)
 
     def identity(self) -> Identity:
         """By which the client signs.

@@ -29,7 +29,7 @@ def join(invitation_file: Path, home: Path, *, now: datetime | None = None) -> J
         TrustError: The invitation is malformed, expired or answered already, or the home is another client's.
         StorageError: A file cannot be written; nothing is left behind.
     """
-    invitation = Invitation.read(invitation_file)
+    invitation = Invitation.from_file(invitation_file)
     at = ClientHome(home)
     if at.settings_file.exists():
         return _answer_again(at, invitation, now or datetime.now(UTC))
@@ -68,7 +68,7 @@ def _answer_again(at: ClientHome, invitation: Invitation, now: datetime) -> Join
     """
     _check_same(at, invitation)
     response = JoinResponse.create(invitation, at.identity(), at.flower())
-    if at.response.exists() and JoinResponse.read(at.response) == response:
+    if at.response.exists() and JoinResponse.from_file(at.response) == response:
         raise TrustError(
             f"{invitation.client} has joined {invitation.consortium} with this invitation already; "
             f"its response is {at.response}, and its fingerprint {response.fingerprint}"

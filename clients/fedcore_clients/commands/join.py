@@ -60,7 +60,7 @@ def _is_older(path: Path, response: JoinResponse) -> bool:
     from fedcore.trust.invitation import JoinResponse
 
     try:
-        older = JoinResponse.read(path)
+        older = JoinResponse.from_file(path)
     except FedcoreError:
         return False
     return (older.client, older.consortium) == (response.client, response.consortium)

@@ -73,7 +73,7 @@ def _keys(home: ConsortiumHome) -> Iterator[Finding]:
             (home.authority_key, lambda: load_key(home.authority_key)),
             (home.server_key, lambda: load_key(home.server_key)),
             (home.coordinator_key, home.coordinator),
-            *((path, lambda path=path: Invitation.read(path)) for path in invitations),
+            *((path, lambda path=path: Invitation.from_file(path)) for path in invitations),
         ],
     )
 

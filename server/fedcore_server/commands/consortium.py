@@ -98,7 +98,7 @@ def admit(
     from fedcore_server.consortium.members import admit as admit_client
     from fedcore_server.consortium.members import check_response
 
-    answer = JoinResponse.read(response)
+    answer = JoinResponse.from_file(response)
     check_response(home, answer)
     print(f"{answer.client}  {answer.fingerprint}")
     if not yes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
@@ -12,7 +11,7 @@ from filelock import FileLock
 from fedcore.errors import StorageError, TrustError
 from fedcore.storage.files import write_whole
 from fedcore.trust.address import parse_address
-from fedcore.trust.document import Document, read_bounded
+from fedcore.trust.document import Document, Text, read_bounded
 from fedcore.trust.identity import COORDINATOR, Identity, check_client_name, check_name
 from fedcore.trust.invitation import Invitation
 from fedcore.trust.private_file import read_private
@@ -21,18 +20,17 @@ from fedcore.trust.roster import Roster
 _MAX_BYTES = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConsortiumSettings:
+class ConsortiumSettings(Document):
     """What ``consortium.toml`` says.
 
     Attributes:
         address: ``HOST:PORT`` as clients reach the server.
     """
 
-    name: str
-    address: str
+    name: Text
+    address: Text
 
-    def __post_init__(self) -> None:
+    def model_post_init(self, _: object) -> None:
         check_name(self.name)
         parse_address(self.address)
 
@@ -73,8 +71,7 @@ class ConsortiumHome:
                 f"{self.path} holds no consortium: expected a consortium.toml in it; name another --home, or make one "
                 f"with: fedcore consortium init --name NAME --server HOST:PORT --home {self.path}"
             )
-        document = Document.of_settings(self.settings_file, keys=("name", "address"))
-        return ConsortiumSettings(name=document.text("name"), address=document.text("address"))
+        return ConsortiumSettings.of_settings(self.settings_file)
 
     def coordinator(self) -> Identity:
         """The signing identity of the server.

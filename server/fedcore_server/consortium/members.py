@@ -48,7 +48,8 @@ def init(home: Path, name: str, address: str, *, now: datetime | None = None) ->
     """
     parse_address(address)
     at, coordinator = ConsortiumHome(home), Identity.create(COORDINATOR)
-    roster = Roster(consortium=check_name(name), version=1, server=address, coordinator=coordinator.public.key)
+    key = coordinator.public.key
+    roster = Roster(consortium=check_name(name), version=1, server=address, coordinator=key, members=())
     _check_free(at)
     with contextlib.ExitStack() as undo:
         if make_private_directory(home):
