@@ -35,8 +35,8 @@ TABLES = st.integers(1, 25).flatmap(
 )
 SCHEMA = Schema(
     columns=(
-        Numeric(name="age", low=0.0, high=80.0, bands=(40.0, 65.0)),
-        Numeric(name="gain", low=0.0, high=1000.0, scale="log"),
+        Numeric(name="age", range=(0.0, 80.0), bands=(40.0, 65.0)),
+        Numeric(name="gain", range=(0.0, 1000.0), scale="log"),
         Categorical(name="ward", categories=("north", "south")),
         Binary(name="sex", categories=("f", "m")),
         Ignored(name="id"),

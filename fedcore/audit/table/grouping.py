@@ -89,7 +89,7 @@ def banded_column(table: Table, name: str, edges: tuple[float, ...]) -> Coded:
     known = words.positions(said, outside=-1, missing=-1) >= 0
     if np.isnan(numbers[known]).any():
         raise DataError(f"column {name!r} of {table.source} has cells that are no numbers; it cannot be put into bands")
-    groups = Numeric(name=name, low=0, high=1, bands=edges).groups
+    groups = Numeric(name=name, range=(0, 1), bands=edges).groups
     place = np.searchsorted(np.array(edges), np.nan_to_num(numbers), side="right")
     return Coded(vocabulary=groups, codes=np.where(known, place, len(groups) - 1).astype(np.int64))
 

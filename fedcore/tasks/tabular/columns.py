@@ -5,11 +5,10 @@ A column's description fixes how each of its cells becomes inputs of a model, wh
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from fedcore.audit.tables.groups import UNKNOWN
 
@@ -19,26 +18,55 @@ NUM_KNOTS = 9
 """Points of a number's range that have an input each; a linear model then bends at seven of them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Numeric:
+def _check_range(ends: tuple[float, float]) -> tuple[float, float]:
+    if not ends[0] < ends[1]:
+        raise ValueError(f"expected [low, high] with low < high, found [{ends[0]:g}, {ends[1]:g}]")
+    return ends
+
+
+def _check_bands(edges: tuple[float, ...]) -> tuple[float, ...]:
+    if not all(first < second for first, second in pairwise(edges)):
+        raise ValueError(f"expected rising edges, found {list(edges)}")
+    return edges
+
+
+def _check_words(words: tuple[str, ...]) -> tuple[str, ...]:
+    if double := {word for word in words if words.count(word) > 1}:
+        raise ValueError(f"{', '.join(map(repr, sorted(double)))} more than once")
+    if not words or "" in words:
+        raise ValueError("expected at least one, and no empty word; missing cells have an input of their own")
+    return words
+
+
+Range = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_check_range)]
+Bands = Annotated[tuple[float, ...], Field(strict=False), AfterValidator(_check_bands)]
+Words = Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_check_words)]
+
+
+class _Part(BaseModel):
+    """A part of a schema as its file spells it."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False, validate_by_name=True)
+
+
+class Numeric(_Part):
     """A column of numbers: an input for each of `NUM_KNOTS` points of its range, and one for a missing value.
 
     A value is shared by the two points next to it, in proportion to their nearness (a linear B-spline, de Boor
     1978), so that even a linear model follows a curve, and no value, however large, weighs more than one.
 
     Attributes:
-        low: The first point; stands for all smaller values too.
-        high: The last point; stands for all larger values too.
-        scale: ``log`` spreads out the values near `low`, for columns with a long tail.
+        range: The first point, which stands for all smaller values too, and the last.
+        scale: ``log`` spreads out the values near the first point, for columns with a long tail.
         bands: Edges between the groups of an audit, rising; a value equal to an edge lies above it.
         use: Whether it is an input at all; groups of an audit need none.
     """
 
+    kind: Literal["numeric"] = "numeric"
     name: str
-    low: float
-    high: float
+    range: Range
     scale: Scale = "linear"
-    bands: tuple[float, ...] = ()
+    bands: Bands = ()
     use: bool = True
 
     @property
@@ -55,24 +83,17 @@ class Numeric:
         inner = (f"{below} to {above}" for below, above in pairwise(edges))
         return (f"below {edges[0]}", *inner, f"{edges[-1]} and above", UNKNOWN)
 
-    def problems(self) -> Iterator[str]:
-        """What is wrong with the description."""
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            yield f"range: expected [low, high] with low < high, found [{self.low:g}, {self.high:g}]"
-        if not all(first < second for first, second in pairwise((-math.inf, *self.bands, math.inf))):
-            yield f"bands: expected rising edges, found {list(self.bands)}"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Categorical:
+class Categorical(_Part):
     """A column of words: an input for each category, one for any other word, one for none.
 
     Attributes:
         categories: The declared words.
     """
 
+    kind: Literal["categorical"] = "categorical"
     name: str
-    categories: tuple[str, ...]
+    categories: Words
     use: bool = True
 
     @property
@@ -85,23 +106,17 @@ class Categorical:
         """The categories, and ``unknown`` for missing and undeclared words."""
         return _with_unknown(self.categories)
 
-    def problems(self) -> Iterator[str]:
-        """What is wrong with the description."""
-        yield from _word_problems(self.categories)
-        if not self.categories:
-            yield "categories: expected at least one"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Binary:
+class Binary(_Part):
     """A column of two words: two inputs, -1 or 1 (0 for neither), and whether it is neither.
 
     Attributes:
         categories: The words that become -1 and 1.
     """
 
+    kind: Literal["binary"] = "binary"
     name: str
-    categories: tuple[str, ...]
+    categories: Words
     use: bool = True
 
     @property
@@ -114,53 +129,62 @@ class Binary:
         """The two categories, and ``unknown`` for missing and undeclared words."""
         return _with_unknown(self.categories)
 
-    def problems(self) -> Iterator[str]:
-        """What is wrong with the description."""
-        yield from _word_problems(self.categories)
-        if len(self.categories) != 2:
-            yield f"categories: expected two for kind binary, found {len(self.categories)}"
+    @field_validator("categories")
+    @classmethod
+    def _are_two(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        if len(words) != 2:
+            raise ValueError(f"expected two for kind binary, found {len(words)}")
+        return words
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ignored:
+class Ignored(_Part):
     """A column that is neither an input nor a group."""
 
+    kind: Literal["ignored"] = "ignored"
     name: str
-    use: bool = False
-    width: int = 0
-    groups: tuple[str, ...] = ()
-
-    def problems(self) -> Iterator[str]:
-        """Nothing can be wrong."""
-        yield from ()
+    use: ClassVar[bool] = False
+    width: ClassVar[int] = 0
+    groups: ClassVar[tuple[str, ...]] = ()
 
 
 Column: TypeAlias = Numeric | Categorical | Binary | Ignored
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Label:
+class Label(_Part):
     """The column to predict.
 
     Attributes:
         classes: Its values; of two, the second is the positive one.
     """
 
-    name: str
-    classes: tuple[str, ...]
+    name: str = Field(alias="column")
+    classes: Annotated[tuple[str, ...], Field(strict=False)]
+
+    @field_validator("classes")
+    @classmethod
+    def _are_different(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(classes)) != len(classes) or len(classes) < 2:
+            raise ValueError(f"expected a list of two or more different texts, found {list(classes)}")
+        return classes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Schema:
+class Schema(_Part):
     """The columns of a table in the order of a model's inputs, and the label.
 
     Attributes:
         public: Whether its author declares that nothing in it was read off private rows.
     """
 
-    columns: tuple[Column, ...]
-    label: Label | None
+    columns: Annotated[tuple[Annotated[Column, Field(discriminator="kind")], ...], Field(strict=False)] = ()
+    label: Label | None = None
     public: bool = False
+
+    @field_validator("columns")
+    @classmethod
+    def _have_different_names(cls, columns: tuple[Column, ...]) -> tuple[Column, ...]:
+        if len({column.name for column in columns}) != len(columns):
+            raise ValueError("expected a different name for each column")
+        return columns
 
     @property
     def width(self) -> int:
@@ -174,11 +198,3 @@ class Schema:
 
 def _with_unknown(categories: tuple[str, ...]) -> tuple[str, ...]:
     return categories if UNKNOWN in categories else (*categories, UNKNOWN)
-
-
-def _word_problems(categories: tuple[str, ...]) -> Iterator[str]:
-    double = {word for word in categories if categories.count(word) > 1}
-    if double:
-        yield f"categories: {', '.join(map(repr, sorted(double)))} more than once"
-    if "" in categories:
-        yield "categories: an empty word; missing cells have an input of their own"

@@ -158,7 +158,7 @@ def _draft_numbers(name: str, values: NDArray[np.float64]) -> Numeric:
     low_rounded, high_rounded = _rounded(low, digits, math.floor), _rounded(high, digits, math.ceil)
     if low_rounded < high_rounded and math.isfinite(high_rounded - low_rounded):
         low, high = low_rounded, high_rounded
-    return Numeric(name=name, low=low, high=high, scale=scale, bands=_draft_bands(values, digits))
+    return Numeric(name=name, range=(low, high), scale=scale, bands=_draft_bands(values, digits))
 
 
 def _draft_bands(values: NDArray[np.float64], digits: int) -> tuple[float, ...]:

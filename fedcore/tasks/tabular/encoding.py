@@ -78,8 +78,9 @@ def _encode(table: Table, column: Column) -> NDArray[np.float32]:
 
 def _encode_number(values: NDArray[np.float64], column: Numeric) -> NDArray[np.float32]:
     missing = np.isnan(values)
-    known = np.clip(np.where(missing, column.low, values), column.low, column.high)
-    share = (known / 2 - column.low / 2) / (column.high / 2 - column.low / 2)  # halves: a span may overflow
+    low, high = column.range
+    known = np.clip(np.where(missing, low, values), low, high)
+    share = (known / 2 - low / 2) / (high / 2 - low / 2)  # halves: a span may overflow
     if column.scale == "log":
         share = np.log1p(_LOG_STEPS * share) / math.log1p(_LOG_STEPS)
     last = NUM_KNOTS - 1

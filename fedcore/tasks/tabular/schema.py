@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,7 +86,11 @@ def declared_schema(settings: TabularSettings) -> Schema:
     label = _with_positive(_declared_label(settings, schema), settings.positive)
     if label == schema.label:
         return schema
-    return replace(schema, label=label, columns=tuple(one for one in schema.columns if one.name != label.name))
+    return schema.model_copy(update={"label": label, "columns": _without(schema, label)})
+
+
+def _without(schema: Schema, label: Label) -> tuple[Column, ...]:
+    return tuple(column for column in schema.columns if column.name != label.name)
 
 
 def labelled_rows(table: Table, label: str) -> tuple[Table, tuple[str, ...]]:
@@ -110,7 +114,7 @@ def _drafted(settings: TabularSettings, table: Table, federation: FederationSect
     )
     columns = tuple(_clients(table, one.name) if one.name == settings.client else one for one in draft.schema.columns)
     return SettledSchema(
-        schema=_without_client(replace(draft.schema, columns=columns), settings.client),
+        schema=_without_client(draft.schema.model_copy(update={"columns": columns}), settings.client),
         label=label,
         table=table,
         preprocessing="not covered: column kinds, categories and ranges were drafted from the training rows and tell "
@@ -122,7 +126,7 @@ def _drafted(settings: TabularSettings, table: Table, federation: FederationSect
 def _declared(settings: TabularSettings) -> SettledSchema:
     schema = declared_schema(settings)
     label = _declared_label(settings, schema)
-    schema = replace(schema, columns=tuple(one for one in schema.columns if one.name != label.name))
+    schema = schema.model_copy(update={"columns": _without(schema, label)})
     _refuse_undeclared_groups(settings, schema)
     return SettledSchema(
         schema=_without_client(schema, settings.client),
@@ -161,7 +165,7 @@ def _with_positive(label: Label, positive: str | None) -> Label:
             f"its classes are {', '.join(label.classes)}"
         )
     negative = next(name for name in label.classes if name != positive)
-    return replace(label, classes=(negative, positive))
+    return Label(name=label.name, classes=(negative, positive))
 
 
 def _clients(table: Table, name: str) -> Categorical:
@@ -171,10 +175,12 @@ def _clients(table: Table, name: str) -> Categorical:
 
 def _without_client(schema: Schema, client: str | None) -> Schema:
     """The schema in which the column that says whose a row is, is no input; there must be another one."""
-    columns = tuple(replace(one, use=False) if one.name == client else one for one in schema.columns)
+    columns = tuple(
+        one.model_copy(update={"use": False}) if one.use and one.name == client else one for one in schema.columns
+    )
     if not any(column.use for column in columns):
         raise DataError("no column is left as an input; fedcore schema FILE shows what each one is taken for")
-    return replace(schema, columns=columns)
+    return schema.model_copy(update={"columns": columns})
 
 
 def refuse_unknown_columns(settings: TabularSettings, label: str, table: Table) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedcore.audit.tables.crossing import ATTRIBUTE_MARK
 from fedcore.errors import PlanError
+from fedcore.text.toml_problems import unknown
 
 if TYPE_CHECKING:
     from fedcore.plan import RunPlan
@@ -77,9 +77,7 @@ def _path_or_content(schema: Any) -> Path | Mapping[str, Any] | None:
 def _problems(options: Mapping[str, Any]) -> Iterator[str]:
     for name in options:
         if name not in OPTIONS:
-            near = difflib.get_close_matches(name, OPTIONS, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(OPTIONS)}"
-            yield f"unknown option of tabular: {name!r}; {hint}"
+            yield unknown(name, OPTIONS, "option of tabular")
     if not isinstance(options.get("label", ""), str):
         yield f"task.options.label: expected a text, found {options['label']!r}"
     if not isinstance(options.get("schema", ""), str | Mapping):

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
+
+from pydantic import ValidationError
 
 from fedcore.errors import DataError
-from fedcore.tasks.tabular.columns import Binary, Categorical, Column, Ignored, Label, Numeric, Schema
+from fedcore.tasks.tabular.columns import Binary, Categorical, Column, Ignored, Numeric, Schema
 from fedcore.tasks.tabular.draft import Draft
+from fedcore.text.toml_problems import unknown
 
 _WHEN_PUBLIC = "true once every category and range comes from public knowledge, and none from private rows"
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_KEYS: dict[str, tuple[str, ...]] = {
-    "numeric": ("range", "scale", "bands", "use"),
-    "categorical": ("categories", "use"),
-    "binary": ("categories", "use"),
-    "ignored": (),
+_KINDS: dict[str, type[Numeric | Categorical | Binary | Ignored]] = {
+    "numeric": Numeric,
+    "categorical": Categorical,
+    "binary": Binary,
+    "ignored": Ignored,
+}
+_EXPECTED = {
+    "columns": "a section [columns.NAME] for each column",
+    "range": "[low, high]",
+    "scale": "linear or log",
+    "bands": "a list of numbers",
+    "categories": "a list of texts",
+    "classes": "a list of two or more different texts",
+    "use": "true or false",
+    "public": "true or false",
+    "column": "the name of a column",
+    "name": "a text",
+    "label": "column = NAME and classes = [...]",
 }
 
 
@@ -62,15 +77,16 @@ def schema_of(content: Mapping[str, Any], *, source: str) -> Schema:
     Raises:
         DataError: Tells all problems.
     """
-    known = ("public", "label", "columns")
-    problems: list[str] = [_unknown(key, known, "section") for key in content if key not in known]
-    public = content.get("public", False)
-    if not isinstance(public, bool):
-        problems.append(f"public: expected true or false, found {public!r}")
-    label = _read_label(content.get("label"), problems)
-    columns = _read_columns(content.get("columns", {}), problems)
-    refuse(source, problems)
-    return Schema(columns=columns, label=label, public=bool(public))
+    columns = content.get("columns", {})
+    if isinstance(columns, Mapping):  # in a file, each column is a section
+        named = [(name, keys if isinstance(keys, Mapping) else {}) for name, keys in columns.items()]
+        refuse(source, [f"[columns.{name}] unknown key: 'name'" for name, keys in named if "name" in keys])
+        columns = [{"name": name, **keys} for name, keys in named]
+    try:
+        return Schema.model_validate({**content, "columns": columns}, by_alias=True, by_name=False)
+    except ValidationError as error:
+        refuse(source, [_in_words(problem, columns) for problem in error.errors()])
+        raise
 
 
 def schema_content(schema: Schema) -> dict[str, Any]:
@@ -85,108 +101,39 @@ def schema_content(schema: Schema) -> dict[str, Any]:
     return {"public": schema.public, **label, "columns": columns}
 
 
-def _read_label(content: Any, problems: list[str]) -> Label | None:
-    if content is None:
-        return None
-    if not isinstance(content, Mapping) or not isinstance(content.get("column"), str):
-        problems.append("[label]: expected column = NAME and classes = [...]")
-        return None
-    problems += [
-        _unknown(key, ("column", "classes"), "key in [label]") for key in content.keys() - {"column", "classes"}
-    ]
-    classes = content.get("classes")
-    if not _is_list_of(classes, str) or len(set(classes)) != len(classes) or len(classes) < 2:
-        problems.append(f"[label] classes: expected a list of two or more different texts, found {classes!r}")
-        return None
-    return Label(name=content["column"], classes=tuple(classes))
+def _in_words(problem: Any, columns: Any) -> str:
+    """Where, what was expected, what was found."""
+    kind, loc, found = problem["type"], list(problem["loc"]), problem["input"]
+    section, known, what = "", ["public", "label", "columns"], "section"
+    if loc[0] == "label" and len(loc) > 1:
+        section, known, what, loc = "[label] ", ["column", "classes"], "key in [label]", loc[1:]
+    elif loc[0] == "columns" and len(loc) > 1:
+        column, loc = columns[loc[1]], loc[2:]
+        section = f"[columns.{column['name'] if isinstance(column, Mapping) and 'name' in column else ''}] "
+        if kind == "union_tag_not_found":
+            return f"{section}kind is missing; one of {', '.join(_KINDS)}"
+        if kind == "union_tag_invalid":
+            return section + unknown(str(column["kind"]), _KINDS, "kind")
+        if not loc:
+            return f'{section}expected keys such as kind = "numeric"'
+        known, what, loc = [*_KINDS[loc[0]].model_fields], f"key for kind {loc[0]}", loc[1:]
+    if kind == "extra_forbidden":
+        return section + unknown(str(loc[0]), known, what)
+    if kind == "value_error":
+        return f"{section}{loc[0]}: {problem['ctx']['error']}"
+    return f"{section}{loc[0]}: expected {_EXPECTED[loc[0]]}, found {None if kind == 'missing' else found!r}"
 
 
-def _read_columns(content: Any, problems: list[str]) -> tuple[Column, ...]:
-    if isinstance(content, list) and all(isinstance(keys, Mapping) for keys in content):
-        named = [(keys.get("name"), {key: keys[key] for key in keys if key != "name"}) for keys in content]
-    elif isinstance(content, Mapping):
-        named = list(content.items())
-    else:
-        problems.append("[columns]: expected a section [columns.NAME] for each column")
-        return ()
-    names = [name for name, _ in named]
-    if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
-        problems.append("[columns]: expected a different name for each column")
-        return ()
-    columns = []
-    for name, keys in named:
-        found = [f"[columns.{name}] {problem}" for problem in _key_problems(keys)]
-        if not found:
-            column = _READERS[keys["kind"]](name, keys)
-            found = [f"[columns.{name}] {problem}" for problem in column.problems()]
-            columns.append(column)
-        problems += found
-    return tuple(columns)
+def _column_lines(column: Column, comment: str) -> list[str]:
+    keys = column.model_dump(exclude={"name"})
+    first, *lines = [f"{key} = {_toml(value)}" for key, value in keys.items() if value not in ((), True)]
+    return [first + comment, *lines]
 
 
-def _key_problems(keys: Any) -> Iterator[str]:
-    """What is wrong with the keys of a column, before it can be built."""
-    if not isinstance(keys, Mapping):
-        yield 'expected keys such as kind = "numeric"'
-        return
-    kind = keys.get("kind")
-    if kind not in _KEYS:
-        yield (
-            _unknown(str(kind), tuple(_KEYS), "kind")
-            if kind is not None
-            else f"kind is missing; one of {', '.join(_KEYS)}"
-        )
-        return
-    yield from (
-        _unknown(key, ("kind", *_KEYS[kind]), f"key for kind {kind}")
-        for key in keys
-        if key not in ("kind", *_KEYS[kind])
-    )
-    ends = keys.get("range")
-    if kind == "numeric" and not (_is_list_of(ends, int, float) and len(ends) == 2):
-        yield f"range: expected [low, high], found {ends!r}"
-    if keys.get("scale", "linear") not in ("linear", "log"):
-        yield f"scale: expected linear or log, found {keys['scale']!r}"
-    if not _is_list_of(keys.get("bands", []), int, float):
-        yield f"bands: expected a list of numbers, found {keys['bands']!r}"
-    if kind in ("categorical", "binary") and not _is_list_of(keys.get("categories"), str):
-        yield f"categories: expected a list of texts, found {keys.get('categories')!r}"
-    if not isinstance(keys.get("use", True), bool):
-        yield f"use: expected true or false, found {keys['use']!r}"
-
-
-_READERS: dict[str, Callable[[str, Mapping[str, Any]], Column]] = {
-    "numeric": lambda name, keys: Numeric(
-        name=name,
-        low=float(keys["range"][0]),
-        high=float(keys["range"][1]),
-        scale=keys.get("scale", "linear"),
-        bands=tuple(float(edge) for edge in keys.get("bands", ())),
-        use=keys.get("use", True),
-    ),
-    "categorical": lambda name, keys: Categorical(
-        name=name, categories=tuple(keys["categories"]), use=keys.get("use", True)
-    ),
-    "binary": lambda name, keys: Binary(name=name, categories=tuple(keys["categories"]), use=keys.get("use", True)),
-    "ignored": lambda name, keys: Ignored(name=name),
-}
-
-
-def _column_lines(column: Column, comment: str) -> Iterator[str]:
-    yield f'kind = "{type(column).__name__.lower()}"{comment}'
-    if isinstance(column, Numeric):
-        yield f"range = {_toml((column.low, column.high))}"
-        yield f'scale = "{column.scale}"'
-        if column.bands:
-            yield f"bands = {_toml(column.bands)}"
-    elif isinstance(column, Categorical | Binary):
-        yield f"categories = {_toml(column.categories)}"
-    if not column.use and not isinstance(column, Ignored):
-        yield "use = false"
-
-
-def _toml(value: str | Collection[str] | Collection[float]) -> str:
+def _toml(value: Any) -> str:
     """A value as TOML; its texts are JSON's but for the delete character."""
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return f"[{', '.join(_toml(item) if isinstance(item, str) else _number(item) for item in value)}]"
@@ -198,15 +145,6 @@ def _key(name: str) -> str:
 
 def _number(value: float) -> str:
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
-
-
-def _is_list_of(value: Any, *kinds: type) -> TypeGuard[list[Any]]:
-    return isinstance(value, list) and all(isinstance(item, kinds) and not isinstance(item, bool) for item in value)
-
-
-def _unknown(name: str, known: Collection[str], what: str) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"unknown {what}: {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}")
 
 
 def refuse(source: str, problems: Collection[str]) -> None:
