@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from fedcore.report.page.quantities import Quantity
 from fedcore.report.page.wording import count_text
+from fedcore.report.pictures.frame import level_grid
 from fedcore.report.pictures.scales import Scale, spread
 from fedcore.report.pictures.svg import WIDTH, element, number, path, picture, shortened, text, title
 
@@ -57,8 +58,7 @@ class CalibrationChart:
 def _grid(x: Scale, y: Scale) -> list[Markup]:
     parts = []
     for tick in _TICKS:
-        parts.append(path(f"M{number(x.start)} {number(y(tick))}H{number(x.end)}", "grid"))
-        parts.append(text(x.start - 7, y(tick) + 4, _SHARE.tick(tick, 0.25), style="tick", anchor="end"))
+        parts += level_grid([(y(tick), _SHARE.tick(tick, 0.25))], x.start, x.end)
         parts.append(text(x(tick), y.start + 17, f"{tick:g}", style="tick", anchor="middle"))
     diagonal = f"M{number(x.start)} {number(y.start)}L{number(x.end)} {number(y.end)}"
     middle = (x.start + x.end) / 2

@@ -10,18 +10,9 @@ from statistics import median
 from markupsafe import Markup
 
 from fedcore.report.page.quantities import Quantity
+from fedcore.report.pictures.frame import level_grid, row_name, upright_grid, upright_reference
 from fedcore.report.pictures.scales import Axis, Scale, value_axis
-from fedcore.report.pictures.svg import (
-    WIDTH,
-    element,
-    number,
-    path,
-    picture,
-    shortened,
-    text,
-    text_width,
-    title,
-)
+from fedcore.report.pictures.svg import WIDTH, element, number, path, picture, text, text_width, title
 from fedcore.text.wording import counted
 
 MOST_ROWS = 16
@@ -69,33 +60,29 @@ class ClientChart:
         left = min(96.0, max(text_width(client.name) for client in self.clients)) + 12
         figures = [self.quantity.text(client.value) for client in self.clients]
         x = Scale(low=axis.low, high=axis.high, start=left + 6, end=WIDTH - max(map(text_width, figures)) - 16)
-        parts = [*_across(self.quantity, axis, x, bottom), *self._middle(x, bottom)]
+        ticks = ((x(tick), self.quantity.tick(tick, axis.step)) for tick in axis.ticks)
+        parts = [*upright_grid(ticks, _TOP, bottom, below=17), *self._middle(x, bottom)]
         for place, (client, figure) in enumerate(zip(self.clients, figures, strict=True)):
             y = _TOP + _ROW * (place + 0.5)
-            style = "name" + (" accent" if client.marked else "")
-            name = shortened(client.name, left - 8)
-            parts.append(element("text", title(client.name), name, x=0.0, y=y + 4, class_=style))
+            parts.append(row_name(client.name, left - 8, y + 4, marked=client.marked))
             parts.append(path(f"M{number(x.start)} {number(y)}H{number(x.end)}", "grid"))
             parts.append(self._dot(client, x(client.value), y))
-            parts.append(text(WIDTH, y + 4, figure, style="figure" + style.removeprefix("name"), anchor="end"))
+            parts.append(text(WIDTH, y + 4, figure, style="figure accent" if client.marked else "figure", anchor="end"))
         return picture(parts, height=bottom + _FOOT, says=self.says)
 
     def _middle(self, x: Scale, bottom: float) -> list[Markup]:
         if len(self.clients) < 3:
             return []
         level = median(client.value for client in self.clients)
-        words = f"median {self.quantity.text(level)}"
-        half = text_width(words, 11) / 2
-        place = min(WIDTH - half, max(half, x(level)))
-        line = path(f"M{number(x(level))} {number(_TOP - 10)}V{number(bottom)}", "reference")
-        return [line, text(place, 11, words, style="tick", anchor="middle")]
+        return upright_reference(x(level), f"median {self.quantity.text(level)}", _TOP - 10, bottom)
 
     def _strip(self) -> Markup:
         axis = self._axis(4)
         left = max(text_width(self.quantity.tick(tick, axis.step), 11) for tick in axis.ticks) + 12
         y = Scale(low=axis.low, high=axis.high, start=_HEIGHT - _FLOOR, end=18)
         x = Scale(low=0, high=len(self.clients) - 1, start=left + 10, end=WIDTH - 10)
-        parts = [*_upwards(self.quantity, axis, y, left), *self._worst(x, y), *self._level(y, left)]
+        ticks = ((y(tick), self.quantity.tick(tick, axis.step)) for tick in axis.ticks)
+        parts = [*level_grid(ticks, left, WIDTH, beside=6), *self._worst(x, y), *self._level(y, left)]
         dots = [self._dot(client, x(rank), y(client.value)) for rank, client in enumerate(self.clients)]
         parts.append(element("g", *dots, class_="many" if len(dots) > 40 else None))
         words = f"{counted(len(self.clients), 'client')}, the worst first"
@@ -127,19 +114,3 @@ class ClientChart:
         told = f"{client.name}: {self.quantity.text(client.value)} on {counted(client.n, 'row')}"
         style = "client accent" if client.marked else "client main"
         return element("circle", title(told), cx=x, cy=y, r=radius, class_=style)
-
-
-def _across(quantity: Quantity, axis: Axis, x: Scale, bottom: float) -> list[Markup]:
-    parts = []
-    for tick in axis.ticks:
-        parts.append(path(f"M{number(x(tick))} {number(_TOP)}V{number(bottom)}", "grid"))
-        parts.append(text(x(tick), bottom + 17, quantity.tick(tick, axis.step), style="tick", anchor="middle"))
-    return parts
-
-
-def _upwards(quantity: Quantity, axis: Axis, y: Scale, left: float) -> list[Markup]:
-    parts = []
-    for tick in axis.ticks:
-        parts.append(path(f"M{number(left)} {number(y(tick))}H{number(WIDTH)}", "grid"))
-        parts.append(text(left - 6, y(tick) + 4, quantity.tick(tick, axis.step), style="tick", anchor="end"))
-    return parts

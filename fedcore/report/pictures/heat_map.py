@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from fedcore.report.pictures.frame import row_name
 from fedcore.report.pictures.svg import WIDTH, element, picture, shortened, text, text_width, title
 from fedcore.text.wording import counted
 
@@ -62,8 +63,7 @@ class HeatMap:
         if len(self.rows) > MOST_COUNTED and place % 5:
             return parts
         line = top + grid.height / 2 + 4
-        short = shortened(name, grid.left - _GAP)
-        parts.append(element("text", title(name), short, x=0.0, y=line, class_="name"))
+        parts.append(row_name(name, grid.left - _GAP, line))
         parts.append(text(WIDTH, line, f"{total:,}", style="figure", anchor="end"))
         return parts
 

@@ -11,18 +11,9 @@ from markupsafe import Markup
 from fedcore.report.page.quantities import Quantity
 from fedcore.report.page.run_record import Rate
 from fedcore.report.page.wording import count_text, interval_text, rate_text
+from fedcore.report.pictures.frame import reach, row_name, upright_grid, upright_reference
 from fedcore.report.pictures.scales import Axis, Scale, value_axis
-from fedcore.report.pictures.svg import (
-    WIDTH,
-    element,
-    number,
-    path,
-    picture,
-    shortened,
-    text,
-    text_width,
-    title,
-)
+from fedcore.report.pictures.svg import WIDTH, element, picture, text_width, title
 
 _TOP, _ROW, _LOW_ROW, _FOOT, _INSET = 26.0, 37.0, 23.0, 22.0, 10.0
 
@@ -64,7 +55,11 @@ class IntervalChart:
         heights = [_LOW_ROW if row.rate.value is None else _ROW for row in self.rows]
         tops = [_TOP + above for above in accumulate(heights, initial=0.0)]
         bottom = tops[-1] + 3
-        parts = [*_ticks(self.quantity, axis, scale, bottom), *self._reference(scale, bottom)]
+        ticks = ((scale(tick), self.quantity.tick(tick, axis.step)) for tick in axis.ticks)
+        parts = upright_grid(ticks, _TOP, bottom, below=16)
+        if self.reference is not None:
+            words = f"all rows {self.quantity.text(self.reference)}"
+            parts += upright_reference(scale(self.reference), words, _TOP - 10, bottom)
         for row, top in zip(self.rows, tops, strict=False):
             parts += self._row(row, scale, top)
         return picture(parts, height=bottom + _FOOT, says=self.says)
@@ -75,34 +70,21 @@ class IntervalChart:
         ends += [] if self.reference is None else [self.reference]
         return value_axis(ends, share=self.quantity.share)
 
-    def _reference(self, scale: Scale, bottom: float) -> list[Markup]:
-        if self.reference is None:
-            return []
-        x, words = scale(self.reference), f"all rows {self.quantity.text(self.reference)}"
-        half = text_width(words, 11) / 2
-        middle = min(WIDTH - half, max(half, x))
-        line = path(f"M{number(x)} {number(_TOP - 10)}V{number(bottom)}", "reference")
-        return [line, text(middle, 11, words, style="tick", anchor="middle")]
-
     def _row(self, row: IntervalRow, scale: Scale, top: float) -> list[Markup]:
         told = rate_text(row.rate, self.quantity, min_cell=self.min_cell)
         shown = told.partition(" (")[0] if row.rate.value is None else told
         rows = f"n {count_text(row.rate.n)}" if row.rate.value is not None and row.rate.n else ""
-        name = shortened(row.name, WIDTH - text_width(shown + rows) - 30)
-        style = "name accent" if row.marked else "name"
-        label = element("text", title(row.name), name, x=0.0, y=top + 13, class_=style)
+        label = row_name(row.name, WIDTH - text_width(shown + rows) - 30, top + 13, marked=row.marked)
         if row.rate.value is None:
             return [label, _missing(shown, told, top + 13)]
         return [label, _numbers(told, rows, top + 13), self._interval(row, told, scale, top + 25)]
 
     def _interval(self, row: IntervalRow, told: str, scale: Scale, y: float) -> Markup:
-        rate, reach = row.rate, interval_text(row.rate.low, row.rate.high, self.quantity)
-        hover = title(f"{row.name}: {told}, interval {reach or 'not defined'}, {count_text(rate.n)} rows")
+        rate, words = row.rate, interval_text(row.rate.low, row.rate.high, self.quantity)
+        hover = title(f"{row.name}: {told}, interval {words or 'not defined'}, {count_text(rate.n)} rows")
         marks = []
         if rate.low is not None and rate.high is not None:
-            low, high = scale(rate.low), scale(rate.high)
-            marks.append(path(f"M{number(low)} {number(y)}H{number(high)}", "reach"))
-            marks.append(path(f"M{number(low)} {number(y - 4)}v8M{number(high)} {number(y - 4)}v8", "cap"))
+            marks += reach(scale(rate.low), scale(rate.high), y, cap=4)
         marks.append(element("circle", cx=scale(rate.value or 0.0), cy=y, r=4.5, class_="dot"))
         return element("g", hover, *marks, class_="interval accent" if row.marked else "interval main")
 
@@ -115,14 +97,3 @@ def _numbers(told: str, rows: str, y: float) -> Markup:
 
 def _missing(words: str, told: str, y: float) -> Markup:
     return element("text", title(told), words, x=WIDTH, y=y, class_="missing", text_anchor="end")
-
-
-def _ticks(quantity: Quantity, axis: Axis, scale: Scale, bottom: float) -> list[Markup]:
-    parts = []
-    for tick in axis.ticks:
-        x, words = scale(tick), quantity.tick(tick, axis.step)
-        half = text_width(words, 11) / 2
-        parts.append(path(f"M{number(x)} {number(_TOP)}V{number(bottom)}", "grid"))
-        place = min(WIDTH - half, max(half, x))
-        parts.append(text(place, bottom + 16, words, style="tick", anchor="middle"))
-    return parts

@@ -9,18 +9,9 @@ from typing import Literal
 from markupsafe import Markup
 
 from fedcore.report.page.quantities import Quantity
+from fedcore.report.pictures.frame import level_grid
 from fedcore.report.pictures.scales import Axis, Scale, round_axis, spread, thinned, value_axis
-from fedcore.report.pictures.svg import (
-    WIDTH,
-    element,
-    number,
-    path,
-    picture,
-    shortened,
-    text,
-    text_width,
-    title,
-)
+from fedcore.report.pictures.svg import WIDTH, element, number, path, picture, shortened, text, text_width, title
 
 _HEIGHT, _TOP, _FOOT = 226.0, 20.0, 38.0
 _MOST_NAMES, _MOST_BANDS = 7, 100
@@ -116,13 +107,8 @@ def _frame(chart: LineChart) -> _Frame:
 
 
 def _vertical_axis(chart: LineChart, frame: _Frame) -> list[Markup]:
-    parts = []
-    for tick in frame.up.ticks:
-        y = frame.y(tick)
-        parts.append(path(f"M{number(frame.x.start)} {number(y)}H{number(frame.x.end)}", "grid"))
-        words = chart.quantity.tick(tick, frame.up.step)
-        parts.append(text(frame.x.start - 7, y + 4, words, style="tick", anchor="end"))
-    return parts
+    ticks = ((frame.y(tick), chart.quantity.tick(tick, frame.up.step)) for tick in frame.up.ticks)
+    return level_grid(ticks, frame.x.start, frame.x.end)
 
 
 def _horizontal_axis(chart: LineChart, frame: _Frame) -> list[Markup]:

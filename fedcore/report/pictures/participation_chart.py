@@ -9,18 +9,9 @@ from markupsafe import Markup
 
 from fedcore.report.page.quantities import Quantity
 from fedcore.report.page.run_record import Rejection, Round
+from fedcore.report.pictures.frame import row_name
 from fedcore.report.pictures.scales import Scale, round_axis
-from fedcore.report.pictures.svg import (
-    WIDTH,
-    element,
-    number,
-    path,
-    picture,
-    shortened,
-    text,
-    text_width,
-    title,
-)
+from fedcore.report.pictures.svg import WIDTH, element, number, path, picture, text, text_width, title
 
 _TOP, _ROW, _FOOT = 6.0, 20.0, 36.0
 
@@ -51,12 +42,11 @@ class ParticipationChart:
         return picture(parts, height=bottom + _FOOT, says=self.says)
 
     def _row(self, name: str, x: Scale, left: float, y: float) -> list[Markup]:
-        label = element("text", title(name), shortened(name, left - 10), x=0.0, y=y + 4, class_="name")
         took_part = [one.number for one in self.rounds if name in one.counted]
         marks = [
             _mark(rejection, x, y) for one in self.rounds for rejection in one.rejected if rejection.client == name
         ]
-        return [label, path(_spans(took_part, x, y), "counted"), *marks]
+        return [row_name(name, left - 10, y + 4), path(_spans(took_part, x, y), "counted"), *marks]
 
 
 def _mark(rejection: Rejection, x: Scale, y: float) -> Markup:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from fedcore.report.pictures.frame import reach
 from fedcore.report.pictures.scales import Axis, Scale, value_axis
 from fedcore.report.pictures.svg import WIDTH, element, number, path, picture, text, text_width, title
 
@@ -98,9 +99,7 @@ def _row(row: SplitRow, scale: Scale, top: float) -> list[Markup]:
     marks = []
     if row.low is not None and row.high is not None:
         y = bar + _BAR + 5
-        low, high = number(scale(row.low)), number(scale(row.high))
-        marks.append(path(f"M{low} {number(y)}H{high}", "reach"))
-        marks.append(path(f"M{low} {number(y - 3)}v6M{high} {number(y - 3)}v6", "cap"))
+        marks += reach(scale(row.low), scale(row.high), y, cap=3)
         marks.append(element("circle", cx=scale(gap), cy=y, r=3.6, class_="dot"))
     told = title(f"{row.name}: gap {100 * gap:.1f} points = {numbers}")
     return [
