@@ -490,11 +490,11 @@ class TestNumbers:
         shown = {name: {"accuracy": rate.value, "n": rate.n} for name, rate in counts.items()}
         line = round_of(50, evaluation={"accuracy": 0.69, "loss": 0.5}, clients=shown)
         page = page_of(write_run(tmp_path, rounds=[line], files={"bias.json": {"clients": spread}}))
-        mean, worst = spread["mean"], spread["worst_decile"]
-        for name, found in (("of a client 69.0", mean), ("of the worst tenth 60.0", worst)):
-            low, high = (f"{100 * found[end]:.1f}" for end in ("low", "high"))
-            assert f"{name} % ({low} to {high} %)" in page.text.replace("\u202f", " ").replace("\xa0", " ")
-        assert "Gini coefficient 0.0543 (0 to 0." in page.text.replace("\xa0", " ")
+        rows = [[cell.replace("\xa0", " ") for cell in row] for row in page.table("How evenly clients are served")]
+        names = ("mean accuracy of a client", "accuracy of the worst tenth", "Gini coefficient of accuracy")
+        for row, name, key in zip(rows[1:], names, ("mean", "worst_decile", "gini"), strict=True):
+            value, low, high = (f"{100 * spread[key][end]:.2f}" for end in ("value", "low", "high"))
+            assert row == [name, f"{value} %", f"{low} to {high} %"]
 
     def test_of_groups_are_those_of_the_audit(self, binary: Page) -> None:
         rows = {row[0]: row[1:] for row in binary.table("Selection rate by sex")}

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from fedcore.report.page.quantities import Quantity
-from fedcore.report.page.run_record import RunRecord, Split
+from fedcore.report.page.run_record import Rate, RunRecord, Split
 from fedcore.report.page.wording import interval_text, listed
 from fedcore.report.pictures.client_chart import ClientChart, ClientValue
 from fedcore.report.pictures.figures import Figure, Table, sentences
 from fedcore.report.pictures.heat_map import HeatMap
+from fedcore.report.pictures.interval_chart import IntervalChart, IntervalRow
 from fedcore.report.pictures.participation_chart import ParticipationChart
 from fedcore.report.pictures.scales import thinned
 from fedcore.text.wording import counted
 
+_EVENNESS = {
+    "mean": "mean accuracy of a client",
+    "worst_decile": "accuracy of the worst tenth",
+    "gini": "Gini coefficient of accuracy",
+}
 _MOST_ROWS, _MOST_COLUMNS, _MOST_PARTICIPANTS = 60, 24, 20
 
 
 def client_figures(record: RunRecord) -> list[Figure]:
-    """Return the spread over the clients, the split, and the participation if a reply was rejected."""
-    figures = [_spread(record), _split(record.split), _participation(record)]
+    """Return the spread over the clients, how even it is, the split, and the participation if a reply was rejected."""
+    figures = [_spread(record), _evenness(record), _split(record.split), _participation(record)]
     return [figure for figure in figures if figure is not None]
 
 
@@ -58,27 +64,35 @@ def _spread(record: RunRecord) -> Figure | None:
         sentence=said,
         picture=ClientChart(clients=clients, quantity=quantity, says=f"{title}. {said} {missing}".rstrip()).draw(),
         table=Table(columns=["client", quantity.words, "held-out rows"], rows=rows),
-        note=sentences(
-            ["A dot's area grows with the client's held-out rows; the worst tenth is orange.", missing, _evenly(record)]
-        ),
+        note=sentences(["A dot's area grows with the client's held-out rows; the worst tenth is orange.", missing]),
     )
 
 
-def _evenly(record: RunRecord) -> str:
-    """Return how evenly clients are served; empty if it was not measured."""
+def _evenness(record: RunRecord) -> Figure | None:
+    """Return how evenly clients are served; None if it was not measured."""
     found = record.bias.spread
     if not found.get("judged"):
-        return ""
-    accuracy = Quantity.of("accuracy")
-    told = f"Mean accuracy of a client {_measured(found['mean'], accuracy)}, of the worst tenth "
-    told += _measured(found["worst_decile"], accuracy)
-    gini = "" if found["gini"] is None else f"; Gini coefficient {_measured(found['gini'], Quantity(name='gini'))}"
+        return None
+    share, title = Quantity.of("accuracy"), "How evenly clients are served"
+    rates = {name: Rate.of(found[key]) for key, name in _EVENNESS.items() if found[key] is not None}
+    reaches = {name: interval_text(rate.low, rate.high, share, exact=True) for name, rate in rates.items()}
+    rows = [[name, share.text(rate.value, exact=True), reaches[name]] for name, rate in rates.items()]
     few = f"; {counted(found['too_few_rows'], 'client')} of too few rows left out" if found["too_few_rows"] else ""
-    return f"{told}{gini}{few}. This is about clients, and says nothing of groups of people."
-
-
-def _measured(found: Mapping[str, float], quantity: Quantity) -> str:
-    return f"{quantity.text(found['value'])} ({interval_text(found['low'], found['high'], quantity)})"
+    said = f"Over {counted(found['judged'], 'client')}, with {100 * record.bias.confidence:g}\u202f% intervals{few}."
+    chart = IntervalChart(
+        rows=[IntervalRow(name=name, rate=rate, marked="worst" in name) for name, rate in rates.items()],
+        quantity=share,
+        reference=None,
+        min_cell=record.bias.min_cell,
+        says=f"{title}. {said} {'; '.join(f'{name} {value} ({reach})' for name, value, reach in rows)}.",
+    )
+    return Figure(
+        title=title,
+        sentence=said,
+        picture=chart.draw(),
+        table=Table(columns=["figure", "value", "interval"], rows=rows),
+        note="The Gini coefficient is 0 if all are served alike. This is about clients, not about groups of people.",
+    )
 
 
 def _split(split: Split | None) -> Figure | None:

@@ -81,7 +81,8 @@ class IntervalChart:
 
     def _interval(self, row: IntervalRow, told: str, scale: Scale, y: float) -> Markup:
         rate, words = row.rate, interval_text(row.rate.low, row.rate.high, self.quantity)
-        hover = title(f"{row.name}: {told}, interval {words or 'not defined'}, {count_text(rate.n)} rows")
+        rows = "" if rate.n is None else f", {count_text(rate.n)} rows"
+        hover = title(f"{row.name}: {told}, interval {words or 'not defined'}{rows}")
         marks = []
         if rate.low is not None and rate.high is not None:
             marks += reach(scale(rate.low), scale(rate.high), y, cap=4)
