@@ -69,7 +69,7 @@ def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         ({}, {**PLAIN, "confidence": 1}, "--confidence must be at least 0.5 and below 1"),
         ({}, {**PLAIN, "limit": "accuracy"}, "expected METRIC<=NUMBER for a difference"),
         ({}, {**PLAIN, "limit": "acuracy<=0.1"}, "did you mean 'accuracy'?"),
-        ({}, {**SCORED, "limit": "cross_group_auc<=0.1"}, "cross_group_auc is told, and has no limit; give auc<=X"),
+        ({}, {**SCORED, "limit": "cross_group_auc<=0.1"}, "cross_group_auc is reported, and has no limit; give auc<=X"),
         ({}, {**SCORED, "limit": "wasserstein<=0.1"}, "has no limit; give selection_rate<=X\n"),
         (
             {},

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fedcore.audit.metrics.classes import class_accuracies, with_classes, worst_classes
+from fedcore.audit.metrics.class_accuracy import balanced_accuracy, worst_class_accuracy
+from fedcore.audit.metrics.classes import with_classes, worst_classes
 from fedcore.audit.tables.groups import UNKNOWN, GroupTable
 from fedcore.audit.verdict.attribute_audit import AttributeAudit
 from fedcore.audit.verdict.fairness import audit_table
@@ -89,7 +90,7 @@ def test_the_accuracies_of_classes_are_scikit_learn_s() -> None:
     _, label, predicted = rows(7)
     confusion = np.zeros((3, 3), dtype=np.int64)
     np.add.at(confusion, (label, predicted), 1)
-    mean, least = class_accuracies(confusion)
+    mean, least = balanced_accuracy(confusion), worst_class_accuracy(confusion)
 
     assert mean.value == pytest.approx(balanced_accuracy_score(label, predicted), abs=1e-12)
     assert least.value == pytest.approx(min(recall_score(label, predicted, average=None)), abs=1e-12)
@@ -102,7 +103,7 @@ def test_the_intervals_of_classes_hold_together(shares: list[float], sizes: int)
     for hits in drawn.binomial(sizes, shares, size=(400, len(shares))):
         confusion = np.diag(hits)
         confusion[classes, (classes + 1) % len(shares)] = sizes - hits
-        mean, least = (one.measure(0.95) for one in class_accuracies(confusion))
+        mean, least = (one(confusion).measure(0.95) for one in (balanced_accuracy, worst_class_accuracy))
         held["mean"] += (mean.low or 0) <= np.mean(shares) <= (mean.high or 0)
         held["least"] += (least.low or 0) <= min(shares) <= (least.high or 0)
 

@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fedcore.audit.metrics.catalogue import CATALOGUE
 from fedcore.audit.metrics.rate_gaps import gap_between
 from fedcore.audit.metrics.rates import Rate
 from fedcore.audit.tables.groups import UNKNOWN
 from fedcore.audit.verdict.attribute_audit import AttributeAudit
 from fedcore.audit.verdict.gate import Verdict, judge, judge_all, overall
-from fedcore.audit.verdict.limits import UNLIMITED
 from fedcore.audit.verdict.power import detectable_difference
 from fedcore.audit.verdict.settings import AuditSettings
 from fedcore.errors import PlanError
@@ -178,11 +178,10 @@ def test_the_worst_verdict_is_the_verdict_and_no_limit_is_none() -> None:
     assert overall([]) is None
 
 
-@pytest.mark.parametrize("metric", UNLIMITED)
-def test_what_is_told_and_has_no_limit_names_one_that_has(metric: str) -> None:
-    with pytest.raises(
-        PlanError, match=f"'{metric}' is told, and has no limit; set one on '{UNLIMITED[metric][0][0]}'"
-    ):
+@pytest.mark.parametrize("metric", [name for name, metric in CATALOGUE.items() if metric.instead])
+def test_a_metric_without_a_limit_names_one_that_has(metric: str) -> None:
+    instead = CATALOGUE[metric].instead
+    with pytest.raises(PlanError, match=f"'{metric}' is reported, and has no limit; set one on '{instead[0][0]}'"):
         limit_of(metric=metric)
-    for other, kind in UNLIMITED[metric]:
+    for other, kind in instead:
         assert limit_of(metric=other, kind=kind, at_most="0.5", at_least=None).metric == other

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from fedcore.audit.metrics.auc import Areas
 from fedcore.audit.metrics.calibration import brier_score, calibration_errors
 from fedcore.audit.metrics.calibration_slope import calibration_slope
-from fedcore.audit.metrics.classes import class_accuracies
+from fedcore.audit.metrics.class_accuracy import balanced_accuracy, worst_class_accuracy
 from fedcore.audit.metrics.entropy import entropy_indices
-from fedcore.audit.metrics.estimates import Estimate, gap_of, normal
+from fedcore.audit.metrics.estimate_gaps import gap_of
+from fedcore.audit.metrics.estimates import Estimate, normal
 from fedcore.audit.metrics.measures import Measures, measures_of
+from fedcore.audit.metrics.observed import Observed
 from fedcore.audit.metrics.parity import impact_ratios, parities
 from fedcore.audit.metrics.rates import Rate, group_rates
 from fedcore.audit.metrics.score_shift import score_shifts
@@ -55,7 +57,7 @@ def test_areas_brier_scores_and_distances_are_those_of_scikit_learn_and_scipy(se
 
     table, (group, label, score) = scored(seed, digits=digits)
 
-    found = measures_of(None, table, generator=generator())
+    found = measures_of(Observed(scores=table, generator=generator()))
 
     for g, name in enumerate("ab"):
         own = group == g
@@ -89,7 +91,7 @@ def test_parity_gaps_and_balanced_accuracy_are_fairlearn_s(seed: int) -> None:
     rows: dict[str, Any] = {"y_true": label, "y_pred": prediction, "sensitive_features": group}
 
     found = parities("g", group_rates(table), confidence=0.95)
-    measured = measures_of(table, None, generator=generator()).estimates["balanced_accuracy"]
+    measured = measures_of(Observed(decisions=table, generator=generator())).estimates["balanced_accuracy"]
 
     for name in ("demographic_parity", "equal_opportunity", "equalized_odds"):
         assert found[name].difference == pytest.approx(getattr(fairlearn, f"{name}_difference")(**rows), abs=1e-12)
@@ -207,7 +209,7 @@ def test_entropy_indices_are_the_textbook_s() -> None:
 
 def test_what_has_no_rows_of_a_label_has_no_area_and_no_balanced_accuracy() -> None:
     assert Areas.of(np.array([[[1, 1], [0, 0]]]), exact=True).estimate(0, 0).value is None
-    assert [one.value for one in class_accuracies(np.array([[3, 2], [0, 0]]))] == [None, None]
+    assert [one(np.array([[3, 2], [0, 0]])).value for one in (balanced_accuracy, worst_class_accuracy)] == [None, None]
     assert brier_score(np.linspace(0, 1, 4), np.zeros((2, 4), dtype=np.int64)).value is None
     assert calibration_slope(np.array([0.5]), np.array([[3], [4]])).value is None
     assert entropy_indices(np.array([[5, 0, 0]]), generator=generator())["theil_index"][0].value is None
@@ -327,9 +329,12 @@ def test_without_scores_or_labels_nothing_is_made_up() -> None:
         groups=GROUPS, group_codes=np.zeros(3, dtype=np.int64), label_codes=None, scores=np.ones(3), edges=(0.0, 1.0)
     )
 
-    assert measures_of(None, None, generator=generator()) == Measures()
-    assert measures_of(None, unlabelled, generator=generator()).estimates == {}
-    assert set(measures_of(None, table, generator=generator()).shifts) == {"kolmogorov_smirnov", "wasserstein"}
+    assert measures_of(Observed()) == Measures()
+    assert measures_of(Observed(scores=unlabelled, generator=generator())).estimates == {}
+    assert set(measures_of(Observed(scores=table, generator=generator())).shifts) == {
+        "kolmogorov_smirnov",
+        "wasserstein",
+    }
 
 
 def test_the_bounds_of_areas_hold_the_area_of_the_rows_whatever_the_bins() -> None:
@@ -339,8 +344,8 @@ def test_the_bounds_of_areas_hold_the_area_of_the_rows_whatever_the_bins() -> No
     group, label, score = drawn.integers(0, 2, 500), drawn.integers(0, 2, 500), drawn.random(500)
     counted = {"groups": ("a", "b", "unknown"), "group_codes": group, "label_codes": label}
     table = GroupTable.collect(attribute="g", labels=("no", "yes"), scores=score, num_bins=8, **counted)
-    bounds = measures_of(None, scores_of_table(table), generator=generator()).area_bounds
-    exact = measures_of(None, scores_of_rows(scores=score, edges=(0.0, 1.0), **counted), generator=generator())
+    bounds = measures_of(Observed(scores=scores_of_table(table), generator=generator())).area_bounds
+    exact = measures_of(Observed(scores=scores_of_rows(scores=score, edges=(0.0, 1.0), **counted)))
 
     for (first, second), (low, high) in bounds.items():
         codes = ["ab".index(name) for name in (first, second)]

@@ -8,7 +8,8 @@ import re
 import numpy as np
 import pytest
 
-from fedcore.audit.metrics.estimates import Estimate, gap_of, normal
+from fedcore.audit.metrics.estimate_gaps import gap_of
+from fedcore.audit.metrics.estimates import Estimate, normal
 from fedcore.audit.verdict.attribute_audit import AttributeAudit
 from fedcore.audit.verdict.fairness import audit_table
 from fedcore.audit.verdict.gate import judge

@@ -10,8 +10,9 @@ import pytest
 from fedcore.audit.metrics.auc import Areas
 from fedcore.audit.metrics.calibration import brier_score
 from fedcore.audit.metrics.calibration_slope import calibration_slope
-from fedcore.audit.metrics.classes import class_accuracies
-from fedcore.audit.metrics.estimates import Estimate, gap_of
+from fedcore.audit.metrics.class_accuracy import balanced_accuracy
+from fedcore.audit.metrics.estimate_gaps import gap_of
+from fedcore.audit.metrics.estimates import Estimate
 from fedcore.audit.metrics.gaps import Gap
 from fedcore.audit.metrics.rate_gaps import gap_between
 from fedcore.audit.metrics.rates import group_rates
@@ -38,7 +39,7 @@ def gaps(drawn: np.random.Generator, rows: int) -> dict[str, Gap]:
         "auc": lambda g: Areas.of(scores.counts, exact=True).estimate(g, g),
         "brier_score": lambda g: brier_score(scores.points, scores.counts[g]),
         "calibration_slope": lambda g: calibration_slope(scores.points, scores.counts[g]),
-        "balanced_accuracy": lambda g: class_accuracies(table.counts[g])[0],
+        "balanced_accuracy": lambda g: balanced_accuracy(table.counts[g]),
     }
     return found | {
         metric: gap_of("g", metric, {"a": measure(0), "b": measure(1)}, confidence=0.95)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import fedcore.task_families
+from fedcore.audit.metrics.catalogue import CATALOGUE
 from fedcore.audit.metrics.rates import METRICS
 from fedcore.privacy.statement.statement import Statement
 from fedcore_simulations import simulate
@@ -26,6 +27,14 @@ def test_the_privacy_page_explains_every_field_of_a_statement() -> None:
 
 def test_the_audit_page_explains_every_metric() -> None:
     assert listed("docs/audit.md", "Metrics") == set(METRICS)
+
+
+def test_every_metric_of_the_catalogue_is_in_a_table() -> None:
+    pages = {"docs/audit.md": ("Metrics", "Several labels", "Numbers"),
+             "docs/audit-tables.md": ("Limits and exit codes", "More than rates")}  # fmt: skip
+    found = {name for page, headings in pages.items() for heading in headings for name in listed(page, heading)}
+
+    assert set(CATALOGUE) <= found
 
 
 def test_the_task_page_lists_every_family() -> None:

@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fedcore.audit.metrics.estimates import UNDEFINED, Estimate
+from fedcore.audit.metrics.catalogue import CATALOGUE
 from fedcore.audit.metrics.gaps import Gap
 from fedcore.audit.metrics.parity import Parity, furthest_of, parities, parity_of
-from fedcore.audit.statistics.intervals import Interval, exact_interval
-from fedcore.audit.statistics.mean_rates import mean_interval
 from fedcore.audit.tables.values import AuditTable, ValueTable
 from fedcore.audit.verdict.attribute_audit import AttributeAudit
 from fedcore.audit.verdict.fairness import audit_of
-
-_OF_ALL = "accuracy"  # of all classes together, and so of none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,35 +26,6 @@ class WorstClass:
     label: str | None
     parity: Parity
     undefined: tuple[str, ...] = ()
-
-
-def class_accuracies(confusion: NDArray[np.int64]) -> tuple[Estimate, Estimate]:
-    """Return the mean over the classes of the share of their rows predicted rightly, and the least of these shares.
-
-    Both are undefined if a class has no rows. The interval of the mean is that of `mean_interval`, and that of the
-    least is formed of exact ones (Clopper and Pearson 1934) that hold for all classes together (Bonferroni), for at
-    such confidence Wilson's are too short near 0 and 100 %.
-
-    Args:
-        confusion: Rows by label and prediction, shape (classes, classes).
-    """
-    rows, hits = confusion.sum(axis=1), np.diagonal(confusion)
-    if not rows.all():
-        return UNDEFINED, UNDEFINED
-    shares, n = hits / rows, int(rows.sum())
-
-    def mean_ends(confidence: float) -> Interval:
-        return mean_interval(hits, rows, confidence=confidence)
-
-    def least_ends(confidence: float) -> Interval:
-        each = 1 - (1 - confidence) / len(shares)
-        ends = [exact_interval(hit, of, confidence=each) for hit, of in zip(hits.tolist(), rows.tolist(), strict=True)]
-        return Interval(low=min(end.low for end in ends), high=min(end.high for end in ends))
-
-    return (
-        Estimate(value=float(shares.mean()), n=n, spread=mean_ends),
-        Estimate(value=float(shares.min()), n=n, spread=least_ends),
-    )
 
 
 def with_classes(audit: AttributeAudit, table: AuditTable) -> AttributeAudit:
@@ -119,12 +83,12 @@ def _named(label: str, audit: AttributeAudit) -> AttributeAudit:
     """Return the audit of one class without what is of all of them, its gaps saying which class they are of."""
 
     def own(gaps: Mapping[str, Gap]) -> dict[str, Gap]:
-        return {metric: replace(gap, label=label) for metric, gap in gaps.items() if metric != _OF_ALL}
+        return {metric: replace(gap, label=label) for metric, gap in gaps.items() if CATALOGUE[metric].needs_favourable}
 
     return replace(
         audit,
-        overall={metric: rate for metric, rate in audit.overall.items() if metric != _OF_ALL},
-        groups={metric: rates for metric, rates in audit.groups.items() if metric != _OF_ALL},
+        overall={metric: rate for metric, rate in audit.overall.items() if CATALOGUE[metric].needs_favourable},
+        groups={metric: rates for metric, rates in audit.groups.items() if CATALOGUE[metric].needs_favourable},
         gaps=own(audit.gaps),
         shown_gaps=own(audit.shown_gaps),
         to_reference={group: own(gaps) for group, gaps in audit.to_reference.items()},

@@ -9,15 +9,10 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Literal
 
-from fedcore.audit.metrics.rates import METRICS
+from fedcore.audit.metrics.catalogue import CATALOGUE, is_share
 from fedcore.audit.statistics.intervals import Interval
 from fedcore.audit.statistics.pairs import Directed, Ends, Pair, Side, highest_of, lowest_of
 from fedcore.text.figures import figure_spec
-
-SHARES = (*METRICS, "balanced_accuracy", "worst_class_accuracy")
-"""Metrics that are shares of rows, and shown in percent."""
-NO_RATIO = ("mean_error", "r_squared")
-"""Metrics whose 0 is no absence, so that a ratio says nothing."""
 
 LedBy = Literal["difference", "ratio"]
 
@@ -250,13 +245,13 @@ class Gap:
 
     def difference_words(self, value: float, *, sign: str = "") -> str:
         """Write a difference: of shares in points, of all else in the decimals of the rates."""
-        if self.metric in SHARES:
+        if is_share(self.metric):
             return f"{100 * value:{sign}.1f} points"
         return ("+" if sign and value >= 0 else "") + self.told(value)
 
     def value_words(self, rate: Fraction) -> str:
         """Write a rate: of shares in percent."""
-        return f"{100 * float(rate):.1f} %" if self.metric in SHARES else self.told(float(rate))
+        return f"{100 * float(rate):.1f} %" if is_share(self.metric) else self.told(float(rate))
 
     def told(self, value: float) -> str:
         """Write a value of a metric that is no share to the decimals that the gap's two rates have."""
@@ -265,8 +260,13 @@ class Gap:
 
     def _ratio(self, lowest: Fraction, highest: Fraction) -> Fraction | None:
         """A ratio that has no interval is not given either."""
-        known = self.smallest_ratio is not None and self.metric not in NO_RATIO
+        known = self.smallest_ratio is not None and has_ratio(self.metric)
         return lowest / highest if known and highest > 0 and lowest >= 0 else None
+
+
+def has_ratio(metric: str) -> bool:
+    """Whether a ratio of two groups says something of a metric."""
+    return metric not in CATALOGUE or CATALOGUE[metric].has_ratio
 
 
 def _rank(pair: Pair) -> tuple[float, bool, float, Fraction]:

@@ -11,21 +11,19 @@ from itertools import permutations, product
 import numpy as np
 
 from fedcore.audit.metrics.auc import Areas
-from fedcore.audit.metrics.calibration import ScoreBin, brier_score, calibration_curves, calibration_errors
-from fedcore.audit.metrics.calibration_slope import calibration_slope
-from fedcore.audit.metrics.classes import class_accuracies
-from fedcore.audit.metrics.entropy import entropy_indices
-from fedcore.audit.metrics.estimates import BALANCED, WORST_CLASS, Estimate, difference, gap_of, ratio
+from fedcore.audit.metrics.calibration import ScoreBin, calibration_curves
+from fedcore.audit.metrics.catalogue import estimates_of
+from fedcore.audit.metrics.estimate_gaps import difference, gap_of, ratio
+from fedcore.audit.metrics.estimates import Estimate
 from fedcore.audit.metrics.gaps import Gap
+from fedcore.audit.metrics.observed import Observed
 from fedcore.audit.metrics.parity import Parity
 from fedcore.audit.metrics.rate_gaps import pair_confidence
-from fedcore.audit.metrics.regression import predictions_of, value_estimates
 from fedcore.audit.metrics.score_shift import mean_scores, score_shifts, worst_shift
 from fedcore.audit.statistics.pairs import Pair as GroupPair
 from fedcore.audit.statistics.pairs import Side
-from fedcore.audit.statistics.resampling import SEED
 from fedcore.audit.tables.groups import UNKNOWN, GroupTable
-from fedcore.audit.tables.scores import ScoreTable, scores_of_table
+from fedcore.audit.tables.scores import ScoreTable, predictions_of, scores_of_table
 from fedcore.audit.tables.values import AuditTable, ValueTable
 from fedcore.audit.verdict.attribute_audit import AttributeAudit
 from fedcore.audit.verdict.fairness import against_reference
@@ -38,7 +36,7 @@ class Measures:
     """What is measured of one attribute's groups beside rates; small groups are in it.
 
     Attributes:
-        estimates: ``{metric: {group: estimate}}``, of ``MEASURES``.
+        estimates: ``{metric: {group: estimate}}``, of what is no rate.
         overall_area: The area of all rows together, whatever their group; None where none is measured.
         cross_areas: For two groups the area of the first's favourable rows over the second's others.
         area_bounds: Least and greatest area of these rows for two groups, the first of them favourable, or of one and
@@ -89,48 +87,24 @@ class Measures:
         return gap_of(audit.attribute, metric, kept, confidence=audit.settings.confidence)
 
 
-def measures_of(decisions: GroupTable | None, scores: ScoreTable | None, *, generator: np.random.Generator) -> Measures:
-    """Measure what can be measured.
-
-    Args:
-        decisions: Labels by decision, of two the favourable one second; None without labels.
-        scores: Scores of the same groups; None without.
-        generator: Source of the bootstrap's draws.
-    """
-    estimates: dict[str, dict[str, Estimate]] = {}
-    if decisions is not None:
-        estimates |= _of_decisions(decisions, generator)
+def measures_of(seen: Observed) -> Measures:
+    """Measure what can be measured of one attribute's groups."""
+    estimates, scores = estimates_of(seen), seen.scores
     if scores is None:
         return Measures(estimates=estimates)
-    areas = Areas.of(scores.counts, exact=scores.exact)
-    if scores.labelled:
-        estimates |= _of_scores(scores, areas, generator)
-    return Measures(
+    found = Measures(
         estimates=estimates,
-        overall_area=areas.pooled if scores.labelled else None,
-        cross_areas=_cross_areas(scores, areas) if scores.labelled else {},
-        area_bounds=_area_bounds(scores, areas) if scores.labelled else {},
-        shifts=score_shifts(scores, generator=generator),
+        shifts=score_shifts(scores, generator=seen.generator),
         mean_scores=mean_scores(scores),
         curves=_curves(scores),
     )
-
-
-def measures_of_values(
-    table: ValueTable, predictions: ScoreTable | None, *, generator: np.random.Generator
-) -> Measures:
-    """Measure targets that are numbers.
-
-    Args:
-        table: Sums by group.
-        predictions: The same predictions where they are known more finely than the table counts them.
-        generator: Source of the bootstrap's draws.
-    """
-    scores = predictions or predictions_of(table)
-    return Measures(
-        estimates=value_estimates(table),
-        shifts=score_shifts(scores, generator=generator),
-        mean_scores=mean_scores(scores),
+    if not scores.labelled:
+        return found
+    return replace(
+        found,
+        overall_area=seen.areas.pooled,
+        cross_areas=_cross_areas(scores, seen.areas),
+        area_bounds=_area_bounds(scores, seen.areas),
     )
 
 
@@ -141,12 +115,11 @@ def measures_of_table(audit: AttributeAudit, table: AuditTable) -> Measures:
     and in the intervals of areas. Of counts with noise nothing is measured: no interval here would hold it.
     """
     if isinstance(table, ValueTable):
-        return measures_of_values(table, None, generator=np.random.default_rng(SEED))
+        return measures_of(Observed(values=table, scores=predictions_of(table)))
     if table.variance > 0:
         return Measures()
-    decisions = _decisions(audit, table)
     scores = scores_of_table(table, favourable=audit.settings.favourable) if table.scored else None
-    return measures_of(decisions, scores, generator=np.random.default_rng(SEED))
+    return measures_of(Observed(decisions=_decisions(audit, table), scores=scores))
 
 
 def _decisions(audit: AttributeAudit, table: GroupTable) -> GroupTable:
@@ -169,29 +142,6 @@ def _decisions(audit: AttributeAudit, table: GroupTable) -> GroupTable:
         scored=False,
         counts=np.array(counts),
     )
-
-
-def _of_decisions(table: GroupTable, generator: np.random.Generator) -> dict[str, dict[str, Estimate]]:
-    """Of several labels the favourable one is not known, so that nothing is said of benefits; of two none is worst."""
-    mean, least = zip(*(class_accuracies(own) for own in table.counts), strict=True)
-    found: dict[str, Iterable[Estimate]] = {BALANCED: mean}
-    if len(table.labels) > 2:
-        found[WORST_CLASS] = least
-    else:
-        wrong, right = table.counts[:, 1, 0], np.trace(table.counts, axis1=1, axis2=2)
-        benefits = np.stack([wrong, right, table.counts[:, 0, 1]], axis=1)
-        found |= entropy_indices(benefits, generator=generator)
-    return {metric: dict(zip(table.groups, each, strict=True)) for metric, each in found.items()}
-
-
-def _of_scores(table: ScoreTable, areas: Areas, generator: np.random.Generator) -> dict[str, dict[str, Estimate]]:
-    """Calibration is measured where scores may be probabilities."""
-    found = {"auc": [areas.estimate(g, g) for g in range(len(table.groups))]}
-    if table.unit:
-        found["brier_score"] = [brier_score(table.points, own) for own in table.counts]
-        found["expected_calibration_error"] = calibration_errors(table, generator=generator)
-        found["calibration_slope"] = [calibration_slope(table.points, own) for own in table.counts]
-    return {metric: dict(zip(table.groups, each, strict=True)) for metric, each in found.items()}
 
 
 def _curves(table: ScoreTable) -> dict[str, tuple[ScoreBin, ...]]:

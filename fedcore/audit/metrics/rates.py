@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -10,77 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcore.audit.statistics.intervals import Interval, normal_quantile, wilson_interval
+from fedcore.audit.metrics.catalogue import CATALOGUE, RATES
+from fedcore.audit.metrics.confusion import cells, favourable_index, predicted_counts
+from fedcore.audit.metrics.noise import EXACT, Noise
+from fedcore.audit.statistics.intervals import Interval, wilson_interval
 from fedcore.audit.tables.groups import UNKNOWN, GroupTable, Sampling
-from fedcore.errors import DataError
 
-# For each metric the cells of the confusion table that are counted, and those they are counted among.
-# T and F: the prediction is true or false; P and N: it is the favourable label or not.
-_CELLS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "selection_rate": (("TP", "FP"), ("TP", "FP", "FN", "TN")),
-    "true_positive_rate": (("TP",), ("TP", "FN")),
-    "false_positive_rate": (("FP",), ("FP", "TN")),
-    "true_negative_rate": (("TN",), ("FP", "TN")),
-    "false_negative_rate": (("FN",), ("TP", "FN")),
-    "positive_predictive_value": (("TP",), ("TP", "FP")),
-    "negative_predictive_value": (("TN",), ("FN", "TN")),
-    "base_rate": (("TP", "FN"), ("TP", "FP", "FN", "TN")),
-}
-METRICS: tuple[str, ...] = ("accuracy", *_CELLS)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Noise:
-    """Noise on the two counts that a rate is made of.
-
-    Attributes:
-        successes: Variance of the noise on the rows counted.
-        others: Variance of the noise on the rows they are counted among, less those.
-    """
-
-    successes: float = 0.0
-    others: float = 0.0
-
-    @property
-    def present(self) -> bool:
-        """Whether there is any."""
-        return self.successes + self.others > 0.0
-
-    def drowns(self, n: int) -> bool:
-        """Whether so few rows were counted that they may be noise alone: fewer than three standard deviations."""
-        return self.present and n < 3.0 * math.sqrt(self.successes + self.others)
-
-    def interval(self, share: float, n: int, *, confidence: float) -> Interval:
-        """Return the score interval of a rate of noisy counts, within [0, 1]; Wilson's where there is no noise.
-
-        It holds every p with ``|share - p| <= z sqrt(V(p))``. To first order the variance V(p) of a noisy rate is
-        ``p (1 - p) / n`` of sampling and ``(v (1 - p)² + w p²) / n²`` of noise with variance v on the successes and w
-        on the others.
-        """
-        v, w, z2 = self.successes, self.others, normal_quantile(confidence) ** 2
-        square, linear, constant = (v + w - n) / n**2, (n - 2 * v) / n**2, v / n**2
-        a, b, c = 1 - z2 * square, -(2 * share + z2 * linear), share**2 - z2 * constant
-        if a <= 0:
-            return Interval(low=0.0, high=1.0)
-        half = math.sqrt(max(0.0, b * b - 4 * a * c))
-        ends = [min(1.0, max(0.0, (-b + side) / (2 * a))) for side in (-half, half)]
-        return Interval(low=ends[0], high=ends[1])
-
-    def evidence(self, successes: int, n: int) -> tuple[float, float]:
-        """Successes and rows of a sample without noise whose rate is about as uncertain.
-
-        By V of `interval`, with p taken with two successes and two failures added (Agresti and Coull 1998), so that it
-        is never 0 or 1.
-        """
-        if not self.present:
-            return successes, n
-        p = (successes + 2) / (n + 4)
-        sampling = p * (1 - p) * n
-        share = sampling / (sampling + self.successes * (1 - p) ** 2 + self.others * p**2)
-        return share * successes, share * n
-
-
-EXACT = Noise()
+METRICS = RATES
+"""The rates, ``accuracy`` first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +115,7 @@ def group_rates(
     Raises:
         DataError: The threshold is on no inner bin edge, or the favourable label is none of the labels.
     """
-    predicted = _predicted_counts(table, threshold)
+    predicted = predicted_counts(table, threshold)
     if table.sampling is not None:
         return _sampled_rates(table, table.sampling, favourable, confidence)
     noise = _noise(table, threshold, favourable)
@@ -204,7 +140,7 @@ def overall_rates(
         one = replace(table, groups=(UNKNOWN,), counts=table.counts.sum(axis=0, keepdims=True), sampling=None)
         found = _sampled_rates(one, sampling, favourable, confidence)
         return {metric: of[UNKNOWN] for metric, of in found.items()}
-    predicted = _predicted_counts(table, threshold).sum(axis=0, keepdims=True)
+    predicted = predicted_counts(table, threshold).sum(axis=0, keepdims=True)
     noise = _noise(table, threshold, favourable, groups=len(table.groups))
     return {
         metric: Rate.of(int(successes[0]), int(trials[0]), confidence=confidence, noise=noise[metric])
@@ -233,57 +169,13 @@ def _sampled_rates(
     }
 
 
-def denominators(
-    table: GroupTable, *, threshold: float = 0.5, favourable: str | None = None
-) -> dict[str, tuple[int, ...]]:
-    """Return for every group its rows, and the rows that each of its rates rests on; arguments as ``group_rates``.
-
-    Of several labels none of which is favourable those of every class against the others. Of rows with sampling weights
-    also how many of equal weights would be as uncertain as each of these (Kish), for of ten lines one may weigh all.
-    """
-    index = _favourable_index(table, favourable)
-    columns = _bases(_predicted_counts(table, threshold), index)
-    if table.sampling is not None:
-        weights, squares = _bases(table.sampling.weights, index), _bases(table.sampling.squares, index)
-        columns += [_effective(*of) for of in zip(columns, weights, squares, strict=True)]
-    return {group: tuple(int(column[place]) for column in columns) for place, group in enumerate(table.groups)}
-
-
-def _bases(cells: NDArray[Any], index: int | None) -> list[NDArray[Any]]:
-    """Return what the rates of each group rest on, from cells of shape (groups, labels, predicted labels)."""
-    rows, by_class = cells.sum(axis=(1, 2)), [*cells.sum(axis=2).T, *cells.sum(axis=1).T]
-    kept = by_class if index is None else [by_class[index], by_class[cells.shape[1] + index]]
-    return [rows, *kept, *(rows - one for one in kept)]
-
-
-def _effective(lines: NDArray[Any], weights: NDArray[Any], squares: NDArray[Any]) -> NDArray[Any]:
-    """Return the effective number of rows of so many lines, from 1 to their number; of none 0."""
-    held = (lines > 0) & (squares > 0)
-    found = np.divide(weights**2, squares, out=np.zeros(len(lines)), where=held)
-    return np.where(held, np.clip(found + 1e-9, 1, lines), 0)
-
-
-def leeways(table: GroupTable, *, threshold: float = 0.5) -> dict[str, int]:
-    """Return for every group by how many rows its labels are left open by its accuracy and selection rates.
-
-    Of two labels from max(0, S + C - N) to min(S, C) rows may be selected rightly, of N with C predicted rightly and S
-    selected: as many more as the least of S, N - S, C and N - C, and they tell all other counts. Of more labels a row
-    that is predicted wrongly may be of any other, so that only C and N - C count.
-    """
-    predicted = _predicted_counts(table, threshold)
-    rows, counts = predicted.sum(axis=(1, 2)), [np.trace(predicted, axis1=1, axis2=2)]
-    counts += [predicted[:, :, 1].sum(axis=1)] if len(table.labels) == 2 else []
-    open_by = np.min([side for count in counts for side in (count, rows - count)], axis=0)
-    return dict(zip(table.groups, open_by.tolist(), strict=True))
-
-
 def _noise(table: GroupTable, threshold: float, favourable: str | None, *, groups: int = 1) -> dict[str, Noise]:
     """Return the noise on each metric's counts, in the sum of so many groups.
 
     Noise is independent from cell to cell, so that variances add up as counts do.
     """
     ones = replace(table, counts=np.ones_like(table.counts))
-    summed = _successes_and_trials(table, _predicted_counts(ones, threshold), favourable)
+    summed = _successes_and_trials(table, predicted_counts(ones, threshold), favourable)
     each = groups * table.variance
     return {
         metric: Noise(successes=each * float(k[0]), others=each * float(n[0] - k[0]))
@@ -294,58 +186,12 @@ def _noise(table: GroupTable, threshold: float, favourable: str | None, *, group
 def _successes_and_trials(
     table: GroupTable, predicted: NDArray[Any], favourable: str | None
 ) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
-    """Return for each metric two rows of counts with one entry a group; ``predicted`` as below."""
-    counts = {"accuracy": (np.trace(predicted, axis1=1, axis2=2), predicted.sum(axis=(1, 2)))}
-    index = _favourable_index(table, favourable)
-    if index is None:
-        return counts
-    cells = _confusion(predicted, index)
-    for metric, (counted, among) in _CELLS.items():
-        counts[metric] = (
-            np.sum([cells[name] for name in counted], axis=0),
-            np.sum([cells[name] for name in among], axis=0),
-        )
-    return counts
-
-
-def _predicted_counts(table: GroupTable, threshold: float) -> NDArray[np.int64]:
-    """Return counts of shape (groups, labels, predicted labels)."""
-    if not table.scored:
-        return table.counts
-    edge = _edge(table, threshold)
-    below, above = table.counts[:, :, :edge].sum(axis=2), table.counts[:, :, edge:].sum(axis=2)
-    return np.stack([below, above], axis=2)
-
-
-def _edge(table: GroupTable, threshold: float) -> int:
-    place = threshold * table.num_bins
-    if not 0 < threshold < 1:
-        raise DataError(f"attribute {table.attribute!r}: threshold {threshold!r} must lie between 0 and 1")
-    if abs(place - round(place)) < 1e-9 and 0 < round(place) < table.num_bins:
-        return round(place)
-    lower = min(max(int(place), 1), table.num_bins - 1)
-    nearest = sorted({lower, min(lower + 1, table.num_bins - 1)})
-    raise DataError(
-        f"attribute {table.attribute!r}: threshold {threshold!r} is on no edge of the {table.num_bins} "
-        f"score bins; the nearest are {' and '.join(f'{edge / table.num_bins:g}' for edge in nearest)}"
-    )
-
-
-def _favourable_index(table: GroupTable, favourable: str | None) -> int | None:
-    if favourable is None:
-        return 1 if len(table.labels) == 2 else None
-    if favourable not in table.labels:
-        raise DataError(f"the favourable label {favourable!r} is none of the labels {', '.join(table.labels)}")
-    return table.labels.index(favourable)
-
-
-def _confusion(predicted: NDArray[Any], index: int) -> dict[str, NDArray[Any]]:
-    """Return the four cells of label ``index`` against the rest, each of shape (groups,)."""
-    true_positive = predicted[:, index, index]
-    positive, selected = predicted[:, index, :].sum(axis=1), predicted[:, :, index].sum(axis=1)
+    """Return for each metric two rows of counts with one entry a group; `predicted` of `predicted_counts`."""
+    known = cells(predicted, favourable_index(table, favourable))
+    names = ((metric, CATALOGUE[metric].cells or ("", "")) for metric in METRICS)
+    parts = ((metric, counted.split(), among.split()) for metric, (counted, among) in names)
     return {
-        "TP": true_positive,
-        "FN": positive - true_positive,
-        "FP": selected - true_positive,
-        "TN": predicted.sum(axis=(1, 2)) - positive - selected + true_positive,
+        metric: (np.sum([known[name] for name in counted], axis=0), np.sum([known[name] for name in among], axis=0))
+        for metric, counted, among in parts
+        if known.keys() >= {*counted, *among}
     }

@@ -1,139 +1,23 @@
-"""How far predicted numbers are from what they should be, by group, with intervals, from sums alone."""
+"""Targets that are numbers: every metric by group, and over all rows."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fedcore.audit.metrics.estimates import UNDEFINED, VALUE_MEASURES, Estimate
-from fedcore.audit.statistics.intervals import Interval, student_quantile
-from fedcore.audit.statistics.sample import ALIKE, Sample, around, times
-from fedcore.audit.tables.error_sums import SUMS
-from fedcore.audit.tables.scores import ScoreTable
+from fedcore.audit.metrics.catalogue import estimates_of
+from fedcore.audit.metrics.estimates import Estimate
+from fedcore.audit.metrics.observed import Observed
+from fedcore.audit.tables.groups import UNKNOWN
 from fedcore.audit.tables.values import ValueTable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moments:
-    """Means over the rows of one group, of target t in [0, 1] and error e in [-1, 1], in units of the range.
-
-    Attributes:
-        n: Rows.
-        low: Least target.
-        width: Greatest less least target.
-        of: Mean of each of ``error_sums.SUMS``.
-    """
-
-    n: int
-    low: float
-    width: float
-    of: dict[str, float]
-
-    def estimates(self) -> dict[str, Estimate]:
-        """Return every measure, in the target's own unit; undefined of fewer than two rows."""
-        if self.n < 2:
-            return dict.fromkeys(VALUE_MEASURES, UNDEFINED)
-        width, targets = self.width, self._sample("target", "target_2", "target_3")
-        square = self._sample("error_2", "error_4", "error_6")
-        return {
-            "mean_prediction": _linear(self._predictions().mean(), width, self.low),
-            "mean_target": _linear(targets.mean(), width, self.low),
-            "mean_error": _linear(self._sample("error", "error_2", "error_3", least=-1.0).mean(), width),
-            "mean_absolute_error": _linear(
-                self._sample("absolute_error", "error_2", "absolute_error_3").positive_mean(), width
-            ),
-            "root_mean_squared_error": _linear(_root(square.positive_mean()), width),
-            "r_squared": UNDEFINED if targets.alike else self._r_squared(square),
-        }
-
-    def _sample(self, average: str, square: str, cube: str, *, least: float = 0.0) -> Sample:
-        return Sample(self.n, self.of[average], self.of[square], self.of[cube], least=least)
-
-    def _predictions(self) -> Sample:
-        of = self.of
-        square = of["target_2"] + 2 * of["error_target"] + of["error_2"]
-        cube = of["target_3"] + 3 * of["error_target_2"] + 3 * of["error_2_target"] + of["error_3"]
-        return Sample(self.n, of["target"] + of["error"], square, cube)
-
-    def _r_squared(self, square: Sample) -> Estimate:
-        """Return 1 less the mean squared error over the targets' variance, with an interval for the ratio's logarithm.
-
-        The delta method's (Serfling 1980, "Approximation theorems of mathematical statistics", ch. 3), widened by
-        ``1 + g / (2 sqrt n)`` for squared errors of skewness g: without, it is too narrow where tails are heavy. It
-        reaches as far as the interval of squared errors, for where a few rows are off the delta method fails.
-        """
-        mean, t = self.of, self.of["target"]
-        spread = mean["target_2"] - t * t
-        left, variance = mean["error_2"] / spread, 0.0
-        fourth = mean["target_4"] - 4 * t * mean["target_3"] + 6 * t * t * mean["target_2"] - 3 * t**4
-        mixed = mean["error_2_target_2"] - 2 * t * mean["error_2_target"] + t * t * mean["error_2"]
-        if mean["error_2"] > ALIKE**2:
-            variance = mean["error_4"] / mean["error_2"] ** 2 + fourth / spread**2
-            variance -= 2 * mixed / (mean["error_2"] * spread)
-        error = math.sqrt(max(0.0, variance) / (self.n - 1)) * (1 + square.skewness / (2 * math.sqrt(self.n)))
-        squares = square.positive_mean().spread
-
-        def ends(confidence: float) -> Interval:
-            part = times(left, student_quantile(confidence, self.n - 1) * error)
-            if squares is not None:
-                own = squares(confidence)
-                part = around(part, Interval(low=own.low / spread, high=own.high / spread))
-            return Interval(low=1 - part.high, high=1 - part.low)
-
-        return Estimate(value=1 - left, n=self.n, spread=ends)
-
-
-def _linear(estimate: Estimate, width: float, low: float = 0.0) -> Estimate:
-    """Return a quantity in units of the range in its own unit."""
-    return _moved(estimate, lambda value: low + width * value)
-
-
-def _root(estimate: Estimate) -> Estimate:
-    return _moved(estimate, lambda value: math.sqrt(max(0.0, value)))
-
-
-def _moved(estimate: Estimate, rising: Callable[[float], float]) -> Estimate:
-    spread = estimate.spread
-    if estimate.value is None or spread is None:
-        return UNDEFINED
-
-    def ends(confidence: float) -> Interval:
-        found = spread(confidence)
-        return Interval(low=rising(found.low), high=rising(found.high))
-
-    return Estimate(value=rising(estimate.value), n=estimate.n, spread=ends)
-
-
 def value_estimates(table: ValueTable) -> dict[str, dict[str, Estimate]]:
-    """Return ``{metric: {group: estimate}}`` of ``VALUE_MEASURES``, "unknown" among the groups."""
-    sizes = table.counts.sum(axis=1).tolist()
-    found = [_moments(table, n, sums).estimates() for n, sums in zip(sizes, table.sums, strict=True)]
-    return {metric: dict(zip(table.groups, (one[metric] for one in found), strict=True)) for metric in VALUE_MEASURES}
+    """Return ``{metric: {group: estimate}}``, "unknown" among the groups."""
+    return estimates_of(Observed(values=table))
 
 
 def overall_estimates(table: ValueTable) -> dict[str, Estimate]:
-    """Return every measure over all rows, those of unknown group included."""
-    return _moments(table, int(table.counts.sum()), table.sums.sum(axis=0)).estimates()
-
-
-def predictions_of(table: ValueTable) -> ScoreTable:
-    """Return the predictions by group as scores without labels, each bin standing for its middle."""
-    width = (table.high - table.low) / table.num_bins
-    counts = np.stack([table.counts, np.zeros_like(table.counts)], axis=1)
-    return ScoreTable(
-        groups=table.groups,
-        points=table.low + width * (np.arange(table.num_bins, dtype=np.float64) + 0.5),
-        edges=(table.low, table.high),
-        counts=counts,
-        exact=False,
-        labelled=False,
-    )
-
-
-def _moments(table: ValueTable, n: int, sums: NDArray[np.float64]) -> Moments:
-    means = dict(zip(SUMS, (sums / max(1, n)).tolist(), strict=True))
-    return Moments(n=n, low=table.low, width=table.high - table.low, of=means)
+    """Return every metric over all rows, those of unknown group included."""
+    summed = {name: getattr(table, name).sum(axis=0, keepdims=True) for name in ("counts", "moved", "sums")}
+    found = value_estimates(replace(table, groups=(UNKNOWN,), **summed))
+    return {metric: of[UNKNOWN] for metric, of in found.items()}

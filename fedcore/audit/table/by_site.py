@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from fedcore.audit.metrics.catalogue import shown_in
 from fedcore.audit.metrics.rates import Rate, group_rates
 from fedcore.audit.sites.decomposition import SiteSplit
 from fedcore.audit.sites.site_splits import FEWEST_SITES, enough_sites, sites_over, splits_of, unnamed_json
@@ -26,7 +27,6 @@ from fedcore.audit.verdict.attribute_audit import AttributeAudit
 from fedcore.errors import DataError
 
 DECIMALS = 3
-_TOLD = ("selection_rate", "base_rate", "true_positive_rate", "false_positive_rate")
 
 Splits = dict[str, dict[str, "SiteSplit | None"]]
 
@@ -102,7 +102,7 @@ def split_lines(result: BiasResult, splits: Splits, attribute: str) -> Iterator[
     """Return the splits of the main metrics in words, and why there is none of the others."""
     found = splits.get(attribute, {})
     without: dict[str, list[str]] = {}
-    for metric in [name for name in _TOLD if name in found] or ["accuracy"]:
+    for metric in [name for name in shown_in("sites") if name in found] or ["accuracy"]:
         split = found.get(metric)
         if split is not None:
             yield from _words(result, attribute, metric, split)

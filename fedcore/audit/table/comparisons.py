@@ -4,24 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fedcore.audit.metrics.catalogue import CATALOGUE, shown_in
 from fedcore.audit.metrics.gaps import Gap
 from fedcore.audit.table.text.columns import aligned
 from fedcore.audit.verdict.gap_words import gap_line
 from fedcore.audit.verdict.shown import Shown
 from fedcore.text.figures import figure_text
-
-_OF_CLASSES = {
-    "selection_rate": "predicted",
-    "true_positive_rate": "true positive",
-    "false_positive_rate": "false positive",
-    "positive_predictive_value": "predictive value",
-}
-_DISTANCES = {
-    "kolmogorov_smirnov": "{} apart (Kolmogorov-Smirnov)",
-    "wasserstein": "{} apart (Wasserstein)",
-    "cross_group_auc": "AUC across groups",
-}
-_TO_REFERENCE = ("selection_rate", "accuracy", "true_positive_rate", "false_positive_rate", "mean_absolute_error")
 
 
 def points_words(difference: float | None, low: float | None, high: float | None) -> str:
@@ -35,8 +23,8 @@ def class_lines(shown: Shown) -> Iterator[str]:
     """Return the clearest gap of each class, by metric, and the class that has the clearest of all."""
     if not shown.classes:
         return
-    metrics = [metric for metric in _OF_CLASSES if metric in shown.worst_classes]
-    table = [["class, gaps in points", *(_OF_CLASSES[metric] for metric in metrics)]]
+    metrics = [metric for metric in shown_in("class table") if metric in shown.worst_classes]
+    table = [["class, gaps in points", *(CATALOGUE[metric].column for metric in metrics)]]
     for label, one in shown.classes.items():
         table.append([label, *(_points(one.gaps[metric]) for metric in metrics)])
     yield ""
@@ -61,7 +49,7 @@ def reference_lines(shown: Shown) -> Iterator[str]:
     if not compared:
         return
     table = [[f"against {shown.audit.reference}", "", "difference", "ratio"]]
-    for metric in (metric for metric in _TO_REFERENCE if metric in shown.gaps):
+    for metric in (metric for metric in shown_in("reference") if metric in shown.gaps):
         for group, gaps in compared.items():
             gap = gaps.get(metric)
             if gap is None or gap.directed is None:
@@ -76,11 +64,10 @@ def reference_lines(shown: Shown) -> Iterator[str]:
 
 def distance_lines(shown: Shown) -> Iterator[str]:
     """Return how far apart the scores or the predictions of the groups lie."""
-    what = "predictions" if "mean_prediction" in shown.estimates else "scores"
     for name, distance in shown.distances.items():
         if distance.difference is not None and distance.low is not None and distance.high is not None:
             apart = figure_text(distance.difference, distance.low, distance.high, least=3, to=" to ")
-            yield f"  {_DISTANCES[name].format(what)}: {distance.highest} over {distance.lowest}, {apart}"
+            yield f"  {CATALOGUE[name].column}: {distance.highest} over {distance.lowest}, {apart}"
 
 
 def _points(gap: Gap) -> str:

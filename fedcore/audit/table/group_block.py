@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
+from fedcore.audit.metrics.catalogue import CATALOGUE
 from fedcore.audit.metrics.estimates import Measure
 from fedcore.audit.table.text.columns import aligned
 from fedcore.audit.verdict.shown import Shown
@@ -13,7 +14,6 @@ def group_block(
     attribute: str,
     shown: Shown,
     metrics: Sequence[str],
-    titles: Mapping[str, str],
     cell: Callable[[str, Measure], str],
 ) -> list[str]:
     """Return a line for each group, with its rows and the metrics given, and those of groups that are not shown.
@@ -22,10 +22,9 @@ def group_block(
         attribute: Heads the column of groups.
         shown: What may be shown of the attribute.
         metrics: Columns, in order.
-        titles: Heading of each metric.
         cell: Writes a measure of a metric.
     """
-    table = [[attribute, "n", *(titles[metric] for metric in metrics)]]
+    table = [[attribute, "n", *(CATALOGUE[metric].column for metric in metrics)]]
     for group in shown.groups:
         found = [(metric, shown.estimates[metric].get(group)) for metric in metrics]
         cells = ["not shown" if one is None else cell(metric, one) for metric, one in found]

@@ -6,8 +6,10 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from fedcore.audit.metrics.catalogue import CATALOGUE
+from fedcore.audit.metrics.metric import Kind
 from fedcore.audit.metrics.parity import NAMES
-from fedcore.audit.verdict.limits import LIMITED, UNLIMITED, Kind, Limit, contradicting, limits_named
+from fedcore.audit.verdict.limits import LIMITED, Limit, contradicting, limits_named
 from fedcore.errors import PlanError
 
 _LIMIT = re.compile(
@@ -73,10 +75,11 @@ def _check_measured(metric: str, measured: set[str]) -> None:
     here = [*sorted(measured), *(name for name, parts in NAMES.items() if measured.issuperset(parts))]
     if metric in here:
         return
-    if metric in UNLIMITED:
-        nearest = [(name, kind) for name, kind in UNLIMITED[metric] if name in measured] or UNLIMITED[metric]
+    instead = CATALOGUE[metric].instead if metric in CATALOGUE else ()
+    if instead:
+        nearest = [(name, kind) for name, kind in instead if name in measured] or instead
         written = " or ".join(_WRITTEN[kind].format(name) for name, kind in nearest)
-        raise PlanError(f"{metric} is told, and has no limit; give {written}")
+        raise PlanError(f"{metric} is reported, and has no limit; give {written}")
     if metric in {*LIMITED, *NAMES}:
         raise PlanError(f"{metric} is not measured here; measured are {', '.join(here)}")
     near = difflib.get_close_matches(metric, here, n=1)

@@ -9,16 +9,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcore.audit.metrics.catalogue import CATALOGUE
 from fedcore.audit.metrics.classes import with_classes
-from fedcore.audit.metrics.estimates import (
-    AREA_MEASURES,
-    BALANCED,
-    BENEFIT_MEASURES,
-    CLASS_MEASURES,
-    PROBABILITY_MEASURES,
-)
 from fedcore.audit.metrics.measures import Measures, measures_of
-from fedcore.audit.statistics.resampling import SEED
+from fedcore.audit.metrics.observed import Observed
 from fedcore.audit.table.grouping import Coded
 from fedcore.audit.table.limits import limits_of
 from fedcore.audit.table.options import MIN_CELL, BiasOptions
@@ -175,17 +169,17 @@ def _measured(rows: Rows, options: BiasOptions) -> tuple[str, ...]:
     """Return the names of what is measured beside rates."""
     if rows.truth is None or rows.sampling is not None:
         return ()
-    if rows.scores is None:
-        return CLASS_MEASURES if rows.favourable is None else (BALANCED, *BENEFIT_MEASURES)
-    probabilities = PROBABILITY_MEASURES if options.score_range == (0.0, 1.0) else ()
-    return (BALANCED, *BENEFIT_MEASURES, *AREA_MEASURES, *probabilities)
+    there = {"classes", "several classes" if rows.favourable is None else "benefits"}
+    if rows.scores is not None:
+        there |= {"scores", "probabilities"} if options.score_range == (0.0, 1.0) else {"scores"}
+    return tuple(name for name, metric in CATALOGUE.items() if metric.source in there)
 
 
 def _measures(rows: Rows, options: BiasOptions, table: GroupTable) -> Measures:
     if rows.sampling is not None:
         return Measures()
     scores = None if rows.scores is None else score_table(rows, rows.scores, table.attribute, options.score_range)
-    return measures_of(None if rows.truth is None else table, scores, generator=np.random.default_rng(SEED))
+    return measures_of(Observed(decisions=None if rows.truth is None else table, scores=scores))
 
 
 def score_table(rows: Rows, scores: NDArray[np.float64], attribute: str, edges: tuple[float, float]) -> ScoreTable:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fedcore.audit.tables.counting import counted
 from fedcore.audit.tables.groups import GroupTable
+from fedcore.audit.tables.values import ValueTable
 from fedcore.errors import DataError
 
 MOST_POINTS = 65_536
@@ -110,3 +111,17 @@ def scores_of_table(table: GroupTable, *, favourable: str | None = None) -> Scor
     if favourable == table.labels[0]:  # scores are those of the second label
         counts = counts[:, ::-1, ::-1]
     return ScoreTable(groups=table.groups, points=points, edges=(0.0, 1.0), counts=counts, exact=False)
+
+
+def predictions_of(table: ValueTable) -> ScoreTable:
+    """Return the predictions by group as scores without labels, each bin standing for its middle."""
+    width = (table.high - table.low) / table.num_bins
+    counts = np.stack([table.counts, np.zeros_like(table.counts)], axis=1)
+    return ScoreTable(
+        groups=table.groups,
+        points=table.low + width * (np.arange(table.num_bins, dtype=np.float64) + 0.5),
+        edges=(table.low, table.high),
+        counts=counts,
+        exact=False,
+        labelled=False,
+    )

@@ -14,9 +14,6 @@ from fedcore.audit.verdict.limits import Limit
 from fedcore.audit.verdict.settings import AuditSettings
 from fedcore.audit.verdict.suppression import OF_ALL_ROWS
 
-HEADLINES = ("accuracy", "mean_absolute_error")
-"""What tells in one figure how well a group is served: of labels, and of targets that are numbers."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttributeAudit:

@@ -7,10 +7,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from fedcore.audit.metrics.estimates import gap_of
+from fedcore.audit.metrics.denominators import denominators, leeways
+from fedcore.audit.metrics.estimate_gaps import gap_of
 from fedcore.audit.metrics.gaps import Gap
 from fedcore.audit.metrics.rate_gaps import gap_between
-from fedcore.audit.metrics.rates import METRICS, Rate, denominators, group_rates, leeways, overall_rates
+from fedcore.audit.metrics.rates import METRICS, Rate, group_rates, overall_rates
 from fedcore.audit.metrics.regression import overall_estimates, value_estimates
 from fedcore.audit.tables.crossing import ATTRIBUTE_MARK
 from fedcore.audit.tables.groups import UNKNOWN, GroupTable

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from fedcore.audit.metrics.catalogue import RATES
 from fedcore.audit.metrics.gaps import Gap
-from fedcore.audit.metrics.rates import METRICS
 
 
 def gap_line(gap: Gap) -> str:
@@ -16,6 +16,6 @@ def reach_words(gap: Gap) -> str:
     line = gap.interval_words
     if gap.ratio_words:
         line += f", ratio {gap.ratio_words}"
-    elif gap.pair is not None and gap.metric in METRICS:
+    elif gap.pair is not None and gap.metric in RATES:
         line += ", ratio undefined"
     return "; ".join(filter(None, [line, gap.furthest_words]))

@@ -12,7 +12,8 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Any, Protocol
 
-from fedcore.audit.metrics.gaps import SHARES, Gap
+from fedcore.audit.metrics.catalogue import is_share
+from fedcore.audit.metrics.gaps import Gap
 from fedcore.audit.verdict.attribute_audit import AttributeAudit
 from fedcore.audit.verdict.limits import Limit
 from fedcore.audit.verdict.power import power_words
@@ -227,7 +228,7 @@ def _worst_words(limit: Limit, gap: Gap) -> str:
     if worst is None or ends[0] is None or ends[1] is None:
         return gap.words
     side, own = worst
-    shares = gap.metric in SHARES
+    shares = is_share(gap.metric)
     low, high = (f"{100 * end:.1f}" if shares else gap.told(end) for end in (own.low, own.high))
     told = f"{gap.name}: {side.group} {gap.value_words(side.rate)} ({side.count}; {low} to {high})"
     reach = ends[1] if most else ends[0]

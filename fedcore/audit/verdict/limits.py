@@ -6,27 +6,17 @@ import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, Self
+from typing import Self
 
-from fedcore.audit.metrics.estimates import MEASURES, SIGNED, VALUE_MEASURES
+from fedcore.audit.metrics.catalogue import CATALOGUE, ESTIMATED, RATES
+from fedcore.audit.metrics.metric import Kind
 from fedcore.audit.metrics.parity import NAMES
-from fedcore.audit.metrics.rates import METRICS
 from fedcore.errors import PlanError
 
-LIMITED: tuple[str, ...] = (*METRICS, *MEASURES)
+LIMITED: tuple[str, ...] = tuple(name for name in (*RATES, *ESTIMATED) if CATALOGUE[name].limits)
 """What a limit may be set on."""
-WATCHED: tuple[str, ...] = (*METRICS, *VALUE_MEASURES)
+WATCHED: tuple[str, ...] = tuple(name for name in LIMITED if CATALOGUE[name].watched)
 """What is measured of every evaluated round, and not of the released model only."""
-
-Kind = Literal["difference", "ratio", "worst-group"]
-_OF_SCORES: tuple[tuple[str, Kind], ...] = (("selection_rate", "difference"), ("mean_prediction", "difference"))
-UNLIMITED: dict[str, tuple[tuple[str, Kind], ...]] = {
-    "bounded_group_loss": (("mean_absolute_error", "worst-group"), ("root_mean_squared_error", "worst-group")),
-    "cross_group_auc": (("auc", "difference"),),
-    "kolmogorov_smirnov": _OF_SCORES,
-    "wasserstein": _OF_SCORES,
-}
-"""What is told and has no limit, and which limits come nearest to one on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,23 +82,25 @@ class Limit:
     @property
     def unbounded(self) -> bool:
         """Whether the metric is in the target's own unit, so that nothing is known of its size."""
-        return self.metric in VALUE_MEASURES
+        return self.metric in CATALOGUE and CATALOGUE[self.metric].in_own_unit
 
     def _problems(self) -> list[str]:
-        problems = []
-        if self.metric in UNLIMITED:
-            nearest = " or ".join(f"on {metric!r} of kind {kind!r}" for metric, kind in UNLIMITED[self.metric])
-            return [f"limit: {self.metric!r} is told, and has no limit; set one {nearest}"]
-        if self.metric not in LIMITED:
-            near = difflib.get_close_matches(str(self.metric), [*LIMITED, *NAMES], n=1)
-            meant = f"did you mean {near[0]!r}?" if near else f"the metrics are {', '.join([*LIMITED, *NAMES])}"
-            problems.append(f"limit: unknown metric {self.metric!r}; {meant}")
+        row = CATALOGUE.get(self.metric)
+        if row is not None and row.instead:
+            nearest = " or ".join(f"on {metric!r} of kind {kind!r}" for metric, kind in row.instead)
+            return [f"limit: {self.metric!r} is reported, and has no limit; set one {nearest}"]
+        problems = [] if self.metric in LIMITED else [self._unknown()]
         name = f"limit on {self.metric!r}"
         if self.kind not in ("difference", "ratio", "worst-group"):
             return [*problems, f"{name}: kind must be 'difference', 'ratio' or 'worst-group', not {self.kind!r}"]
-        if self.kind == "ratio" and self.metric in MEASURES:
-            return [*problems, f"{name}: it is no rate, and its ratio has no interval; limit its difference"]
+        if self.metric in LIMITED and row is not None and self.kind not in row.limits:
+            return [f"{name}: it is no rate, and its ratio has no interval; limit its difference"]
         return [*problems, *(f"{name}: {problem}" for problem in self._bound_problems())]
+
+    def _unknown(self) -> str:
+        near = difflib.get_close_matches(str(self.metric), [*LIMITED, *NAMES], n=1)
+        meant = f"did you mean {near[0]!r}?" if near else f"the metrics are {', '.join([*LIMITED, *NAMES])}"
+        return f"limit: unknown metric {self.metric!r}; {meant}"
 
     def _bound_problems(self) -> Iterator[str]:
         bounds = {"at-most": self.at_most, "at-least": self.at_least}
@@ -123,7 +115,7 @@ class Limit:
             if wanted not in given:
                 yield f"a {self.kind} needs {wanted}"
         for name, bound in given.items():
-            if self.kind == "worst-group" and self.metric in SIGNED:
+            if self.kind == "worst-group" and self.metric in CATALOGUE and CATALOGUE[self.metric].signed:
                 continue
             if self.unbounded and bound <= 0:
                 yield f"{name} must be over 0, not {_decimal(bound)}"

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from fedcore.audit.metrics.estimates import (
-    AREA_MEASURES,
-    BENEFIT_MEASURES,
-    MEASURES,
-    PROBABILITY_MEASURES,
-    VALUE_MEASURES,
-    WORST_CLASS,
-)
+from fedcore.audit.metrics.catalogue import CATALOGUE
 from fedcore.audit.tables.groups import UNKNOWN
 from fedcore.audit.tables.values import AuditTable, ValueTable
 from fedcore.audit.verdict.limits import Limit
 from fedcore.audit.verdict.settings import AuditSettings
 from fedcore.errors import PlanError
 
-_SCORED = frozenset((*AREA_MEASURES, *PROBABILITY_MEASURES))
 
 
 def check_measurable(
@@ -44,7 +36,7 @@ def check_measurable(
         f"audit.limits: {limit.metric} is not measured of noisy counts; limit a rate, or leave out "
         "privacy.evaluation-noise-multiplier"
         for limit in settings.limits
-        if noisy and limit.metric in MEASURES
+        if noisy and not CATALOGUE[limit.metric].of_noisy_counts
     ]
     if problems:
         raise PlanError(problems)
@@ -76,17 +68,18 @@ def _reference_problems(settings: AuditSettings, groups: Mapping[str, Collection
 def _problems(limits: Iterable[Limit], favourable: str | None, tables: Iterable[AuditTable]) -> Iterable[str]:
     for table in tables:
         for limit in limits:
-            if isinstance(table, ValueTable) != (limit.metric in VALUE_MEASURES):
+            source = CATALOGUE[limit.metric].source
+            if isinstance(table, ValueTable) != (source == "numbers"):
                 targets = "numbers" if isinstance(table, ValueTable) else "labels"
                 yield f"audit.limits: {limit.metric} is not measured where targets are {targets}, as those of the task"
             elif isinstance(table, ValueTable):
                 continue
-            elif limit.metric in _SCORED and not table.scored:
+            elif source in ("scores", "probabilities") and not table.scored:
                 yield (
                     f"audit.limits: {limit.metric} is measured of scores, and these are counted for two labels; "
                     f"the task has {len(table.labels)}"
                 )
-            elif limit.metric == WORST_CLASS and (len(table.labels) == 2 or favourable is not None):
+            elif source == "several classes" and (len(table.labels) == 2 or favourable is not None):
                 yield f"audit.limits: {limit.metric} is of more than two labels, none of them favourable"
-            elif limit.metric in BENEFIT_MEASURES and len(table.labels) > 2 and favourable is None:
+            elif source == "benefits" and len(table.labels) > 2 and favourable is None:
                 yield f"audit.limits: {limit.metric} of more than two labels needs audit.favourable"

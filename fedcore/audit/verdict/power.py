@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from fedcore.audit.metrics.estimates import AREA_MEASURES
-from fedcore.audit.metrics.gaps import SHARES, Gap
+from fedcore.audit.metrics.catalogue import CATALOGUE, is_share
+from fedcore.audit.metrics.gaps import Gap
 from fedcore.audit.metrics.rate_gaps import pair_confidence
 from fedcore.audit.metrics.rates import Rate
 from fedcore.audit.statistics.intervals import normal_quantile
 from fedcore.audit.verdict.attribute_audit import AttributeAudit
 from fedcore.audit.verdict.limits import Limit
 
-_AT_MOST_ONE = (*SHARES, *AREA_MEASURES, "brier_score", "expected_calibration_error")
 _POWER = normal_quantile(0.6)
 """0.84, the 80 % quantile: what is called detectable is detected in four of five samples."""
 
@@ -90,7 +89,7 @@ def power_words(limit: Limit, audit: AttributeAudit, gap: Gap) -> str:
 def _gap_words(limit: Limit, smallest: float | None) -> str:
     if smallest is None or not math.isfinite(smallest):
         return ""
-    if smallest >= 1 and limit.metric in _AT_MOST_ONE:
+    if smallest >= 1 and CATALOGUE[limit.metric].at_most_one:
         return "so few examples can detect no gap at all"
     return f"this many examples can detect a gap of {_told(limit, smallest)} or more"
 
@@ -119,7 +118,7 @@ def _distance_words(limit: Limit, gap: Gap, confidence: float) -> str:
 
 
 def _told(limit: Limit, value: float) -> str:
-    return f"{100 * value:.1f} points" if limit.metric in SHARES else f"{value:.3g}"
+    return f"{100 * value:.1f} points" if is_share(limit.metric) else f"{value:.3g}"
 
 
 def _z(gap: Gap, confidence: float) -> float:

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fedcore.audit.metrics.catalogue import CATALOGUE, HEADLINES
 from fedcore.audit.metrics.clients import ClientSpread
-from fedcore.audit.metrics.estimates import SIGNED
 from fedcore.audit.metrics.gaps import Gap
 from fedcore.audit.metrics.measures import Measures
 from fedcore.audit.sites.site_splits import Splits, unnamed_json
 from fedcore.audit.statistics.client_intervals import CLIENT_METHODS
-from fedcore.audit.verdict.attribute_audit import HEADLINES, AttributeAudit
+from fedcore.audit.verdict.attribute_audit import AttributeAudit
 from fedcore.audit.verdict.gate import Finding, Verdict, judge_all, overall
 from fedcore.audit.verdict.hooks import Decision, Point
 from fedcore.audit.verdict.limits import Limit
@@ -172,7 +172,7 @@ def _surely_held(limit: Limit, gap: Gap) -> tuple[float | None, float | None]:
 
 
 def _share_used(limit: Limit, held: float | None) -> float:
-    if limit.metric in SIGNED and limit.kind == "worst-group":  # no share of a bound that may be 0
+    if CATALOGUE[limit.metric].signed and limit.kind == "worst-group":  # no share of a bound that may be 0
         value, bound = held or 0.0, float(limit.at_least or limit.at_most or 0)
         return 2.0 if (value > bound if limit.at_most is not None else value < bound) else 0.0
     if limit.at_most is not None:

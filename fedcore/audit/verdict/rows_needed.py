@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 
+from fedcore.audit.metrics.catalogue import CATALOGUE
 from fedcore.audit.metrics.gaps import Gap
 from fedcore.audit.metrics.rate_gaps import pair_confidence
 from fedcore.audit.statistics.intervals import difference_interval, exact_interval, koopman_interval
@@ -18,14 +19,7 @@ from fedcore.audit.verdict.attribute_audit import AttributeAudit
 from fedcore.audit.verdict.limits import Limit
 
 _MOST = 10**9
-_COUNTED = {
-    "true_positive_rate": "favourable rows",
-    "false_negative_rate": "favourable rows",
-    "false_positive_rate": "other rows",
-    "true_negative_rate": "other rows",
-    "positive_predictive_value": "selected rows",
-    "negative_predictive_value": "rows not selected",
-}
+_AMONG = {"TP FN": "favourable rows", "FP TN": "other rows", "TP FP": "selected rows", "FN TN": "rows not selected"}
 
 
 def rows_words(limit: Limit, audit: AttributeAudit, gap: Gap) -> str:
@@ -45,7 +39,8 @@ def rows_words(limit: Limit, audit: AttributeAudit, gap: Gap) -> str:
         apart = f"{most.group} ({most.count}) and {least.group} ({least.count})"
         return f"at the rates seen no number of rows would give a PASS: {apart} are beyond the limit"
     needed = _fewest(_passes(limit, _confidence(limit, audit), len(sides), most, least))
-    rows = _COUNTED.get(limit.metric, "rows")
+    _, among = CATALOGUE[limit.metric].cells or ("", "")
+    rows = _AMONG.get(among, "rows")
     fewest = min(sides, key=lambda side: side.n)
     if needed is None:
         return f"at the rates seen more than {_MOST:,} {rows} of each group would be needed for a PASS"

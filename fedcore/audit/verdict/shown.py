@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from fedcore.audit.metrics.calibration import joined
+from fedcore.audit.metrics.catalogue import CATALOGUE
 from fedcore.audit.metrics.classes import WorstClass, worst_classes
 from fedcore.audit.metrics.estimates import Measure
 from fedcore.audit.metrics.gaps import Gap
@@ -24,25 +25,21 @@ from fedcore.audit.tables.groups import UNKNOWN
 from fedcore.audit.verdict.attribute_audit import AttributeAudit, rate_json
 from fedcore.audit.verdict.gap_json import directed_json, gap_json
 
+_OWN = {name: metric for name, metric in CATALOGUE.items() if metric.interval}
 MEASURE_METHODS = {
-    "impact_ratio": "Koopman score intervals to every group at once, Bonferroni",
-    "auc": "score interval of the Mann-Whitney statistic, method 5 (Newcombe 2006), at DeLong's variance if larger",
-    "brier_score": "Wilson score interval at the effective number of rows",
-    "calibration_slope": "slopes that a test does not reject, by its own variance; Bell and McCaffrey's degrees (2002)",
-    "balanced_accuracy": "score interval as Wilson's, with the largest variance that rates of that mean can have",
+    **{name: metric.interval for name, metric in _OWN.items() if not metric.in_own_unit},
     "differences of what is no rate": "square-and-add (Zou and Donner 2008)",
     "ratios of what is no rate": "the same, of logarithms",
     "means and errors of numbers": "furthest of Student's, Hall's (1992), and the exact one of two values (Clopper and "
     "Pearson 1934)",
-    "r_squared": "delta method on the logarithm of 1 - R², widened for skewed errors",
+    **{name: metric.interval for name, metric in _OWN.items() if metric.in_own_unit},
     "worst class": "exact intervals of all classes at once (Clopper and Pearson 1934, Bonferroni)",
     "others": "parametric bootstrap of the counts, 2,000 draws",
 }
 """How the intervals of what is no plain rate are formed; those of rates are in ``report.METHODS``."""
 
 
-BOUNDED = ("mean_absolute_error", "root_mean_squared_error")
-"""Of targets that are numbers, the losses whose largest over the groups is told."""
+BOUNDED = tuple(name for name, metric in CATALOGUE.items() if metric.bounded_loss)
 _GAP = (
     "difference", "low", "high", "ratio", "ratio_low", "ratio_high", "highest", "lowest", "highest_count",
     "lowest_count", "over_all_pairs",

@@ -27,10 +27,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcore.audit.metrics.catalogue import CATALOGUE
 from fedcore.audit.tables.crossing import ATTRIBUTE_MARK, parts
 from fedcore.audit.tables.groups import UNKNOWN
 
-OF_ALL_ROWS = ("accuracy", "selection_rate", "impact_ratio")
+OF_ALL_ROWS = tuple(name for name, metric in CATALOGUE.items() if metric.shown_of_thin)
 """What is shown of a thin group: rows predicted rightly and rows selected leave open which of the latter are right.
 
 Where they leave open less than ``min_cell`` rows, as where nobody is selected, only one of the two is shown.

@@ -5,23 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fedcore.audit.metrics.gaps import SHARES
+from fedcore.audit.metrics.catalogue import HEADLINES, RATES, headlines_of, is_share, shown_in, split_over_clients
 from fedcore.audit.metrics.parity import NAMES
-from fedcore.audit.metrics.rates import METRICS
 from fedcore.audit.tables.crossing import ATTRIBUTE_MARK
 from fedcore.audit.tables.groups import UNKNOWN
-from fedcore.audit.verdict.attribute_audit import HEADLINES
 from fedcore.audit.verdict.gap_json import between_words
 from fedcore.audit.verdict.shown import ratio_ends
 from fedcore.report.model_card.markdown import NO_RATIO, NOT_SHOWN, escaped, measured, table, words
+from fedcore.report.page.wording import in_points
 
-_TOLD = (
-    *HEADLINES, "mean_error", "root_mean_squared_error", "r_squared",
-    "selection_rate", "impact_ratio", "true_positive_rate", "false_positive_rate",
-    "positive_predictive_value", "auc", "expected_calibration_error",
-)  # fmt: skip
-_CLASS_GAPS = ("selection_rate", "true_positive_rate")
-_SPLIT = ("selection_rate", "true_positive_rate", "false_positive_rate", "accuracy")
+_TOLD = headlines_of("card")
 
 Content = Mapping[str, Any]
 
@@ -45,7 +38,7 @@ def group_table(bias: Content, attribute: str) -> list[str]:
 def gap_table(bias: Content, attribute: str) -> list[str]:
     """Return the gaps, with the groups they are between and their intervals."""
     gaps = bias["gaps"][attribute]
-    names = [name for name in (*_TOLD, *NAMES, "kolmogorov_smirnov", "wasserstein") if name in gaps]
+    names = [name for name in (*_TOLD, *NAMES) if name in gaps]
     rows = [_gap_row(name, gaps[name]) for name in dict.fromkeys(names)]
     return table(["gap", "higher over lower", "difference", "ratio"], rows)
 
@@ -86,7 +79,7 @@ def class_table(bias: Content, attribute: str) -> list[str]:
     rows = [
         [escaped(label), *_gap_row(name, one["gaps"][name])]
         for label, one in classes.items()
-        for name in _CLASS_GAPS
+        for name in shown_in("class pictures")
         if name in one["gaps"]
     ]
     return table(["class", "gap", "higher over lower", "difference", "ratio"], rows) if rows else []
@@ -95,7 +88,7 @@ def class_table(bias: Content, attribute: str) -> list[str]:
 def over_clients(bias: Content) -> Iterator[str]:
     """Return what is known of gaps within and between clients; none of them is named."""
     for attribute, splits in bias["sites"].items():
-        told = [(metric, splits[metric]) for metric in _SPLIT if splits.get(metric) is not None]
+        told = [(metric, splits[metric]) for metric in split_over_clients() if splits.get(metric) is not None]
         if told:
             rows = [_split_row(metric, split) for metric, split in told]
             columns = ["gap", "points", "within clients", "between clients", "one group only", "odds ratio"]
@@ -121,9 +114,8 @@ def _gap_row(name: str, gap: Content) -> list[str]:
     difference, low, high = gap["difference"], gap["low"], gap["high"]
     if difference is None or low is None or high is None:
         return [words(name), "fewer than two groups compared", "undefined", "undefined"]
-    in_points = name in {*SHARES, *NAMES} - {"impact_ratio"}
     told = f"{difference:.3f} ({low:.3f} to {high:.3f})"
-    if in_points:
+    if in_points(name):
         told = f"{100 * difference:.1f} points ({100 * low:.1f} to {100 * high:.1f})"
     if most := str(gap.get("furthest") or "").partition(":")[0]:
         told += f"; {most}"
@@ -133,8 +125,8 @@ def _gap_row(name: str, gap: Content) -> list[str]:
 def _directed(name: str, gap: Content) -> list[str]:
     if gap["difference"] is None:
         return ["undefined", "undefined"]
-    scale, unit = (100, " points") if name in SHARES else (1, "")
-    spec = "+.1f" if name in SHARES else "+.3f"
+    scale, unit = (100, " points") if is_share(name) else (1, "")
+    spec = "+.1f" if is_share(name) else "+.3f"
     difference, low, high = (format(scale * gap[end], spec) for end in ("difference", "low", "high"))
     ends = ratio_ends(gap)
     ratio = NO_RATIO if ends is None else f"{gap['ratio']:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
@@ -145,7 +137,7 @@ def _ratio(name: str, gap: Content) -> str:
     """Return a ratio with its interval; of what has none there is nothing to tell."""
     ends = ratio_ends(gap)
     if ends is None:
-        return "undefined" if name in METRICS and gap["ratio"] is None else NO_RATIO
+        return "undefined" if name in RATES and gap["ratio"] is None else NO_RATIO
     return f"{gap['ratio']:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fedcore.audit.metrics.gaps import SHARES
+from fedcore.audit.metrics.catalogue import is_share
 from fedcore.text.printable import printable
 
 NOT_SHOWN, UNDEFINED, NO_RATIO = "not shown", "undefined", "–"
@@ -33,7 +33,7 @@ def measured(metric: str, one: Mapping[str, Any] | None) -> str:
 
 def figure(metric: str, value: float, low: float | None, high: float | None) -> str:
     """Write a value with its interval: shares in per cent, others to three decimals."""
-    scale, digits, unit = (100, 1, " %") if metric in SHARES else (1, 3, "")
+    scale, digits, unit = (100, 1, " %") if is_share(metric) else (1, 3, "")
     told = f"{scale * value:.{digits}f}{unit}"
     return told if low is None or high is None else f"{told} ({scale * low:.{digits}f} to {scale * high:.{digits}f})"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fedcore.audit.metrics.catalogue import CATALOGUE, shown_in, split_over_clients
 from fedcore.report.page.gaps import gap_sentence
 from fedcore.report.page.quantities import Quantity
 from fedcore.report.page.run_record import Bias, Rate
@@ -15,17 +16,16 @@ from fedcore.report.pictures.interval_chart import IntervalChart, IntervalRow
 from fedcore.report.pictures.split_chart import PARTS, SplitChart, SplitRow
 from fedcore.text.wording import counted
 
-_SPLIT = ("selection_rate", "true_positive_rate", "false_positive_rate", "accuracy")
-_NOTES = {
-    "impact_ratio": "A group's selection rate over the highest of all groups, which has 1.",
-    "auc": "The chance that a favourable row of the group scores higher than another row of it; 0.5 is chance.",
-}
 _MOST_CURVES = 6
 
 
 def more_figures(attribute: str, rates: Mapping[str, Mapping[str, Rate]], bias: Bias) -> list[Figure]:
     """Return a picture of each that was measured; empty if none was."""
-    figures = [_intervals(attribute, metric, rates.get(metric, {}), bias) for metric in _NOTES]
+    figures = [
+        _intervals(attribute, metric, rates.get(metric, {}), bias)
+        for metric in shown_in("page")
+        if not CATALOGUE[metric].watched
+    ]
     figures += [_calibration(attribute, bias), _split(attribute, bias)]
     return [figure for figure in figures if figure is not None]
 
@@ -56,7 +56,7 @@ def _intervals(attribute: str, metric: str, rates: Mapping[str, Rate], bias: Bia
         sentence=said or "With intervals, the lowest first.",
         picture=chart.draw(),
         table=Table(columns=[name, quantity.words, "interval", "rows"], rows=rows),
-        note=_NOTES[metric],
+        note=CATALOGUE[metric].note,
     )
 
 
@@ -105,7 +105,7 @@ def _weight(group: str, worst: str, count: int) -> str:
 
 def _split(attribute: str, bias: Bias) -> Figure | None:
     splits, gaps = bias.sites.get(attribute, {}), bias.gaps.get(attribute, {})
-    shown = [metric for metric in _SPLIT if metric in splits]
+    shown = [metric for metric in split_over_clients() if metric in splits]
     if not shown:
         return None
     rows = [

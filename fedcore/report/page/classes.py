@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fedcore.audit.metrics.catalogue import shown_in
 from fedcore.report.page.quantities import Quantity
 from fedcore.report.page.run_record import Bias, Rate
 from fedcore.report.page.wording import difference_text
 from fedcore.report.pictures.figures import Figure, Table, sentences
 from fedcore.report.pictures.interval_chart import IntervalChart, IntervalRow
 
-_DRAWN = ("true_positive_rate", "selection_rate")
 _MOST = 20
 
 
 def class_figures(attribute: str, bias: Bias) -> list[Figure]:
     """Return a picture of the gaps of each class against the others; none where one label is favourable."""
     classes: Mapping[str, Any] = bias.by_class.get(attribute, {}).get("classes", {})
-    found = [_figure(attribute, metric, classes, bias) for metric in _DRAWN] if classes else []
+    found = (
+        [_figure(attribute, metric, classes, bias) for metric in reversed(shown_in("class pictures"))]
+        if classes
+        else []
+    )
     return [figure for figure in found if figure is not None]
 
 

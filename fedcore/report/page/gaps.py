@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedcore.audit.metrics.rates import METRICS
+from fedcore.audit.metrics.catalogue import RATES
 from fedcore.audit.verdict.gap_json import between_words
 from fedcore.audit.verdict.shown import ratio_ends
 from fedcore.report.page.quantities import Quantity
@@ -66,5 +66,5 @@ def _difference(metric: str, gap: Gap) -> str:
 def _ratio(metric: str, gap: Gap) -> str:
     ends = ratio_ends(gap)
     if ends is None:
-        return NOT_DEFINED if metric in METRICS and gap.get("ratio") is None else ""
+        return NOT_DEFINED if metric in RATES and gap.get("ratio") is None else ""
     return ratio_text(gap["ratio"], *ends)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fedcore.audit.verdict.attribute_audit import HEADLINES
+from fedcore.audit.metrics.catalogue import CATALOGUE, HEADLINES, headlines_of
 from fedcore.report.page.beyond_rates import more_figures
 from fedcore.report.page.classes import class_figures
 from fedcore.report.page.gaps import GapLine, gap_lines, gap_sentence, gap_table
@@ -16,17 +16,7 @@ from fedcore.report.pictures.figures import Figure, Table, drawn_rounds, sentenc
 from fedcore.report.pictures.interval_chart import IntervalChart, IntervalRow
 from fedcore.report.pictures.line_chart import Curve, LineChart
 
-_DRAWN = (
-    *HEADLINES, "selection_rate", "true_positive_rate", "false_positive_rate", "mean_error", "r_squared",
-)  # fmt: skip
-_WHAT = {
-    "mean_absolute_error": "How far predictions are off, in the target's unit.",
-    "mean_error": "Prediction less target: over 0 the group's targets are overestimated, under 0 underestimated.",
-    "r_squared": "Share of the spread of targets that predictions explain; below 0 the group's mean would do better.",
-    "selection_rate": "Share of the group's rows that the model selects.",
-    "true_positive_rate": "Of the rows to be selected, the share that is.",
-    "false_positive_rate": "Of the rows not to be selected, the share that is.",
-}
+_DRAWN = [name for name in headlines_of("page") if CATALOGUE[name].watched]
 _UNKNOWN = "unknown"
 
 Rates = Mapping[str, Rate]
@@ -128,7 +118,7 @@ def _interval_figure(attribute: str, metric: str, rates: Rates, record: RunRecor
         sentence=said or f"With {_confidence(bias)} intervals, the lowest first.",
         picture=chart.draw(),
         table=_rate_table(attribute, order, rates, quantity, bias),
-        note=_WHAT.get(metric, ""),
+        note=CATALOGUE[metric].note,
     )
 
 

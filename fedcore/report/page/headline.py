@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fedcore.audit.verdict.attribute_audit import HEADLINES
+from fedcore.audit.metrics.catalogue import HEADLINES
 from fedcore.report.page.groups import headline, served_at_best, shown_rates, worst_group
 from fedcore.report.page.privacy import is_private, is_refuted, unit_words
 from fedcore.report.page.quantities import EPSILON, Quantity

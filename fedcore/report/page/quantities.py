@@ -6,17 +6,10 @@ import math
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 
-_SHARES = frozenset(
-    {
-        "accuracy",
-        "balanced_accuracy",
-        "precision",
-        "recall",
-        "f1",
-        "positive_predictive_value",
-        "negative_predictive_value",
-    }
-)
+from fedcore.audit.metrics.catalogue import CATALOGUE
+
+_SHARES = frozenset({"precision", "recall", "f1"})
+"""Of a task's own metrics those in percent; those of groups are in the catalogue."""
 ACRONYMS = frozenset({"auc", "mae", "mse", "rmse"})
 _COSTS = ("loss", "error", "mae", "mse", "perplexity")
 _SHORT_SPACE = "\u202f"
@@ -41,6 +34,9 @@ class Quantity:
     @classmethod
     def of(cls, name: str) -> Quantity:
         """Tell by the metric's name what it is."""
+        known = CATALOGUE.get(name)
+        if known is not None:
+            return cls(name=name, share=known.share, cost=known.better == "low")
         return cls(
             name=name,
             share=name in _SHARES or name.endswith("_rate"),

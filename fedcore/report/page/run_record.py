@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fedcore.audit.verdict.attribute_audit import HEADLINES
+from fedcore.audit.metrics.catalogue import HEADLINES
 
 Metrics = Mapping[str, float]
 

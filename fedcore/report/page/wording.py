@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fedcore.audit.metrics.gaps import SHARES
+from fedcore.audit.metrics.catalogue import is_share
 from fedcore.audit.metrics.parity import NAMES
 from fedcore.report.page.quantities import ACRONYMS, Quantity, plain_exponent
 from fedcore.report.page.run_record import Rate
 
 NOT_DEFINED = "not defined"
-_IN_POINTS = frozenset({*SHARES, *NAMES} - {"impact_ratio"})
 _TO = "\u00a0to\u00a0"  # an interval is not broken over two lines
 
 
@@ -31,11 +30,16 @@ def interval_text(low: float | None, high: float | None, quantity: Quantity, *, 
     return f"{first[:-2] if quantity.share else first}{_TO}{last}"
 
 
+def in_points(metric: str) -> bool:
+    """Whether a difference is one of shares, also under a usual name of a gap."""
+    return is_share(metric) or (metric in NAMES and metric != "impact_ratio")
+
+
 def difference_text(metric: str, value: float | None, low: float | None, high: float | None) -> str:
     """Write a difference with its interval: ``5.1 points (1.0 to 9.9)`` of shares, ``0.051 (0.010 to 0.099)`` else."""
     if value is None:
         return NOT_DEFINED
-    told = f"{100 * value:.1f} points" if metric in _IN_POINTS else f"{value:.3f}"
+    told = f"{100 * value:.1f} points" if in_points(metric) else f"{value:.3f}"
     return told + difference_reach(metric, low, high)
 
 
@@ -43,7 +47,7 @@ def difference_reach(metric: str, low: float | None, high: float | None) -> str:
     """Write the interval of a difference, of shares `` (1.0 to 9.9)``; empty if there is none."""
     if low is None or high is None:
         return ""
-    return f" ({100 * low:z.1f}{_TO}{100 * high:z.1f})" if metric in _IN_POINTS else f" ({low:.3f}{_TO}{high:.3f})"
+    return f" ({100 * low:z.1f}{_TO}{100 * high:z.1f})" if in_points(metric) else f" ({low:.3f}{_TO}{high:.3f})"
 
 
 def ratio_text(value: float | None, low: float | None, high: float | None) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcore.audit.metrics.estimates import UNDEFINED, Estimate, Measure, gap_of, normal
+from fedcore.audit.metrics.estimate_gaps import gap_of
+from fedcore.audit.metrics.estimates import UNDEFINED, Estimate, Measure, normal
 from fedcore.audit.metrics.gaps import Gap
 from fedcore.audit.tables.groups import UNKNOWN
 from fedcore_simulations.privacy_cost.arms import Arm, Outcomes

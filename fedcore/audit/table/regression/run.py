@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcore.audit.metrics.estimates import VALUE_MEASURES
-from fedcore.audit.metrics.measures import Measures, measures_of_values
-from fedcore.audit.statistics.resampling import SEED
+from fedcore.audit.metrics.catalogue import CATALOGUE
+from fedcore.audit.metrics.measures import Measures, measures_of
+from fedcore.audit.metrics.observed import Observed
 from fedcore.audit.table.grouping import Coded, groups_of
 from fedcore.audit.table.kept_rows import DROP, dropped_notes, table_of
 from fedcore.audit.table.limits import limits_of
@@ -30,6 +30,7 @@ from fedcore.errors import DataError
 from fedcore.tasks.tabular.table import Table
 
 _NUM_BINS, _LARGEST = 64, 1e100
+_MEASURED = tuple(name for name, metric in CATALOGUE.items() if metric.source == "numbers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +125,7 @@ def audited_regression(options: BiasOptions, *, tell: Callable[[str], None] = la
     settings = AuditSettings(
         confidence=options.confidence,
         min_cell=options.min_cell or 1,
-        limits=limits_of(options.limits, attributes=rows.groups, metrics=VALUE_MEASURES),
+        limits=limits_of(options.limits, attributes=rows.groups, metrics=_MEASURED),
         references=dict(options.references),
         **options.judged,
     )
@@ -192,4 +193,4 @@ def _measures(rows: NumberRows, coded: Coded, table: ValueTable) -> Measures:
         edges=rows.span,
         weights=rows.weights,
     )
-    return measures_of_values(table, predictions, generator=np.random.default_rng(SEED))
+    return measures_of(Observed(values=table, scores=predictions))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fedcore import __version__
+from fedcore.audit.metrics.catalogue import CATALOGUE, headlines_of, shown_in
 from fedcore.audit.metrics.estimates import Measure
 from fedcore.audit.table.bias_json import SCHEMA_VERSION, attributes_json
 from fedcore.audit.table.comparisons import distance_lines, reference_lines
@@ -20,15 +21,9 @@ from fedcore.audit.verdict.shown import MEASURE_METHODS, Shown, measure_json
 from fedcore.text.figures import figure_text
 from fedcore.text.printable import printable
 
-_TITLES = {
-    "mean_absolute_error": "absolute error",
-    "root_mean_squared_error": "root mean square",
-    "mean_error": "mean error",
-    "r_squared": "R²",
-    "mean_prediction": "mean prediction",
-    "mean_target": "mean target",
-}
-_BLOCKS = ([*_TITLES][:4], [*_TITLES][4:])
+_BRIEF = [name for name in headlines_of("text") if CATALOGUE[name].source == "numbers"]
+_REST = [name for name in shown_in("full text") if CATALOGUE[name].source == "numbers" and name not in _BRIEF]
+_BLOCKS = (_BRIEF, _REST)
 
 
 def regression_json(result: RegressionResult) -> dict[str, Any]:
@@ -77,7 +72,7 @@ def regression_text(result: RegressionResult, *, everything: bool = False) -> st
 def _attribute(attribute: str, shown: Shown, *, everything: bool) -> Iterator[str]:
     blocks = _BLOCKS if everything else _BLOCKS[:1]
     for block in blocks:
-        yield from group_block(attribute, shown, block, _TITLES, _cell)
+        yield from group_block(attribute, shown, block, _cell)
         yield ""
     for metric in (metric for block in blocks for metric in block):
         yield f"  {gap_line(shown.gaps[metric])}"

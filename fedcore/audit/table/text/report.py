@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from fedcore.audit.metrics.catalogue import CATALOGUE, shown_in
 from fedcore.audit.metrics.estimates import Measure
 from fedcore.audit.metrics.rates import Rate
 from fedcore.audit.table.by_site import site_splits, split_lines
@@ -19,29 +20,9 @@ from fedcore.audit.verdict.gap_words import gap_line
 from fedcore.text.figures import figure_text
 from fedcore.text.printable import printable
 
-_TITLES = {
-    "selection_rate": "selected",
-    "base_rate": "base rate",
-    "accuracy": "accuracy",
-    "impact_ratio": "impact ratio",
-    "true_positive_rate": "true positive",
-    "false_positive_rate": "false positive",
-    "positive_predictive_value": "predictive value",
-}
-_BRIEF = ("selection_rate", "accuracy", "true_positive_rate", "false_positive_rate")
-_BLOCKS = (
-    ("selection_rate", "impact_ratio", "base_rate", "accuracy"),
-    ("true_positive_rate", "false_positive_rate", "positive_predictive_value"),
-)
-_MEASURES = {
-    "balanced_accuracy": "balanced accuracy",
-    "worst_class_accuracy": "worst class",
-    "auc": "AUC",
-    "brier_score": "Brier score",
-    "expected_calibration_error": "calibration error",
-    "calibration_slope": "calibration slope",
-}
-_MIRRORED = ("true_negative_rate", "false_negative_rate")  # their gaps are those of the opposite rates, turned around
+_RATES = [name for name in shown_in("full text") if not CATALOGUE[name].estimate]
+_OF_ALL_ROWS = [name for name in _RATES if (CATALOGUE[name].cells or ("", "rows"))[1] == "rows"]
+_BLOCKS = (_OF_ALL_ROWS, [name for name in _RATES if name not in _OF_ALL_ROWS])
 _LONGEST_NAME = 28
 NOT_SHOWN = "not shown"
 
@@ -61,7 +42,7 @@ def readable(result: BiasResult, *, everything: bool = False) -> str:
 
 def _brief(result: BiasResult) -> list[list[str]]:
     """Return the metrics of the short table: who is selected, and with labels how rightly."""
-    return [[metric for metric in _BRIEF if metric in result.metrics]]
+    return [[metric for metric in shown_in("text") if metric in result.metrics]]
 
 
 def _short(result: BiasResult, attribute: str) -> Iterator[str]:
@@ -116,7 +97,7 @@ def _block(result: BiasResult, attribute: str, block: Sequence[str]) -> list[str
     audit = result.audits[attribute]
     impact = result.shown[attribute].impact
     columns = [metric for metric in block if metric in result.metrics or (metric == "impact_ratio" and impact)]
-    table = [[attribute, "n", *(_TITLES[metric] for metric in columns)]]
+    table = [[attribute, "n", *(CATALOGUE[metric].column for metric in columns)]]
     for group in result.listed(attribute):
         if group in audit.suppressed:
             continue
@@ -136,8 +117,8 @@ def _hidden_lines(suppressed: Sequence[str]) -> list[list[str]]:
 
 def _measure_block(result: BiasResult, attribute: str) -> list[str]:
     measures = result.shown[attribute].estimates
-    columns = [metric for metric in _MEASURES if metric in measures]
-    table = [[attribute, *(_MEASURES[metric] for metric in columns)]]
+    columns = [metric for metric in measures if metric in shown_in("full text")]
+    table = [[attribute, *(CATALOGUE[metric].column for metric in columns)]]
     for group in result.listed(attribute):
         if group not in result.audits[attribute].suppressed:
             table.append([_name(group), *(_number(measures[metric].get(group)) for metric in columns)])
@@ -169,9 +150,8 @@ def _gaps_of(result: BiasResult, attribute: str, metrics: Iterable[str]) -> Iter
 
 
 def _gap_lines(result: BiasResult, attribute: str) -> Iterator[str]:
-    gaps = result.audits[attribute].shown_gaps
-    measured = [*result.metrics, *(name for name in gaps if name in _MEASURES)]
-    yield from _gaps_of(result, attribute, [metric for metric in measured if metric not in _MIRRORED])
+    gaps = result.shown[attribute].gaps
+    yield from _gaps_of(result, attribute, [metric for metric in gaps if metric in shown_in("full text")])
     odds = result.shown[attribute].parities.get("equalized_odds")
     if odds is not None and odds.difference is not None and odds.low is not None and odds.high is not None:
         yield (
