@@ -100,34 +100,7 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
       fedcore audit bias counts.csv --prediction hired --weight n --group race --limit 'impact_ratio>=0.8'
       fedcore audit bias priced.csv --kind regression --label paid --prediction offered --group region
     """
-    from fedcore.audit.table.options import BiasOptions
-    from fedcore.commands.audit_bias_run import bands_of, bias_command, range_of, reference_of
+    given = dict(locals())
+    from fedcore.commands.audit_bias_run import bias_command
 
-    options = BiasOptions(
-        table=table,
-        label=label,
-        score=score,
-        prediction=prediction,
-        groups=tuple(group),
-        references=tuple(reference_of(text) for text in reference or ()),
-        bands=tuple(bands_of(text) for text in bands or ()),
-        weight=weight,
-        site=site,
-        threshold=threshold,
-        positive=positive,
-        score_range=range_of(score_range),
-        limits=tuple(limit or ()),
-        profile=profile,
-        min_cell=min_cell,
-        missing=missing,
-        encoding=encoding,
-        min_rows=min_rows,
-        min_share=min_share,
-        confidence=confidence,
-        kind=kind,
-    )
-    raise typer.Exit(
-        bias_command(
-            options, out=out, as_json=as_json, everything=everything, fail_on_inconclusive=fail_on_inconclusive
-        )
-    )
+    raise typer.Exit(bias_command(**given))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,34 +11,36 @@ from typing import Any
 from rich.console import Console
 
 from fedcore.audit.table.bias_json import result_json
-from fedcore.audit.table.by_site import check_met
+from fedcore.audit.table.kinds import audited
 from fedcore.audit.table.options import BiasOptions
-from fedcore.audit.table.profile_tables import with_profile
-from fedcore.audit.table.regression.run import RegressionResult, audited_regression
-from fedcore.audit.table.regression.text import regression_json, regression_text
-from fedcore.audit.table.result import BiasResult, audit_rows
-from fedcore.audit.table.rows import read_rows
-from fedcore.audit.table.text.profile_documents import document
 from fedcore.audit.table.text.report import readable
 from fedcore.audit.verdict.gate import Verdict
 from fedcore.errors import PlanError, StorageError
+from fedcore.report.model_card.profile_documents import document
 from fedcore.storage.files import write_whole
 from fedcore.text.printable import printable_json
 
 _FAILED, _INCONCLUSIVE = 3, 4
 
 
-def bias_command(
-    options: BiasOptions, *, out: Path | None, as_json: bool, everything: bool, fail_on_inconclusive: bool
-) -> int:
+def bias_command(*, out: Path | None, as_json: bool, everything: bool, fail_on_inconclusive: bool, **given: Any) -> int:
     """Read, audit, show and keep; return the exit code.
 
     The screen hides nothing of a table of one's own unless it is asked to; files and documents are there to be shared.
+
+    Args:
+        out: Directory for the files, or None.
+        as_json: Whether to print JSON alone.
+        everything: Whether to print every metric.
+        fail_on_inconclusive: Whether INCONCLUSIVE has an exit code of its own.
+        given: The other options of the command, by their names.
     """
+    options = _options(**given)
     with Console(stderr=True, highlight=False).status(f"reading {options.table.name} …") as status:
-        result = _result(options, status.update)
-        content, shown = _told(result, everything=everything)
-        shared, text = _told(result.to_share(), everything=True)
+        result = audited(options, progress=status.update)
+        content, shown = result_json(result), readable(result, everything=everything)
+        to_share = result.to_share()
+        shared, text = result_json(to_share), readable(to_share, everything=True)
         written = document(shared, day=datetime.now(UTC).date())
     if out is not None:
         _keep(out, {"bias.json": f"{_json(shared)}\n", "bias.txt": text, "bias.md": written})
@@ -46,39 +48,27 @@ def bias_command(
     return _exit_code(content["verdict"], fail_on_inconclusive=fail_on_inconclusive)
 
 
+def _options(
+    *,
+    group: Sequence[str],
+    reference: Sequence[str] | None,
+    bands: Sequence[str] | None,
+    limit: Sequence[str] | None,
+    score_range: str,
+    **as_they_are: Any,
+) -> BiasOptions:
+    return BiasOptions(
+        groups=tuple(group),
+        references=tuple(map(reference_of, reference or ())),
+        bands=tuple(map(bands_of, bands or ())),
+        limits=tuple(limit or ()),
+        score_range=range_of(score_range),
+        **as_they_are,
+    )
+
+
 def _json(content: dict[str, Any]) -> str:
     return printable_json(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _result(options: BiasOptions, tell: Callable[[str], None]) -> BiasResult | RegressionResult:
-    if options.kind == "regression":
-        return audited_regression(options, tell=tell)
-    return audited(options, tell=tell)
-
-
-def _told(result: BiasResult | RegressionResult, *, everything: bool) -> tuple[dict[str, Any], str]:
-    """Return the audit as JSON and as text."""
-    if isinstance(result, RegressionResult):
-        return regression_json(result), regression_text(result, everything=everything)
-    return result_json(result), readable(result, everything=everything)
-
-
-def audited(options: BiasOptions, *, tell: Callable[[str], None] = lambda _: None) -> BiasResult:
-    """Audit a table.
-
-    Args:
-        options: What is asked for.
-        tell: Told what is being done, for whoever waits.
-
-    Raises:
-        PlanError: The options contradict one another or the table.
-        DataError: The table cannot be read or counted.
-    """
-    options = with_profile(options)
-    rows = read_rows(options)
-    check_met(rows)
-    tell(f"comparing groups of {rows.total:,} rows …")
-    return audit_rows(rows, options)
 
 
 def range_of(text: str) -> tuple[float, float]:

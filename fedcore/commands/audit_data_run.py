@@ -12,9 +12,11 @@ from rich.console import Console
 
 from fedcore.audit.metrics.gaps import Gap
 from fedcore.audit.metrics.rates import Rate
+from fedcore.audit.table.columns import kept_rows
+from fedcore.audit.table.labels import read_labels
 from fedcore.audit.table.options import BiasOptions, crossed
 from fedcore.audit.table.representation import BASE_RATE, Representation, represent
-from fedcore.audit.table.rows import Rows, read_rows
+from fedcore.audit.table.rows import Labels, Rows
 from fedcore.audit.table.text.columns import aligned
 from fedcore.audit.verdict.attribute_audit import rate_json
 from fedcore.audit.verdict.gap_json import gap_json
@@ -25,8 +27,9 @@ from fedcore.text.printable import printable, printable_json
 def data_command(options: BiasOptions, *, as_json: bool) -> int:
     """Read, count and show; return the exit code."""
     with Console(stderr=True, highlight=False).status(f"reading {options.table.name} …"):
-        rows = read_rows(options, to_learn=True)
-        empty = _empty_cells(read_table(options.table), leave_out=options.columns)
+        table = read_table(options.table)
+        rows = read_labels(*kept_rows(table, options), options, to_learn=True)
+        empty = _empty_cells(table, leave_out=options.columns)
         found = represent(rows, empty, confidence=options.confidence, min_cell=options.min_cell or 1)
     if as_json:
         print(printable_json(json.dumps(_plain(rows, found), indent=2, ensure_ascii=False, allow_nan=False)))
@@ -49,12 +52,12 @@ def _empty_cells(table: Table, *, leave_out: tuple[str, ...]) -> dict[str, NDArr
     return {name: cells for name, cells in found.items() if cells.any()}
 
 
-def _plain(rows: Rows, found: Mapping[str, Representation]) -> dict[str, Any]:
+def _plain(rows: Rows[Labels], found: Mapping[str, Representation]) -> dict[str, Any]:
     return {
         "source": rows.source,
         "rows": rows.total,
-        "favourable": rows.labels[1],
-        "favourable_is_a_guess": rows.guessed,
+        "favourable": rows.outcomes.names[1],
+        "favourable_is_a_guess": rows.outcomes.guessed,
         "groups": {
             attribute: {
                 group: {
@@ -74,9 +77,9 @@ def _plain(rows: Rows, found: Mapping[str, Representation]) -> dict[str, Any]:
     }
 
 
-def _text(rows: Rows, found: Mapping[str, Representation], *, confidence: float) -> Iterator[str]:
-    guess = " (a guess: the last in order; --positive says otherwise)" if rows.guessed else ""
-    yield f"{rows.source}: {rows.total:,} rows, favourable label {rows.labels[1]}{guess}"
+def _text(rows: Rows[Labels], found: Mapping[str, Representation], *, confidence: float) -> Iterator[str]:
+    guess = " (a guess: the last in order; --positive says otherwise)" if rows.outcomes.guessed else ""
+    yield f"{rows.source}: {rows.total:,} rows, favourable label {rows.outcomes.names[1]}{guess}"
     yield f"shares in percent, with intervals of {100 * confidence:g} % confidence in brackets"
     for attribute, each in found.items():
         yield ""

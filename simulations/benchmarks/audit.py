@@ -23,9 +23,9 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from fedcore.audit.metrics.measures import measures_of_table
 from fedcore.audit.statistics.resampling import NUM_DRAWS
 from fedcore.audit.table.bias_json import result_json
+from fedcore.audit.table.kinds import LABELS, read_rows
 from fedcore.audit.table.options import BiasOptions
 from fedcore.audit.table.result import audit_rows
-from fedcore.audit.table.rows import read_rows
 from fedcore.audit.table.text.report import readable
 from fedcore.audit.tables.groups import UNKNOWN, GroupTable
 from fedcore.audit.verdict.fairness import audit_table
@@ -129,7 +129,7 @@ def _command(rows: Rows) -> dict[str, float]:
         pd.DataFrame({**rows, "score": rows["score"].round(6)}).to_csv(path, index=False)
         options = BiasOptions(table=path, label="label", score="score", groups=("group",))
         read, reading = _timed(lambda: read_rows(options))
-    result, auditing = _timed(lambda: audit_rows(read, options))
+    result, auditing = _timed(lambda: audit_rows(read, options, LABELS))
     writing = _timed(lambda: (result_json(result), readable(result)))[1]
     return {"  read": reading, "  count and audit": auditing, "  write JSON and text": writing}
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fedcore.audit.metrics.rates import Rate
-from fedcore.audit.table.selection import weighted_median
+from fedcore.audit.table.labels import weighted_median
 from fedcore.audit.tables.groups import UNKNOWN
 from fedcore.audit.verdict.profiles import PROFILES, categories, four_fifths
 from tests.audit.bias_table import Command, count_table, options, write_table

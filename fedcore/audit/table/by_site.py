@@ -19,37 +19,19 @@ from fedcore.audit.metrics.catalogue import shown_in
 from fedcore.audit.metrics.rates import Rate, group_rates
 from fedcore.audit.sites.decomposition import SiteSplit
 from fedcore.audit.sites.site_splits import FEWEST_SITES, enough_sites, sites_over, splits_of, unnamed_json
+from fedcore.audit.table.labels import decision_table
 from fedcore.audit.table.options import MIN_CELL
-from fedcore.audit.table.result import BiasResult, decision_table
-from fedcore.audit.table.rows import Rows
+from fedcore.audit.table.result import TableResult
+from fedcore.audit.table.rows import Labels, Rows
 from fedcore.audit.tables.counting import counted
 from fedcore.audit.verdict.attribute_audit import AttributeAudit
-from fedcore.errors import DataError
 
 DECIMALS = 3
 
 Splits = dict[str, dict[str, "SiteSplit | None"]]
 
 
-def check_met(rows: Rows) -> None:
-    """Refuse sites at which no two groups of an attribute meet.
-
-    Raises:
-        DataError: Gaps of the groups could not be told from differences between sites.
-    """
-    if rows.site is None:
-        return
-    for attribute, coded in rows.groups.items():
-        known = (coded.codes != len(coded.vocabulary) - 1) & (rows.weights > 0)
-        held = np.unique(np.stack([rows.site.codes[known], coded.codes[known]]), axis=1)
-        if len(np.unique(held[1])) > 1 and np.bincount(held[0]).max() < 2:
-            raise DataError(
-                f"{attribute}: no two of its groups meet at any site, so that a gap between them cannot be told from "
-                "one between sites; leave --site out to compare them all the same"
-            )
-
-
-def site_splits(result: BiasResult) -> Splits:
+def site_splits(result: TableResult[Labels]) -> Splits:
     """Return ``{attribute: {metric: split}}`` of the highest and the lowest group that are shown.
 
     None where there is no gap, or where sites of too few rows, or too few sites, could be told from it.
@@ -71,21 +53,21 @@ def site_splits(result: BiasResult) -> Splits:
     }
 
 
-def _shared(result: BiasResult) -> bool:
+def _shared(result: TableResult[Labels]) -> bool:
     """Whether small cells are hidden, so that sites are not named either."""
     return result.settings.min_cell > 1
 
 
-def _for_sites(audit: AttributeAudit, result: BiasResult) -> AttributeAudit:
+def _for_sites(audit: AttributeAudit, result: TableResult[Labels]) -> AttributeAudit:
     return replace(audit, settings=replace(audit.settings, min_cell=_fewest(result)))
 
 
-def _fewest(result: BiasResult) -> int:
+def _fewest(result: TableResult[Labels]) -> int:
     """Rows of a group that a site needs to be judged by itself: hiding nothing does not make few rows more."""
     return MIN_CELL if result.options.min_cell is None else result.options.min_cell
 
 
-def splits_json(result: BiasResult, splits: Splits) -> dict[str, Any]:
+def splits_json(result: TableResult[Labels], splits: Splits) -> dict[str, Any]:
     """Return ``{attribute: {metric: {...}}}`` with the parts as numbers, and null without a split."""
     if _shared(result):
         return {attribute: unnamed_json(result.audits[attribute], found) for attribute, found in splits.items()}
@@ -98,7 +80,7 @@ def splits_json(result: BiasResult, splits: Splits) -> dict[str, Any]:
     }
 
 
-def split_lines(result: BiasResult, splits: Splits, attribute: str) -> Iterator[str]:
+def split_lines(result: TableResult[Labels], splits: Splits, attribute: str) -> Iterator[str]:
     """Return the splits of the main metrics in words, and why there is none of the others."""
     found = splits.get(attribute, {})
     without: dict[str, list[str]] = {}
@@ -111,7 +93,7 @@ def split_lines(result: BiasResult, splits: Splits, attribute: str) -> Iterator[
     yield from (f"{', '.join(metrics)} over sites: {reason}" for reason, metrics in without.items())
 
 
-def _why_none(result: BiasResult, attribute: str, metric: str) -> str:
+def _why_none(result: TableResult[Labels], attribute: str, metric: str) -> str:
     gap = result.audits[attribute].shown_gaps[metric]
     if gap.highest is None:
         return "no split, because fewer than two groups that are shown have a rate"
@@ -123,13 +105,13 @@ def _why_none(result: BiasResult, attribute: str, metric: str) -> str:
     return f"{told}, a site has fewer of a group, or fewer than {FEWEST_SITES} sites have both (--min-cell)"
 
 
-def _rates_by_site(rows: Rows, attribute: str) -> dict[str, dict[str, dict[str, Rate]]]:
+def _rates_by_site(rows: Rows[Labels], attribute: str) -> dict[str, dict[str, dict[str, Rate]]]:
     if rows.site is None:
         return {}
-    table = decision_table(rows, attribute, rows.groups[attribute])
+    table = decision_table(rows, attribute)
     shape = (len(rows.site.vocabulary), *table.counts.shape)
-    labels = rows.selected if rows.truth is None else rows.truth
-    cells = np.ravel_multi_index((rows.site.codes, rows.groups[attribute].codes, labels, rows.selected), shape)
+    codes = (rows.groups[attribute].codes, rows.outcomes.shown_truth, rows.outcomes.selected)
+    cells = np.ravel_multi_index((rows.site.codes, *codes), shape)
     counts = counted(cells, size=math.prod(shape), weights=rows.weights).reshape(shape)
     return {
         site: group_rates(replace(table, counts=own))
@@ -138,7 +120,7 @@ def _rates_by_site(rows: Rows, attribute: str) -> dict[str, dict[str, dict[str, 
     }
 
 
-def _json(result: BiasResult, attribute: str, metric: str, split: SiteSplit) -> dict[str, Any]:
+def _json(result: TableResult[Labels], attribute: str, metric: str, split: SiteSplit) -> dict[str, Any]:
     gap, odds = result.audits[attribute].shown_gaps[metric], split.odds_ratio
     return {
         "highest": gap.highest,
@@ -157,7 +139,7 @@ def _json(result: BiasResult, attribute: str, metric: str, split: SiteSplit) -> 
     }
 
 
-def _words(result: BiasResult, attribute: str, metric: str, split: SiteSplit) -> Iterator[str]:
+def _words(result: TableResult[Labels], attribute: str, metric: str, split: SiteSplit) -> Iterator[str]:
     gap = result.audits[attribute].shown_gaps[metric]
     parts = f"{_points(split.within)} within sites, {_points(split.between)} between them"
     if split.alone:
@@ -181,7 +163,7 @@ def _words(result: BiasResult, attribute: str, metric: str, split: SiteSplit) ->
             )
 
 
-def _named_words(result: BiasResult, split: SiteSplit) -> Iterator[str]:
+def _named_words(result: TableResult[Labels], split: SiteSplit) -> Iterator[str]:
     if split.judged:
         yield f"  by site: {', '.join(f'{site} {_points(one)}' for site, one in split.site_gaps.items())}"
     if split.alone:

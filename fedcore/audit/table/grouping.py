@@ -25,6 +25,10 @@ class Coded:
     vocabulary: tuple[str, ...]
     codes: NDArray[np.int64]
 
+    def select(self, rows: NDArray[np.bool_]) -> Coded:
+        """The rows that `rows` marks; bool, shape ``(rows,)``."""
+        return Coded(vocabulary=self.vocabulary, codes=self.codes[rows])
+
 
 def groups_of(table: Table, groups: Iterable[str], bands: Mapping[str, tuple[float, ...]]) -> dict[str, Coded]:
     """Return each attribute's groups, and those of ``a*b``.

@@ -6,13 +6,12 @@ import codecs
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from fedcore.audit.table.regression.options import regression_problems
 from fedcore.audit.tables.crossing import ATTRIBUTE_MARK
 from fedcore.audit.verdict.profiles import NYC_LL144, PROFILES
 from fedcore.errors import PlanError
@@ -103,10 +102,20 @@ class BiasOptions:
         named = (self.label, self.score, self.prediction, self.weight, self.site)
         return (*(name for name in named if name is not None), *self.attributes)
 
+    def with_profile(self) -> BiasOptions:
+        """Return the options as the profile wants them: two attributes are crossed, too."""
+        if self.profile is None:
+            return self
+        profile, groups = PROFILES[self.profile], self.groups
+        if profile is NYC_LL144 and len(groups) == 2 and not any(ATTRIBUTE_MARK in group for group in groups):
+            groups = (*groups, ATTRIBUTE_MARK.join(groups))
+        share = profile.min_share if self.min_share is None and profile.min_share else self.min_share
+        return replace(self, groups=groups, min_share=None if share is None else float(share))
+
     def _problems(self) -> Iterator[str]:
         if self.kind not in KINDS:
             yield f"there is no --kind {self.kind!r}; there are {', '.join(KINDS)}"
-        yield from regression_problems(self) if self.kind == "regression" else self._classification_problems()
+        yield from self._regression_problems() if self.kind == "regression" else self._classification_problems()
         if not self.groups:
             yield "give at least one --group COL"
         yield from self._group_problems()
@@ -133,6 +142,20 @@ class BiasOptions:
         yield from self._score_problems()
         if self.label is None and self.positive is not None and self.prediction is None:
             yield "--positive names a label; it needs --label COL or --prediction COL"
+
+    def _regression_problems(self) -> Iterator[str]:
+        unfitting = {
+            "--score": self.score is not None,
+            "--threshold": self.threshold is not None,
+            "--positive": self.positive is not None,
+            "--site": self.site is not None,
+            f"--profile {self.profile}": self.profile in PROFILES and not PROFILES[self.profile].document,
+            "--score-range": self.score_range != (0.0, 1.0),
+        }
+        for option in (option for option, given in unfitting.items() if given):
+            yield f"{option} has no meaning in a regression; leave it out"
+        if self.label is None or self.prediction is None:
+            yield "--kind regression needs --label COL, what turned out true, and --prediction COL, what was predicted"
 
     def _score_problems(self) -> Iterator[str]:
         low, high = self.score_range

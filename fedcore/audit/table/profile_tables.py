@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 from fedcore.audit.metrics.rates import Rate
-from fedcore.audit.table.options import BiasOptions
-from fedcore.audit.table.result import BiasResult
+from fedcore.audit.table.result import TableResult
+from fedcore.audit.table.rows import Labels
 from fedcore.audit.table.text.columns import aligned
-from fedcore.audit.tables.crossing import ATTRIBUTE_MARK
 from fedcore.audit.tables.groups import UNKNOWN
 from fedcore.audit.verdict.attribute_audit import AttributeAudit
 from fedcore.audit.verdict.profiles import (
@@ -28,22 +26,7 @@ from fedcore.audit.verdict.profiles import (
 Lines = list[Category] | list[FourFifths]
 
 
-def with_profile(options: BiasOptions) -> BiasOptions:
-    """Return the options as the profile wants them: two attributes are crossed, too."""
-    if options.profile is None:
-        return options
-    profile, groups = PROFILES[options.profile], options.groups
-    if profile is NYC_LL144 and len(groups) == 2 and not any(ATTRIBUTE_MARK in group for group in groups):
-        groups = (*groups, ATTRIBUTE_MARK.join(groups))
-    share = profile.min_share if options.min_share is None and profile.min_share else options.min_share
-    return replace(
-        options,
-        groups=groups,
-        min_share=None if share is None else float(share),
-    )
-
-
-def profile_json(result: BiasResult) -> dict[str, Any] | None:
+def profile_json(result: TableResult[Labels]) -> dict[str, Any] | None:
     """Return the profile with date and source, and its tables; None without one."""
     profile = _profile(result)
     if profile is None:
@@ -56,7 +39,7 @@ def profile_json(result: BiasResult) -> dict[str, Any] | None:
         "tables": {attribute: [_line(one) for one in _lines(result, attribute)] for attribute in result.audits},
     }
     if profile is NYC_LL144:
-        return told | {"median": result.rows.median}
+        return told | {"median": result.rows.outcomes.median}
     few = {attribute: list(left_out(_shown_rates(result, attribute))) for attribute in result.audits}
     return told | {"left_out_under_two_percent": few}
 
@@ -72,15 +55,15 @@ def profile_head(profile: Profile) -> dict[str, Any]:
     }
 
 
-def profile_lines(result: BiasResult) -> Iterator[str]:
+def profile_lines(result: TableResult[Labels]) -> Iterator[str]:
     """Return the profile's tables as text."""
     profile = _profile(result)
     if profile is None:
         return
     yield f"profile {profile.name}: {profile.title}"
     yield f"  as of {profile.date}; {'; '.join(profile.sources)}"
-    if profile is NYC_LL144 and result.rows.median is not None:
-        yield f"  scoring rate: share of scores above the sample's median, {result.rows.median:g}"
+    if profile is NYC_LL144 and result.rows.outcomes.median is not None:
+        yield f"  scoring rate: share of scores above the sample's median, {result.rows.outcomes.median:g}"
     for attribute in () if profile.document else result.audits:
         yield ""
         lines = _lines(result, attribute)
@@ -98,28 +81,28 @@ _HEADS = {
 }
 
 
-def _profile(result: BiasResult) -> Profile | None:
+def _profile(result: TableResult[Labels]) -> Profile | None:
     return None if result.options.profile is None else PROFILES[result.options.profile]
 
 
-def _lines(result: BiasResult, attribute: str) -> Lines:
+def _lines(result: TableResult[Labels], attribute: str) -> Lines:
     rates = _shown_rates(result, attribute)
     return categories(rates) if _profile(result) is NYC_LL144 else four_fifths(rates)
 
 
-def _audit(result: BiasResult, attribute: str) -> AttributeAudit:
+def _audit(result: TableResult[Labels], attribute: str) -> AttributeAudit:
     """The audit that the profile's own table is drawn from."""
     profile = _profile(result)
     shows_all = profile is not None and profile.shows_all and result.options.min_cell is None
-    return (result.unhidden() if shows_all else result).audits[attribute]
+    return (result.hiding(1) if shows_all else result).audits[attribute]
 
 
-def _shown_rates(result: BiasResult, attribute: str) -> dict[str, Rate]:
+def _shown_rates(result: TableResult[Labels], attribute: str) -> dict[str, Rate]:
     audit = _audit(result, attribute)
     return {group: rate for group, rate in audit.groups["selection_rate"].items() if group not in audit.suppressed}
 
 
-def _unknown(result: BiasResult, attribute: str) -> int | None:
+def _unknown(result: TableResult[Labels], attribute: str) -> int | None:
     audit = _audit(result, attribute)
     return None if UNKNOWN in audit.suppressed else audit.sizes[UNKNOWN]
 

@@ -12,7 +12,7 @@ from fedcore.audit.metrics.gaps import Gap
 from fedcore.audit.metrics.rate_gaps import gap_between
 from fedcore.audit.metrics.rates import Rate
 from fedcore.audit.table.grouping import Coded
-from fedcore.audit.table.rows import Rows
+from fedcore.audit.table.rows import Labels, Rows
 from fedcore.audit.tables.groups import UNKNOWN
 from fedcore.audit.verdict.suppression import suppressed_groups
 
@@ -39,7 +39,7 @@ class Representation:
 
 
 def represent(
-    rows: Rows, empty: Mapping[str, NDArray[np.bool_]], *, confidence: float, min_cell: int
+    rows: Rows[Labels], empty: Mapping[str, NDArray[np.bool_]], *, confidence: float, min_cell: int
 ) -> dict[str, Representation]:
     """Return what is there of each group, by attribute.
 
@@ -62,7 +62,7 @@ def _present(sizes: Mapping[str, int]) -> dict[str, int]:
 
 def _of_attribute(
     attribute: str,
-    rows: Rows,
+    rows: Rows[Labels],
     empty: Mapping[str, NDArray[np.bool_]],
     sizes: Mapping[str, int],
     hidden: frozenset[str],
@@ -79,7 +79,7 @@ def _of_attribute(
             if group not in hidden
         }
 
-    by_metric = {BASE_RATE: rates(rows.selected == 1)} | {name: rates(cells) for name, cells in empty.items()}
+    by_metric = {BASE_RATE: rates(rows.outcomes.selected == 1)} | {name: rates(cells) for name, cells in empty.items()}
     return Representation(
         shares={
             group: Rate.of(size, total, confidence=confidence) for group, size in sizes.items() if group not in hidden

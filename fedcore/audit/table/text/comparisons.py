@@ -62,12 +62,22 @@ def reference_lines(shown: Shown) -> Iterator[str]:
     yield from (f"  {line}" for line in aligned(table))
 
 
-def distance_lines(shown: Shown) -> Iterator[str]:
-    """Return how far apart the scores or the predictions of the groups lie."""
+def furthest_lines(shown: Shown) -> Iterator[str]:
+    """Return equalized odds, the largest error of a group, and how far apart scores or predictions of groups are."""
+    odds = shown.parities.get("equalized_odds")
+    if odds is not None and odds.difference is not None and odds.low is not None and odds.high is not None:
+        yield (
+            f"equalized odds: {odds.highest} over {odds.lowest}, "
+            f"{points_words(odds.difference, odds.low, odds.high)}; any two at most "
+            f"{100 * odds.over_all_pairs['high']:.1f} points"
+        )
+    for metric, worst in shown.bounded_json().items():
+        reach = figure_text(worst["value"], worst["low"], worst["high"], significant=4, to=" to ")
+        yield f"largest {metric.replace('_', ' ')} of a group: {worst['group']} {reach}"
     for name, distance in shown.distances.items():
         if distance.difference is not None and distance.low is not None and distance.high is not None:
             apart = figure_text(distance.difference, distance.low, distance.high, least=3, to=" to ")
-            yield f"  {CATALOGUE[name].column}: {distance.highest} over {distance.lowest}, {apart}"
+            yield f"{CATALOGUE[name].column}: {distance.highest} over {distance.lowest}, {apart}"
 
 
 def _points(gap: Gap) -> str:

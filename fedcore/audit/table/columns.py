@@ -1,0 +1,139 @@
+"""The table as it is read, without the rows that are to be left out, and its columns of numbers."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcore.audit.table.options import BiasOptions
+from fedcore.audit.verdict.profiles import PROFILES
+from fedcore.errors import DataError
+from fedcore.tasks.tabular.table import Table, read_table
+
+DROP = "give --missing drop to leave such rows out"
+MOST_ROWS = 2**53
+"""Up to here whole numbers are exact in float64, as counts and sums of them must be."""
+
+
+def table_of(options: BiasOptions) -> Table:
+    """Read the file.
+
+    Raises:
+        DataError: The file is no table by its name, or cannot be read.
+    """
+    path = options.table
+    if path.is_file() and path.suffix.lower() not in {".csv", ".tsv", ".txt", ".data", ".parquet", ".pq"}:
+        raise DataError(f"{path.name} is neither a .csv nor a .parquet file by its name; expected one of the two")
+    remedy = "give its own with --encoding, as latin-1 or utf-16, or save it as CSV in UTF-8"
+    return read_table(path, encoding=options.encoding, remedy=remedy)
+
+
+def kept_rows(table: Table, options: BiasOptions) -> tuple[Table, dict[str, int]]:
+    """Return the rows that are not left out, and how many are, by the column that lacks them.
+
+    Raises:
+        DataError: The table lacks a column, or no row is left.
+    """
+    check_columns(table, options.columns)
+    if options.missing == "refuse":
+        return table, {}
+    kept = np.ones(len(table), dtype=np.bool_)
+    dropped: dict[str, int] = {}
+    for name in filter(None, (options.label, options.score, options.prediction)):
+        empty = kept & (table.words(name).codes < 0)
+        dropped |= {name: int(empty.sum())} if empty.any() else {}
+        kept &= ~empty
+    if not kept.any():
+        raise DataError(f"every row of {table.source} lacks {' or '.join(dropped)}; with --missing drop none is left")
+    return table.select(kept), dropped
+
+
+def dropped_notes(dropped: Mapping[str, int]) -> list[str]:
+    """Return in a sentence how many rows were left out; none where there are none."""
+    if not dropped:
+        return []
+    columns = ", ".join(f"{count:,} without {name}" for name, count in dropped.items())
+    total = sum(dropped.values())
+    return [f"left out (--missing drop): {total:,} row{'' if total == 1 else 's'}, {columns}"]
+
+
+def check_columns(table: Table, columns: tuple[str, ...]) -> None:
+    """Refuse a table that lacks a column, with the name that may be meant."""
+    for name in columns:
+        if name not in table.columns:
+            lower = {column.lower(): column for column in table.columns}
+            near = difflib.get_close_matches(name.lower(), lower, n=1)
+            meant = f"did you mean {lower[near[0]]!r}? " if near else ""
+            raise DataError(
+                f"the table {table.source} has no column {name!r}; {meant}it has {', '.join(table.columns)}"
+            )
+
+
+def sampling_of(table: Table, options: BiasOptions) -> NDArray[np.float64] | None:
+    """Return weights that are not whole, as those of a survey; None where all are whole.
+
+    Raises:
+        DataError: A cell is no number of 0 or more, all are 0, or something is asked for that needs whole rows.
+    """
+    if options.weight is None:
+        return None
+    numbers = table.numbers(options.weight)
+    if not np.isfinite(numbers).all() or (numbers < 0).any() or (numbers == np.floor(numbers)).all():
+        return None  # what is wrong with them is said where whole weights are read
+    unfit = {
+        "--site": options.site is not None,
+        f"--profile {options.profile}": options.profile in PROFILES and not PROFILES[options.profile].document,
+    }
+    asked = [name for name, given in unfit.items() if given]
+    if asked:
+        raise DataError(
+            f"column {options.weight!r} of {table.source} holds fractional weights, and {' and '.join(asked)} counts "
+            "people: give whole weights, or leave it out"
+        )
+    return numbers
+
+
+def weights_of(table: Table, name: str | None) -> NDArray[np.int64]:
+    """Return how many rows each line stands for: 1, or what a column says.
+
+    Raises:
+        DataError: A cell is no whole number of 0 or more, or all are 0, or they are too many to be counted.
+    """
+    if name is None:
+        return np.ones(len(table), dtype=np.int64)
+    numbers = table.numbers(name)
+    refuse(table, name, ~np.isfinite(numbers), "no number")
+    refuse(table, name, numbers < 0, "negative; a row stands for 0 rows or more")
+    refuse(table, name, numbers != np.floor(numbers), "no whole number; a row stands for whole rows")
+    refuse(table, name, numbers > MOST_ROWS, f"over {MOST_ROWS:,}; so many rows cannot be counted exactly")
+    if numbers.sum() > MOST_ROWS:
+        raise DataError(
+            f"column {name!r} of {table.source} sums to over {MOST_ROWS:,}; so many rows cannot be counted exactly"
+        )
+    if not numbers.any():
+        raise DataError(f"column {name!r} of {table.source} is 0 in every row, so that there are no rows to audit")
+    return numbers.astype(np.int64)
+
+
+def numbers_of(table: Table, name: str, *, otherwise: str = "no number") -> NDArray[np.float64]:
+    """Return a column of finite numbers.
+
+    Raises:
+        DataError: A cell is empty, or is something else; the message ends in `otherwise`.
+    """
+    numbers = table.numbers(name)
+    refuse(table, name, table.words(name).codes < 0, f"empty; every row needs one, or {DROP}")
+    refuse(table, name, ~np.isfinite(numbers), otherwise)
+    return numbers
+
+
+def refuse(table: Table, name: str, wrong: NDArray[np.bool_], why: str) -> None:
+    """Name the first wrong cell by its place alone: its content may be about a person."""
+    if wrong.any():
+        first = int(np.argmax(wrong)) + 1
+        count = int(wrong.sum())
+        cells = "1 cell" if count == 1 else f"{count} cells"
+        raise DataError(f"column {name!r} of {table.source}: {cells}, the first in row {first}, {why}")
