@@ -1,6 +1,6 @@
 """The bias audit: from additive counts to rates, gaps and a verdict.
 
-Read in this order::
+``from fedcore.audit import audit`` audits arrays and frames. Read the rest in this order::
 
     tables      what a client counts: group x label x score bin, closed under ``+``
     statistics  confidence intervals of rates, differences and ratios
@@ -9,3 +9,21 @@ Read in this order::
     verdict     limits, the gate, small cells, and the content of ``bias.json``
     table       the audit of any table of decisions, without a federation
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fedcore.audit.table.array_audit import audit
+
+__all__ = ["audit"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the audit of arrays only where it is asked for, so that other parts stay quick to import."""
+    if name != "audit":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from fedcore.audit.table.array_audit import audit
+
+    return audit

@@ -83,7 +83,9 @@ def bias(  # noqa: PLR0917 - typer reads the options from the signature
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Also write bias.json, bias.txt, a profile's bias.md; without small cells."),
+        typer.Option(
+            metavar="DIR", help="Also write audit.html, bias.json and .txt, a profile's bias.md; without small cells."
+        ),
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Print every metric and gap, as the files have them.")

@@ -17,6 +17,7 @@ from fedcore.audit.table.text.report import readable
 from fedcore.audit.verdict.gate import Verdict
 from fedcore.errors import PlanError, StorageError
 from fedcore.report.model_card.profile_documents import document
+from fedcore.report.page.table_audit import render_audit
 from fedcore.storage.files import write_whole
 from fedcore.text.printable import printable_json
 
@@ -43,7 +44,15 @@ def bias_command(*, out: Path | None, as_json: bool, everything: bool, fail_on_i
         shared, text = result_json(to_share), readable(to_share, everything=True)
         written = document(shared, day=datetime.now(UTC).date())
     if out is not None:
-        _keep(out, {"bias.json": f"{_json(shared)}\n", "bias.txt": text, "bias.md": written})
+        _keep(
+            out,
+            {
+                "bias.json": f"{_json(shared)}\n",
+                "bias.txt": text,
+                "bias.md": written,
+                "audit.html": render_audit(to_share),
+            },
+        )
     print(_json(content) if as_json else written or shown, end="\n" if as_json else "")
     return _exit_code(content["verdict"], fail_on_inconclusive=fail_on_inconclusive)
 

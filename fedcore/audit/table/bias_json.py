@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fedcore import __version__
@@ -46,6 +47,15 @@ def result_json(result: TableResult[Any]) -> dict[str, Any]:
         "findings": [finding.to_json() for finding in result.findings],
         "verdict": None if result.verdict is None else result.verdict.value,
     }
+
+
+def like_a_run(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON of a table in the shape of a run's: all that is known of a gap in one place."""
+    gaps = {
+        attribute: {name: {**gap, **content["explained"][attribute].get(name, {})} for name, gap in found.items()}
+        for attribute, found in content["gaps"].items()
+    }
+    return {**content, "overall": dict.fromkeys(content["groups"], content["overall"]), "gaps": gaps}
 
 
 def _overall(result: TableResult[Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any
 
+from fedcore.audit.table.bias_json import like_a_run
 from fedcore.audit.table.favourable import guess_words
 from fedcore.audit.verdict.profiles import EU_AI_ACT, MODEL_CARD, NIST_AI_RMF, PROFILES, Profile
 from fedcore.report.model_card.markdown import escaped
@@ -35,7 +36,7 @@ def document(told: Content, *, day: date) -> str | None:
     profile = PROFILES[told["profile"]["name"]] if told["profile"] else None
     if profile is None or not profile.document:
         return None
-    bias = {**told, "overall": dict.fromkeys(told["groups"], told["overall"]), "gaps": _gaps(told)}
+    bias = like_a_run(told)
     lines = [
         f"# Bias audit of {escaped(told['table']['name'])}: {escaped(profile.title)}",
         "",
@@ -44,14 +45,6 @@ def document(told: Content, *, day: date) -> str | None:
     for section in _SECTIONS[profile.name]:
         lines += ["", *section(bias)]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def _gaps(told: Content) -> Content:
-    """Return the gaps with all that is known of them, as the audit of a run has them."""
-    return {
-        attribute: {name: {**gap, **told["explained"][attribute].get(name, {})} for name, gap in gaps.items()}
-        for attribute, gaps in told["gaps"].items()
-    }
 
 
 def _origin(told: Content, profile: Profile, day: date) -> str:

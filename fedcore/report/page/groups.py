@@ -83,7 +83,7 @@ def shown_rates(record: RunRecord, attribute: str) -> dict[str, Rates]:
 
 def _part(attribute: str, record: RunRecord) -> Part:
     rates = shown_rates(record, attribute)
-    figures = [_interval_figure(attribute, metric, rates[metric], record) for metric in _DRAWN if rates.get(metric)]
+    figures = [interval_figure(attribute, metric, rates[metric], record) for metric in _DRAWN if rates.get(metric)]
     history = [one for one in record.evaluated if one.groups.get(attribute)]
     served = headline(rates)
     if len(history) > 1 and served is not None:
@@ -99,7 +99,7 @@ def _part(attribute: str, record: RunRecord) -> Part:
     )
 
 
-def _interval_figure(attribute: str, metric: str, rates: Rates, record: RunRecord) -> Figure:
+def interval_figure(attribute: str, metric: str, rates: Rates, record: RunRecord) -> Figure:
     quantity, bias = Quantity.of(metric), record.bias
     order = sorted(rates, key=lambda group: _place(rates[group]))
     marked = worst_group(metric, rates) if metric in HEADLINES else None

@@ -20,7 +20,7 @@ from fedcore.report.page.wording import (
 )
 from fedcore.text.wording import bytes_text, counted
 
-_VERDICTS = {
+VERDICTS = {
     "PASS": ("✓", "pass", "Every declared limit holds, with its whole interval."),
     "FAIL": ("✕", "fail", "A declared limit is broken, with its whole interval."),
     "INCONCLUSIVE": ("?", "open", "The evidence does not suffice to say that the limits hold, or that they do not."),
@@ -47,10 +47,10 @@ class Card:
 def cards(record: RunRecord) -> list[Card]:
     """Return the cards in the order they are read: what was asked for, and never what was not."""
     audited = bool(record.bias.groups) or bool(record.final and record.final.groups)
-    judged = record.summary.get("audit_verdict") in _VERDICTS
+    judged = record.summary.get("audit_verdict") in VERDICTS
     found = [
         _quality(record),
-        _groups(record) if audited else None,
+        groups_card(record) if audited else None,
         _privacy(record) if is_private(record) else None,
         _verdict(record) if audited or judged else None,
         _size(record),
@@ -97,7 +97,7 @@ def _overall_interval(record: RunRecord, quantity: Quantity) -> str:
     return ""
 
 
-def _groups(record: RunRecord) -> Card:
+def groups_card(record: RunRecord) -> Card:
     worst, gap = _worst(record), _gap_words(record)
     if worst is None:
         missing = "No sensitive attribute was audited." if not record.bias.groups else "No two groups can be compared."
@@ -149,9 +149,9 @@ def _privacy(record: RunRecord) -> Card:
 
 def _verdict(record: RunRecord) -> Card:
     verdict = record.summary.get("audit_verdict")
-    if verdict not in _VERDICTS:
+    if verdict not in VERDICTS:
         return Card(label="Bias audit", value="not judged", detail="The plan declares no limits to hold it to.")
-    sign, style, detail = _VERDICTS[str(verdict)]
+    sign, style, detail = VERDICTS[str(verdict)]
     return Card(label="Bias audit", value=str(verdict), detail=detail, verdict=style, sign=sign)
 
 

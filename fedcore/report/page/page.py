@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-
 from fedcore.report.page.clients import client_figures
+from fedcore.report.page.findings import findings
 from fedcore.report.page.groups import group_parts
 from fedcore.report.page.headline import cards, warnings
 from fedcore.report.page.learning import learning_figures
 from fedcore.report.page.privacy import is_private, privacy_figures, statement, terms
 from fedcore.report.page.run_files import read_run
 from fedcore.report.page.run_record import RunRecord
-from fedcore.report.page.wording import capitalised
+from fedcore.report.page.template import template
 from fedcore.storage.files import write_whole
 from fedcore.text.wording import counted
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What the audit says in one line.
-
-    Attributes:
-        verdict: PASS, FAIL or INCONCLUSIVE; empty if nothing was judged.
-        subject: The limit, or the name of the hook.
-        words: Sentences.
-    """
-
-    verdict: str
-    subject: str
-    words: tuple[str, ...]
 
 
 def write_report(directory: Path) -> Path:
@@ -54,7 +36,7 @@ def write_report(directory: Path) -> Path:
 
 def render(record: RunRecord) -> str:
     """Return the page: one HTML document that refers to nothing outside itself."""
-    return _template().render(
+    return template("report.html.j2").render(
         title=_title(record),
         facts=_facts(record),
         warnings=warnings(record),
@@ -66,7 +48,7 @@ def render(record: RunRecord) -> str:
         terms=terms(record),
         statement=statement(record.privacy),
         parts=group_parts(record),
-        findings=findings(record),
+        findings=findings(record.bias),
         population=record.bias.population,
         min_cell=record.bias.min_cell,
         confidence=f"{100 * record.bias.confidence:g}\u202f%",
@@ -74,34 +56,6 @@ def render(record: RunRecord) -> str:
         plan=record.plan,
         command=str(record.summary.get("command") or ""),
         origin=_origin(record.summary),
-    )
-
-
-def findings(record: RunRecord) -> list[Finding]:
-    """Return what the gate found, and what the hooks add to it."""
-    found = [_finding(one) for one in record.bias.findings]
-    said = {str(one.get("reason")) for one in record.bias.findings}
-    for decision in record.bias.decisions:
-        words = tuple(str(one) for one in decision.get("findings") or () if str(one) not in said)
-        if words or not decision.get("findings"):
-            subject = str(decision.get("hook") or "hook")
-            subject += f" ({decision['point']})" if decision.get("point") else ""
-            found.append(Finding(verdict=str(decision.get("verdict") or ""), subject=subject, words=words))
-    return found
-
-
-def _finding(content: Mapping[str, Any]) -> Finding:
-    """Return one finding; a reason that begins with limit and verdict is not made to repeat them."""
-    verdict, reason = str(content.get("verdict") or ""), str(content.get("reason") or "")
-    limit, _, rest = reason.partition(f": {verdict}; ")
-    if rest:
-        subject, reason = limit, rest
-    else:
-        subject = ": ".join(str(content[key]) for key in ("limit", "attribute") if content.get(key)) or "finding"
-    known = ("verdict", "reason", "limit", "metric", "attribute")
-    more = [f"{key.replace('_', ' ')}: {value}" for key, value in content.items() if key not in known and value]
-    return Finding(
-        verdict=verdict, subject=capitalised(subject), words=tuple(filter(None, [capitalised(reason), *more]))
     )
 
 
@@ -130,12 +84,3 @@ def _origin(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     hashes = {"model SHA-256": summary.get("model_sha256"), "plan SHA-256": summary.get("plan_sha256")}
     found = {"versions": ", ".join(f"{name} {version}" for name, version in versions.items()), **hashes}
     return [(name, str(value)) for name, value in found.items() if value]
-
-
-@cache
-def _template() -> Template:
-    loader = PackageLoader("fedcore.report.page", "templates")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("report.html.j2")

@@ -27,7 +27,7 @@ def read_run(directory: Path) -> RunRecord:
         raise RunDirectoryError(f"{directory} holds no finished run: expected a summary.json in it")
     return RunRecord(
         summary=summary,
-        plan=_clean(_read_text(directory / "plan.toml")),
+        plan=clean(_read_text(directory / "plan.toml")),
         rounds=_read_rounds(directory / "rounds.jsonl"),
         privacy=_read_json(directory / "privacy.json"),
         bias=Bias.of(_read_json(directory / "bias.json")),
@@ -56,7 +56,7 @@ def _read_text(path: Path) -> str:
 
 def _parse(path: Path, text: str) -> dict[str, Any]:
     try:
-        content = _clean(json.loads(text))
+        content = clean(json.loads(text))
     except ValueError as error:
         raise RunDirectoryError(f"{path} is no JSON: {error}") from error
     if not isinstance(content, dict):
@@ -64,12 +64,12 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     return content
 
 
-def _clean(content: Any) -> Any:
+def clean(content: Any) -> Any:
     """Replace what no page can show: unprintable characters, and numbers that are none."""
     if isinstance(content, str):
         return _UNPRINTABLE.sub("\ufffd", content)
     if isinstance(content, float):
         return content if math.isfinite(content) else None
     if isinstance(content, Mapping):
-        return {_clean(key): _clean(value) for key, value in content.items()}
-    return [_clean(value) for value in content] if isinstance(content, list) else content
+        return {clean(key): clean(value) for key, value in content.items()}
+    return [clean(value) for value in content] if isinstance(content, list) else content

@@ -18,8 +18,14 @@ from fedcore.audit.verdict.shown import Shown
 from fedcore.text.printable import printable
 
 
-def readable(result: TableResult[Any], *, everything: bool = False) -> str:
-    """Return the verdict and a table for each attribute, line by line; with ``everything`` all that was measured."""
+def readable(result: TableResult[Any], *, everything: bool = False, closing: str = MORE) -> str:
+    """Return the verdict and a table for each attribute, line by line; with ``everything`` all that was measured.
+
+    Args:
+        result: What was found.
+        everything: Whether to show every metric.
+        closing: The last line, which says where the rest is.
+    """
     metrics = _shown(result, everything=everything)
     lines = [*_verdict(result), "", *_head(result)]
     for attribute, shown in result.shown.items():
@@ -28,7 +34,7 @@ def readable(result: TableResult[Any], *, everything: bool = False) -> str:
         lines += ["", *profile_lines(result)]
     if notes := result.notes_on(CATALOGUE if everything else metrics):
         lines += ["", *(f"note: {note}" for note in notes)]
-    return "\n".join(map(printable, [*lines, *([] if everything else ["", MORE])])) + "\n"
+    return "\n".join(map(printable, [*lines, *(["", closing] if closing and not everything else [])])) + "\n"
 
 
 def _shown(result: TableResult[Any], *, everything: bool) -> list[str]:

@@ -1,0 +1,131 @@
+"""Arrays, series and frames as one table with named columns, and of which kind they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from fedcore.audit.tables.crossing import ATTRIBUTE_MARK
+from fedcore.audit.tables.groups import UNKNOWN
+from fedcore.errors import DataError, PlanError
+from fedcore.tasks.tabular.table import Table, Words
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TRUE, PREDICTED, WEIGHT, SITE = "y_true", "predicted", "weights", "sites"
+Predicted = Literal["decisions", "scores", "numbers"]
+_FEW = 20
+"""So many different whole numbers may be classes; of more it is taken for granted that they are numbers."""
+
+
+def table_of_arrays(groups: Any, columns: Mapping[str, Any]) -> tuple[Table, tuple[str, ...]]:
+    """Return a table of these columns and of the groups, and the names of the latter. Rows are taken by position.
+
+    Args:
+        groups: A frame, a series, a mapping from names to columns, or a list or array of shape (rows,).
+        columns: Other columns by their names, of shape (rows,); None for those that are not given.
+
+    Raises:
+        DataError: Lengths differ, a column has more than one number a row, a group has a name that is taken, or there
+            is one group only.
+    """
+    import pandas as pd
+
+    by_name = {str(name): _column(str(name), values) for name, values in _groups(groups).items()}
+    if taken := [name for name in by_name if name in columns or ATTRIBUTE_MARK in name or not name.strip()]:
+        raise DataError(
+            f"groups: no column of groups may be called {taken[0]!r} ({ATTRIBUTE_MARK!r} crosses two, and "
+            f"{', '.join(columns)} are taken); rename it"
+        )
+    found = {name: _column(name, values) for name, values in columns.items() if values is not None} | by_name
+    lengths = {name: len(values) for name, values in found.items()}
+    if len({*lengths.values()}) > 1:
+        told = ", ".join(f"{name} has {length:,}" for name, length in lengths.items())
+        raise DataError(f"every column needs as many rows as the others, and {told}")
+    if not all(lengths.values()):
+        raise DataError("there are no rows to audit")
+    table = Table(source="arrays", frame=pd.DataFrame(found))
+    for name in by_name:
+        known = [value for value in table.words(name).values if value.lower() != UNKNOWN]
+        if len(known) < 2:
+            raise DataError(f"groups: {name!r} has one group only ({', '.join(known)}); a comparison needs two or more")
+    return table, tuple(by_name)
+
+
+def predicted_kind(table: Table, wanted: str | None) -> Predicted:
+    """Return what was predicted: one of the labels, a score, or a number like the target.
+
+    Without `wanted` predictions that are all labels are decisions; other numbers are numbers where the targets are
+    fractions or have over 20 different values, and else scores.
+
+    Raises:
+        PlanError: `wanted` is none of these.
+    """
+    if wanted is not None:
+        if wanted not in get_args(Predicted):
+            raise PlanError(f"kind must be {', '.join(get_args(Predicted))} or None, not {wanted!r}")
+        return "decisions" if wanted == "decisions" else "scores" if wanted == "scores" else "numbers"
+    predicted = table.words(PREDICTED)
+    labels = table.words(TRUE) if TRUE in table.columns else None
+    if _alike(predicted, labels) or not _numeric(table, PREDICTED):
+        return "decisions"
+    if labels is None or len(labels.values) <= 2:
+        return "scores"
+    if not _numeric(table, TRUE):
+        return "decisions"
+    whole = all(float(value).is_integer() for words in (labels, predicted) for value in words.values)
+    return "decisions" if whole and len({*labels.values, *predicted.values}) <= _FEW else "numbers"
+
+
+def _alike(predicted: Words, labels: Words | None) -> bool:
+    """Whether every prediction is a label, and there are so few labels that they may be classes."""
+    if labels is None:
+        return len(predicted.values) <= 2
+    known = {*labels.values, *({"0", "1", "True", "False"} if {*labels.values} <= {"0", "1", "True", "False"} else ())}
+    return {*predicted.values} <= known and (len(known) <= _FEW or not all(map(_is_number, labels.values)))
+
+
+def _numeric(table: Table, name: str) -> bool:
+    return all(map(_is_number, table.words(name).values))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False
+
+
+def _groups(groups: Any) -> Mapping[Any, Any]:
+    import pandas as pd
+
+    if isinstance(groups, pd.DataFrame):
+        return {name: groups[name] for name in groups.columns}
+    if isinstance(groups, pd.Series):
+        return {"group" if groups.name is None else groups.name: groups}
+    if isinstance(groups, Mapping):
+        return groups
+    if np.ndim(groups) == 2:
+        return {f"group {number}": column for number, column in enumerate(np.asarray(groups).T, start=1)}
+    return {"group": groups}
+
+
+def _column(name: str, values: Any) -> pd.Series[Any]:
+    import pandas as pd
+
+    if isinstance(values, pd.Series):
+        return values.reset_index(drop=True)
+    if isinstance(values, pd.DataFrame):
+        values = values.to_numpy()
+    array = values if isinstance(values, Sequence) and not isinstance(values, str) else np.asarray(values)
+    shape = np.shape(array)
+    if len(shape) == 2 and shape[1] == 1:
+        array, shape = np.asarray(array)[:, 0], shape[:1]
+    if len(shape) != 1:
+        raise DataError(
+            f"{name} must have one value a row, and has the shape {shape}; of probabilities give one column"
+        )
+    return pd.Series(array)
