@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fedcore.audit.metrics.calibration_slope import FEWEST, calibration_slope
+from fedcore.audit.metrics.estimators.calibration_slope import FEWEST, calibration_slope
 from tests.audit.bias_table import Command, options, write_table
 
 Scores = Callable[[np.random.Generator, int], NDArray[np.float64]]

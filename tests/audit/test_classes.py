@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fedcore.audit.metrics.class_accuracy import balanced_accuracy, worst_class_accuracy
 from fedcore.audit.metrics.classes import with_classes, worst_classes
+from fedcore.audit.metrics.estimators.class_accuracy import balanced_accuracy, worst_class_accuracy
 from fedcore.audit.tables.groups import UNKNOWN, GroupTable
 from fedcore.audit.verdict.attribute_audit import AttributeAudit
 from fedcore.audit.verdict.fairness import audit_table

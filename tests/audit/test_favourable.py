@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedcore.audit.metrics.auc import Areas
+from fedcore.audit.metrics.estimators.auc import Areas
 from tests.audit.bias_table import Command, options, write_table
 
 ONE_VALUE = options(prediction="d", group="sex")

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fedcore.audit.metrics.auc import Areas
-from fedcore.audit.metrics.calibration import brier_score, calibration_errors
-from fedcore.audit.metrics.calibration_slope import calibration_slope
-from fedcore.audit.metrics.class_accuracy import balanced_accuracy, worst_class_accuracy
-from fedcore.audit.metrics.entropy import entropy_indices
 from fedcore.audit.metrics.estimate_gaps import gap_of
 from fedcore.audit.metrics.estimates import Estimate, normal
+from fedcore.audit.metrics.estimators.auc import Areas
+from fedcore.audit.metrics.estimators.calibration import brier_score, calibration_errors
+from fedcore.audit.metrics.estimators.calibration_slope import calibration_slope
+from fedcore.audit.metrics.estimators.class_accuracy import balanced_accuracy, worst_class_accuracy
+from fedcore.audit.metrics.estimators.entropy import entropy_indices
+from fedcore.audit.metrics.estimators.score_shift import score_shifts
 from fedcore.audit.metrics.measures import Measures, measures_of
 from fedcore.audit.metrics.observed import Observed
 from fedcore.audit.metrics.parity import impact_ratios, parities
 from fedcore.audit.metrics.rates import Rate, group_rates
-from fedcore.audit.metrics.score_shift import score_shifts
 from fedcore.audit.statistics.resampling import resampled
 from fedcore.audit.tables.groups import UNKNOWN, GroupTable
 from fedcore.audit.tables.scores import ScoreTable, scores_of_rows, scores_of_table

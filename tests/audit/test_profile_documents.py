@@ -110,7 +110,7 @@ def test_out_keeps_the_document_beside_text_and_json(audit: Command, tmp_path: P
 def test_a_profile_of_tables_leaves_no_document(audit: Command, tmp_path: Path) -> None:
     audit(count_table(tmp_path / "t.csv", UGESP), *HIRED, *options(profile="us-four-fifths", out=tmp_path / "kept"))
 
-    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["bias.json", "bias.txt"]
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["audit.html", "bias.json", "bias.txt"]
 
 
 def test_the_name_of_a_column_is_no_mark(audit: Command, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_the_document_of_an_earlier_command_does_not_stay_beside_other_figures(a
 
     audit(table, *HIRED, *options(out=out))
 
-    assert sorted(file.name for file in out.iterdir()) == ["bias.json", "bias.txt", "notes.md"]
+    assert sorted(file.name for file in out.iterdir()) == ["audit.html", "bias.json", "bias.txt", "notes.md"]
 
 
 def test_a_document_that_cannot_be_removed_is_told(audit: Command, tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from fedcore.audit.metrics.auc import Areas
-from fedcore.audit.metrics.calibration import brier_score
-from fedcore.audit.metrics.calibration_slope import calibration_slope
-from fedcore.audit.metrics.class_accuracy import balanced_accuracy
 from fedcore.audit.metrics.estimate_gaps import gap_of
 from fedcore.audit.metrics.estimates import Estimate
+from fedcore.audit.metrics.estimators.auc import Areas
+from fedcore.audit.metrics.estimators.calibration import brier_score
+from fedcore.audit.metrics.estimators.calibration_slope import calibration_slope
+from fedcore.audit.metrics.estimators.class_accuracy import balanced_accuracy
 from fedcore.audit.metrics.gaps import Gap
 from fedcore.audit.metrics.rate_gaps import gap_between
 from fedcore.audit.metrics.rates import group_rates

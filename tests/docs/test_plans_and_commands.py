@@ -84,7 +84,9 @@ def test_every_key_of_a_plan_or_policy_named_in_the_text_exists() -> None:
     sections = "|".join(RunPlan.model_fields)
     for page in PAGES:
         for key in re.findall(rf"`((?:{sections})\.[a-z][a-z-]*)(?: = [^`]*)?`", prose(page)):
-            assert key in known or key.endswith((".json", ".toml")), f"{name_of(page)}: no plan has the key {key}"
+            assert key in known or key.endswith((".html", ".json", ".toml")), (
+                f"{name_of(page)}: no plan has the key {key}"
+            )
 
 
 def test_the_plan_reference_is_what_its_script_writes() -> None:

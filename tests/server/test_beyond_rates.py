@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedcore.audit.metrics.calibration import ScoreBin, calibration_curves, joined
+from fedcore.audit.metrics.estimators.calibration import ScoreBin, calibration_curves, joined
 from fedcore.audit.metrics.gaps import Gap
 from fedcore.audit.statistics.intervals import Interval
 from fedcore.audit.statistics.pairs import Pair, Side

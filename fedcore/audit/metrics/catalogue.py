@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from fedcore.audit.metrics.calibration import brier_score, calibration_errors
-from fedcore.audit.metrics.calibration_slope import calibration_slope
-from fedcore.audit.metrics.class_accuracy import balanced_accuracy, worst_class_accuracy
 from fedcore.audit.metrics.estimates import UNDEFINED, Estimate
+from fedcore.audit.metrics.estimators.calibration import brier_score, calibration_errors
+from fedcore.audit.metrics.estimators.calibration_slope import calibration_slope
+from fedcore.audit.metrics.estimators.class_accuracy import balanced_accuracy, worst_class_accuracy
+from fedcore.audit.metrics.estimators.moments import Moments
 from fedcore.audit.metrics.metric import Metric, Place
-from fedcore.audit.metrics.moments import Moments
 from fedcore.audit.metrics.observed import Observed
 
 

@@ -10,16 +10,16 @@ from itertools import permutations, product
 
 import numpy as np
 
-from fedcore.audit.metrics.auc import Areas
-from fedcore.audit.metrics.calibration import ScoreBin, calibration_curves
 from fedcore.audit.metrics.catalogue import estimates_of
 from fedcore.audit.metrics.estimate_gaps import difference, gap_of, ratio
 from fedcore.audit.metrics.estimates import Estimate
+from fedcore.audit.metrics.estimators.auc import Areas
+from fedcore.audit.metrics.estimators.calibration import ScoreBin, calibration_curves
+from fedcore.audit.metrics.estimators.score_shift import mean_scores, score_shifts, worst_shift
 from fedcore.audit.metrics.gaps import Gap
 from fedcore.audit.metrics.observed import Observed
 from fedcore.audit.metrics.parity import Parity
 from fedcore.audit.metrics.rate_gaps import pair_confidence
-from fedcore.audit.metrics.score_shift import mean_scores, score_shifts, worst_shift
 from fedcore.audit.statistics.pairs import Pair as GroupPair
 from fedcore.audit.statistics.pairs import Side
 from fedcore.audit.tables.groups import UNKNOWN, GroupTable

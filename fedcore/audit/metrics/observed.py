@@ -9,10 +9,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcore.audit.metrics.auc import Areas
-from fedcore.audit.metrics.entropy import entropy_indices
 from fedcore.audit.metrics.estimates import Estimate
-from fedcore.audit.metrics.moments import Moments, moments_of
+from fedcore.audit.metrics.estimators.auc import Areas
+from fedcore.audit.metrics.estimators.entropy import entropy_indices
+from fedcore.audit.metrics.estimators.moments import Moments, moments_of
 from fedcore.audit.statistics.resampling import SEED
 from fedcore.audit.tables.groups import GroupTable
 from fedcore.audit.tables.scores import ScoreTable

@@ -21,6 +21,7 @@ from fedcore.audit.table.text.report import readable
 from fedcore.audit.verdict.gate import Verdict
 from fedcore.errors import DataError, PlanError
 from fedcore.storage.files import write_whole
+from fedcore.tasks.tabular.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,32 +92,9 @@ def audit(
         PlanError: The arguments contradict one another, or a limit names no metric; the nearest name is given.
         DataError: The columns differ in length, have missing values, or hold one group only.
     """
-    columns = {TRUE: y_true, PREDICTED: predicted, WEIGHT: weights, SITE: sites}
+    given = dict(locals())
     with _in_python():
-        table, attributes = table_of_arrays(groups, columns)
-        found = predicted_kind(table, kind)
-        options = BiasOptions(
-            table=Path(table.source),
-            label=None if y_true is None else TRUE,
-            score=PREDICTED if found == "scores" else None,
-            prediction=None if found == "scores" else PREDICTED,
-            kind="regression" if found == "numbers" else "classification",
-            groups=(*attributes, *crossed),
-            limits=tuple(_limits(limits)),
-            positive=None if positive is None else _text(positive),
-            threshold=threshold,
-            score_range=score_range,
-            weight=None if weights is None else WEIGHT,
-            site=None if sites is None else SITE,
-            references=tuple((name, _text(group)) for name, group in (references or {}).items()),
-            bands=tuple((name, tuple(edges)) for name, edges in (bands or {}).items()),
-            confidence=confidence,
-            min_cell=min_cell,
-            min_rows=min_rows,
-            min_share=min_share,
-            missing=missing,
-        )
-        return Audit(result=audited(options, table))
+        return Audit(result=audited(*_asked(**given)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +177,8 @@ class Audit:
         """
         from fedcore.report.page.table_audit import render_audit
 
-        write_whole(Path(path), render_audit(self.result.to_share()))
+        shared = self.result.to_share()
+        write_whole(Path(path), render_audit(shared, notes=tuple(map(_said, shared.notes))))
         return Path(path)
 
     def __str__(self) -> str:
@@ -208,7 +187,7 @@ class Audit:
     def _repr_html_(self) -> str:
         from fedcore.report.page.table_audit import page_frame
 
-        return page_frame(self.result)
+        return page_frame(self.result, notes=self.notes)
 
     @cached_property
     def _content(self) -> dict[str, Any]:
@@ -229,6 +208,43 @@ class Picture:
 
     def _repr_html_(self) -> str:
         return self.html
+
+
+def _asked(
+    *,
+    y_true: Any,
+    predicted: Any,
+    groups: Any,
+    limits: Limits,
+    kind: str | None,
+    crossed: Sequence[str],
+    positive: object,
+    weights: Any,
+    sites: Any,
+    references: Mapping[str, object] | None,
+    bands: Mapping[str, Sequence[float]] | None,
+    **as_they_are: Any,
+) -> tuple[BiasOptions, Table]:
+    """Return the arguments of `audit` as options of the command and a table."""
+    columns = {TRUE: y_true, PREDICTED: predicted, WEIGHT: weights, SITE: sites}
+    table, attributes = table_of_arrays(groups, columns)
+    found = predicted_kind(table, kind)
+    options = BiasOptions(
+        table=Path(table.source),
+        label=None if y_true is None else TRUE,
+        score=PREDICTED if found == "scores" else None,
+        prediction=None if found == "scores" else PREDICTED,
+        kind="regression" if found == "numbers" else "classification",
+        groups=(*attributes, *crossed),
+        limits=tuple(_limits(limits)),
+        positive=None if positive is None else _text(positive),
+        weight=None if weights is None else WEIGHT,
+        site=None if sites is None else SITE,
+        references=tuple((name, _text(group)) for name, group in (references or {}).items()),
+        bands=tuple((name, tuple(edges)) for name, edges in (bands or {}).items()),
+        **as_they_are,
+    )
+    return options, table
 
 
 def _limits(limits: Limits) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from fedcore.audit.tables.crossing import ATTRIBUTE_MARK
 from fedcore.audit.tables.groups import UNKNOWN
 from fedcore.errors import DataError, PlanError
-from fedcore.tasks.tabular.table import Table, Words
+from fedcore.tasks.tabular.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,35 +69,46 @@ def predicted_kind(table: Table, wanted: str | None) -> Predicted:
         if wanted not in get_args(Predicted):
             raise PlanError(f"kind must be {', '.join(get_args(Predicted))} or None, not {wanted!r}")
         return "decisions" if wanted == "decisions" else "scores" if wanted == "scores" else "numbers"
-    predicted = table.words(PREDICTED)
-    labels = table.words(TRUE) if TRUE in table.columns else None
-    if _alike(predicted, labels) or not _numeric(table, PREDICTED):
+    predicted, true = _values(table, PREDICTED), _values(table, TRUE) if TRUE in table.columns else None
+    if not predicted.numeric or _are_labels(predicted, true):
         return "decisions"
-    if labels is None or len(labels.values) <= 2:
+    if true is None or (true.few is not None and len(true.few) <= 2):
         return "scores"
-    if not _numeric(table, TRUE):
+    if not true.numeric:
         return "decisions"
-    whole = all(float(value).is_integer() for words in (labels, predicted) for value in words.values)
-    return "decisions" if whole and len({*labels.values, *predicted.values}) <= _FEW else "numbers"
+    classes = true.few is not None and predicted.few is not None and len(true.few | predicted.few) <= _FEW
+    return "decisions" if classes and true.whole and predicted.whole else "numbers"
 
 
-def _alike(predicted: Words, labels: Words | None) -> bool:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Values:
+    """What a column holds: its different texts where they are few, whether there are numbers, and whole ones only."""
+
+    few: frozenset[str] | None
+    numeric: bool
+    whole: bool
+
+
+def _values(table: Table, name: str) -> _Values:
+    numbers = table.numbers(name)
+    known = numbers[np.isfinite(numbers)]
+    few = len(np.unique(known)) <= _FEW
+    return _Values(
+        few=frozenset(table.words(name).values) if few else None,
+        numeric=len(known) > 0,
+        whole=bool((known == np.floor(known)).all()),
+    )
+
+
+def _are_labels(predicted: _Values, true: _Values | None) -> bool:
     """Whether every prediction is a label, and there are so few labels that they may be classes."""
-    if labels is None:
-        return len(predicted.values) <= 2
-    known = {*labels.values, *({"0", "1", "True", "False"} if {*labels.values} <= {"0", "1", "True", "False"} else ())}
-    return {*predicted.values} <= known and (len(known) <= _FEW or not all(map(_is_number, labels.values)))
-
-
-def _numeric(table: Table, name: str) -> bool:
-    return all(map(_is_number, table.words(name).values))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return bool(np.isfinite(float(text)))
-    except ValueError:
+    if predicted.few is None:
         return False
+    if true is None:
+        return len(predicted.few) <= 2
+    truths = {"0", "1", "True", "False"}
+    known = truths if true.few is not None and true.few <= truths else true.few or frozenset()
+    return predicted.few <= known
 
 
 def _groups(groups: Any) -> Mapping[Any, Any]:

@@ -125,8 +125,9 @@ def numbers_of(table: Table, name: str, *, otherwise: str = "no number") -> NDAr
         DataError: A cell is empty, or is something else; the message ends in `otherwise`.
     """
     numbers = table.numbers(name)
-    refuse(table, name, table.words(name).codes < 0, f"empty; every row needs one, or {DROP}")
-    refuse(table, name, ~np.isfinite(numbers), otherwise)
+    if not np.isfinite(numbers).all():
+        refuse(table, name, table.words(name).codes < 0, f"empty; every row needs one, or {DROP}")
+        refuse(table, name, ~np.isfinite(numbers), otherwise)
     return numbers
 
 

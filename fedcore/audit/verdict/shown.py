@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from fedcore.audit.metrics.calibration import joined
 from fedcore.audit.metrics.catalogue import CATALOGUE
 from fedcore.audit.metrics.classes import WorstClass, worst_classes
 from fedcore.audit.metrics.estimates import Measure
+from fedcore.audit.metrics.estimators.calibration import joined
 from fedcore.audit.metrics.gaps import Gap
 from fedcore.audit.metrics.measures import Measures
 from fedcore.audit.metrics.parity import Parity, impact_ratios, parities

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import escape
@@ -19,8 +20,13 @@ from fedcore.report.pictures.figures import Figure
 _PICTURE_HEIGHT, _PAGE_HEIGHT = 60, 700
 
 
-def render_audit(result: TableResult[Any]) -> str:
-    """Return the page: one HTML document that refers to nothing outside itself."""
+def render_audit(result: TableResult[Any], *, notes: Sequence[str] | None = None) -> str:
+    """Return the page: one HTML document that refers to nothing outside itself.
+
+    Args:
+        result: What was found.
+        notes: What a reader must know besides, in sentences; by default those of the result.
+    """
     content = clean(result_json(result))
     record = _record(result, content)
     return template("audit.html.j2").render(
@@ -30,7 +36,7 @@ def render_audit(result: TableResult[Any]) -> str:
         parts=group_parts(record),
         findings=findings(record.bias),
         population=record.bias.population,
-        notes=content["notes"],
+        notes=content["notes"] if notes is None else clean([*notes]),
         min_cell=record.bias.min_cell,
         confidence=f"{100 * record.bias.confidence:g}\u202f%",
         origin=[("versions", f"fedcore {content['fedcore_version']}")],
@@ -49,9 +55,9 @@ def picture_frame(figure: Figure) -> str:
     return framed(template("picture.html.j2").render(figure=figure), height=height, width="460px")
 
 
-def page_frame(result: TableResult[Any]) -> str:
+def page_frame(result: TableResult[Any], *, notes: Sequence[str]) -> str:
     """Return the page as a notebook shows it."""
-    return framed(render_audit(result), height=_PAGE_HEIGHT, width="100%")
+    return framed(render_audit(result, notes=notes), height=_PAGE_HEIGHT, width="100%")
 
 
 def framed(page: str, *, height: int, width: str) -> str:
