@@ -95,6 +95,17 @@ def test_the_kind_is_found_from_the_values(y_true: Any, predicted: Any, found: s
     assert kind == found
 
 
+def test_bands_crossings_and_references_are_those_of_the_command(rows: pd.DataFrame) -> None:
+    groups = rows[["sex"]].assign(age=np.arange(NUM_ROWS) % 60)
+    found = audit(
+        rows.y, rows.score, groups=groups, bands={"age": (20, 40)}, crossed=["sex*age"], references={"sex": "m"}
+    )
+
+    assert set(found.by_group.loc["age"].index.get_level_values("group")) == {"below 20", "20 to 40", "40 and above"}
+    assert found.to_json()["to_reference"]["sex"]["reference"] == "m"
+    assert "sex*age" in found.gaps.index.get_level_values("attribute")
+
+
 def test_a_limit_is_judged_with_reasons(rows: pd.DataFrame) -> None:
     within = audit(rows.y, rows.score, groups=rows[["sex"]], limits={"min(accuracy)": (0.3, None)})
     beyond = audit(rows.y, rows.score, groups=rows[["sex"]], limits={"sex:max(accuracy)": (None, 0.1)})

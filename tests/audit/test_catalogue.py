@@ -51,5 +51,11 @@ def test_what_can_be_computed_depends_on_the_labels() -> None:
     }
 
 
-def test_entropy_is_in_the_json_and_in_no_text() -> None:
-    assert not {"generalized_entropy", "theil_index"} & {*shown_in("text"), *shown_in("full text")}
+def test_entropy_and_distances_between_scores_are_not_in_the_default_text() -> None:
+    entropy, distances = (
+        {"generalized_entropy", "theil_index"},
+        {"cross_group_auc", "kolmogorov_smirnov", "wasserstein"},
+    )
+
+    assert not (entropy | distances) & {*shown_in("text")}
+    assert not entropy & {*shown_in("full text")}

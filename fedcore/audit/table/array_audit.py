@@ -241,7 +241,7 @@ def _asked(
         weight=None if weights is None else WEIGHT,
         site=None if sites is None else SITE,
         references=tuple((name, _text(group)) for name, group in (references or {}).items()),
-        bands=tuple((name, tuple(edges)) for name, edges in (bands or {}).items()),
+        bands=tuple((name, tuple(map(float, edges))) for name, edges in (bands or {}).items()),
         **as_they_are,
     )
     return options, table

@@ -1,4 +1,4 @@
-"""One self-contained page about a finished run: ``report.html``.
+"""Self-contained pages: ``report.html`` about a finished run, and ``audit.html`` about the audit of a table.
 
 Read in this order::
 
@@ -13,7 +13,9 @@ Read in this order::
     beyond_rates  what is measured of groups beside rates
     learning, privacy, groups, clients    the sections of the page
     headline      the cards at the top
+    findings      what the gate and the hooks say
     page          everything put together, and written
+    table_audit   the same parts, of the audit of a table
 """
 
 from fedcore.report.page.page import render, write_report
