@@ -57,13 +57,13 @@ def test_the_numbers_are_those_of_the_command(
 ) -> None:
     table = write_table(tmp_path / "rows.csv", {name: rows[name].tolist() for name in rows})
     asked = options(label="y", score="score", group=["sex", "sex*race"], limit="impact_ratio>=0.1")
-    told = Command(monkeypatch, capsys).json(table, *asked)
+    printed = Command(monkeypatch, capsys).json(table, *asked)
     found = audit(
         rows.y, rows.score, groups=rows[["sex", "race"]], crossed=["sex*race"], limits={"impact_ratio": (0.1, None)}
     ).to_json()
 
-    assert found["groups"]["sex"] == told["groups"]["sex"]
-    assert found["gaps"]["sex*race"] == told["gaps"]["sex*race"]
+    assert found["groups"]["sex"] == printed["groups"]["sex"]
+    assert found["gaps"]["sex*race"] == printed["gaps"]["sex*race"]
 
 
 @pytest.mark.parametrize("taken", [np.asarray, list, pd.Series, lambda values: np.asarray(values)[:, None]])

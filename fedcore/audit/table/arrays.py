@@ -44,8 +44,8 @@ def table_of_arrays(groups: Any, columns: Mapping[str, Any]) -> tuple[Table, tup
     found = {name: _column(name, values) for name, values in columns.items() if values is not None} | by_name
     lengths = {name: len(values) for name, values in found.items()}
     if len({*lengths.values()}) > 1:
-        told = ", ".join(f"{name} has {length:,}" for name, length in lengths.items())
-        raise DataError(f"every column needs as many rows as the others, and {told}")
+        counts = ", ".join(f"{name} has {length:,}" for name, length in lengths.items())
+        raise DataError(f"every column needs as many rows as the others: {counts}")
     if not all(lengths.values()):
         raise DataError("there are no rows to audit")
     table = Table(source="arrays", frame=pd.DataFrame(found))

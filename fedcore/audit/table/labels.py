@@ -152,7 +152,7 @@ def _check_met(rows: Rows[Labels]) -> None:
     """Refuse sites at which no two groups of an attribute meet.
 
     Raises:
-        DataError: Gaps of the groups could not be told from differences between sites.
+        DataError: Gaps between groups cannot be separated from differences between sites.
     """
     if rows.site is None:
         return
@@ -213,8 +213,8 @@ def _outcomes(table: Table, options: BiasOptions, *, to_learn: bool) -> _Read:
 
 def _each_class(label: Words, predicted: Words) -> _Read:
     names = tuple(in_order(label.values))
-    told = f"{len(names)} labels, none favourable: each against the others; --positive names one"
-    return _Read(names=names, truth=_positions(label, names), predicted=_positions(predicted, names), notes=(told,))
+    note = f"{len(names)} labels, none favourable: each against the others; --positive names one"
+    return _Read(names=names, truth=_positions(label, names), predicted=_positions(predicted, names), notes=(note,))
 
 
 def _classes(table: Table, name: str, others: str) -> Words:

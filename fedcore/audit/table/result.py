@@ -71,7 +71,7 @@ class TableResult(Generic[Outcomes]):
         }
 
     def to_share(self) -> TableResult[Outcomes]:
-        """Return the same without what would tell of few people, unless the options say from how many rows on."""
+        """Return the same with small cells hidden; as it is if the options say from how many rows on."""
         return self if self.options.min_cell is not None else self.hiding(MIN_CELL)
 
     def hiding(self, min_cell: int) -> TableResult[Outcomes]:
