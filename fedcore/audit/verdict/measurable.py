@@ -12,7 +12,6 @@ from fedcore.audit.verdict.settings import AuditSettings
 from fedcore.errors import PlanError
 
 
-
 def check_measurable(
     settings: AuditSettings,
     tables: Mapping[str, AuditTable],
