@@ -1,1 +1,1 @@
-"""Coordination: who takes part, how updates become the next model, when to stop, and what is reported."""
+"""Who takes part, how updates become the next model, when to stop, and what is reported."""

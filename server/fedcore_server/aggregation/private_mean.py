@@ -43,7 +43,7 @@ class PrivateMean:
         self.centred_within = 0.0
 
     def add(self, block: Block) -> None:
-        """Add updates, each scaled down to the clip norm where it is longer; all clients weigh the same."""
+        """Each update is scaled down to the clip norm where it is longer; all clients weigh the same."""
         for row in block.vectors["update"]:
             length = norm(row)
             factor = min(1.0, self._clip_norm / length) if length > 0.0 else 1.0
@@ -53,13 +53,13 @@ class PrivateMean:
                 self.centred_within += 0.5 if length <= self._clip_norm else -0.5
 
     def finish(self) -> tuple[dict[str, Tensor], State]:
-        """Add the noise, and divide by the plan's number of clients: never by how many came."""
+        """Add the noise, and divide by the plan's number of clients, never by how many replied."""
         for (total,) in slices(self.total):
             total.add_(self._randomness.normal(len(total)), alpha=self._std).div_(self._privacy.cohort)
         return {"update": self.total}, {"clip_norm": self._next_clip_norm()}
 
     def _next_clip_norm(self) -> float:
-        """The clip norm of the next round, from a noisy count of the updates that were within this one."""
+        """From a noisy count of the updates within this round's clip norm."""
         if self._privacy.quantile is None:
             return self._clip_norm
         noise = self._privacy.count_noise_std * float(self._randomness.normal(1))
@@ -67,12 +67,11 @@ class PrivateMean:
 
 
 def clip_norm_of(privacy: CentralPrivacy, state: State) -> float:
-    """The clip norm of the next round, from the state of the aggregation."""
     return float(state.get("clip_norm", privacy.clip_norm))
 
 
 def server_randomness(plan: RunPlan, privacy: CentralPrivacy, *stream: str | int) -> Randomness:
-    """Secure randomness, or that of the seed where the plan asks for noise that only tests may have."""
+    """Secure, or from the seed where the plan asks for noise that only tests may have."""
     if privacy.noise is NoiseKind.TEST:
         return SeededRandomness(torch_generator(plan.federation.seed, "server noise", *stream))
     return SecureRandomness()

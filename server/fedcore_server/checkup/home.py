@@ -34,7 +34,7 @@ _SQLITE = b"SQLite format 3\x00"
 
 
 def server_checks(home: ConsortiumHome, *, plan: RunPlan | None, clock: Callable[[], datetime]) -> list[Check]:
-    """All that can be looked at in a server's home.
+    """All checks of a server's home.
 
     Args:
         plan: The plan that is to be run, if it is known.
@@ -79,7 +79,6 @@ def _keys(home: ConsortiumHome) -> Iterator[Finding]:
 
 
 def _certificate(home: ConsortiumHome, now: datetime, renew: str) -> Iterator[Finding]:
-    """Its dates first; then key, names and authority."""
     found = list(certificate("certificate", home.server_certificate, now=now, advice=renew))
     host, _ = parse_address(home.settings().address)
     with suppress(ValueError):
@@ -151,7 +150,7 @@ def _not_served(home: ConsortiumHome, address: str) -> Finding:
 
 
 def _from_here_only(home: ConsortiumHome, address: str, error: Unreachable) -> Iterator[Finding]:
-    """The address that clients use leads nowhere from here, which may be the network's way; try the port itself."""
+    """The address that clients use may be unreachable from here because of the network; try the port itself."""
     local = f"127.0.0.1:{_bound_port(home, parse_address(address)[1])}"
     try:
         ask(local, home.authority_certificate, PULL)
@@ -164,7 +163,7 @@ def _from_here_only(home: ConsortiumHome, address: str, error: Unreachable) -> I
 
 
 def _closed(home: ConsortiumHome, address: str) -> Finding:
-    """Flower's other interfaces know no accounts: on the public port nothing of them may answer."""
+    """Flower's other interfaces know no accounts: on the public port none of them may answer."""
     answers = [
         (path, status)
         for path in _CLOSED
@@ -185,7 +184,7 @@ def _bound_port(home: ConsortiumHome, default: int) -> int:
 
 
 def _facts(home: ConsortiumHome) -> dict[str, Any]:
-    """What a running server says of itself; nothing where its file is absent or damaged."""
+    """What a running server writes about itself; empty where its file is absent or damaged."""
     with suppress(OSError, ValueError):
         found = json.loads((home.path / "server.json").read_text(encoding="utf-8"))
         return found if isinstance(found, dict) else {}
@@ -213,7 +212,7 @@ def _database(path: Path) -> Iterator[Finding]:
 
 
 def _disk(home: Path, plan: RunPlan | None) -> Iterator[Finding]:
-    """Room for a run; the database holds a round's request and replies, and the newest of them twice, in its log."""
+    """Room for a run: the database holds a round's request and replies, and the newest of them twice, in its log."""
     if plan is None:
         return disk(home)
     replies = plan.federation.cohort_size or plan.federation.clients
@@ -221,7 +220,6 @@ def _disk(home: Path, plan: RunPlan | None) -> Iterator[Finding]:
 
 
 def _events(home: Path) -> Iterator[Finding]:
-    """The server's own log, and that of every run."""
     yield from chain(home / "events.jsonl")
     for path in sorted(home.glob("runs/*/events.jsonl")):
         yield from chain(path)

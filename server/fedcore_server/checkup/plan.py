@@ -12,7 +12,7 @@ from fedcore.trust.roster import Roster
 
 
 def plan_findings(plan: RunPlan, roster: Roster | None) -> Iterator[Finding]:
-    """What the server would refuse, and for what there are too few clients.
+    """What the server would refuse, and what there are too few clients for.
 
     Args:
         roster: ``None`` where there is no consortium.
@@ -48,7 +48,7 @@ def plan_findings(plan: RunPlan, roster: Roster | None) -> Iterator[Finding]:
 
 
 def model_bytes_if_known(plan: RunPlan) -> int:
-    """Size of the plan's model as it travels; 0 where the plan is at fault, which another check tells."""
+    """Size of the plan's model as it travels; 0 where the plan is wrong, which another check reports."""
     import torch
 
     from fedcore.tasks.registry import load_task

@@ -30,10 +30,10 @@ def start(
         int | None, typer.Option(metavar="PORT", help="Prometheus page on loopback at this port, such as 9464.")
     ] = None,
 ) -> None:
-    """Serve until Ctrl-C or SIGTERM; runs that were in work are gone on with.
+    """Serve until Ctrl-C or SIGTERM; runs that were in progress are resumed.
 
     Example:
-      fedcore server start --home federation --metrics-port 9464
+        fedcore server start --home federation --metrics-port 9464
     """
     import signal
     from datetime import UTC, datetime

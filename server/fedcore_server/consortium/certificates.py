@@ -36,7 +36,7 @@ class Authority:
 
     @classmethod
     def create(cls, consortium: str, now: datetime) -> Authority:
-        """A new authority, valid for five years; it can vouch for servers, not for other authorities."""
+        """Valid for five years; it can sign certificates of servers, not of other authorities."""
         key = new_key()
         name = _name(consortium, "fedcore authority")
         builder = _builder(name, name, key.public_key(), now, now + timedelta(days=AUTHORITY_DAYS))
@@ -52,7 +52,7 @@ class Authority:
         """Read an authority from its two files.
 
         Raises:
-            TrustError: One is absent, damaged, or may be read by others.
+            TrustError: One is absent, damaged, or readable by others.
         """
         return cls(key=load_key(key), certificate=load_certificate(certificate))
 
@@ -86,17 +86,15 @@ class Authority:
 
 
 def new_key() -> EllipticCurvePrivateKey:
-    """A new key on NIST P-256."""
     return generate_private_key(SECP256R1())
 
 
 def key_pem(key: EllipticCurvePrivateKey) -> bytes:
-    """A private key as PKCS #8 in PEM, unencrypted."""
+    """PKCS #8 in PEM, unencrypted."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def certificate_pem(certificate: x509.Certificate) -> bytes:
-    """A certificate in PEM."""
     return certificate.public_bytes(Encoding.PEM)
 
 
@@ -104,7 +102,7 @@ def load_key(path: Path) -> EllipticCurvePrivateKey:
     """Read what `key_pem` gave.
 
     Raises:
-        TrustError: The file is absent, may be read by others, or holds no such key.
+        TrustError: The file is absent, readable by others, or holds no such key.
     """
     content = read_private(path, what="the key")
     try:

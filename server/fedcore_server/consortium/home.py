@@ -1,4 +1,4 @@
-"""The directory that holds a consortium: where things stand in it, and reading them."""
+"""The directory that holds a consortium: where its files are, and reading them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_BYTES = 4 * 1024 * 1024
 
 
 class ConsortiumSettings(Document):
-    """What ``consortium.toml`` says.
+    """Content of ``consortium.toml``.
 
     Attributes:
         address: ``HOST:PORT`` as clients reach the server.
@@ -36,7 +36,7 @@ class ConsortiumSettings(Document):
 
 
 class ConsortiumHome:
-    """A server's home directory, as far as it is about who is who."""
+    """The part of a server's home directory that says who is who."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -51,21 +51,13 @@ class ConsortiumHome:
 
     @classmethod
     def open(cls, path: Path) -> ConsortiumHome:
-        """A home that holds a consortium.
-
-        Raises:
-            TrustError: There is none in it, or its file is damaged.
-        """
+        """Raises TrustError: There is no consortium in it, or its file is damaged."""
         home = cls(path)
         home.settings()
         return home
 
     def settings(self) -> ConsortiumSettings:
-        """Name and address.
-
-        Raises:
-            TrustError: There is no consortium here, or its file is damaged.
-        """
+        """Raises TrustError: There is no consortium here, or its file is damaged."""
         if not self.settings_file.is_file():
             raise TrustError(
                 f"{self.path} holds no consortium: expected a consortium.toml in it; name another --home, or make one "
@@ -77,46 +69,34 @@ class ConsortiumHome:
         """The signing identity of the server.
 
         Raises:
-            TrustError: Its key is absent, damaged, or may be read by others.
+            TrustError: Its key is absent, damaged, or readable by others.
         """
         return Identity.load(self.coordinator_key, COORDINATOR)
 
     def roster(self) -> Roster:
-        """The newest roster.
-
-        Raises:
-            TrustError: It is absent, or was not signed by this consortium's coordinator.
-        """
+        """Raises TrustError: It is absent, or was not signed by this consortium's coordinator."""
         text = read_bounded(self.roster_file, what="the roster", max_bytes=_MAX_BYTES)
         return Roster.read(text, self.coordinator().public.key)
 
     def publish(self, roster: Roster) -> None:
-        """Sign a roster and put it in the old one's place.
+        """Sign a roster and replace the old one.
 
         Raises:
-            StorageError: It cannot be written; the old one still stands.
+            StorageError: It cannot be written; the old one stays.
         """
         write_whole(self.roster_file, roster.signed(self.coordinator()))
 
     def invitation_file(self, client: str) -> Path:
-        """Where the open invitation of a client is kept.
-
-        Raises:
-            TrustError: The name is none that a client can have.
-        """
+        """Raises TrustError: A client cannot have this name."""
         return self.invitations / f"{check_client_name(client)}.json"
 
     def invitation(self, client: str) -> Invitation | None:
-        """The open invitation of a client, if there is one.
-
-        Raises:
-            TrustError: It is damaged, or may be read by others.
-        """
+        """Raises TrustError: It is damaged, or readable by others."""
         path = self.invitation_file(client)
         return Invitation.from_json(read_private(path, what="the invitation")) if path.exists() else None
 
     def open_invitations(self) -> list[Invitation]:
-        """All that are open, expired ones too, in the order of the clients' names."""
+        """Expired ones too, sorted by the clients' names."""
         names = sorted(path.stem for path in self.invitations.glob("[a-z0-9]*.json"))
         return [invitation for name in names if (invitation := self.invitation(name)) is not None]
 
@@ -138,7 +118,7 @@ class ConsortiumHome:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold off every other change of roster and invitations, in this process or another, until it is done.
+        """Keep every other process or thread from changing roster and invitations.
 
         Raises:
             StorageError: The lock's file cannot be made.

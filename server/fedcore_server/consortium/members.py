@@ -35,11 +35,10 @@ LONGEST_VALID_DAYS = 90
 
 
 def init(home: Path, name: str, address: str, *, now: datetime | None = None) -> Roster:
-    """Found a consortium: an authority, the server's certificate, the coordinator's key, and a roster of nobody.
+    """Found a consortium: an authority, the server's certificate, the coordinator's key, and an empty roster.
 
     Args:
         home: Directory that is absent or holds no consortium.
-        name: Of the consortium.
         address: ``HOST:PORT`` as clients will reach the server.
 
     Raises:
@@ -119,12 +118,12 @@ def check_response(home: Path, response: JoinResponse, *, now: datetime | None =
 def admit(home: Path, response: JoinResponse, *, now: datetime | None = None) -> Roster:
     """Put a client on the roster; its invitation is used up.
 
-    Compare the response's fingerprint with what the client reads out first: nothing else tells that the keys
-    are the client's and not those of somebody between.
+    Compare the response's fingerprint with what the client reads out first: nothing else shows that the keys are the
+    client's.
 
     Raises:
         TrustError: As `check_response`; the roster stays as it was.
-        StorageError: The new roster cannot be written; the old one stands, and the invitation is open.
+        StorageError: The new roster cannot be written; the old one stays, and the invitation is open.
     """
     at = ConsortiumHome.open(home)
     with at.locked():
@@ -135,11 +134,11 @@ def admit(home: Path, response: JoinResponse, *, now: datetime | None = None) ->
 
 
 def remove(home: Path, client: str) -> Roster:
-    """Take a client off the roster; of one that is only invited, withdraw the invitation.
+    """Take a client off the roster; withdraw the invitation of one that is only invited.
 
     Raises:
         TrustError: The client is neither.
-        StorageError: The new roster cannot be written; the old one stands.
+        StorageError: The new roster cannot be written; the old one stays.
     """
     at = ConsortiumHome.open(home)
     with at.locked():
@@ -153,17 +152,17 @@ def remove(home: Path, client: str) -> Roster:
 
 
 def renew_certificate(home: Path, *, now: datetime | None = None) -> datetime:
-    """Replace the server's certificate, for the address that ``consortium.toml`` says; clients need no change.
+    """Replace the server's certificate, for the address in ``consortium.toml``; clients need no change.
 
-    The server's key stays, so that key and certificate on disk fit each other at every moment. One that is lost,
-    damaged or readable by others is replaced too: clients trust the authority, and do not know it.
+    The server's key stays, so that key and certificate on disk fit each other at every moment. A key that is lost,
+    damaged or readable by others is replaced too: clients trust the authority and do not know the key.
 
     Returns:
         When the new certificate expires.
 
     Raises:
         TrustError: The authority has expired, or one of its files is damaged.
-        StorageError: The certificate cannot be written; the old one stands.
+        StorageError: The certificate cannot be written; the old one stays.
     """
     at = ConsortiumHome(home)
     settings = at.settings()
@@ -198,7 +197,7 @@ def _check_free(at: ConsortiumHome) -> None:
 
 
 def _first_files(at: ConsortiumHome, roster: Roster, coordinator: Identity, now: datetime) -> dict[Path, bytes | str]:
-    """What a new home holds, in the order of writing; with the last one the consortium is there."""
+    """In the order of writing; with the last file the consortium exists."""
     authority, server_key = Authority.create(roster.consortium, now), new_key()
     host, _ = parse_address(roster.server)
     certificate = authority.issue(server_key.public_key(), roster.consortium, host, now)
@@ -227,7 +226,7 @@ def _check_not_known(at: ConsortiumHome, client: str) -> None:
 
 
 def _keep(at: ConsortiumHome, invitation: Invitation, out: Path | None, *, again: bool) -> None:
-    """Write an invitation for the client and for ourselves: both or neither."""
+    """Write an invitation for the client and for this server: both or neither."""
     with contextlib.ExitStack() as undo:
         if out is not None:
             (replace_private if again else create_private)(out, invitation.to_json())
@@ -237,7 +236,6 @@ def _keep(at: ConsortiumHome, invitation: Invitation, out: Path | None, *, again
 
 
 def _admitted(at: ConsortiumHome, response: JoinResponse, now: datetime) -> Roster:
-    """The next roster, with the client on it."""
     roster, invitation = at.roster(), at.invitation(response.client)
     if (member := roster.member(response.client)) is not None:
         raise TrustError(

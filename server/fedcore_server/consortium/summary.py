@@ -1,4 +1,4 @@
-"""What an operator wants to see of a consortium."""
+"""A consortium as operators see it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from fedcore_server.consortium.home import ConsortiumHome
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberLine:
-    """A member as it is shown."""
-
     name: str
     admitted: str
     fingerprint: str
@@ -43,7 +41,6 @@ class ConsortiumSummary:
     authority_expires: datetime
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for programs."""
         return {
             "name": self.name,
             "server": self.server,
@@ -59,7 +56,6 @@ class ConsortiumSummary:
         }
 
     def lines(self, now: datetime) -> Iterator[str]:
-        """A page of text, for people."""
         yield f"consortium   {self.name}, roster version {self.roster_version}"
         yield f"server       {self.server}"
         yield f"coordinator  {self.coordinator}"
@@ -78,11 +74,7 @@ class ConsortiumSummary:
 
 
 def show(home: Path) -> ConsortiumSummary:
-    """Sum up the consortium in a home directory.
-
-    Raises:
-        TrustError: There is none, or one of its files is damaged.
-    """
+    """Raises TrustError: There is no consortium, or one of its files is damaged."""
     at = ConsortiumHome(home)
     settings, roster = at.settings(), at.roster()
     return ConsortiumSummary(

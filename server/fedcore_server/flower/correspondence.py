@@ -20,14 +20,14 @@ _REQUEST_SECONDS = 600.0
 class Correspondence:
     """What one incarnation of a run writes to clients and accepts from them.
 
-    A reply is accepted once: it must name the nonce of a request of this incarnation that is still open, so
-    that replies which are late, sent twice, or from before a restart are refused.
+    A reply is accepted once: it must name the nonce of an open request of this incarnation. Replies that are late, sent
+    twice, or from before a restart are refused.
 
     Args:
         identity: The coordinator's key, under the name `COORDINATOR`.
-        roster: Gives the newest roster, so that a client that is removed is refused from then on.
-        incarnation: Greater than that of every start of this run before.
-        events: The run's event log; its head travels, and the clients' heads are kept in it.
+        roster: Gives the newest roster, so that a removed client is refused from then on.
+        incarnation: Greater than that of every earlier start of this run.
+        events: The run's event log; its head is sent, and the clients' heads are kept in it.
         clock: Unix time in seconds.
     """
 
@@ -47,15 +47,14 @@ class Correspondence:
         self._open: set[str] = set()
 
     def members(self) -> Mapping[bytes, str]:
-        """Names on the roster by the key that Flower registered for each."""
+        """Names on the roster by each client's Flower key."""
         return {member.flower_key: member.name for member in self._roster().members}
 
     def note_connected(self, names: Sequence[str]) -> None:
-        """Keep in the event log that clients are there, for whoever watches the run begin."""
+        """Record in the event log which clients are connected when the run begins."""
         self._events.append("clients-connected", clients=list(names))
 
     def signed_roster(self) -> str:
-        """The roster, for clients to check."""
         return self._roster().signed(self._identity)
 
     def write(
@@ -69,10 +68,10 @@ class Correspondence:
         seconds: float = _REQUEST_SECONDS,
         array_sha256: str | None = None,
     ) -> tuple[RecordDict, Envelope]:
-        """Seal a request and remember that its reply is awaited.
+        """Seal a request, and remember that its reply is awaited.
 
         Args:
-            seconds: How long the request is good for: whoever holds it back for longer has lost it.
+            seconds: How long the request is valid.
             array_sha256: As in `seal`.
         """
         place = Place(run=self._run, incarnation=self._incarnation, kind=kind, round=round, attempt=attempt)

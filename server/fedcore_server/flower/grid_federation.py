@@ -27,14 +27,14 @@ _LONGEST_REASON = 200
 
 
 class Failure(Protocol):
-    """Why a reply has no content."""
+    """Why there is no reply."""
 
     code: str
     reason: str
 
 
 class Arrival(Protocol):
-    """A reply that has come: its small records at once, its array piece by piece."""
+    """A reply: its small records at once, its array in chunks."""
 
     reply_to_message_id: str
     error: Failure | None
@@ -45,7 +45,7 @@ class Arrival(Protocol):
         """The bytes of an array, in order."""
 
     def confirm(self) -> None:
-        """Tell the relay that it may forget the reply."""
+        """Let the relay delete the reply."""
 
 
 class Node(Protocol):
@@ -56,13 +56,12 @@ class Node(Protocol):
 
 
 class ArrivingGrid(Protocol):
-    """What is asked of a Flower grid; `fedcore_server.flower.superlink.grid.StreamingGrid` is one."""
+    """The part of a Flower grid that is used; `fedcore_server.flower.superlink.grid.StreamingGrid` is one."""
 
-    def get_nodes(self) -> Iterable[Node]:
-        """Connected nodes."""
+    def get_nodes(self) -> Iterable[Node]: ...
 
     def push_messages(self, messages: Iterable[Message]) -> Sequence[str]:
-        """Send messages; their ids in order, an empty one for each that was refused."""
+        """Message ids in order; an empty one for each message that was refused."""
 
     def arrivals(self, message_ids: Iterable[str], *, timeout_seconds: float) -> Iterator[Arrival]:
         """Replies as they arrive, until all have or time is up."""
@@ -71,11 +70,11 @@ class ArrivingGrid(Protocol):
 class GridFederation:
     """Clients behind a Flower grid.
 
-    Replies are handed on one at a time, so that one model is held and not the cohort's.
+    Replies are passed on one at a time, so that one model is held and not the cohort's.
 
     Args:
         grid: A Flower grid that yields replies as they arrive.
-        letters: Seals requests and checks replies.
+        correspondence: Seals requests and checks replies.
         sleep: Waits for a number of seconds.
     """
 
@@ -96,10 +95,10 @@ class GridFederation:
         self._rosters: dict[str, str] = {}  # what each client has shown to have
 
     def available(self) -> Sequence[str]:
-        """Names of the clients that are connected and on the roster, by the plan's patience.
+        """Names of the connected clients on the roster.
 
-        The first time it waits for all of the plan's clients, later for a quorum, at most `patience_seconds`;
-        fewer than a quorum are told as they are, and the round fails visibly.
+        Waits at most `patience_seconds`: the first time for all of the plan's clients, later for a quorum. With fewer
+        than a quorum the round fails.
         """
         settings = self._plan.federation
         deadline = self._clock() + settings.patience_seconds
@@ -109,7 +108,7 @@ class GridFederation:
         return names
 
     def _look(self) -> Sequence[str]:
-        """Who is there now: connected nodes by the roster's name for their key. Replies are signed by another key."""
+        """Connected nodes, by the roster's name for their Flower key. Replies are signed with another key."""
         members = self._letters.members()
         here = {members[node.public_key]: node.node_id for node in self._grid.get_nodes() if node.public_key in members}
         if new := sorted(here.keys() - self._nodes.keys()):
@@ -118,7 +117,6 @@ class GridFederation:
         return sorted(here)
 
     def train(self, request: TrainRequest) -> Iterator[ClientUpdate | Rejection]:
-        """Ask the cohort to train; updates as they arrive."""
         form = Exchange.of(self._plan).codec(vector_of(request.parameters.buffer)).form
         yield from self._absent(request)
         if not request.cohort:
@@ -128,13 +126,12 @@ class GridFederation:
         )
 
     def evaluate(self, request: EvaluateRequest) -> Iterator[ClientReport | Rejection]:
-        """Ask the cohort to evaluate; reports as they arrive."""
         yield from self._collect(
             MessageType.EVALUATE, request, None, lambda content, client: unpack_report(content, client=client)
         )
 
     def _absent(self, request: TrainRequest) -> Iterator[Rejection]:
-        """Name the members that should have been asked, and are not here."""
+        """Members of the cohort that are not connected."""
         if self._plan.federation.cohort_size is None:
             for name in sorted(set(self._letters.members().values()) - set(request.cohort) - set(self._nodes)):
                 yield Rejection(client=name, code="ABSENT", reason="not connected", read_data=False)
@@ -198,7 +195,7 @@ class GridFederation:
         return content
 
     def _expected_array(self, content: RecordDict, client: str, form: Form) -> Array:
-        """The one array of an update, by what it is declared to be."""
+        """The array of an update, after its declaration was checked."""
         try:
             return check_declared_array(content, form)
         except DataError as error:
@@ -207,7 +204,7 @@ class GridFederation:
     def _ask(
         self, kind: str, letters: Mapping[int, tuple[RecordDict, Envelope]], timeout_seconds: float
     ) -> Iterator[tuple[int, Arrival | None]]:
-        """Send one message to each node; yield each reply with its node, and None for those that never came."""
+        """Send one message to each node; yield each reply with its node, and None for those without a reply."""
         messages = [Message(content, node, kind, ttl=timeout_seconds) for node, (content, _) in letters.items()]
         sent = self._grid.push_messages(messages)
         waiting = {identifier: node for identifier, node in zip(sent, letters, strict=True) if identifier}

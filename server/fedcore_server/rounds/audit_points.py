@@ -1,4 +1,4 @@
-"""The points of a run at which hooks are asked, and what each of their answers does."""
+"""The points of a run at which hooks are called, and what each of their answers does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fedcore_server.rounds.state import ServerState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditPoints:
-    """Asks the hooks of a run.
+    """Calls the hooks of a run.
 
     Attributes:
         hooks: In the order they are called.
@@ -36,19 +36,18 @@ class AuditPoints:
 
     @property
     def settings(self) -> AuditSettings:
-        """How tables are read, and the limits."""
         return audit_settings(self.plan)
 
     @property
     def wait_for_data(self) -> bool:
-        """Whether a hook is to be asked at ``data``."""
+        """Whether a hook is called at ``data``."""
         return any(Point.DATA in hook.points for hook in self.hooks)
 
     def plan_declared(self) -> tuple[Decision, ...]:
-        """Ask at ``plan``; may be done again, for hooks say the same of the same.
+        """Call hooks at ``plan``; may be repeated, since hooks answer the same for the same plan.
 
         Raises:
-            PlanError: A hook says FAIL, so that nothing is begun.
+            PlanError: A hook says FAIL; nothing is started.
         """
         decisions = self._ask(Point.PLAN, round=0, tables=self.tables)
         if refused := _refusals(decisions):
@@ -56,10 +55,10 @@ class AuditPoints:
         return decisions
 
     def data_counted(self, evaluation: Evaluation, state: ServerState) -> tuple[Decision, ...]:
-        """Ask at ``data``, with the held-out rows that the untrained model was evaluated on.
+        """Call hooks at ``data``, with the held-out rows that the untrained model was evaluated on.
 
         Raises:
-            DataError: A hook says FAIL, so that nothing is trained.
+            DataError: A hook says FAIL; nothing is trained.
         """
         decisions = self._ask_of(Point.DATA, evaluation, state)
         if refused := _refusals(decisions):
@@ -67,19 +66,18 @@ class AuditPoints:
         return decisions
 
     def round_evaluated(self, evaluation: Evaluation, state: ServerState) -> tuple[Decision, ...]:
-        """Ask at ``round-evaluated``; the answers are noted."""
+        """Call hooks at ``round-evaluated``; the answers are recorded."""
         return self._ask_of(Point.ROUND_EVALUATED, evaluation, state)
 
     def report(self, detail: Detail, state: ServerState, declared: Sequence[Decision]) -> BiasReport | None:
-        """Ask at ``candidate`` and then at ``before-release``.
+        """Call hooks at ``candidate`` and then at ``before-release``.
 
         Args:
             detail: Of the model that is to be released.
-            state: It as the rounds left it.
-            declared: What was said at ``plan``.
+            declared: Answers at ``plan``.
 
         Returns:
-            The audit with all that was said; None where nothing is audited and there are no hooks.
+            The audit with all answers; None where nothing is audited and there are no hooks.
         """
         evaluation = detail.evaluation
         if not evaluation.audits and not self.hooks:
@@ -102,12 +100,12 @@ class AuditPoints:
         )
 
     def after_release(self, report: BiasReport, evaluation: Evaluation, state: ServerState) -> BiasReport | None:
-        """Ask at ``after-release``; the report with what is said, its verdict as it was. None if nothing is."""
+        """Call hooks at ``after-release``; the report with answers, its verdict unchanged, or None without any."""
         said = self._ask_of(Point.AFTER_RELEASE, evaluation, state)
         return replace(report, decisions=(*report.decisions, *said)) if said else None
 
     def epsilon(self, state: ServerState) -> float | None:
-        """Privacy spent so far; None without."""
+        """Privacy spent so far; None without privacy."""
         privacy = promise_of(self.plan)
         return epsilon_of(privacy.event(state.asked), privacy.delta, privacy.relation) if privacy else None
 
@@ -162,7 +160,7 @@ def _missing_evidence(evaluation: Evaluation) -> tuple[Decision, ...]:
 
 
 def _moved(evaluation: Evaluation) -> tuple[Decision, ...]:
-    """Rows beyond the declared range make errors look smaller; more than one in a hundred blocks a PASS."""
+    """Rows beyond the declared range make errors look smaller; more than 1 % of them blocks a PASS."""
     for table in evaluation.tables.values():
         if isinstance(table, ValueTable) and (moved := int(table.moved.sum())):
             rows = sum(table.group_sizes.values())

@@ -1,4 +1,4 @@
-"""Which round's model is released: the last, or the most accurate of those within the plan's limits on rates."""
+"""Which round's model is released: the last, or the most accurate within the plan's limits on rates."""
 
 from __future__ import annotations
 
@@ -17,17 +17,15 @@ from fedcore_server.rounds.state import ServerState
 
 
 def chosen(plan: RunPlan, state: ServerState, evaluation: Evaluation) -> ServerState:
-    """The state with what would be released if no later round were better, as its part ``choice``.
+    """The state with the best round so far as its part ``choice``.
 
-    Of two rounds of equal merit the earlier one stays. A round whose evaluation lacks the rows of a client is passed
-    over: it says less of the limits, and its accuracy is that of other rows.
+    It is absent where the last model is released or no round is within the limits. Of two rounds of equal merit the
+    earlier one stays. A round whose evaluation lacks the rows of a client is skipped: its accuracy is that of other
+    rows.
 
     Args:
-        plan: Says whether anything is chosen, and the limits.
-        state: After the round, with the choice among those before it.
+        state: After the round, with the choice among earlier rounds.
         evaluation: Of the round's model.
-
-    The part is absent where the plan releases the last model, or no round so far was within the limits.
     """
     merit = _merit(evaluation)
     if not chooses_a_round(plan) or merit is None or not _within_limits(plan, evaluation):
@@ -59,7 +57,7 @@ def _within_limits(plan: RunPlan, evaluation: Evaluation) -> bool:
 
 
 def _merit(evaluation: Evaluation) -> float | None:
-    """Accuracy, or the negative loss of a task that tells none; None where neither is a number."""
+    """Accuracy, or the negative loss of a task without accuracy; None where neither is a number."""
     metrics = evaluation.metrics
     merit = metrics[ACCURACY] if ACCURACY in metrics else -metrics.get(LOSS, math.nan)
     return merit if math.isfinite(merit) else None

@@ -15,8 +15,8 @@ def choose_cohort(
 ) -> tuple[str, ...]:
     """The clients asked in a round, sorted by name; the same for the same plan, round and clients.
 
-    Fixed size draws without replacement (McMahan et al. 2017, arXiv 1602.05629); Poisson asks every client
-    by itself, so that a cohort may be of any size, empty too (McMahan et al. 2018, arXiv 1710.06963).
+    Fixed size draws without replacement (McMahan et al. 2017, arXiv 1602.05629). Poisson draws every client
+    independently, so that a cohort may have any size, also 0 (McMahan et al. 2018, arXiv 1710.06963).
     """
     names = sorted(available)
     size = settings.cohort_size
@@ -30,10 +30,9 @@ def choose_cohort(
 
 
 def secret_cohort(available: Sequence[str], privacy: CentralPrivacy, randomness: Randomness) -> tuple[str, ...]:
-    """A Poisson cohort that nobody can redraw: each client by itself with the promise's sampling rate.
+    """A Poisson cohort that nobody can redraw, with the promise's sampling rate.
 
-    The rate is the plan's and not a function of who is connected, and the seed, which everybody knows, has no part in
-    it: only so does sampling amplify.
+    The rate is the plan's, whoever is connected, and the public seed is not used: sampling amplifies privacy only then.
     """
     names = sorted(available)
     asked = (randomness.uniform(len(names)) < privacy.sampling_rate).tolist() if names else []

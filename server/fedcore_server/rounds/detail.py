@@ -1,4 +1,4 @@
-"""All that is measured of the released model, beside what every evaluation measures."""
+"""What is measured of the released model in addition to every evaluation."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from fedcore_server.rounds.evaluation import Evaluation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detail:
-    """What takes a bootstrap, or each client's own tables.
+    """What needs a bootstrap, or each client's own tables.
 
     Attributes:
         evaluation: The evaluation, with the gaps of ``measures`` in its audits.
-        measures: All that is no rate, by attribute.
-        sites: Each attribute's gaps split over clients; empty where counts are noisy, for the parts would not sum up.
+        measures: Metrics other than rates, by attribute.
+        sites: Each attribute's gaps split over clients; empty where counts are noisy, since the parts would not sum up.
         clients: How evenly clients are served; None without an audited attribute, and where counts are noisy.
     """
 
@@ -34,11 +34,7 @@ class Detail:
 
 
 def detailed(evaluation: Evaluation) -> Detail:
-    """Measure the rest; a second's work, and so for the released model only.
-
-    Args:
-        evaluation: Of the released model.
-    """
+    """Takes about a second, so it is done for the released model only."""
     measures = {name: measures_of_table(audit, evaluation.tables[name]) for name, audit in evaluation.audits.items()}
     audits = {
         name: with_classes(measures[name].added(audit), evaluation.tables[name])
@@ -65,7 +61,7 @@ def _splits(audit: AttributeAudit, evaluation: Evaluation) -> Splits:
 
 
 def _clients(evaluation: Evaluation) -> ClientSpread | None:
-    """How evenly clients are served, by accuracy; None where there are no labels."""
+    """By accuracy; None without labels."""
     for attribute, audit in evaluation.audits.items():
         if tables := _labelled(evaluation, attribute):
             rates = {client: _accuracy(table, audit) for client, table in tables.items()}

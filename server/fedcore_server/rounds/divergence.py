@@ -1,4 +1,4 @@
-"""When a run should not go on by itself: the model got far worse than it was at the start."""
+"""When a run should pause: the model became far worse than at the start."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fedcore_server.rounds.state import ServerState
 def diverged(plan: RunPlan, state: ServerState, evaluation: Evaluation) -> str | None:
     """Why the run should pause, in words; ``None`` where it should not.
 
-    Noisy losses are not judged: they are cut to `evaluation_loss_bound`, and may be anything near zero.
+    Noisy losses are not judged: they are clipped to `evaluation_loss_bound`, and may be near zero.
     """
     loss, start, most = evaluation.metrics.get("loss"), state.part("loss").get("first"), plan.federation.max_loss_ratio
     if plan.privacy.evaluation_noise_multiplier is not None:
@@ -33,10 +33,10 @@ def diverged(plan: RunPlan, state: ServerState, evaluation: Evaluation) -> str |
 
 
 def with_first_loss(task: Task, plan: RunPlan, state: ServerState, evaluation: Evaluation) -> ServerState:
-    """The state with the loss that later ones and this one are compared with.
+    """The state with the loss that this and later losses are compared with.
 
-    It is that of the first evaluation, or of a model that knows nothing where that is less: the first evaluation
-    follows a round, and may be of a model that is already lost.
+    It is that of the first evaluation, or of an uninformed model if that is less: the first evaluation follows a round,
+    and its model may have diverged already.
     """
     loss = evaluation.metrics.get("loss", math.nan)
     if state.part("loss") or not math.isfinite(loss):
@@ -46,10 +46,7 @@ def with_first_loss(task: Task, plan: RunPlan, state: ServerState, evaluation: E
 
 
 def ignorant_loss(task: Task, plan: RunPlan, state: ServerState) -> float | None:
-    """About what a model that knows nothing has, at most; ``None`` where that is unknown.
-
-    It is known for ready-made losses only: only the author of another loss knows its scale.
-    """
+    """About the greatest loss of an uninformed model; ``None`` for a task's own losses, of unknown scale."""
     measure = getattr(type(task), "measure", None)
     if measure is Classification.measure:
         return math.log(len(task.labels))  # of equal probabilities
@@ -60,15 +57,16 @@ def ignorant_loss(task: Task, plan: RunPlan, state: ServerState) -> float | None
 
 
 def rebased(state: ServerState, evaluation: Evaluation) -> ServerState:
-    """The state of a run that pauses here: who resumes it goes on from this loss."""
+    """The state of a run that pauses here: whoever resumes it continues from this loss."""
     loss = evaluation.metrics.get("loss", math.nan)
     return state.with_parts(loss={"first": loss}) if math.isfinite(loss) else state
 
 
 def _is_finite_nowhere(evaluation: Evaluation, start: float | None) -> bool:
-    """Whether clients could not tell a loss because it is not finite, as they or the server say.
+    """Whether clients left out a loss because it is not finite, as they or the server report.
 
-    A client's own gate has one code for whatever is wrong with metrics; it let them pass where there was a loss before.
+    A client's own gate has one code for everything wrong with metrics; this one is read so where it reported a loss
+    before.
     """
     refused = start is not None and any(each.refusal == "METRICS" for each in evaluation.rejected)
     return refused or any(each.reason == NOT_FINITE for each in evaluation.rejected)

@@ -1,4 +1,4 @@
-"""From the clients' reports to what is known about a model."""
+"""From the clients' reports to an evaluation of the model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Evaluation:
         clients: Each client's own means, with its number of rows under ``n``.
         tables: Summed group tables by attribute.
         client_tables: Each client's own tables; they stay in memory.
-        audits: What the tables say.
+        audits: Audit of each table.
         bytes_sent: Of the models sent to be evaluated.
         min_cell: A client's own means are shown from this many rows on.
     """
@@ -66,7 +66,7 @@ def close_evaluation(
 
     Args:
         empty: A table of zeros for each audited attribute.
-        measured: Names of the metrics that the task gives; ``None`` where it does not say.
+        measured: Names of the task's metrics; ``None`` where it does not declare them.
         privacy: Noise that every report must have.
     """
     metrics, tables = Metrics(), dict(empty)
@@ -99,8 +99,8 @@ def close_evaluation(
 def audit_settings(plan: RunPlan) -> AuditSettings:
     """The plan's audit section as the audit reads it.
 
-    Where one of the evaluated rounds is chosen, the intervals of all of them hold together with the plan's confidence,
-    for otherwise that of the chosen one would not hold with it.
+    Where one of the evaluated rounds is chosen, the intervals of all rounds hold together at the plan's confidence;
+    otherwise that of the chosen round would not hold.
     """
     audit, looks = plan.audit, rounds_evaluated(plan) if chooses_a_round(plan) else 1
     return AuditSettings(
@@ -142,7 +142,7 @@ def _checked(
 
 
 def _means(metrics: Metrics, privacy: EvaluationPrivacy | None) -> dict[str, float]:
-    """Means over rows; noise may have carried a share beyond its range."""
+    """Means over rows, with shares clipped to their range after noise."""
     means = metrics.means()
     if privacy is not None and ACCURACY in means:
         means[ACCURACY] = min(1.0, max(0.0, means[ACCURACY]))

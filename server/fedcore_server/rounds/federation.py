@@ -1,4 +1,4 @@
-"""What the round loop needs of the clients, whoever they are: simulated, or behind Flower."""
+"""What the round loop needs of the clients, simulated or behind Flower."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from fedcore_server.rounds.state import Rejection
 
 
 class Federation(Protocol):
-    """Clients that can be asked.
+    """Clients the server can call.
 
-    Replies come as they arrive or in the cohort's order, and are taken one at a time; a client that fails
-    yields a `Rejection` in place of its reply.
+    Replies come as they arrive or in the cohort's order, and are taken one at a time; a client that fails yields a
+    `Rejection` instead.
     """
 
     def available(self) -> Sequence[str]:
-        """Names of the clients that could be asked now."""
+        """Names of the clients that can be called now."""
 
-    def train(self, request: TrainRequest) -> Iterator[ClientUpdate | Rejection]:
-        """Ask the cohort to train."""
+    def train(self, request: TrainRequest) -> Iterator[ClientUpdate | Rejection]: ...
 
-    def evaluate(self, request: EvaluateRequest) -> Iterator[ClientReport | Rejection]:
-        """Ask the cohort to evaluate."""
+    def evaluate(self, request: EvaluateRequest) -> Iterator[ClientReport | Rejection]: ...

@@ -1,4 +1,4 @@
-"""The server's gate: a client is an untrusted input, and a bad reply costs that reply, never the round."""
+"""The server's gate: clients are untrusted inputs, and a bad reply costs that reply, never the round."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _METRIC_NAME = re.compile("[a-z0-9_]{1,64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """An update that may be counted.
+    """An accepted update.
 
     Attributes:
         vectors: What the client sent, decoded; each of the model's size.
@@ -50,14 +50,13 @@ class Opened:
 
     @property
     def client(self) -> str:
-        """Who sent it."""
         return self.update.client
 
 
 def opened_replies(
     replies: Iterable[ClientUpdate | Rejection], request: TrainRequest, plan: RunPlan, method: Method
 ) -> Iterator[Opened | Rejection]:
-    """Each reply opened, or why it is not counted; a client's second reply is not."""
+    """Each reply opened, or why it is rejected; a client's second reply is rejected."""
     seen: set[str] = set()
     codec = method.exchange.codec(vector_of(request.parameters.buffer))
     for reply in replies:
@@ -77,7 +76,7 @@ def opened_replies(
 def _opened(
     reply: ClientUpdate | Rejection, request: TrainRequest, plan: RunPlan, method: Method, codec: Codec
 ) -> Opened | Rejection:
-    """The reply as it counts.
+    """A reply, opened or rejected.
 
     Guarantee:
         Under unit `client`, whether a client's numbers are finite, how long its update is, what its training metrics
@@ -104,7 +103,7 @@ def _opened(
 
 
 def check_update(update: ClientUpdate, plan: RunPlan, method: Method) -> None:
-    """Refuse an update by what is said beside it.
+    """Check everything in an update except its vectors.
 
     Raises:
         UpdateRejectedError: With the code ``WEIGHT``, ``PRIVACY`` or ``METRICS``.
@@ -140,8 +139,8 @@ def _not_finite(vectors: Mapping[str, Tensor], request: TrainRequest) -> str:
 def _capped(update: ClientUpdate, plan: RunPlan) -> ClientUpdate:
     """The update with its number of examples cut to the plan's `max_examples`.
 
-    A number is the client's word. A false one is of no use beyond the cap, and an honest large client, where
-    the cap was set too low, loses weight and not its place in the round.
+    The number is only claimed. A false one gains nothing beyond the cap; an honest large client, where the cap was set
+    too low, loses weight and not its place in the round.
     """
     if update.num_examples is None or update.num_examples <= plan.federation.max_examples:
         return update
@@ -156,14 +155,14 @@ def check_report(
     measured: Collection[str] | None = None,
     privacy: EvaluationPrivacy | None = None,
 ) -> None:
-    """Refuse a report that must not be counted.
+    """Refuse a malformed report.
 
-    A report with one metric too many is refused whole: every client measures with the same installed task, so
-    that a name it cannot give, like a number that is not finite, comes from something else.
+    A report with one unknown metric or a number that is not finite is refused whole: every client measures with the
+    same installed task, so it does not come from that task.
 
     Args:
         expected: An empty table for each audited attribute, with the plan's vocabulary.
-        measured: Names of the metrics that the task gives; ``None`` where it does not say.
+        measured: Names of the task's metrics; ``None`` where it does not declare them.
         privacy: Noise that the report must have, where the plan asks for it.
 
     Raises:

@@ -43,13 +43,13 @@ def moved(
 
 
 def _public(counted: int, plan: RunPlan) -> float:
-    """Who was counted depends on clients: under unit `client` the public number stands for it."""
+    """Under unit `client` the public number of clients replaces the names counted, which depend on clients."""
     privacy = CentralPrivacy.from_run_plan(plan)
     return counted if privacy is None else privacy.cohort
 
 
 def _stepped(parameters: Parameters, step: Tensor, learning_rate: float) -> Parameters:
-    """New parameters of the same number type, computed in float64."""
+    """The number type stays; computed in float64."""
     new = scratch(len(step), parameters.buffer.dtype)
     for after, before, move in slices(new, parameters.buffer, step):
         after.copy_(before.to(torch.float64) + learning_rate * move)
@@ -59,8 +59,8 @@ def _stepped(parameters: Parameters, step: Tensor, learning_rate: float) -> Para
 def _average(state: ServerState, newest: Parameters, decay: float) -> dict[str, Any]:
     """Exponential moving average of the rounds' models, warmed up so that early rounds do not linger.
 
-    Polyak and Juditsky 1992; after noisy steps it is free utility, being a function of what is released
-    anyway (De et al. 2022, arXiv 2204.13650, section 3).
+    Polyak and Juditsky 1992. After noisy steps it costs no privacy, as a function of released models (De et al. 2022,
+    arXiv 2204.13650, section 3).
     """
     if decay == 0.0:
         return {}

@@ -1,4 +1,4 @@
-"""The gate for lengths: an update far longer than usual is not counted."""
+"""The gate for norms: an update far longer than usual is rejected."""
 
 from __future__ import annotations
 
@@ -27,16 +27,15 @@ _ENOUGH, _FIRST_BYTES = 25, 2**30
 class NormGate:
     """Rejects updates of one round that are longer than the plan's `max_update_norm`.
 
-    Where the plan gives none, the limit follows the run: `TIMES` the median over clients, each with the norm of the
-    newest update that it sent before, and at most `ABSURD`. Rejected updates and failed attempts count in the median
-    too, so that it follows a majority wherever that goes, and a client has one vote however often it is alone. It is
-    taken over the newest rounds that have `_ENOUGH` clients among them. Norms of zero have no vote, for a client
-    without anything to learn says nothing about the others. With fewer than `_FEWEST` votes nobody is judged but by
-    `ABSURD`.
+    Where the plan gives none, the limit follows the run: `TIMES` the median over clients of the norm of each one's
+    newest earlier update, and at most `ABSURD`. Rejected updates and failed attempts count in the median too, so that
+    it follows the majority, and each client has one vote however often it takes part. It is taken over the newest
+    rounds that have `_ENOUGH` clients among them. Norms of zero have no vote: a client without anything to learn is no
+    evidence about others. With fewer than `_FEWEST` votes the only limit is `ABSURD`.
 
-    While there are fewer votes, the round's own first updates vote as well: they are put aside until `_ENOUGH` are
-    there (fewer where they are large), or all. Nothing but norms of updates goes in, so that under record-level
-    privacy this is post-processing.
+    While there are fewer votes, the round's own first updates vote as well: they are set aside until `_ENOUGH` are
+    there (fewer where they are large), or all. Only norms of updates are used, so that under record-level privacy this
+    is post-processing.
 
     Guarantee:
         Under unit `client` nothing is rejected: clipping bounds every update, and a limit that depends on others'
@@ -51,7 +50,7 @@ class NormGate:
         self._limit = self._fixed if self._fixed is not None else self._voted()
 
     def passed(self, replies: Iterable[Opened | Rejection]) -> Iterator[Opened | Rejection]:
-        """The replies, with a rejection in place of what is too long; a run's first ones later than they came."""
+        """The replies, with a rejection in place of those too long; a run's first ones are delayed."""
         aside: list[Opened] = []
         for reply in replies:
             if isinstance(reply, Rejection):
@@ -70,12 +69,11 @@ class NormGate:
         yield from self._emptied(aside)
 
     def part(self) -> dict[str, list[Mapping[str, float]]]:
-        """The votes to keep once the round is closed, whether or not it was committed."""
+        """The votes to keep once the round is closed, committed or not."""
         kept = [] if self._fixed is not None else _newest(self._before, self._received)
         return {"usual_norms": kept} if kept else {}
 
     def _voted(self) -> float | None:
-        """The limit by the votes so far; ``None`` where there are too few."""
         votes = {client: norm for each in (*self._before, self._received) for client, norm in each.items()}
         return min(ABSURD, TIMES * _median(votes.values())) if len(votes) >= _FEWEST else None
 
@@ -97,9 +95,9 @@ class NormGate:
 
 
 def _newest(before: Iterable[Mapping[str, float]], received: Mapping[str, float]) -> list[Mapping[str, float]]:
-    """The newest rounds that have `_ENOUGH` clients among them, each client in the last one that it answered in.
+    """The newest rounds that have `_ENOUGH` clients among them, each client in its last one.
 
-    Whole rounds, because who answers last in one must not weigh more.
+    Whole rounds: otherwise the clients that answer last in one would weigh more.
     """
     older = ({client: norm for client, norm in each.items() if client not in received} for each in before)
     rounds = [each for each in (*older, received) if each]
@@ -109,9 +107,9 @@ def _newest(before: Iterable[Mapping[str, float]], received: Mapping[str, float]
 
 
 def _median(norms: Collection[float]) -> float:
-    """The median by order of magnitude: between two in the middle, their geometric mean.
+    """The median by order of magnitude: of an even number, the geometric mean of the middle two.
 
-    So that where two of four are tiny or huge, neither pair decides alone.
+    Where two of four are tiny or huge, neither pair decides alone.
     """
     low, high = statistics.median_low(norms), statistics.median_high(norms)
     return low if low == high else math.sqrt(low) * math.sqrt(high)

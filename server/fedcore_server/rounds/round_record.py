@@ -1,4 +1,4 @@
-"""What a round leaves behind: one line of ``rounds.jsonl``."""
+"""The record of a round: one line of ``rounds.jsonl``."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from fedcore_server.rounds.state import Rejection, RoundReport
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundRecord:
-    """Everything a round leaves behind; one line of ``rounds.jsonl``.
+    """One line of ``rounds.jsonl``.
 
     Attributes:
         evaluation: None where the plan evaluates less often than every round.
         epsilon: Spent so far; None without privacy, or where the round was not evaluated.
-        algorithm: What an algorithm that learns from evaluations reports of the round; None of others.
+        algorithm: The report of an algorithm that learns from evaluations; else None.
         chosen_round: The best round so far, where the plan chooses one and any was within its limits.
     """
 
@@ -36,7 +36,6 @@ class RoundRecord:
     chosen_round: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
         report, evaluation = self.report, self.evaluation
         return {
             "round": report.round,
@@ -69,7 +68,7 @@ def _codes(rejected: Iterable[Rejection]) -> list[dict[str, str]]:
 
 
 def _shown_clients(evaluation: Evaluation) -> dict[str, dict[str, float]]:
-    """Each client's means; of a client with fewer rows than may be shown, their number only."""
+    """Each client's means; of a client with too few rows to be shown, their number only."""
     return {
         name: dict(values) if values["n"] >= evaluation.min_cell else {"n": values["n"]}
         for name, values in evaluation.clients.items()
@@ -77,10 +76,7 @@ def _shown_clients(evaluation: Evaluation) -> dict[str, dict[str, float]]:
 
 
 def served_by_group(evaluation: Evaluation) -> dict[str, dict[str, dict[str, Any]]]:
-    """How well every group that may be shown is served, by attribute, with intervals.
-
-    It is the accuracy, or where targets are numbers the mean absolute error.
-    """
+    """Accuracy (for numeric targets, mean absolute error) of every group that may be shown, with intervals."""
     return {name: _served(audit, evaluation.tables[name]) for name, audit in evaluation.audits.items()}
 
 

@@ -38,7 +38,7 @@ from fedcore_server.rounds.tally import Tally
 
 
 def init_state(task: Task, plan: RunPlan) -> ServerState:
-    """The state before the first round: the task's model, initialised from the plan's seed."""
+    """The task's model, initialised from the plan's seed."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(plan.federation.seed, "model"))
         model = task.build_model()
@@ -48,14 +48,13 @@ def init_state(task: Task, plan: RunPlan) -> ServerState:
 
 
 def done(state: ServerState, plan: RunPlan) -> bool:
-    """Whether all rounds of the plan are committed."""
     return state.round >= plan.federation.rounds
 
 
 def plan_round(state: ServerState, plan: RunPlan, available: Sequence[str]) -> TrainRequest:
-    """Decide whom to ask in the next round, and with which model.
+    """Choose the clients and the model of the next round.
 
-    Where the quorum is out of reach, nobody is asked: a client that is asked in vain is charged in vain.
+    Where the quorum is out of reach, nobody is asked: that would charge clients in vain.
     """
     cohort = _drawn(state, plan, available) if len(available) >= plan.federation.quorum else None
     quorate = cohort is not None and len(cohort) >= _needed(plan, cohort)
@@ -76,9 +75,8 @@ def close_round(
 ) -> tuple[ServerState, RoundReport]:
     """Turn the replies to `request` into the next state.
 
-    Updates are taken one at a time and dropped once added up. Malformed ones, and those of clients that
-    already replied, are rejected, each by itself. Fewer valid updates than the plan's quorum fail the
-    round: the model stays, and the next attempt asks anew.
+    Updates are taken one at a time and dropped once added up. Malformed and repeated ones are rejected, each by itself.
+    With fewer valid updates than the plan's quorum the round fails: the model stays, and the next attempt asks anew.
     """
     method, gate, tally = Method.of(plan), NormGate(plan, state), Tally()
     combination = combination_of(method, plan, state)
@@ -104,10 +102,10 @@ def _drawn(state: ServerState, plan: RunPlan, available: Sequence[str]) -> tuple
 
 
 def _needed(plan: RunPlan, cohort: Sequence[str]) -> int:
-    """Valid updates needed. An empty Poisson cohort is a round like any other: its update is zero.
+    """Valid updates needed. An empty Poisson cohort is a valid round with a zero update.
 
-    Where the cohort is a secret every round with enough clients to draw from is committed: that one failed would show
-    how few were asked.
+    Where the cohort is secret every round with enough clients to draw from is committed: a failed one would show how
+    few were asked.
     """
     if plan.privacy.participation == "secret":
         return 0

@@ -20,14 +20,14 @@ class ServerState:
     Attributes:
         round: Rounds committed so far.
         attempt: Attempts at the next round that have failed.
-        asked: How often a cohort was asked to train, failed attempts included: what privacy is charged for,
-            since a client that trained has released its update whether or not the round was committed. An attempt
-            in which nobody opened its data, for none was asked or all refused before, is not counted.
-        evaluated: How often clients were asked to evaluate; held-out rows are charged for it where that is private.
-        parameters: The current model.
-        parts: What each part of a round remembers, by its name: ``algorithm``, ``aggregation``, ``optimizer``,
-            ``average``, ``choice``, ``gate``, ``loss``. A checkpoint stores them and knows none of them.
-        settled: Whether no request is in work: the run paused by itself.
+        asked: How often a cohort was asked to train, failed attempts included: what privacy is charged for, since a
+            client that trained has released its update whether or not the round was committed. An attempt in which no
+            client opened its data is not counted.
+        evaluated: How often clients were asked to evaluate; held-out rows are charged for it where evaluation is
+            private.
+        parts: State of each part of a round, by its name: ``algorithm``, ``aggregation``, ``optimizer``, ``average``,
+            ``choice``, ``gate``, ``loss``. A checkpoint stores them without knowing their meaning.
+        settled: Whether no request is in progress: the run paused by itself.
     """
 
     round: int
@@ -39,7 +39,7 @@ class ServerState:
     settled: bool = False
 
     def part(self, name: str) -> Part:
-        """What a part remembers; empty before it has."""
+        """State of a part; empty at first."""
         return self.parts.get(name, {})
 
     def with_parts(self, **parts: Part) -> ServerState:
@@ -49,7 +49,7 @@ class ServerState:
 
     @property
     def candidate(self) -> Parameters:
-        """The model that is evaluated after the round: the average where there is one."""
+        """The model that is evaluated after the round: the average, where the plan averages."""
         return self._model_in("average") or self.parameters
 
     @property
@@ -59,7 +59,6 @@ class ServerState:
 
     @property
     def released_round(self) -> int:
-        """The round of that model."""
         return int(self.part("choice").get("round", self.round))
 
     def _model_in(self, name: str) -> Parameters | None:
@@ -69,12 +68,12 @@ class ServerState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """A reply that was not counted, and why.
+    """Why a reply was not counted.
 
     Attributes:
         code: One word, such as ``NONFINITE``.
-        read_data: Whether the client may have opened its data, and so have released something: all but a client that
-            was not asked, or that refused before.
+        read_data: Whether the client may have opened its data, and so have released something: false only for a client
+            that was not asked, or refused before.
     """
 
     client: str
@@ -84,26 +83,26 @@ class Rejection:
 
     @property
     def refusal(self) -> str:
-        """The client's own code, where its policy refused; empty where something else went wrong."""
+        """The client's own code, where its policy refused; else empty."""
         return self.reason.rpartition(": ")[2] if self.code == "REFUSED" else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundReport:
-    """What happened in a round.
+    """Result of a round.
 
     Attributes:
         asked: The cohort.
         counted: Clients whose updates are in the new model.
         rejected: Clients whose replies were not counted.
-        committed: Whether there was a quorum, so that the model moved on.
+        committed: Whether there was a quorum and the model changed.
         training: Means of the training metrics over the counted clients' rows.
         update_norm: Euclidean norm of the mean update.
-        num_examples: Public training rows of each counted client that tells them.
-        clip_norm: To which the updates were clipped, under client-level privacy.
+        num_examples: Public training rows of each counted client that reports them.
+        clip_norm: Clip norm of the updates, under client-level privacy.
         bytes_sent: Of the arrays sent to the cohort; headers and encryption are not counted.
         bytes_received: Of the arrays of counted updates.
-        receipts: Where the ledgers of counted clients stand, of those that tell.
+        receipts: Ledger receipts of the counted clients that send them.
     """
 
     round: int

@@ -26,7 +26,6 @@ class Tally:
         self._receipts: dict[str, LedgerReceipt] = {}
 
     def note(self, reply: Opened | Rejection) -> None:
-        """Note one reply."""
         if isinstance(reply, Rejection):
             self.rejected.append(reply)
             return
@@ -39,14 +38,14 @@ class Tally:
             self._receipts[update.client] = update.receipt
 
     def released(self, request: TrainRequest) -> bool:
-        """Whether anybody who was asked may have released something."""
+        """Whether any client that was asked may have released something."""
         unread = {each.client for each in self.rejected if not each.read_data}
         return bool(self.counted) or not set(request.cohort) <= unread
 
     def report(
         self, request: TrainRequest, plan: RunPlan, state: ServerState, *, committed: bool, mean: Tensor
     ) -> RoundReport:
-        """What happened; under client-level privacy only what the noise covers."""
+        """Under client-level privacy the report holds only what the noise covers."""
         privacy = CentralPrivacy.from_run_plan(plan)
         shown = privacy is None or privacy.sampling_rate == 1.0  # a cohort that amplifies must not be shown
         exchange, vector = Exchange.of(plan), vector_of(request.parameters.buffer)

@@ -1,4 +1,4 @@
-"""What a terminal says of a run's audit at its end, from the content of ``bias.json``."""
+"""The terminal's lines about the audit at the end of a run, from the content of ``bias.json``."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Content = Mapping[str, Any]
 
 
 def audit_words(directory: Path) -> list[str]:
-    """Lines about the audit of a finished run: why it did not pass."""
+    """Why the audit of a finished run did not pass; empty where it did."""
     return reasons(json.loads((directory / "bias.json").read_text(encoding="utf-8")))
 
 
 def reasons(bias: Content, *, most: int = _MOST) -> list[str]:
-    """Return what findings and hooks say that is no PASS, the worst first, and after `most` how many more there are.
+    """Reasons against a PASS from findings and hooks, the worst first; after `most`, how many more there are.
 
-    What is said after the release is among it, for no verdict tells of it.
+    Answers after the release are included, since no verdict contains them.
     """
     found = sorted([*_findings(bias), *_decisions(bias)], key=lambda pair: _WORST_FIRST.index(pair[0]))
     told = list(dict.fromkeys(words for _, words in found))
@@ -39,7 +39,7 @@ def _findings(bias: Content) -> Iterator[tuple[str, str]]:
 
 
 def _decisions(bias: Content) -> Iterator[tuple[str, str]]:
-    """What hooks object to, without what the gate repeats of the findings."""
+    """Objections of hooks, without the gate's repetition of the findings."""
     judged = {finding["reason"] for finding in bias.get("findings", ())}
     for one in bias.get("decisions", ()):
         if one["verdict"] not in _WORST_FIRST:

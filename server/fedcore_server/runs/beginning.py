@@ -1,4 +1,4 @@
-"""What happens in a run before its first round is closed, in words: minutes may pass until then."""
+"""What happens in a run before its first round is closed, in words: this may take minutes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from fedcore.text.wording import counted, named
 
 
 class Beginning:
-    """Reads on in the event log of a run.
+    """Follows the event log of a run.
 
     Args:
-        events: The log; it may not be there yet.
+        events: The log; may be absent yet.
         plan: Sections of the run's plan.
-        incarnation: The newest one that is over: its events are left out.
+        incarnation: The newest finished one, whose events are left out.
     """
 
     def __init__(self, events: Path, plan: Mapping[str, Any], *, incarnation: int) -> None:
@@ -27,7 +27,7 @@ class Beginning:
         self._here: set[str] = set()
 
     def news(self) -> Iterator[str]:
-        """A line for each thing that has happened since the last call; none once clients were asked."""
+        """A line for each event since the last call; none once clients were asked."""
         if self._asked:
             return
         connected: list[str] = []

@@ -32,7 +32,7 @@ _FILE, _PREVIOUS = "state.safetensors", "previous.safetensors"
 
 
 def save_checkpoint(directory: Path, state: ServerState, plan: RunPlan) -> None:
-    """Replace the checkpoint in `directory` by `state`; the one before is kept beside it."""
+    """Replace the checkpoint in `directory` by `state`; keep the previous one beside it."""
     tensors: dict[str, Tensor] = {"parameters": state.parameters.buffer}
     parts: dict[str, dict[str, Any]] = {}
     for name, part in state.parts.items():
@@ -61,8 +61,8 @@ def save_checkpoint(directory: Path, state: ServerState, plan: RunPlan) -> None:
 def load_checkpoint(directory: Path, initial: ServerState, plan: RunPlan) -> ServerState:
     """Read the newest whole checkpoint.
 
-    Where the newest is damaged or gone, the one before is taken. The round between the two was asked of the clients, so
-    that it is charged all the same, with its evaluations.
+    Where the newest is damaged or gone, the previous one is taken. The clients were asked in the round between the two,
+    so it is charged all the same, with its evaluations.
 
     Args:
         initial: The state before round 1 of the same plan, for the layout.
@@ -88,11 +88,11 @@ def has_checkpoint(directory: Path) -> bool:
 
 
 class _AbsentError(RunDirectoryError):
-    """There is no checkpoint."""
+    pass
 
 
 class _DamagedError(RunDirectoryError):
-    """A checkpoint is not what was written."""
+    pass
 
 
 def _load(path: Path, initial: ServerState, plan: RunPlan) -> ServerState:
@@ -152,7 +152,7 @@ def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> N
 
 
 def _linked(path: Path) -> Path:
-    """A second name for a file, so that its first one never stands for nothing."""
+    """A second name for a file, so that the first one always names a whole file."""
     second = path.with_name(f".{path.name}.kept.{os.getpid()}")
     second.unlink(missing_ok=True)
     os.link(path, second)

@@ -1,4 +1,4 @@
-"""From a plan as it was written to one that clients can be asked with; no data is looked at."""
+"""From a plan as it was written to one that clients can be sent; no data is read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def deployable(plan: RunPlan) -> RunPlan:
     """Fill in what can be derived, and refuse what clients could not work with.
 
     Raises:
-        PlanError: Something is missing that a simulation would take from the data; all of it is told at once.
+        PlanError: Something is missing that a simulation would take from the data; lists everything.
         TaskError: The task, a part of the method or a hook cannot be imported here, or the model not built or saved.
         PrivacyError: The linter refuses the claim.
     """
@@ -47,7 +47,7 @@ def deployable(plan: RunPlan) -> RunPlan:
 
 
 def privacy_findings(task: Task, plan: RunPlan) -> tuple[Finding, ...]:
-    """What the linter finds in plan, model and code of a deployment, where no data is to be seen."""
+    """The linter's findings about plan, model and code of a deployment, without data."""
     with torch.random.fork_rng(devices=[]):
         model = task.build_model() if plan.privacy.unit != "none" else None
     isolation = least_isolation(task, model, plan) if model is not None and plan.privacy.unit == "record" else None
@@ -55,7 +55,7 @@ def privacy_findings(task: Task, plan: RunPlan) -> tuple[Finding, ...]:
 
 
 def isolation_known(task: Task, plan: RunPlan) -> Isolation | None:
-    """How each client keeps records apart at least; ``None`` where nothing is promised to them."""
+    """The least isolation of records at each client; ``None`` where the plan promises none."""
     if plan.privacy.unit != "record":
         return None
     with torch.random.fork_rng(devices=[]):

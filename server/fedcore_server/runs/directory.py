@@ -1,4 +1,4 @@
-"""What a run leaves behind, file by file."""
+"""The files of a run."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
-        """Open a run to go on with it.
+        """Open a run to resume it.
 
         Raises:
             RunDirectoryError: There is no run there, or it is finished.
@@ -63,11 +63,10 @@ class RunDirectory:
         return cls(path)
 
     def plan(self) -> RunPlan:
-        """The resolved plan."""
         return RunPlan.from_toml(self.path / "plan.toml")
 
     def enter(self, initial: ServerState, plan: RunPlan) -> ServerState:
-        """The state to go on from; `initial`, which is then kept, where nothing was done yet.
+        """The state to resume from; at first `initial`, which is then stored.
 
         Raises:
             RunDirectoryError: Rounds were committed, and no checkpoint can be read.
@@ -78,16 +77,16 @@ class RunDirectory:
         return initial
 
     def begin(self, state: ServerState, plan: RunPlan) -> None:
-        """Keep the state before the first round, so that there is always one to go on from."""
+        """Store the state before the first round, so that there always is one to resume from."""
         save_checkpoint(self.path / "checkpoint", state, plan)
 
     def record(self, record: RoundRecord, state: ServerState, plan: RunPlan) -> None:
-        """Keep a round, or a failed attempt at one: first its line, then the checkpoint that makes it count."""
+        """Store a round, or a failed attempt: first its line, then the checkpoint that makes it count."""
         append_line(self.path / "rounds.jsonl", json.dumps(record.to_json(), allow_nan=False))
         save_checkpoint(self.path / "checkpoint", state, plan)
 
     def restore(self, initial: ServerState, plan: RunPlan) -> ServerState:
-        """The state of the checkpoint; lines of what came after it are dropped from the journal."""
+        """The state of the checkpoint; later lines are dropped from the journal."""
         state = load_checkpoint(self.path / "checkpoint", initial, plan)
         kept = [line for line in self._lines() if _place_of(line) < (state.round + 1, state.attempt)]
         write_whole(self.path / "rounds.jsonl", "".join(f"{line}\n" for line in kept))
@@ -100,19 +99,16 @@ class RunDirectory:
         return state
 
     def rounds(self) -> list[dict[str, Any]]:
-        """The journal: one mapping a round."""
         return [json.loads(line) for line in self._lines()]
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write one of the JSON files."""
         write_whole(self.path / name, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
     def write_text(self, name: str, content: str) -> None:
-        """Write one of the text files."""
         write_whole(self.path / name, content)
 
     def write_model(self, content: memoryview, name: str) -> None:
-        """Write the model, released or withheld; what a crash has left under the other name goes first."""
+        """Write the model, released or withheld; a file that a crash left under the other name is removed first."""
 
         def write(aside: Path) -> None:
             with aside.open("wb") as file:
@@ -133,16 +129,12 @@ class RunDirectory:
 
 
 def is_finished(path: Path) -> bool:
-    """Whether a run has come to its end: the report is the last file that it writes."""
+    """The report is the last file that a run writes."""
     return (path / "report.html").is_file()
 
 
 def check_free(path: Path) -> None:
-    """Refuse a directory that holds anything.
-
-    Raises:
-        RunDirectoryError: Says what it holds, and what to do.
-    """
+    """Raises RunDirectoryError: The directory is not empty; names what it holds, and what to do."""
     if path.is_dir() and not any(path.iterdir()):
         return
     if is_finished(path):
@@ -156,13 +148,13 @@ def check_free(path: Path) -> None:
 
 
 def next_free(parent: Path, name: str) -> Path:
-    """The first of ``parent/name-0001``, ``name-0002``, … that is not there."""
+    """The first of ``parent/name-0001``, ``name-0002``, … that does not exist."""
     taken = {entry.name for entry in parent.iterdir()} if parent.is_dir() else set()
     return next(parent / f"{name}-{n:04d}" for n in range(1, 100_000) if f"{name}-{n:04d}" not in taken)
 
 
 def _place_of(line: str) -> tuple[float, int]:
-    """Round and attempt of a journal line; a line cut short by a crash comes after everything."""
+    """Round and attempt of a journal line; a line cut short by a crash sorts last."""
     with contextlib.suppress(ValueError, KeyError, TypeError):
         record = json.loads(line)
         return int(record["round"]), int(record["attempt"])

@@ -26,12 +26,12 @@ _EXIT_CODES = {RunState.FAILED: 1, RunState.STOPPED: 5, RunState.PAUSED: 75}
 
 
 def wait_for(store: RunStore, name: str, *, before: int, follow: bool, as_json: bool) -> int:
-    """Wait for the end of a run and say how it begins and ended; return the exit code.
+    """Wait for the end of a run and print how it begins and ends; return the exit code.
 
     Args:
         before: How often the run had been started when it was queued.
-        follow: A line for every round, where otherwise a bar shows them.
-        as_json: The summary alone on standard output.
+        follow: A line for every round; otherwise a bar shows them.
+        as_json: Only the summary, on standard output.
     """
     console = Console(stderr=True, highlight=False)
     plan = read_toml(store.path / name / "plan.toml")
@@ -65,7 +65,6 @@ def wait_for(store: RunStore, name: str, *, before: int, follow: bool, as_json: 
 
 
 def print_run(store: RunStore, name: str) -> None:
-    """A page about a run."""
     console = Console(highlight=False)
     status, lines = store.status(name), list(store.rounds(name))
     console.print(f"{name}: {status.state}{', ' + status.reason if status.reason else ''}", markup=False)
@@ -79,7 +78,7 @@ def print_run(store: RunStore, name: str) -> None:
 
 
 def _queued_words(store: RunStore, name: str) -> str:
-    """That it was submitted, and what the server does first."""
+    """That the run was submitted, and what the server does first."""
     busy = [each for each in store.names() if each != name and not store.readable_status(each).state.ended]
     return f"run {name} is queued{f', behind {named(busy)}' if busy else ''}; Ctrl-C leaves it to the server"
 

@@ -12,11 +12,11 @@ from typing import Any
 class JournalReader:
     """Reads ``rounds.jsonl`` while a run writes it.
 
-    A resumed run puts a shorter journal in the place of the old one, without the rounds that were not committed. Lines
-    that were read before, by their number, are then not given again.
+    A resumed run replaces the journal by a shorter one, without the rounds that were not committed. Lines that were
+    read before, by their number, are not given again.
 
     Args:
-        path: The journal; it may be absent yet.
+        path: The journal; may be absent yet.
     """
 
     def __init__(self, path: Path) -> None:
@@ -25,7 +25,7 @@ class JournalReader:
         self._offset = self._lines = 0
 
     def new_lines(self) -> list[Mapping[str, Any]]:
-        """What was written since the last call; a line being written is left for the next one."""
+        """Complete lines since the last call."""
         try:
             with self._path.open("rb") as file:
                 known = self._at_the_right_place(os.fstat(file.fileno()))

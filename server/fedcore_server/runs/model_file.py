@@ -20,7 +20,7 @@ from fedcore_server.rounds.rounds import init_state
 
 
 def released_model(task: Task, plan: RunPlan, parameters: Parameters) -> nn.Module:
-    """The model as it is released: frozen parameters as the seed makes them, the rest as trained.
+    """Frozen parameters as the seed makes them, the rest as trained.
 
     It shares the memory of `parameters`: there may be no room for it twice.
     """
@@ -33,10 +33,10 @@ def released_model(task: Task, plan: RunPlan, parameters: Parameters) -> nn.Modu
 
 
 def serialised(model: nn.Module) -> memoryview:
-    """The state dictionary in the format of safetensors, in a file that has no name any more.
+    """The state dictionary in the format of safetensors, in an unlinked temporary file.
 
-    A tensor that has several names (tied weights) is written once, under the first of them; the file's metadata maps
-    each other name to that one, as `safetensors.torch.save_model` does. `safetensors.torch.load_model` restores all.
+    A tensor with several names (tied weights) is written once, under the first of them; the file's metadata maps each
+    other name to that one, as `safetensors.torch.save_model` does. `safetensors.torch.load_model` restores all.
     """
     state = model.state_dict()
     kept, aliases = _written_once(state)
@@ -47,10 +47,10 @@ def serialised(model: nn.Module) -> memoryview:
 
 
 def check_savable(task: Task, plan: RunPlan) -> None:
-    """Build the model of a plan and save it, before anything is trained that could then not be saved.
+    """Build and save the plan's model before anything is trained.
 
     Raises:
-        TaskError: The model cannot be built or saved; says why.
+        TaskError: The model cannot be built or saved; gives the reason.
     """
     try:
         model = released_model(task, plan, init_state(task, plan).parameters)
@@ -68,7 +68,7 @@ def check_savable(task: Task, plan: RunPlan) -> None:
 
 
 def _written_once(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors by name without a second name for the same one, and the name that each alias stands for."""
+    """Tensors by their first name, and the first name of each alias."""
     first: dict[tuple[object, ...], str] = {}
     aliases: dict[str, str] = {}
     for name, tensor in state.items():

@@ -1,4 +1,4 @@
-"""Who took part in a run: nobody who was lost goes unnamed."""
+"""Who took part in a run: every lost client is named."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def participation(
     sampled: bool = False,
     always_there: bool = False,
 ) -> dict[str, Any]:
-    """Count, for every client, how often it was asked to train, answered and was counted, and why not.
+    """Count how often each client was asked to train, answered and was counted, and why not.
 
     Args:
-        registered: Names of the clients; others that are met in the journal are added.
+        registered: Names of the clients; others in the journal are added.
         rounds: Lines of the journal, failed attempts included.
-        sampled: Whether the plan asks a sample of the clients, so that not to be asked tells nothing.
+        sampled: Whether the plan asks a sample of the clients, so that some may never be asked.
         always_there: Whether the clients are simulated: one that was never asked was never drawn, and is not lost.
 
     Returns:
-        ``clients`` by name with ``asked``, ``answered``, ``counted``, ``evaluated`` (reports on its held-out rows that
-        count), ``rejected`` and ``evaluation_rejected`` by code, and ``strikes``, the rejections that its own signature
-        vouches for; and ``lost``, the clients that the run went on without at any time: rejected, or not in every
+        ``clients`` by name with ``asked``, ``answered``, ``counted``, ``evaluated`` (accepted reports on its held-out
+        rows), ``rejected`` and ``evaluation_rejected`` by code, and ``strikes``, the rejections that its own signature
+        proves; and ``lost``, the clients that the run continued without at any time: rejected, or not in every
         committed round where all are asked.
     """
     tallies: defaultdict[str, _Tally] = defaultdict(_Tally, {name: _Tally() for name in registered})
@@ -53,7 +53,7 @@ def participation(
 
 
 def charges_acknowledged(rounds: Iterable[Mapping[str, Any]]) -> int | None:
-    """The most charges in one client's ledger that the journal has receipts of; ``None`` where it has none."""
+    """The most charges in one client's ledger by the journal's receipts; ``None`` without receipts."""
     entries: defaultdict[str, set[int]] = defaultdict(set)
     for line in rounds:
         for name, receipt in (line.get("receipts") or {}).items():
@@ -64,7 +64,7 @@ def charges_acknowledged(rounds: Iterable[Mapping[str, Any]]) -> int | None:
 def took_part_in(
     plan: RunPlan, registered: Iterable[str], rounds: Iterable[Mapping[str, Any]], *, always_there: bool
 ) -> dict[str, Any] | None:
-    """What `participation` finds in the journal of a run; ``None`` where the plan keeps who was asked a secret."""
+    """`participation` by the journal of a run; ``None`` where the plan keeps secret who was asked."""
     if plan.privacy.participation == "secret":
         return None
     sampled = plan.federation.cohort_size is not None
@@ -78,7 +78,7 @@ def codes_in_words(facts: Mapping[str, Any]) -> str:
 
 
 def last_receipts(rounds: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Of each client that told one, the last receipt of its ledger, by name; failed attempts were charged too.
+    """The last receipt of each client that sent one, by name; failed attempts were charged too.
 
     Args:
         rounds: Lines of the journal; those of earlier versions hold none.
@@ -89,7 +89,7 @@ def last_receipts(rounds: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str,
 
 @dataclass(slots=True)
 class _Tally:
-    """What the journal says of one client."""
+    """What the journal records about a client."""
 
     asked: int = 0
     unanswered: int = 0
@@ -115,7 +115,7 @@ class _Tally:
 
 
 def _add(tallies: Mapping[str, _Tally], line: Mapping[str, Any]) -> None:
-    """Add a line of the journal; who was not asked in it is not one that did not answer."""
+    """Add a line of the journal; a client that was not asked in it does not count as missing."""
     asked = set(line["asked"])
     for name in asked:
         tallies[name].asked += 1

@@ -1,4 +1,4 @@
-"""Whether a model is released, by what the audit says of it and what the plan asks."""
+"""Whether a model is released, by the audit's verdict and the plan."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def withheld_because(plan: RunPlan, bias: BiasReport | None) -> str | None:
 
 
 def exit_code(summary: Mapping[str, Any]) -> int:
-    """What a command ends with: 0, or 3 for a FAIL and 4 for an INCONCLUSIVE that withheld the model."""
+    """0, or 3 for a FAIL and 4 for an INCONCLUSIVE that withheld the model."""
     return _EXIT_CODES[Verdict(summary["audit_verdict"])] if summary["withheld"] else 0

@@ -1,4 +1,4 @@
-"""The results of a finished run, and the files that hold them."""
+"""The results of a finished run, and their files."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ _PACKAGES = ("torch", "flwr", "opacus", "dp-accounting", "numpy")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """What ``summary.json``, ``privacy.json``, ``bias.json``, ``bias.md`` and ``model.safetensors`` hold.
+    """Content of ``summary.json``, ``privacy.json``, ``bias.json``, ``bias.md`` and ``model.safetensors``.
 
     Attributes:
-        split: How the rows lie with the clients; simulations only.
-        after_release: Asks the audit hooks once more; the audit with what they say, or None.
+        split: Rows of each client; simulations only.
+        after_release: Calls the audit hooks once more; the audit with their answers, or None.
     """
 
     model: nn.Module
@@ -57,13 +57,10 @@ class Results:
     after_release: Callable[[], BiasReport | None]
 
     def write(self, directory: RunDirectory, *, rounds: Iterable[Mapping[str, Any]] | None) -> Path:
-        """Write all files, the report last: where it stands, the run is finished.
+        """Write all files, the report last: where it exists, the run is finished. Returns the report's path.
 
         Args:
             rounds: Lines of the journal, for a run that was not written round by round.
-
-        Returns:
-            Path of the report.
         """
         from fedcore.report.page import write_report
 
@@ -88,20 +85,20 @@ class Results:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedRun:
-    """What is known of a run when it is over.
+    """What is known of a finished run.
 
     Attributes:
         examples: Rows of all clients, held-out ones included.
         client_sizes: Training rows of each client.
         records: Lines of ``rounds.jsonl``.
         timed: Those of them that `wall_seconds` covers: a resumed run has more.
-        split: How the rows lie with the clients; simulations only.
+        split: Rows of each client; simulations only.
         verification: Which checks of the privacy guarantee were run.
-        took_part: Who took part, from `participation`; ``None`` where that is a secret.
-        privacy_warnings: What the linter said of plan and model without refusing them.
+        took_part: From `participation`; ``None`` where that is secret.
+        privacy_warnings: The linter's warnings about plan and model.
         ledgers: The last receipt of each client that sends them, as plain values; deployments only.
         acknowledged: The most charges that one client sent receipts of; deployments only.
-        isolation: How records are kept apart; ``None`` where nothing is promised to them.
+        isolation: How records are isolated; ``None`` where nothing is promised.
     """
 
     task: Task
@@ -124,11 +121,7 @@ class FinishedRun:
 
 
 def build_results(run: FinishedRun) -> Results:
-    """Put together what a finished run has to show.
-
-    Raises:
-        PrivacyError: The privacy statement lacks something without which no model is released.
-    """
+    """Raises PrivacyError: The privacy statement lacks something without which no model is released."""
     model = released_model(run.task, run.plan, run.outcome.state.released)
     weights = serialised(model)
     model_sha256 = sha256(weights)
@@ -240,7 +233,7 @@ def _worst_gap(bias: BiasReport | None) -> dict[str, Any] | None:
 
 
 def _rows_are_secret(privacy: Promise) -> bool:
-    """Whether the number of rows is: under unit client it is no more than a fact about the experiment."""
+    """Whether the number of rows is secret: under unit client it is only a fact about the experiment."""
     return privacy.unit is Unit.RECORD and privacy.relation is Relation.ADD_REMOVE
 
 

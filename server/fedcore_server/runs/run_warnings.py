@@ -18,7 +18,7 @@ from fedcore_server.runs.participation import codes_in_words
 
 
 def warnings_about(outcome: Outcome, statement: Mapping[str, Any] | None, privacy: Promise | None) -> list[str]:
-    """Return what weakens the promise of privacy, the evaluation, or what the audit says.
+    """What weakens the promise of privacy, the evaluation, or the audit.
 
     Args:
         statement: The privacy statement; ``None`` without privacy, as `privacy` is.
@@ -35,10 +35,10 @@ def warnings_about(outcome: Outcome, statement: Mapping[str, Any] | None, privac
 
 
 def lost_clients(took_part: Mapping[str, Any] | None) -> list[str]:
-    """Return one line about the clients that were not counted in every attempt, or none.
+    """One line about the clients that were not counted in every attempt, or none.
 
     Args:
-        took_part: From `participation`; ``None`` where that is a secret.
+        took_part: From `participation`; ``None`` where that is secret.
     """
     if took_part is None or not took_part["lost"]:
         return []
@@ -53,7 +53,7 @@ def lost_clients(took_part: Mapping[str, Any] | None) -> list[str]:
 
 
 def too_long(took_part: Mapping[str, Any] | None, plan: RunPlan) -> list[str]:
-    """Return one line about updates that were not counted for their length, or none."""
+    """One line about updates rejected for their norm, or none."""
     clients = took_part["clients"] if took_part else {}
     found = {name: facts["rejected"]["NORM"] for name, facts in clients.items() if "NORM" in facts["rejected"]}
     if not found:
@@ -68,9 +68,9 @@ def too_long(took_part: Mapping[str, Any] | None, plan: RunPlan) -> list[str]:
 
 
 def _no_better_than_one_label(evaluation: Evaluation) -> Iterator[str]:
-    """Where one label is predicted for everyone no rate has a gap, so that every limit on gaps holds.
+    """If one label is predicted for everyone no rate has a gap, so every limit on gaps holds.
 
-    The first table tells, for all of them count the same rows. With noise none does, for its sums are off.
+    The first table suffices, since all count the same rows. Sums with noise are off, so nothing is said then.
     """
     attribute = next(iter(evaluation.audits), None)
     if attribute is None:

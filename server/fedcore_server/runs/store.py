@@ -1,7 +1,7 @@
-"""The runs of a server: one directory each, in which the state of the run stands for all to see.
+"""The runs of a server: one directory each, with the state of the run.
 
-A run is submitted by putting its directory there, whole; the server takes the oldest that waits. Commands and
-server talk through these files alone, so that whatever is killed, the state on disk is what counts.
+A run is submitted by putting its directory there, whole; the server takes the oldest that waits. Commands and server
+communicate through these files only, so that after any kill the state on disk counts.
 """
 
 from __future__ import annotations
@@ -31,8 +31,6 @@ _STATUS, _STOP = "status.json", "stop"
 
 
 class RunState(StrEnum):
-    """Where a run stands."""
-
     QUEUED = "queued"
     RUNNING = "running"
     STOPPED = "stopped"
@@ -48,15 +46,15 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStatus:
-    """What ``status.json`` holds.
+    """Content of ``status.json``.
 
     Attributes:
         incarnation: How often the driver was started.
-        crashes: Ends of the driver that it did not choose, since the last round was committed.
+        crashes: Unintended ends of the driver since the last round was committed.
         reason: Why it is not running, in words.
         flower_run: Flower's number of the run in the newest incarnation.
-        token: Random; with the name it makes the run's identity, so that clients never take another run of the
-            same name, in a home whose runs were cleared away, for this one.
+        token: Random; with the name it makes the run's identity, so that clients never confuse it with another run of
+            the same name, in a home whose runs were deleted.
     """
 
     state: RunState = RunState.QUEUED
@@ -100,14 +98,13 @@ class RunStore:
             shutil.rmtree(aside, ignore_errors=True)
 
     def names(self) -> list[str]:
-        """All runs, oldest first."""
         if not self.path.is_dir():
             return []
         found = [path.name for path in self.path.iterdir() if (path / _STATUS).is_file() and path.name[0] != "."]
         return sorted(found, key=lambda name: (self.readable_status(name).submitted, name))
 
     def directory(self, name: str) -> Path:
-        """Where a run lies; a unique beginning of a name is enough.
+        """The directory of a run; a unique beginning of a name is enough.
 
         Raises:
             DeploymentError: There is no such run, or several.
@@ -122,11 +119,7 @@ class RunStore:
         return self.path / found[0]
 
     def status(self, name: str) -> RunStatus:
-        """Where a run stands.
-
-        Raises:
-            RunDirectoryError: Its file is damaged.
-        """
+        """Raises RunDirectoryError: Its file is damaged."""
         path = self.path / name / _STATUS
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
@@ -135,25 +128,23 @@ class RunStore:
             raise RunDirectoryError(f"{path} cannot be read: {error}") from error
 
     def change(self, name: str, **changes: Any) -> RunStatus:
-        """Replace some of a run's status."""
         with FileLock(self.path / name / "status.lock"):  # commands, server and driver all change it
             status = replace(self.status(name), **changes, changed=_now())
             _write_status(self.path / name, status)
         return status
 
     def next_queued(self) -> str | None:
-        """The run that has waited longest."""
         return next((name for name in self.names() if self.readable_status(name).state == RunState.QUEUED), None)
 
     def readable_status(self, name: str) -> RunStatus:
-        """A run whose status is damaged has failed, and keeps no other from being run."""
+        """A run whose status is damaged has failed, and blocks no other run."""
         try:
             return self.status(name)
         except RunDirectoryError as error:
             return RunStatus(state=RunState.FAILED, reason=str(error))
 
     def request_stop(self, name: str) -> None:
-        """Ask the server to stop a run; one that waits is stopped at once.
+        """Ask the server to stop a run; a queued one is stopped at once.
 
         Raises:
             DeploymentError: It has ended already.
@@ -166,11 +157,10 @@ class RunStore:
             self.change(name, state=RunState.STOPPED, reason="stopped before it began")
 
     def stop_requested(self, name: str) -> bool:
-        """Whether somebody wants the run to stop."""
         return (self.path / name / _STOP).exists()
 
     def queue_again(self, name: str) -> None:
-        """Go on with a run that was stopped, paused or failed, from its last committed round.
+        """Resume a run that was stopped, paused or failed, from its last committed round.
 
         Raises:
             DeploymentError: It is finished, or has not ended.
@@ -182,11 +172,11 @@ class RunStore:
         self.change(name, state=RunState.QUEUED, reason="", crashes=0)
 
     def journal(self, name: str) -> JournalReader:
-        """A reader of the journal that gives each round once, for whoever follows a run."""
+        """A reader that gives each round once."""
         return JournalReader(self.path / name / "rounds.jsonl")
 
     def rounds(self, name: str) -> Iterator[Mapping[str, Any]]:
-        """The journal so far; a line being written is left out."""
+        """The journal so far, without a line that is being written."""
         with suppress(FileNotFoundError):
             content = (self.path / name / "rounds.jsonl").read_bytes()
             yield from (json.loads(line) for line in content.split(b"\n")[:-1])
@@ -199,7 +189,7 @@ def _plain_name(task: str) -> str:
 
 
 def is_deployed(directory: Path) -> bool:
-    """Whether a run's directory is that of a deployment, and no simulation's."""
+    """Whether a run's directory is a deployment's, not a simulation's."""
     return (directory / _STATUS).is_file()
 
 

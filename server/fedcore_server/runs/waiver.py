@@ -1,4 +1,4 @@
-"""A model released although the audit withheld it: by somebody, for a reason, signed."""
+"""A model released although the audit withheld it: signed, with a reason."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _DOMAIN = b"fedcore waiver v1\n"
 def waive(
     run: Path, signer: Identity, *, reason: str, by: str, until: date | None = None, now: datetime | None = None
 ) -> dict[str, Any]:
-    """Release a withheld model, and write down in run, report and card who answers for it.
+    """Release a withheld model, and record in run, report and card who is responsible.
 
-    A waiver that is over, or is about another audit, may be replaced by a new one, which keeps the one before it.
+    A waiver that has expired, or is about another audit, may be replaced by a new one, which keeps the previous one.
 
     Args:
         signer: Whose key signs.
         by: Who decided, in words.
-        until: Last day on which the waiver is good; kept, and shown, for whoever uses the model.
-        now: When it is signed, with its time zone, in which the last day ends; this moment where not given.
+        until: Last day on which the waiver is valid; stored, and shown to users of the model.
+        now: When it is signed, with its time zone, in which the last day ends; the present by default.
 
     Returns:
         The waiver as it is in ``waiver.json``.
 
     Raises:
         RunDirectoryError: The run is not finished, its model was not withheld or is not the one that was audited, a
-            waiver holds already, the last day has passed, or the reason says nothing. Nothing is changed then.
+            valid waiver exists, the last day has passed, or the reason is empty. Nothing is changed then.
     """
     now = now or datetime.now().astimezone()
     summary = _content(run, "summary.json")
@@ -71,7 +71,7 @@ def waive(
 
 
 def check_waiver(run: Path, signer: PublicIdentity) -> dict[str, Any]:
-    """The waiver of a run, if it was signed by `signer` and is about this audit and this model.
+    """The waiver of a run, if `signer` signed it and it is about this audit and this model.
 
     Raises:
         TrustError: It was not, or there is none.
@@ -90,12 +90,11 @@ def check_waiver(run: Path, signer: PublicIdentity) -> dict[str, Any]:
 
 
 def is_over(waiver: dict[str, Any], today: date) -> bool:
-    """Whether the last day of a waiver has passed."""
     return waiver["until"] is not None and date.fromisoformat(waiver["until"]) < today
 
 
 def _withheld(run: Path, summary: Mapping[str, Any], today: date) -> str:
-    """Why the model was withheld, where it still is or its waiver no longer holds."""
+    """Why the model was withheld, where it still is or its waiver has expired."""
     waiver = summary.get("waiver")
     if summary.get("withheld"):
         return str(summary["withheld"])

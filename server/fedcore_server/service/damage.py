@@ -1,4 +1,4 @@
-"""What must be whole in a server's home before clients are let in."""
+"""What must be intact in a server's home before it serves clients."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from fedcore_server.flower.superlink.certificate import check_certificate
 
 
 def refuse_damaged_home(home: ConsortiumHome, now: datetime) -> None:
-    """See that keys, certificates and roster of a home can be read, and fit each other.
+    """Check that keys, certificates and roster of a home can be read, and fit each other.
 
     Raises:
-        TrustError: Names every file that is damaged or another's, and says what to do.
+        TrustError: Names every damaged or foreign file, and says what to do.
     """
     restore = "Restore it from a backup of the home"
     refuse_damaged(
@@ -72,7 +72,7 @@ def _check_certificate(home: ConsortiumHome, now: datetime) -> None:
 
 
 def _is_whole(read: Callable[[], object]) -> bool:
-    """Whether a file that is named by itself is no second fault."""
+    """Whether a file that has its own check is readable, so that it is reported once."""
     with suppress(TrustError):
         read()
         return True

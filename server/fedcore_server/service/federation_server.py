@@ -1,4 +1,4 @@
-"""The server: one process with the SuperLink in it, which starts a driver for one run after the other."""
+"""The server: one process that holds the SuperLink and starts a driver for each run in turn."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ _ON_LOOPBACK = ("0.0.0.0", "127.0.0.1")  # noqa: S104 - addresses to listen on t
 
 
 class FederationServer:
-    """Serves a home until `stop`; whoever makes it holds the home's lock.
+    """Serves a home until `stop`; the caller holds the home's lock.
 
     Args:
-        bind: Address to listen on; where clients reach it is the consortium's matter.
-        tell: Shows a line to whoever watches.
+        bind: Address to listen on; clients use that of the consortium.
+        tell: Prints a line.
     """
 
     def __init__(
@@ -70,15 +70,11 @@ class FederationServer:
         self._started = time.time()
 
     def stop(self) -> None:
-        """End within seconds; may be called from a signal handler. A run in work goes on at the next start."""
+        """End within seconds; may be called from a signal handler. A run in progress resumes at the next start."""
         self._stopping.set()
 
     def run(self) -> None:
-        """Serve.
-
-        Raises:
-            DeploymentError: The port is taken, or a certificate cannot be used.
-        """
+        """Raises DeploymentError: The port is taken, or a certificate cannot be used."""
         with self._superlink, self._monitoring:
             access = SuperLinkAccess(
                 runtime_address=self._superlink.runtime_address,
@@ -115,13 +111,13 @@ class FederationServer:
         self._monitoring.serving(True)
 
     def _write_facts(self) -> None:
-        """Keep where the server is found, and what is wrong with it, for ``fedcore doctor``."""
+        """Write where the server listens, and what is wrong with it, for ``fedcore doctor``."""
         listening = {"pid": os.getpid(), "port": self._superlink.public_port, "started": self._started}
         facts = {**listening, **self._monitoring.addresses, "problem": self._trouble or None}
         write_whole(self._home.server_file, json.dumps(facts) + "\n")
 
     def _step(self, control: Control, access: SuperLinkAccess) -> None:
-        """What there is to do, five times a second; a failure of one thing keeps nothing else from being done."""
+        """Called five times a second; a failure of one task does not stop the others."""
         if not self._superlink.is_serving:
             raise DeploymentError("the SuperLink has ended; the server stops, and goes on when it is started again")
         self._look_at_clients(control)
@@ -136,7 +132,7 @@ class FederationServer:
             self._tell(f"{error}; trying again in {_STORAGE_SECONDS:.0f} s")
 
     def _look_at_clients(self, control: Control) -> None:
-        """Let in who is on the roster; count the clients, and see whether they can be served."""
+        """Admit the clients on the roster; count the clients, and check whether they can be served."""
         self._registration.sync(control)
         if time.monotonic() < self._clients_at:
             return
@@ -213,7 +209,7 @@ class FederationServer:
         return self._current
 
     def _end_driver(self) -> None:
-        """End the driver: politely, then for certain. The round in work is lost, and nothing else."""
+        """Terminate the driver, then kill it. Only the round in progress is lost."""
         driver = self._driver
         if driver is None or driver.poll() is not None:
             return

@@ -1,4 +1,4 @@
-"""The health service that Kubernetes and other supervisors ask: ``grpc.health.v1``."""
+"""The gRPC health service for Kubernetes and other supervisors: ``grpc.health.v1``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _STOP_SECONDS = 1.0
 
 
 class HealthServer:
-    """Answers ``grpc.health.v1.Health/Check`` and ``Watch``, without TLS; NOT_SERVING until told otherwise.
+    """Answers ``grpc.health.v1.Health/Check`` and ``Watch``, without TLS; NOT_SERVING at first.
 
     Args:
         address: ``HOST:PORT``, with port 0 for a free one.
@@ -41,15 +41,14 @@ class HealthServer:
         self.address = f"{address.rpartition(':')[0]}:{port}"
 
     def start(self) -> None:
-        """Begin to answer."""
         self._server.start()
 
     def set_serving(self, serving: bool) -> None:
-        """Say whether the server as a whole, the service with the empty name, does its work."""
+        """Set the status of the server as a whole, the service with the empty name."""
         self._servicer.set("", self._states.SERVING if serving else self._states.NOT_SERVING)
 
     def stop(self) -> None:
-        """Stop answering; who watches is told first."""
+        """Watchers get a last status first."""
         self._servicer.enter_graceful_shutdown()
         self._server.stop(_STOP_SECONDS).wait(2 * _STOP_SECONDS)
 

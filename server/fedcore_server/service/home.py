@@ -36,5 +36,4 @@ class ServerHome:
         return holding(self.lock, busy=f"a server runs in {self.path} already; stop it first")
 
     def is_served(self) -> bool:
-        """Whether a server runs in this home."""
         return is_locked(self.lock)

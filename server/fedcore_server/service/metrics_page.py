@@ -1,4 +1,4 @@
-"""What an operator wants to see of a running server, as Prometheus reads it; nothing that the journal does not show."""
+"""A running server's metrics for Prometheus; only what the journal shows too."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 
 
 class MetricsPage:
-    """Counters and gauges of their own registry, and a page on loopback that shows them.
+    """Counters and gauges in their own registry, and a page on loopback that shows them.
 
     ::
 
@@ -36,7 +36,7 @@ class MetricsPage:
         fedcore_run_loss{run}                   loss of the last evaluation
         fedcore_run_epsilon{run}                ε spent so far; absent without privacy
 
-    Those of a run are shown of the newest run alone; before the first one, ``run`` is empty.
+    Only the newest run has those of a run; before the first one, ``run`` is empty.
     """
 
     def __init__(self) -> None:
@@ -61,26 +61,23 @@ class MetricsPage:
         self._thread: threading.Thread | None = None
 
     def round_ended(self, *, committed: bool, seconds: float) -> None:
-        """Count a round."""
         self._rounds.labels("committed" if committed else "failed").inc()
         self._seconds.observe(seconds)
 
     def reply_rejected(self, code: str) -> None:
-        """Count a reply that was not counted. A code that is not ours is counted as ``OTHER``."""
+        """An unknown code is counted as ``OTHER``."""
         self._rejected.labels(code if _CODE.fullmatch(code) else "OTHER").inc()
 
     def bytes_moved(self, *, sent: int = 0, received: int = 0) -> None:
-        """Count payload."""
         self._bytes.labels("sent").inc(sent)
         self._bytes.labels("received").inc(received)
 
     def set_clients(self, numbers: Mapping[str, int]) -> None:
-        """How many clients are in each state."""
         for state in _CLIENT_STATES:
             self._clients.labels(state).set(numbers.get(state, 0))
 
     def set_run_state(self, run: str, state: str) -> None:
-        """The state that the run is in; another run's is shown no more.
+        """Set the state of the run, and drop that of earlier runs.
 
         Raises:
             ValueError: There is no such state.
@@ -95,20 +92,19 @@ class MetricsPage:
             self._state.labels(run, known).set(known == state)
 
     def set_progress(self, *, round: int | None, loss: float | None, epsilon: float | None) -> None:
-        """How far the run is; ``None`` leaves what is shown before."""
+        """Progress of the run; ``None`` keeps the previous value."""
         shown = ((self._round, round), (self._loss, loss), (self._epsilon, epsilon))
         for gauge, value in shown:
             if value is not None:
                 gauge.labels(self._run).set(value)
 
     def text(self) -> str:
-        """The page."""
         from prometheus_client import generate_latest
 
         return generate_latest(self.registry).decode()
 
     def serve(self, port: int, host: str = "127.0.0.1") -> int:
-        """Show the page at ``http://HOST:PORT/metrics``; returns the port, which 0 leaves open.
+        """Show the page at ``http://HOST:PORT/metrics``; returns the port, chosen where 0 was given.
 
         Raises:
             DeploymentError: The port is taken, or the host is not loopback.
@@ -124,7 +120,6 @@ class MetricsPage:
         return self._server.server_port
 
     def close(self) -> None:
-        """Take the page down."""
         if self._server is not None and self._thread is not None:
             self._server.shutdown()
             self._server.server_close()
@@ -138,7 +133,7 @@ class MetricsPage:
         self.close()
 
     def _show_zeros(self) -> None:
-        """A counter that was never counted is absent otherwise, and an alert on it silent."""
+        """A counter that was never counted is absent otherwise, and alerts on it never fire."""
         for outcome in _OUTCOMES:
             self._rounds.labels(outcome)
         for direction in _DIRECTIONS:

@@ -1,4 +1,4 @@
-"""What watches a server from outside: gRPC health for orchestrators, a page for Prometheus."""
+"""Monitoring of a server: gRPC health for orchestrators, a page for Prometheus."""
 
 from __future__ import annotations
 
@@ -69,17 +69,17 @@ class Monitoring:
             self._page.close()
 
     def serving(self, healthy: bool) -> None:
-        """Tell orchestrators whether clients are served."""
+        """Report to orchestrators whether clients are served."""
         if self._health is not None:
             self._health.set_serving(healthy)
 
     def clients(self, states: Collection[str]) -> None:
-        """All registered clients, by Flower's state of them."""
+        """Takes all registered clients, by their state in Flower."""
         if self._page is not None:
             self._page.set_clients(Counter(states) | {"registered": len(states)})
 
     def traffic(self, sent: int, received: int) -> None:
-        """Bytes that went through the public listener since the start."""
+        """Takes the bytes that went through the public listener since the start."""
         if self._page is not None:
             self._page.bytes_moved(sent=sent - self._moved[0], received=received - self._moved[1])
             self._moved = (sent, received)

@@ -22,7 +22,7 @@ _LOOPBACK = "127.0.0.1"
 
 
 class Readiness:
-    """Tries what a client's request needs: the gateway, the database and room on the disk.
+    """Tries what a client's request needs: the gateway, the database and disk space.
 
     Made when the server has started, so that a database that is replaced later is noticed.
 
@@ -40,10 +40,10 @@ class Readiness:
         """Raise where a request would fail.
 
         Args:
-            run: The run in work, whose model needs room.
+            run: The run in progress, whose model needs space.
 
         Raises:
-            FedcoreError: Says what is wrong and what to do, in the same words as long as it stays so.
+            FedcoreError: What is wrong and what to do, in the same words as long as it stays so.
         """
         self._check_database()
         self._check_room(run)
@@ -53,9 +53,9 @@ class Readiness:
                 raise DeploymentError(f"the gateway answers a client with HTTP {status}, expected 401: look at the log")
 
     def _check_database(self) -> None:
-        """Write to the database, through a connection of its own.
+        """Write to the database, through a new connection.
 
-        The SuperLink's connections keep the file that they opened, so that they do not notice another in its place.
+        The SuperLink's connections keep the file that they opened, so they do not notice a replaced one.
         """
         path = self._home.database
         try:

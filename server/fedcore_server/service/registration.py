@@ -1,4 +1,4 @@
-"""Keeping the nodes that Flower knows as the roster says."""
+"""Keeps the nodes registered with Flower equal to the roster."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _RETRY_SECONDS = 5.0
 
 
 class Registration:
-    """Takes over the roster whenever its file changes.
+    """Applies the roster whenever its file changes.
 
     Args:
-        admit: Given Flower's keys of all members, so that nobody else is heard.
-        tell: Shows a line to whoever watches.
+        admit: Given Flower's keys of all members, so that only they are served.
+        tell: Prints a line.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Registration:
         self._retry_at = 0.0
 
     def sync(self, control: Control) -> None:
-        """Register who is new, and shut out who is gone; a failure is told once, and tried again every few seconds."""
+        """Register new clients, unregister removed ones; a failure is reported once, and retried every few seconds."""
         found = _identity(self._home.roster_file)
         if found == self._seen or (found == self._failed and time.monotonic() < self._retry_at):
             return

@@ -1,4 +1,4 @@
-"""Flower's own application, set up so that it runs no code, trusts no stranger and reaches out to nobody."""
+"""Flower's own application, set up to run no code, to serve only registered nodes and to connect to nothing outside."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _NOISY_LOGGERS = ("flwr", "httpx", "httpcore", "alembic", "uvicorn")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuperLinkSettings:
-    """Where the SuperLink listens, and what it works with.
+    """Where the SuperLink listens, and its files.
 
     Attributes:
         host: The public address to bind, such as ``0.0.0.0``.
         port: The public port; 0 for a free one.
         name: What clients connect to; the certificate must bear it. None: not checked.
         certificate: Server certificate in PEM format, and `key` its private key, readable by nobody else.
-        database: The SQLite file; made if it is not there.
+        database: The SQLite file; made if it is absent.
         flower_home: A directory for what Flower itself writes.
     """
 
@@ -43,7 +43,7 @@ class SuperLinkSettings:
 
 
 def flower_application(settings: SuperLinkSettings, secret: bytes) -> Application:
-    """Flower's application: node authentication on, process isolation, nothing that reaches out."""
+    """Node authentication on, process isolation, no connection to the outside."""
     os.environ["FLWR_HOME"] = str(settings.flower_home)
     from flwr.superlink.auth_plugin import NoOpControlAuthnPlugin
     from flwr.superlink.cli.flower_superlink import SuperLinkLifespan
@@ -91,14 +91,14 @@ def flower_application(settings: SuperLinkSettings, secret: bytes) -> Applicatio
 
 
 def refuse_grpc() -> None:
-    """Flower's old gRPC servers, which a switch in the environment starts, stand outside the gateway."""
+    """Flower's old gRPC servers, which an environment variable starts, would bypass the gateway."""
     for switch in _GRPC_SWITCHES:
         if os.environ.get(switch) == "1":
             raise DeploymentError(f"{switch}=1 would open a second, unguarded way into the SuperLink: unset it")
 
 
 def close_database(app: Any) -> None:
-    """Close the database's connections, so that its write-ahead log is folded in."""
+    """Close the database's connections, so that its write-ahead log is merged."""
     if app is not None:
         for engine in _engines(app):
             engine.dispose()

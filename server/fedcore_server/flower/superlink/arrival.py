@@ -1,4 +1,4 @@
-"""Replies, as the driver gets them."""
+"""Replies, as the driver receives them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Failure:
         code: ``ERROR`` when the client answered with an error; ``LATE`` or ``ABSENT`` when the SuperLink did in its
             place; ``MALFORMED``, ``TOO_LARGE`` or ``MISSING`` for what is wrong with its objects.
         number: Flower's number of the error, such as 5 for a client that is gone; 0 otherwise.
-        reason: In our words: an error's text is the client's, may hold data, and is not kept.
+        reason: Our words. An error's own text is the client's, may hold data, and is not kept.
     """
 
     code: str
@@ -41,7 +41,6 @@ class Arrival:
     """A reply: its small records are here, the bytes of its arrays still with the SuperLink.
 
     Attributes:
-        message_id: The reply's own id.
         reply_to_message_id: The id that `StreamingGrid.push_messages` gave.
         error: Why there are no records; None when there are.
     """
@@ -58,7 +57,7 @@ class Arrival:
         """The bytes of one of the arrays, a chunk at a time, hashes checked.
 
         Raises:
-            ObjectError: A chunk is malformed, too large, or did not come; nothing else is lost than this reply.
+            ObjectError: A chunk is malformed, too large, or missing; only this reply is lost.
         """
         return read_chunks(array, self.pull, max_bytes=max_bytes)
 
@@ -77,7 +76,7 @@ class Reply:
     forget: Callable[[], None]
 
     def complete(self) -> Arrival | None:
-        """The arrival, or None as long as something is not there. A message's own object is sent last."""
+        """None as long as an object is missing. A message's own object is sent last."""
         if self.header.HasField("error"):
             number = self.header.error.code
             if number in _BY_THE_SUPERLINK:

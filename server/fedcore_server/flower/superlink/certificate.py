@@ -1,4 +1,4 @@
-"""What must hold of the server's certificate before anybody is let in."""
+"""Checks of the server's certificate before it listens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fedcore.errors import DeploymentError
 
 
 def check_certificate(certificate: Path, key: Path, *, name: str | None, now: datetime.datetime) -> None:
-    """See that certificate and key exist, belong together, are valid now, and that nobody else can read the key.
+    """Check that certificate and key exist, belong together, are valid now, and that nobody else can read the key.
 
     Args:
         name: The host name or address that clients connect to; the certificate must bear it. None: not checked.

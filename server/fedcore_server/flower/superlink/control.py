@@ -35,23 +35,21 @@ clientapp = "fedcore_clients.none:app"
 
 
 class Member(Protocol):
-    """A client on the roster, as far as Flower needs to know it."""
+    """The part of a roster's member that Flower needs."""
 
     @property
-    def name(self) -> str:
-        """The client's name."""
+    def name(self) -> str: ...
 
     @property
     def flower_key(self) -> bytes:
-        """The public key that Flower knows the client's node by."""
+        """Public key of the client's Flower node."""
 
 
 class MemberList(Protocol):
-    """A roster, as far as Flower needs to know it."""
+    """The part of a roster that Flower needs."""
 
     @property
-    def members(self) -> Iterable[Member]:
-        """Whom to let in."""
+    def members(self) -> Iterable[Member]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +83,10 @@ class Control:
         )
 
     def register(self, flower_public_key: bytes, name: str) -> int:
-        """Let a node in; returns its id.
+        """Admit a node; returns its id.
 
         Raises:
-            DeploymentError: Flower refuses the key, for instance because it was registered before: who was shut out
+            DeploymentError: Flower refuses the key, for instance because it was registered before: a removed client
                 comes back with new keys only.
         """
         from flwr.proto.control_pb2 import RegisterNodeRequest
@@ -97,13 +95,11 @@ class Control:
         return int(self._call("register a client's key", self._client.RegisterNode, request).node_id)
 
     def unregister(self, node_id: int) -> None:
-        """Shut a node out."""
         from flwr.proto.control_pb2 import UnregisterNodeRequest
 
         self._call("unregister a client's key", self._client.UnregisterNode, UnregisterNodeRequest(node_id=node_id))
 
     def registered(self) -> Mapping[bytes, Node]:
-        """All registered nodes by public key."""
         from flwr.proto.control_pb2 import ListNodesRequest
 
         found = self._call("list the clients", self._client.ListNodes, ListNodesRequest()).nodes_info
@@ -115,12 +111,10 @@ class Control:
         return {node.public_key: node for node in nodes}
 
     def sync_nodes(self, roster: MemberList) -> Mapping[str, int]:
-        """Register who is on the roster and unregister who is not; returns the node id of each name.
-
-        Doing it twice changes nothing.
+        """Register who is on the roster and unregister who is not; idempotent. Returns the node id of each name.
 
         Raises:
-            DeploymentError: A key on the roster was shut out before.
+            DeploymentError: A key on the roster was unregistered before.
         """
         wanted = {member.flower_key: member.name for member in roster.members}
         present = self.registered()
@@ -137,7 +131,7 @@ class Control:
         return ids
 
     def start_run(self) -> int:
-        """Begin a run of Flower's; returns its id. ``open_grid`` takes it up."""
+        """Begin a run of Flower's; returns its id for ``open_grid``."""
         from flwr.proto.control_pb2 import StartRunRequest
         from flwr.proto.fab_pb2 import Fab
 
@@ -147,7 +141,7 @@ class Control:
         return int(response.run_id)
 
     def stop_run(self, run_id: int) -> None:
-        """End a run and delete what is left of its messages; a run that ended by itself is only cleared up."""
+        """End a run and delete its remaining messages; a run that has ended is only cleared up."""
         from flwr.proto.control_pb2 import ListRunsRequest, StopRunRequest
 
         listed = self._call(
@@ -157,7 +151,6 @@ class Control:
             self._call("stop a run", self._client.StopRun, StopRunRequest(run_id=run_id))
 
     def close(self) -> None:
-        """Close the connection."""
         self._client.close()
 
     def __enter__(self) -> Self:
@@ -175,7 +168,7 @@ class Control:
 
 @cache
 def thin_fab() -> bytes:
-    """The bundle that Flower wants with each run: a ``pyproject.toml`` and no code. No client ever fetches it."""
+    """The bundle that Flower requires for each run: a ``pyproject.toml`` and no code. No client ever fetches it."""
     content = _PYPROJECT.encode()
     listing = f"pyproject.toml,{hashlib.sha256(content).hexdigest()},{8 * len(content)}"
     bundle = io.BytesIO()

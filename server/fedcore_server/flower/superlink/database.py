@@ -1,4 +1,4 @@
-"""The SQLite file that the SuperLink works with: made whole or not at all."""
+"""The SQLite file of the SuperLink: made whole or not at all."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _PAGE_BYTES = 4096
 def prepare_database(path: Path) -> None:
     """Make the database, unless there is one in which something is stored.
 
-    It is made and migrated in a directory aside, and renamed when it is whole: neither a full disk nor a kill leaves
-    half of it. Half a database that an earlier version left, in which nothing is stored, is replaced.
+    It is made and migrated in a temporary directory and renamed when complete, so neither a full disk nor a kill leaves
+    half of it. An incomplete and empty database of an earlier version is replaced.
 
     Raises:
         DeploymentError: It cannot be made, or is none of Flower's.
@@ -54,7 +54,6 @@ def prepare_database(path: Path) -> None:
 
 
 def not_opened(path: Path, fault: str) -> DeploymentError:
-    """A database that is there and cannot be used, with what to do."""
     return DeploymentError(
         f"the database {path} could not be opened ({fault}): free some space if the disk is full; otherwise move "
         f"{path.name}, and what begins with its name, away: the next start makes a new one, registers the clients of "
@@ -69,10 +68,10 @@ def database_fault(error: BaseException) -> str:
 
 
 def without_zeroing(engine: Engine) -> None:
-    """Have connections leave what is deleted as it is, until something else is written there.
+    """Do not overwrite deleted content with zeros.
 
-    Python's SQLite may be compiled to overwrite deleted content with zeros, so that each model is written twice.
-    The write-ahead log and the disk keep copies of it anyway.
+    Python's SQLite may be compiled to do so, which writes each model twice. The write-ahead log and the disk keep
+    copies anyway.
     """
     from sqlalchemy import event
 
@@ -102,11 +101,6 @@ def _make(path: Path) -> None:
 
 
 def _tables_in_use(path: Path) -> set[str]:
-    """The tables that have a row.
-
-    Raises:
-        DeploymentError: The file cannot be read.
-    """
     try:
         with closing(sqlite3.connect(path)) as database:
             names = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]

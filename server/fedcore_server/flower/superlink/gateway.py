@@ -1,9 +1,8 @@
-"""The only door to the SuperLink that the network can see.
+"""The only public entrance to the SuperLink.
 
 Flower serves its Control and Runtime APIs, which know no accounts, on the same port as the Fleet API. The gateway
-lets through the Fleet calls that a registered node needs, and nothing else. It reads no body without the proof of a
-member's key, limits what one member may send and how often one address is refused, and holds a node to its own name,
-which Flower does not.
+forwards only the Fleet calls that a registered node needs. It reads no body without the proof of a member's key, limits
+what one member may send and how often one address is refused, and binds a node to its own name, which Flower does not.
 """
 
 from __future__ import annotations
@@ -46,14 +45,14 @@ class Gateway:
     """Pure ASGI middleware around Flower's application.
 
     Args:
-        app: Flower's application; it sees each request only when the whole of it is here and within the limits.
+        app: Flower's application; it sees each request only when it is complete and within the limits.
         max_body_bytes: The largest body. A model travels in objects of 5 MiB.
-        refusals_per_second: How often one peer address may be refused on average, and `refusal_burst` at once.
-        body_seconds: How long a body may take to come.
-        waiting_bytes: What all bodies together may hold in memory, and one peer a sixteenth of it.
+        refusals_per_second: Average refusals allowed per peer address, with `refusal_burst` at once.
+        body_seconds: How long a body may take to arrive.
+        waiting_bytes: Memory for all bodies together; one peer may use a sixteenth of it.
 
     Attributes:
-        received_bytes: Of all bodies let through so far; `sent_bytes` of all answers.
+        received_bytes: Of all bodies forwarded so far; `sent_bytes` of all answers.
         members: Flower's keys of all members, as `header_of_key` gives them; ``None`` before they are known.
     """
 
@@ -77,7 +76,6 @@ class Gateway:
         self.members: frozenset[bytes] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
@@ -91,7 +89,7 @@ class Gateway:
                 await self._admit(scope, receive, send, peer)
 
     def _peer(self, scope: Scope) -> tuple[str, bool | None]:
-        """Who answers for a request, a member or else an address; and whether it is a member."""
+        """Whom a request is counted against, a member or else an address; and whether it is a member."""
         address = network_of(scope["client"][0] if scope.get("client") else "")
         if self.members is None:
             return address, None
@@ -99,7 +97,7 @@ class Gateway:
         return (address, False) if key is None else (hashlib.sha256(key).hexdigest(), True)
 
     def _judging(self, peer: str, send: Send) -> Send:
-        """Count what is refused, by Flower too, as the peer's doing; what fails here is not, nor that it came back."""
+        """Count refusals, also Flower's, against the peer; not failures of this server."""
 
         async def judged(event: Event) -> None:
             if 400 <= event.get("status", 0) < 500 and event["status"] != 429:
@@ -172,10 +170,10 @@ class Gateway:
 
 
 def is_own_reply(body: bytes) -> bool:
-    """Whether a push holds one message, in the name of the node that pushes it, and in reply to another.
+    """Whether a push holds one message, from the node that pushes it, in reply to another.
 
-    Flower checks the node's signature, but not that the messages bear its name, nor that they are replies: a
-    registered node could give another one orders. Which node it is, Flower checks next.
+    Flower checks the node's signature, but not that the messages are its own replies: a registered node could send
+    orders to another one. Flower checks next which node it is.
     """
     from flwr.proto.fleet_pb2 import PushMessagesRequest
 
@@ -195,7 +193,7 @@ def is_own_reply(body: bytes) -> bool:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """A body that was read already, and after it whatever comes: that is, the peer's leaving."""
+    """A body that was read already, followed by whatever comes: the peer's disconnection."""
     unread = [body]
 
     async def replay() -> Event:

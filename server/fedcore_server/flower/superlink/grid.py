@@ -45,7 +45,7 @@ class StreamingGrid(HttpGrid):
         runtime_address: ``SuperLink.runtime_address``.
         token: The run's task token.
         bearer: ``SuperLink.bearer``.
-        stall_seconds: How long an object of a reply may keep us waiting once the reply is complete.
+        stall_seconds: How long to wait for an object of a reply once the reply is complete.
     """
 
     def __init__(
@@ -78,8 +78,8 @@ class StreamingGrid(HttpGrid):
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """Send messages; returns their ids, an empty one for each that the SuperLink refused.
 
-        They are announced eight at a time: clients that know of a message ask for its objects again and again until
-        these are there, which would keep the SuperLink from taking them in.
+        They are announced eight at a time: clients ask again and again for the objects of announced messages, which
+        would keep the SuperLink from receiving them.
 
         Raises:
             DeploymentError: The SuperLink does not answer, or the run has ended.
@@ -102,10 +102,10 @@ class StreamingGrid(HttpGrid):
         return identifiers
 
     def arrivals(self, message_ids: Iterable[str], *, timeout_seconds: float) -> Iterator[Arrival]:
-        """The replies to these messages, each when all of it is there; who is slow holds nobody up.
+        """The replies to these messages, each when it is complete; slow clients delay nobody else.
 
-        Polls after 20 ms, then half as often up to once a second. What did not come in time is not yielded; its
-        request is withdrawn, and a reply that comes later is thrown away.
+        Polls after 20 ms, then half as often up to once a second. Requests without a reply in time are withdrawn, and a
+        later reply is discarded.
         """
         asked = {message_id for message_id in message_ids if message_id}
         waiting, coming = set(asked), dict[str, Reply]()
@@ -125,13 +125,12 @@ class StreamingGrid(HttpGrid):
             self._forget([*coming, *asked])
 
     def withdraw(self, message_ids: Iterable[str]) -> None:
-        """Take back messages nobody need answer any more."""
         asked = [message_id for message_id in message_ids if message_id]
         self._late |= set(asked)
         self._forget(asked)
 
     def _headers(self, waiting: set[str]) -> dict[str, Reply]:
-        """New replies, taken out of `waiting`. Their metadata was checked by the SuperLink, their content by nobody."""
+        """New replies, taken out of `waiting`. The SuperLink has checked their metadata, nobody their content."""
         if not waiting:
             return {}
         with _explained():
@@ -161,7 +160,7 @@ class StreamingGrid(HttpGrid):
             return self._runtime_client.PullObject(request)
 
     def _forget(self, message_ids: Iterable[str]) -> None:
-        """Have the SuperLink delete messages' objects; those it has no more are no matter."""
+        """Have the SuperLink delete messages' objects; those already deleted are no error."""
         for message_id in message_ids:
             with _explained():
                 self._runtime_client.ConfirmMessageReceived(

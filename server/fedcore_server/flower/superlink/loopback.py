@@ -1,6 +1,6 @@
 """The side of the SuperLink that only fedcore's own driver may use: Control and Runtime, on loopback.
 
-Loopback alone keeps no other user of the machine out, so each request bears a token that is made at every start.
+Other users of the machine can reach loopback, so each request bears a token that is made at every start.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ class BearerGuard:
         self._app, self._expected = app, f"Bearer {bearer}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
@@ -35,7 +34,7 @@ class BearerGuard:
 
 @dataclass(frozen=True, slots=True)
 class BearerInterceptor:
-    """Puts the token on every request of one of Flower's clients."""
+    """Puts the token on every request of a Flower client."""
 
     bearer: str
 
@@ -43,11 +42,9 @@ class BearerInterceptor:
         return "BearerInterceptor(...)"
 
     def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
-        """Send a request with the token."""
         context.request.headers["authorization"] = f"Bearer {self.bearer}"
         return call_next(context)
 
 
 def interceptors(bearer: str, component: str) -> list[ProtobufClientInterceptor]:
-    """What every client of the loopback side sends along."""
     return [RuntimeVersionHttpInterceptor(component_name=component), BearerInterceptor(bearer)]

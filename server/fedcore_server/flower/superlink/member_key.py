@@ -21,9 +21,9 @@ def header_of_key(flower_key: bytes) -> bytes:
 
 
 def member_key(scope: Scope, members: frozenset[bytes]) -> bytes | None:
-    """The member's key that a request proves to come from; None where it proves none.
+    """The member's key that a request proves to come from; None without proof.
 
-    Flower checks the same once more, after the whole body was read.
+    Flower checks the same again, after the whole body was read.
 
     Args:
         members: Keys of all members, as `header_of_key` gives them.
@@ -44,5 +44,5 @@ def member_key(scope: Scope, members: frozenset[bytes]) -> bytes | None:
 
 @cache
 def _loaded(key: bytes) -> Any:
-    """Kept for each member, and for nobody else: members alone are asked for."""
+    """The cache is bounded: only members' keys are passed."""
     return bytes_to_public_key(base64.b64decode(key))

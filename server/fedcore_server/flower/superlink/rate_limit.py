@@ -11,9 +11,9 @@ _LONGEST_TABLE = 4096
 
 
 class RateLimit:
-    """Allows each peer `per_second` of what is counted on average, and `burst` at once.
+    """Allows each peer `per_second` on average, and `burst` at once.
 
-    The table is bounded: the peer not heard of for longest is forgotten.
+    The table is bounded: the peer not seen for longest is dropped.
     """
 
     def __init__(self, per_second: float, burst: int, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -21,11 +21,9 @@ class RateLimit:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def allows(self, peer: str) -> bool:
-        """Whether one more is allowed."""
         return self._tokens(peer) >= 1.0
 
     def count(self, peer: str) -> None:
-        """Count one."""
         tokens = self._tokens(peer) - 1.0
         self._buckets.pop(peer, None)
         self._buckets[peer] = (max(tokens, 0.0), self._clock())
@@ -43,7 +41,7 @@ class RateLimit:
 
 
 def network_of(peer: str) -> str:
-    """An address as it is counted: IPv6 peers by their /64, of which one of them may choose any address."""
+    """The key to count by: IPv6 peers by their /64, since a peer may choose any address in it."""
     try:
         address = ipaddress.ip_address(peer)
     except ValueError:

@@ -41,11 +41,11 @@ _PAUSE_SECONDS = 0.1
 def open_grid(runtime_address: str, secret: bytes, bearer: str, run_id: int) -> Iterator[StreamingGrid]:
     """Take up a run that `Control.start_run` began; the grid's clients are those of the SuperLink.
 
-    On leaving, the run is reported as completed, or as failed when an exception leaves it. One run at a time in
-    a process: Flower keeps the identity of a run in a global.
+    On leaving, the run is reported as completed, or as failed when an exception leaves it. One run at a time in a
+    process: Flower keeps the identity of a run in a global.
 
     Raises:
-        DeploymentError: The run is not there to be taken up, or the SuperLink does not answer.
+        DeploymentError: The run cannot be taken up, or the SuperLink does not answer.
     """
     token = _acquire(runtime_address, secret, bearer, run_id)
     client = _client(runtime_address, bearer, "flwr-serverapp", RuntimeTokenHttpInterceptor(token))
@@ -73,8 +73,8 @@ def open_grid(runtime_address: str, secret: bytes, bearer: str, run_id: int) -> 
 def _acquire(runtime_address: str, secret: bytes, bearer: str, run_id: int) -> str:
     """The token of a run's task.
 
-    Flower hands out whatever waits, oldest first. A task of another run that comes up is not touched: it falls
-    back to its own driver within half a minute, or belongs to a run that nobody drives any more.
+    Flower hands out whatever waits, oldest first. A task of another run is left alone: it returns to its own driver
+    within half a minute, or belongs to a run without a driver.
     """
     signed = SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={_ACQUIRE})
     client = _client(runtime_address, bearer, "SuperExec", signed)
