@@ -15,10 +15,9 @@ from fedcore_simulations.partition import Partition
 
 
 class DealtClients(Sequence[Client]):
-    """Clients by position; each is made when it is looked at, so that a hundred thousand cost their rows and no more.
+    """Clients by position, made on access, so that a hundred thousand cost only their rows.
 
     Args:
-        names: Of the clients.
         rows: Of all clients: training and held-out rows of the first, then those of the second, and so on.
         ends: End of every such run in `rows`, two for each client; shape ``(2 * len(names),)``.
     """
@@ -34,7 +33,6 @@ class DealtClients(Sequence[Client]):
         return cls(division.names, rows, np.cumsum(np.bincount(place, minlength=2 * len(division.names))))
 
     def to(self, *, dtype: torch.dtype, device: torch.device) -> DealtClients:
-        """The same clients with their data on `device`."""
         return DealtClients(self._names, self._rows.to(dtype=dtype, device=device), self._ends)
 
     def __len__(self) -> int:

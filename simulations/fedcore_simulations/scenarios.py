@@ -11,16 +11,11 @@ DEFAULT = "digits"
 
 
 def scenarios() -> dict[str, Path]:
-    """The scenarios by name."""
     return {path.stem: path for path in sorted(_directory().glob("*.toml"))}
 
 
 def find_scenario(name: str) -> Path:
-    """The plan file of a scenario.
-
-    Raises:
-        PlanError: There is none of this name; names the nearest.
-    """
+    """Raises PlanError: There is no scenario of this name; names the nearest."""
     known = scenarios()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
@@ -32,7 +27,7 @@ def find_scenario(name: str) -> Path:
 
 
 def _of_ones_own(name: str) -> str | None:
-    """``my_task.py`` and ``my_task.MyTask`` as a task of one's own is named."""
+    """``my_task.py`` and ``my_task.MyTask`` as the user's own task is named."""
     module, _, last = name.rpartition(".")
     if not module.replace(".", "_").replace("/", "_").isidentifier():
         return None

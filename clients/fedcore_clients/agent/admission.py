@@ -1,4 +1,4 @@
-"""A request that was let in, or refused, and what is looked at for that besides the policy."""
+"""A request that was accepted or refused, and the checks for that besides the policy."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from fedcore_clients.policy.request_facts import RequestFacts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request that was let in.
+    """An accepted request.
 
     Attributes:
         content: The records; the array's bytes are still to be fetched, unless it is small.
         facts: What the policy judged.
         array_bytes: Declared size of the model.
-        answer: The signed answer, where it is ready: to a request that was answered before.
+        answer: The signed answer to a request that was answered before.
     """
 
     envelope: Envelope
@@ -41,8 +41,7 @@ class RequestRefused(Exception):  # noqa: N818 - not an error: the gate does its
     """A genuine request is refused.
 
     Attributes:
-        envelope: Of the request.
-        cause: With the code that leaves, and the reason that does not.
+        cause: With the code that leaves the client, and the reason that does not.
     """
 
     def __init__(self, envelope: Envelope, cause: RefusedError) -> None:
@@ -52,7 +51,7 @@ class RequestRefused(Exception):  # noqa: N818 - not an error: the gate does its
 
 @contextmanager
 def refusing(envelope: Envelope, *kinds: type[Exception], code: Refusal = Refusal.FAILED) -> Iterator[None]:
-    """Refuse a genuine request, with a code for these kinds of errors."""
+    """Refuse a genuine request, with a code for each of these kinds of errors."""
     try:
         yield
     except RefusedError as error:
@@ -78,7 +77,7 @@ def newest_requests(home: ClientHome) -> dict[tuple[str, str], tuple[int, int, i
 
 
 def check_model(array: Array, declared_bytes: int) -> None:
-    """Refuse a model that is none.
+    """Check the declared model.
 
     Raises:
         RefusedError: With the code ``MODEL``.
@@ -91,7 +90,7 @@ def check_model(array: Array, declared_bytes: int) -> None:
 
 
 def told(place: Place) -> dict[str, Any]:
-    """What an event says of a request."""
+    """Fields of an event about a request."""
     return {
         "run": place.run,
         "incarnation": place.incarnation,

@@ -1,4 +1,4 @@
-"""What must be whole in a client's home before it connects."""
+"""What must be intact in a client's home before it connects."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _MAX_BYTES = 4 * 1024 * 1024
 
 
 def refuse_damaged_home(home: ClientHome) -> None:
-    """See that keys, certificate and roster of a home can be read, and are its own.
+    """Check that keys, certificate and roster of a home can be read, and are its own.
 
     Raises:
-        TrustError: Names every file that is damaged or another's, and says what to do.
+        TrustError: Names every damaged or foreign file, and says what to do.
     """
     join = f"have the operator run fedcore consortium invite {home.settings().name} --again, and join in a new home"
     lost = f"Restore it from a backup of the home; without one, {join}"
@@ -54,7 +54,7 @@ def _check_flower(home: ClientHome) -> None:
 
 
 def _response(home: ClientHome) -> JoinResponse | None:
-    """The answer to the invitation; it has been used, so that one that is gone or damaged does no harm."""
+    """The answer to the invitation; it has been used, so a missing or damaged one does no harm."""
     with suppress(TrustError):
         return JoinResponse.from_file(home.response)
     return None

@@ -36,10 +36,10 @@ OF_THE_CODE = (ImportError, NameError, AttributeError, NotImplementedError)
 
 
 class Desk:
-    """Keeps model and data warm between the requests of one plan.
+    """Keeps model and data in memory between the requests of one plan.
 
-    Code never travels, and nothing is imported because a message names it: the task is the one that is installed here,
-    and the client's policy has allowed every other name in the plan.
+    Code is never sent, and nothing is imported because a message names it: the task is the one installed here, and the
+    client's policy has allowed every other name in the plan.
 
     Args:
         load: Opens the client's data, split into training and held-out rows, for a plan.
@@ -76,19 +76,16 @@ class Desk:
         return local
 
     def train(self, plan: RunPlan, content: RecordDict) -> RecordDict:
-        """Answer a request to train."""
         local = self.check_layout(plan, content, kind="train")
         request = unpack_train_request(content, local.parameters.layout, local.request_form)
         return pack_update(train_locally(local, self._opened(local), request), local.codec.form)
 
     def evaluate(self, plan: RunPlan, content: RecordDict) -> RecordDict:
-        """Answer a request to evaluate."""
         local = self.check_layout(plan, content, kind="evaluate")
         request = unpack_evaluate_request(content, local.parameters.layout, _form(local, "evaluate"))
         return pack_report(evaluate_locally(local, self._opened(local), request))
 
     def _opened(self, local: LocalModel) -> Client:
-        """The client's data for the plan of `local`."""
         if self._client is None:
             client = self._load(local.plan)
             if local.privacy is not None:
@@ -99,8 +96,8 @@ class Desk:
     def check_rows(self, client: Client, local: LocalModel) -> None:
         """Refuse what the linter and the probes find, before any training.
 
-        They are given made-up rows, since a refusal that depends on the client's own would give them away. Only a task
-        that cannot be tried so, and whose records nothing but evidence keeps apart, is tried on the client's rows.
+        They use made-up rows, since a refusal that depends on the client's own would reveal them. Only a task that
+        made-up rows cannot exercise, and whose records nothing but evidence isolates, is tried on the client's rows.
         """
         model, rows = self._task.build_model(), made_up_rows(client.training, len(self._task.labels))
         try:
@@ -113,7 +110,7 @@ class Desk:
         refuse(lint_rows(Subject(plan=local.plan, task=self._task, model=model, training=rows)))
 
     def _probe_own(self, client: Client, model: nn.Module, local: LocalModel) -> None:
-        """Refuse records that bear on each other; rows that the task cannot take are no reason."""
+        """Refuse records that influence each other; rows that the task cannot take are no reason."""
         by_evidence = local.rowwise.isolation(
             client.training.to(dtype=local.dtype, device=local.device).batch(slice(0, 1))
         )
@@ -140,7 +137,7 @@ class Desk:
 
 
 def _form(local: LocalModel, kind: str) -> Form:
-    """What a request of a kind holds: the model, and to train what the algorithm shares."""
+    """The segments of a request: the model, and to train what the algorithm shares."""
     if kind == "train":
         return local.request_form
     vector = vector_of(local.parameters.buffer)

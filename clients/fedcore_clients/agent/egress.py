@@ -1,4 +1,4 @@
-"""The last look at what leaves: only what was checked is sent, and a reply that holds more is refused."""
+"""The last check of a reply: only what was checked is sent, and a reply that holds more is refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def checked_reply(content: RecordDict, facts: RequestFacts, policy: Policy, *, c
     """The reply as it may leave.
 
     Raises:
-        RefusedError: The policy does not let it out, or it holds what no reply of its kind has.
+        RefusedError: The policy does not allow it, or it holds what no reply of its kind has.
     """
     try:
         checked = _checked_report if facts.kind == "evaluate" else _checked_update

@@ -1,7 +1,7 @@
-"""The client's side of Flower's Fleet API: all that fedcore's clients use of Flower's connection.
+"""The client's side of Flower's Fleet API: the only use of Flower's connection by clients.
 
-It speaks the API through Flower's own HTTP client, with Flower's node authentication. Flower's worker loop
-around it is not used: it ends the process on a refused connection, and interrupts it on a refused heartbeat.
+It uses Flower's own HTTP client and node authentication, but not its worker loop, which ends the process on a refused
+connection and interrupts it on a refused heartbeat.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _WHILE_STARTING = frozenset({401, 412})  # a server that has just been started d
 
 
 class Incoming:
-    """A message for this node: its small records at once, its array piece by piece.
+    """A message for this node: its small records at once, its array in chunks.
 
     Attributes:
         content: The records, arrays without their bytes.
@@ -68,10 +68,10 @@ class Incoming:
         self._arrays = records.arrays
 
     def chunks(self, *, max_bytes: int) -> Iterator[memoryview]:
-        """The bytes of the one array, in order, their hashes checked.
+        """The bytes of the one array, in order, hashes checked.
 
         Raises:
-            ObjectError: A piece is malformed, too large, or does not come.
+            ObjectError: A chunk is malformed, too large, or missing.
         """
         array: RemoteArray = self._arrays[ARRAYS][PARAMETERS]
         return read_chunks(array, self._pull, max_bytes=max_bytes)
@@ -91,7 +91,7 @@ class Fleet:
         """The next message, or None where there is none.
 
         Raises:
-            DeploymentError: The server does not answer, or lets this client in no more.
+            DeploymentError: The server does not answer, or refuses this client.
             RequestGoneError: The message's run has ended.
             ObjectError: The message is malformed.
         """
@@ -103,7 +103,7 @@ class Fleet:
         return Incoming(header, self._puller(header.metadata.run_id))
 
     def confirm(self, incoming: Incoming) -> None:
-        """Let the SuperLink forget a message that was read or will not be."""
+        """Let the SuperLink delete a message that was read or will not be."""
         metadata = incoming.header.metadata
         request = ConfirmMessageReceivedRequest(
             node=self._node, run_id=metadata.run_id, message_object_id=metadata.message_id
@@ -112,11 +112,10 @@ class Fleet:
             self._retry.invoke(self._client.ConfirmMessageReceived, request)
 
     def reply(self, incoming: Incoming, content: RecordDict) -> None:
-        """Answer a message."""
         self._send(Message(content, reply_to=incoming.header))
 
     def fail(self, incoming: Incoming) -> None:
-        """Answer with an error that tells nothing: to whoever is not known, nothing is said."""
+        """Answer with an error without content, as unknown senders get no information."""
         error = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "refused")
         self._send(Message(error, reply_to=incoming.header))
 
@@ -163,12 +162,12 @@ def connect(
 
     Args:
         server: ``HOST:PORT``.
-        authority: Certificate of the only authority that is trusted.
-        stopping: Whether the client is to end; calls that fail are then not tried again.
-        waiting: Told when a call has failed and is tried again.
+        authority: Certificate of the only trusted authority.
+        stopping: Whether the client is to end; failed calls are then not repeated.
+        waiting: Called when a call has failed and is repeated.
 
     Raises:
-        DeploymentError: The server cannot be reached, is not the one it should be, or does not let this client in.
+        DeploymentError: The server cannot be reached, is another one, or refuses this client.
     """
     key: Any = load_ssh_private_key(flower_key.read_bytes(), None)
     with FleetHttpClient.from_server_address(
@@ -207,7 +206,7 @@ def _activate(client: FleetHttpClient, key: Any) -> Node:
 
 
 def _beat(client: FleetHttpClient, node: Node, stopped: threading.Event) -> None:
-    """Tell the SuperLink that the node lives; what fails here shows in the next call of the main thread."""
+    """Send heartbeats; a failure shows in the next call of the main thread."""
     request = SendNodeHeartbeatRequest(node=node, heartbeat_interval=_HEARTBEAT_SECONDS)
     while not stopped.wait(0.8 * _HEARTBEAT_SECONDS * random.uniform(0.9, 1.1)):  # noqa: S311 - no secret
         with contextlib.suppress(httpx.HTTPError):
@@ -215,7 +214,7 @@ def _beat(client: FleetHttpClient, node: Node, stopped: threading.Event) -> None
 
 
 def _letting_go(push: Push, message: Message) -> Push:
-    """After each piece that was sent, give the pages of a mapped array back."""
+    """Free the pages of a mapped array after each chunk that was sent."""
     records = message.content.values() if message.has_content() else ()
     arrays = [array for record in records if isinstance(record, ArrayRecord) for array in record.values()]
 
@@ -229,7 +228,7 @@ def _letting_go(push: Push, message: Message) -> Push:
 
 @contextmanager
 def _of_a_run() -> Iterator[None]:
-    """As `_explained`, for calls about one run: what Flower forbids in them is that run."""
+    """As `_explained`, for calls about one run: a call that Flower forbids concerns that run."""
     try:
         with _explained():
             yield

@@ -1,8 +1,8 @@
-"""All that stands between the network and the data: what is checked on the way in, and on the way out.
+"""All that stands between the network and the data: checks of requests and of replies.
 
-The order is fixed: signature, freshness, roster, policy; then the array is fetched and compared with what was
-signed; then the budget is charged; only then is data opened. What leaves was looked at once more and is signed.
-An update is also kept, and whoever asks for it again gets the same one: fresh noise each time could be averaged away.
+The order is fixed: signature, freshness, roster, policy; then the array is fetched and compared with what was signed;
+then the budget is charged; only then is data opened. A reply is checked again and signed. An update is also stored, and
+a repeated request gets the same one: fresh noise each time could be averaged away.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _CLOCK_SKEW_SECONDS = 300.0
 
 
 class Guard:
-    """The client's gate in both directions, with its journal, its account and its memory of what it has answered.
+    """The client's gate in both directions, with its journal, its account and its stored replies.
 
     Args:
         home: Where the client keeps its files.
@@ -57,7 +57,7 @@ class Guard:
 
     Raises:
         TrustError: A key or the roster is absent or damaged.
-        StorageError: A journal or the ledger is damaged, or the ledger is not the one that was seen last.
+        StorageError: A journal or the ledger is damaged, or the ledger is not the one last seen.
     """
 
     def __init__(self, home: ClientHome, policy: Policy, clock: Clock, *, data: Mapping[str, Path]) -> None:
@@ -75,14 +75,13 @@ class Guard:
         self.events = EventLog(home.events, clock=clock)
 
     def changed_rows(self) -> Iterator[str]:
-        """A line for each data set whose rows are others than at its last charge; it is logged, too."""
+        """A line for each data set whose rows changed since its last charge; it is logged, too."""
         for name, last in self._account.changed():
             self.events.append("rows-changed", data_set=name, since_entry=last.number)
             yield change_in_words(name, last)
 
     @property
     def name(self) -> str:
-        """The client's own name."""
         return self._identity.name
 
     @property
@@ -91,10 +90,10 @@ class Guard:
         return len(self._roster.members) if self._roster else 1
 
     def receive(self, sealed: RecordDict) -> Request:
-        """Let a request in, by its small records alone.
+        """Accept a request, by its small records only.
 
         Raises:
-            TrustError: It is not the coordinator's, or not what was signed: it deserves no signed answer.
+            TrustError: It is not the coordinator's, or was changed: it gets no signed answer.
             RequestRefused: It is genuine, and refused.
         """
         envelope = open_envelope(sealed, self._coordinator, destination=self.name)
@@ -104,10 +103,10 @@ class Guard:
             return self._judged(unsealed(sealed), envelope)
 
     def charge(self, request: Request) -> None:
-        """Compare the array with what was signed, and charge the budget; from here on data may be opened.
+        """Compare the array with what was signed, and charge the budget; afterwards data may be opened.
 
         Raises:
-            RequestRefused: The array is another, or the budget does not allow it.
+            RequestRefused: The array differs, or the budget does not allow it.
         """
         with refusing(request.envelope, TrustError, code=Refusal.ARRAY):
             check_array(request.content, request.envelope)
@@ -117,11 +116,11 @@ class Guard:
         self._charged = request.envelope.nonce
 
     def release(self, request: Request, content: RecordDict) -> RecordDict:
-        """Look at a reply once more, and sign it.
+        """Check a reply again, and sign it.
 
         Raises:
-            RequestRefused: The policy does not let it out.
-            StorageError: An update could not be kept; it must not leave.
+            RequestRefused: The policy does not allow it.
+            StorageError: An update could not be stored; it must not leave.
         """
         facts = request.facts
         with refusing(request.envelope):
@@ -133,7 +132,7 @@ class Guard:
         return sealed
 
     def refuse(self, refusal: RequestRefused) -> RecordDict:
-        """The signed refusal: its code leaves, its reason is written down here."""
+        """The signed refusal: its code leaves, its reason is logged here."""
         place, code = refusal.envelope.place, refusal.cause.code
         self.events.append("refused", **told(place), code=code, reason=str(refusal.cause)[:500])
         read_data = refusal.envelope.nonce == self._charged or code == Refusal.STALE  # where it was asked before
@@ -187,7 +186,7 @@ class Guard:
         )
 
     def _keep(self, envelope: Envelope, facts: RequestFacts, content: RecordDict) -> None:
-        """Write an update down before it leaves, and seal it in the ledger."""
+        """Store an update before it leaves, and record it in the ledger."""
         asked = self._account.asked(facts)
         if self._policy.release.ledger_receipts:
             add_receipt(content, self._account.ledger.receipt(asked))
@@ -195,7 +194,7 @@ class Guard:
         self._account.ledger.seal(asked, digest)
 
     def _answered_before(self, content: RecordDict, envelope: Envelope) -> Request | None:
-        """A request to train word for word as one that was answered; it is charged and worked on no more."""
+        """A request to train word for word as one that was answered; it is not charged or computed again."""
         place = envelope.place
         if place.kind != "train" or self._newest.get((place.run, place.kind)) != place.order:
             return None
@@ -211,14 +210,14 @@ class Guard:
         return Request(envelope=envelope, content=content, facts=facts, array_bytes=facts.model_bytes, answer=answer)
 
     def _refuse_stale(self, place: Place) -> None:
-        """A request counts only if it is newer than every one of its kind that was accepted in this run."""
+        """A request is accepted only if it is newer than every accepted one of its kind in this run."""
         newest = self._newest.get((place.run, place.kind))
         incarnation = max((order[0] for (run, _), order in self._newest.items() if run == place.run), default=0)
         if (newest is not None and place.order <= newest) or place.incarnation < incarnation:
             raise Refusal.STALE("this request, or a newer one, was accepted before")
 
     def _learn_roster(self, text: str, digest: str) -> None:
-        """Keep the newest roster; an older one than was seen is refused, and one that is not here asked for."""
+        """Store the newest roster; refuse an older one than was seen, and ask for one that is absent."""
         known = self._roster is not None and digest == hash_of_roster(self._roster_text)
         if known and text in ("", self._roster_text):
             return

@@ -1,4 +1,4 @@
-"""The directory that a data owner's client lives in: where things stand in it, and who it is."""
+"""The directory of a data owner's client: where its files are, and who it is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_BYTES = 65_536
 
 
 class ClientSettings(Document):
-    """What ``client.toml`` says.
+    """Content of ``client.toml``.
 
     Attributes:
         name: The client's own.
@@ -38,9 +38,9 @@ class ClientHome:
     Attributes:
         roster: The newest roster that the client has seen.
         response: Its answer to the invitation, as it was sent to the operator.
-        outbox: Sealed replies, to be sent again as they are.
+        outbox: Sealed replies, to be sent again unchanged.
         memory: What the client keeps between rounds, for algorithms that need it; a folder for each run.
-        spends: The account of earlier versions; taken over into the ledger when it is found.
+        spends: The account of earlier versions; imported into the ledger when it is found.
         lock: Held by the one process that runs the client.
     """
 
@@ -65,7 +65,7 @@ class ClientHome:
         self.secret_file = path / "held-out.secret"
 
     def settings(self) -> ClientSettings:
-        """Who this client is, and where its server.
+        """Who this client is, and its server's address.
 
         Raises:
             TrustError: It has not joined, or the file is damaged.
@@ -78,19 +78,15 @@ class ClientHome:
         return ClientSettings.of_settings(self.settings_file)
 
     def identity(self) -> Identity:
-        """By which the client signs.
+        """The client's signing identity.
 
         Raises:
-            TrustError: It has not joined, or its key is absent, damaged, or may be read by others.
+            TrustError: It has not joined, or its key is absent, damaged, or readable by others.
         """
         return Identity.load(self.identity_key, self.settings().name)
 
     def flower(self) -> FlowerKey:
-        """By which Flower knows the client.
-
-        Raises:
-            TrustError: The key is absent, damaged, or may be read by others.
-        """
+        """Raises TrustError: The key is absent, damaged, or readable by others."""
         return FlowerKey.load(self.flower_key)
 
     def coordinator(self) -> PublicIdentity:
@@ -108,10 +104,10 @@ class ClientHome:
             ) from error
 
     def secret(self) -> int:
-        """The number from which held-out rows are drawn; made when it is first asked for, and kept.
+        """The number from which held-out rows are drawn; made at first use, and stored.
 
         Raises:
-            TrustError: The file is damaged, or may be read by others.
+            TrustError: The file is damaged, or readable by others.
         """
         if not self.secret_file.exists():
             create_private(self.secret_file, f"{secrets.randbits(62)}\n".encode())

@@ -20,10 +20,10 @@ from fedcore_clients.agent.home import ClientHome
 def join(invitation_file: Path, home: Path, *, now: datetime | None = None) -> JoinResponse:
     """Answer an invitation, and pin in `home` whom to trust.
 
-    A home that has joined before answers a newer invitation of the same consortium with the keys it has.
+    A home that has joined before answers a newer invitation of the same consortium with its existing keys.
 
     Args:
-        home: Directory that is absent, or in which no other client lives. Keys are never overwritten.
+        home: Directory that is absent, or holds no other client. Keys are never overwritten.
 
     Raises:
         TrustError: The invitation is malformed, expired or answered already, or the home is another client's.
@@ -43,7 +43,7 @@ def join(invitation_file: Path, home: Path, *, now: datetime | None = None) -> J
 
 
 def _fill(at: ClientHome, invitation: Invitation, undo: contextlib.ExitStack) -> JoinResponse:
-    """Make keys and write what is trusted; with ``client.toml``, the last one, the client has joined."""
+    """Make keys and write what is trusted; with ``client.toml``, the last file, the client has joined."""
     identity, flower_key = Identity.create(invitation.client), FlowerKey.create()
     identity.save(at.identity_key)
     undo.callback(at.identity_key.unlink)
@@ -62,9 +62,9 @@ def _fill(at: ClientHome, invitation: Invitation, undo: contextlib.ExitStack) ->
 
 
 def _answer_again(at: ClientHome, invitation: Invitation, now: datetime) -> JoinResponse:
-    """Answer another invitation with the identity that is here; what was pinned stays pinned.
+    """Answer another invitation with the existing identity; what was pinned stays pinned.
 
-    The key for Flower is a new one: Flower never lets a key in again that it has seen removed.
+    The key for Flower is a new one: Flower never admits a removed key again.
     """
     _check_same(at, invitation)
     response = JoinResponse.create(invitation, at.identity(), at.flower())

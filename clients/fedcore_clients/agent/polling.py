@@ -1,4 +1,4 @@
-"""When a client asks the server next: the more clients there are, the less each of them asks."""
+"""When a client asks the server next: the more clients there are, the less often each of them asks."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _JITTER = 0.25
 
 
 class Polling:
-    """Pauses between two questions whether there is a request.
+    """Pauses between two polls for a request.
 
     They double from 50 ms to one second while a run is on, that is until two minutes after its last request, and to
-    three seconds when none is. With more than twenty members of the consortium they grow with their number, so that all
-    together ask about twenty times a second: a server answers some hundred requests a second, and a round takes about
-    twenty of each client. What an answer took longer than the shortest one is the server's work and not the network's:
-    ten times that is the shortest pause. Pauses vary by a quarter, so that clients which start together do not ask
+    three seconds otherwise. With more than twenty members of the consortium they grow with their number, so that all
+    together poll about twenty times a second: a server answers some hundred requests a second, and a round takes about
+    twenty of each client. The excess of an answer's time over the shortest one is the server's work, not the network's:
+    ten times that is the shortest pause. Pauses vary by a quarter, so that clients which start together do not poll
     together.
 
     Args:
@@ -47,7 +47,7 @@ class Polling:
         self._doublings, self._last_request = 0, self._clock()
 
     def pause(self, answer_seconds: float) -> float:
-        """Seconds to wait after an answer that there is none, which took so long to come."""
+        """Seconds to wait after an answer without a request that took `answer_seconds`."""
         crowd = max(1.0, self._members() / _QUESTIONS_PER_SECOND)
         in_run = self._clock() - self._last_request < _RUN_SECONDS
         longest_idle = max(_LONGEST_IDLE_SECONDS, crowd)
@@ -60,5 +60,5 @@ class Polling:
 
 
 def spread(seconds: float) -> float:
-    """A pause of that length on average, between a half and one and a half: after a restart all clients come back."""
+    """A random pause with this mean, between a half and one and a half of it: after a restart all clients come back."""
     return seconds * random.uniform(0.5, 1.5)  # noqa: S311 - no secret

@@ -1,4 +1,4 @@
-"""The client's long-lived process: fetches requests, has the guard judge them, and the child work on them."""
+"""The client's long-lived process: fetches requests, has the guard judge them, and the child process compute."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _LONGEST_RETRY_SECONDS = 8.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings:
-    """What ``fedcore client start`` was told.
+    """Options of ``fedcore client start``.
 
     Attributes:
         data: Path of each data set by its name.
@@ -51,11 +51,11 @@ class AgentSettings:
 
 
 class Agent:
-    """One client, from start to stop; whoever makes it holds the home's lock.
+    """One client, from start to stop; the caller holds the home's lock.
 
     Args:
         home: Where the client has joined.
-        tell: Shows a line to whoever watches.
+        tell: Prints a line.
 
     Raises:
         PlanError: The policy is not valid.
@@ -86,7 +86,7 @@ class Agent:
         )
 
     def stop(self) -> None:
-        """End within seconds, and give up the request in work; may be called from a signal handler."""
+        """End within seconds, and drop the request in progress; may be called from a signal handler."""
         self._stopping.set()
         self._app.stop()
 
@@ -136,7 +136,7 @@ class Agent:
                 self._answer(fleet, incoming)
 
     def _answer(self, fleet: Fleet, incoming: Incoming) -> None:
-        """Answer one message; whatever is wrong with it costs that message only."""
+        """Answer one message; an error in it costs that message only."""
         self._state["requests"] += 1
         self._answered, started = None, time.monotonic()
         try:
@@ -154,7 +154,7 @@ class Agent:
             self._drop(fleet, incoming, "failed", kind=type(error).__name__)
 
     def _drop(self, fleet: Fleet, incoming: Incoming, event: str, **facts: str) -> None:
-        """Answer with an error that tells nothing."""
+        """Answer with an error without content."""
         self._state["refused"] += 1
         with suppress(StorageError):  # a full disk must not end the client for want of a log
             self._guard.events.append(event, **facts)
@@ -187,7 +187,7 @@ class Agent:
         return answer
 
     def _tell_answered(self, seconds: float) -> None:
-        """Say that an answer was sent; the last evaluation is all that a client sees of a run's end."""
+        """Print that an answer was sent; the last evaluation is all that a client sees of a run's end."""
         if (facts := self._answered) is not None:
             last = facts.plan.federation.rounds
             ended = "; that was its last round" if (facts.kind, facts.round) == ("evaluate", last) else ""
@@ -195,7 +195,7 @@ class Agent:
             self._tell(f"answered: {place}, {seconds:.1f} s{ended}")
 
     def _check_layout(self, request: Request, facts: RequestFacts) -> None:
-        """Have the child compare the declared model with the task's: before it is fetched or charged, once a plan."""
+        """Have the child compare the declared model with the task's, before it is fetched or charged; once a plan."""
         declared = (facts.plan.sha256, facts.kind, facts.model_bytes)
         if declared != self._fitting:
             self._asked(f"{LAYOUT}{facts.kind}", request, None)
@@ -221,7 +221,7 @@ class Agent:
         return path
 
     def _note(self, **facts: Any) -> None:
-        """Keep what ``fedcore client status`` shows."""
+        """Write what ``fedcore client status`` shows."""
         self._state |= facts | {"time": datetime.now(UTC).isoformat(timespec="seconds")}
         with suppress(StorageError):  # a full disk must not end the client for want of a status
             write_whole(self._home.path / "status.json", json.dumps(self._state) + "\n")
@@ -241,7 +241,7 @@ class Agent:
 
 
 def _empty_directory(path: Path) -> Path:
-    """A private directory without what a crash has left in it."""
+    """A private directory, emptied of what a crash has left."""
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(mode=0o700)
     return path

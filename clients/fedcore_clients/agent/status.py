@@ -1,4 +1,4 @@
-"""What a client does, for its owner to see."""
+"""What a client does, shown to its owner."""
 
 from __future__ import annotations
 
@@ -47,7 +47,6 @@ def client_status(home: ClientHome) -> dict[str, Any]:
 
 
 def print_status(found: dict[str, Any]) -> None:
-    """The same on a terminal."""
     console = Console(highlight=False)
     process = found["process"]
     state = "connected" if process.get("connected") else "not running" if not process.get("pid") else "not connected"

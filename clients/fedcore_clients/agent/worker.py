@@ -1,8 +1,8 @@
 """The child process that holds torch, the model and the data, and trains.
 
-It stays warm between messages, so that torch is imported once and not once a message, and it is apart from
-the process that talks to the network: what hangs or crashes is killed and started anew. Requests and replies
-cross a pipe as JSON, arrays as files; nothing is pickled after the start.
+It lives between messages, so that torch is imported once, and apart from the process that talks to the network: when it
+hangs or crashes it is killed and restarted. Requests and replies cross a pipe as JSON, arrays as files; nothing is
+pickled after the start.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ _CODES: tuple[tuple[type[FedcoreError], Refusal], ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppSettings:
-    """What the child is started with.
+    """Settings of the child.
 
     Attributes:
         data: Path of each data set by its name.
         device: Where to train; ``None`` leaves it to the plan.
-        min_examples: Training rows below which nothing is computed, unless a plan makes their number a secret.
+        min_examples: Training rows below which nothing is computed, unless a plan makes their number secret.
         secret: From which the held-out rows are drawn.
         memory: Where vectors are kept between rounds; ``None`` where the policy forbids it.
     """
@@ -78,7 +78,7 @@ class AppSettings:
 
 
 class AppProcess:
-    """Starts the child when it is needed, and watches over it."""
+    """Starts the child when it is needed, and supervises it."""
 
     def __init__(self, settings: AppSettings) -> None:
         self._settings = settings
@@ -90,8 +90,8 @@ class AppProcess:
 
         Args:
             kind: ``train`` or ``evaluate``; with `LAYOUT` before it, whether the model fits, before data is opened.
-            run: The run's name, which decides what the client remembers.
-            content: The request, its array's data left out.
+            run: The run's name, which selects the client's memory.
+            content: The request, without its array's data.
             array: File with the array's bytes.
 
         Raises:
@@ -117,7 +117,7 @@ class AppProcess:
         return _records(answer["content"], _reply_file(self._settings.spool, self.pid))
 
     def stop(self) -> None:
-        """End the child, whatever it does; the next request starts a new one."""
+        """Kill the child; the next request starts a new one."""
         process, self._process, self._connection = self._process, None, None
         if process is not None:
             process.kill()
@@ -125,7 +125,6 @@ class AppProcess:
 
     @property
     def pid(self) -> int | None:
-        """The child's process number, while there is one."""
         return self._process.pid if self._process is not None else None
 
     def _running(self) -> Connection:
@@ -143,7 +142,7 @@ class AppProcess:
 
 
 def _serve(connection: Connection, settings: AppSettings) -> None:
-    """The child's life: answer until the pipe closes or the parent is gone."""
+    """The child's loop: answer until the pipe closes or the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     end_with_parent()
     desks = _Desks(settings)
@@ -153,7 +152,7 @@ def _serve(connection: Connection, settings: AppSettings) -> None:
 
 
 class _Desks:
-    """The desk of the task that is asked for; the last one is kept warm."""
+    """The desk of the last task; another task replaces it."""
 
     def __init__(self, settings: AppSettings) -> None:
         self._settings = settings
@@ -161,7 +160,7 @@ class _Desks:
         self._desk: Desk | None = None
 
     def answer(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """The reply's records, or a code and, for the owner's eyes only, why."""
+        """The reply's records, or a code and, for the owner only, the reason."""
         from fedcore.wire.records import to_plain
 
         try:
@@ -250,7 +249,7 @@ def _kind_and_place(error: BaseException) -> str:
 
 
 def data_name(plan: RunPlan) -> str:
-    """The data set that a plan asks for: by its own name, or by the task's."""
+    """The data set that a plan asks for: its own name, or the task's."""
     return plan.task.data or plan.task.name
 
 
@@ -275,7 +274,7 @@ def _records(plain: Mapping[str, Any], array: Path | None) -> RecordDict:
 
 
 def _reply_file(spool: Path, pid: int | None) -> Path:
-    """One for each child, so that none that outlived its time writes into another's answer."""
+    """One for each child, so that none that outlived its time limit writes into another's answer."""
     return spool / f"reply-{pid}.bin"
 
 

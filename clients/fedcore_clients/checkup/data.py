@@ -1,4 +1,4 @@
-"""Whether data can be used as a plan's task wants it; of the rows, their number alone is told."""
+"""Whether data can be used as a plan's task needs it; of the rows only their number is shown."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NAME = "client"  # whose rows are held out depends on it, and nothing else here
 def data_checks(
     data: Mapping[str, Path], trial: PlanTrial | None, policy: Callable[[], Policy] | None
 ) -> Iterator[Check]:
-    """A check for each data set, and one for that which the plan asks for and nobody named.
+    """A check for each data set, and one for the plan's data set if it was not given.
 
     Args:
         policy: Reads the policy; ``None`` where there is none.
@@ -85,7 +85,7 @@ def _without_plan(about: str, path: Path) -> Finding:
 
 
 def _tried(about: str, path: Path, trial: PlanTrial, rules: Policy | None) -> Iterator[Finding]:
-    """Open the data as a request would, and put every part of the task to it."""
+    """Open the data as a request would, and try every part of the task on it."""
     task = trial.plan.task.name
     try:
         rows = _rows(path, trial)
@@ -106,7 +106,7 @@ def _tried(about: str, path: Path, trial: PlanTrial, rules: Policy | None) -> It
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rows:
-    """A client's rows, their numbers, the names of what is measured on those held out, and what the linter warns of."""
+    """A client's rows, their numbers, the names of the metrics on held-out rows, and the linter's warnings."""
 
     training: int
     held_out: int
@@ -116,7 +116,7 @@ class _Rows:
 
 
 def _rows(path: Path, trial: PlanTrial) -> _Rows:
-    """Look at the data once every row of it was found usable."""
+    """Every row was found usable before."""
     import torch
 
     from fedcore.audit.tables.declared import attribute_codes, empty_tables
@@ -159,7 +159,7 @@ def _device_trial(trial: PlanTrial, client: Client) -> Iterator[Finding]:
 
 
 def _withheld(rows: _Rows, trial: PlanTrial, rules: Policy) -> Iterator[str]:
-    """Why replies about these rows would not be let out."""
+    """Why replies about these rows would be withheld."""
     release = rules.release
     for what, number in (("training", rows.training), ("held-out", rows.held_out)):
         if number < release.min_examples:
@@ -171,7 +171,7 @@ def _withheld(rows: _Rows, trial: PlanTrial, rules: Policy) -> Iterator[str]:
 
 
 def _without_values(error: FedcoreError) -> str:
-    """What a part of the task said; of a foreign exception, whose text may quote a row, only kind and place."""
+    """The message of a part of the task; of a foreign exception, whose text may quote a row, only kind and place."""
     cause = error.__cause__
     if not isinstance(error, TaskError) or cause is None or isinstance(cause, FedcoreError):
         return str(error)

@@ -1,4 +1,4 @@
-"""Whether a task would run on a GPU, tried on a pretended one: the machine that trains may not be this one."""
+"""Whether a task would run on a GPU, tried on a fake one: another machine may train."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _OURS = tuple(f"{Path(package.__file__).parent}{os.sep}" for package in (fedcore
 
 
 def device_trial(task: Task, plan: RunPlan, client: Client) -> Iterator[Finding]:
-    """Train and evaluate a round of one step on some rows, on a device that is pretended.
+    """Train and evaluate a round of one step on some rows, on a fake device.
 
-    Finds what a device would refuse, and where the task's own code makes it wait. Findings hold nothing of the rows.
-    A plan that names the CPU is not tried.
+    Finds what a device would refuse, and where the task's own code makes it wait. Findings hold nothing of the rows. A
+    plan that names the CPU is not tried.
     """
     if plan.training.device == "cpu":
         return
@@ -55,7 +55,7 @@ def device_trial(task: Task, plan: RunPlan, client: Client) -> Iterator[Finding]
 
 
 class _TrialError(Exception):
-    """What a device would refuse."""
+    pass
 
 
 def _waits(task: Task, plan: RunPlan, client: Client, kind: str, *, float64: bool) -> Iterator[str]:

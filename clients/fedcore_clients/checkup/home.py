@@ -35,7 +35,7 @@ _NEARLY = 0.8
 
 
 def client_checks(home: ClientHome, *, plan: RunPlan | None, data: Mapping[str, Path], clock: Clock) -> list[Check]:
-    """All that can be looked at in a client's home.
+    """All checks of a client's home.
 
     Args:
         plan: The plan that is to be run, if it is known; its task is built only where the policy allows it.
@@ -123,7 +123,7 @@ def _plan(home: ClientHome, trial: PlanTrial, clock: Clock) -> Iterator[Finding]
 
 
 def _ledger(home: ClientHome, data: Mapping[str, Path], clock: Clock) -> Iterator[Finding]:
-    """Whether the account is whole, and how much of each data set's budget is spent."""
+    """Whether the account is intact, and how much of each data set's budget is spent."""
     policy = None
     with suppress(PlanError):  # told by the check of the policy
         policy = Policy.from_toml(home.policy).privacy

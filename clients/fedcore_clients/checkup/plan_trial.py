@@ -1,4 +1,4 @@
-"""A plan that is looked at before anybody asks for it: as a server would send it, with its task and its model."""
+"""A plan that is checked before anybody asks for it: as a server would send it, with its task and its model."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _NUMBER_BYTES = {"float32": 4, "float64": 8}
 
 
 class PlanTrial:
-    """A plan, and what is derived from it when it is asked for.
+    """A plan, and what is derived from it on demand.
 
-    A plan comes from others, and building its task runs what it names: that is done only where the policy
-    allows the task with its options.
+    A plan comes from others, and building its task runs what it names: that is done only where the policy allows the
+    task with its options.
 
     Args:
         policy: Reads the policy; ``None`` where this machine's own user wrote the plan.
@@ -46,12 +46,11 @@ class PlanTrial:
 
     @property
     def data_set(self) -> str:
-        """The data set that it asks for."""
         return self._plan.task.data or self._plan.task.name
 
     @cached_property
     def may_be_built(self) -> bool:
-        """Whether the policy lets the task be built with the plan's options."""
+        """Whether the policy allows building the task with the plan's options."""
         if self._read_policy is None:
             return True
         policy, task = self._read_policy(), self._plan.task
@@ -60,11 +59,7 @@ class PlanTrial:
 
     @cached_property
     def task(self) -> Task:
-        """The task.
-
-        Raises:
-            FedcoreError: It cannot be built; ask `may_be_built` first.
-        """
+        """Raises FedcoreError: It cannot be built; ask `may_be_built` first."""
         from fedcore.tasks.registry import load_task
 
         if not self.may_be_built:
@@ -73,11 +68,7 @@ class PlanTrial:
 
     @cached_property
     def model(self) -> nn.Module:
-        """A new model.
-
-        Raises:
-            FedcoreError: As `task`.
-        """
+        """A new model; raises as `task`."""
         import torch
 
         task = self.task
@@ -101,7 +92,7 @@ class PlanTrial:
         return buffer.numel() * buffer.element_size()
 
     def model_bytes_if_known(self) -> int:
-        """As `model_bytes`; 0 where the plan or its task is at fault, which other checks tell."""
+        """As `model_bytes`; 0 where the plan or its task is wrong, which other checks report."""
         try:
             return self.model_bytes
         except FedcoreError:

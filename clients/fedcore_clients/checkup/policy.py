@@ -37,10 +37,10 @@ _ADVICE = (
 
 
 def plan_findings(home: ClientHome, trial: PlanTrial, clock: Clock) -> Iterator[Finding]:
-    """Each refusal that the plan would meet here, and whether its task can be had.
+    """Each refusal that the plan would meet here, and whether its task is available.
 
     Raises:
-        FedcoreError: The plan or the policy is at fault itself.
+        FedcoreError: The plan or the policy itself is wrong.
     """
     policy, plan, roster = Policy.from_toml(home.policy), trial.plan, _roster(home)
     refusals: list[str] = []
@@ -57,10 +57,10 @@ def plan_findings(home: ClientHome, trial: PlanTrial, clock: Clock) -> Iterator[
 
 
 def device_findings(trial: PlanTrial) -> Iterator[Finding]:
-    """Nothing, where the plan's device can be used and is the one that is found first.
+    """Empty where the plan's device can be used and is the one that is found first.
 
     Raises:
-        DeviceError: It cannot.
+        DeviceError: It cannot be used.
     """
     name = trial.plan.training.device
     resolve_device(name)
@@ -69,18 +69,17 @@ def device_findings(trial: PlanTrial) -> Iterator[Finding]:
 
 
 class _Everybody:
-    """Stands for a roster that was not received yet."""
+    """Replaces a roster that was not received yet."""
 
     version = 1
 
     def member(self, name: str, /) -> object | None:
-        """Whoever is asked for is on it."""
         return name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Gate:
-    """The gate and the account of a client, each on copies of what they would write to."""
+    """The gate and the account of a client, on copies of the files that they would write to."""
 
     home: ClientHome
     policy: Policy
@@ -89,7 +88,6 @@ class _Gate:
     scratch: Path
 
     def refusals(self, facts: RequestFacts) -> Iterator[str]:
-        """The refusal that a request would meet, if it would."""
         try:
             check_request(
                 facts,

@@ -43,7 +43,7 @@ def join(
 
 
 def _write(path: Path, response: JoinResponse, *, kept: Path) -> None:
-    """Write the response; in the place of an older one of this client, and of nothing else."""
+    """Write the response; replace only an older one of this client."""
     from fedcore.errors import TrustError
     from fedcore.storage.files import write_whole
 

@@ -84,7 +84,7 @@ def init(  # noqa: PLR0917 - typer reads the options from the signature
 
 
 def _check_place(data_set: str, data: Path | None) -> None:
-    """Refuse a name that no plan could use, and a place where no data lies."""
+    """Refuse a name that no plan could use, and a path without data."""
     import re
 
     from fedcore.errors import DataError, PlanError
@@ -99,10 +99,10 @@ def _check_place(data_set: str, data: Path | None) -> None:
 
 
 def _fixed_terms(account: Ledger, data_set: str, *, supersede: bool) -> Terms | None:
-    """The terms of a budget that something was spent of; ``None`` where all can still be chosen.
+    """The terms of a budget that was spent from; ``None`` where all can still be chosen.
 
     Raises:
-        PrivacyError: There is a budget, and it was not said that another is wanted.
+        PrivacyError: There is a budget, and no request to replace it.
     """
     from fedcore.errors import PrivacyError
 

@@ -54,7 +54,7 @@ def verify(
 
 
 def refuse_damaged(file: LedgerFile) -> None:
-    """Tell what is wrong with a ledger in the place of figures that nobody may rely on, and end with exit code 1."""
+    """Print what is wrong with a ledger instead of unreliable figures, and end with exit code 1."""
     from fedcore_clients.ledger.verification import problems_of
 
     if problems := problems_of(file):

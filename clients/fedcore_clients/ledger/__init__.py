@@ -1,1 +1,1 @@
-"""A data owner's account of what was told about each data set: durable, chained, and over all runs."""
+"""A data owner's account of what was released about each data set: durable, chained, over all runs."""

@@ -41,15 +41,16 @@ class Ledger:
 
     Guarantee:
         Whatever is asked, by however many processes, in whatever order, and wherever they are killed: what was
-        charged or set aside on a data set is at most its budget's cap, and a request is charged before `charge`
-        returns. What was spent by hand is written down also where it is more. See `Terms` for what the cap buys.
+        charged or reserved on a data set is at most its budget's cap, and a request is charged before `charge`
+        returns. What was spent by hand is recorded also where it exceeds the cap. See `Terms` for what the cap
+        guarantees.
     """
 
     def __init__(self, path: Path, clock: Clock, *, data: Mapping[str, Path] | None = None) -> None:
         self.file = LedgerFile(path, clock, data or {})
 
     def budgets(self) -> dict[str, Budget]:
-        """The budget of each data set that has one."""
+        """Of each data set that has one."""
         with self.file.reading() as book:
             names = dict.fromkeys(entry.data_set for entry in book.entries("kind = 'budget'"))
             return {name: budget for name in names if (budget := budget_of(book, name)) is not None}
@@ -58,7 +59,7 @@ class Ledger:
         """Give a data set a budget, or another ε and δ.
 
         Raises:
-            PrivacyError: It has one in another mode, or with another reference, that something was spent of.
+            PrivacyError: A budget in another mode, or with another reference, was spent from.
         """
         with self.file.writing() as book:
             old = budget_of(book, data_set)
@@ -78,32 +79,28 @@ class Ledger:
             return is_begun(book, data_set)
 
     def balance(self, data_set: str) -> Balance:
-        """How a budget stands.
-
-        Raises:
-            PrivacyError: The data set has none.
-        """
+        """Raises PrivacyError: The data set has no budget."""
         with self.file.reading() as book:
             return balance_of(book, data_set, terms_in(book, data_set).cap)
 
     def uses(self, data_set: str | None = None) -> list[Entry]:
-        """Everything told about a data set, or about all; oldest first."""
+        """Every use of a data set, or of all; oldest first."""
         with self.file.reading() as book:
             return list(book.entries(f"{_USES} AND (data_set = ?1 OR ?1 IS NULL)", data_set))
 
     def entries(self) -> list[Entry]:
-        """All of it, oldest first."""
+        """Oldest first."""
         with self.file.reading() as book:
             return list(book.entries())
 
     def reserve(self, asked: Asked, check: Callable[[Sequence[Entry]], None] = lambda _: None) -> None:
-        """Set aside what the run still needs, if it was not; a round tried again needs one more.
+        """Reserve what the run still needs; a round tried again needs one more.
 
         Args:
             check: Given the uses of the data set, raises where something else forbids the request.
 
         Raises:
-            RefusedError: With the code ``BUDGET``; the ledger is as it was.
+            RefusedError: With the code ``BUDGET``; the ledger is unchanged.
         """
         with self.file.writing() as book:
             if is_charged(book, asked):
@@ -119,7 +116,7 @@ class Ledger:
         """Charge a request durably; only then may data be opened.
 
         Raises:
-            RefusedError: It was charged before (``STALE``), or not reserved (``BUDGET``); the ledger is as it was.
+            RefusedError: It was charged before (``STALE``), or not reserved (``BUDGET``); the ledger is unchanged.
             StorageError: Nothing may be opened.
         """
         with self.file.writing() as book:
@@ -142,12 +139,12 @@ class Ledger:
                 book.append(Kind.CHARGE, asked.data_set, mechanism=to_text(asked.event), **values)
 
     def last_rows(self, data_set: str) -> Entry | None:
-        """The newest charge that says which rows it was for."""
+        """The newest charge with a fingerprint of its rows."""
         with self.file.reading() as book:
             return _last_rows(book, data_set)
 
     def seal(self, asked: Asked, digest: str) -> None:
-        """Write down the hash of the reply that is about to leave.
+        """Record the hash of the reply that is about to leave.
 
         Raises:
             StorageError: The request was not charged, or has a reply already; nothing may leave.
@@ -163,7 +160,7 @@ class Ledger:
             return next((entry.note for entry in book.entries("reference = ?", f"seal {asked.place}")), None)
 
     def receipt(self, asked: Asked) -> LedgerReceipt | None:
-        """What may be told of the charge of a request; ``None`` where there is none, or it promises nothing."""
+        """What may be released about a request's charge; ``None`` without a charge, or where it promises nothing."""
         with self.file.reading() as book:
             charge = next(book.entries("reference = ? AND kind = 'charge'", f"charge {asked.place}"), None)
             return None if charge is None else LedgerReceipt.of(book.id, charge.number, charge.hash)
@@ -171,11 +168,11 @@ class Ledger:
     def spend(
         self, data_set: str, mechanism: Mechanism | None, note: str, *, reference: str | None = None, run: str = ""
     ) -> Cost:
-        """Write down a use of the data that was made elsewhere, also where it is more than what is left.
+        """Record a use of the data elsewhere, also where it exceeds what is left.
 
         Args:
             mechanism: ``None`` where nothing was promised.
-            reference: With one that is there already nothing is written.
+            reference: With an existing one nothing is written.
 
         Raises:
             PrivacyError: The data set has no budget, or its mode no bound for the mechanism.
@@ -190,9 +187,9 @@ class Ledger:
         return cost
 
     def close(self, data_set: str, run: str) -> Cost:
-        """Give back what a run has set aside and not used; returns how much.
+        """Return what a run has reserved and not used; returns how much.
 
-        A run that asks again after that has to fit anew.
+        A run that asks again after that must fit anew.
         """
         with self.file.writing() as book:
             left = reservation_of(book, data_set, run)

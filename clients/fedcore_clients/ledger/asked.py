@@ -1,4 +1,4 @@
-"""A request to train, as far as the account goes."""
+"""A request to train, as the account needs it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fedcore.privacy.plan import PrivacyEvent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A request to train, as far as the account goes.
+    """A request to train, as the account needs it.
 
     Attributes:
         run: Name of the run, ``@`` and its coordinator.

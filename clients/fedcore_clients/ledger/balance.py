@@ -1,4 +1,4 @@
-"""How a data set's budget stands, in whole nano-units."""
+"""How much of a data set's budget is used, in whole nano-units."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Balance:
-    """Of one data set.
+    """Balance of one data set.
 
     Attributes:
         spent: Of uses that were charged, here or by hand.
-        reserved: Set aside for runs and not used yet.
+        reserved: Reserved for runs and not used yet.
     """
 
     cap: Cost
@@ -39,7 +39,7 @@ class Balance:
 
     @property
     def overdrawn(self) -> bool:
-        """Whether more was spent or set aside than the budget has, of units or of shares of δ."""
+        """Whether more was spent or reserved than the budget has, of units or of shares of δ."""
         return (
             self.spent.units + self.reserved.units > self.cap.units
             or self.spent.slots + self.reserved.slots > self.cap.slots
@@ -47,7 +47,7 @@ class Balance:
 
     @property
     def left(self) -> int:
-        """Nano-units that can be reserved, as far as they go; see `usable`."""
+        """Nano-units that can be reserved; see `usable`."""
         return max(0, self.cap.units - self.spent.units - self.reserved.units)
 
     @property
@@ -57,17 +57,17 @@ class Balance:
 
     @property
     def usable(self) -> int:
-        """Nano-units that a run can still have: none where every share of δ is given away."""
+        """Nano-units that a run can still have: none where every share of δ is reserved."""
         return 0 if self.cap.slots and not self.left_slots else self.left
 
     def share(self, units: int) -> float:
-        """Of the whole budget; infinite where that is nothing."""
+        """Share of the whole budget; infinite where the budget is zero."""
         return units / self.cap.units if self.cap.units else math.inf if units else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
-    """What one run has set aside and not used yet.
+    """What one run has reserved and not used yet.
 
     Attributes:
         plan: Hash of the promise that it was made for; empty where there was none.
@@ -86,7 +86,7 @@ def budget_of(book: Book, data_set: str) -> Budget | None:
     """The newest budget of a data set.
 
     Raises:
-        StorageError: It is none that this version knows.
+        StorageError: This version does not know it.
     """
     latest = None
     for entry in book.entries("data_set = ? AND kind = 'budget'", data_set):
@@ -102,7 +102,6 @@ def budget_of(book: Book, data_set: str) -> Budget | None:
 
 
 def balance_of(book: Book, data_set: str, cap: Cost) -> Balance:
-    """The sums of a data set."""
 
     def summed(*kinds: Kind) -> Cost:
         where = f"data_set = ? AND kind IN ({', '.join('?' * len(kinds))})"
@@ -121,7 +120,6 @@ def balance_of(book: Book, data_set: str, cap: Cost) -> Balance:
 
 
 def reservation_of(book: Book, data_set: str, run: str) -> Reservation:
-    """What a run has set aside."""
     rounds = units = slots = 0
     plan, done, is_open = "", set[int](), False
     where = "data_set = ? AND run = ? AND kind IN ('reserve', 'charge', 'refund')"
@@ -139,7 +137,7 @@ def reservation_of(book: Book, data_set: str, run: str) -> Reservation:
 
 
 def over_budget(data_set: str, terms: Terms, balance: Balance, cost: Cost, rounds: int) -> str:
-    """The reason of a refusal: what was asked for, what is left, and by how much it is too much."""
+    """The reason of a refusal: what was asked for, what is left, and how much is missing."""
     what = "this round" if rounds == 1 else f"the {rounds} rounds of this run"
     told = (
         f"data set {ascii(data_set)[:80]}: the budget is ε = {terms.epsilon:g} at δ = {terms.delta:g}; "

@@ -1,4 +1,4 @@
-"""What a request has a claim to in the account as it stands."""
+"""What a request may claim in the account as it is now."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from fedcore_clients.ledger.terms import Cost, Mode, Terms
 
 
 def missing_rounds(book: Book, asked: Asked) -> int:
-    """Rounds that are still to be set aside for a request.
+    """Rounds that are still to be reserved for a request.
 
     Raises:
-        RefusedError: The run is another than was reserved for, or asks for more rounds than it has said.
+        RefusedError: The run is another than was reserved for, or asks for more rounds than it announced.
     """
     others = book.entries("run = ? AND kind = 'reserve'", asked.run)
     if any((entry.note, entry.data_set) != (asked.plan, asked.data_set) for entry in others):
@@ -35,7 +35,7 @@ def over_reservation(asked: Asked) -> str:
 
 
 def charge_cost(book: Book, asked: Asked, event: PrivacyEvent) -> Cost:
-    """Of one round; a grant is used up by the first, for where its run ends may depend on what it told."""
+    """Cost of one round; a grant is used up by the first, since where its run ends may depend on its releases."""
     terms = terms_in(book, asked.data_set)
     if terms.mode is Mode.GRANTS:
         return reservation_of(book, asked.data_set, asked.run).cost
@@ -43,16 +43,11 @@ def charge_cost(book: Book, asked: Asked, event: PrivacyEvent) -> Cost:
 
 
 def is_charged(book: Book, asked: Asked) -> bool:
-    """Whether a request was charged before."""
     return any(book.entries("reference = ?", f"charge {asked.place}"))
 
 
 def terms_in(book: Book, data_set: str) -> Terms:
-    """The terms of a data set.
-
-    Raises:
-        PrivacyError: It has no budget.
-    """
+    """Raises PrivacyError: The data set has no budget."""
     found = budget_of(book, data_set)
     if found is None:
         raise PrivacyError(f"data set {data_set!r} has no budget in the ledger; give it one with: fedcore ledger init")

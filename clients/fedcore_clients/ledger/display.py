@@ -1,4 +1,4 @@
-"""How budgets are printed."""
+"""Printed budgets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One line of the account, and the hash that chains it to the one before."""
+"""One line of the account, and the hash that chains it to the previous one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ FIRST = "0" * 64
 
 
 class Kind(StrEnum):
-    """What happened."""
-
     BUDGET = "budget"
     """A data set was given a budget, or another ε or δ; `units` and `slots` are its cap."""
 
@@ -50,11 +48,11 @@ class Entry:
         number: From 1, without gaps.
         time: ISO 8601, by this host's clock; nothing depends on it.
         run: Name of the run, ``@`` and its coordinator; empty where there is none.
-        rounds: Set aside, paid for, or given back.
+        rounds: Reserved, charged, or returned.
         mechanism: JSON; empty where there is none.
         note: JSON or a text, by kind.
-        reference: Unlike that of any other entry; makes asking twice the same as asking once.
-        previous: Hash of the entry before; 64 zeros for the first.
+        reference: Unique among entries; makes repeated writes idempotent.
+        previous: Hash of the previous entry; 64 zeros for the first.
     """
 
     number: int
@@ -75,7 +73,7 @@ class Entry:
     hash: str = ""
 
     def computed_hash(self) -> str:
-        """SHA-256 over everything else."""
+        """SHA-256 over all other fields."""
         content = {name: value for name, value in asdict(self).items() if name != "hash"}
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
@@ -93,11 +91,7 @@ class Entry:
 
     @classmethod
     def from_row(cls, row: tuple[Any, ...]) -> Entry:
-        """Read what `row` gave.
-
-        Raises:
-            ValueError: The kind is unknown here.
-        """
+        """Read what `row` gave; raises ValueError where the kind is unknown here."""
         values = dict(zip(COLUMNS, row, strict=True))
         if values["kind"] not in set(Kind):
             raise ValueError(f"entry {values['number']} is of the unknown kind {values['kind']!r}")

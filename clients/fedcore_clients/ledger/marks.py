@@ -1,7 +1,7 @@
-"""Marks: where the account stood when it was seen last, kept apart from it.
+"""Marks against replay: the last seen head of the account, stored apart from it.
 
-A ledger that is gone, put back from a backup, or another one than before contradicts its marks. There is one in
-the client's home, and one beside each data set that can be written beside, for a whole home may be put back too.
+A ledger that is gone, restored from a backup, or replaced contradicts its marks. There is one in the client's home, and
+one beside each data set whose directory is writable, since a whole home may be restored too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RESTORE = "put the newest ledger back; if it is lost for good, see docs/ledger.m
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """What was seen last.
+    """What was last seen.
 
     Attributes:
         ledger: Identity of the account.
@@ -41,7 +41,7 @@ class Marks:
     """The marks of one ledger.
 
     Args:
-        home: File in the client's home; it also knows where data sets were seen last.
+        home: File in the client's home; it also records where data sets were last seen.
         data: Path of each data set by its name, as far as it is known now.
 
     Raises:
@@ -54,7 +54,7 @@ class Marks:
         self._data = {name: Path(path) for name, path in known.items()} | {n: p.resolve() for n, p in data.items()}
 
     def found(self) -> list[Mark]:
-        """All marks that are there.
+        """All existing marks.
 
         Raises:
             StorageError: One is damaged.
@@ -63,7 +63,7 @@ class Marks:
         return [mark for name, path in places if (mark := _mark(name, path)) is not None]
 
     def check_absent(self, ledger: Path) -> None:
-        """Refuse to begin anew where there was an account.
+        """Refuse to begin a new account where there was one.
 
         Raises:
             StorageError: A mark says so.
@@ -75,10 +75,10 @@ class Marks:
             )
 
     def write(self, ledger: str, head: str, data_set: str) -> None:
-        """Keep where the account stands, after it was flushed to disk and before data is opened.
+        """Record the head of the account, after it was flushed to disk and before data is opened.
 
         Raises:
-            StorageError: A mark cannot be written, other than beside data that is read-only.
+            StorageError: A mark cannot be written, other than beside read-only data.
         """
         known = (_read(self._home) or {}).get("data", {})
         paths = dict(sorted((known | {name: str(path) for name, path in self._data.items()}).items()))
@@ -94,7 +94,7 @@ class Marks:
 
 
 def check_marks(marks: Iterable[Mark], ledger: str, *, holds: Callable[[str], bool]) -> None:
-    """Compare an account with what was seen last.
+    """Compare an account with what was last seen.
 
     Args:
         ledger: Identity of the account.
@@ -117,7 +117,6 @@ def check_marks(marks: Iterable[Mark], ledger: str, *, holds: Callable[[str], bo
 
 
 def beside(data: Path) -> Path:
-    """Where the mark of a data set lies."""
     return data.with_name(f"{data.name}{_SUFFIX}")
 
 
@@ -127,7 +126,6 @@ def is_mark(path: Path) -> bool:
 
 
 def can_be_marked(data: Path) -> bool:
-    """Whether a mark can be written beside a data set."""
     return bool(data.name) and data.exists() and os.access(data.parent, os.W_OK | os.X_OK)
 
 

@@ -1,4 +1,4 @@
-"""What is charged for, as data: ε is computed from it, and an unknown mechanism is never taken for nothing."""
+"""What is charged for, as data: ε is computed from it, and an unknown mechanism never counts as nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ Mechanism = PrivacyEvent | Grant
 
 
 def to_text(mechanism: Mechanism) -> str:
-    """One line of JSON."""
     if isinstance(mechanism, Grant):
         return json.dumps({"mechanism": _GRANT, "epsilon": mechanism.epsilon, "delta": mechanism.delta})
     return json.dumps(
@@ -44,7 +43,7 @@ def from_fields(fields: Any) -> Mechanism:
     """Read what `to_text` wrote, after it was parsed.
 
     Raises:
-        ValueError: It is no mechanism, or one that is unknown here.
+        ValueError: It is no mechanism, or an unknown one.
     """
     try:
         if fields["mechanism"] == _GRANT:

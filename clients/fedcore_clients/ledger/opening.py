@@ -16,11 +16,11 @@ def open_ledger(home: Path, data: Mapping[str, Path], *, may_be_absent: bool = F
 
     Args:
         data: Path of each data set by its name, as far as it is new.
-        may_be_absent: Whether it may be begun yet; ``ledger.file.create`` begins it.
+        may_be_absent: Whether it may not exist yet; ``ledger.file.create`` makes it.
 
     Raises:
         TrustError: It is no client's home.
-        StorageError: There is no ledger, it is gone, or there is the account of an older version still to take over.
+        StorageError: There is no ledger, it is gone, or an older version's account must be imported first.
     """
     at = ClientHome(home)
     at.settings()

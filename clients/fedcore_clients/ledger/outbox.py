@@ -1,7 +1,6 @@
-"""Sealed replies, kept until the next one of their data set: whoever asks again gets the same, not fresh noise.
+"""Sealed replies, kept until the next one of their data set: a repeated request gets the same reply.
 
-A request that is answered anew each time averages the noise away. What leaves for it is therefore written down
-before it leaves, and sent again as it is.
+A request that is answered anew each time averages the noise away.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class Outbox:
         self._directory = directory
 
     def put(self, data_set: str, place: str, request: str, content: RecordDict) -> str:
-        """Keep a reply, in the place of the one before; returns its hash.
+        """Store a reply in place of the previous one; returns its hash.
 
         Args:
             place: Of the request, by which it is found again.

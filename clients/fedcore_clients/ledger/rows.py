@@ -1,7 +1,7 @@
-"""Noticing that a data set has other rows than were charged for last.
+"""Detects that a data set's rows changed since its last charge.
 
-The fingerprint of a data set's files is kept in the ledger, and leaves it with an export alone. It is keyed with the
-home's secret, so that whoever sees it cannot tell whether a guessed table is the one.
+The fingerprint of a data set's files is stored in the ledger, and leaves it only by an export. It is keyed with the
+home's secret, so that nobody can test whether a guessed table is the one.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _Listed: TypeAlias = tuple[Path, int, int]
 
 
 class Fingerprints(Mapping[str, str]):
-    """The fingerprint of each data set whose files can be read, as they are now.
+    """The current fingerprint of each data set whose files can be read.
 
     Files are read again when their sizes or times have changed.
 
     Args:
-        data: Path of each data set by its name: a file, or a directory with all that is in it.
+        data: Path of each data set by its name: a file, or a directory with everything in it.
         secret: The home's own.
     """
 
@@ -57,7 +57,7 @@ class Fingerprints(Mapping[str, str]):
 
 
 def note_of(rows: str, before: str | None) -> str:
-    """What a charge says of the rows that it is for; nothing where they are not known."""
+    """A charge's note about its rows; empty where they are not known."""
     if not rows:
         return ""
     return json.dumps({_ROWS: rows} | ({_BEFORE: before} if before not in (None, rows) else {}))
@@ -69,12 +69,12 @@ def rows_in(entry: Entry) -> str | None:
 
 
 def changes_in(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The charges that were the first for other rows than the one before."""
+    """The first charges for other rows than the previous charge."""
     return (entry for entry in entries if _field(entry, _BEFORE) is not None)
 
 
 def change_in_words(data_set: str, last: Entry) -> str:
-    """What the owner is told at the start.
+    """The message to the owner at the start.
 
     Args:
         last: The newest charge, which was for other rows.

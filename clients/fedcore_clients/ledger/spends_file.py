@@ -1,4 +1,4 @@
-"""The account of earlier versions, ``spends.jsonl``: taken over once, and never short."""
+"""The account of earlier versions, ``spends.jsonl``: imported once, and never too little of it."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ class OldCharge:
 
 
 def take_over(path: Path, write: Callable[[OldCharge], None]) -> int:
-    """Give every charge to `write`, then put the file aside; a crash in between is made good by the next call.
+    """Pass every charge to `write`, then rename the file; after a crash in between the next call completes it.
 
-    A last line that a crash tore had stopped its own charge, so that no data was opened for it; it is counted all
-    the same, as one more like the last whole one.
+    A last line that a crash cut short had stopped its own charge, so no data was opened for it; it is counted all the
+    same, as one more like the last whole one.
 
     Args:
-        write: Writes down a charge, unless its reference is there already.
+        write: Records a charge, unless its reference is there already.
 
     Returns:
         How many charges there were.
 
     Raises:
-        StorageError: The file cannot be read, is damaged before its last line, or cannot be put aside.
+        StorageError: The file cannot be read, is damaged before its last line, or cannot be renamed.
     """
     try:
         content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""How an account stands, for its owner to see."""
+"""The state of an account, shown to its owner."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ VALID = "valid if no parameter of a run was chosen from private outputs"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """Of one data set.
+    """Statement of one data set.
 
     Attributes:
-        epsilon: Of all that was told, at the budget's δ, by the privacy loss distribution; see `VALID`.
+        epsilon: Of all releases, at the budget's δ, by the privacy loss distribution; see `VALID`.
         charges: How many uses were charged.
     """
 
@@ -35,7 +35,7 @@ class Statement:
     charges: int
 
     def to_fields(self) -> dict[str, Any]:
-        """Plain values; an infinite ε is ``None``."""
+        """An infinite ε is ``None``."""
         terms, balance = self.budget.terms, self.balance
         return {
             "epsilon": self.epsilon if math.isfinite(self.epsilon) else None,
@@ -59,10 +59,10 @@ def statements_of(ledger: Ledger, seen: Callable[[Budget], Budget] = lambda budg
     """One for each data set that has a budget, by name; none where no account was begun.
 
     Args:
-        seen: What a budget is taken for.
+        seen: How a budget is read.
 
     Raises:
-        StorageError: The account cannot be read, is gone, or is not the one that its marks saw last.
+        StorageError: The account cannot be read, is gone, or contradicts its marks.
     """
     if not ledger.file.exists():
         ledger.file.marks.check_absent(ledger.file.path)
@@ -71,7 +71,7 @@ def statements_of(ledger: Ledger, seen: Callable[[Budget], Budget] = lambda budg
 
 
 def open_reservations(entries: list[Entry]) -> dict[tuple[str, str], int]:
-    """Rounds set aside and not used, by data set and run."""
+    """Rounds reserved and not used, by data set and run."""
     left: dict[tuple[str, str], int] = {}
     for entry in entries:
         if entry.kind in (Kind.RESERVE, Kind.CHARGE, Kind.REFUND):

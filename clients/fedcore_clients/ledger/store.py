@@ -1,4 +1,4 @@
-"""The file of a ledger: SQLite, in transactions that are on disk before anything follows from them."""
+"""The file of a ledger: SQLite, in transactions that are on disk before anything depends on them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Book:
         return entry
 
     def entries(self, where: str = "", *values: Any) -> Iterator[Entry]:
-        """Entries, oldest first.
+        """Oldest first.
 
         Args:
             where: A condition in SQL, with a ``?`` for each value.
@@ -69,26 +69,20 @@ class Book:
             yield Entry.from_row(row)
 
     def last(self, where: str, *values: Any) -> Entry | None:
-        """The newest entry of a kind.
-
-        Args:
-            where: As in `entries`.
-        """
+        """The newest entry that meets `where`, as in `entries`."""
         query = f"{_SELECT} WHERE {where} ORDER BY number DESC LIMIT 1"
         row = self._connection.execute(query, values).fetchone()
         return None if row is None else Entry.from_row(row)
 
     def total(self, measure: str, where: str, *values: Any) -> int:
-        """The sum of a column."""
         query = f"SELECT coalesce(sum({measure}), 0) FROM entry WHERE {where}"  # noqa: S608 - own names, values apart
         return int(self._connection.execute(query, values).fetchone()[0])
 
     def holds(self, head: str) -> bool:
-        """Whether there is an entry of that hash."""
         return head == FIRST or any(self.entries("hash = ?", head))
 
     def damage(self) -> list[str]:
-        """What SQLite finds wrong with the file, and what of its tables and triggers is not as it was made."""
+        """Damage that SQLite finds in the file, and changed tables or triggers."""
         checked = [str(row[0]) for row in self._connection.execute("PRAGMA quick_check")]
         query = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"
         found = {str(row[0]) for row in self._connection.execute(query)}
@@ -97,10 +91,10 @@ class Book:
 
 
 class LedgerFile:
-    """Where the account stands.
+    """The account on disk.
 
     Args:
-        path: ``ledger.db`` in the client's home; its mark stands beside it.
+        path: ``ledger.db`` in the client's home; its mark is beside it.
         data: Path of each data set by its name, as far as it is known.
         clock: The present, with its time zone.
     """
@@ -110,11 +104,10 @@ class LedgerFile:
         self.marks = Marks(path.with_suffix(".mark"), data)
 
     def exists(self) -> bool:
-        """Whether an account was begun here."""
         return self.path.exists() and self.path.stat().st_size > 0
 
     def create(self) -> None:
-        """Begin an account; nothing happens where there is one.
+        """Begin an account; does nothing where there is one.
 
         Raises:
             StorageError: There was one, as a mark says, or the file cannot be made.
@@ -135,11 +128,11 @@ class LedgerFile:
 
     @contextmanager
     def writing(self) -> Iterator[Book]:
-        """A transaction that no other process is in: on disk, and marked, when the block is left.
+        """An exclusive transaction: on disk, and marked, when the block is left.
 
         Raises:
-            StorageError: The file is absent, damaged, of a newer version, read-only, in use, or not the one that its
-                marks saw last; nothing was written.
+            StorageError: The file is absent, damaged, of a newer version, read-only, in use, or contradicts its
+                marks; nothing was written.
         """
         with self._opened("BEGIN IMMEDIATE") as (connection, book):
             yield book
@@ -149,7 +142,6 @@ class LedgerFile:
 
     @contextmanager
     def reading(self) -> Iterator[Book]:
-        """The account as it stands."""
         with self._opened("BEGIN") as (_, book):
             yield book
 
@@ -193,7 +185,7 @@ class LedgerFile:
 
 
 def copied(source: LedgerFile, path: Path, clock: Clock) -> LedgerFile:
-    """A copy to try things out on, without marks; empty where there is no account yet."""
+    """A copy for trials, without marks; empty where there is no account yet."""
     copy = LedgerFile(path, clock, {})
     if source.exists():
         with source._connected() as connection, sqlite3.connect(path) as target:

@@ -1,4 +1,4 @@
-"""What a budget promises, and what a use of the data costs of it: in whole nano-units, never too few."""
+"""What a budget promises, and what a use of the data costs: in whole nano-units, never too few."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Of a use of the data.
+    """Cost of a use of the data.
 
     Attributes:
         units: Nano-units, rounded up.
@@ -81,7 +81,7 @@ class Terms:
         return _UNITS[self.mode]
 
     def round_cost(self, event: PrivacyEvent) -> Cost:
-        """Of one round, whose cost adds up; not for mode ``grants``.
+        """Cost of one round, which adds up; not for mode ``grants``.
 
         Raises:
             PrivacyError: The mode has no bound for the mechanism.
@@ -100,7 +100,7 @@ class Terms:
         return _priced(renyi_divergence(event, self.order, self.relation))
 
     def run_cost(self, event: PrivacyEvent, rounds: int) -> Cost:
-        """Of `rounds` rounds of one run, all with the parameters of `event`.
+        """Cost of `rounds` rounds of one run, all with the parameters of `event`.
 
         Raises:
             PrivacyError: The mode has no bound for the mechanism.
@@ -114,7 +114,7 @@ class Terms:
         return Cost(units=_priced(epsilon).units, slots=1)
 
     def cost(self, mechanism: Mechanism) -> Cost:
-        """Of a use of the data by itself.
+        """Cost of a single use of the data.
 
         Raises:
             PrivacyError: The mode has no bound for the mechanism.
@@ -131,7 +131,7 @@ class Terms:
         )
 
     def changed(self, epsilon: float, delta: float) -> Terms:
-        """The same mode with another ε and δ; what a use costs stays the same, and the cap may be nothing.
+        """The same mode with another ε and δ; the cost of a use stays the same, and the cap may be zero.
 
         Raises:
             PrivacyError: A number is out of range, or mode ``grants`` is to have another δ.
@@ -142,18 +142,13 @@ class Terms:
         return _capped(replace(self, epsilon=epsilon, delta=delta))
 
     def to_fields(self) -> dict[str, Any]:
-        """Plain values, as the ledger holds them."""
         fields = asdict(self)
         del fields["cap"]
         return fields | {"mode": str(self.mode), "relation": str(self.relation)}
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any], cap: Cost) -> Terms:
-        """Read what `to_fields` wrote.
-
-        Raises:
-            ValueError: It is something else.
-        """
+        """Raises ValueError: It is not what `to_fields` wrote."""
         try:
             known = fields | {"mode": Mode(fields["mode"]), "relation": Relation(fields["relation"])}
             return cls(**known, cap=cap)
@@ -183,9 +178,9 @@ def agree(
     """The terms of a budget, with what follows from them.
 
     Args:
-        order: Of the Rényi divergence; the best one for (ε, δ) where it is absent.
+        order: Of the Rényi divergence; the best one for (ε, δ) by default.
         sampling_rate: Of the reference mechanism; mode ``unit`` needs it, and its noise multiplier.
-        grants: Equal shares that δ is cut into; 10 where it is absent.
+        grants: Equal shares that δ is split into; 10 by default.
 
     Raises:
         PrivacyError: A number is out of range or absent, or nothing could be spent.
@@ -240,7 +235,7 @@ def _cap(terms: Terms) -> float:
 
 
 def _priced(units: float) -> Cost:
-    """Rounded up, and a little more for what floating point may have lost."""
+    """Rounded up, with a margin for floating-point error."""
     if not math.isfinite(units) or units < 0.0 or units * NANO >= UNBOUNDED:
         raise PrivacyError("the mechanism's loss has no bound that a budget could hold")
     return Cost(units=math.ceil(units * NANO * (1.0 + 1e-12)) if units != int(units) else int(units) * NANO)

@@ -1,4 +1,4 @@
-"""Whether a ledger is as it was written: its file, its rules, its chain, and its sums counted anew."""
+"""Whether a ledger is as it was written: its file, its rules, its chain, and its recomputed sums."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _Sums = dict[tuple[str, ...], list[int]]
 
 
 def problems_of(file: LedgerFile) -> list[str]:
-    """Every problem in words; an empty list where there is none.
+    """Every problem in words.
 
     Raises:
-        StorageError: The ledger cannot be opened, or is not the one that its marks saw last.
+        StorageError: The ledger cannot be opened, or contradicts its marks.
     """
     with file.reading() as book:
         return [*book.damage(), *chain_problems(book.entries()), *_sum_problems(book)]
 
 
 def receipt_problems(file: LedgerFile, receipt: LedgerReceipt | None) -> Iterator[str]:
-    """Whether the charge of a receipt that was told once is not in the ledger."""
+    """A problem where the charge of a receipt is not in the ledger."""
     with file.reading() as book:
         found = None if receipt is None else next(book.entries("number = ?", receipt.entry), None)
         if receipt and (found is None or LedgerReceipt.of(book.id, found.number, found.hash) != receipt):
@@ -32,11 +32,7 @@ def receipt_problems(file: LedgerFile, receipt: LedgerReceipt | None) -> Iterato
 
 
 def check(file: LedgerFile) -> None:
-    """Refuse to go on with a ledger that has a problem.
-
-    Raises:
-        StorageError: It has one.
-    """
+    """Raises StorageError: The ledger has a problem."""
     if problems := problems_of(file):
         raise StorageError(
             f"the ledger {file.path} is damaged or was changed, so that what was spent is not known; nothing is "
@@ -62,7 +58,7 @@ def chain_problems(entries: Iterable[Entry]) -> Iterator[str]:
 
 
 def _sum_problems(book: Book) -> Iterator[str]:
-    """Where more was set aside than the cap in force, or more used than was set aside: in units, slots, rounds."""
+    """Where more was reserved than the cap in force, or more used than was reserved: in units, slots, rounds."""
     caps: dict[str, tuple[int, int]] = {}
     held: _Sums = defaultdict(lambda: [0, 0, 0])
     left: _Sums = defaultdict(lambda: [0, 0, 0])
@@ -83,7 +79,7 @@ def _sum_problems(book: Book) -> Iterator[str]:
 
 
 def _place(entry: Entry) -> str:
-    """Which entry it is: its number, and whose account it concerns."""
+    """An entry's number, and whose account it concerns."""
     run = f", run {entry.run!r}" if entry.run else ""
     return f"entry {entry.number} ({entry.kind}, data set {entry.data_set!r}{run})"
 

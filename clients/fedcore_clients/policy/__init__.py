@@ -1,1 +1,1 @@
-"""The data owner's own gate: what a client may be asked for, and what may leave it."""
+"""The data owner's own gate: what may be requested of a client, and what may leave it."""

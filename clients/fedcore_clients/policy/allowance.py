@@ -1,4 +1,4 @@
-"""What a policy says when its owner allows tasks by name: a beginning that trains, and can be read at once."""
+"""The policy of an owner who allows tasks by name: a short one to start from, which trains."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _GROUPS = {
 def allowing(
     tasks: Sequence[str], *, groups: Sequence[str] = (), schema: Path | None = None
 ) -> Mapping[str, Mapping[str, Any]]:
-    """The keys that differ from the defaults: each task on a data set of its own name, and what may be released of it.
+    """The keys that differ from the defaults: each task on a data set of its own name, and what it may release.
 
     Args:
         groups: Attributes by which counts may be released, besides those of the reference tasks.
@@ -64,7 +64,7 @@ def _metrics(tasks: Sequence[str]) -> list[str]:
 
 
 def _options(tasks: Sequence[str]) -> dict[str, Any]:
-    """What a plan may set of tasks that do nothing without options."""
+    """What a plan may set of tasks that need options."""
     return {"options": {"tabular": ["schema", "hidden"]}} if "tabular" in tasks else {}
 
 
@@ -77,7 +77,7 @@ def _schemas(schema: Path | None) -> dict[str, Any]:
 
 
 def _tables(tasks: Sequence[str], groups: Sequence[str]) -> dict[str, list[str]]:
-    """The attributes by which counts may leave, or of numbers sums."""
+    """The attributes by which counts, or sums of numbers, may leave."""
     found: dict[str, dict[str, None]] = {"group-tables": dict.fromkeys(groups), "error-sums": {}}
     for task in tasks:
         key = "error-sums" if task in _OF_NUMBERS else "group-tables"

@@ -1,4 +1,4 @@
-"""Which plans the data owner has approved, and which wait to be decided on."""
+"""Which plans the data owner has approved, and which wait for a decision."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ _MOST_PENDING = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """A plan that may be trained until `expires`."""
-
     plan_sha256: str
     approved: datetime
     expires: datetime
@@ -32,7 +30,7 @@ class Approval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingPlan:
-    """A plan that was refused for want of approval.
+    """A plan that was refused for lack of approval.
 
     Attributes:
         asked: When it was first asked for.
@@ -47,8 +45,8 @@ class PendingPlan:
 class Approvals:
     """Approvals on disk, by the hash of the plan.
 
-    The owner's command writes ``path``; the running client writes only the file beside it, in which plans wait, so
-    that neither overwrites the other.
+    The owner's command writes ``path``; the running client writes only the file beside it, for waiting plans, so
+    neither overwrites the other.
 
     Args:
         path: ``approvals.json`` in the client's home; may be absent.
@@ -61,7 +59,7 @@ class Approvals:
         self._clock = clock
 
     def approve(self, reference: str, *, valid_days: int) -> Approval:
-        """Approve a plan from now on, for `valid_days` days.
+        """Approve a plan from now on.
 
         Args:
             reference: Its whole hash, or the first 8 or more characters of one that waits or was approved before.
@@ -77,7 +75,7 @@ class Approvals:
         return approval
 
     def revoke(self, reference: str) -> str:
-        """Take an approval back; return the hash of the plan.
+        """Revoke an approval; return the hash of the plan.
 
         Raises:
             PlanError: The reference fits no approved plan, or several.
@@ -88,12 +86,11 @@ class Approvals:
         return digest
 
     def is_approved(self, plan_sha256: str) -> bool:
-        """Whether the plan of this hash is approved now."""
         now = self._clock()
         return any(one.plan_sha256 == plan_sha256 and now < one.expires for one in self.approved())
 
     def remember(self, plan_sha256: str, summary: Sequence[str]) -> None:
-        """Keep a plan that was refused, for the owner to decide on; the newest 100 are kept."""
+        """Store a plan that was refused, for the owner to decide on; the newest 100 are kept."""
         waiting = {one.plan_sha256: one for one in self._waiting()}
         if plan_sha256 in waiting:
             return
@@ -105,11 +102,11 @@ class Approvals:
         write_whole(self._pending_path, json.dumps(content, indent=2) + "\n")
 
     def pending(self) -> tuple[PendingPlan, ...]:
-        """Plans that wait, in the order in which they were first asked for; without those approved now."""
+        """Waiting plans, in the order in which they were first asked for; without those approved now."""
         return tuple(one for one in self._waiting() if not self.is_approved(one.plan_sha256))
 
     def approved(self) -> tuple[Approval, ...]:
-        """All approvals, also those that have ended."""
+        """All approvals, expired ones too."""
         return tuple(_read(self._path, _as_approval))
 
     def _waiting(self) -> list[PendingPlan]:

@@ -1,4 +1,4 @@
-"""What a request to train costs, held against the policy and the data set's account before data is opened."""
+"""The cost of a request to train, checked against the policy and the account before data is opened."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ MAKER = "policy"
 class Account:
     """The client's use of its owner's ledger.
 
-    A data set without a budget of its own is given the policy's, in mode ``rdp``, and follows the policy from then on;
-    one that the owner made with ``fedcore ledger init`` stays as it was made.
+    A data set without a budget of its own gets the policy's, in mode ``rdp``, and follows the policy from then on; one
+    that the owner made with ``fedcore ledger init`` stays as it was made.
 
     Args:
         policy: The privacy section of the client's policy.
-        coordinator: Tells the runs of one consortium from those of another that have the same names.
+        coordinator: Distinguishes runs of the same name in different consortia.
         rows: Fingerprint of each data set's rows.
     """
 
@@ -54,7 +54,7 @@ class Account:
     def opened(
         cls, home: ClientHome, policy: PrivacySection, clock: Clock, *, data: Mapping[str, Path] | None = None
     ) -> Account:
-        """The account in a home, begun where there was none, checked, and with what an older version had spent.
+        """The account in a home, made if absent, checked, and with what an older version had spent.
 
         Args:
             data: Path of each data set by its name.
@@ -70,11 +70,7 @@ class Account:
         return account
 
     def asked(self, request: RequestFacts) -> Asked:
-        """What the ledger needs to know of a request.
-
-        Raises:
-            RefusedError: With the code ``PRIVACY``; the plan leaves a number of its promise open.
-        """
+        """Raises RefusedError: With the code ``PRIVACY``; the plan leaves a number of its promise open."""
         if request.kind == "evaluate":
             return self._asked_to_evaluate(request)
         privacy = promised(request.plan)
@@ -106,7 +102,7 @@ class Account:
         )
 
     def changed(self) -> Iterator[tuple[str, Entry]]:
-        """Data sets whose rows are others than at their last charge, and that charge."""
+        """Data sets whose rows changed since their last charge, and that charge."""
         for name, rows in self._rows.items():
             last = self.ledger.last_rows(name)
             if last is not None and rows_in(last) != rows:
@@ -162,7 +158,7 @@ class Account:
             )
 
     def _check_relation(self, data_set: str, privacy: PrivacyPlan | None) -> None:
-        """Have a budget, and one that a plan of this relation does not break."""
+        """Check that the budget's relation allows a plan of this one."""
         relation = self._with_budget(data_set)
         if privacy is not None and relation is Relation.ADD_REMOVE and privacy.relation is not relation:
             raise Refusal.BUDGET(
@@ -170,7 +166,7 @@ class Account:
             )
 
     def _with_budget(self, data_set: str) -> Relation:
-        """See that a data set has a budget; one that the policy made follows it."""
+        """Make a budget where there is none; one that the policy made follows it."""
         found, wanted = self.ledger.budgets().get(data_set), self._policy.budget
         budget = Budget(terms=terms_of(wanted), maker=MAKER) if found is None else following(found, wanted)
         if budget != found:
@@ -188,7 +184,7 @@ class Account:
 
 
 def following(budget: Budget, wanted: BudgetSection) -> Budget:
-    """The budget as the policy has it now, where the policy made it; any other as it is."""
+    """The budget as the policy has it now, where the policy made it; any other unchanged."""
     terms = budget.terms
     if budget.maker != MAKER or (terms.epsilon, terms.delta) == (wanted.epsilon, wanted.delta):
         return budget
@@ -196,14 +192,14 @@ def following(budget: Budget, wanted: BudgetSection) -> Budget:
 
 
 def coordinator_of(home: ClientHome) -> str:
-    """A few letters that stand for a home's coordinator."""
+    """A short name for a home's coordinator."""
     return home.coordinator().key.hex()[:12]
 
 
 def terms_of(budget: BudgetSection) -> Terms:
     """The terms of a budget that the policy makes.
 
-    Mode ``rdp``, for the policy is written before anyone knows the noise and the sampling of the plans to come.
+    Mode ``rdp``, since the policy is written before noise and sampling of future plans are known.
     """
     return agree(epsilon=budget.epsilon, delta=budget.delta, mode=Mode.RDP)
 

@@ -1,4 +1,4 @@
-"""How many requests were worked on today."""
+"""How many requests were accepted today."""
 
 from __future__ import annotations
 
@@ -25,11 +25,7 @@ class DailyRequests:
 
     @property
     def today(self) -> int:
-        """Requests noted today.
-
-        Raises:
-            StorageError: The file is damaged.
-        """
+        """Raises StorageError: The file is damaged."""
         try:
             content = json.loads(self._path.read_text(encoding="utf-8"))
             return int(content["requests"]) if content["day"] == self._day() else 0
@@ -39,7 +35,7 @@ class DailyRequests:
             raise StorageError(f"{self._path} cannot be read; remove it, and today's requests count anew") from error
 
     def note(self) -> None:
-        """Count one more, before it is worked on."""
+        """Count one more, before it is computed."""
         write_whole(self._path, json.dumps({"day": self._day(), "requests": self.today + 1}) + "\n")
 
     def _day(self) -> str:

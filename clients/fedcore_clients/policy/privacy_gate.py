@@ -1,4 +1,4 @@
-"""The floor of differential privacy that a plan must keep, by this client's own arithmetic."""
+"""The minimum of differential privacy that a plan must keep, computed by this client."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def promised(plan: RunPlan) -> PrivacyPlan | None:
 
 
 def held_out_promise(plan: RunPlan) -> EvaluationPrivacy | None:
-    """The promise of a plan to held-out records; ``None`` where evaluation is exact, or its noise the server's too.
+    """A plan's promise to held-out records; ``None`` where evaluation is exact or the server knows its noise.
 
-    What it says of spending is the same for every task; the number of sums is not.
+    Its cost is the same for every task; the number of sums is not.
     """
     found = EvaluationPrivacy.from_run_plan(plan, labelled=True)
     return None if found is None or found.noise is NoiseKind.TEST else found

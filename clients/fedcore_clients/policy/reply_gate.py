@@ -1,4 +1,4 @@
-"""The gate for replies: the last look at what leaves, whoever made it."""
+"""The gate for replies: the last check, whoever made them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class UpdateFacts:
     """An update that is about to leave.
 
     Attributes:
-        vectors: What the update holds, decoded; each flat, and maybe in a file that is mapped into memory.
-        num_examples: Training rows, as the update tells them; ``None`` where the plan makes them secret.
+        vectors: What the update holds, decoded; each flat, and maybe mapped from a file.
+        num_examples: Training rows, as the update reports them; ``None`` where the plan makes them secret.
     """
 
     vectors: Sequence[NDArray[Any]]
@@ -38,17 +38,17 @@ class UpdateFacts:
 
 
 def check_rows(num_rows: int, policy: Policy) -> None:
-    """Refuse to train or evaluate on too few rows; asked as soon as data is open.
+    """Refuse to train or evaluate on too few rows; called as soon as data is open.
 
     Raises:
-        RefusedError: With the code ``MIN_COUNT``; that there are too few is all that it tells.
+        RefusedError: With the code ``MIN_COUNT``, which reveals only that there are too few.
     """
     if num_rows < policy.release.min_examples:
         raise Refusal.MIN_COUNT(f"release.min-examples is {policy.release.min_examples}, and there are fewer")
 
 
 def check_update(update: UpdateFacts, request: RequestFacts, policy: Policy) -> None:
-    """Refuse to send an update that the policy, or the promise made with the plan, does not allow.
+    """Refuse an update that the policy, or the promise made with the plan, does not allow.
 
     Raises:
         RefusedError: With the code ``PRIVACY``, ``MIN_COUNT``, ``METRICS``, ``NONFINITE`` or ``NORM``.
@@ -62,7 +62,7 @@ def check_update(update: UpdateFacts, request: RequestFacts, policy: Policy) -> 
 
 
 def check_report(report: ClientReport, request: RequestFacts, policy: Policy, *, held_out_rows: int) -> None:
-    """Refuse to send an evaluation that tells more than the policy allows, or of too few rows.
+    """Refuse an evaluation that reports more than the policy allows, or on too few rows.
 
     Raises:
         RefusedError: With the code ``MIN_COUNT`` or ``METRICS``.
@@ -104,7 +104,7 @@ def _check_metrics(metrics: Metrics, allowed: Collection[str], key: str) -> None
 
 
 def _check_values(vectors: Sequence[NDArray[Any]], max_norm: float | None) -> None:
-    """Look at every number once, in slices: no copy of a large model is made."""
+    """Check every number once, in slices: no copy of a large model is made."""
     squares = 0.0
     step = _SLICE_BYTES // np.dtype(np.float64).itemsize
     with np.errstate(over="ignore"):

@@ -1,4 +1,4 @@
-"""What a request says, as far as the policy judges it: known before an array is pulled or data is opened."""
+"""The part of a request that the policy judges: known before an array is fetched or data is opened."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ class RequestFacts:
     """A request whose signature, destination and freshness were checked already.
 
     Attributes:
-        run: Name of the run.
         incarnation: How often the driver of the run was started, from 1.
         round: Counted from 1.
         attempt: 0, and one more each time a round is tried again.
         plan: The run's plan, parsed here from what the request holds.
         cohort: Names of the clients asked.
-        roster_version: Version of the roster that the server goes by.
+        roster_version: Version of the server's roster.
         model_dtype: Number type that the request declares for the model.
         model_bytes: Size of the model that the request declares.
     """

@@ -1,7 +1,7 @@
 """The gate for requests: checked before data is opened, and refused, never changed.
 
-Only the code of a refusal leaves the client. Its message may name the policy and the request, and nothing of
-the data; it is for the client's own log.
+Only the code of a refusal leaves the client. Its message, for the client's own log, may name the policy and the
+request, and nothing of the data.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _RANGES: dict[str, Callable[[RunPlan], tuple[float | None, ...]]] = {
 
 
 class KnownMembers(Protocol):
-    """The signed roster, as far as it is asked here; ``fedcore.trust.roster.Roster`` is one."""
+    """The part of a signed roster that is used here; ``fedcore.trust.roster.Roster`` is one."""
 
     @property
     def version(self) -> int: ...
@@ -67,8 +67,8 @@ def check_request(
     Args:
         roster: The newest roster that this client has seen and verified.
         me: This client's name.
-        approvals: Asked where the policy wants plans approved; a plan refused for that alone is remembered there.
-        requests_today: Requests already worked on today; see `DailyRequests`.
+        approvals: Used where the policy wants plans approved; stores a plan that is refused only for that.
+        requests_today: Requests already accepted today; see `DailyRequests`.
 
     Raises:
         RefusedError: With the code of the first check that fails, in the order below.
@@ -130,7 +130,7 @@ def _check_task(request: RequestFacts, policy: Policy) -> None:
 
 
 def _check_schema(content: Any) -> None:
-    """Refuse what an owner could not be shown."""
+    """Refuse a schema that an owner could not be shown."""
     if content is None:
         return
     from fedcore.tasks.tabular.toml import schema_content, schema_of
@@ -228,7 +228,7 @@ def _check_release(request: RequestFacts, policy: Policy) -> None:
 
 
 def requests_per_day(plan: RunPlan, policy: Policy) -> int:
-    """How many requests are worked on in a day: as the policy says, or as many as this plan may need."""
+    """The policy's limit of requests in a day, or as many as this plan may need."""
     needed = 2 * (plan.federation.rounds + most_evaluations(plan))
     return policy.limits.requests_per_day or max(_FEWEST_REQUESTS, needed)
 

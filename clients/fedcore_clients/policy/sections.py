@@ -1,4 +1,4 @@
-"""The sections of a policy: every key with its default and what it means, from which the template is written."""
+"""The sections of a policy: every key with its default and meaning, from which the template is written."""
 
 from __future__ import annotations
 

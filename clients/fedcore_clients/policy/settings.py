@@ -38,9 +38,9 @@ SECTIONS: dict[str, type[PolicySection]] = {
 
 
 class Policy(BaseModel):
-    """What a client may be asked for. Build it with `from_mapping` or `from_toml`, which tell all errors at once.
+    """What a client may be asked for. Build it with `from_mapping` or `from_toml`, which report all errors at once.
 
-    It is read from a file of the data owner's alone; no message can change it.
+    It is read only from a file of the data owner; no message can change it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,11 +75,7 @@ class Policy(BaseModel):
 
     @classmethod
     def from_toml(cls, path: Path | str) -> Policy:
-        """Read a policy file.
-
-        Raises:
-            PlanError: The file is absent, no TOML, or holds a problem; names all of them.
-        """
+        """Raises PlanError: The file is absent, no TOML, or holds problems; names all of them."""
         try:
             content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -91,17 +87,17 @@ class Policy(BaseModel):
         return cls.from_mapping(content)
 
     def to_mapping(self) -> dict[str, Any]:
-        """Nested dictionaries of plain values with kebab-case keys; absent values are left out."""
+        """Nested dictionaries of plain values with kebab-case keys, without absent values."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     @property
     def sha256(self) -> str:
-        """Hash of what the policy says, the same for every spelling of it."""
+        """Hash of the content, the same for every spelling of it."""
         return hashlib.sha256(json.dumps(self.to_mapping(), sort_keys=True).encode()).hexdigest()
 
 
 def _contradictions(sections: Mapping[str, PolicySection]) -> Iterator[str]:
-    """What is wrong between keys that are each right by themselves."""
+    """Contradictions between keys that are valid by themselves."""
     tasks, data, training, privacy = (sections.get(name) for name in ("tasks", "data", "training", "privacy"))
     if isinstance(training, TrainingSection):
         yield from _empty_ranges(training)

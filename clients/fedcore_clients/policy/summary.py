@@ -21,7 +21,7 @@ def plan_summary(request: RequestFacts, policy: Policy) -> tuple[str, ...]:
     """Task, data, rounds, worst-case ε, and what leaves the site.
 
     Args:
-        request: One that passed every other check, so that each name in it is one that the policy lists.
+        request: One that passed every other check, so each name in it is listed in the policy.
     """
     plan = request.plan
     training = plan.training

@@ -29,7 +29,7 @@ _SOME_ALLOWED = "Allowed is what [tasks] and [data] list; what may be told is in
 
 
 def policy_template(changes: Mapping[str, Mapping[str, Any]] | None = None) -> str:
-    """A policy as TOML, each key under a comment that says what it means.
+    """A policy as TOML, each key under a comment that explains it.
 
     Args:
         changes: What differs from the defaults, by section and key.
@@ -68,7 +68,7 @@ def _key(field: FieldInfo, changes: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _toml(value: Any) -> str:
-    """A value on one line; a table inline, for every list and text of JSON is one of TOML."""
+    """A value on one line; a table inline, since every list and text of JSON is one of TOML."""
     if not isinstance(value, Mapping):
         return json.dumps(value, ensure_ascii=False)
     entries = (f"{name if _BARE_KEY.fullmatch(name) else json.dumps(name)} = {_toml(v)}" for name, v in value.items())

@@ -1,4 +1,4 @@
-"""A model whose tensors are views of one buffer, and the check that they still are."""
+"""A model whose tensors are views of one buffer, and the check that they stay so."""
 
 from __future__ import annotations
 
@@ -35,7 +35,6 @@ class _Place:
         )
 
     def put_back(self) -> None:
-        """Give the module the tensor back."""
         self._holder[self.attribute] = self.tensor
         self.tensor.data = self.data
         if self.gradient is not None:
@@ -48,10 +47,10 @@ class _Place:
 
 
 class Binding:
-    """Makes a model's tensors views of one buffer, and notices when they are not any more.
+    """Makes a model's tensors views of one buffer, and detects when they no longer are.
 
-    A tensor that has left the buffer is trained, but its change is not in the update; and the next client starts from
-    it. On CUDA recurrent layers leave it where ``flatten_parameters`` is called, which therefore does nothing here.
+    A tensor that has left the buffer is trained, but its change is not in the update, and the next client starts from
+    it. On CUDA recurrent layers leave it in ``flatten_parameters``, which therefore does nothing here.
 
     Attributes:
         parameters: The buffer with the names of the tensors.
@@ -67,10 +66,10 @@ class Binding:
         self._places = list(_places(model, self.parameters.layout))
 
     def check(self) -> None:
-        """Refuse a model of which a tensor has left the buffer. Costs about 1 µs each, and does not wait for a device.
+        """Costs about 1 µs for each tensor, and does not wait for a device.
 
         Raises:
-            TaskError: Names the first one.
+            TaskError: Names the first tensor that has left the buffer.
         """
         moved = next((place.name for place in self._places if place.travels and not place.is_kept), None)
         if moved is not None:
@@ -81,7 +80,7 @@ class Binding:
             )
 
     def restore(self) -> None:
-        """Put tensors back that have left the buffer, and other buffers that were replaced."""
+        """Put back tensors that have left the buffer, and other buffers that were replaced."""
         for place in self._places:
             if not place.is_kept:
                 place.put_back()
@@ -99,4 +98,4 @@ def _places(model: nn.Module, layout: Layout) -> Iterator[_Place]:
 
 
 def _leave_in_buffer() -> None:
-    """Stands for ``flatten_parameters``, which would move the weights of a recurrent layer to memory of cuDNN's."""
+    """Replaces ``flatten_parameters``, which would move the weights of a recurrent layer to memory of cuDNN's."""

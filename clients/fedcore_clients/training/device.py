@@ -12,17 +12,16 @@ from fedcore_clients.training.device_name import check_device_name
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that `name` means, after a tensor was moved there and computed with.
+    """The device that `name` means, after a trial computation there.
 
-    A device is usable when it works, not when a library lists it. ``auto`` takes the first CUDA device that
-    works, and the CPU otherwise (see `device_choice` for small models); a device that is named is
-    never replaced by another.
+    A device is usable when it works, not when a library lists it. ``auto`` takes the first CUDA device that works, and
+    the CPU otherwise (see `device_choice` for small models); a named device is never replaced.
 
     Args:
         name: ``auto``, ``cpu``, ``cuda``, ``cuda:K`` or ``mps``.
 
     Raises:
-        DeviceError: The name means nothing, or the device fails its trial.
+        DeviceError: The name is unknown, or the device fails its trial.
     """
     check_device_name(name)
     if name == "auto":
@@ -38,7 +37,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def has_float64(device: torch.device) -> bool:
-    """Whether a device computes in float64; MPS does not."""
+    """MPS computes nothing in float64."""
     try:
         torch.zeros(1, dtype=torch.float64, device=device)
     except (TypeError, RuntimeError):
@@ -47,12 +46,12 @@ def has_float64(device: torch.device) -> bool:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a computation failed for want of memory; not every device raises ``torch.OutOfMemoryError``."""
+    """Not every device raises ``torch.OutOfMemoryError``."""
     return isinstance(error, torch.OutOfMemoryError) or (type(error) is RuntimeError and "out of memory" in str(error))
 
 
 def is_of_the_device(error: BaseException) -> bool:
-    """Whether a failure may be of the device and not of a row: out of memory, or a broken accelerator."""
+    """Whether a failure may be the device's and not a row's: out of memory, or a broken accelerator."""
     return isinstance(error, MemoryError | torch.AcceleratorError) or is_out_of_memory(error)
 
 
@@ -64,7 +63,7 @@ def device_errors(device: torch.device, *, advice: str) -> Iterator[None]:
         advice: What to do about too little memory.
 
     Raises:
-        DeviceError: The device ran out of memory, or failed and is of no further use to this process.
+        DeviceError: The device ran out of memory, or failed and cannot be used by this process any more.
     """
     try:
         yield
@@ -82,7 +81,7 @@ def _cuda_devices() -> list[torch.device]:
 
 
 def _failure(device: torch.device) -> str | None:
-    """Why a small computation there fails, or None."""
+    """Why a small computation fails there, or None."""
     try:
         total = torch.ones(8, device=device).sum().item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:

@@ -1,4 +1,4 @@
-"""Whether a model is worth a device: the CPU is done sooner with a small one."""
+"""Whether a model is worth a device: the CPU is faster with a small one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _REPEATED = (
 
 @dataclass(frozen=True, slots=True)
 class DeviceChoice:
-    """A device, and why it is not the one that was found; empty where it is."""
+    """A device, and why it is not the one that was found first; empty where it is."""
 
     device: torch.device
     note: str = ""
@@ -37,11 +37,11 @@ class DeviceChoice:
 def choose_device(name: str, plan: RunPlan, build_model: Callable[[], nn.Module], *, workers: int = 1) -> DeviceChoice:
     """The device that `name` means; where that is ``auto`` and the model is small, the CPU.
 
-    An estimate. A device needs about 0.3 ms for a step however small it is, most of it to start its kernels; a core
-    does about 20 million operations in a millisecond. `step_operations` estimates the operations.
+    An estimate. A device needs about 0.3 ms for a step of any size, most of it to start its kernels; a core does about
+    20 million operations in a millisecond. `step_operations` estimates the operations.
 
     Args:
-        name: As for `resolve_device`; what the plan, or the client's owner, says.
+        name: As for `resolve_device`; from the plan, or the client's owner.
         workers: Processes that would train on the CPU at once.
 
     Raises:
@@ -64,7 +64,7 @@ def choose_device(name: str, plan: RunPlan, build_model: Callable[[], nn.Module]
 def step_operations(model: nn.Module, rows: float) -> float:
     """Multiplications and additions of a training step, very roughly.
 
-    Six for each trainable weight and row: two forward, four backward. Where a model has convolutions, embeddings,
+    Six for each trainable weight and row: two forward, four backward. In a model with convolutions, embeddings,
     recurrent or attention layers, every weight counts 64-fold, since it is used at many positions of a row.
     """
     weights = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

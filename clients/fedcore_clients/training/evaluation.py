@@ -60,14 +60,14 @@ def _measured(local: LocalModel, rows: Examples | None) -> Metrics:
 
 
 def _bounded(local: LocalModel, rows: Examples | None) -> Metrics:
-    """The task's own metrics, in which every row counts, and none for more than its bound."""
+    """The task's own metrics, where every row counts, and none for more than its bound."""
     bound = local.plan.privacy.evaluation_loss_bound
     parts = _for_batches(local, rows, lambda batch: row_metrics(local.task, local.model, batch, loss_bound=bound))
     return sum(parts, start=Metrics())
 
 
 def _losses_and_hits(local: LocalModel, rows: Examples | None) -> tuple[NDArray[np.float64], int | None]:
-    """Every row's loss, and how many rows are predicted rightly where there are labels."""
+    """Every row's loss, and the number of correct predictions where there are labels."""
 
     def both(batch: Batch) -> tuple[NDArray[np.float64], int]:
         losses = row_losses(local.rowwise.loss, batch).numpy()
@@ -83,7 +83,7 @@ def _losses_and_hits(local: LocalModel, rows: Examples | None) -> tuple[NDArray[
 
 
 def _for_batches(local: LocalModel, rows: Examples | None, work: Callable[[Batch], _Result]) -> list[_Result]:
-    """What `work` returns for each batch of rows; batches are smaller once the device ran out of memory."""
+    """Result of `work` for each batch of rows; batches are smaller once the device ran out of memory."""
 
     def worked(rows_at_once: int) -> list[_Result]:
         starts = range(0, len(rows or ()), rows_at_once)
@@ -93,7 +93,7 @@ def _for_batches(local: LocalModel, rows: Examples | None, work: Callable[[Batch
 
 
 def _of_labels(tables: dict[str, AuditTable]) -> dict[str, GroupTable]:
-    """Tables that noise can be put on; a plan that asks for it on others is refused long before."""
+    """Tables that noise can be added to; a plan that asks for it on others is refused before."""
     return {name: table for name, table in tables.items() if isinstance(table, GroupTable)}
 
 
@@ -107,7 +107,7 @@ def _fill(tables: dict[str, AuditTable], local: LocalModel, rows: Examples) -> d
 
 
 def _predictions(local: LocalModel, batch: Batch) -> Tensor:
-    """Predictions, float64 on the CPU."""
+    """Float64 on the CPU."""
     promised = local.privacy is not None or local.plan.privacy.evaluation_noise_multiplier is not None
     if promised:
         return row_predictions(local.rowwise.predict, batch, local.task.labels)

@@ -1,4 +1,4 @@
-"""The one warm model of a process: every client that the process trains borrows it."""
+"""The one model of a process, which every client that the process trains uses in turn."""
 
 from __future__ import annotations
 
@@ -41,7 +41,6 @@ class Client:
     held_out: Examples | None
 
     def to(self, *, dtype: torch.dtype, device: torch.device) -> Client:
-        """The same client with its data on `device`."""
         held_out = None if self.held_out is None else self.held_out.to(dtype=dtype, device=device)
         return Client(name=self.name, training=self.training.to(dtype=dtype, device=device), held_out=held_out)
 
@@ -53,7 +52,7 @@ class LocalModel:
         gradient: The buffer that the trainable parameters' gradients are views of.
         binding: Checks that they all still are views.
         evaluated_at_once: Rows that are evaluated at once.
-        rowwise: How losses and predictions of records are kept apart.
+        rowwise: How losses and predictions of records are isolated.
         per_example: Per-record gradients, where the plan promises record-level privacy.
         exchange: The algorithm and the encodings.
         request_form: Segments of a request to train.
@@ -104,7 +103,7 @@ class LocalModel:
         )
 
     def load(self, parameters: Parameters) -> None:
-        """Copy received parameters into the model, and forget what the client before left in other buffers.
+        """Copy received parameters into the model, and reset other buffers that the previous client changed.
 
         Raises:
             LayoutError: They are another model's.
@@ -116,9 +115,9 @@ class LocalModel:
         self._forget()
 
     def restore(self, before: Tensor) -> None:
-        """Undo what a forward pass did to parameters and buffers: kept of rows, it would be released without noise.
+        """Undo what a forward pass did to parameters and buffers, which would otherwise be released without noise.
 
-        Undone and not refused, since a row could have caused it, and a refusal would tell of that row.
+        Undone and not refused, since a row could have caused it, and a refusal would reveal that row.
         """
         self.binding.restore()
         self.parameters.buffer.copy_(before)
@@ -129,6 +128,6 @@ class LocalModel:
             buffer.copy_(fresh)
 
     def _other_buffers(self) -> list[Tensor]:
-        """Buffers that do not travel: counters, and whatever is not persistent."""
+        """Buffers that are not sent: counters, and all that are not persistent."""
         travelling = set(self.parameters.layout.names)
         return [buffer for name, buffer in self.model.named_buffers() if name not in travelling]

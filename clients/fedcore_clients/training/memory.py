@@ -21,9 +21,9 @@ from fedcore.storage.files import place_whole
 class ClientMemory:
     """Vectors by name, for each client of a process; a file each, written whole.
 
-    Each file holds what was kept before its round and after it. A request for the same round again, after a failed
-    attempt or a server that was restarted, starts from what was kept before: the round did not count. A request for an
-    earlier round belongs to a run begun anew, and starts from zeros.
+    Each file holds the vectors before and after its round. A repeated request for the same round, after a failed
+    attempt or a restart of the server, starts from those before: the round did not count. A request for an earlier
+    round belongs to a run begun anew, and starts from zeros.
 
     Args:
         directory: ``None`` where nothing is kept.
@@ -34,7 +34,7 @@ class ClientMemory:
         self._directory, self._kept = directory, kept
 
     def recall(self, client: str, request: TrainRequest) -> dict[str, Tensor]:
-        """What was kept before the round of a request; zeros at first.
+        """The vectors before the round of a request; zeros at first.
 
         Raises:
             DataError: The file is not what was written.
@@ -48,10 +48,10 @@ class ClientMemory:
     def keep(
         self, client: str, request: TrainRequest, *, before: Mapping[str, Tensor], after: Mapping[str, Tensor]
     ) -> None:
-        """Keep vectors for the next round.
+        """Store vectors for the next round.
 
         Raises:
-            DataError: They are not those declared, or there is no place to keep them.
+            DataError: They are not those declared, or there is no place to store them.
         """
         if not self._kept:
             return

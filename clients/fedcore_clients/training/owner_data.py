@@ -1,4 +1,4 @@
-"""A data owner's rows, split into those that are learned from and those that are evaluated on."""
+"""A data owner's rows, split into training and held-out rows."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from fedcore_clients.training.local_model import Client
 def load_client(task: Task, plan: RunPlan, name: str, path: Path | None, *, secret: int) -> Client:
     """Open a client's data.
 
-    A file that ``fedcore split`` wrote holds its split; anything else goes through the task's `load_data`, and
-    the held-out rows are drawn from a secret of the client's own, the same ones in every run: a server that
-    could choose them anew could solve for the rows one by one, and have rows trained on that it evaluates on. Where
-    the plan makes the number of rows a secret, each row's own columns decide; by chance none may be left to train on,
-    which must not show: such a client sends noise alone.
+    A file that ``fedcore split`` wrote holds its split; anything else goes through the task's `load_data`, and the
+    held-out rows are drawn from a secret of the client's own, the same ones in every run: a server that could choose
+    them anew could solve for the rows one by one, and have rows trained on that it evaluates on. Where the plan makes
+    the number of rows secret, each row's own columns decide; by chance none may be left to train on, which must not
+    show: such a client sends noise alone.
 
     Args:
-        secret: Drawn once for a client's home, and never told.
+        secret: Drawn once for a client's home, and never released.
 
     Raises:
         DataError: The data cannot be read or used.
@@ -39,7 +39,7 @@ def load_client(task: Task, plan: RunPlan, name: str, path: Path | None, *, secr
 
 
 def _checked(client: Client, task: Task, plan: RunPlan) -> Client:
-    """Refuse targets that the task cannot take; under privacy by their type alone, for a refusal would tell of rows."""
+    """Refuse targets that the task cannot take; under privacy by their type only: a refusal would reveal rows."""
     for part in filter(None, (client.training, client.held_out)):
         check_target_type(task, part)
         if task.labels and plan.privacy.unit == "none":

@@ -25,7 +25,7 @@ from fedcore_clients.training.session import Session
 def train_locally(local: LocalModel, client: Client, request: TrainRequest) -> ClientUpdate:
     """Train the received model on a client's rows, and return what the algorithm sends, encoded.
 
-    Without privacy the result depends on plan, request, data and the client's memory alone: equal ones give equal bits
+    Without privacy the result depends on plan, request, data and the client's memory only: equal ones give equal bits
     on the CPU of one machine, and on a GPU equal numbers up to rounding. With privacy, noise and batches are fresh each
     time (``privacy.noise = "secure"``).
     """
@@ -61,7 +61,7 @@ def train_locally(local: LocalModel, client: Client, request: TrainRequest) -> C
 def _loss_factors(local: LocalModel, client: Client, request: TrainRequest) -> Tensor | None:
     """Weight of each training row's loss, shape ``(n,)``.
 
-    Judged by plan and task alone: a refusal for want of a group that some row has would give that row away.
+    Judged by plan and task only: a refusal because a row's group is missing would reveal that row.
     """
     weights = request.row_weights
     if weights is None:
@@ -105,7 +105,7 @@ def _train_epochs(
 
 
 def _total(sums: list[Tensor]) -> float:
-    """The sum in float64, one after the other."""
+    """The sum in float64, in sequence."""
     total = 0.0
     for each in torch.stack(sums).cpu().tolist() if sums else ():
         total += each
@@ -140,10 +140,10 @@ def _train_privately(
 
 
 def seed_stream(local: LocalModel, *stream: str | int) -> None:
-    """Seed what dropout and other layers draw from, by a secret where the noise is one.
+    """Seed what dropout and other layers draw from, with a secret where the noise is secret.
 
-    What a row draws goes by its place in the batch. To whoever knows the seed, a record more would therefore change the
-    numbers of all rows after it, and move the sum by more than one record may.
+    What a row draws depends on its place in the batch. If the seed were known, one record more would change the numbers
+    of all later rows, and move the sum by more than one record may.
     """
     if local.privacy is not None and local.privacy.noise is NoiseKind.SECURE:
         seed = secrets.randbits(63)
@@ -153,7 +153,7 @@ def seed_stream(local: LocalModel, *stream: str | int) -> None:
 
 
 def client_randomness(local: LocalModel, *stream: str | int) -> Randomness:
-    """What a client's noise and batches are drawn from: new each time, unless the plan's noise is a test's."""
+    """The source of a client's noise and batches: new each time, unless the plan's noise is for tests."""
     if local.privacy is not None and local.privacy.noise is NoiseKind.TEST:
         return SeededRandomness(torch_generator(local.plan.federation.seed, "test noise", *stream))
     return SecureRandomness()

@@ -1,4 +1,4 @@
-"""``fedcore audit``: what a model or a run claims, measured. Imports nothing heavy: help must be instant."""
+"""``fedcore audit``: claims of a model or a run, measured. Imports nothing heavy: help must be instant."""
 
 from __future__ import annotations
 

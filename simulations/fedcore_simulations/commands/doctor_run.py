@@ -31,10 +31,10 @@ _WIDTH_OF_A_FILE = 140
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """What was found.
+    """Result of all checks.
 
     Attributes:
-        kind: ``server``, ``client``, or ``machine`` where no home was looked at.
+        kind: ``server``, ``client``, or ``machine`` where no home was checked.
     """
 
     kind: str
@@ -43,16 +43,13 @@ class Diagnosis:
 
     @property
     def problems(self) -> int:
-        """Number of findings that would fail a run."""
         return self._count(State.PROBLEM)
 
     @property
     def warnings(self) -> int:
-        """Number of findings that a run may suffer from."""
         return self._count(State.WARNING)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
         return {
             "fedcore_version": __version__,
             "kind": self.kind,
@@ -67,10 +64,10 @@ class Diagnosis:
 
 
 def diagnose(home: Path | None, plan_file: Path | None, data: Mapping[str, Path]) -> Diagnosis:
-    """Look at everything; whatever happens becomes a finding.
+    """Run all checks; every failure becomes a finding.
 
     Args:
-        home: A server's or a client's; ``None`` looks at this machine only.
+        home: A server's or a client's; ``None`` checks this machine only.
         plan_file: The plan that is to be run.
         data: Path of each data set by its name.
     """
@@ -99,7 +96,7 @@ def print_page(diagnosis: Diagnosis) -> None:
 
 @contextmanager
 def _spinner() -> Iterator[Callable[[str], None]]:
-    """Say on a terminal what is looked at; nothing elsewhere."""
+    """Show on a terminal what is being checked; nothing elsewhere."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield lambda _: None
@@ -126,7 +123,6 @@ def _kind(home: Path | None) -> str:
 
 
 def _checks_of(kind: str, home: Path | None, plan: RunPlan | None, data: Mapping[str, Path]) -> Sequence[Check]:
-    """The checks of a home of this kind."""
     if kind == "client" and home is not None:
         from fedcore_clients.agent.home import ClientHome
         from fedcore_clients.checkup.home import client_checks
@@ -141,7 +137,7 @@ def _checks_of(kind: str, home: Path | None, plan: RunPlan | None, data: Mapping
 
 
 def _elsewhere(home: Path | None, plan: RunPlan | None) -> Iterator[Check]:
-    """Where no home is: the disk here, and the plan by itself."""
+    """Without a home: the disk here, and the plan by itself."""
     if home is not None:
         told = f"{home} is no home: expected a consortium.toml (a server's) or a client.toml (a client's) in it"
         advice = "name another --home; or fedcore consortium init, or fedcore client join"
@@ -154,7 +150,7 @@ def _elsewhere(home: Path | None, plan: RunPlan | None) -> Iterator[Check]:
 
 
 def _own_data(plan: RunPlan | None, data: Mapping[str, Path]) -> Iterator[Check]:
-    """Data where no client's policy stands between: whoever asks wrote the plan."""
+    """Data without a client's policy: the caller wrote the plan."""
     if data:
         from fedcore_clients.checkup.data import data_checks
         from fedcore_clients.checkup.plan_trial import PlanTrial
@@ -168,7 +164,7 @@ def _told(finding: Finding) -> Text:
 
 
 def _plain(text: str) -> str:
-    """On one line, with nothing in it that a terminal would obey: it may hold words of others."""
+    """On one line, without control characters: it may hold words of others."""
     joined = "; ".join(line for line in text.splitlines() if line)
     return "".join(letter if letter.isprintable() else "�" for letter in joined)
 

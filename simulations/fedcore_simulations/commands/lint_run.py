@@ -28,12 +28,12 @@ from fedcore_clients.training.dp.probe import isolation_of, probe_isolation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintReport:
-    """What was found.
+    """Result of the linter.
 
     Attributes:
-        promised: Whether the plan promises anything.
+        promised: Whether the plan promises privacy.
         not_measured: Why nothing was measured on data; empty where it was.
-        isolation: How records are kept apart; without data the least that is known.
+        isolation: How records are isolated; without data the least that is known.
     """
 
     promised: bool
@@ -51,7 +51,7 @@ def lint_plan(plan: RunPlan, *, measure: bool) -> LintReport:
     """Apply every rule to a plan, to the task that it names, and to data where there is any.
 
     Raises:
-        FedcoreError: The task, its model or a part of the method cannot be had.
+        FedcoreError: The task, its model or a part of the method is not available.
     """
     if plan.privacy.unit == "none":
         return LintReport(promised=False, findings=(), not_measured="")
@@ -106,7 +106,6 @@ def print_findings(report: LintReport) -> None:
 
 
 def print_json(report: LintReport) -> None:
-    """Print one JSON object."""
     content = {
         "promised": report.promised,
         "refused": report.refused,
@@ -118,7 +117,7 @@ def print_json(report: LintReport) -> None:
 
 
 def _examples(task: Task, plan: RunPlan) -> tuple[Examples | None, str]:
-    """The plan's data, or why there is none here: a deployment's lies with its clients."""
+    """The plan's data, or why there is none here: a deployment's is at its clients."""
     try:
         return load_examples(task, Path(plan.task.data) if plan.task.data else None), ""
     except FedcoreError as error:

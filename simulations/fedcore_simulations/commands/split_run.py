@@ -26,7 +26,7 @@ class Division:
     """What was written.
 
     Attributes:
-        plan: As a server runs it: every number is there, and the rows' place is not.
+        plan: As a server runs it: complete, and without the path of the rows.
         data_set: The name under which a client offers its file.
         names: Clients in the order of `files`, as a consortium can admit them.
         renamed: New name by simulated name, where they differ.
@@ -73,7 +73,7 @@ def deployed_plan(resolved: RunPlan) -> RunPlan:
     """The plan of a simulation as a server can run it.
 
     Raises:
-        PlanError: The server could not: the task needs the data itself, or the plan is for simulations only.
+        PlanError: The task needs the data itself, or the plan is for simulations only.
     """
     mapping = resolved.to_mapping()
     mapping["task"].pop("data", None)
@@ -91,7 +91,7 @@ def deployed_plan(resolved: RunPlan) -> RunPlan:
 
 
 def member_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Names that a consortium can admit, all different; those that it can already stay as they are."""
+    """Names that a consortium can admit, all different; valid ones are unchanged."""
     given: list[str] = []
     for name in names:
         given.append(_different(_plain(name), given))
@@ -99,11 +99,7 @@ def member_names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_vacant(out: Path) -> None:
-    """Refuse a directory that holds something.
-
-    Raises:
-        RunDirectoryError: It does, or is a file.
-    """
+    """Raises RunDirectoryError: `out` is a file or holds something."""
     try:
         vacant = not out.exists() or not any(out.iterdir())
     except OSError as error:
@@ -113,7 +109,7 @@ def check_vacant(out: Path) -> None:
 
 
 def _write(ready: Preparation, plan: RunPlan, out: Path, files: tuple[Path, ...]) -> None:
-    """Write all of it, or nothing."""
+    """Write everything or nothing."""
     with contextlib.ExitStack() as undo:
         _make_directory(out, undo)
         for client, path in zip(ready.clients, files, strict=True):

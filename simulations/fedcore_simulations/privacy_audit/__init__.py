@@ -1,1 +1,1 @@
-"""Measures what a run's privacy is worth: lower bounds beside the proven upper bound."""
+"""Measures a run's privacy: lower bounds beside the proven upper bound."""

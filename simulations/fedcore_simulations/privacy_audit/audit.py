@@ -1,4 +1,4 @@
-"""The audit of a plan: probes, canaries, and what follows for the claim."""
+"""The audit of a plan: probes, canaries, and the conclusion about the claim."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ class Subject(Protocol):
         """Run once with those canaries whose coin is true."""
 
     def silence(self) -> Silence:
-        """Run for some rounds without anything to tell."""
+        """Run for some rounds without a signal."""
 
     def bare(self) -> Bare:
-        """Run for some rounds next to without noise, in a sandbox."""
+        """Run for some rounds almost without noise, in a sandbox."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrivacyAudit:
-    """What was proven, what was measured, and whether they can both be true.
+    """The proven ε, the measured bounds, and whether both can be true.
 
     Attributes:
         proven: ε that the accountant gives for the whole run by the plan's own relation; infinite without noise.
@@ -84,7 +84,6 @@ class PrivacyAudit:
         return self.failing > self.refutable or not all(probe.passed for probe in self.probes)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; what is infinite is ``None``."""
         return {
             "privacy": "VIOLATED" if self.violated else "not refuted",
             "unit": self.unit,
@@ -108,7 +107,7 @@ class PrivacyAudit:
 
 
 def audit_privacy(subject: Subject, *, generator: torch.Generator) -> PrivacyAudit:
-    """Train once with canaries, see how well their coins can be guessed, and probe the noise.
+    """Train once with canaries, test how well their coins can be guessed, and probe the noise.
 
     Args:
         generator: Of the coins. The noise is never drawn from it.
@@ -146,7 +145,7 @@ def _probes(subject: Subject, run: CanaryRun, coins: Tensor) -> list[Probe]:
 
 
 def _on_the_sum(privacy: PrivacyPlan | CentralPrivacy) -> PrivacyEvent:
-    """The run's event with the noise that the sum has by itself."""
+    """The run's event with the noise of the sum alone."""
     event = privacy.total_event
     if isinstance(privacy, CentralPrivacy):
         return replace(event, noise_multiplier=privacy.update_noise_multiplier)

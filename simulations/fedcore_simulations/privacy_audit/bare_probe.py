@@ -1,4 +1,4 @@
-"""What the mechanism does beneath its noise: are batches drawn anew, and is a record clipped as a whole?"""
+"""The mechanism without its noise: are batches drawn anew, and is a record clipped as a whole?"""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _BY_ITSELF = "each record is drawn by itself in each step"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bare:
-    """A run next to without noise, in a sandbox.
+    """A run almost without noise, in a sandbox.
 
     Attributes:
-        counts: How often each canary was counted in each round, shape ``(clients, rounds, canaries)``; empty where the
-            mechanism draws no batches.
+        counts: How often each canary was counted in each round, shape ``(clients, rounds, canaries)``; empty where
+            the mechanism draws no batches.
         steps: Steps in a round.
-        rate: Sampling rate that is promised.
-        longest: By how many clip norms one unit moved the sum, the most that was seen. Its gradient or update is far
-            above the clip norm in every tensor of the model.
-        slack: By how many clip norms reading it off the weights may be wrong.
+        rate: Promised sampling rate.
+        longest: The most clip norms by which one unit moved the sum. Its gradient or update is far above the clip
+            norm in every tensor of the model.
+        slack: Reading error of it from the weights, in clip norms.
     """
 
     counts: Tensor
@@ -44,7 +44,7 @@ def probe_bare(first: Bare, second: Bare, *, p: float) -> list[Probe]:
     """Check batches and contributions in two runs.
 
     Args:
-        p: Probability that a right mechanism fails any of the checks.
+        p: Probability that a correct mechanism fails any of the checks.
     """
     bare = first
     whole = Probe(
@@ -79,7 +79,7 @@ def _always(bare: Bare) -> Probe:
 
 
 def _dispersion(bare: Bare, *, p: float) -> Probe:
-    """How the canaries' numbers of steps vary: binomial under Poisson sampling, next to nothing in shuffled epochs.
+    """Variance of the canaries' numbers of steps: binomial under Poisson sampling, almost zero in shuffled epochs.
 
     The sum of squares of independent binomials, against a chi-squared distribution of the same mean and variance.
     """

@@ -1,4 +1,4 @@
-"""A task with canaries: made-up records that touch weights of their own and nothing else."""
+"""A task with canaries: made-up records that affect only weights of their own."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _CANARY, _GAIN, _WEIGHT = "fedcore canary", "fedcore canary gain", "fedcore cana
 
 
 class CanaryModel(nn.Module):
-    """The task's model, and beside it one weight for each canary.
+    """The task's model, and one more weight for each canary.
 
     Args:
-        num_canaries: Weights in the head; one more, the first, belongs to ordinary records and stays as it is.
+        num_canaries: Weights in the head; one more, the first, belongs to ordinary records and stays unchanged.
     """
 
     def __init__(self, subject: nn.Module, num_canaries: int) -> None:
@@ -31,8 +31,8 @@ class CanaryModel(nn.Module):
 class CanaryTask:
     """The task with a canary head: a canary's gradient is its own coordinate of the head, and zero elsewhere.
 
-    Ordinary records train the task's own model as ever. So the released vector tells in each of the head's coordinates
-    whether one canary was there, through the very sampler, clipping and noise that the records go through.
+    Ordinary records train the task's own model as usual. So each of the head's coordinates in the released vector shows
+    whether one canary was there, through the same sampler, clipping and noise as other records.
     """
 
     def __init__(self, task: Task, num_canaries: int) -> None:
@@ -44,7 +44,7 @@ class CanaryTask:
         return CanaryModel(self._task.build_model(), self._num_canaries)
 
     def load_data(self, path: Path | None) -> Examples:
-        """Nothing is loaded here: `with_canaries` is given the rows."""
+        """Nothing is loaded: `with_canaries` gets the rows."""
         raise NotImplementedError
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -55,13 +55,13 @@ class CanaryTask:
         return self._task.loss(model.subject, _own(batch)) * batch[_WEIGHT] + head.squeeze(-1) * batch[_GAIN]
 
     def predict(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The task's own; an audit trains only, and a plan that noises evaluations has it traced all the same."""
+        """The task's own; an audit only trains, but a plan with noisy evaluations has it traced."""
         if not isinstance(model, CanaryModel):
             raise TypeError("expected the model of this task")
         return self._task.predict(model.subject, _own(batch))
 
     def measure(self, model: nn.Module, batch: Batch) -> Metrics:
-        """Not used: an audit trains only."""
+        """Not used: an audit only trains."""
         raise NotImplementedError
 
 
@@ -88,12 +88,12 @@ def with_canaries(examples: Examples, coins: Tensor, *, gain: float) -> Examples
 
 
 def blank(examples: Examples) -> Examples:
-    """The same rows without any weight: training on them releases the noise alone."""
+    """The same rows with zero weights: training on them releases only the noise."""
     return loudest(examples, 0, gain=0.0)
 
 
 def loudest(examples: Examples, row: int, *, gain: float) -> Examples:
-    """The same rows, of which one alone has a weight: its gradient lies in every layer, and is far too long."""
+    """The same rows, of which only one has a weight: its gradient lies in every layer, and is far too long."""
     rows = len(examples)
     weight = torch.zeros(rows)
     weight[row] = gain

@@ -1,4 +1,4 @@
-"""Client-level privacy, audited through the very code that closes a round."""
+"""Client-level privacy, audited with the code that closes a round."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ PLAIN_METHOD: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Round:
-    """What a round released, in units of its clip norm, and how far its count was from the true one."""
+    """A round's release, in units of its clip norm, and the error of its count."""
 
     mean: Tensor
     count_error: float
 
 
 class ClientLevelSubject:
-    """A federation of canary clients: each pushes a coordinate of its own, or is blank and sends zeros.
+    """A federation of canary clients: each moves a coordinate of its own, or is blank and sends zeros.
 
     The server's own functions plan and close all of the plan's rounds; the server optimizer is plain averaging. Where
     the clip norm follows the updates it does so here too, and a canary moves the count beside the sum by as much as any
     client can: it is just within the clip norm where that has grown, and far above it where it has shrunk, which keeps
-    it where the plan began. The canaries' scores show the sum alone, for they share one count; of it we know what it
-    should be, and so its noise.
+    it where the plan began. The canaries' scores show the sum only, since they share one count; the true count is
+    known, and so its noise.
 
     Args:
         plan: Resolved, with unit ``client``.
@@ -79,13 +79,13 @@ class ClientLevelSubject:
         return CanaryRun(scores=scores, counts=self._counts(rounds))
 
     def silence(self) -> Silence:
-        """Run rounds in which one client is there to be asked, and sends zeros."""
+        """Run rounds in which one client is available and sends zeros."""
         silent = list(self._rounds(self._names[:1], torch.zeros(self.num_canaries, dtype=torch.bool), _SILENT_ROUNDS))
         promised = self.privacy.update_noise_multiplier / self.privacy.cohort
         return Silence(rounds=torch.stack([each.mean for each in silent]) / promised, counts=self._counts(silent))
 
     def bare(self) -> Bare:
-        """Close one round next to without noise, with one client whose update is too long in every tensor."""
+        """Close one round almost without noise, with one client whose update is too long in every tensor."""
         plan = self._plan.updated(privacy={"noise-multiplier": NEXT_TO_NONE, "clip-quantile": None})
         state = ServerState(round=0, parameters=self._origin())
         request = plan_round(state, plan, [self._names[0]])

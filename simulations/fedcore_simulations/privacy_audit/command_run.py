@@ -1,4 +1,4 @@
-"""What ``fedcore audit privacy`` does, from options to exit code."""
+"""``fedcore audit privacy``, from options to exit code."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ def audit_command(
 
 
 def _charged(statement: Mapping[str, Any] | None, plan: RunPlan) -> int:
-    """Rounds that clients were charged for: more than the plan's where some were tried again."""
+    """Rounds that clients were charged for: more than the plan's where some were repeated."""
     return max(plan.federation.rounds, int(statement["participations"]) if statement else 0)
 
 
 def _stated(statement: Mapping[str, Any], proven: float) -> Probe:
-    """Whether a run states no smaller ε than its plan proves."""
+    """Whether a run claims no smaller ε than its plan proves."""
     stated = math.inf if statement["epsilon"] is None else float(statement["epsilon"])
     return Probe(
         name="the ε that privacy.json states",

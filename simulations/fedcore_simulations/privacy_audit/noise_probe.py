@@ -1,4 +1,4 @@
-"""Is the noise there, in every layer, as large as promised, and new each time? Is a record drawn anew, too?"""
+"""Is the noise present in every layer, as large as promised, and new each time? Is a record drawn anew, too?"""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _ENOUGH_FOR_TAILS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """One check and what it found.
+    """One check and its result.
 
     Attributes:
-        passed: Whether what was seen is what the promise leads one to expect.
+        passed: Whether the result agrees with the promise.
         found: In words.
     """
 
@@ -32,11 +32,11 @@ class Probe:
 
 
 def probe_noise(first: Tensor, second: Tensor, layout: Layout, *, p: float) -> list[Probe]:
-    """Check what the rounds of two runs release where there is nothing but noise.
+    """Check the releases of two runs in rounds with nothing but noise.
 
     Args:
-        first: In units of the promised standard deviation, shape ``(rounds, layout.num_trained)``; rounds of several
-            clients below each other.
+        first: In units of the promised standard deviation, shape ``(rounds, layout.num_trained)``; rounds of
+            several clients below each other.
         second: Of another run, by the same code.
         p: Probability that correct noise fails any of the checks.
     """
@@ -58,16 +58,16 @@ def probe_count(errors: Tensor, *, p: float) -> Probe:
 
 
 def probe_spread(scores: Tensor, coins: Tensor, event: PrivacyEvent, *, p: float) -> Probe:
-    """Check that the scores vary over a whole run as those of records drawn anew in each step, behind fresh noise.
+    """Check that the scores vary over a run as those of records drawn anew in each step, behind fresh noise.
 
-    Their means do not tell a batch that is drawn once from one that is drawn in every step, nor noise that fades after
-    the first rounds from noise that stays. Each score is brought to a standard normal by its own distribution.
+    Means do not distinguish a batch drawn once from one drawn in every step, nor noise that fades after the first
+    rounds from noise that stays. Each score is brought to a standard normal by its own distribution.
 
     Args:
         scores: As in `CanaryRun`, shape ``(canaries,)``.
         coins: Which canaries were in the data, shape ``(canaries,)``.
         event: Sampling rate, noise on the sum and steps of the run.
-        p: Probability that a right mechanism fails.
+        p: Probability that a correct mechanism fails.
     """
     std = event.noise_multiplier * math.sqrt(event.steps)
     counts = stats.binom(event.steps, event.sampling_rate)
@@ -102,7 +102,7 @@ def _scale(name: str, values: Tensor, *, p: float) -> Probe:
 
 
 def _every_number(releases: Tensor, *, p: float) -> Probe:
-    """Sums of squares of each released number over all releases: one that has no noise hides among many that have."""
+    """Sums of squares of each released number over all releases: a single one without noise shows."""
     count, size = releases.shape
     sums = releases.to(torch.float64).square().sum(0)
     low, high = (float(limit) for limit in (stats.chi2.ppf(p / 2 / size, count), stats.chi2.isf(p / 2 / size, count)))
@@ -115,7 +115,7 @@ def _every_number(releases: Tensor, *, p: float) -> Probe:
 
 
 def _normal(releases: Tensor, *, p: float) -> Probe:
-    """Whether tails are those of normal noise (Anscombe and Glynn 1983), which the accountant takes it to be."""
+    """Whether tails are normal (Anscombe and Glynn 1983), as the accountant assumes."""
     values = releases.to(torch.float64).flatten().numpy()
     chance = float(stats.kurtosistest(values).pvalue) if len(values) >= _ENOUGH_FOR_TAILS and values.std() > 0 else 1.0
     return Probe(
@@ -126,9 +126,9 @@ def _normal(releases: Tensor, *, p: float) -> Probe:
 
 
 def _patternless(releases: Tensor, *, p: float) -> Probe:
-    """Correlations of each release with itself moved on, at all distances; about ``N(0, 2/d)`` each at most.
+    """Correlations of each release with itself shifted, at all distances; about ``N(0, 2/d)`` each at most.
 
-    Noise that is drawn in pairs of opposite signs, or repeated within a release, is found so.
+    Noise drawn in pairs of opposite signs, or repeated within a release, is found this way.
     """
     size = releases.shape[1]
     spectrum = torch.fft.rfft(releases.to(torch.float64), dim=1)

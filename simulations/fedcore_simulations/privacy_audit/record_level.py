@@ -1,4 +1,4 @@
-"""Record-level privacy, audited through the very code that trains."""
+"""Record-level privacy, audited with the code that trains."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _AUDITED, _OTHER = "audited", "another"
 class RecordLevelSubject:
     """One client of a plan, trained for all of its rounds on rows that the audit chooses.
 
-    The client's own code runs as in any round. Its optimizer is plain SGD, whatever the plan says: what it makes of
-    the released gradients is post-processing, and with SGD they can be read off the weights.
+    The client's own code runs as in any round. Its optimizer is plain SGD, whatever the plan says: the optimizer is
+    post-processing, and with SGD the released gradients can be read off the weights.
 
     Args:
         plan: Resolved, with unit ``record``.
@@ -76,7 +76,7 @@ class RecordLevelSubject:
         return CanaryRun(scores=self._head(released))
 
     def silence(self) -> Silence:
-        """Train two clients for the first rounds on blank records alone, in turn: they must not share their noise."""
+        """Train two clients for the first rounds on blank records only, in turn: they must not share their noise."""
         rows = blank(self._examples)
         both = zip(self._releases(rows, _AUDITED), self._releases(rows, _OTHER), strict=True)
         rounds = [each[: self.layout.num_trained] for pair in islice(both, _SILENT_ROUNDS) for each in pair]
@@ -110,14 +110,14 @@ class RecordLevelSubject:
         return per_number * (weights.norm() + math.sqrt(self.layout.size))
 
     def _loud(self, quiet: RunPlan) -> Iterator[Tensor]:
-        """What one step releases of a single record, for a few records."""
+        """One step's release for a single record, for a few records."""
         once = quiet.updated(privacy={"sampling-rate": 1.0, "steps-per-round": 1}, federation={"rounds": 1})
         for row in torch.linspace(0, len(self._examples) - 1, min(_LOUD_ROWS, len(self._examples))).long().tolist():
             rows = loudest(self._examples, row, gain=_LOUD_GAIN * self.privacy.clip_norm)
             yield next(self._releases(rows, _AUDITED, plan=once))
 
     def _releases(self, examples: Examples, name: str = _AUDITED, *, plan: RunPlan | None = None) -> Iterator[Tensor]:
-        """The sum that each round released, before the public divisor."""
+        """Each round's released sum, before the public divisor."""
         local = self._local if plan is None else LocalModel(self._task, plan, torch.device("cpu"))
         client = Client(name=name, training=examples, held_out=None).to(dtype=local.dtype, device=local.device)
         current = Parameters.from_model(self._task.build_model(), local.dtype)

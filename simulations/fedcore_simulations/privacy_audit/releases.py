@@ -1,4 +1,4 @@
-"""What an audit reads off a run: its canaries' scores, and its noise."""
+"""What an audit reads from a run: its canaries' scores, and its noise."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ class CanaryRun:
     """A whole run with canaries.
 
     Attributes:
-        scores: What was released about each canary, summed over the run, in units of the clip norm; shape
-            ``(canaries,)``. Where the mechanism is right a score is how often the canary was counted plus
-            ``N(0, steps * σ²)``, all of them independent.
+        scores: Release about each canary, summed over the run, in units of the clip norm; shape ``(canaries,)``. In
+            a correct mechanism a score is how often the canary was counted plus ``N(0, steps * σ²)``, all independent.
         counts: As in `Silence`, for the counts of this run.
     """
 
@@ -27,13 +26,13 @@ class CanaryRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Silence:
-    """The first rounds of a run in which nobody has anything to say, so that noise alone is released.
+    """The first rounds of a run without any signal, so that only noise is released.
 
     Attributes:
-        rounds: What each round released, in units of the promised standard deviation; shape
-            ``(rounds, layout.num_trained)``, standard normal where the noise is right. Where clients add the noise, the
-            rounds of two of them, which were asked in turn.
-        counts: Each released count less the true one, in units of the promised standard deviation; shape
+        rounds: Release of each round, in units of the promised standard deviation; shape ``(rounds,
+            layout.num_trained)``, standard normal where the noise is correct. Where clients add the noise, the rounds
+            of two of them, asked in turn.
+        counts: Each released count minus the true one, in units of the promised standard deviation; shape
             ``(rounds,)``, empty where the mechanism releases no count.
     """
 

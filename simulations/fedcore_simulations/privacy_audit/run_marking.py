@@ -1,4 +1,4 @@
-"""What an audit leaves in the directory of the run that it was made of."""
+"""What an audit writes into the directory of its run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def is_run(subject: str) -> bool:
 
 
 def keep(directory: Path, told: Mapping[str, Any], *, violated: bool) -> None:
-    """Write ``privacy-audit.json``; where the claim is refuted take it back in statement, summary and report.
+    """Write ``privacy-audit.json``; correct a refuted claim in statement, summary and report.
 
     Raises:
         StorageError: A file cannot be written.

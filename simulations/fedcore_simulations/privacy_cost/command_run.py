@@ -1,4 +1,4 @@
-"""What ``fedcore audit privacy-cost`` does, from options to exit code."""
+"""``fedcore audit privacy-cost``, from options to exit code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOT_PRIVATE = "two of the three arms are not private: keep these figures where 
 
 
 def cost_command(plan: RunPlan, *, runs: int, as_json: bool) -> int:
-    """Train, compare and show; return the exit code."""
+    """Returns the exit code."""
     console = Console(stderr=True, highlight=False)
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("training three arms", total=len(Arm) * runs)

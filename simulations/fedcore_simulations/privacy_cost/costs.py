@@ -1,4 +1,4 @@
-"""From the outcomes of the arms to what privacy costs each group, with intervals."""
+"""From the outcomes of the arms to the cost of privacy for each group, with intervals."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ PARTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupCost:
-    """What privacy costs one group in one metric, in shares of its rows.
+    """Cost of privacy for one group in one metric, in shares of its rows.
 
     Attributes:
         rates: The metric in each arm, a mean over runs; None without rows.
-        parts: What is lost, by the names of `PARTS`; below 0 where something was gained.
+        parts: The loss, by the names of `PARTS`; negative for a gain.
     """
 
     rates: Mapping[Arm, float | None]
@@ -38,11 +38,11 @@ class GroupCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricCost:
-    """What privacy costs in one metric.
+    """Cost of privacy in one metric.
 
     Attributes:
-        groups: By group, those of fewer than the least number of rows left out.
-        excess: How much more it costs the group it costs most than the one it costs least.
+        groups: By group, without those of too few rows.
+        excess: The highest minus the lowest cost over the groups.
         gaps: Highest minus lowest rate over the groups in each arm; None where fewer than two have one.
     """
 
@@ -58,7 +58,7 @@ class MetricCost:
 
 
 def costs(outcomes: Outcomes, attribute: str, *, confidence: float, min_cell: int) -> dict[str, MetricCost]:
-    """Return the cost in every metric, over the groups of one attribute.
+    """The cost in every metric, over the groups of one attribute.
 
     Intervals treat the held-out rows as a sample, paired over the arms, and the runs as a sample of the noise.
     """
@@ -89,11 +89,11 @@ def costs(outcomes: Outcomes, attribute: str, *, confidence: float, min_cell: in
 
 
 def _lost(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Estimate:
-    """The mean of what a row loses, shape (runs, rows) each.
+    """The mean loss of a row; shape (runs, rows) each.
 
     One row that gains and one that loses are added to the variance, so that it is never 0 (Agresti and Min 2005,
     "Simple improved confidence intervals for comparing matched proportions", Stat. Med. 24:729-740); the variance
-    between runs comes on top.
+    between runs is added.
     """
     runs, rows = before.shape
     if rows == 0:

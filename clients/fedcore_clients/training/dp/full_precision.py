@@ -1,4 +1,4 @@
-"""The arithmetic that record-level privacy needs: what a record adds to a sum must be what its norm was computed of."""
+"""The arithmetic that record-level privacy needs: a record adds to a sum exactly what its norm was computed of."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _PROBED = 8
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Products of float32 numbers in float32, on every kind of device; the process's own settings come back after it.
+    """Products of float32 numbers in float32, on every kind of device; restores the process's settings after it.
 
-    TF32, the default of CUDA's convolutions, and bfloat16 round each factor by up to 5e-4 and 4e-3: a record's
-    gradient would then differ from the one that its norm was computed of, and from itself in another batch, by more
-    than the noise is enlarged for.
+    TF32, the default of CUDA's convolutions, and bfloat16 round each factor by up to 5e-4 and 4e-3: a record's gradient
+    would then differ from the one that its norm was computed of, and from itself in another batch, by more than the
+    noise is enlarged for.
 
     Raises:
         PrivacyError: The code inside has changed the settings.
@@ -52,7 +52,7 @@ def full_precision() -> Iterator[None]:
 
 
 def refuse_settings(device: torch.device) -> None:
-    """Refuse what lowers the precision of everything that the process computes.
+    """Refuse settings that lower the precision of all computation in the process.
 
     Raises:
         PrivacyError: Says what to turn off.
@@ -64,7 +64,7 @@ def refuse_settings(device: torch.device) -> None:
 
 
 def refuse_narrow(losses: Tensor, own: torch.dtype) -> None:
-    """Refuse losses on whose way from the parameters something was computed in a narrower type than theirs.
+    """Refuse losses that were partly computed in a narrower type than the parameters'.
 
     It looks at the types in autograd's graph only, never at a value, and costs about 1 µs for each operation.
 
@@ -87,7 +87,7 @@ def refuse_narrow(losses: Tensor, own: torch.dtype) -> None:
 
 
 def probe_precision(task: Task, model: nn.Module, rows: Examples, *, dtype: torch.dtype, device: torch.device) -> None:
-    """Refuse a model or loss that computes in a narrower type than its parameters, before anything is trained.
+    """Refuse a model or loss that computes in a narrower type than its parameters, before training.
 
     One pass over some rows, on a copy of the model in the type and on the device that will train. Every operation is
     watched, also those that autograd's graph does not show: a custom ``autograd.Function`` and reentrant checkpointing.
@@ -112,14 +112,13 @@ def probe_precision(task: Task, model: nn.Module, rows: Examples, *, dtype: torc
 
 
 class _NoHalfPrecision(TorchDispatchMode):
-    """Refuses every operation that gives half precision. It costs several µs for each, too much for every step."""
+    """Refuses every operation with a half-precision result. Several µs for each, too slow for every step."""
 
     def __init__(self, own: torch.dtype) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._own = own
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation, and look at the types of what it gives."""
         result = func(*args, **(kwargs or {}))
         for each in tree_leaves(result):
             if isinstance(each, Tensor):
@@ -137,7 +136,7 @@ def _refuse(dtype: torch.dtype, *, narrower_than: int, own: torch.dtype) -> None
 
 
 def _settings() -> dict[str, Any]:
-    """Whatever decides how float32 numbers are multiplied."""
+    """All settings of how float32 numbers are multiplied."""
     backends: Any = torch.backends
     return {
         f"torch.backends.{name}": setting

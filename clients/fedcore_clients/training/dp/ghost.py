@@ -14,11 +14,11 @@ from fedcore_clients.training.dp.ghost_shares import Call, Share, Written
 
 
 class NotCoveredError(Exception):
-    """A layer was called in a way that its rule does not foresee."""
+    """A layer was called in a way that its rule does not cover."""
 
 
 class Contributions:
-    """The per-record gradients of one batch, as shares of the layers' parameters; never written down as a whole.
+    """The per-record gradients of one batch, as shares of the layers' parameters; never materialised.
 
     Attributes:
         squared_norms: Of every record's gradient over all its parameters, float64, shape ``(n,)``.
@@ -50,7 +50,7 @@ class Contributions:
             share.add_weighted_sums(factors, sums)
 
     def _blank_broken(self) -> None:
-        """Blank records that are not finite: zero times infinity is no number."""
+        """Blank records that are not finite, since zero times infinity is not zero."""
         broken = torch.nonzero(~torch.isfinite(self.squared_norms)).squeeze(1)
         if len(broken):
             for share in self._shares:
@@ -58,7 +58,7 @@ class Contributions:
 
 
 def written_contributions(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> Contributions:
-    """Contributions of gradients that are written down, of shape ``(n, *parameter shape)`` for each parameter."""
+    """Contributions of materialised gradients, of shape ``(n, *parameter shape)`` for each parameter."""
     shares = [Written(parameter, gradient) for parameter, gradient in zip(parameters, gradients, strict=True)]
     zeros = torch.zeros(len(gradients[0]), dtype=torch.float64, device=gradients[0].device)
     return Contributions(shares, _offsets(parameters), zeros)
@@ -71,10 +71,10 @@ def _offsets(parameters: Sequence[Tensor]) -> dict[Tensor, int]:
 
 
 class GhostGradients:
-    """Notes what goes into the layers of a model, by the rules of `fedcore_clients.training.dp.ghost_rules`.
+    """Records the inputs of a model's layers, by the rules of `fedcore_clients.training.dp.ghost_rules`.
 
-    The forward hooks cost nothing outside of `contributions`. One backward pass gives the gradients of the
-    layers' outputs; those of the parameters are never computed by autograd.
+    The forward hooks cost nothing outside of `contributions`. One backward pass gives the gradients of the layers'
+    outputs; those of the parameters are never computed by autograd.
     """
 
     def __init__(self, model: nn.Module, rules: Mapping[nn.Module, Rule]) -> None:
@@ -90,7 +90,7 @@ class GhostGradients:
             losses: Gives one loss for each of the `size` records; runs the model.
 
         Raises:
-            NotCoveredError: A layer was called in a way that its rule does not foresee; the hooks are gone then.
+            NotCoveredError: A layer was called in a way that its rule does not cover; the hooks are removed then.
         """
         try:
             calls, zeros = self._calls(losses, size)
@@ -102,7 +102,6 @@ class GhostGradients:
             return Contributions(shares, self._offsets, zeros)
 
     def detach(self) -> None:
-        """Take the hooks off the model."""
         for handle in self._handles:
             handle.remove()
 
@@ -127,7 +126,6 @@ class GhostGradients:
         return calls, torch.zeros(size, dtype=torch.float64, device=loss.device)
 
     def _note(self, module: nn.Module, args: tuple[object, ...], output: object) -> None:
-        """Forward hook."""
         if self._notes is None:
             return
         if len(args) != 1 or not isinstance(args[0], Tensor) or not isinstance(output, Tensor):
@@ -138,7 +136,7 @@ class GhostGradients:
 
 
 class _Note:
-    """A layer's call as the forward pass saw it."""
+    """A layer's call in the forward pass."""
 
     __slots__ = ("edge", "inputs", "module", "version")
 
@@ -148,5 +146,5 @@ class _Note:
 
 
 def _least_dimensions(module: nn.Module) -> int:
-    """How many dimensions the output of a layer has at least, where its input is a batch."""
+    """The least number of dimensions of a layer's output for a batch."""
     return 4 if isinstance(module, nn.Conv2d) else 3 if isinstance(module, nn.Conv1d) else 2

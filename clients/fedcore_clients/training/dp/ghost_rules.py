@@ -31,14 +31,14 @@ def rules_of(model: nn.Module) -> dict[nn.Module, Rule] | None:
 
 
 def _only_renames(module: nn.Module) -> bool:
-    """Opacus' recurrent layers list the parameters of their cells once more, under the names of torch's layers."""
+    """Opacus' recurrent layers list their cells' parameters again, under the names of torch's layers."""
     inside = {id(p) for child in module.children() for p in child.parameters()}
     own = {id(p) for p in module.parameters(recurse=False)}
     return type(module).__module__.startswith("opacus.layers.") and own <= inside
 
 
 def rule_of(module: nn.Module) -> Rule | None:
-    """The rule of a layer; ``None`` where its forward pass is not known to be the plain one."""
+    """``None`` where a layer's forward pass is not known to be the plain one."""
     if "forward" in vars(module):
         return None
     if isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward:
@@ -129,7 +129,7 @@ def _convolution_matrices(module: nn.Conv1d | nn.Conv2d) -> Callable[[Call], tup
 
 
 def _pair(given: tuple[int, ...] | str, first: int) -> tuple[int, int]:
-    """Settings along height and width; a one-dimensional layer has those of the width only."""
+    """Settings along height and width; a one-dimensional layer has only those of the width."""
     values = [int(value) for value in given]
     return (first, values[0]) if len(values) == 1 else (values[0], values[1])
 

@@ -1,9 +1,9 @@
-"""What each kind of layer contributes to per-record gradients, from its inputs and its outputs' gradients.
+"""Contributions of each kind of layer to per-record gradients, from its inputs and output gradients.
 
-A layer's weight gradient is a product of what came in and of the gradient of what went out. The norm of every
-record's gradient, and the weighted sum over records, follow from these two without writing the per-record
-gradients down (Goodfellow 2015, arXiv 1510.01799; Li et al. 2021, arXiv 2110.05679, section 4; Bu et al. 2022,
-arXiv 2210.00038, for the sum from the same pass). They are written down only where they are small.
+A layer's weight gradient is a product of its input and its output gradient. The norm of every record's gradient, and
+the weighted sum over records, follow from these two without the per-record gradients (Goodfellow 2015, arXiv
+1510.01799; Li et al. 2021, arXiv 2110.05679, section 4; Bu et al. 2022, arXiv 2210.00038, for the sum from the same
+pass). These are materialised only where they are small.
 
 Norms and sums are float64, whatever the model's type: an error bound of float32 sums grows with the square of the
 number of records, and factors below float32's range would lose the digits that clipping rests on.
@@ -56,7 +56,7 @@ class Share(Protocol):
 
 
 class Written:
-    """Per-record gradients as they are, for parameters of which they are small.
+    """Materialised per-record gradients, for parameters whose gradients are small.
 
     Args:
         gradients: Shape ``(n, ...)``.
@@ -67,18 +67,15 @@ class Written:
         self._gradients = gradients.reshape(len(gradients), -1)
 
     def squared_norms(self) -> Tensor:
-        """See `Share`."""
         return _squares(self._gradients)
 
     def add_weighted_sums(self, factors: Tensor, sums: Mapping[Tensor, Tensor]) -> None:
-        """See `Share`."""
         total = sums[self._parameter].view(-1)
         step = max(1, _PIECE // max(1, len(total)))  # in pieces, since a float64 copy of all would be large
         for part, weights in zip(torch.split(self._gradients, step), torch.split(factors, step), strict=True):
             total.addmv_(part.to(torch.float64).mT, weights)
 
     def blank(self, records: Tensor) -> None:
-        """See `Share`."""
         self._gradients = self._gradients.index_fill(0, records, 0.0)
 
 
@@ -93,7 +90,6 @@ class OuterProduct:
         self._weight, self._bias, self._call = weight, bias, call
 
     def squared_norms(self) -> Tensor:
-        """See `Share`."""
         one = torch.ones((), dtype=torch.float64, device=self._call.gradient.device)
         inputs = _norms(self._call.inputs) if self._weight.requires_grad else 0.0 * one
         with_bias = self._bias is not None and self._bias.requires_grad
@@ -101,7 +97,6 @@ class OuterProduct:
         return (_norms(self._call.gradient) * torch.hypot(inputs, one if with_bias else 0.0 * one)).square()
 
     def add_weighted_sums(self, factors: Tensor, sums: Mapping[Tensor, Tensor]) -> None:
-        """See `Share`."""
         gradient = _weighted(self._call.gradient, factors)
         if self._weight.requires_grad:
             sums[self._weight].addmm_(gradient.mT, self._call.inputs.to(torch.float64))
@@ -109,7 +104,6 @@ class OuterProduct:
             sums[self._bias].add_(gradient.sum(0))
 
     def blank(self, records: Tensor) -> None:
-        """See `Share`."""
         self._call = self._call.blanked(records)
 
 
@@ -129,7 +123,7 @@ class Sizes:
 
     @property
     def worth_writing(self) -> bool:
-        """Whether a record's gradient takes no more room than the matrices that it is made of, give or take."""
+        """Whether a record's gradient needs about as little memory as its matrices."""
         return self.groups * self.outputs * self.inputs <= 2 * self.numbers
 
 
@@ -139,8 +133,8 @@ Matrices = Callable[[Call], tuple[Tensor, Tensor]]
 class Product:
     """A gradient that is, for each record and group, a product ``Dᵀ A`` of two matrices of `positions` rows.
 
-    ``D`` holds output gradients, `positions` × outputs, and ``A`` inputs, `positions` × inputs. The squared norm
-    is the inner product of ``D Dᵀ`` and ``A Aᵀ``, in float64, since its terms may cancel.
+    ``D`` holds output gradients, `positions` × outputs, and ``A`` inputs, `positions` × inputs. The squared norm is the
+    inner product of ``D Dᵀ`` and ``A Aᵀ``, in float64, since its terms may cancel.
 
     Args:
         matrices: Gives ``D`` and ``A`` for the rows of a call, each of shape ``(rows, groups, positions, ·)``.
@@ -151,11 +145,9 @@ class Product:
         self._calls, self._matrices, self._sizes = calls, matrices, sizes
 
     def squared_norms(self) -> Tensor:
-        """See `Share`."""
         return torch.cat([_gram_norms(*pair) for _, pair in self._pairs()])
 
     def add_weighted_sums(self, factors: Tensor, sums: Mapping[Tensor, Tensor]) -> None:
-        """See `Share`."""
         sizes = self._sizes
         total = sums[self._parameter].view(sizes.groups, sizes.outputs, sizes.inputs)
         for rows, (gradients, inputs) in self._pairs():
@@ -163,11 +155,10 @@ class Product:
             total.baddbmm_(_joined(weighted).mT, _joined(inputs.to(torch.float64)))
 
     def blank(self, records: Tensor) -> None:
-        """See `Share`."""
         self._calls = [call.blanked(records) for call in self._calls]
 
     def written(self) -> Written:
-        """The same share with its per-record gradients written down."""
+        """The same share with materialised per-record gradients."""
         sizes = self._sizes
         shape = (len(self._calls[0].inputs), sizes.groups, sizes.outputs, sizes.inputs)
         written = self._calls[0].gradient.new_empty(shape)
@@ -176,7 +167,7 @@ class Product:
         return Written(self._parameter, written)
 
     def _pairs(self) -> Iterator[tuple[slice, tuple[Tensor, Tensor]]]:
-        """Rows and their matrices, a piece after the other."""
+        """Rows and their matrices, one block after the other."""
         step = max(1, _PIECE // self._sizes.numbers)
         for start in range(0, len(self._calls[0].inputs), step):
             rows = slice(start, start + step)
@@ -192,7 +183,6 @@ class LookedUp:
         self._tokens, self._gradients = tokens, gradients
 
     def squared_norms(self) -> Tensor:
-        """See `Share`."""
         n = len(self._tokens)
         record = torch.arange(n, device=self._tokens.device)[:, None]
         keys, place = torch.unique(self._tokens + record * len(self._parameter), return_inverse=True)
@@ -204,17 +194,14 @@ class LookedUp:
         return _with_rounding(squared, self._tokens.shape[1] * _EPS * lengths)
 
     def add_weighted_sums(self, factors: Tensor, sums: Mapping[Tensor, Tensor]) -> None:
-        """See `Share`."""
         weighted = _weighted(self._gradients, factors).flatten(0, 1)
         sums[self._parameter].index_add_(0, self._tokens.flatten(), weighted)
 
     def blank(self, records: Tensor) -> None:
-        """See `Share`."""
         self._gradients = self._gradients.index_fill(0, records, 0.0)
 
 
 def _weighted(rows: Tensor, factors: Tensor) -> Tensor:
-    """Each row times its factor, float64."""
     return rows * factors.view(-1, *(1 for _ in rows.shape[1:]))
 
 
@@ -224,7 +211,7 @@ def _squares(vectors: Tensor) -> Tensor:
 
 
 def _norms(vectors: Tensor) -> Tensor:
-    """Norms along the last dimension, in float64; of float64 numbers whatever their size."""
+    """Norms along the last dimension, in float64; for float64 numbers of any size."""
     scaled = vectors.dtype == torch.float64 and vectors.shape[-1] > 0
     scale = _scale(vectors, (-1,)) if scaled else None
     norms: Tensor = torch.linalg.vector_norm(vectors if scale is None else vectors / scale, dim=-1, dtype=torch.float64)
@@ -232,7 +219,7 @@ def _norms(vectors: Tensor) -> Tensor:
 
 
 def _scale(numbers: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """The largest number, by which products of the others are kept within float64; 1 where all are zero."""
+    """The largest number, which keeps products of the others within float64; 1 where all are zero."""
     largest = numbers.abs().amax(dims, keepdim=True)
     return torch.where(largest > 0.0, largest, torch.ones_like(largest))
 
@@ -246,7 +233,7 @@ def _gram_norms(gradients: Tensor, inputs: Tensor) -> Tensor:
 
 
 def _gram_norms_within(gradients: Tensor, inputs: Tensor) -> Tensor:
-    """Norms of sums of outer products, of numbers whose products float64 can hold."""
+    """Norms of sums of outer products, for numbers whose products float64 can hold."""
     records, positions = gradients.shape[:2], gradients.shape[2]
     left, right = (
         torch.bmm(each, each.mT) for each in (m.flatten(0, 1).to(torch.float64) for m in (gradients, inputs))
@@ -261,8 +248,8 @@ def _gram_norms_within(gradients: Tensor, inputs: Tensor) -> Tensor:
 def _with_rounding(squared: Tensor, rounding: Tensor) -> Tensor:
     """Squared norms that bound what is really summed, also where large terms of a record cancel.
 
-    The norm is that of the exact sum; what is added up is rounded in float64, in proportion to the terms and not to
-    their sum. Where that is more than `ROUNDING` of the norm it is added to it, and the noise covers the rest.
+    The norm is that of the exact sum; float64 rounds what is added up in proportion to the terms and not to their sum.
+    Where that is more than `ROUNDING` of the norm it is added to it, and the noise covers the rest.
 
     Args:
         rounding: Bound on the length of the rounding error of each record's sum, float64, shape ``(n,)``.
@@ -272,7 +259,7 @@ def _with_rounding(squared: Tensor, rounding: Tensor) -> Tensor:
 
 
 def _joined(matrix: Tensor) -> Tensor:
-    """All records' positions one after the other: ``(groups, rows * positions, ·)``."""
+    """All records' positions in sequence: ``(groups, rows * positions, ·)``."""
     return matrix.transpose(0, 1).flatten(1, 2)
 
 
@@ -281,6 +268,6 @@ def _stacked(pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 
 def product_share(parameter: Tensor, calls: list[Call], matrices: Matrices, sizes: Sizes) -> Share:
-    """The share of a weight, written down where that is no dearer than its matrices."""
+    """The share of a weight, materialised where that needs no more memory than its matrices."""
     product = Product(parameter, calls, matrices, sizes)
     return product.written() if sizes.worth_writing else product

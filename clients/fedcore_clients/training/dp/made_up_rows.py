@@ -1,4 +1,4 @@
-"""Rows that belong to nobody, to try a task on without a look at a client's own."""
+"""Rows of nobody, to try a task without reading a client's own."""
 
 from __future__ import annotations
 

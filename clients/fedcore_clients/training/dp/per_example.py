@@ -34,14 +34,14 @@ _MOST_GRADIENT_NUMBERS = 2**26
 class PerExampleGradients:
     """Computes clipped sums of per-record gradients of one model.
 
-    Where rows are isolated, each gradient comes from its row alone. Else the way is chosen by the model's layers,
-    once: `ghost` where every layer with trainable parameters has a rule, else Opacus' hooks. A model
-    that calls a layer in an unforeseen way (packed sequences, rows in another than the first dimension) changes to the
-    hooks for good when it is first met.
+    Where rows are isolated, each gradient comes from its row alone. Otherwise the model's layers decide the way once:
+    `ghost` where every layer with trainable parameters has a rule, else Opacus' hooks. A model that calls a layer in an
+    unforeseen way (packed sequences, rows in another than the first dimension) changes to the hooks for good when it is
+    first met.
 
     Args:
-        model: May get forward hooks; its names and its state dictionary stay as they are.
-        max_physical_batch: Rows that are worked on at once.
+        model: May get forward hooks; its names and its state dictionary stay unchanged.
+        max_physical_batch: Rows per pass.
         rowwise: Says whether rows are isolated; without it they are not.
     """
 
@@ -67,7 +67,7 @@ class PerExampleGradients:
 
     @property
     def one_pass(self) -> bool:
-        """Whether the way without Opacus is taken."""
+        """Whether Opacus is not used."""
         return self._ghost is not None
 
     def clipped_sum(
@@ -76,20 +76,20 @@ class PerExampleGradients:
         """Sum of the clipped gradients of the rows of `batch`.
 
         Guarantee:
-            A row contributes at most `clip_norm` in Euclidean norm, up to float64 rounding, and exactly zero
-            where its gradient is not finite or cannot be computed: no row makes the sum of the others fail. What is
+            A row contributes at most `clip_norm` in Euclidean norm, up to float64 rounding, and exactly zero where
+            its gradient is not finite or cannot be computed: no row makes the sum of the others fail. What is
             computed in a narrower type than the parameters' cannot be computed.
 
         Args:
-            batch: Any number of rows, none included.
-            factors: By what each row's loss is multiplied before its gradient is clipped, shape ``(n,)``.
+            batch: Any number of rows, also 0.
+            factors: Weight of each row's loss, applied before clipping, shape ``(n,)``.
             out: Where to write the result; new by default, which for large models costs more than the sum.
 
         Returns:
             `out`: flat over the trainable parameters, float64; zeros for an empty batch.
 
         Raises:
-            PrivacyError: The process or the environment lowers the precision of whatever is computed.
+            PrivacyError: The process or the environment lowers the precision of all computation.
             DeviceError: The device has too little memory for a single row.
         """
         refuse_settings(self._trained[0].device)
@@ -108,12 +108,12 @@ class PerExampleGradients:
         return self._rows_at_once.run(min(num_rows(batch), most), summed)
 
     def zeros(self) -> Tensor:
-        """A place for a clipped sum: float64, on the device where sums are formed."""
+        """Float64, on the device where sums are formed."""
         size = sum(parameter.numel() for parameter in self._trained)
         return torch.zeros(size, dtype=torch.float64, device=self._sum_device)
 
     def _add_clipped(self, batch: Batch, clip_norm: float, factors: Tensor | None, total: Tensor) -> None:
-        """Add the clipped sum of rows that are worked on at once; where they fail together, of each half."""
+        """Add the clipped sum of the rows of a pass; where they fail together, of each half."""
         try:
             add = self._clipped(batch, clip_norm, factors)
         except Exception as error:
@@ -124,7 +124,7 @@ class PerExampleGradients:
         add(total)
 
     def _clipped(self, batch: Batch, clip_norm: float, factors: Tensor | None) -> Callable[[Tensor], object]:
-        """What adds the clipped sum of these rows to a total; no row can make that fail any more."""
+        """A function that adds the clipped sum of these rows to a total; no row can make it fail."""
         with full_precision():
             found = self._contributions(batch, factors)
             if found is None:
@@ -148,7 +148,7 @@ class PerExampleGradients:
             self._add_clipped(half, clip_norm, its_factors, total)
 
     def contributions(self, batch: Batch, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """What some rows of a batch contribute to its sum before clipping, by the way that training takes.
+        """Contributions of some rows of a batch to its sum before clipping, as training computes them.
 
         Returns:
             Their gradients, shape ``(len(rows), parameters)``, and their squared norms, float64.
@@ -205,7 +205,7 @@ class PerExampleGradients:
         return [self._take(parameter, num_rows(batch)) for parameter in self._trained]
 
     def _take(self, parameter: nn.Parameter, size: int) -> Tensor:
-        """Take a parameter's per-record gradients from it."""
+        """Remove a parameter's per-record gradients from it and return them."""
         gradient = getattr(parameter, "grad_sample", None)
         parameter.grad_sample = None  # type: ignore[attr-defined]
         if gradient is None:
@@ -226,7 +226,7 @@ class PerExampleGradients:
         return self._rowwise.is_isolated(batch)
 
     def _most_rows(self, batch: Batch) -> int:
-        """As many as there are; fewer where gradients are written down and the model is large."""
+        """All rows; fewer where gradients are materialised and the model is large."""
         rows = max(1, num_rows(batch))
         if not self._is_isolated(batch):
             return rows
@@ -235,7 +235,7 @@ class PerExampleGradients:
 
 
 def _forget(model: nn.Module) -> None:
-    """Drop what Opacus' hooks have noted of a pass that failed on its way."""
+    """Drop what Opacus' hooks have stored of a failed pass."""
     for parameter in model.parameters():
         parameter.grad_sample, parameter._forward_counter = None, 0  # type: ignore[attr-defined]
         if hasattr(parameter, "_current_grad_sample"):
@@ -248,7 +248,7 @@ def _forget(model: nn.Module) -> None:
 
 
 def _attach_hooks(model: nn.Module) -> object:
-    """Hook per-record gradients into a model that the linter has passed."""
+    """Add hooks for per-record gradients to a model that the linter has passed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from opacus.grad_sample import GradSampleHooks

@@ -1,4 +1,4 @@
-"""Measures on the actual model whether record-level clipping bounds what it must bound."""
+"""Measures on the actual model whether record-level clipping bounds each record's contribution."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _PERTURBATIONS = (0.0, 0.1, 0.5)
 
 
 class CannotProbeError(PrivacyError):
-    """Nothing can be measured on these rows, which says nothing against the task."""
+    """These rows allow no measurement, which says nothing against the task."""
 
 
 def isolation_of(task: Task, model: nn.Module, examples: Examples, plan: RunPlan, device: torch.device) -> Isolation:
-    """How records are kept apart in a run on `device`; no code of the task's is given a row for it.
+    """How records are isolated in a run on `device`; no code of the task's is given a row for it.
 
     Raises:
         PrivacyError: The plan asks for isolated records, and they cannot be had.
@@ -44,24 +44,21 @@ def isolation_of(task: Task, model: nn.Module, examples: Examples, plan: RunPlan
 def probe_isolation(task: Task, model: nn.Module, examples: Examples, plan: RunPlan | None = None) -> Isolation:
     """Refuse a model or loss whose per-record gradients are not those of the record alone.
 
-    In float64, the gradients and norms that training would clip and sum for records of a batch are compared
-    with autograd's for each record in a batch of its own. They agree to about 1e-15 where records are isolated
-    and the layers' gradient rules are right; batch normalisation, losses weighted over the batch and layers
-    without a right rule differ by 1e-2 and more. It is done at batches of 2, 5 and up to 256 rows, since
-    coupling may begin with the size, and at perturbed weights too, since a gate that starts at zero hides what
-    is behind it. A training pass that changes any parameter or buffer is refused. What a record draws at random
-    is the same in every pass. Where evaluation is noised, losses and predictions of evaluation are compared too.
+    In float64, the gradients and norms that training would clip and sum for records of a batch are compared with
+    autograd's for each record in a batch of its own. They agree to about 1e-15 where records are isolated and the
+    layers' gradient rules are right; batch normalisation, losses weighted over the batch and layers without a right
+    rule differ by 1e-2 and more. Batches have 2, 5 and up to 256 rows, since coupling may begin with the size, and
+    weights are perturbed too, since a gate that starts at zero hides what is behind it. A training pass that changes
+    any parameter or buffer is refused. What a record draws at random is the same in every pass. Where evaluation is
+    noised, losses and predictions of evaluation are compared too.
 
-    Records that are isolated by construction are looked at all the same: a loss that means to compare rows would
-    be computed from single rows, which is private and not what its author meant.
+    Records that are isolated by construction are checked too: a loss that means to compare rows would be computed from
+    single rows, which is private and not what its author meant.
 
     A probe is evidence and no proof: it sees the rows, sizes and weights that it tries.
 
     Args:
-        plan: How records are to be kept apart; a plan's defaults when absent.
-
-    Returns:
-        How they are.
+        plan: How records are to be isolated; a plan's defaults when absent.
 
     Raises:
         PrivacyError: Says what was found; a `CannotProbeError` where nothing can be.
@@ -134,7 +131,7 @@ def _compare_values(task: Task, model: nn.Module, rows: Examples, *, training: b
 
 
 def _look_again(task: Task, plain: nn.Module, batch: Batch, plan: RunPlan, before: str) -> None:
-    """Refuse a loss that does other things once it has seen rows."""
+    """Refuse a loss that changes once it has seen rows."""
     if RowwiseTask.from_plan(task, plain, plan).fingerprint(batch) != before:
         raise PrivacyError("loss or model do other things once they have seen rows; let them keep nothing of a call")
 
@@ -158,9 +155,9 @@ def _tried(both: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 
 def _agree(together: Tensor, alone: Tensor, size: int) -> None:
-    """Refuse where what a record makes in a batch is not what it makes alone.
+    """Refuse where a record's values in a batch differ from its values alone.
 
-    A record that makes something not finite counts as zero, in training too; it has to make it in both.
+    A record with values that are not finite counts as zero, in training too; both must then not be finite.
     """
     together, alone = finite_or_zero(together), finite_or_zero(alone)
     scale = max(float(alone.abs().max()), 1e-12)
@@ -183,7 +180,7 @@ def _batch_sizes(num_parameters: int) -> list[int]:
 def _gradients(task: Task, model: nn.Module, per_example: PerExampleGradients, rows: Examples) -> tuple[Tensor, Tensor]:
     """Gradients of some rows and their norms, from the whole batch and from batches of one.
 
-    Both of shape ``(compared, parameters + 1)``. The former come by the very way that training takes.
+    Both of shape ``(compared, parameters + 1)``. The former are computed exactly as in training.
     """
     chosen = _chosen(rows)
     with AlikeForEveryRow(len(rows)):
@@ -204,12 +201,11 @@ def _alone(task: Task, model: nn.Module, rows: Examples, row: int) -> Tensor:
 
 
 def _chosen(rows: Examples) -> list[int]:
-    """Some rows over the whole batch."""
     return torch.linspace(0, len(rows) - 1, min(_COMPARED, len(rows))).round().long().tolist()
 
 
 def _varied_rows(examples: Examples, size: int) -> Examples:
-    """Rows spread over the data, so that they differ in class; repeated where there are too few."""
+    """Rows spread over the data, so that their classes differ; repeated where there are too few."""
     targets = examples.columns.get("targets")
     order = torch.arange(len(examples))
     if targets is not None and targets.ndim == 1:

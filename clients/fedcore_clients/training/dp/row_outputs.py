@@ -1,7 +1,7 @@
-"""What a task gives for rows, as total functions: no row can make them fail, and none bears more than its own part.
+"""A task's outputs for rows, as total functions: no row can make them fail, or affect more than its own part.
 
-A server chooses the weights. If a row could make a loss or a prediction fail, who answers and who does not would tell
-the server about that row, whatever noise the answers have.
+A server chooses the weights. If a row could make a loss or a prediction fail, which clients answer would tell the
+server about that row, whatever noise the answers have.
 """
 
 from __future__ import annotations
@@ -25,28 +25,20 @@ _T = TypeVar("_T", Tensor, Metrics)
 
 
 def row_losses(loss: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
-    """The loss of every row.
-
-    Returns:
-        float64 on the CPU, shape ``(n,)``; NaN where the task gives no finite number.
-    """
+    """float64 on the CPU, shape ``(n,)``; NaN where the task gives no finite number."""
     return _row_values(loss, batch, shape=())
 
 
 def row_predictions(predict: Callable[[Batch], Tensor], batch: Batch, labels: Sequence[str]) -> Tensor:
-    """The prediction of every row.
-
-    Returns:
-        float64 on the CPU, shape ``(n, classes)``, or ``(n,)`` without labels; NaN where the task gives none.
-    """
+    """float64 on the CPU, shape ``(n, classes)``, or ``(n,)`` without labels; NaN where the task gives none."""
     return _row_values(predict, batch, shape=(len(labels),) if labels else ())
 
 
 def row_metrics(task: Task, model: nn.Module, batch: Batch, *, loss_bound: float) -> Metrics:
     """The task's own metrics, summed over the rows.
 
-    A row for which they fail or are not finite counts as one row with the loss `loss_bound`, and with 0 in every
-    other metric. Which metrics there are the task declares, or else made-up rows show.
+    A row for which they fail or are not finite counts as one row with the loss `loss_bound`, and with 0 in every other
+    metric. The task declares its metrics, or made-up rows show them.
     """
     names = set(getattr(task, "metrics", ())) or _names_measured(task, model, batch)
     broken = Metrics(
@@ -60,12 +52,10 @@ def row_metrics(task: Task, model: nn.Module, batch: Batch, *, loss_bound: float
 
 
 def num_rows(batch: Batch) -> int:
-    """Rows of a batch."""
     return len(next(iter(batch.values())))
 
 
 def halves(batch: Batch) -> tuple[Batch, Batch]:
-    """The first and the second half of a batch."""
     middle = num_rows(batch) // 2
     return {name: column[:middle] for name, column in batch.items()}, {
         name: column[middle:] for name, column in batch.items()
@@ -77,7 +67,7 @@ def raise_unless_of_the_row(error: Exception, row: Batch, work: Callable[[Batch]
 
     Args:
         row: A batch of one.
-        work: Is tried on a blank row of the same shapes: if there is no room for that either, no row is to blame.
+        work: Is tried on a blank row of the same shapes: without memory for that either, no row is to blame.
 
     Raises:
         Exception: The failure.
@@ -104,7 +94,7 @@ def _row_values(compute: Callable[[Batch], Tensor], batch: Batch, *, shape: tupl
 
 
 def _in_parts(compute: Callable[[Batch], _T], batch: Batch, join: Callable[[_T, _T], _T], broken: _T) -> _T:
-    """Compute for a batch; where that fails for its halves, down to the rows by themselves, which count as `broken`."""
+    """Compute for a batch; where that fails, for its halves, down to single rows, which count as `broken`."""
     try:
         return compute(batch)
     except Exception as error:
@@ -117,7 +107,7 @@ def _in_parts(compute: Callable[[Batch], _T], batch: Batch, join: Callable[[_T, 
 
 
 def _names_measured(task: Task, model: nn.Module, like: Batch) -> set[str]:
-    """Names of the metrics that a task gives which declares none; of made-up rows, so that no row decides."""
+    """Metric names of a task that declares none; from made-up rows, so that no row decides."""
     rows = made_up_rows(Examples(columns=like), len(task.labels)).columns
     there = {name: column.to(like[name].device) for name, column in rows.items()}
     try:

@@ -1,4 +1,4 @@
-"""What code makes of one row: traced on a blank one, and run on many rows, each by itself."""
+"""Code for one row: traced on a blank one, and run on many rows, each by itself."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def trace(function: RowFunction, trained: Tensors, fixed: Tensors, row: Tensors)
     """Trace the operations of `function` on a blank row, and try them on two.
 
     Raises:
-        NotTracedError: It reads values, changes what is not its own, or does not do the same again.
+        NotTracedError: It reads values, changes outside state, or is not repeatable.
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -86,7 +86,7 @@ def trace(function: RowFunction, trained: Tensors, fixed: Tensors, row: Tensors)
 
 
 def _is_foreign(node: Any) -> bool:
-    """Whether a node calls something else than torch's own operations: a custom one, or one that holds a function."""
+    """Whether a node calls anything but torch's own operations: a custom one, or one that holds a function."""
     if node.op != "call_function" or node.target is operator.getitem:
         return False
     return getattr(node.target, "namespace", None) not in _OWN_OPERATIONS

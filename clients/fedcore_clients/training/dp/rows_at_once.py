@@ -1,4 +1,4 @@
-"""How many rows a device works on at once: fewer after it ran out of memory."""
+"""Rows per pass on a device: fewer after it ran out of memory."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _Result = TypeVar("_Result")
 
 
 class RowsAtOnce:
-    """A limit that is halved whenever the device runs out of memory, and stays so.
+    """A limit that is halved for good whenever the device runs out of memory.
 
     Attributes:
-        most: Rows that are worked on at once.
+        most: Rows per pass.
     """
 
     def __init__(self, most: int, device: torch.device) -> None:
         self.most, self._device = most, device
 
     def run(self, size: int, work: Callable[[int], _Result]) -> _Result:
-        """What `work` returns for `size` rows, given the limit; called again with a lower one if the memory runs out.
+        """Result of `work` for `size` rows, given the limit; called again with a lower one if memory runs out.
 
         Args:
             work: Must start from the beginning at every call, and draw no noise.

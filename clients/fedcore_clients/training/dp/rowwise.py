@@ -1,8 +1,8 @@
 """A task's loss and prediction of a row, computed from that row alone.
 
-The code of loss and model is run on a blank row only. The operations that it makes are traced, and run on every row by
-itself (``torch.func.vmap``): no code of the task's ever holds a row, so that nothing it does, keeps or counts can carry
-one row to another.
+The code of loss and model is run on a blank row only. Its operations are traced, and run on every row by itself
+(``torch.func.vmap``): no code of the task's ever holds a row, so nothing that it does, keeps or counts can carry one
+row to another.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from fedcore_clients.training.dp.row_program import NotTracedError, RowProgram, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Programs:
-    """What is made of one row in training; in evaluation too, where that is asked for."""
+    """Traced functions of one row in training; in evaluation too, on demand."""
 
     gradient: RowProgram
     loss: RowProgram | None = None
@@ -42,10 +42,10 @@ class _Programs:
 
 
 class RowwiseTask:
-    """Decides how rows are kept apart, and computes them apart where that is the way.
+    """Decides how rows are isolated, and computes them apart where they are.
 
-    The decision looks at loss, model, the plan's wish and the shapes of the columns. It never looks at values of rows
-    or of weights, so that no server can steer it, and no row shows in it.
+    The decision depends on loss, model, the plan's wish and the shapes of the columns, never on values of rows or of
+    weights, so that no server can steer it, and no row shows in it.
 
     Args:
         wanted: The plan's ``privacy.isolation``.
@@ -63,12 +63,11 @@ class RowwiseTask:
 
     @classmethod
     def from_plan(cls, task: Task, model: nn.Module, plan: RunPlan) -> RowwiseTask:
-        """As a plan wants it."""
         noised = plan.privacy.evaluation_noise_multiplier is not None
         return cls(task, model, wanted=plan.privacy.isolation, evaluates=noised)
 
     def isolation(self, batch: Batch) -> Isolation:
-        """What holds for rows of the shapes of those in `batch`; the first call of a shape decides."""
+        """Isolation of rows of the shapes of those in `batch`; the first call of a shape decides."""
         return self._decided(batch)[0]
 
     def demand(self, batch: Batch) -> Isolation:
@@ -87,7 +86,7 @@ class RowwiseTask:
         return self._decided(batch)[1] is not None
 
     def fingerprint(self, batch: Batch) -> str:
-        """A digest of all that was traced and its constants; empty where nothing is."""
+        """A digest of all traced functions and their constants; empty where there are none."""
         programs = self._decided(batch)[1]
         return "" if programs is None else programs.fingerprint
 
@@ -98,7 +97,7 @@ class RowwiseTask:
             Entry i is a function of row i, its factor, the weights and random numbers drawn for row i.
 
         Args:
-            factors: By what each row's loss is multiplied, shape ``(n,)``.
+            factors: Weight of each row's loss, shape ``(n,)``.
 
         Returns:
             Of shape ``(n, *parameter shape)`` for each trainable parameter.
@@ -115,7 +114,7 @@ class RowwiseTask:
         return losses
 
     def predict(self, batch: Batch) -> Tensor:
-        """What the task predicts of every row in evaluation; from the row alone where rows are isolated."""
+        """The task's prediction for every row in evaluation; from the row alone where rows are isolated."""
         programs = self._in_evaluation(batch)
         if programs is None or programs.predict is None:
             return self._task.predict(self._model, batch)
@@ -123,7 +122,7 @@ class RowwiseTask:
         return predicted
 
     def _in_evaluation(self, batch: Batch) -> _Programs | None:
-        """What was traced, where evaluation promises anything; else nothing is tried."""
+        """What was traced, where evaluation promises privacy; otherwise nothing is tried."""
         if not self._evaluates:
             return None
         self.demand(batch)
@@ -204,7 +203,7 @@ class RowwiseTask:
         return predicted.squeeze(0)
 
     def _tensors(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Trainable parameters, in their order, and all else of the model."""
+        """Trainable parameters, in their order, and all other tensors of the model."""
         trained = {name: each.detach() for name, each in self._whole.named_parameters() if each.requires_grad}
         frozen = {name: each.detach() for name, each in self._whole.named_parameters() if not each.requires_grad}
         return trained, frozen | {name: each.detach() for name, each in self._whole.named_buffers()}
