@@ -97,7 +97,7 @@ def test_whatever_of_flower_answers_on_the_public_port_is_a_problem(home, port, 
 
 def test_a_server_that_lets_strangers_in_is_a_problem(home, port):
     with served(home, port, Behaviour(statuses={PULL: 200})):
-        assert "answers a stranger with HTTP 200" in only(looked_at(home), "route").what
+        assert "answers an unauthenticated request with HTTP 200" in only(looked_at(home), "route").what
 
 
 def test_an_address_that_leads_nowhere_from_here_is_told_from_a_server_that_does_not_answer(tmp_path, port):
@@ -119,7 +119,7 @@ def test_a_port_that_something_else_has_taken_is_told_before_the_start(home, por
     with plain_listener(port, b"220 mail ready\r\n"):
         found = only(looked_at(home), "route")
     assert found.state is State.PROBLEM
-    assert f"something else listens at localhost:{port}" in found.what
+    assert f"another program listens at localhost:{port}" in found.what
     with serving(home, port):
         assert only(looked_at(home), "route").state is State.WARNING
 
@@ -145,11 +145,11 @@ def test_a_certificate_for_another_address_authority_or_key_is_a_problem(home):
     found = looked_at(home)
     assert "clients connect to fl.example.org" in only(found, "certificate").what
     assert only(found, "certificate").advice.startswith("fedcore consortium renew")
-    assert "it tells clients of localhost" in next(each.what for each in found if each.name == "roster")
+    assert "its server address is localhost" in next(each.what for each in found if each.name == "roster")
     reissue(home, host="fl.example.org")
     assert only(looked_at(home), "certificate").state is State.OK
     reissue(home, host="fl.example.org", authority=other_authority())
-    assert "not vouched for by this consortium's authority" in only(looked_at(home), "certificate").what
+    assert "not signed by this consortium's authority" in only(looked_at(home), "certificate").what
     reissue(home, host="fl.example.org")
     write_whole(home.server_key, key_pem(new_key()))
     home.server_key.chmod(0o600)

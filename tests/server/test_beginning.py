@@ -82,11 +82,11 @@ def test_a_run_is_not_silent_without_follow(tmp_path, capsys):
 
 def test_each_line_of_the_server_begins_with_date_and_time(tmp_path, capsys, monkeypatch):
     class Server:
-        def __init__(self, *_, tell, **__):
-            self.tell = tell
+        def __init__(self, *_, show, **__):
+            self.show = show
 
         def run(self):
-            self.tell("run digits-0001 started\x1b[2J")
+            self.show("run digits-0001 started\x1b[2J")
 
     monkeypatch.setattr("fedcore_server.service.federation_server.FederationServer", Server)
     monkeypatch.setattr("signal.signal", lambda *_: None)

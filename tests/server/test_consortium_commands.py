@@ -39,7 +39,7 @@ def test_the_commands_lead_from_founding_to_a_member(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, told = run("init", "--name", "heart", "--server", "localhost:9092")
     assert code == 0
-    assert "founded the consortium heart in federation" in told
+    assert "created the consortium heart in federation" in told
     assert "next: fedcore consortium invite CLIENT\n" in told
     code, told = run("invite", "hospital-a")
     assert code == 0

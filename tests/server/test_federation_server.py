@@ -23,7 +23,7 @@ class Watching(FederationServer):
     def __init__(self, served, monkeypatch):
         self.told, self.clock, self.started = [], 1000.0, []
         super().__init__(
-            served.home, bind="", monitoring=MonitoringSettings(health=None, metrics_port=None), tell=self.told.append
+            served.home, bind="", monitoring=MonitoringSettings(health=None, metrics_port=None), show=self.told.append
         )
         self._superlink = SimpleNamespace(is_serving=True)
         monkeypatch.setattr("fedcore_server.service.federation_server.time.monotonic", lambda: self.clock)

@@ -126,7 +126,7 @@ def test_with_fewer_than_three_norms_to_compare_nobody_is_rejected_up_to_a_billi
     assert close(build_plan(), {"a": 0.0, "b": 1.0, "c": 1e6, "d": 0.0})[1].counted == CLIENTS  # zeros do not vote
     _, report = close(build_plan(), {"a": 1.1e9, "b": 1.0})
     assert report.counted == ("b",)
-    assert "the limit (the most there can be) 1e+09" in report.rejected[0].reason
+    assert "the limit (the largest possible) 1e+09" in report.rejected[0].reason
 
 
 def test_a_number_in_the_plan_is_absolute():

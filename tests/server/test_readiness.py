@@ -113,7 +113,7 @@ def _running(path: Path) -> Iterator[tuple[FederationServer, list[str]]]:
     monitoring = MonitoringSettings(health="127.0.0.1:0", metrics_port=0)
     home = ServerHome(path)
     with home.only_server():
-        server = FederationServer(home, bind=f"127.0.0.1:{free_port()}", monitoring=monitoring, tell=told.append)
+        server = FederationServer(home, bind=f"127.0.0.1:{free_port()}", monitoring=monitoring, show=told.append)
         thread = threading.Thread(target=server.run)
         thread.start()
         try:

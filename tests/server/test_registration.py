@@ -21,7 +21,7 @@ def test_a_roster_that_is_damaged_while_the_server_runs_is_told_once_and_taken_o
     admitted: list[list[bytes]] = []
     monkeypatch.setattr(registration.time, "monotonic", lambda: clock[0])
     taking_over = Registration(
-        home, EventLog(tmp_path / "events.jsonl"), admit=lambda keys: admitted.append(list(keys)), tell=told.append
+        home, EventLog(tmp_path / "events.jsonl"), admit=lambda keys: admitted.append(list(keys)), show=told.append
     )
     control = SimpleNamespace(sync_nodes=lambda roster: synced.append(roster.version))
 

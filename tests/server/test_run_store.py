@@ -53,7 +53,7 @@ def test_a_run_that_waits_is_stopped_at_once_and_can_go_on(tmp_path):
         store.request_stop(name)
     store.queue_again(name)
     assert store.next_queued() == name
-    with pytest.raises(DeploymentError, match="only one that was stopped"):
+    with pytest.raises(DeploymentError, match="only a run that was stopped"):
         store.queue_again(name)
 
 

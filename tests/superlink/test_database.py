@@ -115,6 +115,6 @@ def test_a_database_in_which_something_is_stored_is_never_replaced(tmp_path: Pat
         DeploymentError, match=r"otherwise move flower.db.*registers the clients of the roster"
     ) as failed:
         SuperLink(settings).start()
-    assert ("no database of Flower's" in str(failed.value)) is not version
+    assert ("not a database of Flower's" in str(failed.value)) is not version
     with closing(sqlite3.connect(settings.database)) as other:
         assert other.execute("SELECT node_id FROM node").fetchall() == [(1,)]

@@ -45,7 +45,10 @@ def server_checks(home: ConsortiumHome, *, plan: RunPlan | None, clock: Callable
         "keys": lambda: _keys(home),
         "certificate": lambda: _certificate(home, clock(), renew),
         "authority": lambda: certificate(
-            "authority", home.authority_certificate, now=clock(), advice="found a new consortium, and invite all anew"
+            "authority",
+            home.authority_certificate,
+            now=clock(),
+            advice="create a new consortium, and invite all clients again",
         ),
         "roster": lambda: _roster(home),
         "process": lambda: _process(home),
@@ -91,8 +94,8 @@ def _certificate(home: ConsortiumHome, now: datetime, renew: str) -> Iterator[Fi
     except DeploymentError as error:
         found = [each for each in found if each.state == "problem"] or [problem("certificate", str(error), renew)]
     except Exception as error:  # cryptography's InvalidSignature, ValueError and TypeError
-        told = f"it is not vouched for by this consortium's authority ({type(error).__name__})"
-        found = [problem("certificate", told, renew)]
+        message = f"it is not signed by this consortium's authority ({type(error).__name__})"
+        found = [problem("certificate", message, renew)]
     yield from found
 
 
@@ -100,8 +103,8 @@ def _roster(home: ConsortiumHome) -> Iterator[Finding]:
     roster, address = home.roster(), home.settings().address
     names = [member.name for member in roster.members]
     if roster.server != address:
-        told = f"it tells clients of {roster.server}, and consortium.toml of {address}"
-        yield warning("roster", told, "invite the clients again, so that they learn the new address")
+        message = f"its server address is {roster.server}, and that of consortium.toml is {address}"
+        yield warning("roster", message, "invite the clients again, so that they get the new address")
     if names:
         yield ok("roster", f"version {roster.version}: {', '.join(names[:12])}{' …' if len(names) > 12 else ''}")
     else:
@@ -132,10 +135,10 @@ def _route(home: ConsortiumHome) -> Iterator[Finding]:
         yield from _from_here_only(home, address, error)
         return
     if status == 401:
-        yield ok("route", f"{address} asks strangers for their name")
+        yield ok("route", f"{address} requires clients to authenticate")
     else:
         advice = "is another server, or a proxy with rules of its own, at this address?"
-        yield problem("route", f"{address} answers a stranger with HTTP {status}, expected 401", advice)
+        yield problem("route", f"{address} answers an unauthenticated request with HTTP {status}, expected 401", advice)
     yield _closed(home, address)
 
 
@@ -144,8 +147,8 @@ def _not_served(home: ConsortiumHome, address: str) -> Finding:
         ask(address, home.authority_certificate, PULL)
     except Unreachable as error:
         if error.connected:
-            return problem("route", f"something else listens at {address}: {error}", "stop it, or take another port")
-        return skipped("route", "no server runs in this home, so that there is nothing to reach")
+            return problem("route", f"another program listens at {address}: {error}", "stop it, or use another port")
+        return skipped("route", "no server runs in this home, so there is nothing to reach")
     return warning("route", f"a server of this consortium answers at {address}, and not from this home")
 
 
@@ -157,8 +160,10 @@ def _from_here_only(home: ConsortiumHome, address: str, error: Unreachable) -> I
     except Unreachable:
         yield problem("route", str(error), error.advice)
         return
-    told = f"the server answers at {local}, but from this machine not at {address}: {error}"
-    yield warning("route", told, "run fedcore doctor at a client: only there it is known whether clients reach it")
+    message = f"the server answers at {local}, but from this machine not at {address}: {error}"
+    yield warning(
+        "route", message, "run fedcore doctor at a client: only a client can test whether it reaches the server"
+    )
     yield _closed(home, local)
 
 
@@ -171,10 +176,10 @@ def _closed(home: ConsortiumHome, address: str) -> Finding:
         if (status := ask(address, home.authority_certificate, path, method=method).status) not in _REFUSED
     ]
     if answers:
-        told = ", ".join(f"{path} (HTTP {status})" for path, status in dict(answers).items())
-        advice = "stop the server: whoever reaches this port may command it; it must be started by fedcore server start"
-        return problem("exposure", f"{address} answers on {told}", advice)
-    return ok("exposure", f"{address} answers on nothing but what clients need")
+        message = ", ".join(f"{path} (HTTP {status})" for path, status in dict(answers).items())
+        advice = "stop the server: anyone who reaches this port can control it; start it with fedcore server start"
+        return problem("exposure", f"{address} answers on {message}", advice)
+    return ok("exposure", f"{address} answers only what clients need")
 
 
 def _bound_port(home: ConsortiumHome, default: int) -> int:
@@ -204,7 +209,9 @@ def _database(path: Path) -> Iterator[Finding]:
     except OSError as error:
         raise StorageError(f"the database {path} cannot be read: {error.strerror or error}") from error
     if start and start != _SQLITE:
-        yield problem("database", f"{path} is damaged: expected an SQLite database", "move it away: runs go on without")
+        yield problem(
+            "database", f"{path} is damaged: expected an SQLite database", "move it away: runs continue without it"
+        )
     elif not os.access(path, os.W_OK):
         yield problem("database", f"{path} may not be written by this user", "run as the user that owns the home")
     else:

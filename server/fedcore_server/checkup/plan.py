@@ -26,25 +26,27 @@ def plan_findings(plan: RunPlan, roster: Roster | None) -> Iterator[Finding]:
 
     found = deployable(plan)
     rounds = counted(found.federation.rounds, "round")
-    told = f"{found.task.name}, {rounds}, privacy {found.privacy.unit} ({found.sha256[:12]})"
+    summary = f"{found.task.name}, {rounds}, privacy {found.privacy.unit} ({found.sha256[:12]})"
     for finding in privacy_findings(load_task(found), found):
         if finding.rule is DROWNED:
             yield warning("plan", f"{finding.where}: {finding.rule.why}", finding.rule.fix)
     if roster is None:
-        yield ok("plan", told)
+        yield ok("plan", summary)
         return
     members, federation = len(roster.members), found.federation
     if members < federation.quorum:
         yield problem(
             "plan",
-            f"{told}: quorum {federation.quorum}, and the roster has {counted(members, 'member')}",
+            f"{summary}: quorum {federation.quorum}, and the roster has {counted(members, 'member')}",
             "admit more clients",
         )
     elif members < federation.clients:
         waits = f"it waits {federation.patience_seconds:g} s for the others"
-        yield warning("plan", f"{told}: {counted(federation.clients, 'client')}, and the roster has {members}; {waits}")
+        yield warning(
+            "plan", f"{summary}: {counted(federation.clients, 'client')}, and the roster has {members}; {waits}"
+        )
     else:
-        yield ok("plan", told)
+        yield ok("plan", summary)
 
 
 def model_bytes_if_known(plan: RunPlan) -> int:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 consortium = typer.Typer(
     name="consortium",
-    help="Found a consortium, and say who takes part in it.",
+    help="Create a consortium, and manage its members.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     epilog="In this order: init, invite, (the client joins), admit. All work while the server runs.",
@@ -35,9 +35,9 @@ def init(
     ],
     home: Home = _DEFAULT_HOME,
 ) -> None:
-    """Found a consortium: its authority, the server's certificate, the coordinator's key and an empty roster.
+    """Create a consortium: its authority, the server's certificate, the coordinator's key and an empty roster.
 
-    Keep a copy of the home directory where nobody else can read it: whoever has its keys is the server.
+    Keep a copy of the home directory where nobody else can read it: its keys make their holder the server.
 
     Example:
       fedcore consortium init --name heart --server fl.example.org:9092
@@ -46,7 +46,7 @@ def init(
     from fedcore_server.consortium.members import init as found
 
     roster = found(home, name, server)
-    print(f"founded the consortium {roster.consortium} in {home}, for clients that connect to {roster.server}")
+    print(f"created the consortium {roster.consortium} in {home}, for clients that connect to {roster.server}")
     print(f"the coordinator's fingerprint: {words(roster.coordinator)}")
     print(f"\nnext: fedcore consortium invite CLIENT{_at(home)}")
 
@@ -66,7 +66,7 @@ def invite(
 ) -> None:
     """Write an invitation for one client; it admits once.
 
-    Send the file over a channel that only the client reads: whoever has it can ask to be admitted as that client.
+    Send the file over a channel that only the client reads: its holder can ask to be admitted as that client.
 
     Example:
       fedcore consortium invite hospital-a

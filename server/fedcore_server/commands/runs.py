@@ -26,7 +26,7 @@ def run(
 ) -> None:
     """Run a plan on the connected clients, and wait for its end.
 
-    Ctrl-C leaves it running. The exit code tells how it ended: 0 finished, 1 failed, 3 or 4 finished with a model that
+    Ctrl-C leaves it running. The exit code shows how it ended: 0 finished, 1 failed, 3 or 4 finished with a model that
     the bias audit withheld (FAIL, INCONCLUSIVE), 5 stopped, 75 paused, without a quorum or with a loss far above
     its start (fedcore resume continues), 130 no longer watched.
 
@@ -47,7 +47,7 @@ def run(
     store = RunStore(at.runs)
     ready = deployable(written)
     if ready.federation.quorum == 1:
-        typer.echo("note: with federation.quorum = 1 a round may be made of one client's update alone", err=True)
+        typer.echo("note: with federation.quorum = 1 a round may consist of one client's update", err=True)
     name = store.submit(ready)
     _warn_if_not_served(at)
     if detach:
@@ -80,7 +80,7 @@ def runs(home: Home = _HOME, as_json: Json = False) -> None:
 
 
 def show(name: Name, home: Home = _HOME, as_json: Json = False) -> None:
-    """Show a run: its state, who took part, and where its results lie."""
+    """Show a run: its state, who took part, and where its results are."""
     from fedcore_server.runs.following import print_run
     from fedcore_server.runs.store import RunStore
     from fedcore_server.service.home import ServerHome
@@ -97,14 +97,14 @@ def show(name: Name, home: Home = _HOME, as_json: Json = False) -> None:
 
 
 def stop(name: Name, home: Home = _HOME) -> None:
-    """Stop a run. Its committed rounds are kept, and fedcore resume goes on with it."""
+    """Stop a run. Its committed rounds are kept, and fedcore resume continues it."""
     from fedcore_server.runs.store import RunStore
     from fedcore_server.service.home import ServerHome
 
     store = RunStore(ServerHome(home).runs)
     found = store.directory(name).name
     store.request_stop(found)
-    print(f"run {found} is being stopped; go on with: fedcore resume {found} --home {home}")
+    print(f"run {found} is being stopped; continue it with: fedcore resume {found} --home {home}")
 
 
 def resume(
@@ -114,7 +114,7 @@ def resume(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return at once.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Go on with a run that was stopped, paused or failed, from its last committed round."""
+    """Resume a run that was stopped, paused or failed, from its last committed round."""
     from fedcore_server.service.home import ServerHome
 
     at = ServerHome(home)
@@ -134,17 +134,17 @@ def resume(
 
 def waive(  # noqa: PLR0917 - typer reads the options from the signature
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run whose model was withheld.")],
-    reason: Annotated[str, typer.Option(help="Why the model is used all the same; it is printed in the report.")] = "",
+    reason: Annotated[str, typer.Option(help="Why the model is used anyway; it is printed in the report.")] = "",
     by: Annotated[str, typer.Option(help="Who decided.")] = "",
     home: Annotated[Path, typer.Option(help="A consortium's home; its coordinator's key signs.")] = _HOME,
-    until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day that it is good.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Only say whether the waiver is genuine and good.")] = False,
+    until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day on which it is valid.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only check whether the waiver is genuine and valid.")] = False,
 ) -> None:
     """Release a model that the bias audit withheld, signed and with a reason.
 
-    The audit's verdict stays what it is; the waiver stands beside it, in waiver.json, in bias.md and in the report.
-    One that is over can be replaced by another. With --check the exit code is 1 where a waiver is over, and 2 where it
-    is not genuine. A simulation has no consortium: make one for its signature with fedcore consortium init.
+    The audit's verdict does not change; the waiver is added to it, in waiver.json, in bias.md and in the report.
+    An expired one can be replaced by another. With --check the exit code is 1 where a waiver has expired, and 2
+    where it is not genuine. A simulation has no consortium: make one for its signature with fedcore consortium init.
 
     Examples:
       fedcore waive federation/runs/digits-0001 --by "Dr. Ada Byron" --reason "pilot in one ward, reviewed weekly"

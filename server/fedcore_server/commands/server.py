@@ -54,7 +54,7 @@ def start(
             at,
             bind=bind,
             monitoring=MonitoringSettings(health=health, metrics_port=metrics_port),
-            tell=print_timed,
+            show=print_timed,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: serving.stop())

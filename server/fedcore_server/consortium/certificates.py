@@ -65,7 +65,7 @@ class Authority:
         end = self.certificate.not_valid_after_utc
         if now >= end:
             raise TrustError(
-                f"the consortium's authority expired on {end.date()}, and can vouch for nothing any more; "
+                f"the consortium's authority expired on {end.date()}, and can sign nothing any more; "
                 "make a new consortium in another directory and invite the clients again"
             )
         issuer = self.certificate.subject

@@ -82,12 +82,12 @@ class GridFederation:
         self,
         grid: ArrivingGrid,
         plan: RunPlan,
-        letters: Correspondence,
+        correspondence: Correspondence,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._grid, self._plan, self._letters = grid, plan, letters
+        self._grid, self._plan, self._correspondence = grid, plan, correspondence
         self._timeout_seconds = plan.federation.round_timeout_seconds
         self._wanted = plan.federation.clients
         self._clock, self._sleep = clock, sleep
@@ -109,10 +109,10 @@ class GridFederation:
 
     def _look(self) -> Sequence[str]:
         """Connected nodes, by the roster's name for their Flower key. Replies are signed with another key."""
-        members = self._letters.members()
+        members = self._correspondence.members()
         here = {members[node.public_key]: node.node_id for node in self._grid.get_nodes() if node.public_key in members}
         if new := sorted(here.keys() - self._nodes.keys()):
-            self._letters.note_connected(new)
+            self._correspondence.note_connected(new)
         self._nodes = here
         return sorted(here)
 
@@ -133,7 +133,7 @@ class GridFederation:
     def _absent(self, request: TrainRequest) -> Iterator[Rejection]:
         """Members of the cohort that are not connected."""
         if self._plan.federation.cohort_size is None:
-            for name in sorted(set(self._letters.members().values()) - set(request.cohort) - set(self._nodes)):
+            for name in sorted(set(self._correspondence.members().values()) - set(request.cohort) - set(self._nodes)):
                 yield Rejection(client=name, code="ABSENT", reason="not connected", read_data=False)
 
     def _collect(
@@ -147,25 +147,25 @@ class GridFederation:
         for name in absent:
             yield Rejection(client=name, code="ABSENT", reason="no longer connected", read_data=False)
         names = {self._nodes[name]: name for name in request.cohort if name in self._nodes}
-        roster = self._letters.signed_roster()
+        roster = self._correspondence.signed_roster()
         content = {
             whole: pack_request(request, self._plan, roster=roster, whole_roster=whole) for whole in (True, False)
         }
         write = partial(
-            self._letters.write,
+            self._correspondence.write,
             kind=kind,
             round=request.round,
             attempt=request.attempt,
             seconds=self._timeout_seconds,
             array_sha256=hash_of_array(content[True]),
         )
-        letters = {node: write(content[self._rosters.get(name) != roster], to=name) for node, name in names.items()}
-        for node, arrival in self._ask(kind, letters, self._timeout_seconds):
+        requests = {node: write(content[self._rosters.get(name) != roster], to=name) for node, name in names.items()}
+        for node, arrival in self._ask(kind, requests, self._timeout_seconds):
             client = names[node]
             self._rosters.pop(client, None)
             try:
-                reply = unpack(self._received(arrival, letters[node][1], client, form), client)
-                self._rosters[client] = roster  # it has judged the cohort by it
+                reply = unpack(self._received(arrival, requests[node][1], client, form), client)
+                self._rosters[client] = roster  # it has this version
                 yield reply
             except UpdateRejectedError as error:
                 reason = str(error)[:_LONGEST_REASON]
@@ -180,18 +180,18 @@ class GridFederation:
         if arrival.error is not None:
             raise UpdateRejectedError(client, arrival.error.code, arrival.error.reason)
         sealed = received(arrival.small, arrival.arrays)
-        envelope = self._letters.read(sealed, request, sender=client)
+        envelope = self._correspondence.read(sealed, request, sender=client)
         content = unsealed(sealed)
         if (code := refusal_in(content)) is not None:
-            told = f"the client refused: {code}"
-            raise UpdateRejectedError(client, "REFUSED", told, read_data=read_data_in(content))
+            reason = f"the client refused: {code}"
+            raise UpdateRejectedError(client, "REFUSED", reason, read_data=read_data_in(content))
         if form is not None:
             array = self._expected_array(content, client, form)
             if ARRAYS in arrival.arrays:  # a small one has come inside its record
                 receive_array(array, partial(arrival.chunks, arrival.arrays[ARRAYS][PARAMETERS]))
         elif ARRAYS in content:
             raise DataError("expected no array in this reply")
-        self._letters.check_array(content, envelope)
+        self._correspondence.check_array(content, envelope)
         return content
 
     def _expected_array(self, content: RecordDict, client: str, form: Form) -> Array:
@@ -202,13 +202,13 @@ class GridFederation:
             raise UpdateRejectedError(client, "LAYOUT", str(error)) from error
 
     def _ask(
-        self, kind: str, letters: Mapping[int, tuple[RecordDict, Envelope]], timeout_seconds: float
+        self, kind: str, requests: Mapping[int, tuple[RecordDict, Envelope]], timeout_seconds: float
     ) -> Iterator[tuple[int, Arrival | None]]:
         """Send one message to each node; yield each reply with its node, and None for those without a reply."""
-        messages = [Message(content, node, kind, ttl=timeout_seconds) for node, (content, _) in letters.items()]
+        messages = [Message(content, node, kind, ttl=timeout_seconds) for node, (content, _) in requests.items()]
         sent = self._grid.push_messages(messages)
-        waiting = {identifier: node for identifier, node in zip(sent, letters, strict=True) if identifier}
-        silent = set(letters)
+        waiting = {identifier: node for identifier, node in zip(sent, requests, strict=True) if identifier}
+        silent = set(requests)
         del messages
         for arrival in self._grid.arrivals(list(waiting), timeout_seconds=timeout_seconds):
             node = waiting.pop(arrival.reply_to_message_id, None)

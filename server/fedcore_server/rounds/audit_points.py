@@ -101,8 +101,8 @@ class AuditPoints:
 
     def after_release(self, report: BiasReport, evaluation: Evaluation, state: ServerState) -> BiasReport | None:
         """Call hooks at ``after-release``; the report with answers, its verdict unchanged, or None without any."""
-        said = self._ask_of(Point.AFTER_RELEASE, evaluation, state)
-        return replace(report, decisions=(*report.decisions, *said)) if said else None
+        decided = self._ask_of(Point.AFTER_RELEASE, evaluation, state)
+        return replace(report, decisions=(*report.decisions, *decided)) if decided else None
 
     def epsilon(self, state: ServerState) -> float | None:
         """Privacy spent so far; None without privacy."""

@@ -32,7 +32,7 @@ def chosen(plan: RunPlan, state: ServerState, evaluation: Evaluation) -> ServerS
         return state
     if merit <= state.part("choice").get("merit", -math.inf):
         return state
-    # A copy, for a checkpoint holds the round's own model beside it.
+    # A copy, since a checkpoint also holds the round's own model.
     kept = put_aside(state.candidate.buffer)
     return state.with_parts(choice={"round": state.round, "merit": merit, "parameters": kept})
 

@@ -87,7 +87,7 @@ def _opened(
     if isinstance(reply, Rejection):
         if not (by_client and reply.refusal and reply.read_data):
             return reply
-        # For the operator, who is trusted; nothing of it is written beside the model.
+        # For the operator, who is trusted; none of it is written to the run directory.
         _log.warning("%s refused (%s) after it had read its data, and counts as zero", reply.client, reply.refusal)
         return _zero(reply.client, request)
     update = replace(reply, metrics=Metrics()) if by_client else reply
@@ -181,7 +181,7 @@ def check_report(
         if table.variance != (privacy.cell_variance if privacy else 0.0):
             raise UpdateRejectedError(report.client, "TABLE", f"the group table of {name!r} has other noise than asked")
         if int(np.abs(table.counts).max()) > _LARGEST_COUNT:
-            raise UpdateRejectedError(report.client, "TABLE", f"the group table of {name!r} has counts beyond belief")
+            raise UpdateRejectedError(report.client, "TABLE", f"the group table of {name!r} has impossible counts")
         if privacy is None and sum(table.group_sizes.values()) != report.metrics.counts.get("loss", 0):
             raise UpdateRejectedError(
                 report.client, "TABLE", f"the group table of {name!r} counts other rows than the metrics do"
@@ -191,7 +191,9 @@ def check_report(
 def _check_weight(update: ClientUpdate, method: Method) -> None:
     count = update.num_examples
     if count is None and method.rule.by_examples:
-        raise UpdateRejectedError(update.client, "WEIGHT", "the rule weighs by examples, and the update has no number")
+        raise UpdateRejectedError(
+            update.client, "WEIGHT", "the rule weights by examples, and the update has no number of them"
+        )
     if count is not None and count < 0:
         raise UpdateRejectedError(update.client, "WEIGHT", "the number of examples is negative")
 

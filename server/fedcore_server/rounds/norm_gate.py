@@ -13,13 +13,13 @@ from fedcore_server.rounds.gate import Opened
 from fedcore_server.rounds.state import Rejection, ServerState
 
 TIMES = 100.0
-"""By how much an update may be longer than usual."""
+"""Largest ratio of an update's norm to the usual one."""
 
 ABSURD = 1e9
-"""The longest that an update may be, whatever is usual."""
+"""Largest norm of an update in any case."""
 
 _FEWEST = 3
-"""Of two norms nobody can say which is the usual one."""
+"""Of two norms neither is the usual one."""
 
 _ENOUGH, _FIRST_BYTES = 25, 2**30
 
@@ -85,7 +85,7 @@ class NormGate:
         limit = ABSURD if self._limit is None else self._limit
         if reply.norm <= limit:
             return reply
-        usual = "the most there can be" if limit == ABSURD else f"{TIMES:g} times the usual norm"
+        usual = "the largest possible" if limit == ABSURD else f"{TIMES:g} times the usual norm"
         where = "federation.max-update-norm" if self._fixed is not None else usual
         return Rejection(
             client=reply.client,

@@ -27,9 +27,9 @@ def reasons(bias: Content, *, most: int = _MOST) -> list[str]:
     Answers after the release are included, since no verdict contains them.
     """
     found = sorted([*_findings(bias), *_decisions(bias)], key=lambda pair: _WORST_FIRST.index(pair[0]))
-    told = list(dict.fromkeys(words for _, words in found))
-    more = len(told) - most
-    return told if more <= 0 else [*told[:most], f"and {more} more: see report.html"]
+    lines = list(dict.fromkeys(words for _, words in found))
+    more = len(lines) - most
+    return lines if more <= 0 else [*lines[:most], f"and {more} more: see report.html"]
 
 
 def _findings(bias: Content) -> Iterator[tuple[str, str]]:

@@ -108,7 +108,7 @@ def _load(path: Path, initial: ServerState, plan: RunPlan) -> ServerState:
         if header["plan_sha256"] != plan.sha256:
             raise RunDirectoryError(f"the checkpoint {path} belongs to another plan than the plan.toml beside it")
         if header.pop("sha256") != _hash(header, tensors):
-            raise _DamagedError(f"the checkpoint {path} is damaged: it is not what was written")
+            raise _DamagedError(f"the checkpoint {path} is damaged: its hash differs")
         return _state(header, tensors, initial)
     except FileNotFoundError:
         raise _AbsentError(f"no checkpoint at {path}: this run had not finished its first round") from None

@@ -91,7 +91,7 @@ class RunDirectory:
         kept = [line for line in self._lines() if _place_of(line) < (state.round + 1, state.attempt)]
         write_whole(self.path / "rounds.jsonl", "".join(f"{line}\n" for line in kept))
         if not state.settled:
-            # What was in work when the run stopped is charged, whoever saw it; on disk, lest it be forgotten again.
+            # A request in progress when the run stopped is charged; on disk, so that it stays charged.
             asked = state.asked + (not done(state, plan))
             state = replace(state, asked=asked, evaluated=state.evaluated + most_in_work(plan, after_round=state.round))
         state = replace(state, settled=False)
@@ -140,9 +140,7 @@ def check_free(path: Path) -> None:
     if is_finished(path):
         raise RunDirectoryError(f"{path} holds a finished run; give another --out")
     if (path / "plan.toml").is_file():
-        raise RunDirectoryError(
-            f"{path} holds another run; give another --out, or go on with that run: --resume {path}"
-        )
+        raise RunDirectoryError(f"{path} holds another run; give another --out, or resume that run: --resume {path}")
     if path.exists():
         raise RunDirectoryError(f"{path} is not empty; give a directory that is absent or empty")
 

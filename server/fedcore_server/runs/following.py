@@ -38,17 +38,17 @@ def wait_for(store: RunStore, name: str, *, before: int, follow: bool, as_json: 
     total = plan["federation"]["rounds"]
     beginning = Beginning(store.path / name / "events.jsonl", plan, incarnation=before)
     console.print(_queued_words(store, name), soft_wrap=True, markup=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), TimeElapsedColumn())
     try:
         with Progress(*columns, console=console, disable=follow or not console.is_terminal) as progress:
-            task = progress.add_task(name, total=total, told="waiting")
+            task = progress.add_task(name, total=total, state="waiting")
             journal = store.journal(name)
             while True:
                 status = store.status(name)
                 for news in beginning.news():
                     console.print(news, soft_wrap=True, markup=False)
                 for line in journal.new_lines():
-                    progress.update(task, completed=line["round"], told=_round_words(line, total))
+                    progress.update(task, completed=line["round"], state=_round_words(line, total))
                     if follow:
                         console.print(_round_words(line, total), soft_wrap=True, markup=False)
                 if status.state.ended:
@@ -56,7 +56,9 @@ def wait_for(store: RunStore, name: str, *, before: int, follow: bool, as_json: 
                 time.sleep(_LOOK_SECONDS)
     except KeyboardInterrupt:
         home = store.path.parent
-        console.print(f"the run goes on; see fedcore show {name} --home {home}, and fedcore stop {name} --home {home}")
+        console.print(
+            f"the run continues; see fedcore show {name} --home {home}, and fedcore stop {name} --home {home}"
+        )
         return _INTERRUPTED
     _print_end(console, store, name, status, as_json=as_json)
     if status.state is RunState.FINISHED:
@@ -93,7 +95,7 @@ def _print_end(console: Console, store: RunStore, name: str, status: RunStatus, 
             for each in (*last["rejected"], *last.get("evaluation_rejected", ())):
                 console.print(f"  {each['client']}: {each['code']}, {each['reason']}", soft_wrap=True, markup=False)
         if status.state in (RunState.PAUSED, RunState.STOPPED):
-            console.print(f"go on with: fedcore resume {name} --home {store.path.parent}", soft_wrap=True)
+            console.print(f"resume it with: fedcore resume {name} --home {store.path.parent}", soft_wrap=True)
         return
     summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
     if as_json:
@@ -101,8 +103,8 @@ def _print_end(console: Console, store: RunStore, name: str, status: RunStatus, 
         return
     metrics = ", ".join(f"{key} {value:.4g}" for key, value in summary["metrics"].items())
     verdict = [f"audit  {summary['audit_verdict']}"] if summary["audit_verdict"] else []
-    told = [f"finished: {metrics}", *verdict, *audit_words(directory), f"report  {directory / 'report.html'}"]
-    for line in told:
+    lines = [f"finished: {metrics}", *verdict, *audit_words(directory), f"report  {directory / 'report.html'}"]
+    for line in lines:
         console.print(line, soft_wrap=True, markup=False)
     _print_participation(console, list(store.rounds(name)))
     for warning in summary["warnings"]:
@@ -122,13 +124,13 @@ def _print_participation(console: Console, lines: list[Mapping[str, Any]]) -> No
 
 
 def _round_words(line: Mapping[str, Any], total: int) -> str:
-    told = [f"round {line['round']}/{total}", f"{len(line['counted'])} of {len(line['asked'])} counted"]
+    words = [f"round {line['round']}/{total}", f"{len(line['counted'])} of {len(line['asked'])} counted"]
     if not line["committed"]:
-        told.append("no quorum")
-    told += [f"{each['client']} {each['code']} ({each['reason']})" for each in line["rejected"]]
+        words.append("no quorum")
+    words += [f"{each['client']} {each['code']} ({each['reason']})" for each in line["rejected"]]
     unevaluated = line.get("evaluation_rejected", ())
-    told += [f"{each['client']} {each['code']} ({each['reason']}) in evaluation" for each in unevaluated]
-    told += [f"{name} {value:.4g}" for name, value in (line["evaluation"] or {}).items()]
+    words += [f"{each['client']} {each['code']} ({each['reason']}) in evaluation" for each in unevaluated]
+    words += [f"{name} {value:.4g}" for name, value in (line["evaluation"] or {}).items()]
     if line["epsilon"] is not None:
-        told.append(f"ε {rounded_up(line['epsilon']):.2f}")
-    return "  ".join([*told, f"{line['wall_seconds']:.1f} s"])
+        words.append(f"ε {rounded_up(line['epsilon']):.2f}")
+    return "  ".join([*words, f"{line['wall_seconds']:.1f} s"])

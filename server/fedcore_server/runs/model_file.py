@@ -63,7 +63,7 @@ def check_savable(task: Task, plan: RunPlan) -> None:
     except Exception as error:
         raise TaskError(
             f"the model cannot be saved, so it is not trained: {type(error).__name__}: {error}; "
-            "expected a state_dict of dense tensors, of which none is a part of another"
+            "expected a state_dict of dense tensors, none of them part of another"
         ) from error
 
 

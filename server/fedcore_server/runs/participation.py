@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _UNANSWERED = frozenset({"LATE", "ABSENT", "ERROR"})
 _NO_FAULT = _UNANSWERED | {"REFUSED", "BAD_SIGNATURE", "MISSING", "MALFORMED", "TOO_LARGE"}
-"""Codes that say nothing against a client: it was away, used its right to refuse, or the relay may have done it."""
+"""Codes without blame: the client was away, used its right to refuse, or the relay may have caused it."""
 
 
 def participation(
@@ -83,8 +83,8 @@ def last_receipts(rounds: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str,
     Args:
         rounds: Lines of the journal; those of earlier versions hold none.
     """
-    told = (line.get("receipts", {}).items() for line in rounds)
-    return dict(sorted({name: receipt for each in told for name, receipt in each}.items()))
+    receipts = (line.get("receipts", {}).items() for line in rounds)
+    return dict(sorted({name: receipt for each in receipts for name, receipt in each}.items()))
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ def withheld_because(plan: RunPlan, bias: BiasReport | None) -> str | None:
     verdict = bias.verdict if bias is not None else None
     if verdict not in _BLOCKING[plan.audit.gate]:
         return None
-    return f'the bias audit says {verdict}, and audit.gate = "{plan.audit.gate}"'
+    return f'the verdict of the bias audit is {verdict}, and audit.gate = "{plan.audit.gate}"'
 
 
 def exit_code(summary: Mapping[str, Any]) -> int:

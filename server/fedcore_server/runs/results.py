@@ -68,13 +68,13 @@ class Results:
             append_line(directory.path / "rounds.jsonl", json.dumps(record, allow_nan=False))
         directory.write_json("privacy.json", self.privacy or {})
         self._write_bias(directory, self.bias)
-        # After what is said of it, so that a crash leaves no model without its statement.
+        # After its statement, so that a crash leaves no model without one.
         directory.write_model(self.weights, WITHHELD if self.summary["withheld"] else RELEASED)
         if self.split is not None:
             directory.write_json("split.json", self.split)
         directory.write_json("summary.json", self.summary)
-        if not self.summary["withheld"] and (said := self.after_release()):
-            self._write_bias(directory, said)
+        if not self.summary["withheld"] and (audited := self.after_release()):
+            self._write_bias(directory, audited)
         return write_report(directory.path)
 
     def _write_bias(self, directory: RunDirectory, bias: BiasReport | None) -> None:
@@ -145,7 +145,7 @@ def _statement(run: FinishedRun, model_sha256: str) -> dict[str, Any] | None:
         rounds=state.round,
         asked=state.asked,
         client_sizes=[] if _rows_are_secret(privacy) else run.client_sizes,
-        preprocessing=getattr(run.task, "preprocessing", "not covered: whatever the task's own load_data does"),
+        preprocessing=getattr(run.task, "preprocessing", "not covered: the task's own load_data"),
         verification=run.verification,
         model_sha256=model_sha256,
         versions=_versions(),

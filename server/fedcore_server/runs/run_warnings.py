@@ -42,14 +42,14 @@ def lost_clients(took_part: Mapping[str, Any] | None) -> list[str]:
     """
     if took_part is None or not took_part["lost"]:
         return []
-    told = []
+    clients = []
     for name in took_part["lost"]:
         client = took_part["clients"][name]
         codes = codes_in_words(client)
-        told.append(f"{name} (asked {client['asked']}, counted {client['counted']}{'; ' + codes if codes else ''})")
-    lost, everyone = len(told), len(took_part["clients"])
+        clients.append(f"{name} (asked {client['asked']}, counted {client['counted']}{'; ' + codes if codes else ''})")
+    lost, everyone = len(clients), len(took_part["clients"])
     was = "was" if lost == 1 else "were"
-    return [f"{lost} of {counted(everyone, 'client')} {was} not counted each time: {named(told)}"]
+    return [f"{lost} of {counted(everyone, 'client')} {was} not counted each time: {named(clients)}"]
 
 
 def too_long(took_part: Mapping[str, Any] | None, plan: RunPlan) -> list[str]:
@@ -83,7 +83,7 @@ def _no_better_than_one_label(evaluation: Evaluation) -> Iterator[str]:
     most = int(by_label.argmax())
     if accuracy.n >= audit.settings.min_cell and accuracy.successes <= by_label[most]:
         yield (
-            f"the model is right about {100 * accuracy.value:.1f} % of the held-out rows, no more than by predicting "
+            f"the model is right about {100 * accuracy.value:.1f} % of the held-out rows, as by predicting "
             f"their most frequent label, {table.labels[most]!r}, for all of them; where all are predicted alike there "
-            "are no gaps, so that limits on gaps hold for such a model whatever it is worth"
+            "are no gaps, so even a useless model is within limits on gaps"
         )

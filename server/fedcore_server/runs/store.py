@@ -34,7 +34,7 @@ class RunState(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
     STOPPED = "stopped"
-    PAUSED = "paused"  # no quorum in all attempts: it can be gone on with
+    PAUSED = "paused"  # no quorum in all attempts: it can be resumed
     FAILED = "failed"
     FINISHED = "finished"
 
@@ -167,7 +167,9 @@ class RunStore:
         """
         state = self.status(name).state
         if state not in (RunState.STOPPED, RunState.PAUSED, RunState.FAILED):
-            raise DeploymentError(f"run {name} is {state}; only one that was stopped, paused or failed can go on")
+            raise DeploymentError(
+                f"run {name} is {state}; only a run that was stopped, paused or failed can be resumed"
+            )
         (self.path / name / _STOP).unlink(missing_ok=True)
         self.change(name, state=RunState.QUEUED, reason="", crashes=0)
 

@@ -64,9 +64,9 @@ def waive(
     os.replace(model, run / RELEASED)
     outdated = [withheld_words(withheld), *([waiver_words(replaced)] if replaced else [])]
     kept = [line for line in summary["warnings"] if line not in outdated]
-    told = summary | {"withheld": None, "waiver": waiver, "warnings": [waiver_words(waiver), *kept]}
-    write_whole(run / "summary.json", _json(told))
-    _write_documents(run, told, now.date())
+    waived = summary | {"withheld": None, "waiver": waiver, "warnings": [waiver_words(waiver), *kept]}
+    write_whole(run / "summary.json", _json(waived))
+    _write_documents(run, waived, now.date())
     return waiver
 
 
@@ -85,7 +85,7 @@ def check_waiver(run: Path, signer: PublicIdentity) -> dict[str, Any]:
         raise TrustError(f"{run} holds no waiver that can be read: {error}") from error
     signer.verify(signature, _signed_bytes(waiver))
     if found != signed_for:
-        raise TrustError("the waiver is about another audit or another model than lie beside it")
+        raise TrustError("the waiver is about another audit or another model than those in the directory")
     return waiver
 
 
@@ -104,18 +104,18 @@ def _withheld(run: Path, summary: Mapping[str, Any], today: date) -> str:
         last = f"until {waiver['until']}" if waiver["until"] else "without a last day"
         raise RunDirectoryError(
             f"the model of {run} is released by a waiver of {waiver['by']} that holds {last}; there is nothing to "
-            "waive before it is over"
+            "waive before it expires"
         )
     return str(waiver["withheld"])
 
 
 def _check_words(reason: str, by: str, until: date | None, today: date) -> None:
     if not reason.strip() or not by.strip():
-        raise RunDirectoryError("a waiver needs a reason and a name, for both are printed in the report")
+        raise RunDirectoryError("a waiver needs a reason and a name, since both are printed in the report")
     if until is not None and until < today:
         raise RunDirectoryError(
-            f"expected a last day that is still to come, found {until}; today is {today}, so that the waiver would be "
-            "over before it is signed"
+            f"expected a last day that is still to come, found {until}; today is {today}, so the waiver would expire "
+            "before it is signed"
         )
 
 

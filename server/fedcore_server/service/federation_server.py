@@ -44,7 +44,7 @@ class FederationServer:
 
     Args:
         bind: Address to listen on; clients use that of the consortium.
-        tell: Prints a line.
+        show: Prints a line.
     """
 
     def __init__(
@@ -53,15 +53,15 @@ class FederationServer:
         *,
         bind: str,
         monitoring: MonitoringSettings,
-        tell: Callable[[str], None],
+        show: Callable[[str], None],
     ) -> None:
-        self._home, self._tell = home, tell
+        self._home, self._show = home, show
         self._store = RunStore(home.runs)
         self._events = EventLog(home.events)
         self._stopping = threading.Event()
         self._superlink = SuperLink(_superlink_settings(home, bind))
         self._monitoring = Monitoring(monitoring)
-        self._registration = Registration(home.consortium, self._events, admit=self._superlink.admit, tell=tell)
+        self._registration = Registration(home.consortium, self._events, admit=self._superlink.admit, show=show)
         self._driver: subprocess.Popen[str] | None = None
         self._current: str | None = None
         self._retry_at = 0.0
@@ -82,7 +82,7 @@ class FederationServer:
                 bearer=self._superlink.bearer,
             )
             gc.collect()
-            gc.freeze()  # what was imported is not looked at again for each few requests: half a million objects
+            gc.freeze()  # imported objects, half a million, are not scanned again every few requests
             with Control(access.runtime_address, access.bearer) as control:
                 self._introduce()
                 try:
@@ -100,14 +100,14 @@ class FederationServer:
         self._readiness = Readiness(self._home, port=gateway)
         self._write_facts()
         self._events.append("server-started", pid=os.getpid())
-        self._tell(f"{settings.name} is served at {settings.address} (listening on port {self._superlink.public_port})")
+        self._show(f"{settings.name} is served at {settings.address} (listening on port {self._superlink.public_port})")
         remove_leftovers(self._home.path)
         remove_leftovers(self._home.runs)
         for name in self._store.names():
             remove_leftovers(self._home.runs / name)
             if self._store.readable_status(name).state == RunState.RUNNING:  # the server was killed
                 self._store.change(name, state=RunState.QUEUED, reason="the server was restarted")
-                self._tell(f"run {name} continues")
+                self._show(f"run {name} continues")
         self._monitoring.serving(True)
 
     def _write_facts(self) -> None:
@@ -119,7 +119,7 @@ class FederationServer:
     def _step(self, control: Control, access: SuperLinkAccess) -> None:
         """Called five times a second; a failure of one task does not stop the others."""
         if not self._superlink.is_serving:
-            raise DeploymentError("the SuperLink has ended; the server stops, and goes on when it is started again")
+            raise DeploymentError("the SuperLink has ended; the server stops, and continues when it is started again")
         self._look_at_clients(control)
         if time.monotonic() < self._retry_at:
             return
@@ -129,7 +129,7 @@ class FederationServer:
                 self._start_next(access)
         except StorageError as error:
             self._retry_at = time.monotonic() + _STORAGE_SECONDS
-            self._tell(f"{error}; trying again in {_STORAGE_SECONDS:.0f} s")
+            self._show(f"{error}; trying again in {_STORAGE_SECONDS:.0f} s")
 
     def _look_at_clients(self, control: Control) -> None:
         """Admit the clients on the roster; count the clients, and check whether they can be served."""
@@ -147,7 +147,7 @@ class FederationServer:
         self._monitoring.serving(not trouble)
         if trouble != self._trouble:
             self._trouble = trouble
-            self._tell(f"clients are not served: {trouble}" if trouble else "clients are served again")
+            self._show(f"clients are not served: {trouble}" if trouble else "clients are served again")
             with suppress(StorageError):
                 self._write_facts()
 
@@ -170,7 +170,7 @@ class FederationServer:
             with self._driver.stdin as pipe, suppress(BrokenPipeError):
                 pipe.write(access.to_json() + "\n")
         self._events.append("run-started", run=name, pid=self._driver.pid)
-        self._tell(f"run {name} started")
+        self._show(f"run {name} started")
 
     def _look_at_driver(self) -> None:
         if self._driver is None or self._current is None:
@@ -201,11 +201,11 @@ class FederationServer:
         self._driver, self._current = None, None
         self._events.append("run-ended", run=name, state=status.state, reason=status.reason[:200])
         self._monitoring.run(name, self._store)
-        self._tell(f"run {name} is {status.state}{': ' + status.reason if status.reason else ''}")
+        self._show(f"run {name} is {status.state}{': ' + status.reason if status.reason else ''}")
 
     def _current_name(self) -> str:
         if self._current is None:
-            raise DeploymentError("no run is in work")
+            raise DeploymentError("no run is in progress")
         return self._current
 
     def _end_driver(self) -> None:
@@ -228,7 +228,7 @@ class FederationServer:
 def _superlink_settings(home: ServerHome, bind: str) -> SuperLinkSettings:
     at = home.consortium
     host, port = parse_address(at.settings().address)
-    bound_host, bound_port = parse_address(bind) if bind else ("0.0.0.0", port)  # noqa: S104 - gateway and TLS stand there
+    bound_host, bound_port = parse_address(bind) if bind else ("0.0.0.0", port)  # noqa: S104 - gateway and TLS protect it
     return SuperLinkSettings(
         host=bound_host,
         port=bound_port,

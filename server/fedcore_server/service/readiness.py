@@ -13,7 +13,7 @@ from fedcore_server.flower.superlink.certificate import names_of
 from fedcore_server.service.home import ServerHome
 
 SPARE_BYTES = 100 << 20
-"""Free space below which no request is taken for served: the database's log of recent writes needs some of it."""
+"""Free space below which requests count as not served: the database's log of recent writes needs some of it."""
 
 _CHECKPOINTS = 2  # the next one is written beside the last, and as much arrives with a reply
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -70,7 +70,7 @@ class Readiness:
         self._beat += 1
         try:
             with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=1.0)) as database:
-                database.execute(f"PRAGMA user_version = {self._beat % 2}")  # a number that Flower has no use for
+                database.execute(f"PRAGMA user_version = {self._beat % 2}")  # a number that Flower does not use
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _BUSY:
                 raise StorageError(f"the database {path} cannot be written: {error}") from error

@@ -20,7 +20,7 @@ class Registration:
 
     Args:
         admit: Given Flower's keys of all members, so that only they are served.
-        tell: Prints a line.
+        show: Prints a line.
     """
 
     def __init__(
@@ -29,9 +29,9 @@ class Registration:
         events: EventLog,
         *,
         admit: Callable[[Iterable[bytes]], None],
-        tell: Callable[[str], None],
+        show: Callable[[str], None],
     ) -> None:
-        self._home, self._events, self._admit, self._tell = home, events, admit, tell
+        self._home, self._events, self._admit, self._show = home, events, admit, show
         self._seen: tuple[int, int] | None = None
         self._failed: tuple[int, int] | None = None
         self._retry_at = 0.0
@@ -45,12 +45,12 @@ class Registration:
         try:
             roster = self._home.roster()
             if found != self._failed:
-                self._tell(f"roster {roster.version}: {', '.join(m.name for m in roster.members) or 'nobody yet'}")
+                self._show(f"roster {roster.version}: {', '.join(m.name for m in roster.members) or 'nobody yet'}")
             self._admit(member.flower_key for member in roster.members)
             control.sync_nodes(roster)
         except FedcoreError as error:
             if found != self._failed:
-                self._tell(f"{self._home.roster_file} cannot be used, and the clients stay the same: {error}")
+                self._show(f"{self._home.roster_file} cannot be used, and the clients stay the same: {error}")
             self._failed = found
             return
         self._seen = found

@@ -52,7 +52,7 @@ def flower_application(settings: SuperLinkSettings, secret: bytes) -> Applicatio
 
     for name in _NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Flower prints a stack of red for every client that is early or late; whoever is refused is told by us.
+    # Flower prints a traceback for every early or late client; fedcore prints its own line.
     logging.getLogger("flwr").setLevel(logging.CRITICAL)
     prepare_database(settings.database)
     config = SuperLinkLifespanConfig(
@@ -81,7 +81,7 @@ def flower_application(settings: SuperLinkSettings, secret: bytes) -> Applicatio
     )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Flower's migrations are not ours to mend
+            warnings.simplefilter("ignore", DeprecationWarning)  # Flower's migrations raise it
             app: Any = create_app(config, SuperLinkLifespan)
         for engine in _engines(app):
             without_zeroing(engine)

@@ -17,7 +17,7 @@ _BY_THE_SUPERLINK = {
     ErrorCode.REPLY_MESSAGE_UNAVAILABLE: ("LATE", "the reply was not whole before the deadline"),
     ErrorCode.NODE_UNAVAILABLE: ("ABSENT", "no longer connected"),
 }
-"""What the SuperLink says in the place of a client that is silent: no fault of the client's."""
+"""The SuperLink's answers in place of a silent client: not the client's errors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,7 +126,7 @@ class Control:
                 ids[name] = present[key].node_id if key in present else self.register(key, name)
             except DeploymentError as error:
                 failed.append(f"{name}: {error}")
-        if failed:  # after all others were let in
+        if failed:  # after all others were admitted
             raise DeploymentError("; ".join(failed))
         return ids
 
@@ -137,7 +137,7 @@ class Control:
 
         response = self._call("start a run", self._client.StartRun, StartRunRequest(fab=Fab(content=thin_fab())))
         if not response.HasField("run_id"):
-            raise DeploymentError("the SuperLink refused to start a run, and did not say why")
+            raise DeploymentError("the SuperLink refused to start a run without a reason")
         return int(response.run_id)
 
     def stop_run(self, run_id: int) -> None:
@@ -185,5 +185,5 @@ def _reason(error: httpx.HTTPError) -> str:
 
     flower = FlowerError.from_json(error.response.text)
     if flower and flower.code == _KEY_IN_USE:
-        return "Flower has seen this key before, and takes back none that was shut out: let the client join anew"
+        return "Flower has seen this key before, and never admits a removed key again: let the client join anew"
     return f"Flower's error {flower.code}, {flower.message}" if flower else f"HTTP {error.response.status_code}"

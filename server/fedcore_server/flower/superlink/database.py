@@ -33,7 +33,7 @@ def prepare_database(path: Path) -> None:
     """
     if path.exists() and (used := _tables_in_use(path)):
         if _VERSION not in used:  # Flower would end this process
-            raise not_opened(path, "it is no database of Flower's")
+            raise not_opened(path, "it is not a database of Flower's")
         if used != {_VERSION}:
             return
     aside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -44,7 +44,7 @@ def prepare_database(path: Path) -> None:
         for old in (path, *(path.with_name(path.name + end) for end in _BESIDE)):
             old.unlink(missing_ok=True)
         (aside / path.name).replace(path)
-    except Exception as error:  # OSError, and whatever Alembic and SQLAlchemy make of it
+    except Exception as error:  # OSError, and errors of Alembic and SQLAlchemy
         raise DeploymentError(
             f"the database {path} could not be made ({database_fault(error)}), and nothing of it is left: free some "
             "space if the disk is full, and start the server again"
@@ -57,7 +57,7 @@ def not_opened(path: Path, fault: str) -> DeploymentError:
     return DeploymentError(
         f"the database {path} could not be opened ({fault}): free some space if the disk is full; otherwise move "
         f"{path.name}, and what begins with its name, away: the next start makes a new one, registers the clients of "
-        "the roster, and repeats the round that was in work"
+        "the roster, and repeats the round that was in progress"
     )
 
 
@@ -89,7 +89,7 @@ def _make(path: Path) -> None:
         database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         database.execute("PRAGMA journal_mode = WAL")  # makes the first page, and with it the size last
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Flower's migrations are not ours to mend
+        warnings.simplefilter("ignore", DeprecationWarning)  # Flower's migrations raise it
         run_migrations(create_engine(f"sqlite:///{path.absolute()}", poolclass=NullPool))
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # only this one file is renamed

@@ -179,7 +179,7 @@ def is_own_reply(body: bytes) -> bool:
 
     try:
         request = PushMessagesRequest.FromString(body)
-    except Exception:  # protobuf's DecodeError; whatever it is, it is no message
+    except Exception:  # protobuf's DecodeError; any error means that it is no message
         return False
     if len(request.messages_list) != 1 or len(request.message_object_trees) != 1:
         return False

@@ -174,7 +174,7 @@ def _explained() -> Iterator[None]:
         yield
     except httpx.HTTPStatusError as error:
         status = error.response.status_code
-        ended = " The run was stopped, or the SuperLink heard nothing of it for a minute." if status == 401 else ""
+        ended = " The run was stopped, or the SuperLink had no heartbeat of it for a minute." if status == 401 else ""
         raise DeploymentError(f"the SuperLink refused a call of the run (HTTP {status}).{ended}") from error
     except (httpx.HTTPError, ObjectPushError) as error:
         raise DeploymentError(f"the SuperLink does not answer ({type(error).__name__}): is the server up?") from error

@@ -87,7 +87,7 @@ def _acquire(runtime_address: str, secret: bytes, bearer: str, run_id: int) -> s
             if not response.token:
                 time.sleep(_PAUSE_SECONDS)
     except httpx.HTTPError as error:
-        raise DeploymentError(f"the SuperLink does not let the driver in ({error}): is the server up?") from error
+        raise DeploymentError(f"the SuperLink refuses the driver ({error}): is the server up?") from error
     finally:
         client.close()
     raise DeploymentError(f"Flower's run {run_id} is not waiting for a driver: start a new one")
