@@ -59,7 +59,7 @@ def test_the_kind_of_a_home_is_found_out(tmp_path):
     assert told("--home", client.path)["kind"] == "client"
     found = told("--home", tmp_path)
     assert found["kind"] == "unknown"
-    assert "is no home: expected a consortium.toml" in named(found)["home"]["what"]
+    assert "is not a home: expected a consortium.toml" in named(found)["home"]["what"]
 
 
 def test_a_server_that_is_ready_exits_with_0(tmp_path):

@@ -158,7 +158,10 @@ def test_a_running_client_is_told_with_what_it_says(home):
         assert only(looked_at(home), "process").what == "a client runs in this home"
         (home.path / "status.json").write_text(json.dumps({"problem": "the server does not answer"}))
         found = only(looked_at(home), "process")
-    assert (found.state, found.what) == (State.WARNING, "a client runs here, and says: the server does not answer")
+    assert (found.state, found.what) == (
+        State.WARNING,
+        "a client runs here, with a problem: the server does not answer",
+    )
 
 
 def test_a_policy_that_allows_nothing_or_is_none_is_told(home):
@@ -243,21 +246,21 @@ def test_a_budget_that_the_plan_would_overdraw_is_told_and_not_charged(home):
 
 def test_a_damaged_account_is_a_problem(home):
     home.ledger.write_bytes(b"no charge" * 1000)
-    assert "what was spent is not known" in only(looked_at(home), "ledger").what
+    assert "what was spent is unknown" in only(looked_at(home), "ledger").what
 
 
 def test_an_account_of_an_earlier_version_is_told_and_left_for_the_start(home):
     home.spends.write_text("{}\n")
-    assert "taken over at the next start" in of(looked_at(home), "ledger")[0].what
+    assert "imported at the next start" in of(looked_at(home), "ledger")[0].what
     assert home.spends.exists()
     assert not home.ledger.exists()
 
 
 def test_data_that_no_mark_can_be_kept_beside_is_told(home, rows, monkeypatch):
     write_policy(home)
-    monkeypatch.setattr("fedcore_clients.ledger.marks.os.access", lambda *_: False)
+    monkeypatch.setattr("fedcore_clients.ledger.rollback_marks.os.access", lambda *_: False)
     found = of(looked_at(home, data={TINY: rows}), "ledger")
-    assert any("a home put back from a backup would not be noticed" in each.what for each in found)
+    assert any("a home restored from a backup would not be detected" in each.what for each in found)
 
 
 def test_a_plan_that_leaves_open_what_a_server_cannot_know_is_told(home):
@@ -393,4 +396,4 @@ def test_data_that_the_plan_does_not_ask_for_and_data_that_is_not_named_are_told
     write_policy(home)
     found = looked_at(home, build_plan(), {"wards": rows})
     assert only(found, "data wards").state is State.SKIPPED
-    assert f"the plan asks for data set '{TINY}', whose place was not given" in only(found, "data").what
+    assert f"the plan asks for data set '{TINY}', whose path was not given" in only(found, "data").what

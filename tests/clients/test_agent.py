@@ -91,7 +91,7 @@ def serve(site, monkeypatch):
 
         monkeypatch.setattr(agent_module, "AppProcess", lambda _: trainer)
         monkeypatch.setattr(agent_module, "connect", connect)
-        network.agent = Agent(site.home, AgentSettings(data=site.data()), tell=told.append)
+        network.agent = Agent(site.home, AgentSettings(data=site.data()), show=told.append)
         network.agent.run()
         return SimpleNamespace(network=network, trainer=trainer, told=told)
 
@@ -257,7 +257,7 @@ def test_a_server_that_is_away_is_tried_again_until_the_client_is_stopped(site, 
         yield
 
     monkeypatch.setattr(agent_module, "connect", away)
-    client = Agent(site.home, AgentSettings(data=site.data()), tell=told.append)
+    client = Agent(site.home, AgentSettings(data=site.data()), show=told.append)
     client.run()
     assert len(told) == 4
     assert all("trying again in" in line for line in told)
@@ -273,6 +273,5 @@ def test_a_data_set_that_the_policy_does_not_list_is_told_at_the_start(site, mon
     told = capsys.readouterr().out.splitlines()
     assert len(told) == 1
     assert (
-        "note: the policy lists no data set 'ward', so that requests for it are refused; it lists digits, wards"
-        in told[0]
+        "note: the policy lists no data set 'ward', so requests for it are refused; it lists digits, wards" in told[0]
     )

@@ -72,7 +72,7 @@ def told_by_a_client_of(site, port, monkeypatch, *, times=2):
     monkeypatch.setattr(agent_module, "_FIRST_RETRY_SECONDS", 0.01)
     settings = site.home.settings_file
     settings.write_text(settings.read_text().replace("localhost:9092", f"127.0.0.1:{port}"))
-    client = Agent(site.home, AgentSettings(data=dict.fromkeys(site.policy.data.allowed, Path())), tell=tell)
+    client = Agent(site.home, AgentSettings(data=dict.fromkeys(site.policy.data.allowed, Path())), show=tell)
     client.run()
     return told
 

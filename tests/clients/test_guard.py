@@ -402,7 +402,7 @@ def test_a_client_does_not_start_beside_an_account_that_is_gone(site):
     guard = site.guard()
     guard.charge(guard.receive(site.request()))
     site.home.ledger.unlink()
-    with pytest.raises(StorageError, match="what was spent is not known"):
+    with pytest.raises(StorageError, match="what was spent is unknown"):
         site.guard()
 
 

@@ -13,7 +13,7 @@ from fedcore.errors import FedcoreError, RefusedError
 from fedcore.messages import EvaluateRequest
 from fedcore.metrics import Metrics
 from fedcore.parameters import Parameters
-from fedcore_clients.agent.desk import Desk
+from fedcore_clients.agent.task_runner import TaskRunner
 from fedcore_clients.policy.reply_gate import UpdateFacts, check_report, check_update
 from fedcore_clients.policy.request_facts import RequestFacts
 from fedcore_clients.policy.settings import Policy
@@ -189,9 +189,9 @@ def test_weights_that_overflow_for_rows_beyond_a_value_do_not_ask_which_rows_tho
 
 def desk_code(task, client):
     """What a client's probes before training make of its rows."""
-    desk = Desk(task, lambda _: None, allow_test_noise=True, device="cpu")
+    runner = TaskRunner(task, lambda _: None, allow_test_noise=True, device="cpu")
     try:
-        desk.check_rows(client, build_local(plan_of(noisy=True), task=task))
+        runner.check_rows(client, build_local(plan_of(noisy=True), task=task))
     except FedcoreError as error:
         return type(error).__name__
     return None

@@ -175,7 +175,7 @@ def test_a_client_that_is_removed_is_asked_no_more_and_may_join_anew(federation)
     federation.join("client-1", open_policy())
     federation.start_client("client-1")
     wait_until(federation.clients["client-1"].poll, what="it does not start without the account of its data")
-    assert "what was spent is not known" in federation.log("client-1")
+    assert "what was spent is unknown" in federation.log("client-1")
 
     for kept in (federation.root / "lost-1").glob("ledger.*"):
         shutil.copy(kept, federation.root / "client-1")

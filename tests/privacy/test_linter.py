@@ -24,7 +24,7 @@ from fedcore.privacy import linter, mechanisms, noise
 from fedcore.privacy.evaluation import EvaluationPrivacy
 from fedcore.privacy.isolation import Isolation, Level
 from fedcore.privacy.linter import ROW_RULES, RULES, Subject, lint, refuse, warnings_of
-from fedcore_clients.agent.desk import Desk
+from fedcore_clients.agent.task_runner import TaskRunner
 from fedcore_clients.training.dp.probe import probe_isolation
 from fedcore_clients.training.local_model import Client
 from fedcore_simulations import simulate
@@ -434,9 +434,9 @@ def test_a_simulation_shows_that_rows_are_held_out_and_trained_on_but_no_stateme
 def test_a_client_applies_the_rules_that_need_rows_before_training_and_asks_none_of_its_own(rows):
     task, plan = Remembering(), build_private_plan()
     own = task.load_data(None).select(torch.arange(rows))
-    desk = Desk(task, lambda _: None, allow_test_noise=True, device="cpu")
+    runner = TaskRunner(task, lambda _: None, allow_test_noise=True, device="cpu")
     with pytest.raises(PrivacyError):
-        desk.check_rows(Client(name="c", training=own, held_out=None), build_local(plan, task=task))
+        runner.check_rows(Client(name="c", training=own, held_out=None), build_local(plan, task=task))
 
 
 def test_warnings_of_a_run_stand_in_its_statement():

@@ -89,7 +89,7 @@ def check_model(array: Array, declared_bytes: int) -> None:
             raise Refusal.MODEL("the model received holds numbers that are not finite")
 
 
-def told(place: Place) -> dict[str, Any]:
+def event_fields(place: Place) -> dict[str, Any]:
     """Fields of an event about a request."""
     return {
         "run": place.run,

@@ -42,7 +42,9 @@ def refuse_damaged_home(home: ClientHome) -> None:
 def _check_identity(home: ClientHome) -> None:
     key, response = home.identity().public.key, _response(home)
     if response is not None and response.identity_key != key:
-        raise TrustError(f"{home.identity_key} holds another key than {home.response}, by which this client is known")
+        raise TrustError(
+            f"{home.identity_key} holds another key than {home.response}, with which this client was admitted"
+        )
 
 
 def _check_flower(home: ClientHome) -> None:
@@ -67,7 +69,7 @@ def _check_authority(home: ClientHome) -> None:
 
 def _check_roster(home: ClientHome) -> None:
     coordinator: PublicIdentity | None = None
-    with suppress(TrustError):  # named by itself
+    with suppress(TrustError):  # has its own check
         coordinator = home.coordinator()
     if coordinator is None or not home.roster.exists():
         return

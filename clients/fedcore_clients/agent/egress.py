@@ -46,7 +46,7 @@ def _checked_report(content: RecordDict, facts: RequestFacts, policy: Policy, cl
 def _checked_update(content: RecordDict, facts: RequestFacts, policy: Policy, client: str) -> RecordDict:
     header, array = header_of(content), one_array(content)
     if set(content) - _UPDATE_RECORDS or set(header) - _UPDATE_HEADER:
-        raise DataError("the update holds more than an update has")
+        raise DataError("the update holds unexpected records")
     if (header.get("client"), header.get("round")) != (client, facts.round):
         raise DataError("the update is another client's, or of another round than was asked for")
     update = UpdateFacts(

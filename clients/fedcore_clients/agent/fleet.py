@@ -48,10 +48,10 @@ from fedcore.wire.records import ARRAYS, PARAMETERS
 
 _log = logging.getLogger("fedcore.client")
 
-_HEARTBEAT_SECONDS = 30.0  # Flower's own; a client is taken for gone after two, and refused until then
+_HEARTBEAT_SECONDS = 30.0  # Flower's own; a client counts as gone after two, and is refused until then
 _RETRY_SECONDS = 60.0
 _OBJECT_SECONDS = 60.0
-_WHILE_STARTING = frozenset({401, 412})  # a server that has just been started does not know its roster yet
+_WHILE_STARTING = frozenset({401, 412})  # a new server process does not know its roster yet
 
 
 class Incoming:
@@ -84,8 +84,8 @@ class Fleet:
         self, client: FleetHttpClient, node: Node, stopping: Callable[[], bool], waiting: Callable[[str], None]
     ) -> None:
         self._client, self._node = client, node
-        told = f"the server does not answer; trying again for {_RETRY_SECONDS:.0f} s"
-        self._retry = bounded_retry(_RETRY_SECONDS, stopping=stopping, on_first=lambda: waiting(told))
+        message = f"the server does not answer; trying again for {_RETRY_SECONDS:.0f} s"
+        self._retry = bounded_retry(_RETRY_SECONDS, stopping=stopping, on_first=lambda: waiting(message))
 
     def receive(self) -> Incoming | None:
         """The next message, or None where there is none.
@@ -179,8 +179,8 @@ def connect(
             NodeAuthHttpInterceptor(key, key.public_key()),
         ],
     ) as client:
-        client._client.follow_redirects = False  # a server must not send this machine elsewhere
-        client._client.headers["accept-encoding"] = "identity"  # nor have it unpack what is small only packed
+        client._client.follow_redirects = False  # a server must not redirect this machine
+        client._client.headers["accept-encoding"] = "identity"  # nor send small data that unpacks to a lot
         node = _activate(client, key)
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 0, node.node_id, 0
         stopped = threading.Event()
@@ -248,12 +248,12 @@ def _explained() -> Iterator[None]:
     except ObjectPushError as error:
         raise RequestGoneError("the reply came too late") from error
     except ValueError as error:
-        raise DeploymentError("the server sent something that is no answer of a SuperLink") from error
+        raise DeploymentError("the server's answer is not a SuperLink's") from error
     except httpx.HTTPError as error:
         if "certificate" in str(error).lower():
             raise DeploymentError(
                 "the server's certificate is not signed by the consortium's authority, has expired, or is for another "
-                f"host, so that nothing was sent: {error}"
+                f"host, so nothing was sent: {error}"
             ) from error
         raise DeploymentError(f"the server does not answer ({type(error).__name__})") from error
 
@@ -263,8 +263,8 @@ def _refused(error: httpx.HTTPStatusError) -> str:
 
 
 _STATUS = {
-    401: "the server does not let this client in: it was removed from the consortium, or this machine's clock is more "
+    401: "the server refuses this client: it was removed from the consortium, or this machine's clock is more "
     "than five seconds ahead of or five minutes behind the server's",
-    412: "the server does not let this client in: it was not admitted yet; or the server still takes it for connected, "
+    412: "the server refuses this client: it was not admitted yet; or the server still counts it as connected, "
     "as it does for a minute after a crash; or another process uses the same key",
 }

@@ -28,10 +28,10 @@ from fedcore_clients.agent.admission import (
     Request,
     RequestRefused,
     check_model,
+    event_fields,
     newest_requests,
     question_of,
     refusing,
-    told,
 )
 from fedcore_clients.agent.egress import checked_reply
 from fedcore_clients.agent.home import ClientHome
@@ -128,20 +128,20 @@ class Guard:
         if facts.kind == "train":
             self._keep(request.envelope, facts, checked)
         sealed = self._sealed(checked, request.envelope)
-        self.events.append("answered", **told(request.envelope.place))
+        self.events.append("answered", **event_fields(request.envelope.place))
         return sealed
 
     def refuse(self, refusal: RequestRefused) -> RecordDict:
         """The signed refusal: its code leaves, its reason is logged here."""
         place, code = refusal.envelope.place, refusal.cause.code
-        self.events.append("refused", **told(place), code=code, reason=str(refusal.cause)[:500])
+        self.events.append("refused", **event_fields(place), code=code, reason=str(refusal.cause)[:500])
         read_data = refusal.envelope.nonce == self._charged or code == Refusal.STALE  # where it was asked before
         return self._sealed(pack_refusal(code, read_data=read_data), refusal.envelope)
 
     def _judged(self, content: RecordDict, envelope: Envelope) -> Request:
         place = envelope.place
         if self._clock().timestamp() > envelope.not_after + _CLOCK_SKEW_SECONDS:
-            raise Refusal.EXPIRED("the request is no longer good; if it is new, compare the two clocks")
+            raise Refusal.EXPIRED("the request has expired; if it is new, compare the two clocks")
         if (again := self._answered_before(content, envelope)) is not None:
             return again
         self._refuse_stale(place)
@@ -150,7 +150,7 @@ class Guard:
         self._check_request(facts)
         self._daily.note()
         self._newest[place.run, place.kind] = place.order
-        self.events.append("accepted", **told(place), peer=envelope.source, peer_head=envelope.chain_head)
+        self.events.append("accepted", **event_fields(place), peer=envelope.source, peer_head=envelope.chain_head)
         return Request(envelope=envelope, content=content, facts=facts, array_bytes=facts.model_bytes)
 
     def _check_request(self, facts: RequestFacts) -> None:
@@ -205,7 +205,7 @@ class Guard:
         if not kept or self._daily.today >= requests_per_day(facts.plan, self._policy):
             return None
         self._daily.note()
-        self.events.append("answered-again", **told(place))
+        self.events.append("answered-again", **event_fields(place))
         answer = self._sealed(kept, envelope)
         return Request(envelope=envelope, content=content, facts=facts, array_bytes=facts.model_bytes, answer=answer)
 
@@ -222,7 +222,7 @@ class Guard:
         if known and text in ("", self._roster_text):
             return
         if not text:
-            raise Refusal.ROSTER("this client does not have the roster that was named; it comes with the next")
+            raise Refusal.ROSTER("this client does not have the roster that was named; the next request brings it")
         if digest != hash_of_roster(text):
             raise Refusal.ROSTER("the roster is not the one that the request names")
         try:
@@ -230,7 +230,7 @@ class Guard:
         except TrustError as error:
             raise Refusal.ROSTER(str(error)) from error
         if self._roster is not None and roster.version <= self._roster.version:
-            raise Refusal.ROSTER("an older roster than was seen before, or another one of the same version")
+            raise Refusal.ROSTER("the roster is older than the one seen before, or another one of the same version")
         member = roster.member(self.name)
         if member is None or member.identity_key != self._identity.public.key:
             raise Refusal.ROSTER("the roster does not hold this client with its own key")

@@ -72,7 +72,7 @@ class ClientHome:
         """
         if not self.settings_file.is_file():
             raise TrustError(
-                f"{self.path} is no home of a client that has joined: expected a client.toml in it; name another "
+                f"{self.path} is not the home of a client that has joined: expected a client.toml in it; name another "
                 f"--home, or: fedcore client join INVITE --home {self.path}"
             )
         return ClientSettings.of_settings(self.settings_file)

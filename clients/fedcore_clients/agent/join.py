@@ -93,7 +93,7 @@ def _check_same(at: ClientHome, invitation: Invitation) -> None:
     if at.coordinator().key != invitation.coordinator or authority != invitation.ca_certificate.encode():
         raise TrustError(
             f"the invitation names another coordinator or authority than {invitation.client} has trusted since it "
-            f"joined: ask the operator, by phone, whether {invitation.consortium} was founded anew; if so, join with "
+            f"joined: ask the operator, by phone, whether {invitation.consortium} was created anew; if so, join with "
             "another --home, and if not, the invitation is forged"
         )
 

@@ -55,15 +55,15 @@ class Agent:
 
     Args:
         home: Where the client has joined.
-        tell: Prints a line.
+        show: Prints a line.
 
     Raises:
         PlanError: The policy is not valid.
         TrustError: A key is absent or damaged.
     """
 
-    def __init__(self, home: ClientHome, settings: AgentSettings, *, tell: Callable[[str], None]) -> None:
-        self._home, self._settings, self._tell = home, settings, tell
+    def __init__(self, home: ClientHome, settings: AgentSettings, *, show: Callable[[str], None]) -> None:
+        self._home, self._settings, self._show = home, settings, show
         self._stopping = threading.Event()
         self._policy = Policy.from_toml(home.policy)
         self._guard = Guard(home, self._policy, lambda: datetime.now(UTC), data=settings.data)
@@ -101,10 +101,10 @@ class Agent:
                 except DeploymentError as error:
                     pause = _FIRST_RETRY_SECONDS if time.monotonic() - started > _LONGEST_RETRY_SECONDS else 2 * pause
                     pause = min(pause, _LONGEST_RETRY_SECONDS)
-                    self._tell(f"{error}; trying again in about {pause:.0f} s")
+                    self._show(f"{error}; trying again in about {pause:.0f} s")
                     self._note(connected=False, problem=str(error))
                     self._stopping.wait(spread(pause))
-                except Exception as error:  # whatever a server sends, the client serves on
+                except Exception as error:  # the client keeps running, whatever a server sends
                     _log.exception("the connection failed")
                     self._note(connected=False, problem=f"{type(error).__name__}, see the log")
                     self._stopping.wait(_LONGEST_RETRY_SECONDS)
@@ -117,9 +117,9 @@ class Agent:
             authority=home.authority_certificate,
             flower_key=home.flower_key,
             stopping=self._stopping.is_set,
-            waiting=self._tell,
+            waiting=self._show,
         ) as fleet:
-            self._tell(f"{self._guard.name} is connected to {server}; waiting for requests")
+            self._show(f"{self._guard.name} is connected to {server}; waiting for requests")
             self._note(connected=True, problem=None)
             polling = Polling(lambda: self._guard.num_members)
             while not self._stopping.is_set():
@@ -127,7 +127,7 @@ class Agent:
                 try:
                     incoming = fleet.receive()
                 except (DataError, RequestGoneError) as error:
-                    self._tell(f"dropped a message: {error}")
+                    self._show(f"dropped a message: {error}")
                     incoming = None
                 if incoming is None:
                     self._stopping.wait(polling.pause(time.monotonic() - asked))
@@ -141,22 +141,22 @@ class Agent:
         self._answered, started = None, time.monotonic()
         try:
             fleet.reply(incoming, self._signed_answer(fleet, incoming))
-            self._tell_answered(time.monotonic() - started)
+            self._show_answered(time.monotonic() - started)
         except (TrustError, DataError, StorageError) as error:
-            self._tell(f"dropped a message: {error}")
+            self._show(f"dropped a message: {error}")
             self._drop(fleet, incoming, "dropped", reason=str(error)[:500])
         except RequestGoneError as error:
-            self._tell(f"dropped a message: {error}")
+            self._show(f"dropped a message: {error}")
         except DeploymentError:
             raise
-        except Exception as error:  # a fault of ours must not end the service, nor its text leave
+        except Exception as error:  # an error of fedcore's must not end the service, nor its text leave
             _log.exception("a request could not be answered")
             self._drop(fleet, incoming, "failed", kind=type(error).__name__)
 
     def _drop(self, fleet: Fleet, incoming: Incoming, event: str, **facts: str) -> None:
         """Answer with an error without content."""
         self._state["refused"] += 1
-        with suppress(StorageError):  # a full disk must not end the client for want of a log
+        with suppress(StorageError):  # a full disk must not end the client because of a log
             self._guard.events.append(event, **facts)
         with suppress(RequestGoneError):
             fleet.fail(incoming)
@@ -166,7 +166,7 @@ class Agent:
             return self._worked_on(fleet, incoming)
         except RequestRefused as refusal:
             self._state["refused"] += 1
-            self._tell(f"refused: {refusal}")
+            self._show(f"refused: {refusal}")
             return self._guard.refuse(refusal)
 
     def _worked_on(self, fleet: Fleet, incoming: Incoming) -> RecordDict:
@@ -174,25 +174,25 @@ class Agent:
         facts = request.facts
         if request.answer is not None:
             fleet.confirm(incoming)
-            self._tell(f"run {facts.run}, round {facts.round} was asked for again, and gets the same answer")
+            self._show(f"run {facts.run}, round {facts.round} was requested again, and gets the same answer")
             return request.answer
         self._check_layout(request, facts)
         array = self._fetched(incoming, request)
         fleet.confirm(incoming)
         self._guard.charge(request)
-        self._tell(f"{facts.kind}: run {facts.run}, round {facts.round}")
+        self._show(f"{facts.kind}: run {facts.run}, round {facts.round}")
         self._note(run=facts.run, round=facts.round, kind=facts.kind)
         answer = self._guard.release(request, self._asked(facts.kind, request, array))
         self._answered = facts
         return answer
 
-    def _tell_answered(self, seconds: float) -> None:
+    def _show_answered(self, seconds: float) -> None:
         """Print that an answer was sent; the last evaluation is all that a client sees of a run's end."""
         if (facts := self._answered) is not None:
             last = facts.plan.federation.rounds
             ended = "; that was its last round" if (facts.kind, facts.round) == ("evaluate", last) else ""
             place = f"run {facts.run}, round {facts.round} of {last} ({facts.kind})"
-            self._tell(f"answered: {place}, {seconds:.1f} s{ended}")
+            self._show(f"answered: {place}, {seconds:.1f} s{ended}")
 
     def _check_layout(self, request: Request, facts: RequestFacts) -> None:
         """Have the child compare the declared model with the task's, before it is fetched or charged; once a plan."""
@@ -212,7 +212,7 @@ class Agent:
         path.unlink(missing_ok=True)  # a new file: the child may still have the last one mapped
         with refusing(request.envelope, OSError, code=Refusal.DISK):
             if shutil.disk_usage(self._spool).free < 4 * request.array_bytes:  # model, update twice, and a reserve
-                raise Refusal.DISK(f"{self._spool} has no room for the model and its update")
+                raise Refusal.DISK(f"{self._spool} has no space for the model and its update")
             array = one_array(request.content)
             with path.open("wb") as file:
                 for chunk in [array.data] if array.data else incoming.chunks(max_bytes=request.array_bytes):
@@ -223,14 +223,14 @@ class Agent:
     def _note(self, **facts: Any) -> None:
         """Write what ``fedcore client status`` shows."""
         self._state |= facts | {"time": datetime.now(UTC).isoformat(timespec="seconds")}
-        with suppress(StorageError):  # a full disk must not end the client for want of a status
+        with suppress(StorageError):  # a full disk must not end the client because of a status
             write_whole(self._home.path / "status.json", json.dumps(self._state) + "\n")
 
     @contextmanager
     def _ending(self) -> Iterator[None]:
         self._guard.events.append("started", policy=self._policy.sha256)
         for line in self._guard.changed_rows():
-            self._tell(line)
+            self._show(line)
         try:
             yield
         finally:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from fedcore.plan import RunPlan
     from fedcore.task import Task
-    from fedcore_clients.agent.desk import Desk
+    from fedcore_clients.agent.task_runner import TaskRunner
     from fedcore_clients.training.local_model import Client
 
 _log = logging.getLogger("fedcore.client")
@@ -128,7 +128,7 @@ class AppProcess:
         return self._process.pid if self._process is not None else None
 
     def _running(self) -> Connection:
-        # An idle child says nothing: what can be read is the end of one that was killed.
+        # An idle child sends nothing: readable data means that a child was killed.
         if self._connection is None or not self._process.is_alive() or self._connection.poll():
             self.stop()
             context = multiprocessing.get_context("spawn")
@@ -145,19 +145,19 @@ def _serve(connection: Connection, settings: AppSettings) -> None:
     """The child's loop: answer until the pipe closes or the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     end_with_parent()
-    desks = _Desks(settings)
+    runners = _TaskRunners(settings)
     with contextlib.suppress(EOFError, OSError):
         while True:
-            connection.send_bytes(json.dumps(desks.answer(json.loads(connection.recv_bytes()))).encode())
+            connection.send_bytes(json.dumps(runners.answer(json.loads(connection.recv_bytes()))).encode())
 
 
-class _Desks:
-    """The desk of the last task; another task replaces it."""
+class _TaskRunners:
+    """The runner of the last task; another task replaces it."""
 
     def __init__(self, settings: AppSettings) -> None:
         self._settings = settings
         self._key: Any = None
-        self._desk: Desk | None = None
+        self._runner: TaskRunner | None = None
 
     def answer(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """The reply's records, or a code and, for the owner only, the reason."""
@@ -182,23 +182,23 @@ class _Desks:
 
         content = _records(job["content"], None if job["array"] is None else Path(job["array"]))
         plan = unpack_plan(content)
-        desk, kind = self._for_plan(plan, job["run"]), job["kind"]
+        runner, kind = self._for_plan(plan, job["run"]), job["kind"]
         if kind.startswith(LAYOUT):
-            desk.check_layout(plan, content, kind=kind.removeprefix(LAYOUT))
+            runner.check_layout(plan, content, kind=kind.removeprefix(LAYOUT))
             return RecordDict()
-        return desk.train(plan, content) if kind == "train" else desk.evaluate(plan, content)
+        return runner.train(plan, content) if kind == "train" else runner.evaluate(plan, content)
 
-    def _for_plan(self, plan: RunPlan, run: str) -> Desk:
+    def _for_plan(self, plan: RunPlan, run: str) -> TaskRunner:
         from fedcore.task_code import differing_code
         from fedcore.tasks.registry import load_task
-        from fedcore_clients.agent.desk import Desk
+        from fedcore_clients.agent.task_runner import TaskRunner
 
         if differs := differing_code(plan):
             raise Refusal.CODE(differs)
         key = (plan.task, run)
-        if self._desk is None or self._key != key:
+        if self._runner is None or self._key != key:
             task, settings = load_task(plan), self._settings
-            self._desk = Desk(
+            self._runner = TaskRunner(
                 task,
                 lambda plan: self._load(task, plan),
                 allow_test_noise=settings.allow_test_noise,
@@ -206,11 +206,11 @@ class _Desks:
                 memory=None if settings.memory is None else settings.memory / _folder(run),
             )
             self._key = key
-        return self._desk
+        return self._runner
 
     def _load(self, task: Task, plan: RunPlan) -> Client:
         from fedcore.data.held_out import size_is_secret
-        from fedcore_clients.agent.desk import OF_THE_CODE
+        from fedcore_clients.agent.task_runner import OF_THE_CODE
         from fedcore_clients.training.owner_data import load_client
 
         settings = self._settings
@@ -221,9 +221,9 @@ class _Desks:
             cause = error.__cause__
             if cause is None or _code_of(error) == Refusal.DEVICE or isinstance(cause, OF_THE_CODE):
                 raise
-            told = f"load_data met rows that it cannot read: {_kind_and_place(cause)}"
-            raise Refusal.DATA(told) from error
-        # Where the number of rows is a secret, a refusal would give one bit of it away; the noise hides few rows too.
+            reason = f"load_data found rows that it cannot read: {_kind_and_place(cause)}"
+            raise Refusal.DATA(reason) from error
+        # Where the number of rows is secret, a refusal would reveal one bit of it; the noise hides few rows too.
         if len(client.training) < settings.min_examples and not size_is_secret(plan):
             raise Refusal.MIN_COUNT(f"release.min-examples is {settings.min_examples}, and there are fewer")
         return client

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fedcore_clients.training.local_model import Client
 
 _TRAINING_METRIC = "loss"
-_NAME = "client"  # whose rows are held out depends on it, and nothing else here
+_NAME = "client"  # decides which rows are held out, and nothing else here
 
 
 def data_checks(
@@ -41,7 +41,7 @@ def data_checks(
 def _not_named(data_set: str) -> Finding:
     return skipped(
         "data",
-        f"the plan asks for data set {ascii(data_set)[:80]}, whose place was not given",
+        f"the plan asks for data set {ascii(data_set)[:80]}, whose path was not given",
         "fedcore doctor … --data NAME=PATH",
     )
 
@@ -52,34 +52,34 @@ def _looked_at(
     about = f"data {name}"
     rules = _read(policy)
     if not path.exists() or not os.access(path, os.R_OK):
-        yield problem(about, f"{path} is not there, or not to be read by this user", "name the right path")
+        yield problem(about, f"{path} is absent, or not readable by this user", "name the right path")
         return
     if policy is not None and rules is None:
-        yield skipped(about, "the policy, by which it would be judged, cannot be read")
+        yield skipped(about, "the policy that would judge it cannot be read")
         return
     if rules is not None and name not in rules.data.allowed:
         yield warning(
-            about, "the policy does not list it, so that each request for it is refused", "list it at data.allowed"
+            about, "the policy does not list it, so each request for it is refused", "list it at data.allowed"
         )
     if trial is None:
         yield _without_plan(about, path)
     elif name != trial.data_set:
         yield skipped(about, f"the plan asks for another data set, {ascii(trial.data_set)[:80]}")
     elif not trial.may_be_built:
-        yield skipped(about, "the policy does not allow the plan's task, so that its code is not run")
+        yield skipped(about, "the policy does not allow the plan's task, so its code is not run")
     else:
         yield from _tried(about, path, trial, rules)
 
 
 def _read(policy: Callable[[], Policy] | None) -> Policy | None:
-    with suppress(PlanError):  # told by the check of the policy
+    with suppress(PlanError):  # reported by the check of the policy
         return None if policy is None else policy()
     return None
 
 
 def _without_plan(about: str, path: Path) -> Finding:
     if not is_client_file(path):
-        return ok(about, f"{path} is there; what is in it can be tried with --plan PLAN")
+        return ok(about, f"{path} exists; --plan PLAN tries its content")
     training, held_out = load_client_file(path)
     return ok(about, f"{len(training)} training and {0 if held_out is None else len(held_out)} held-out rows")
 
@@ -92,13 +92,13 @@ def _tried(about: str, path: Path, trial: PlanTrial, rules: Policy | None) -> It
     except FedcoreError as error:
         yield problem(about, _without_values(error), f"bring data as the task {task} reads it")
         return
-    yield from (warning(about, told, "see docs/privacy-linter.md") for told in rows.warnings)
+    yield from (warning(about, text, "see docs/privacy-linter.md") for text in rows.warnings)
     withheld = [] if rules is None else list(_withheld(rows, trial, rules))
-    yield from (problem(about, told, "change the policy if you agree to it") for told in withheld)
+    yield from (problem(about, reason, "change the policy if you agree to it") for reason in withheld)
     if not withheld:
         secret = trial.plan.privacy.unit != "none" and trial.plan.privacy.relation == "add-remove"
         number = (
-            "the number of rows is a secret" if secret else f"{rows.training} training, {rows.held_out} held-out rows"
+            "the number of rows is secret" if secret else f"{rows.training} training, {rows.held_out} held-out rows"
         )
         yield ok(about, f"as the task {task} expects; {number}")
         yield from _device_trial(trial, rows.client)
@@ -167,7 +167,7 @@ def _withheld(rows: _Rows, trial: PlanTrial, rules: Policy) -> Iterator[str]:
     if unlisted := [name for name in rows.metrics if name not in release.evaluation]:
         yield f"release.evaluation does not list {', '.join(unlisted)}, which the task measures"
     if trial.plan.privacy.unit == "none" and _TRAINING_METRIC not in release.training:
-        yield f"release.training does not list {_TRAINING_METRIC}, which each update without privacy tells"
+        yield f"release.training does not list {_TRAINING_METRIC}, which each update without privacy reports"
 
 
 def _without_values(error: FedcoreError) -> str:

@@ -42,10 +42,10 @@ def device_trial(task: Task, plan: RunPlan, client: Client) -> Iterator[Finding]
     try:
         waits = [place for kind, float64 in _KINDS for place in _waits(task, plan, client, kind, float64=float64)]
     except _TrialError as error:
-        yield warning(_NAME, str(error), "mend it, or set training.device to 'cpu'")
+        yield warning(_NAME, str(error), "fix it, or set training.device to 'cpu'")
         return
     except RuntimeError as error:
-        yield skipped(_NAME, f"the task could not be tried on a pretended device: {error}")
+        yield skipped(_NAME, f"the task could not be tried on a fake device: {error}")
         return
     if waits:
         what = f"the task runs on a GPU, but its code makes it wait in every step: {', '.join(sorted(set(waits)))}"
@@ -63,7 +63,7 @@ def _waits(task: Task, plan: RunPlan, client: Client, kind: str, *, float64: boo
     pretended = PretendedDevice(float64=float64)
     once = plan.updated(training={"local-epochs": 1, "precision": "float32"}, privacy={"steps-per-round": 1})
     if plan.privacy.unit == "record" and _level(task, once, client) is not Level.PROVEN:
-        # Opacus' hooks end the process where one of them fails on the pretended device.
+        # Opacus' hooks end the process where one of them fails on the fake device.
         once = once.updated(privacy={"unit": "none"})
     with pretended, global_streams_kept(torch.device("cpu")):
         local = LocalModel(task, once, pretended.device)

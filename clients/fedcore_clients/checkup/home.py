@@ -23,14 +23,14 @@ from fedcore_clients.checkup.data import data_checks
 from fedcore_clients.checkup.plan_trial import PlanTrial
 from fedcore_clients.checkup.policy import device_findings, plan_findings
 from fedcore_clients.ledger.account import Ledger
-from fedcore_clients.ledger.marks import can_be_marked
+from fedcore_clients.ledger.rollback_marks import can_be_marked
 from fedcore_clients.ledger.statement import Statement, statements_of
 from fedcore_clients.ledger.verification import check
 from fedcore_clients.policy.approvals import Clock
 from fedcore_clients.policy.budget import following
 from fedcore_clients.policy.settings import Policy
 
-_REJOIN = "ask the operator, by phone, whether the consortium was founded anew"
+_REJOIN = "ask the operator, by phone, whether the consortium was created anew"
 _NEARLY = 0.8
 
 
@@ -79,13 +79,13 @@ def _roster(home: ClientHome) -> Iterator[Finding]:
     roster = Roster.read(home.roster.read_bytes(), home.coordinator().key)
     me = home.settings().name
     member = roster.member(me)
-    told = f"version {roster.version} with {counted(len(roster.members), 'member')}"
+    message = f"version {roster.version} with {counted(len(roster.members), 'member')}"
     if member is None:
-        yield problem("roster", f"{told} does not hold {me}", "ask the operator to admit this client")
+        yield problem("roster", f"{message} does not hold {me}", "ask the operator to admit this client")
     elif member.identity_key != home.identity().public.key:
-        yield problem("roster", f"{told} holds {me} with another key", "ask the operator to admit this client anew")
+        yield problem("roster", f"{message} holds {me} with another key", "ask the operator to admit this client anew")
     else:
-        yield ok("roster", f"{told}, {me} among them")
+        yield ok("roster", f"{message}, {me} among them")
 
 
 def _lock(home: ClientHome) -> Iterator[Finding]:
@@ -96,7 +96,7 @@ def _lock(home: ClientHome) -> Iterator[Finding]:
     with suppress(OSError, ValueError, AttributeError):
         trouble = json.loads((home.path / "status.json").read_text(encoding="utf-8")).get("problem")
     if trouble:
-        yield warning("process", f"a client runs here, and says: {trouble}")
+        yield warning("process", f"a client runs here, with a problem: {trouble}")
     else:
         yield ok("process", "a client runs in this home")
 
@@ -118,14 +118,14 @@ def _plan(home: ClientHome, trial: PlanTrial, clock: Clock) -> Iterator[Finding]
     try:
         Policy.from_toml(home.policy)
     except PlanError:
-        return iter([skipped("plan", "the policy, by which it would be judged, cannot be read")])
+        return iter([skipped("plan", "the policy that would judge it cannot be read")])
     return plan_findings(home, trial, clock)
 
 
 def _ledger(home: ClientHome, data: Mapping[str, Path], clock: Clock) -> Iterator[Finding]:
     """Whether the account is intact, and how much of each data set's budget is spent."""
     policy = None
-    with suppress(PlanError):  # told by the check of the policy
+    with suppress(PlanError):  # reported by the check of the policy
         policy = Policy.from_toml(home.policy).privacy
     seen = (lambda budget: following(budget, policy.budget)) if policy else (lambda budget: budget)
     ledger = Ledger(home.ledger, clock, data=data)
@@ -133,30 +133,30 @@ def _ledger(home: ClientHome, data: Mapping[str, Path], clock: Clock) -> Iterato
     if account:
         check(ledger.file)
     if home.spends.exists():
-        yield warning("ledger", f"{home.spends.name} of an earlier version is taken over at the next start")
+        yield warning("ledger", f"{home.spends.name} of an earlier version is imported at the next start")
     if not account:
         yield ok("ledger", "nothing was spent yet")
     for each in account:
         yield _spent(each, required=policy is None or policy.required)
     for name, path in data.items():
         if not can_be_marked(path):
-            told = f"no mark can be kept beside {name}, so that a home put back from a backup would not be noticed"
-            yield ok("ledger", f"{told}; keep {path.parent} writable to the client to have one")
+            message = f"no mark can be kept beside {name}, so a home restored from a backup would not be detected"
+            yield ok("ledger", f"{message}; keep {path.parent} writable to the client to have one")
 
 
 def _spent(account: Statement, *, required: bool) -> Finding:
     name, terms = account.data_set, account.budget.terms
     if math.isinf(account.epsilon):
-        told = f"{name}: trained on without privacy, so that what was told has no bound"
+        message = f"{name}: trained on without privacy, so its releases have no bound"
         advice = "every further plan is refused while privacy.required is true"
-        return problem("ledger", told, advice) if required else ok("ledger", told)
+        return problem("ledger", message, advice) if required else ok("ledger", message)
     balance = account.balance
     used = balance.share(balance.spent.units + balance.reserved.units)
     share = f"{100.0 * used:.3g} %" if math.isfinite(used) else "more than all"
-    told = (
-        f"{name}: ε = {rounded_up(account.epsilon):g} was told, and {share} of the budget, ε = {terms.epsilon:g} at "
-        f"δ = {terms.delta:g}, is spent or reserved"
+    message = (
+        f"{name}: ε = {rounded_up(account.epsilon):g} was released, and {share} of the budget, ε = {terms.epsilon:g} "
+        f"at δ = {terms.delta:g}, is spent or reserved"
     )
     if balance.usable == 0:
-        return problem("ledger", told, "every further plan is refused; a larger budget is yours to decide")
-    return warning("ledger", f"{told}; little is left") if used > _NEARLY else ok("ledger", told)
+        return problem("ledger", message, "every further plan is refused; a larger budget is yours to decide")
+    return warning("ledger", f"{message}; little is left") if used > _NEARLY else ok("ledger", message)

@@ -63,7 +63,7 @@ class PlanTrial:
         from fedcore.tasks.registry import load_task
 
         if not self.may_be_built:
-            raise PlanError("the policy does not allow the plan's task, so that its code is not run")
+            raise PlanError("the policy does not allow the plan's task, so its code is not run")
         return load_task(self.plan)
 
     @cached_property

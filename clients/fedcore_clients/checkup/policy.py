@@ -52,8 +52,8 @@ def plan_findings(home: ClientHome, trial: PlanTrial, clock: Clock) -> Iterator[
         yield problem("plan", refusal, _ADVICE)
     if not refusals:
         assumed = "" if roster else "; a roster with all of its clients is assumed"
-        told = f"the policy lets {plan.task.name} be trained and evaluated on {trial.data_set} for"
-        yield ok("plan", f"{told} {counted(plan.federation.rounds, 'round')} (plan {plan.sha256[:12]}){assumed}")
+        message = f"the policy allows {plan.task.name} to be trained and evaluated on {trial.data_set} for"
+        yield ok("plan", f"{message} {counted(plan.federation.rounds, 'round')} (plan {plan.sha256[:12]}){assumed}")
 
 
 def device_findings(trial: PlanTrial) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ client = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     help="Take part in a federation, beside your own data.",
-    epilog="In this order: join, policy, start. Whoever runs the server admits you in between.",
+    epilog="In this order: join, policy, start. The server's operator admits you in between.",
 )
 client.command()(join)
 client.command()(policy)
@@ -29,7 +29,7 @@ def start(
     home: Home,
     data: Annotated[
         list[str],
-        typer.Option(metavar="NAME=PATH", help="A data set that plans may name, and where it lies; may be repeated."),
+        typer.Option(metavar="NAME=PATH", help="A data set that plans may name, and its path; may be repeated."),
     ],
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:K or mps; default as the plan says.")] = None,
 ) -> None:
@@ -60,15 +60,13 @@ def start(
     allowed = Policy.from_toml(at.policy).data.allowed
     for name in paths.keys() - allowed:
         known = ", ".join(allowed) or "none"
-        print_timed(
-            f"note: the policy lists no data set {name!r}, so that requests for it are refused; it lists {known}"
-        )
+        print_timed(f"note: the policy lists no data set {name!r}, so requests for it are refused; it lists {known}")
     from fedcore.storage.lock import holding
     from fedcore_clients.agent.service import Agent, AgentSettings  # torch and Flower: once the home is right
 
     return_freed_memory()
     with holding(at.lock, busy=f"a client runs in {at.path} already; stop it first, or use its home"):
-        agent = Agent(at, AgentSettings(data=paths, device=device), tell=print_timed)
+        agent = Agent(at, AgentSettings(data=paths, device=device), show=print_timed)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: agent.stop())
         agent.run()
@@ -96,11 +94,11 @@ def _paths(data: list[str]) -> dict[str, Path]:
         if not (name and separator and path):
             raise typer.BadParameter(f"expected NAME=PATH, found {each!r}", param_hint="--data")
         if not Path(path).exists():
-            raise typer.BadParameter(f"{path} is not there", param_hint="--data")
+            raise typer.BadParameter(f"{path} does not exist", param_hint="--data")
         resolved = Path(path).resolve()
         if name in found or resolved in found.values():
             raise typer.BadParameter(
-                f"{each!r} gives a data set twice; each has one name, for a privacy budget is kept by name",
+                f"{each!r} gives a data set twice; each has one name, since a privacy budget is kept by name",
                 param_hint="--data",
             )
         found[name] = resolved

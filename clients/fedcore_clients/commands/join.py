@@ -15,7 +15,7 @@ def join(
     invitation: Annotated[Path, typer.Argument(metavar="INVITE", help="File that the operator sent.")],
     home: Annotated[
         Path,
-        typer.Option(metavar="DIR", help="Directory that the client will live in; made if absent.", show_default=False),
+        typer.Option(metavar="DIR", help="Directory of the client; made if absent.", show_default=False),
     ],
     out: Annotated[
         Path | None,
@@ -34,11 +34,11 @@ def join(
     response = join_consortium(invitation, home)
     path = out or Path(f"response-{response.client}.json")
     _write(path, response, kept=home / "response.json")
-    print(f"{response.client} has joined {response.consortium} from its side; its keys are in {home}")
+    print(f"{response.client} has joined {response.consortium} on its side; its keys are in {home}")
     print(f"its fingerprint: {response.fingerprint}")
     print(f"\nnext: send {path} to the operator; it holds no secret")
-    print("then: call the operator, on a number that you know, and read the words of the fingerprint out")
-    print(f"meanwhile, say what may be asked of you: fedcore client policy --out {home / 'policy.toml'}")
+    print("then: call the operator, at a number that you know, and read the words of the fingerprint out")
+    print(f"meanwhile, write what this client allows: fedcore client policy --out {home / 'policy.toml'}")
     print(f"when admitted: fedcore client start --home {home} --data NAME=PATH")
 
 
@@ -49,7 +49,7 @@ def _write(path: Path, response: JoinResponse, *, kept: Path) -> None:
 
     if path.exists() and not _is_older(path, response):
         raise TrustError(
-            f"{path} exists and is left as it is; you have joined: send {kept} to the operator instead, and read out "
+            f"{path} exists and is not changed; you have joined: send {kept} to the operator instead, and read out "
             f"its fingerprint, {response.fingerprint}"
         )
     write_whole(path, response.to_json())

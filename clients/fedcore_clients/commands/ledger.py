@@ -15,8 +15,8 @@ ledger = typer.Typer(
     name="ledger",
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="The account of what was told about each of your data sets, over all runs.",
-    epilog="It is kept by the client, in its home; nothing needs to be done for it to count.",
+    help="The account of what was released about each of your data sets, over all runs.",
+    epilog="The client keeps it in its home automatically.",
 )
 for _command in (init, spend, verify):
     ledger.command()(_command)
@@ -27,7 +27,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
 
 @ledger.command()
 def show(home: Home, as_json: AsJson = False) -> None:
-    """Show what is spent, reserved and left of each budget, and the ε of what was told.
+    """Show what is spent, reserved and left of each budget, and the ε of all releases.
 
     That ε is by the tightest accountant, and valid if no run's parameters were chosen from private outputs; the
     budget itself holds without that.
@@ -46,11 +46,11 @@ def show(home: Home, as_json: AsJson = False) -> None:
 @ledger.command()
 def export(
     home: Home,
-    out: Annotated[Path | None, typer.Option(help="New file to write to; printed if absent.")] = None,
+    out: Annotated[Path | None, typer.Option(help="New file to write; by default it is printed.")] = None,
 ) -> None:
     """Write the whole account as JSON: every entry, and the hash of the newest one.
 
-    Whoever keeps that hash can tell later whether the account still goes on from there.
+    With that hash, anyone can check later that the account still continues from there.
 
     Example:
       fedcore ledger export --home hospital-a --out ledger.json
@@ -74,7 +74,7 @@ def export(
         print(text)
         return
     if out.exists():
-        raise StorageError(f"{out} exists and is left as it is; name another file")
+        raise StorageError(f"{out} exists and is not changed; name another file")
     write_whole(out, text + "\n")
     print(f"wrote {counted(len(found['entries']), 'entry', 'entries')} to {out}; head {found['head']}")
 
@@ -82,13 +82,13 @@ def export(
 @ledger.command()
 def recover(
     home: Home,
-    run: Annotated[str | None, typer.Option(help="Give back what this run has reserved and not used.")] = None,
+    run: Annotated[str | None, typer.Option(help="Return what this run has reserved and not used.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """After a crash, or a run that was given up: list what runs hold, and give it back.
+    """After a crash or an abandoned run: list what runs have reserved, and return it.
 
     What was charged stays charged: a crash may have come after the data was read. A run that asks again after its
-    rest was given back has to fit anew.
+    rest was returned must fit anew.
 
     Example:
       fedcore ledger recover --home hospital-a
@@ -116,7 +116,7 @@ def recover(
         state = "given back" if each["given_back"] else "held"
         print(f"{each['run']}: {counted(each['rounds'], 'round')} on {each['data_set']}, {state}")
     if not listed:
-        print("no run holds anything")
+        print("no run has reserved anything")
     elif run is None:
         print(f"\na run that is over: fedcore ledger recover --home {home} --run NAME")
 
@@ -128,5 +128,5 @@ def _chosen(held: dict[tuple[str, str], int], run: str | None) -> list[tuple[str
         return []
     found = [key for key in held if run in (key[1], key[1].partition("@")[0], key[1].partition(".")[0])]
     if not found:
-        raise PlanError(f"run {run!r} holds nothing; see: fedcore ledger recover without --run")
+        raise PlanError(f"run {run!r} has reserved nothing; see: fedcore ledger recover without --run")
     return found

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def init(  # noqa: PLR0917 - typer reads the options from the signature
     data_set: Annotated[str, typer.Argument(metavar="DATA_SET", help="Its name, as policy and plans have it.")],
     home: Annotated[Path, typer.Option(help="The client's directory, from fedcore client join.")],
-    epsilon: Annotated[float, typer.Option(help="ε of all that training ever tells about one record.")],
+    epsilon: Annotated[float, typer.Option(help="ε of all releases about one record.")],
     delta: Annotated[float, typer.Option(help="δ at which it holds; well below one over the number of rows.")] = 1e-5,
     mode: Annotated[
         str,
@@ -36,15 +36,15 @@ def init(  # noqa: PLR0917 - typer reads the options from the signature
     sampling_rate: Annotated[float | None, typer.Option(help="Mode unit: largest rate a plan may ask for.")] = None,
     noise_multiplier: Annotated[float | None, typer.Option(help="Mode unit: least noise a plan may ask for.")] = None,
     grants: Annotated[
-        int | None, typer.Option(min=1, help="Mode grants: shares of δ, one a run; 10 if absent.")
+        int | None, typer.Option(min=1, help="Mode grants: shares of δ, one a run; 10 by default.")
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Where the data set lies, to keep a mark beside it.")] = None,
-    supersede: Annotated[bool, typer.Option("--supersede", help="Give a budget that is there another ε or δ.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Path of the data set, to keep a mark beside it.")] = None,
+    supersede: Annotated[bool, typer.Option("--supersede", help="Give an existing budget another ε or δ.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
-    """Give a data set a budget of your own; without it the client takes the policy's, in mode rdp.
+    """Give a data set a budget of your own; by default the client uses the policy's, in mode rdp.
 
-    The mode is fixed once something was spent: what was spent is known in its units alone.
+    The mode is fixed once something was spent: what was spent is known only in its units.
 
     Example:
       fedcore ledger init digits --home hospital-a --epsilon 8
@@ -72,13 +72,13 @@ def init(  # noqa: PLR0917 - typer reads the options from the signature
             grants=grants,
         )
     )
-    account.file.create()  # nothing was written before all was known to be right
+    account.file.create()  # nothing was written before everything was checked
     account.set_budget(data_set, terms, maker="owner")
     print_budgets(account, as_json=as_json)
     if terms.mode is Mode.RDP and epsilon < 2.0 and not as_json:
         print(
-            "warning: below ε = 2 mode rdp buys far less than the noise would allow, with sampling next to nothing; "
-            "if you know the sampling rate and the noise of the plans to come, mode unit buys all of it",
+            "warning: below ε = 2 mode rdp allows far less than the noise would, and almost nothing with sampling; "
+            "if you know the sampling rate and the noise of future plans, mode unit allows all of it",
             file=sys.stderr,
         )
 
@@ -95,7 +95,7 @@ def _check_place(data_set: str, data: Path | None) -> None:
             f"DATA_SET: expected letters, digits and . _ : - as in the policy's data.allowed, found {data_set!r}"
         )
     if data is not None and not data.exists():
-        raise DataError(f"--data: there is nothing at {data}, beside which the account's mark is to be laid")
+        raise DataError(f"--data: {data} does not exist; the account's mark is written beside it")
 
 
 def _fixed_terms(account: Ledger, data_set: str, *, supersede: bool) -> Terms | None:
@@ -112,7 +112,7 @@ def _fixed_terms(account: Ledger, data_set: str, *, supersede: bool) -> Terms | 
     if not supersede:
         raise PrivacyError(
             f"data set {data_set!r} has a budget: ε = {known.terms.epsilon:g} at δ = {known.terms.delta:g}, mode "
-            f"{known.terms.mode}; to give it another ε or δ, knowing what it means, add --supersede"
+            f"{known.terms.mode}; to give it another ε or δ, if you know what it means, add --supersede"
         )
     return known.terms if account.is_begun(data_set) else None
 

@@ -14,19 +14,17 @@ if TYPE_CHECKING:
 def spend(  # noqa: PLR0917 - typer reads the options from the signature
     data_set: Annotated[str, typer.Argument(metavar="DATA_SET", help="Its name, as policy and plans have it.")],
     home: Annotated[Path, typer.Option(help="The client's directory, from fedcore client join.")],
-    note: Annotated[str, typer.Option(help="What it was, for whoever reads the account.")],
+    note: Annotated[str, typer.Option(help="What it was, for readers of the account.")],
     noise_multiplier: Annotated[float | None, typer.Option(help="Standard deviation over sensitivity.")] = None,
     sampling_rate: Annotated[float, typer.Option(help="Probability of a record to be in a step's batch.")] = 1.0,
     steps: Annotated[int, typer.Option(min=1, help="How often the mechanism ran.")] = 1,
-    epsilon: Annotated[
-        float | None, typer.Option(help="Of a use of which only ε and δ are known; mode grants.")
-    ] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Of a use whose ε and δ only are known; mode grants.")] = None,
     delta: Annotated[float, typer.Option(help="The δ that belongs to --epsilon.")] = 0.0,
     unbounded: Annotated[bool, typer.Option("--unbounded", help="It promised no privacy at all.")] = False,
 ) -> None:
     """Charge a use of the data that was made outside of fedcore: a publication, a query, another tool's training.
 
-    It is written down also where it is more than what is left, for it has happened.
+    It is recorded even where it exceeds what is left, since it has happened.
 
     Example:
       fedcore ledger spend digits --home hospital-a --noise-multiplier 5 --note "histogram of ages, 2026"
@@ -36,12 +34,12 @@ def spend(  # noqa: PLR0917 - typer reads the options from the signature
     from fedcore_clients.ledger.terms import NANO
 
     if not note.strip():
-        raise PlanError("--note: say what the use was; whoever reads the account later knows it from there alone")
+        raise PlanError("--note: describe the use; readers of the account know it only from this note")
     mechanism = _mechanism(noise_multiplier, sampling_rate, steps, epsilon, delta, unbounded=unbounded)
     account = open_ledger(home, {})
     cost = account.spend(data_set, mechanism, note[:500])
     if mechanism is None:
-        print(f"charged to {data_set} as unbounded: what was told about it has no bound any more")
+        print(f"charged to {data_set} as unbounded: releases about it have no bound any more")
         return
     terms, balance = account.budgets()[data_set].terms, account.balance(data_set)
     print(f"charged {cost.units / NANO:.6g} of {terms.unit} to {data_set}; left {balance.usable / NANO:.6g}")

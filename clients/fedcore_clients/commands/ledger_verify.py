@@ -23,7 +23,7 @@ def verify(
 ) -> None:
     """Check the file, its rules, the chain of hashes, the marks and the sums; exit code 1 where one is wrong.
 
-    What is wrong is named with its entry, its data set and what to do next.
+    Each problem names its entry, its data set and what to do next.
 
     Examples:
       fedcore ledger verify --home hospital-a
@@ -34,8 +34,8 @@ def verify(
     from fedcore_clients.ledger.opening import open_ledger
     from fedcore_clients.ledger.verification import problems_of, receipt_problems
 
-    file, told = open_ledger(home, {}).file, None if receipt is None else _receipt(receipt)
-    problems, not_found = problems_of(file), list(receipt_problems(file, told))
+    file, given = open_ledger(home, {}).file, None if receipt is None else _receipt(receipt)
+    problems, not_found = problems_of(file), list(receipt_problems(file, given))
     with file.reading() as book:
         head = book.head
     unmarked = list(file.marks.unmarked())
@@ -43,12 +43,12 @@ def verify(
         found = [*problems, *not_found]
         print(json.dumps({"problems": found, "head": head, "unmarked": unmarked}, indent=1, ensure_ascii=False))
     else:
-        for line in _told(file.path, problems) if problems else (f"the ledger is as it was written; head {head}",):
+        for line in _told(file.path, problems) if problems else (f"the ledger is unchanged; head {head}",):
             print(line)
         for line in not_found:
             print(line)
         for name in unmarked:
-            print(f"no mark can be kept beside {name}: a home put back from a backup would not be noticed")
+            print(f"no mark can be kept beside {name}: a home restored from a backup would not be detected")
     if problems or not_found:
         raise typer.Exit(1)
 
@@ -65,7 +65,7 @@ def refuse_damaged(file: LedgerFile) -> None:
 
 def _told(path: Path, problems: Sequence[str]) -> Iterator[str]:
     from fedcore.text.wording import counted
-    from fedcore_clients.ledger.marks import RESTORE
+    from fedcore_clients.ledger.rollback_marks import RESTORE
 
     yield f"the ledger {path} is damaged or was changed ({counted(len(problems), 'problem')}):"
     yield from (f"  {problem}" for problem in problems)
@@ -80,6 +80,4 @@ def _receipt(text: str) -> LedgerReceipt:
     try:
         return LedgerReceipt(entry=int(entry), digest=digest)
     except (ValueError, DataError) as error:
-        raise typer.BadParameter(
-            "expected ENTRY:DIGEST, as a privacy.json tells them", param_hint="--receipt"
-        ) from error
+        raise typer.BadParameter("expected ENTRY:DIGEST, as in a privacy.json", param_hint="--receipt") from error

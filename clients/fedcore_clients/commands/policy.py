@@ -16,8 +16,8 @@ Allow = Annotated[
     list[str] | None,
     typer.Option(
         metavar="TASK",
-        help="Allow this task, on a data set of the same name, and its loss, accuracy and counts by group to be told; "
-        "may be repeated.",
+        help="Allow this task, on a data set of the same name, and the release of its loss, accuracy and counts by "
+        "group; may be repeated.",
         show_default=False,
     ),
 ]
@@ -40,7 +40,7 @@ SchemaFile = Annotated[
         show_default=False,
     ),
 ]
-Check = Annotated[Path | None, typer.Option(help="Check an edited policy file, and tell all its problems at once.")]
+Check = Annotated[Path | None, typer.Option(help="Check an edited policy file, and list all its problems.")]
 Reference = Annotated[
     str | None,
     typer.Argument(
@@ -54,13 +54,13 @@ Days = Annotated[
     int | None,
     typer.Option(min=1, max=3650, help="Days of validity; approval.valid-days of the policy by default."),
 ]
-Revoke = Annotated[bool, typer.Option("--revoke", help="Take the approval of HASH back.")]
+Revoke = Annotated[bool, typer.Option("--revoke", help="Revoke the approval of HASH.")]
 
 
 def policy(
     out: Out = None, allow: Allow = None, groups: Groups = None, schema: SchemaFile = None, check: Check = None
 ) -> None:
-    """Print a commented policy to start from: what this client may be asked for, and what may leave it.
+    """Print a commented policy to start from: what may be requested of this client, and what may leave it.
 
     Without --allow nothing is allowed.
 
@@ -124,11 +124,11 @@ def _write(path: Path, tasks: list[str], groups: list[str], schema: Path | None)
     from fedcore_clients.policy.template import policy_template
 
     if path.exists():
-        raise PlanError(f"{path} exists and is left as it is; name another file, or check it with --check {path}")
+        raise PlanError(f"{path} exists and is not changed; name another file, or check it with --check {path}")
     write_whole(path, policy_template(allowing(tasks, groups=groups, schema=schema)))
     if tasks:
         print(f"wrote {path}: {allowed_in_words(tasks, groups)}")
-        print(f"read it, and change what is not yours to give; then: fedcore client policy --check {path}")
+        print(f"read it, and change what you do not allow; then: fedcore client policy --check {path}")
     else:
         print(f"wrote {path}; list in it what may be used, then: fedcore client policy --check {path}")
 

@@ -65,8 +65,8 @@ class Ledger:
             old = budget_of(book, data_set)
             if old is not None and is_begun(book, data_set) and not same_kind(old.terms, terms):
                 raise PrivacyError(
-                    f"the budget of data set {data_set!r} counts in mode {old.terms.mode}, with what was fixed when it "
-                    "was made, for what was spent is known in its units alone; only ε and δ can be changed"
+                    f"the budget of data set {data_set!r} counts in mode {old.terms.mode}, as it was fixed when it "
+                    "was made, since what was spent is known only in its units; only ε and δ can be changed"
                 )
             if old != Budget(terms=terms, maker=maker):
                 note = json.dumps(terms.to_fields() | {"maker": maker}, sort_keys=True)

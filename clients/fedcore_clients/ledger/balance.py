@@ -139,15 +139,15 @@ def reservation_of(book: Book, data_set: str, run: str) -> Reservation:
 def over_budget(data_set: str, terms: Terms, balance: Balance, cost: Cost, rounds: int) -> str:
     """The reason of a refusal: what was asked for, what is left, and how much is missing."""
     what = "this round" if rounds == 1 else f"the {rounds} rounds of this run"
-    told = (
+    message = (
         f"data set {ascii(data_set)[:80]}: the budget is ε = {terms.epsilon:g} at δ = {terms.delta:g}; "
         f"{_percent(balance, balance.spent.units)} of it is spent, {_percent(balance, balance.reserved.units)} is "
         f"reserved for runs, and {what} would take {_percent(balance, cost.units)}"
     )
     if cost.units > balance.left:
         beyond = cost.units - (balance.cap.units - balance.spent.units - balance.reserved.units)
-        return f"{told}, too much by {_percent(balance, beyond)} ({beyond / NANO:.4g} of {terms.unit})"
-    return f"{told}; all {balance.cap.slots} shares of δ are given away, too much by {cost.slots - balance.left_slots}"
+        return f"{message}, too much by {_percent(balance, beyond)} ({beyond / NANO:.4g} of {terms.unit})"
+    return f"{message}; all {balance.cap.slots} shares of δ are used, too much by {cost.slots - balance.left_slots}"
 
 
 def _percent(balance: Balance, units: int) -> str:

@@ -25,6 +25,6 @@ def print_budgets(account: Ledger, *, as_json: bool) -> None:
             print(f"{entry.data_set}: other rows since entry {entry.number}, {entry.time[:10]}")
         for name in (name for name, each in found.items() if each["epsilon"] is None):
             print(
-                f"{name}: something was told without a bound, which is in no figure of what is left: the budget holds "
-                "for the rest alone"
+                f"{name}: something was released without a bound, which no figure of what is left includes: the budget "
+                "holds only for the rest"
             )

@@ -18,26 +18,26 @@ class Kind(StrEnum):
     """A data set was given a budget, or another ε or δ; `units` and `slots` are its cap."""
 
     RESERVE = "reserve"
-    """Rounds of a run were set aside."""
+    """Rounds of a run were reserved."""
 
     CHARGE = "charge"
-    """A round was paid for out of what is set aside; data may be opened."""
+    """A reserved round was charged; data may be opened."""
 
     UNBOUNDED = "unbounded"
     """A use of the data that promises nothing, so that ε is infinite."""
 
     SPEND = "spend"
-    """A use of the data outside of what the ledger watches: by hand, or from an older account."""
+    """A use of the data outside of fedcore, recorded by hand or from an older account."""
 
     SEAL = "seal"
     """The reply to a charged request is ready to leave; its hash is in the note."""
 
     REFUND = "refund"
-    """What a run had set aside and not used was given back."""
+    """Unused reservations of a run were returned."""
 
 
 USES = (Kind.CHARGE, Kind.UNBOUNDED, Kind.SPEND)
-"""What counts as told about the data."""
+"""Kinds that count as released."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 from fedcore_clients.ledger.entry import Entry
-from fedcore_clients.ledger.marks import is_mark
+from fedcore_clients.ledger.rollback_marks import is_mark
 
 _ROWS, _BEFORE = "rows", "rows_before"
-_MOST_BYTES = 1 << 30  # what is read of a data set; of larger data sets, sizes and times of the files are compared
+_MOST_BYTES = 1 << 30  # bytes read of a data set; for larger ones, sizes and times of the files are compared
 _DIGITS = 16
 _PIECE_BYTES = 1 << 20
 _Listed: TypeAlias = tuple[Path, int, int]
@@ -44,7 +44,7 @@ class Fingerprints(Mapping[str, str]):
             taken, fingerprint = self._taken.get(name, (None, ""))
             if taken != listed:
                 fingerprint = _fingerprint(listed, path, self._key)
-        except OSError as error:  # a request for it is refused with what is wrong
+        except OSError as error:  # a request for it is refused with the reason
             raise KeyError(name) from error
         self._taken[name] = listed, fingerprint
         return fingerprint
@@ -80,9 +80,9 @@ def change_in_words(data_set: str, last: Entry) -> str:
         last: The newest charge, which was for other rows.
     """
     return (
-        f"the rows of data set {data_set!r} are not those of its last charge, entry {last.number} of the ledger, on "
+        f"the rows of data set {data_set!r} have changed since its last charge, entry {last.number} of the ledger, on "
         f"{last.time[:10]}. The next charge notes the change, and the budget continues as it is; if these are other "
-        "people's records, give them another name in --data, and so a budget of their own"
+        "people's records, give them another name in --data, so that they have a budget of their own"
     )
 
 

@@ -55,14 +55,14 @@ def take_over(path: Path, write: Callable[[OldCharge], None]) -> int:
         charges = list(_charges(content))
     except ValueError as error:
         raise StorageError(
-            f"{path} is damaged, so that what was spent is not known; nothing is trained before it is restored"
+            f"{path} is damaged, so what was spent is unknown; nothing is trained before it is restored"
         ) from error
     for charge in charges:
         write(charge)
     try:
         path.replace(path.with_name(f"{path.name}.taken-over"))
     except OSError as error:
-        raise StorageError(f"{path} could not be put aside: {error.strerror or error}") from error
+        raise StorageError(f"{path} could not be renamed: {error.strerror or error}") from error
     return len(charges)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from fedcore.errors import StorageError
 from fedcore_clients.ledger.entry import COLUMNS, FIRST, Entry, Kind
-from fedcore_clients.ledger.marks import RESTORE, Marks, check_marks
+from fedcore_clients.ledger.rollback_marks import RESTORE, Marks, check_marks
 from fedcore_clients.ledger.schema import APPLICATION, STATEMENTS, VERSION
 from fedcore_clients.policy.approvals import Clock
 
@@ -152,7 +152,7 @@ class LedgerFile:
             raise StorageError(
                 f"there is no ledger at {self.path}; fedcore ledger init makes one, and fedcore client start does too"
             )
-        marks = self.marks.found()  # before the transaction: what they saw was committed, so that it is seen in it
+        marks = self.marks.found()  # before the transaction: what they saw was committed, so the transaction sees it
         with self._connected(begin) as connection:
             _check_version(connection, self.path)
             book = Book(connection, self._clock)
@@ -178,7 +178,7 @@ class LedgerFile:
                 raise
             raise StorageError(_explained(self.path, error)) from error
         except ValueError as error:
-            raise StorageError(f"the ledger {self.path} holds what this version does not know: {error}") from error
+            raise StorageError(f"the ledger {self.path} holds content unknown to this version: {error}") from error
         finally:
             if connection is not None:
                 connection.close()  # what was not committed is not there
@@ -202,7 +202,7 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION:
-        raise StorageError(f"{path} is no ledger of fedcore; {_NOTHING}")
+        raise StorageError(f"{path} is not a ledger of fedcore; {_NOTHING}")
     if version > VERSION:
         raise StorageError(
             f"the ledger {path} was written by a newer version of fedcore (format {version}, and this one knows "
@@ -210,7 +210,7 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-_NOTHING = "nothing is trained, for what was spent is not known"
+_NOTHING = "nothing is trained, since what was spent is unknown"
 
 
 def _explained(path: Path, error: Exception) -> str:
@@ -220,7 +220,7 @@ def _explained(path: Path, error: Exception) -> str:
     if "readonly" in text or isinstance(error, PermissionError):
         return f"the ledger {path} can be read and not be written; nothing is trained before it can"
     if "full" in text:
-        return f"the disk is full: {path} could not be written, and what stood there before is untouched"
+        return f"the disk is full: {path} could not be written, and its previous content is unchanged"
     if isinstance(error, sqlite3.OperationalError | OSError) and "malformed" not in text and "no such" not in text:
         return f"the ledger {path} cannot be opened: {text}; nothing is trained before it can"
     return f"the ledger {path} is damaged ({text}); {_NOTHING}: {RESTORE}"

@@ -15,7 +15,7 @@ from fedcore_clients.ledger.mechanism import Mechanism
 
 NANO = 10**9
 UNBOUNDED = 10**15
-"""Nano-units from which on a cost counts as none that can be paid."""
+"""Nano-units from which on a cost counts as unaffordable."""
 _GRANTS = 10
 _MOST_EPSILON = 1e5
 
@@ -54,7 +54,7 @@ class Terms:
     """What a budget promises. Make it with `agree`, which derives what is left open.
 
     Guarantee:
-        Uses of a data set whose costs are at most `cap` together keep (`epsilon`, `delta`), whoever chose them, and
+        Uses of a data set whose costs are at most `cap` together keep (`epsilon`, `delta`), by any choice, and
         also where each was chosen after the results of earlier ones were seen. Unit: one record. Relation: as said,
         whatever the relation of a plan: clipping and noise are the same in all of them, so that every mechanism has
         a cost by each. Assumes that what is charged is what was run.
@@ -198,7 +198,9 @@ def agree(
     )
     capped = _capped(terms)
     if not capped.cap.units:
-        raise PrivacyError(f"ε = {epsilon:g} at δ = {delta:g} buys nothing in mode {mode}; ask for more, or more noise")
+        raise PrivacyError(
+            f"ε = {epsilon:g} at δ = {delta:g} allows nothing in mode {mode}; ask for more, or more noise"
+        )
     return capped
 
 

@@ -28,14 +28,14 @@ def receipt_problems(file: LedgerFile, receipt: LedgerReceipt | None) -> Iterato
     with file.reading() as book:
         found = None if receipt is None else next(book.entries("number = ?", receipt.entry), None)
         if receipt and (found is None or LedgerReceipt.of(book.id, found.number, found.hash) != receipt):
-            yield f"entry {receipt.entry}: it is not the one of the receipt"
+            yield f"entry {receipt.entry}: it is not the receipt's"
 
 
 def check(file: LedgerFile) -> None:
     """Raises StorageError: The ledger has a problem."""
     if problems := problems_of(file):
         raise StorageError(
-            f"the ledger {file.path} is damaged or was changed, so that what was spent is not known; nothing is "
+            f"the ledger {file.path} is damaged or was changed, so what was spent is unknown; nothing is "
             f"trained before it is restored. {problems[0]}; all of it: fedcore ledger verify"
         )
 
@@ -45,11 +45,11 @@ def chain_problems(entries: Iterable[Entry]) -> Iterator[str]:
     head = FIRST
     for number, entry in enumerate(entries, start=1):
         if entry.number != number:
-            yield f"{_place(entry)}: expected number {number}, so that one is missing before it"
+            yield f"{_place(entry)}: expected number {number}, so one is missing before it"
         if entry.previous != head:
             yield f"{_place(entry)}: it does not follow the entry before it"
         if entry.hash != entry.computed_hash():
-            yield f"{_place(entry)}: its content is not what was hashed when it was written"
+            yield f"{_place(entry)}: its content does not match its hash"
         try:
             entry.parsed_mechanism()
         except ValueError as error:
@@ -73,9 +73,9 @@ def _sum_problems(book: Book) -> Iterator[str]:
         units, slots, _ = held[entry.data_set,]
         cap = caps.get(entry.data_set, (-1, -1))
         if entry.kind is Kind.RESERVE and (units > cap[0] or slots > cap[1]):
-            yield f"{_place(entry)}: more is set aside than the budget holds"
+            yield f"{_place(entry)}: more is reserved than the budget holds"
         if min(left[entry.data_set, entry.run]) < 0:
-            yield f"{_place(entry)}: the run uses more than was set aside for it"
+            yield f"{_place(entry)}: the run uses more than was reserved for it"
 
 
 def _place(entry: Entry) -> str:

@@ -12,14 +12,14 @@ from fedcore_clients.policy.settings import Policy
 
 _METRICS = ("loss", "accuracy")
 _OF_NUMBERS = {"diabetes-progression": ("loss", "mean_absolute_error")}
-"""What the reference tasks tell whose targets are numbers; the others tell ``_METRICS``."""
+"""Metrics of the reference tasks with numeric targets; the others have ``_METRICS``."""
 _GROUPS = {
     "digits": ("stroke",),
     "diabetes": ("sex", "age"),
     "diabetes-progression": ("sex", "age"),
     "synthetic": ("client",),
 }
-"""The attributes of the reference tasks that have their data with them."""
+"""The attributes of the reference tasks that include their data."""
 
 
 def allowing(
@@ -54,9 +54,8 @@ def allowed_in_words(tasks: Sequence[str], groups: Sequence[str] = ()) -> str:
     """The same in a sentence."""
     words = {"group-tables": "counts", "error-sums": "sums of errors"}
     groups = [f"{words[key]} by {name}" for key, listed in _tables(tasks, groups).items() for name in listed]
-    return (
-        f"{', '.join(tasks)} may be trained with privacy; an evaluation tells {', '.join([*_metrics(tasks), *groups])}"
-    )
+    released = ", ".join([*_metrics(tasks), *groups])
+    return f"{', '.join(tasks)} may be trained with privacy; an evaluation releases {released}"
 
 
 def _metrics(tasks: Sequence[str]) -> list[str]:

@@ -111,11 +111,11 @@ class Account:
     def charge(self, request: RequestFacts) -> None:
         """Reserve for the run what it needs, and charge a request; only then may data be opened.
 
-        An evaluation without noise is charged to nothing, for there is no bound to what it tells.
+        An evaluation without noise is not charged, since what it reveals has no bound.
 
         Guarantee:
             Where it returns, the budget of the data set holds as `Ledger` and `Terms` say, and, where the policy
-            requires privacy, all that was told about it has a bound; the charges of this run compose to at most
+            requires privacy, all that was released about it has a bound; the charges of this run compose to at most
             `max_epsilon` at the plan's δ. Unit: one record of this client.
 
         Raises:
@@ -127,7 +127,7 @@ class Account:
             return
         try:
             self._check_relation(asked.data_set, privacy)
-        except PrivacyError as error:  # the policy's own budget buys nothing
+        except PrivacyError as error:  # the policy's own budget allows nothing
             raise Refusal.BUDGET(str(error)) from error
         self.ledger.reserve(asked, lambda uses: self._check(asked, privacy, uses))
         self.ledger.charge(asked)
@@ -142,7 +142,7 @@ class Account:
         if bare and self._policy.required:
             raise Refusal.BUDGET(
                 f"{bare} charges on data set {shown(asked.data_set)}, this one included, promise no privacy, so that "
-                "what is told about it has no bound, and privacy.required is true"
+                "releases about it have no bound, and privacy.required is true"
             )
         if privacy is not None and asked.event is not None:
             self._check_run(privacy, asked.event, [use for use in uses if use.run == asked.run])
@@ -151,10 +151,10 @@ class Account:
         events = [found for use in uses if isinstance(found := use.parsed_mechanism(), PrivacyEvent)]
         spent = composed_epsilon([*events, event], privacy.delta, privacy.relation)
         if spent > self._policy.max_epsilon:
-            told = f"{rounded_up(spent):g}" if math.isfinite(spent) else "more than can be bounded"
+            total = f"{rounded_up(spent):g}" if math.isfinite(spent) else "more than can be bounded"
             raise Refusal.BUDGET(
                 f"privacy.max-epsilon is {self._policy.max_epsilon:g}, and with rounds tried again the run would spend "
-                f"{told} at δ = {privacy.delta:g}"
+                f"{total} at δ = {privacy.delta:g}"
             )
 
     def _check_relation(self, data_set: str, privacy: PrivacyPlan | None) -> None:
@@ -162,7 +162,7 @@ class Account:
         relation = self._with_budget(data_set)
         if privacy is not None and relation is Relation.ADD_REMOVE and privacy.relation is not relation:
             raise Refusal.BUDGET(
-                "the budget holds for records that are added or removed, and the plan tells how many there are"
+                "the budget holds for records that are added or removed, and the plan reveals how many there are"
             )
 
     def _with_budget(self, data_set: str) -> Relation:

@@ -1,4 +1,4 @@
-"""The gate for replies: the last check, whoever made them."""
+"""The gate for replies: the last check before they leave."""
 
 from __future__ import annotations
 
@@ -88,9 +88,9 @@ def _check_promise(update: UpdateFacts, privacy: PrivacyPlan | None) -> None:
     if privacy is None:
         return
     if update.metrics.sums or update.metrics.counts:
-        raise Refusal.METRICS("a private update tells no training metric; it would be a release of its own")
+        raise Refusal.METRICS("a private update must hold no training metric, which would be another release")
     if privacy.relation is Relation.ADD_REMOVE and update.num_examples is not None:
-        raise Refusal.PRIVACY("the number of rows is secret under add-remove, and the update tells it")
+        raise Refusal.PRIVACY("the number of rows is secret under add-remove, and the update reports it")
 
 
 def _check_metrics(metrics: Metrics, allowed: Collection[str], key: str) -> None:
@@ -113,7 +113,7 @@ def _check_values(vectors: Sequence[NDArray[Any]], max_norm: float | None) -> No
             if not np.isfinite(part).all():
                 raise Refusal.NONFINITE("the update holds numbers that are not finite")
             squares += _sum_of_squares(part)
-            let_go(values.base)  # of a mapped file, what was looked at
+            let_go(values.base)  # free the checked pages of a mapped file
     if max_norm is not None and math.sqrt(squares) > max_norm:
         raise Refusal.NORM(f"release.max-update-norm is {max_norm:g}, and the update's norm is larger")
 

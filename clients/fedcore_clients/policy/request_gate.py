@@ -96,7 +96,7 @@ def _check_kind(request: RequestFacts) -> None:
 def _check_roster(request: RequestFacts, roster: KnownMembers) -> None:
     if request.roster_version != roster.version:
         raise Refusal.ROSTER(
-            f"the request goes by roster {shown(request.roster_version)}, and the newest seen here is "
+            f"the request uses roster {shown(request.roster_version)}, and the newest seen here is "
             f"{roster.version}; a newer one must arrive signed before it counts, and an older one is out of date"
         )
 
@@ -107,9 +107,11 @@ def _check_cohort(request: RequestFacts, policy: Policy, roster: KnownMembers, m
         raise Refusal.COHORT("the cohort names a client more than once")
     if me not in cohort:
         raise Refusal.COHORT(f"the cohort does not name this client, {me!r}")
-    strangers = [name for name in cohort if roster.member(name) is None]
-    if strangers:
-        raise Refusal.COHORT(f"{len(strangers)} of the cohort are not on the roster, among them {shown(strangers[0])}")
+    unknown_members = [name for name in cohort if roster.member(name) is None]
+    if unknown_members:
+        raise Refusal.COHORT(
+            f"{len(unknown_members)} of the cohort are not on the roster, among them {shown(unknown_members[0])}"
+        )
     if len(cohort) < minimum:
         raise Refusal.COHORT(f"cohort.minimum is {minimum}, and the cohort has {len(cohort)}")
 
@@ -125,7 +127,7 @@ def _check_task(request: RequestFacts, policy: Policy) -> None:
                 f"the plan sets task.options.{shown(name)}, which tasks.options does not list for {task.name!r}"
             )
     if isinstance(task.options.get(SCHEMA), str):
-        raise Refusal.TASK("task.options.schema names a file, and a server names none here: it sends the content")
+        raise Refusal.TASK("task.options.schema names a file, and a server must send the content instead")
     _check_schema(task.options.get(SCHEMA))
 
 
@@ -136,7 +138,7 @@ def _check_schema(content: Any) -> None:
     from fedcore.tasks.tabular.toml import schema_content, schema_of
 
     if not isinstance(content, Mapping):
-        raise Refusal.TASK("task.options.schema is no schema")
+        raise Refusal.TASK("task.options.schema is not a schema")
     try:
         written = schema_content(schema_of(content, source="of the plan"))
     except DataError as error:
@@ -214,7 +216,7 @@ def _check_model(request: RequestFacts, policy: Policy) -> None:
 def _check_release(request: RequestFacts, policy: Policy) -> None:
     audit, release = request.plan.audit, policy.release
     if request.kind == "evaluate" and not release.evaluation:
-        raise Refusal.METRICS("release.evaluation lists no metric, so that nothing is evaluated")
+        raise Refusal.METRICS("release.evaluation lists no metric, so nothing is evaluated")
     for attribute in audit.sensitive:
         if attribute not in (*release.group_tables, *release.error_sums):  # which of them the reply shows
             raise Refusal.METRICS(f"release.group-tables does not list {shown(attribute)}")
@@ -240,7 +242,9 @@ def _check_requests(plan: RunPlan, requests_today: int, policy: Policy) -> None:
 
 def _check_approval(request: RequestFacts, policy: Policy, approvals: Approvals) -> None:
     digest, schema = request.plan.sha256, request.plan.task.options.get(SCHEMA)
-    is_read = schema is None or digest_of(schema) in policy.tasks.schemas  # what it refuses says something of the rows
+    is_read = (
+        schema is None or digest_of(schema) in policy.tasks.schemas
+    )  # its refusals reveal something about the rows
     if (is_read and not policy.approval.required) or approvals.is_approved(digest):
         return
     approvals.remember(digest, plan_summary(request, policy))

@@ -29,7 +29,7 @@ class TasksSection(PolicySection):
 
     allowed: tuple[TaskName, ...] = Field(
         (),
-        description='tasks exactly as plans name them, such as ["digits", "my_task:task"]; code never travels, so that '
+        description='tasks exactly as plans name them, such as ["digits", "my_task:task"]; code is never sent, so '
         "each must be installed here",
     )
     options: dict[TaskName, tuple[str, ...]] = Field(
@@ -64,7 +64,7 @@ class TrainingSection(PolicySection):
     rounds: tuple[Count, Count] = Field((1, 500), description="rounds of a whole run (code ROUNDS)")
     local_epochs: tuple[Count, Count] = Field((1, 20), description="passes over the rows in a round without privacy")
     batch_size: tuple[Count, Count] = Field(
-        (8, 4096), description="rows of a step without privacy; the update of a tiny batch tells of its rows"
+        (8, 4096), description="rows of a step without privacy; the update of a tiny batch reveals its rows"
     )
     steps_per_round: tuple[Count, Count] = Field((1, 1000), description="steps of a round under privacy")
     learning_rate: tuple[Positive, Positive] = Field(
@@ -75,8 +75,8 @@ class TrainingSection(PolicySection):
     )
     held_out: tuple[OpenUnit, OpenUnit] = Field(
         (0.2, 0.2),
-        description="share of the rows kept for evaluation; one value is safest, for two evaluations whose rows "
-        "differ by one tell that row",
+        description="share of the rows kept for evaluation; one value is safest, since two evaluations whose rows "
+        "differ by one reveal that row",
     )
     optimizers: tuple[str, ...] = Field(("SGD", "Adam", "AdamW"), description="classes of torch.optim")
     optimizer_options: tuple[str, ...] = Field(
@@ -112,7 +112,7 @@ class CohortSection(PolicySection):
 
 
 class BudgetSection(PolicySection):
-    """The most that all runs together may spend on one data set (code BUDGET), composed by this client itself."""
+    """The most that all runs together may spend on one data set (code BUDGET), computed by this client."""
 
     epsilon: Positive = Field(
         20.0, description="ε of all releases from one data set together, over all runs, for neighbours by zero-out"
@@ -121,7 +121,7 @@ class BudgetSection(PolicySection):
 
 
 class PrivacySection(PolicySection):
-    """The floor of differential privacy (code PRIVACY). ε is computed here, never believed."""
+    """The floor of differential privacy (code PRIVACY). ε is computed here."""
 
     required: Switch = Field(True, description="refuse plans that promise no privacy")
     units: tuple[Literal["record"], ...] = Field(("record",), description="units of privacy that a plan may promise")
@@ -133,7 +133,7 @@ class PrivacySection(PolicySection):
     )
     isolation: tuple[Literal["auto", "isolated", "probed"], ...] = Field(
         ("auto", "isolated"),
-        description='values of `privacy.isolation` that a plan may have; ["isolated"] refuses whatever rests on a '
+        description='values of `privacy.isolation` that a plan may have; ["isolated"] refuses what rests on a '
         'measurement before training, and "probed" allows that where more could be had',
     )
     max_epsilon: Positive = Field(
@@ -143,8 +143,8 @@ class PrivacySection(PolicySection):
     min_noise_multiplier: Positive = Field(0.5, description="least noise of a step, over the clip norm")
     min_evaluation_noise_multiplier: Positive | None = Field(
         None,
-        description="least noise on what is told of held-out rows; such evaluations are charged to the ledger. Without "
-        "this key exact ones are let out too, and charged to nothing",
+        description="least noise on releases about held-out rows; such evaluations are charged to the ledger. Without "
+        "this key exact ones are released too, and not charged",
     )
     min_clip_norm: Positive = Field(1e-6, description="smallest norm to which one record's gradient is clipped")
     max_clip_norm: Positive = Field(10.0, description="largest norm to which one record's gradient is clipped")
@@ -176,15 +176,16 @@ class ReleaseSection(PolicySection):
     error_sums: tuple[str, ...] = Field(
         (),
         description="the same where targets are numbers: attributes by whose groups sums of powers of targets and "
-        "errors may leave; of a group of up to four rows they tell each row's target",
+        "errors may leave; of a group of up to four rows they reveal each row's target",
     )
     max_score_bins: Annotated[int, Field(ge=2, le=1024, strict=True)] = Field(
-        64, description="most bins of scores, or of predicted numbers; the finer, the more they tell of single rows"
+        64,
+        description="most bins of scores, or of predicted numbers; the finer, the more they reveal about single rows",
     )
     ledger_receipts: Switch = Field(
         False,
-        description="tell with each update the number and a digest of its charge in the ledger, for the privacy "
-        "statement; the number tells how much was ever written into the ledger",
+        description="release with each update the number and a digest of its charge in the ledger, for the privacy "
+        "statement; the number shows how many entries the ledger has",
     )
     min_examples: Count = Field(
         20,
@@ -205,7 +206,7 @@ class LimitsSection(PolicySection):
     seconds_per_task: Count = Field(3600, description="seconds after which training or evaluating is ended")
     requests_per_day: Count | None = Field(
         None,
-        description="requests worked on in a day of UTC (code LIMIT); by default twice what the plan asks for in all, "
+        description="requests accepted in a day of UTC (code LIMIT); by default twice what the plan asks for in all, "
         "and 2000 at least",
         examples=[2000],
     )

@@ -125,8 +125,8 @@ def _empty_range(name: str, bounds: tuple[float, float]) -> Iterator[str]:
 def _privacy_contradictions(privacy: PrivacySection) -> Iterator[str]:
     if privacy.required and privacy.allow_test_noise:
         yield (
-            "privacy.allow-test-noise: noise that the server knows is no privacy, and privacy.required asks for it; "
-            "set required = false as well, or leave test noise out"
+            "privacy.allow-test-noise: noise that the server knows protects nothing, and privacy.required asks for "
+            "privacy; set required = false as well, or leave test noise out"
         )
     if privacy.required and not (privacy.units and privacy.relations and privacy.isolation):
         yield "privacy: units, relations and isolation need at least one entry each where privacy is required"

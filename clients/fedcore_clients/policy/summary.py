@@ -64,7 +64,7 @@ def _privacy(request: RequestFacts) -> str:
     bound = f"ε is at most {rounded_up(epsilon):g}" if math.isfinite(epsilon) else "ε has no bound"
     return (
         f"privacy: {bound} at δ = {privacy.delta:g} over all rounds, for each {privacy.unit.value} "
-        f"({privacy.relation.value}); rounds that are tried again come on top, up to your limits"
+        f"({privacy.relation.value}); repeated rounds are added, up to your limits"
     )
 
 

@@ -17,15 +17,17 @@ from fedcore_clients.policy.settings import SECTIONS
 _WIDTH = 100
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _HEAD = """\
-What this client may be asked for, and what may leave it. It is yours: no message can change it.
+What may be requested of this client, and what may leave it. It is yours: no message can change it.
 
-A request that asks for more is refused with a code of one word; it is never adjusted in silence, and the reason stays
+A request that asks for more is refused with a code of one word; it is never adjusted silently, and the reason stays
 in this client's own log. {state} Check your changes with: fedcore client policy --check policy.toml"""
 
 _NOTHING_ALLOWED = """\
 Below are the defaults, under which nothing is trained: list in [tasks] and [data] what may be used, and in [release]
-what may be told."""
-_SOME_ALLOWED = "Allowed is what [tasks] and [data] list; what may be told is in [release]. The rest are the defaults."
+what may be released."""
+_SOME_ALLOWED = (
+    "Allowed is what [tasks] and [data] list; what may be released is in [release]. The rest are the defaults."
+)
 
 
 def policy_template(changes: Mapping[str, Mapping[str, Any]] | None = None) -> str:

@@ -12,7 +12,7 @@ from fedcore.plan import RunPlan
 from fedcore_clients.training.device import resolve_device
 
 WORTHWHILE = 5e6
-"""Operations of a step, for each core that would work instead, below which the CPU is taken."""
+"""Operations of a step per available core, below which the CPU is used."""
 
 _PER_WEIGHT = 6
 _POSITIONS = 64

@@ -77,7 +77,7 @@ class LocalModel:
                 f"device {str(device)!r} has no float64; set training.precision to 'float32', or use 'cpu'"
             )
         with torch.random.fork_rng(devices=[]):
-            # Frozen parameters do not travel: every process must build the same ones.
+            # Frozen parameters are not sent: every process must build the same ones.
             torch.default_generator.manual_seed(derive_seed(plan.federation.seed, "model"))
             self.model = task.build_model()
         self.binding = Binding(self.model, self.dtype, device)

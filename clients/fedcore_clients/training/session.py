@@ -26,7 +26,7 @@ class Session:
         self._steps = 0
         trained = slice(0, local.parameters.layout.num_trained)
         self._weights = local.parameters.buffer[trained]
-        # What is not looked at in a step need not be copied to a device.
+        # What no step reads need not be copied to a device.
         adjusts = type(self._algorithm).adjust is not Algorithm.adjust
         kept = {name: self._kept[name] for name in self._algorithm.keeps}
         vectors = {_RECEIVED: self._received, **self._shared, **kept} if adjusts else {}

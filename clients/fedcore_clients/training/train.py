@@ -67,9 +67,9 @@ def _loss_factors(local: LocalModel, client: Client, request: TrainRequest) -> T
     if weights is None:
         return None
     if not local.exchange.algorithm.weighs_rows:
-        raise DataError("row weights: the plan's algorithm does not weigh rows")
+        raise DataError("row weights: the plan's algorithm does not weight rows")
     if weights.attribute not in local.plan.audit.sensitive:
-        raise DataError("row weights: the request weighs by an attribute that the plan does not audit")
+        raise DataError("row weights: the request weights by an attribute that the plan does not audit")
     table = empty_tables(local.task, local.plan)[weights.attribute]
     if not isinstance(table, GroupTable) or weights.shape != (len(table.groups), len(table.labels)):
         raise DataError("row weights: expected a factor for each group and label of the plan, and no more")
@@ -88,7 +88,7 @@ def _train_epochs(
     """Mini-batch training without privacy; returns the sum of the losses met on the way."""
     training, rows = local.plan.training, len(client.training)
     order = torch_generator(local.plan.federation.seed, "order", request.round, request.attempt, client.name)
-    sums: list[Tensor] = []  # read once at the end: a device would have to be waited for at every step
+    sums: list[Tensor] = []  # read once at the end, since reading waits for the device
     for _ in range(training.local_epochs):
         shuffled = torch.randperm(rows, generator=order).to(local.device)
         for start in range(0, rows, training.batch_size):

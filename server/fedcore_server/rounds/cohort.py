@@ -32,7 +32,8 @@ def choose_cohort(
 def secret_cohort(available: Sequence[str], privacy: CentralPrivacy, randomness: Randomness) -> tuple[str, ...]:
     """A Poisson cohort that nobody can redraw, with the promise's sampling rate.
 
-    The rate is the plan's, whoever is connected, and the public seed is not used: sampling amplifies privacy only then.
+    The rate is the plan's, not that of the connected clients, and the public seed is not used: sampling amplifies
+    privacy only then.
     """
     names = sorted(available)
     asked = (randomness.uniform(len(names)) < privacy.sampling_rate).tolist() if names else []

@@ -57,7 +57,7 @@ def ignorant_loss(task: Task, plan: RunPlan, state: ServerState) -> float | None
 
 
 def rebased(state: ServerState, evaluation: Evaluation) -> ServerState:
-    """The state of a run that pauses here: whoever resumes it continues from this loss."""
+    """The state of a run that pauses here: a resumed run continues from this loss."""
     loss = evaluation.metrics.get("loss", math.nan)
     return state.with_parts(loss={"first": loss}) if math.isfinite(loss) else state
 

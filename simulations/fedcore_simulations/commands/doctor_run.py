@@ -75,9 +75,9 @@ def diagnose(home: Path | None, plan_file: Path | None, data: Mapping[str, Path]
     kind = _kind(home)
     if unread:  # at once, and by itself: the other checks take their time
         return Diagnosis(kind=kind, home=home, findings=tuple(unread))
-    with _spinner() as tell:
+    with _spinner() as show:
         checks = (*machine_checks(), *_checks_of(kind, home, plan, data))
-        found = examine(checks, tell=tell)
+        found = examine(checks, tell=show)
     return Diagnosis(kind=kind, home=home, findings=tuple(found))
 
 
@@ -89,7 +89,7 @@ def print_page(diagnosis: Diagnosis) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for finding in diagnosis.findings:
         mark, style = _MARKS[finding.state]
-        table.add_row(Text(mark, style=style), Text(_plain(finding.name)), _told(finding))
+        table.add_row(Text(mark, style=style), Text(_plain(finding.name)), _message_of(finding))
     console.print(table)
     console.print(f"\n{_verdict(diagnosis)}", soft_wrap=True)
 
@@ -139,9 +139,9 @@ def _checks_of(kind: str, home: Path | None, plan: RunPlan | None, data: Mapping
 def _elsewhere(home: Path | None, plan: RunPlan | None) -> Iterator[Check]:
     """Without a home: the disk here, and the plan by itself."""
     if home is not None:
-        told = f"{home} is no home: expected a consortium.toml (a server's) or a client.toml (a client's) in it"
+        message = f"{home} is not a home: expected a consortium.toml (a server's) or a client.toml (a client's) in it"
         advice = "name another --home; or fedcore consortium init, or fedcore client join"
-        yield Check(name="home", run=lambda: iter([problem("home", told, advice)]))
+        yield Check(name="home", run=lambda: iter([problem("home", message, advice)]))
     yield Check(name="disk", run=lambda: disk(Path.cwd()))
     if plan is not None:
         from fedcore_server.checkup.plan import plan_findings
@@ -158,7 +158,7 @@ def _own_data(plan: RunPlan | None, data: Mapping[str, Path]) -> Iterator[Check]
         yield from data_checks(data, None if plan is None else PlanTrial(plan, None), None)
 
 
-def _told(finding: Finding) -> Text:
+def _message_of(finding: Finding) -> Text:
     advice = f"\n→ {_plain(finding.advice)}" if finding.advice and finding.state is not State.OK else ""
     return Text(_plain(finding.what)).append(advice, style="bold" if finding.state is State.PROBLEM else "")
 

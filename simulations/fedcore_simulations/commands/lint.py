@@ -27,9 +27,7 @@ def privacy(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set any key of the plan.")
     ] = None,
-    no_measure: Annotated[
-        bool, typer.Option("--no-measure", help="Leave the plan's data alone, and only read.")
-    ] = False,
+    no_measure: Annotated[bool, typer.Option("--no-measure", help="Do not read the plan's data.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Refuse a plan, model or loss whose privacy claim would be false; one line for each finding.

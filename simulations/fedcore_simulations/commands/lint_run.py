@@ -98,7 +98,7 @@ def print_findings(report: LintReport) -> None:
         console.print(f"isolation of records: {report.isolation.level.value}{escape(why)}")
     refusals = sum(finding.rule.severity == "refuse" for finding in report.findings)
     if not report.promised:
-        console.print('privacy.unit = "none": nothing is promised, so that nothing can be false')
+        console.print('privacy.unit = "none": nothing is promised, so nothing can be false')
     elif refusals:
         console.print(f"refused: {counted(refusals, 'finding')} would make the claim false")
     else:

@@ -9,13 +9,13 @@ import typer
 
 def privacy_cost(
     plan: Annotated[str, typer.Argument(metavar="PLAN.toml|SCENARIO", help="A plan with privacy and an audit.")],
-    runs: Annotated[int, typer.Option(min=1, help="Runs of each arm; more tell noise from chance.")] = 3,
+    runs: Annotated[int, typer.Option(min=1, help="Runs of each arm; more runs, narrower intervals.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
-    """Tell what privacy costs each group: in all, by clipping, and by noise.
+    """Measure what privacy costs each group: in total, by clipping, and by noise.
 
     The plan is trained here without clipping, with clipping alone, and as it is, on the same rows; the models are
-    thrown away. The first two arms are not private: keep what is printed where the data are.
+    thrown away. The first two arms are not private: keep the output where the data are.
 
     Example:
       fedcore audit privacy-cost digits --runs 5

@@ -62,11 +62,11 @@ def split(  # noqa: PLR0917 - typer reads the options from the signature
     )
 
     check_vacant(out)
-    for line in _told(write_division(plan, out), out):
+    for line in _summary(write_division(plan, out), out):
         print(line)
 
 
-def _told(division: Division, out: Path) -> Iterator[str]:
+def _summary(division: Division, out: Path) -> Iterator[str]:
     """What was written, and what to do with it."""
     for number, path in enumerate(division.files):
         training, held_out = division.rows[number] if division.rows else (None, None)

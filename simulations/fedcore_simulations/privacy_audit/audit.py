@@ -27,7 +27,7 @@ from fedcore_simulations.privacy_audit.noise_probe import Probe, probe_count, pr
 from fedcore_simulations.privacy_audit.releases import CanaryRun, Silence
 
 FAILING_P = 2e-4
-"""Chance of refuting a mechanism that is right: so small that of 1,000 audits more than one hardly ever does."""
+"""Chance of refuting a correct mechanism: among 1,000 audits rarely more than one does."""
 _SHOWN_P = 0.05
 _PROBE_SHARE = 0.5
 _GUESSED_SHARE = 0.2

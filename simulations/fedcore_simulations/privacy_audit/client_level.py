@@ -114,7 +114,7 @@ class ClientLevelSubject:
                 mean=state.parameters.buffer / clip_norm,
                 count_error=self._noisy_count(clip_norm, state) - true_count,
             )
-            state = replace(state, parameters=origin)  # so that a round can be told from those before
+            state = replace(state, parameters=origin)  # so that a round differs from earlier ones
 
     def _updates(self, request: TrainRequest, present: list[bool], length: float) -> Iterator[ClientUpdate]:
         asked = set(request.cohort)

@@ -38,7 +38,7 @@ _SLACK = 1e-3
 def audit_command(
     subject: str, *, canaries: int, attack_models: int, client: str | None, seed: int, as_json: bool
 ) -> int:
-    """Audit, show, and mark a run that is refuted; return the exit code."""
+    """Audit, show, and mark a refuted run; return the exit code."""
     console = Console(stderr=True, highlight=False)
     run = Path(subject) if is_run(subject) else None
     console.print("preparing: data, partition, checks, privacy accounting …", style="dim")
@@ -49,7 +49,7 @@ def audit_command(
         statement = read_statement(run / "privacy.json") if is_finished(run) else None
         plan = plan.updated(federation={"rounds": _charged(statement, plan)})
     if plan.privacy.unit == "none":
-        raise PlanError("privacy.unit: the plan promises nothing, so that there is nothing to audit")
+        raise PlanError("privacy.unit: the plan promises nothing, so there is nothing to audit")
     plan = settled(plan)
     ready = prepare(load_task(plan), plan)
     generator = torch.Generator().manual_seed(seed)
@@ -64,11 +64,11 @@ def audit_command(
             if attack_models
             else {}
         )
-    told = found.to_json() | {"attack": {name: _plain(each) for name, each in rates.items()}}
+    report = found.to_json() | {"attack": {name: _plain(each) for name, each in rates.items()}}
     if run is not None:
-        keep(run, told, violated=found.violated)
+        keep(run, report, violated=found.violated)
     if as_json:
-        print(json.dumps(told, indent=2, ensure_ascii=False))
+        print(json.dumps(report, indent=2, ensure_ascii=False))
     else:
         _show(Console(highlight=False), found, rates)
     return _VIOLATED if found.violated else 0
@@ -109,10 +109,10 @@ def _plain(rates: AttackRates) -> dict[str, Any]:
 
 
 def _show(console: Console, found: PrivacyAudit, rates: Mapping[str, AttackRates]) -> None:
-    told = found.to_json()
-    proven = "∞: there is no noise" if told["proven_epsilon"] is None else f"{rounded_up(found.proven):.2f}"
+    report = found.to_json()
+    proven = "∞: there is no noise" if report["proven_epsilon"] is None else f"{rounded_up(found.proven):.2f}"
     console.print(f"proven    ε ≤ {proven}  (per {found.unit}, δ = {found.delta:g})", soft_wrap=True)
-    for bound in told["measured_epsilon"]:
+    for bound in report["measured_epsilon"]:
         ceiling = "no ceiling" if bound["ceiling"] is None else f"so many canaries show {bound['ceiling']:.2f} at most"
         least = "∞" if bound["at_least"] is None else f"{bound['at_least']:.2f}"
         console.print(
@@ -120,10 +120,10 @@ def _show(console: Console, found: PrivacyAudit, rates: Mapping[str, AttackRates
             f"assumes: {bound['assumption']})",
             soft_wrap=True,
         )
-    least = "∞" if told["failing_epsilon"] is None else f"{found.failing:.2f}"
+    least = "∞" if report["failing_epsilon"] is None else f"{found.failing:.2f}"
     console.print(
         f"measured  ε ≥ {least}  (canary head, {1.0 - FAILING_P:.2%} sure: this one refutes the claim if it is above "
-        f"{found.refutable:.2f}; by chance one of twenty of those above is too large)",
+        f"{found.refutable:.2f}; one in twenty of the bounds above is too large by chance)",
         soft_wrap=True,
     )
     for name, each in rates.items():

@@ -33,21 +33,21 @@ def is_run(subject: str) -> bool:
         raise RunDirectoryError(f"{directory} holds no run: expected a plan.toml in it, as fedcore simulate leaves it")
     if is_deployed(directory):
         raise PlanError(
-            f"{directory} is the run of a deployment, whose rows lie with its clients, so that it cannot be trained "
+            f"{directory} is the run of a deployment, whose rows are at its clients, so it cannot be trained "
             "once more here. Audit its mechanism on rows of your own: copy its plan.toml, set task.data to their "
             "path, and: fedcore audit privacy COPY.toml"
         )
     return True
 
 
-def keep(directory: Path, told: Mapping[str, Any], *, violated: bool) -> None:
+def keep(directory: Path, content: Mapping[str, Any], *, violated: bool) -> None:
     """Write ``privacy-audit.json``; correct a refuted claim in statement, summary and report.
 
     Raises:
         StorageError: A file cannot be written.
         PrivacyError: The run's ``privacy.json`` is no statement.
     """
-    _write(directory / "privacy-audit.json", told)
+    _write(directory / "privacy-audit.json", content)
     if not (violated and is_finished(directory)):
         return
     statement = read_statement(directory / "privacy.json")

@@ -16,7 +16,7 @@ class MyTask(Classification):
         return nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 2))
 
     def load_data(self, path: Path | None) -> Examples:
-        # Replace this by your own data. A client's rows lie at `path`; a simulation loads all rows at once.
+        # Replace this by your own data. A client's rows are at `path`; a simulation loads all rows at once.
         generator = torch.Generator().manual_seed(0)
         inputs = torch.randn(1000, 5, generator=generator)
         targets = (inputs[:, 0] + inputs[:, 1] > torch.randn(1000, generator=generator)).long()

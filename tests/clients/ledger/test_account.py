@@ -199,7 +199,7 @@ def test_a_grant_is_used_up_by_its_first_round_for_its_end_may_depend_on_what_it
     assert ledger.close(WARDS, RUN).units == 0
     assert ledger.balance(WARDS).spent == reserved
     train(ledger, build_asked(run="second", rounds=1))
-    assert "all 2 shares of δ are given away" in refused(ledger, build_asked(run="third", rounds=1))
+    assert "all 2 shares of δ are used" in refused(ledger, build_asked(run="third", rounds=1))
 
 
 def test_a_grant_that_was_never_used_comes_back_whole(tmp_path):

@@ -12,7 +12,7 @@ from fedcore.errors import FedcoreError, PlanError, PrivacyError, StorageError, 
 from fedcore.messages import LedgerReceipt
 from fedcore_clients.ledger.account import Ledger
 from fedcore_clients.ledger.entry import FIRST
-from fedcore_clients.ledger.marks import beside
+from fedcore_clients.ledger.rollback_marks import beside
 from tests.clients.ledger.builders import build_asked, train, without_rules
 from tests.clients.policy.builders import Clock
 from tests.clients.site import Site
@@ -65,7 +65,7 @@ def test_a_budget_is_not_made_twice_and_superseded_on_purpose_only(home, ledger)
 
 
 def test_below_epsilon_2_mode_rdp_is_warned_of(home):
-    assert "mode unit buys all of it" in run("init", home, "wards", "--epsilon", 1).stderr
+    assert "mode unit allows all of it" in run("init", home, "wards", "--epsilon", 1).stderr
     assert run("init", home, "digits", "--epsilon", 8).stderr == ""
 
 
@@ -97,7 +97,7 @@ def test_what_makes_no_budget_is_told(home, arguments, error, told):
         ("wards", ("--epsilon", "inf"), "0 < ε"),
         ("wards", ("--epsilon", 8, "--delta", 2), "0 < δ < 1"),
         ("wards", ("--epsilon", 8, "--delta", 0), "0 < δ < 1"),
-        ("wards", ("--epsilon", 8, "--data", "/nonexist"), "--data: there is nothing at /nonexist"),
+        ("wards", ("--epsilon", 8, "--data", "/nonexist"), "--data: /nonexist does not exist"),
         ("", ("--epsilon", 8), "DATA_SET: expected letters"),
         ("a b", ("--epsilon", 8), "DATA_SET: expected letters"),
     ],
@@ -133,7 +133,7 @@ def test_uses_by_hand_are_charged(home, ledger):
         run("spend", home, *spend, "--epsilon", 0.5)
     assert "no bound any more" in run("spend", home, *spend, "--unbounded").stdout
     assert printed("show", home, "--json")["wards"]["epsilon"] is None
-    assert "wards: something was told without a bound" in run("show", home).stdout
+    assert "wards: something was released without a bound" in run("show", home).stdout
 
 
 def test_epsilon_and_delta_are_charged_where_grants_are_added_up(home):
@@ -180,18 +180,18 @@ def test_an_export_holds_every_entry_and_the_newest_hash(home, ledger, tmp_path)
     out = tmp_path / "out.json"
     run("export", home, "--out", out)
     assert json.loads(out.read_text()) == found
-    with pytest.raises(StorageError, match="left as it is"):
+    with pytest.raises(StorageError, match="is not changed"):
         run("export", home, "--out", out)
 
 
 def test_what_a_run_holds_is_listed_and_given_back_by_name(home, ledger):
-    assert "no run holds anything" in run("recover", home).stdout
+    assert "no run has reserved anything" in run("recover", home).stdout
     train(ledger, build_asked(1, run="digits-0001@abc"))
     assert "digits-0001@abc: 3 rounds on wards, held" in run("recover", home).stdout
-    with pytest.raises(PlanError, match="holds nothing"):
+    with pytest.raises(PlanError, match="has reserved nothing"):
         run("recover", home, "--run", "digits-0002")
     assert printed("recover", home, "--run", "digits-0001", "--json")[0]["given_back"] is True
-    assert "no run holds anything" in run("recover", home).stdout
+    assert "no run has reserved anything" in run("recover", home).stdout
     shown = printed("show", home, "--json")["wards"]
     assert (shown["spent"], shown["reserved"]) == (1.0, 0.0)
 
@@ -206,13 +206,13 @@ def test_a_receipt_is_found_in_its_own_ledger_alone(home, ledger):
     for wrong in (f"{receipt.entry - 1}:{receipt.digest}", f"999:{receipt.digest}", f"{receipt.entry}:{'0' * 64}"):
         found = run("verify", home, "--receipt", wrong)
         assert found.exit_code == 1
-        assert "it is not the one of the receipt" in found.stdout
+        assert "it is not the receipt's" in found.stdout
     for malformed in (receipt.digest, "1:xyz", f"0:{receipt.digest}", ""):
         assert run("verify", home, "--receipt", malformed).exit_code == 2
 
 
 def test_a_ledger_is_verified(home, ledger):
-    assert "the ledger is as it was written; head" in run("verify", home).stdout
+    assert "the ledger is unchanged; head" in run("verify", home).stdout
     assert printed("verify", home, "--json")["problems"] == []
     import sqlite3
 
@@ -233,8 +233,8 @@ def test_a_damaged_ledger_is_told_by_entry_and_data_set_and_no_figures_are_shown
         assert found.exit_code == 1
         told = found.stdout if arguments[0] == "verify" else found.stderr
         assert "is damaged or was changed (1 problem)" in told
-        assert "entry 3 (charge, data set 'wards', run 'run@coordinator'): its content is not what was hashed" in told
-        assert "put the newest ledger back" in told
+        assert "entry 3 (charge, data set 'wards', run 'run@coordinator'): its content does not match its hash" in told
+        assert "restore the newest ledger" in told
         assert "When the account is lost" in told
         if arguments[0] == "show":
             assert found.stdout == ""
@@ -249,7 +249,7 @@ def test_an_entry_of_an_unknown_kind_is_named(home, ledger):
 
 @pytest.mark.parametrize("note", ["", "  "])
 def test_a_use_without_a_word_about_it_is_refused(home, ledger, note):
-    with pytest.raises(PlanError, match="--note: say what the use was"):
+    with pytest.raises(PlanError, match="--note: describe the use"):
         run("spend", home, "wards", "--noise-multiplier", 2, "--note", note)
     assert ledger.uses() == []
 
@@ -262,5 +262,5 @@ def test_where_there_is_no_ledger_or_no_home_that_is_told(home, tmp_path, comman
     with pytest.raises(StorageError, match="the account of an earlier version"):
         run(command, home)
     home.settings_file.unlink()
-    with pytest.raises(TrustError, match="no home of a client"):
+    with pytest.raises(TrustError, match="not the home of a client"):
         run(command, home)

@@ -15,7 +15,7 @@ from fedcore.errors import RefusedError, StorageError
 from fedcore_clients.ledger import store
 from fedcore_clients.ledger.account import Ledger
 from fedcore_clients.ledger.entry import Kind
-from fedcore_clients.ledger.marks import beside
+from fedcore_clients.ledger.rollback_marks import beside
 from fedcore_clients.ledger.terms import NANO
 from fedcore_clients.ledger.verification import check, problems_of
 from tests.clients.ledger.builders import WARDS, build_asked, build_ledger, train, without_rules
@@ -44,11 +44,11 @@ def reopened(ledger, data=None):
 _KILLED = """
 import os, signal, sys, threading
 from pathlib import Path
-from fedcore_clients.ledger import account, asked, balance, claims, entry, marks, store
+from fedcore_clients.ledger import account, asked, balance, claims, entry, rollback_marks, store
 from tests.clients.ledger.builders import build_asked, build_ledger
 
 root, opened = Path(sys.argv[1]), Path(sys.argv[1]) / "opened"
-WATCHED = {module.__file__ for module in (account, asked, balance, claims, entry, marks, store)}
+WATCHED = {module.__file__ for module in (account, asked, balance, claims, entry, rollback_marks, store)}
 
 def life(directory, last):
     steps = 0
@@ -120,9 +120,9 @@ def test_killed_at_any_line_between_reserve_and_seal_a_client_has_never_counted_
 def test_a_ledger_that_is_gone_is_not_begun_anew(ledger, data):
     ledger.file.path.unlink()
     for again in (reopened(ledger, data), reopened(ledger)):
-        with pytest.raises(StorageError, match="what was spent is not known; nothing is trained"):
+        with pytest.raises(StorageError, match="what was spent is unknown; nothing is trained"):
             again.file.create()
-        with pytest.raises(StorageError, match="what was spent is not known"):
+        with pytest.raises(StorageError, match="what was spent is unknown"):
             train(again, build_asked(2))
     assert not ledger.file.path.exists()
 
@@ -141,7 +141,7 @@ def test_a_ledger_from_a_backup_is_noticed(ledger, data, tmp_path):
         leftover.unlink()
     shutil.copyfile(tmp_path / "backup", ledger.file.path)
     for again in (reopened(ledger), reopened(ledger, data)):
-        with pytest.raises(StorageError, match="it was put back from a backup"):
+        with pytest.raises(StorageError, match="it was restored from a backup"):
             train(again, build_asked(3))
 
 
@@ -150,7 +150,7 @@ def test_a_whole_home_from_a_backup_is_noticed_by_the_data(ledger, data, tmp_pat
     train(ledger, build_asked(2))
     shutil.rmtree(tmp_path / "home")
     shutil.copytree(tmp_path / "backup", tmp_path / "home")
-    with pytest.raises(StorageError, match="it was put back from a backup"):
+    with pytest.raises(StorageError, match="it was restored from a backup"):
         train(reopened(ledger, data), build_asked(3))
 
 
@@ -185,7 +185,7 @@ def test_a_home_that_moved_to_another_host_takes_its_account_along(ledger, data,
 
 
 def test_data_that_cannot_be_written_beside_is_used_without_a_mark_and_said_to_be(tmp_path, data, monkeypatch):
-    monkeypatch.setattr("fedcore_clients.ledger.marks.os.access", lambda *_: False)
+    monkeypatch.setattr("fedcore_clients.ledger.rollback_marks.os.access", lambda *_: False)
     ledger = build_ledger(tmp_path, data=data)
     train(ledger, build_asked())
     assert not beside(data).exists()
@@ -197,7 +197,7 @@ def test_data_that_cannot_be_written_beside_is_used_without_a_mark_and_said_to_b
 def test_a_damaged_mark_stops_all_training(ledger, data, which, content):
     place = beside(data) if which == "data" else ledger.file.path.with_suffix(".mark")
     place.write_bytes(content)
-    with pytest.raises(StorageError, match="where the ledger stood last"):
+    with pytest.raises(StorageError, match="records the ledger's last entry"):
         train(reopened(ledger, data), build_asked(2))
 
 
@@ -231,17 +231,17 @@ def test_another_database_is_no_ledger(ledger):
     connection.execute("CREATE TABLE patients (name TEXT)")
     connection.commit()
     connection.close()
-    with pytest.raises(StorageError, match="is no ledger of fedcore"):
+    with pytest.raises(StorageError, match="is not a ledger of fedcore"):
         train(reopened(ledger), build_asked(2))
 
 
 @pytest.mark.parametrize(
     ("statement", "told"),
     [
-        ("UPDATE entry SET units = 0 WHERE kind = 'charge'", "not what was hashed"),
+        ("UPDATE entry SET units = 0 WHERE kind = 'charge'", "does not match its hash"),
         ("DELETE FROM entry WHERE kind = 'reserve'", "expected number 2"),
-        ("UPDATE entry SET units = 9000000000 WHERE kind = 'reserve'", "more is set aside than the budget"),
-        ("UPDATE entry SET rounds = 9 WHERE kind = 'charge'", "uses more than was set aside"),
+        ("UPDATE entry SET units = 9000000000 WHERE kind = 'reserve'", "more is reserved than the budget"),
+        ("UPDATE entry SET rounds = 9 WHERE kind = 'charge'", "uses more than was reserved"),
         ("UPDATE entry SET mechanism = '{\"mechanism\": \"laplace\"}' WHERE kind = 'charge'", "unknown here"),
     ],
 )
@@ -263,7 +263,7 @@ def test_a_rule_that_was_taken_away_is_found(ledger):
 
 def test_an_unknown_mechanism_or_kind_is_never_taken_for_nothing(ledger):
     without_rules(ledger, "UPDATE entry SET kind = 'gift' WHERE kind = 'charge'")
-    with pytest.raises(StorageError, match="holds what this version does not know"):
+    with pytest.raises(StorageError, match="holds content unknown to this version"):
         ledger.entries()
 
 
@@ -302,7 +302,7 @@ def test_a_mark_that_cannot_be_written_lets_no_data_be_opened_and_the_charge_sta
 
     ledger.reserve(build_asked(2))
     with monkeypatch.context() as context:
-        context.setattr("fedcore_clients.ledger.marks.write_whole", full)
+        context.setattr("fedcore_clients.ledger.rollback_marks.write_whole", full)
         with pytest.raises(StorageError, match="disk is full"):
             ledger.charge(build_asked(2))
     assert [use.round for use in reopened(ledger).uses()] == [1, 2]

@@ -11,7 +11,7 @@ from fedcore.storage.events import read_events
 from fedcore_clients.agent.worker import data_name
 from fedcore_clients.ledger import rows
 from fedcore_clients.ledger.display import print_budgets
-from fedcore_clients.ledger.marks import beside
+from fedcore_clients.ledger.rollback_marks import beside
 from fedcore_clients.ledger.rows import Fingerprints, change_in_words
 from fedcore_clients.ledger.verification import problems_of
 from tests.clients.ledger.builders import WARDS, build_asked, build_ledger, train
@@ -104,7 +104,7 @@ def test_changed_rows_are_told_at_the_start_and_block_nothing(tmp_path: Path) ->
     path.write_text("61,0")
     second = site.guard()
     (line,) = second.changed_rows()
-    assert f"the rows of data set {path.name!r} are not those of its last charge, entry " in line
+    assert f"the rows of data set {path.name!r} have changed since its last charge, entry " in line
     second.charge(second.receive(site.request(round=2)))
     assert "rows_before" in site.charges()[-1].note
     assert list(site.guard().changed_rows()) == []

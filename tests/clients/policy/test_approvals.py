@@ -73,7 +73,7 @@ def test_a_plan_that_waits_says_what_it_asks_for(approvals):
         "run 'first-run': task digits on data set wards, 10 rounds",
         "training: SGD, learning rate 0.1",
         f"privacy: ε is at most {rounded_up(epsilon)} at δ = 1e-05 over all rounds, for each record (zero-out); "
-        "rounds that are tried again come on top, up to your limits",
+        "repeated rounds are added, up to your limits",
         "leaves in each round: an update of 0.02 MB",
         "leaves in each round: the number of training rows",
         "leaves when evaluated, without noise: sums over the held-out rows of loss, accuracy",

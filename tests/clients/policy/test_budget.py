@@ -164,7 +164,7 @@ def test_a_budget_for_added_and_removed_records_is_not_spent_by_a_plan_that_tell
     account = opened(home)
     terms = agree(epsilon=20.0, delta=1e-5, mode=Mode.RDP, relation="add-remove")
     account.ledger.set_budget("wards", terms, maker="owner")
-    assert "tells how many there are" in refusal_of(account, build_request())
+    assert "reveals how many there are" in refusal_of(account, build_request())
     account.charge(build_request(build_plan(privacy={"relation": "add-remove"})))
 
 
@@ -219,7 +219,7 @@ def test_a_torn_last_line_is_counted_as_one_more_like_the_one_before(home, torn)
 def test_damage_in_the_account_of_an_earlier_version_stops_all_training(home, how):
     write_old(home, {})
     home.spends.write_bytes(how + b"\n" + home.spends.read_bytes())
-    with pytest.raises(StorageError, match="what was spent is not known"):
+    with pytest.raises(StorageError, match="what was spent is unknown"):
         opened(home)
     assert home.spends.exists()
 

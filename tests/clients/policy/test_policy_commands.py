@@ -38,7 +38,7 @@ def test_policy_writes_a_new_file_that_checks_and_never_over_an_old_one(tmp_path
     path = tmp_path / "policy.toml"
     assert "wrote" in run("policy", "--out", str(path))
     assert f"sha256 {Policy().sha256}" in run("policy", "--check", str(path))
-    with pytest.raises(PlanError, match="exists and is left as it is"):
+    with pytest.raises(PlanError, match="exists and is not changed"):
         run("policy", "--out", str(path))
 
 

@@ -74,7 +74,7 @@ def test_n3_a_client_named_twice_does_not_fill_a_cohort():
 
 @pytest.mark.parametrize("version", [2, 4])
 def test_n3_a_roster_of_another_version_is_refused(version):
-    expect("ROSTER", f"goes by roster {version}, and the newest seen here is 3", build_request(roster_version=version))
+    expect("ROSTER", f"uses roster {version}, and the newest seen here is 3", build_request(roster_version=version))
 
 
 def test_n4_a_plan_without_privacy_is_refused():

@@ -108,7 +108,7 @@ def probe_precision(task: Task, model: nn.Module, rows: Examples, *, dtype: torc
     except Exception as error:
         if is_of_the_device(error):
             raise
-        # A row for which the loss fails is no matter of precision; it adds nothing in training either.
+        # A failing row says nothing about precision; it adds nothing in training either.
 
 
 class _NoHalfPrecision(TorchDispatchMode):

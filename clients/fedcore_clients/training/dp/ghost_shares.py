@@ -22,7 +22,7 @@ from fedcore.privacy.mechanisms import ROUNDING
 
 _EPS = torch.finfo(torch.float64).eps
 _PIECE = 2**18
-"""Numbers of a layer worked on at once, where that is a choice: about a core's second-level cache."""
+"""Numbers of a layer per block, where possible: about a core's second-level cache."""
 
 
 @dataclass(slots=True)

@@ -33,7 +33,7 @@ def isolation_of(task: Task, model: nn.Module, examples: Examples, plan: RunPlan
     """How records are isolated in a run on `device`; no code of the task's is given a row for it.
 
     Raises:
-        PrivacyError: The plan asks for isolated records, and they cannot be had.
+        PrivacyError: The plan asks for isolated records, and that is impossible.
     """
     dtype: torch.dtype = getattr(torch, plan.training.precision)
     row = examples.select(torch.zeros(1, dtype=torch.int64)).to(dtype=dtype, device=device)
@@ -108,7 +108,7 @@ def _compare(
             "released without noise. Let the forward pass only read"
         )
     if perturbed and float(alone.abs().max()) == 0.0:
-        raise CannotProbeError("the loss has no gradient, so nothing can be said about how records bear on it")
+        raise CannotProbeError("the loss has no gradient, so the influence of records on it cannot be measured")
     _agree(together, alone, len(rows))
 
 
@@ -133,7 +133,7 @@ def _compare_values(task: Task, model: nn.Module, rows: Examples, *, training: b
 def _look_again(task: Task, plain: nn.Module, batch: Batch, plan: RunPlan, before: str) -> None:
     """Refuse a loss that changes once it has seen rows."""
     if RowwiseTask.from_plan(task, plain, plan).fingerprint(batch) != before:
-        raise PrivacyError("loss or model do other things once they have seen rows; let them keep nothing of a call")
+        raise PrivacyError("loss or model change once they have seen rows; they must keep nothing of a call")
 
 
 def _tried(both: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

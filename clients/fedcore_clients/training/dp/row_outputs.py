@@ -1,6 +1,6 @@
 """A task's outputs for rows, as total functions: no row can make them fail, or affect more than its own part.
 
-A server chooses the weights. If a row could make a loss or a prediction fail, which clients answer would tell the
+A server chooses the weights. If a row could make a loss or a prediction fail, which clients answer would show the
 server about that row, whatever noise the answers have.
 """
 
@@ -19,7 +19,7 @@ from fedcore_clients.training.device import is_of_the_device
 from fedcore_clients.training.dp.made_up_rows import made_up_rows
 
 _LARGEST = 1e30
-"""A row's metric beyond it counts as none, so that sums over rows stay finite."""
+"""A row's metric beyond it does not count, so that sums over rows stay finite."""
 
 _T = TypeVar("_T", Tensor, Metrics)
 

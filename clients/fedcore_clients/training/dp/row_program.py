@@ -73,13 +73,15 @@ def trace(function: RowFunction, trained: Tensors, fixed: Tensors, row: Tensors)
             raise
         raise NotTracedError(f"they cannot be run on a row alone ({_first_line(error)})") from error
     if foreign := next(filter(_is_foreign, graph.graph.nodes), None):
-        raise NotTracedError(f"{foreign.target} is no operation of torch's own, so that its code would be given rows")
+        raise NotTracedError(f"{foreign.target} is not one of torch's own operations, so its code would be given rows")
     if any(node.kwargs.get("generator") is not None for node in graph.graph.nodes):
-        raise NotTracedError("loss or model draw from a generator of their own, whose seed others may know")
+        raise NotTracedError("loss or model use their own random generator, whose seed others may know")
     if any(_is_narrow(node.meta.get("val"), first_weight.dtype) for node in graph.graph.nodes):
-        raise NotTracedError("loss or model compute in half precision, in which a record is not what its norm is of")
+        raise NotTracedError(
+            "loss or model compute in half precision, in which a record's gradient differs from that of its norm"
+        )
     if _fingerprint(graph) != _fingerprint(again):
-        raise NotTracedError("loss or model do another thing each time that they are called")
+        raise NotTracedError("loss or model are not repeatable")
     if any(tensor._version != version for tensor, version in versions.items()):
         raise NotTracedError("loss or model change a parameter, a buffer or a constant")
     return RowProgram(graph)

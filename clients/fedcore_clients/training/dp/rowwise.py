@@ -74,11 +74,11 @@ class RowwiseTask:
         """As `isolation`.
 
         Raises:
-            PrivacyError: The plan asks for isolated records, and they cannot be had.
+            PrivacyError: The plan asks for isolated records, and that is impossible.
         """
         found = self.isolation(batch)
         if self._wanted == "isolated" and found.level is Level.PROBED:
-            raise PrivacyError(f'privacy.isolation = "isolated" cannot be had for this task and model: {found.why}')
+            raise PrivacyError(f'privacy.isolation = "isolated" is impossible for this task and model: {found.why}')
         return found
 
     def is_isolated(self, batch: Batch) -> bool:

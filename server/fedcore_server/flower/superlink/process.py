@@ -123,7 +123,7 @@ class SuperLink:
     def _serve(self) -> None:
         try:
             asyncio.run(self._serve_both())
-        except BaseException as error:  # reported by whoever waits for the thread
+        except BaseException as error:  # reported to the thread that waits for this one
             self._failure = error
 
     async def _serve_both(self) -> None:

@@ -1,4 +1,4 @@
-"""Marks against replay: the last seen head of the account, stored apart from it.
+"""Marks against rollback: the last seen head of the account, stored apart from it.
 
 A ledger that is gone, restored from a backup, or replaced contradicts its marks. There is one in the client's home, and
 one beside each data set whose directory is writable, since a whole home may be restored too.
@@ -18,7 +18,7 @@ from fedcore.storage.files import write_whole
 
 _SUFFIX = ".fedcore-ledger"
 _MOST_BYTES = 65_536
-RESTORE = "put the newest ledger back; if it is lost for good, see docs/ledger.md, 'When the account is lost'"
+RESTORE = "restore the newest ledger; if it is lost, see docs/ledger.md, 'When the account is lost'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +70,8 @@ class Marks:
         """
         for mark in self.found():
             raise StorageError(
-                f"{ledger} is not there, and {mark.path} says that ledger {mark.ledger} has accounted for "
-                f"{_what(mark)}, so that what was spent is not known; nothing is trained: {RESTORE}"
+                f"{ledger} is absent, and {mark.path} says that ledger {mark.ledger} has accounted for "
+                f"{_what(mark)}, so what was spent is unknown; nothing is trained: {RESTORE}"
             )
 
     def write(self, ledger: str, head: str, data_set: str) -> None:
@@ -111,7 +111,7 @@ def check_marks(marks: Iterable[Mark], ledger: str, *, holds: Callable[[str], bo
             )
         if not holds(mark.head):
             raise StorageError(
-                f"the ledger lacks the entry {mark.head[:12]}… that {mark.path} saw last: it was put back from a "
+                f"the ledger lacks the entry {mark.head[:12]}… that {mark.path} saw last: it was restored from a "
                 f"backup, and what was spent since is not in it; nothing is trained: {RESTORE}"
             )
 
@@ -150,9 +150,9 @@ def _read(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise StorageError(f"{path}, which says where the ledger stood last, cannot be read; {RESTORE}") from error
+        raise StorageError(f"{path}, which records the ledger's last entry, cannot be read; {RESTORE}") from error
     if not all(isinstance(text, str) for text in texts):
-        raise StorageError(f"{path}, which says where the ledger stood last, is damaged; {RESTORE}")
+        raise StorageError(f"{path}, which records the ledger's last entry, is damaged; {RESTORE}")
     return dict(content)
 
 

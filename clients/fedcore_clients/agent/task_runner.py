@@ -1,4 +1,4 @@
-"""Where a client's requests are worked on: the same functions as in a simulation, between records and records."""
+"""Runs a client's requests with the same functions as a simulation, from records to records."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OF_THE_CODE = (ImportError, NameError, AttributeError, NotImplementedError)
 """Errors that no value of a row causes."""
 
 
-class Desk:
+class TaskRunner:
     """Keeps model and data in memory between the requests of one plan.
 
     Code is never sent, and nothing is imported because a message names it: the task is the one installed here, and the
