@@ -27,7 +27,6 @@ class DealtClients(Sequence[Client]):
 
     @classmethod
     def of(cls, examples: Examples, held_out: NDArray[np.bool_], division: Partition) -> DealtClients:
-        """Deal the rows as `division` says."""
         place = 2 * division.owner + held_out
         rows = examples.select(torch.from_numpy(np.argsort(place, kind="stable")))
         return cls(division.names, rows, np.cumsum(np.bincount(place, minlength=2 * len(division.names))))

@@ -51,7 +51,6 @@ class RequestRefused(Exception):  # noqa: N818 - not an error: the gate does its
 
 @contextmanager
 def refusing(envelope: Envelope, *kinds: type[Exception], code: Refusal = Refusal.FAILED) -> Iterator[None]:
-    """Refuse a genuine request, with a code for each of these kinds of errors."""
     try:
         yield
     except RefusedError as error:
@@ -90,7 +89,6 @@ def check_model(array: Array, declared_bytes: int) -> None:
 
 
 def event_fields(place: Place) -> dict[str, Any]:
-    """Fields of an event about a request."""
     return {
         "run": place.run,
         "incarnation": place.incarnation,

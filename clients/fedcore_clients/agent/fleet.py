@@ -244,7 +244,8 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except httpx.HTTPStatusError as error:
-        raise DeploymentError(_STATUS.get(error.response.status_code, _refused(error))) from error
+        status = error.response.status_code
+        raise DeploymentError(_STATUS.get(status, f"the server refused a call (HTTP {status})")) from error
     except ObjectPushError as error:
         raise RequestGoneError("the reply came too late") from error
     except ValueError as error:
@@ -256,10 +257,6 @@ def _explained() -> Iterator[None]:
                 f"host, so nothing was sent: {error}"
             ) from error
         raise DeploymentError(f"the server does not answer ({type(error).__name__})") from error
-
-
-def _refused(error: httpx.HTTPStatusError) -> str:
-    return f"the server refused a call (HTTP {error.response.status_code})"
 
 
 _STATUS = {

@@ -154,7 +154,6 @@ class Agent:
             self._drop(fleet, incoming, "failed", kind=type(error).__name__)
 
     def _drop(self, fleet: Fleet, incoming: Incoming, event: str, **facts: str) -> None:
-        """Answer with an error without content."""
         self._state["refused"] += 1
         with suppress(StorageError):  # a full disk must not end the client because of a log
             self._guard.events.append(event, **facts)

@@ -159,7 +159,6 @@ def _device_trial(trial: PlanTrial, client: Client) -> Iterator[Finding]:
 
 
 def _withheld(rows: _Rows, trial: PlanTrial, rules: Policy) -> Iterator[str]:
-    """Why replies about these rows would be withheld."""
     release = rules.release
     for what, number in (("training", rows.training), ("held-out", rows.held_out)):
         if number < release.min_examples:

@@ -44,7 +44,7 @@ def client_checks(home: ClientHome, *, plan: RunPlan | None, data: Mapping[str, 
     trial = None if plan is None else PlanTrial(plan, lambda: Policy.from_toml(home.policy))
     listed: dict[str, Callable[[], Iterator[Finding]]] = {
         "home": lambda: _joined(home),
-        "keys": lambda: _keys(home),
+        "keys": lambda: private_files(home.path, [(home.identity_key, home.identity), (home.flower_key, home.flower)]),
         "certificate": lambda: certificate("certificate", home.authority_certificate, now=clock(), advice=_REJOIN),
         "route": lambda: route(home.settings().server, home.authority_certificate),
         "roster": lambda: _roster(home),
@@ -66,10 +66,6 @@ def client_checks(home: ClientHome, *, plan: RunPlan | None, data: Mapping[str, 
 def _joined(home: ClientHome) -> Iterator[Finding]:
     settings = home.settings()
     yield ok("home", f"{home.path} is the home of {settings.name} in {settings.consortium}")
-
-
-def _keys(home: ClientHome) -> Iterator[Finding]:
-    return private_files(home.path, [(home.identity_key, home.identity), (home.flower_key, home.flower)])
 
 
 def _roster(home: ClientHome) -> Iterator[Finding]:
@@ -123,7 +119,6 @@ def _plan(home: ClientHome, trial: PlanTrial, clock: Clock) -> Iterator[Finding]
 
 
 def _ledger(home: ClientHome, data: Mapping[str, Path], clock: Clock) -> Iterator[Finding]:
-    """Whether the account is intact, and how much of each data set's budget is spent."""
     policy = None
     with suppress(PlanError):  # reported by the check of the policy
         policy = Policy.from_toml(home.policy).privacy

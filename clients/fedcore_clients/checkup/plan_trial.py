@@ -68,7 +68,6 @@ class PlanTrial:
 
     @cached_property
     def model(self) -> nn.Module:
-        """A new model; raises as `task`."""
         import torch
 
         task = self.task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,11 @@ import typer
 if TYPE_CHECKING:
     from fedcore_clients.ledger.account import Ledger
     from fedcore_clients.ledger.terms import Terms
+
+_SMALL_EPSILON = (
+    "warning: below ε = 2 mode rdp allows far less than the noise would, and almost nothing with sampling; if you know "
+    "the sampling rate and the noise of future plans, mode unit allows all of it"
+)
 
 
 def init(  # noqa: PLR0917 - typer reads the options from the signature
@@ -53,34 +58,23 @@ def init(  # noqa: PLR0917 - typer reads the options from the signature
     from fedcore.privacy.plan import Relation
     from fedcore_clients.ledger.display import print_budgets
     from fedcore_clients.ledger.opening import open_ledger
-    from fedcore_clients.ledger.terms import Mode, agree
+    from fedcore_clients.ledger.terms import Mode
 
     _check_place(data_set, data)
-    chosen_mode, chosen_relation = _one_of(Mode, mode, "--mode"), _one_of(Relation, relation, "--relation")
+    wanted = {
+        "mode": _one_of(Mode, mode, "--mode"),
+        "relation": _one_of(Relation, relation, "--relation"),
+        "sampling_rate": sampling_rate,
+        "noise_multiplier": noise_multiplier,
+        "grants": grants,
+    }
     account = open_ledger(home, {} if data is None else {data_set: data}, may_be_absent=True)
-    fixed = _fixed_terms(account, data_set, supersede=supersede) if account.file.exists() else None
-    terms = (
-        fixed.changed(epsilon, delta)
-        if fixed is not None
-        else agree(
-            epsilon=epsilon,
-            delta=delta,
-            mode=chosen_mode,
-            relation=chosen_relation,
-            sampling_rate=sampling_rate,
-            noise_multiplier=noise_multiplier,
-            grants=grants,
-        )
-    )
+    terms = _terms(account, data_set, epsilon, delta, wanted, supersede=supersede)
     account.file.create()  # nothing was written before everything was checked
     account.set_budget(data_set, terms, maker="owner")
     print_budgets(account, as_json=as_json)
     if terms.mode is Mode.RDP and epsilon < 2.0 and not as_json:
-        print(
-            "warning: below ε = 2 mode rdp allows far less than the noise would, and almost nothing with sampling; "
-            "if you know the sampling rate and the noise of future plans, mode unit allows all of it",
-            file=sys.stderr,
-        )
+        print(_SMALL_EPSILON, file=sys.stderr)
 
 
 def _check_place(data_set: str, data: Path | None) -> None:
@@ -98,23 +92,26 @@ def _check_place(data_set: str, data: Path | None) -> None:
         raise DataError(f"--data: {data} does not exist; the account's mark is written beside it")
 
 
-def _fixed_terms(account: Ledger, data_set: str, *, supersede: bool) -> Terms | None:
-    """The terms of a budget that was spent from; ``None`` where all can still be chosen.
+def _terms(
+    account: Ledger, data_set: str, epsilon: float, delta: float, wanted: Mapping[str, Any], *, supersede: bool
+) -> Terms:
+    """The new terms; of a budget that was spent from, only ε and δ change.
 
     Raises:
         PrivacyError: There is a budget, and no request to replace it.
     """
     from fedcore.errors import PrivacyError
+    from fedcore_clients.ledger.terms import agree
 
-    known = account.budgets().get(data_set)
-    if known is None:
-        return None
-    if not supersede:
+    known = account.budgets().get(data_set) if account.file.exists() else None
+    if known is not None and not supersede:
         raise PrivacyError(
             f"data set {data_set!r} has a budget: ε = {known.terms.epsilon:g} at δ = {known.terms.delta:g}, mode "
             f"{known.terms.mode}; to give it another ε or δ, if you know what it means, add --supersede"
         )
-    return known.terms if account.is_begun(data_set) else None
+    if known is not None and account.is_begun(data_set):
+        return known.terms.changed(epsilon, delta)
+    return agree(epsilon=epsilon, delta=delta, **wanted)
 
 
 def _one_of(known: Iterable[Any], text: str, option: str) -> Any:

@@ -50,7 +50,6 @@ class Ledger:
         self.file = LedgerFile(path, clock, data or {})
 
     def budgets(self) -> dict[str, Budget]:
-        """Of each data set that has one."""
         with self.file.reading() as book:
             names = dict.fromkeys(entry.data_set for entry in book.entries("kind = 'budget'"))
             return {name: budget for name in names if (budget := budget_of(book, name)) is not None}
@@ -89,7 +88,6 @@ class Ledger:
             return list(book.entries(f"{_USES} AND (data_set = ?1 OR ?1 IS NULL)", data_set))
 
     def entries(self) -> list[Entry]:
-        """Oldest first."""
         with self.file.reading() as book:
             return list(book.entries())
 
@@ -220,7 +218,6 @@ class Ledger:
 
 @contextmanager
 def _refusing(what: str, message: str) -> Iterator[None]:
-    """Turn what a trigger forbids into a refusal."""
     try:
         yield
     except sqlite3.IntegrityError as error:

@@ -52,7 +52,6 @@ class Balance:
 
     @property
     def left_slots(self) -> int:
-        """Shares of δ that can be reserved."""
         return max(0, self.cap.slots - self.spent.slots - self.reserved.slots)
 
     @property

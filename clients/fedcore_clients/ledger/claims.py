@@ -55,7 +55,6 @@ def terms_in(book: Book, data_set: str) -> Terms:
 
 
 def is_begun(book: Book, data_set: str) -> bool:
-    """Whether anything was ever reserved or spent of a budget, so that its mode is fixed."""
     return any(book.entries("data_set = ? AND kind IN ('reserve', 'spend')", data_set))
 
 

@@ -12,7 +12,6 @@ from fedcore_clients.ledger.statement import VALID, budget_table, statements_of
 
 
 def print_budgets(account: Ledger, *, as_json: bool) -> None:
-    """Print what is spent, reserved and left of each budget."""
     found = {each.data_set: each.to_fields() for each in statements_of(account)}
     if as_json:
         print(json.dumps(found, indent=1, ensure_ascii=False))

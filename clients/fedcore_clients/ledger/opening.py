@@ -27,12 +27,10 @@ def open_ledger(home: Path, data: Mapping[str, Path], *, may_be_absent: bool = F
     ledger = Ledger(at.ledger, lambda: datetime.now(UTC), data=data)
     if not ledger.file.exists():
         ledger.file.marks.check_absent(at.ledger)
-        _check_taken_over(at)
+        if at.spends.exists():
+            raise StorageError(
+                f"{at.spends} is the account of an earlier version; fedcore client start imports it first"
+            )
     if not (may_be_absent or ledger.file.exists()):
         raise StorageError(f"there is no ledger in {home} yet; fedcore ledger init or fedcore client start makes one")
     return ledger
-
-
-def _check_taken_over(home: ClientHome) -> None:
-    if home.spends.exists():
-        raise StorageError(f"{home.spends} is the account of an earlier version; fedcore client start imports it first")

@@ -17,16 +17,8 @@ _CAP = """
 _LEFT = """
     SELECT coalesce(sum(CASE kind WHEN 'reserve' THEN {what} ELSE -{what} END), 0) FROM entry
     WHERE data_set = NEW.data_set AND run = NEW.run AND kind IN ('reserve', 'charge', 'refund')"""
-
-
-def _beyond_budget(what: str) -> str:
-    return f"NEW.{what} + ({_HELD.format(what=what)}) > coalesce(({_CAP.format(what=what)}), -1)"
-
-
-def _beyond_reservation(what: str) -> str:
-    return f"NEW.{what} > ({_LEFT.format(what=what)})"
-
-
+_OVER_CAP = f"NEW.{{what}} + ({_HELD}) > coalesce(({_CAP}), -1)"
+_OVER_RESERVED = f"NEW.{{what}} > ({_LEFT})"
 _MEASURES = ("units", "slots", "rounds")
 
 STATEMENTS = (
@@ -57,9 +49,9 @@ BEGIN SELECT RAISE(ABORT, '{NEVER_CHANGED}'); END"""
         for verb in ("UPDATE", "DELETE")
     ),
     f"""CREATE TRIGGER within_budget BEFORE INSERT ON entry
-WHEN NEW.kind = 'reserve' AND ({" OR ".join(_beyond_budget(what) for what in ("units", "slots"))})
+WHEN NEW.kind = 'reserve' AND ({" OR ".join(_OVER_CAP.format(what=each) for each in ("units", "slots"))})
 BEGIN SELECT RAISE(ABORT, '{OVER_BUDGET}'); END""",
     f"""CREATE TRIGGER within_reservation BEFORE INSERT ON entry
-WHEN NEW.kind IN ('charge', 'refund') AND ({" OR ".join(_beyond_reservation(what) for what in _MEASURES)})
+WHEN NEW.kind IN ('charge', 'refund') AND ({" OR ".join(_OVER_RESERVED.format(what=each) for each in _MEASURES)})
 BEGIN SELECT RAISE(ABORT, '{OVER_RESERVATION}'); END""",
 )

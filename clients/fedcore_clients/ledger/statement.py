@@ -71,7 +71,6 @@ def statements_of(ledger: Ledger, seen: Callable[[Budget], Budget] = lambda budg
 
 
 def open_reservations(entries: list[Entry]) -> dict[tuple[str, str], int]:
-    """Rounds reserved and not used, by data set and run."""
     left: dict[tuple[str, str], int] = {}
     for entry in entries:
         if entry.kind in (Kind.RESERVE, Kind.CHARGE, Kind.REFUND):

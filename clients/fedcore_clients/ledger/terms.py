@@ -77,7 +77,6 @@ class Terms:
 
     @property
     def unit(self) -> str:
-        """What a unit is, in words."""
         return _UNITS[self.mode]
 
     def round_cost(self, event: PrivacyEvent) -> Cost:

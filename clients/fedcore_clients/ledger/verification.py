@@ -41,7 +41,6 @@ def check(file: LedgerFile) -> None:
 
 
 def chain_problems(entries: Iterable[Entry]) -> Iterator[str]:
-    """Every break in the chain."""
     head = FIRST
     for number, entry in enumerate(entries, start=1):
         if entry.number != number:
@@ -79,7 +78,6 @@ def _sum_problems(book: Book) -> Iterator[str]:
 
 
 def _place(entry: Entry) -> str:
-    """An entry's number, and whose account it concerns."""
     run = f", run {entry.run!r}" if entry.run else ""
     return f"entry {entry.number} ({entry.kind}, data set {entry.data_set!r}{run})"
 

@@ -39,8 +39,9 @@ def allowing(
     names = list(dict.fromkeys(tasks))
     if not names:
         return {}
+    options = {"options": {"tabular": ["schema", "hidden"]}} if "tabular" in names else {}
     changes: dict[str, dict[str, Any]] = {
-        "tasks": {"allowed": names, **_options(names), **_schemas(schema)},
+        "tasks": {"allowed": names, **options, **_schemas(schema)},
         "data": {"allowed": {name: [name] for name in names}},
         "release": {"evaluation": _metrics(names), **_tables(names, groups)},
     }
@@ -51,7 +52,6 @@ def allowing(
 
 
 def allowed_in_words(tasks: Sequence[str], groups: Sequence[str] = ()) -> str:
-    """The same in a sentence."""
     words = {"group-tables": "counts", "error-sums": "sums of errors"}
     groups = [f"{words[key]} by {name}" for key, listed in _tables(tasks, groups).items() for name in listed]
     released = ", ".join([*_metrics(tasks), *groups])
@@ -60,11 +60,6 @@ def allowed_in_words(tasks: Sequence[str], groups: Sequence[str] = ()) -> str:
 
 def _metrics(tasks: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(metric for task in tasks for metric in _OF_NUMBERS.get(task, _METRICS)))
-
-
-def _options(tasks: Sequence[str]) -> dict[str, Any]:
-    """What a plan may set of tasks that need options."""
-    return {"options": {"tabular": ["schema", "hidden"]}} if "tabular" in tasks else {}
 
 
 def _schemas(schema: Path | None) -> dict[str, Any]:

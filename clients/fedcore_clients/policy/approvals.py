@@ -128,7 +128,6 @@ class Approvals:
 
 
 def _matching(reference: str, known: Iterable[str]) -> str:
-    """The one known hash that begins with `reference`."""
     prefix = reference.strip().lower()
     if not _HASH.fullmatch(prefix):
         raise PlanError(f"expected 8 to 64 characters 0-9a-f of a plan's hash, found {reference!r}")

@@ -158,7 +158,6 @@ class Account:
             )
 
     def _check_relation(self, data_set: str, privacy: PrivacyPlan | None) -> None:
-        """Check that the budget's relation allows a plan of this one."""
         relation = self._with_budget(data_set)
         if privacy is not None and relation is Relation.ADD_REMOVE and privacy.relation is not relation:
             raise Refusal.BUDGET(

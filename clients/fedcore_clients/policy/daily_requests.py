@@ -35,7 +35,6 @@ class DailyRequests:
             raise StorageError(f"{self._path} cannot be read; remove it, and today's requests count anew") from error
 
     def note(self) -> None:
-        """Count one more, before it is computed."""
         write_whole(self._path, json.dumps({"day": self._day(), "requests": self.today + 1}) + "\n")
 
     def _day(self) -> str:

@@ -97,7 +97,6 @@ class Policy(BaseModel):
 
 
 def _contradictions(sections: Mapping[str, PolicySection]) -> Iterator[str]:
-    """Contradictions between keys that are valid by themselves."""
     tasks, data, training, privacy = (sections.get(name) for name in ("tasks", "data", "training", "privacy"))
     if isinstance(training, TrainingSection):
         yield from _empty_ranges(training)

@@ -40,7 +40,6 @@ def plan_summary(request: RequestFacts, policy: Policy) -> tuple[str, ...]:
 
 
 def _schema(content: Any) -> Iterator[str]:
-    """How a table is read, where the plan says it."""
     if content is None:
         return
     from fedcore.tasks.tabular.toml import schema_content, schema_of

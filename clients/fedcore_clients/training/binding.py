@@ -87,7 +87,6 @@ class Binding:
 
 
 def _places(model: nn.Module, layout: Layout) -> Iterator[_Place]:
-    """Trainable parameters and all buffers."""
     for path, module in model.named_modules():
         for attribute, tensor in (*module._parameters.items(), *module._buffers.items()):
             if tensor is None or (isinstance(tensor, nn.Parameter) and not tensor.requires_grad):

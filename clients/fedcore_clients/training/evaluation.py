@@ -55,7 +55,6 @@ def evaluate_locally(local: LocalModel, client: Client, request: EvaluateRequest
 
 
 def _measured(local: LocalModel, rows: Examples | None) -> Metrics:
-    """The task's own metrics, exact."""
     return sum(_for_batches(local, rows, lambda batch: local.task.measure(local.model, batch)), start=Metrics())
 
 

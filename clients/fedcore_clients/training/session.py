@@ -33,7 +33,6 @@ class Session:
         self._vectors = {name: vector[trained].to(local.device) for name, vector in vectors.items()}
 
     def step(self) -> None:
-        """One step, after the gradient was computed."""
         self._steps += 1
         if self._vectors:
             vectors, algorithm = self._vectors, self._algorithm

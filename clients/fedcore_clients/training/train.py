@@ -105,7 +105,6 @@ def _train_epochs(
 
 
 def _total(sums: list[Tensor]) -> float:
-    """The sum in float64, in sequence."""
     total = 0.0
     for each in torch.stack(sums).cpu().tolist() if sums else ():
         total += each

@@ -124,7 +124,6 @@ def _process(home: ConsortiumHome) -> Iterator[Finding]:
 
 
 def _route(home: ConsortiumHome) -> Iterator[Finding]:
-    """Whether the server lets through what it should, and nothing else."""
     address = home.settings().address
     if not is_locked(home.path / "lock"):
         yield _not_served(home, address)

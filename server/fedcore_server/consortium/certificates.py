@@ -90,7 +90,6 @@ def new_key() -> EllipticCurvePrivateKey:
 
 
 def key_pem(key: EllipticCurvePrivateKey) -> bytes:
-    """PKCS #8 in PEM, unencrypted."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 

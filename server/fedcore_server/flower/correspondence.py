@@ -51,7 +51,6 @@ class Correspondence:
         return {member.flower_key: member.name for member in self._roster().members}
 
     def note_connected(self, names: Sequence[str]) -> None:
-        """Record in the event log which clients are connected when the run begins."""
         self._events.append("clients-connected", clients=list(names))
 
     def signed_roster(self) -> str:

@@ -41,11 +41,9 @@ class Arrival(Protocol):
     small: Mapping[str, ConfigRecord | MetricRecord]
     arrays: Mapping[str, Mapping[str, RemoteArray]]
 
-    def chunks(self, array: RemoteArray, *, max_bytes: int | None = None) -> Iterator[memoryview]:
-        """The bytes of an array, in order."""
+    def chunks(self, array: RemoteArray, *, max_bytes: int | None = None) -> Iterator[memoryview]: ...
 
-    def confirm(self) -> None:
-        """Let the relay delete the reply."""
+    def confirm(self) -> None: ...
 
 
 class Node(Protocol):
@@ -63,8 +61,7 @@ class ArrivingGrid(Protocol):
     def push_messages(self, messages: Iterable[Message]) -> Sequence[str]:
         """Message ids in order; an empty one for each message that was refused."""
 
-    def arrivals(self, message_ids: Iterable[str], *, timeout_seconds: float) -> Iterator[Arrival]:
-        """Replies as they arrive, until all have or time is up."""
+    def arrivals(self, message_ids: Iterable[str], *, timeout_seconds: float) -> Iterator[Arrival]: ...
 
 
 class GridFederation:
@@ -131,7 +128,6 @@ class GridFederation:
         )
 
     def _absent(self, request: TrainRequest) -> Iterator[Rejection]:
-        """Members of the cohort that are not connected."""
         if self._plan.federation.cohort_size is None:
             for name in sorted(set(self._correspondence.members().values()) - set(request.cohort) - set(self._nodes)):
                 yield Rejection(client=name, code="ABSENT", reason="not connected", read_data=False)

@@ -40,7 +40,6 @@ class AuditPoints:
 
     @property
     def wait_for_data(self) -> bool:
-        """Whether a hook is called at ``data``."""
         return any(Point.DATA in hook.points for hook in self.hooks)
 
     def plan_declared(self) -> tuple[Decision, ...]:
@@ -66,7 +65,6 @@ class AuditPoints:
         return decisions
 
     def round_evaluated(self, evaluation: Evaluation, state: ServerState) -> tuple[Decision, ...]:
-        """Call hooks at ``round-evaluated``; the answers are recorded."""
         return self._ask_of(Point.ROUND_EVALUATED, evaluation, state)
 
     def report(self, detail: Detail, state: ServerState, declared: Sequence[Decision]) -> BiasReport | None:
@@ -105,7 +103,6 @@ class AuditPoints:
         return replace(report, decisions=(*report.decisions, *decided)) if decided else None
 
     def epsilon(self, state: ServerState) -> float | None:
-        """Privacy spent so far; None without privacy."""
         privacy = promise_of(self.plan)
         return epsilon_of(privacy.event(state.asked), privacy.delta, privacy.relation) if privacy else None
 

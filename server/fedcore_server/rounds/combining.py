@@ -24,7 +24,6 @@ def combination_of(method: Method, plan: RunPlan, state: ServerState) -> Combina
 
 
 def block_of(reply: Opened, method: Method, plan: RunPlan, state: ServerState) -> Block:
-    """A reply as a block of one row, weighted by the algorithm or the rule."""
     factor, divisor = _weight(reply, method, plan, state)
     return Block(
         vectors={name: vector.unsqueeze(0) for name, vector in reply.vectors.items()},

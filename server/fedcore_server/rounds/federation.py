@@ -16,8 +16,7 @@ class Federation(Protocol):
     `Rejection` instead.
     """
 
-    def available(self) -> Sequence[str]:
-        """Names of the clients that can be called now."""
+    def available(self) -> Sequence[str]: ...
 
     def train(self, request: TrainRequest) -> Iterator[ClientUpdate | Rejection]: ...
 

@@ -68,7 +68,6 @@ def _codes(rejected: Iterable[Rejection]) -> list[dict[str, str]]:
 
 
 def _shown_clients(evaluation: Evaluation) -> dict[str, dict[str, float]]:
-    """Each client's means; of a client with too few rows to be shown, their number only."""
     return {
         name: dict(values) if values["n"] >= evaluation.min_cell else {"n": values["n"]}
         for name, values in evaluation.clients.items()

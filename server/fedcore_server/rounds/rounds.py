@@ -38,7 +38,6 @@ from fedcore_server.rounds.tally import Tally
 
 
 def init_state(task: Task, plan: RunPlan) -> ServerState:
-    """The task's model, initialised from the plan's seed."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(plan.federation.seed, "model"))
         model = task.build_model()

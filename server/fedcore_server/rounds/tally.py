@@ -38,7 +38,6 @@ class Tally:
             self._receipts[update.client] = update.receipt
 
     def released(self, request: TrainRequest) -> bool:
-        """Whether any client that was asked may have released something."""
         unread = {each.client for each in self.rejected if not each.read_data}
         return bool(self.counted) or not set(request.cohort) <= unread
 

@@ -83,7 +83,6 @@ def load_checkpoint(directory: Path, initial: ServerState, plan: RunPlan) -> Ser
 
 
 def has_checkpoint(directory: Path) -> bool:
-    """Whether there is a checkpoint, whole or not."""
     return any((directory / name).exists() for name in (_FILE, _PREVIOUS))
 
 

@@ -80,7 +80,6 @@ def print_run(store: RunStore, name: str) -> None:
 
 
 def _queued_words(store: RunStore, name: str) -> str:
-    """That the run was submitted, and what the server does first."""
     busy = [each for each in store.names() if each != name and not store.readable_status(each).state.ended]
     return f"run {name} is queued{f', behind {named(busy)}' if busy else ''}; Ctrl-C leaves it to the server"
 

@@ -53,7 +53,6 @@ def lost_clients(took_part: Mapping[str, Any] | None) -> list[str]:
 
 
 def too_long(took_part: Mapping[str, Any] | None, plan: RunPlan) -> list[str]:
-    """One line about updates rejected for their norm, or none."""
     clients = took_part["clients"] if took_part else {}
     found = {name: facts["rejected"]["NORM"] for name, facts in clients.items() if "NORM" in facts["rejected"]}
     if not found:

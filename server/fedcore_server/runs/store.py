@@ -174,7 +174,6 @@ class RunStore:
         self.change(name, state=RunState.QUEUED, reason="", crashes=0)
 
     def journal(self, name: str) -> JournalReader:
-        """A reader that gives each round once."""
         return JournalReader(self.path / name / "rounds.jsonl")
 
     def rounds(self, name: str) -> Iterator[Mapping[str, Any]]:

@@ -94,7 +94,6 @@ def is_over(waiver: dict[str, Any], today: date) -> bool:
 
 
 def _withheld(run: Path, summary: Mapping[str, Any], today: date) -> str:
-    """Why the model was withheld, where it still is or its waiver has expired."""
     waiver = summary.get("waiver")
     if summary.get("withheld"):
         return str(summary["withheld"])

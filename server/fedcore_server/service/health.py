@@ -44,7 +44,6 @@ class HealthServer:
         self._server.start()
 
     def set_serving(self, serving: bool) -> None:
-        """Set the status of the server as a whole, the service with the empty name."""
         self._servicer.set("", self._states.SERVING if serving else self._states.NOT_SERVING)
 
     def stop(self) -> None:

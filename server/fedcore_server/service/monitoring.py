@@ -69,23 +69,19 @@ class Monitoring:
             self._page.close()
 
     def serving(self, healthy: bool) -> None:
-        """Report to orchestrators whether clients are served."""
         if self._health is not None:
             self._health.set_serving(healthy)
 
     def clients(self, states: Collection[str]) -> None:
-        """Takes all registered clients, by their state in Flower."""
         if self._page is not None:
             self._page.set_clients(Counter(states) | {"registered": len(states)})
 
     def traffic(self, sent: int, received: int) -> None:
-        """Takes the bytes that went through the public listener since the start."""
         if self._page is not None:
             self._page.bytes_moved(sent=sent - self._moved[0], received=received - self._moved[1])
             self._moved = (sent, received)
 
     def run(self, name: str, store: RunStore) -> None:
-        """Count the rounds of a run that were not counted yet."""
         if self._page is None:
             return
         self._page.set_run_state(name, _PAGE_STATES.get(store.status(name).state, "idle"))

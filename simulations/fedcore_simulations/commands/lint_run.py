@@ -43,7 +43,6 @@ class LintReport:
 
     @property
     def refused(self) -> bool:
-        """Whether the claim would be false."""
         return any(finding.rule.severity == "refuse" for finding in self.findings)
 
 

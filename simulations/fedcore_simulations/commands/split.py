@@ -67,7 +67,6 @@ def split(  # noqa: PLR0917 - typer reads the options from the signature
 
 
 def _summary(division: Division, out: Path) -> Iterator[str]:
-    """What was written, and what to do with it."""
     for number, path in enumerate(division.files):
         training, held_out = division.rows[number] if division.rows else (None, None)
         yield f"{path}" + ("" if training is None else f"  {training} training rows, {held_out} held out")

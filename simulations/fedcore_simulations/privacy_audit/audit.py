@@ -40,11 +40,11 @@ class Subject(Protocol):
 
     @property
     def privacy(self) -> PrivacyPlan | CentralPrivacy:
-        """What is claimed."""
+        """The claim."""
 
     @property
     def layout(self) -> Layout:
-        """What lies where in a release."""
+        """The tensors of a release, in order."""
 
     def canary_run(self, coins: Tensor) -> CanaryRun:
         """Run once with those canaries whose coin is true."""

@@ -40,7 +40,6 @@ class CanaryTask:
         self.name, self.labels = task.name, task.labels
 
     def build_model(self) -> nn.Module:
-        """The task's model with the head."""
         return CanaryModel(self._task.build_model(), self._num_canaries)
 
     def load_data(self, path: Path | None) -> Examples:
@@ -61,12 +60,10 @@ class CanaryTask:
         return self._task.predict(model.subject, _own(batch))
 
     def measure(self, model: nn.Module, batch: Batch) -> Metrics:
-        """Not used: an audit only trains."""
         raise NotImplementedError
 
 
 def _own(batch: Batch) -> Batch:
-    """The columns that the task knows."""
     return {name: column for name, column in batch.items() if name not in (_CANARY, _GAIN, _WEIGHT)}
 
 

@@ -73,7 +73,6 @@ class ClientLevelSubject:
         self._names = [f"canary-{index:06d}" for index in range(num_canaries)]
 
     def canary_run(self, coins: Tensor) -> CanaryRun:
-        """Run all rounds with those canaries whose coin is true."""
         rounds = list(self._rounds(self._names, coins, self.privacy.rounds))
         scores = torch.stack([each.mean for each in rounds]).sum(0) * self.privacy.cohort
         return CanaryRun(scores=scores, counts=self._counts(rounds))

@@ -66,7 +66,6 @@ class RecordLevelSubject:
 
     @property
     def layout(self) -> Layout:
-        """What lies where in a release."""
         return self._local.parameters.layout
 
     def canary_run(self, coins: Tensor) -> CanaryRun:
@@ -84,7 +83,7 @@ class RecordLevelSubject:
         return Silence(rounds=released / (self.privacy.noise_std * math.sqrt(self.privacy.steps_per_round)))
 
     def bare(self) -> Bare:
-        """Train next to without noise: how often each canary is counted, and how long one record over all layers is."""
+        """Train almost without noise: how often each canary is counted, and how long one record over all layers is."""
         quiet = self._plan.updated(privacy={"noise-multiplier": NEXT_TO_NONE})
         rows = with_canaries(
             self._examples, torch.ones(self.num_canaries, dtype=torch.bool), gain=_GAIN * self.privacy.clip_norm
@@ -100,7 +99,6 @@ class RecordLevelSubject:
         )
 
     def _head(self, released: Tensor) -> Tensor:
-        """How often each canary was counted."""
         return Parameters(released, self.layout)[_HEAD].flatten()[1:] / -self.privacy.clip_norm
 
     def _slack(self) -> float:

@@ -20,7 +20,6 @@ _NOT_PRIVATE = "two of the three arms are not private: keep these figures where 
 
 
 def cost_command(plan: RunPlan, *, runs: int, as_json: bool) -> int:
-    """Returns the exit code."""
     console = Console(stderr=True, highlight=False)
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("training three arms", total=len(Arm) * runs)

@@ -52,7 +52,6 @@ class MetricCost:
 
     @property
     def amplification(self) -> float | None:
-        """By how much privacy widens the gap."""
         wide, narrow = self.gaps[Arm.PRIVATE], self.gaps[Arm.OPEN]
         return None if wide is None or narrow is None else wide - narrow
 

@@ -146,5 +146,4 @@ class _Note:
 
 
 def _least_dimensions(module: nn.Module) -> int:
-    """The least number of dimensions of a layer's output for a batch."""
     return 4 if isinstance(module, nn.Conv2d) else 3 if isinstance(module, nn.Conv1d) else 2

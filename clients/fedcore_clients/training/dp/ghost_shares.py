@@ -118,7 +118,6 @@ class Sizes:
 
     @property
     def numbers(self) -> int:
-        """Numbers in a record's two matrices."""
         return self.groups * self.positions * (self.outputs + self.inputs)
 
     @property
@@ -158,7 +157,6 @@ class Product:
         self._calls = [call.blanked(records) for call in self._calls]
 
     def written(self) -> Written:
-        """The same share with materialised per-record gradients."""
         sizes = self._sizes
         shape = (len(self._calls[0].inputs), sizes.groups, sizes.outputs, sizes.inputs)
         written = self._calls[0].gradient.new_empty(shape)
@@ -206,7 +204,6 @@ def _weighted(rows: Tensor, factors: Tensor) -> Tensor:
 
 
 def _squares(vectors: Tensor) -> Tensor:
-    """Squared norms along the last dimension, in float64."""
     return _norms(vectors).square()
 
 

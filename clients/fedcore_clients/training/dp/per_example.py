@@ -67,7 +67,6 @@ class PerExampleGradients:
 
     @property
     def one_pass(self) -> bool:
-        """Whether Opacus is not used."""
         return self._ghost is not None
 
     def clipped_sum(
@@ -235,7 +234,6 @@ class PerExampleGradients:
 
 
 def _forget(model: nn.Module) -> None:
-    """Drop what Opacus' hooks have stored of a failed pass."""
     for parameter in model.parameters():
         parameter.grad_sample, parameter._forward_counter = None, 0  # type: ignore[attr-defined]
         if hasattr(parameter, "_current_grad_sample"):
@@ -248,7 +246,6 @@ def _forget(model: nn.Module) -> None:
 
 
 def _attach_hooks(model: nn.Module) -> object:
-    """Add hooks for per-record gradients to a model that the linter has passed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from opacus.grad_sample import GradSampleHooks

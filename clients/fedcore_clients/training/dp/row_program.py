@@ -106,7 +106,6 @@ def _mapped(function: RowFunction) -> Callable[..., Any]:
 
 
 def _constants(graph: Any) -> dict[str, Tensor]:
-    """Tensors that a traced function holds besides its arguments."""
     names = {str(node.target) for node in graph.graph.nodes if node.op == "get_attr"}
     return {name: value for name in sorted(names) if isinstance(value := getattr(graph, name), Tensor)}
 

@@ -37,7 +37,6 @@ class _Programs:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of all."""
         return "".join(each.fingerprint for each in (self.gradient, self.loss, self.predict) if each is not None)
 
 
@@ -82,7 +81,6 @@ class RowwiseTask:
         return found
 
     def is_isolated(self, batch: Batch) -> bool:
-        """Whether rows are to be computed apart."""
         return self._decided(batch)[1] is not None
 
     def fingerprint(self, batch: Batch) -> str:
@@ -222,7 +220,6 @@ class _Whole(nn.Module):
         self._parts = {"loss": task.loss, "predict": task.predict}  # a task that is a module is none of the model
 
     def forward(self, part: str, batch: Batch) -> Tensor:
-        """Loss or prediction of a batch of one."""
         result = self._parts[part](self.model, batch)
         if len(result) != 1 or (part == "loss" and result.ndim != 1):
             raise NotTracedError(f"{part} has shape {tuple(result.shape)} for one row")

@@ -41,8 +41,7 @@ class Member(Protocol):
     def name(self) -> str: ...
 
     @property
-    def flower_key(self) -> bytes:
-        """Public key of the client's Flower node."""
+    def flower_key(self) -> bytes: ...
 
 
 class MemberList(Protocol):

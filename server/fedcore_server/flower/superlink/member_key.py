@@ -16,7 +16,6 @@ from fedcore_server.flower.superlink.asgi import Scope, header
 
 
 def header_of_key(flower_key: bytes) -> bytes:
-    """How a node names its key, PEM, in a header."""
     return base64.b64encode(flower_key)
 
 

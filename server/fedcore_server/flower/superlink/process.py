@@ -100,13 +100,11 @@ class SuperLink:
 
     @property
     def traffic(self) -> tuple[int, int]:
-        """Bytes sent to clients and received from them since the start."""
         gateway = self._gateway
         return (gateway.sent_bytes, gateway.received_bytes) if gateway is not None else (0, 0)
 
     @property
     def is_serving(self) -> bool:
-        """Whether both listeners serve."""
         return self._thread is not None and self._thread.is_alive() and all(server.started for server in self._servers)
 
     def __enter__(self) -> Self:
