@@ -719,7 +719,7 @@ def test_a_folder_without_a_run_and_a_deployments_run_are_told_apart_from_what_c
     assert is_run(str(deployed))
     (deployed / "status.json").touch()
     before = sorted(deployed.iterdir())
-    with pytest.raises(PlanError, match="run of a deployment, whose rows lie with its clients"):
+    with pytest.raises(PlanError, match="run of a deployment, whose rows are at its clients"):
         CliRunner().invoke(build_app(), ["audit", "privacy", str(deployed)], catch_exceptions=False)
     assert sorted(deployed.iterdir()) == before
     (tmp_path / "digits").mkdir()
