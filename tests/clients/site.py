@@ -75,7 +75,7 @@ class Site:
     def roster(self) -> Roster:
         return self.consortium.roster()
 
-    def letters(
+    def correspondence(
         self,
         *,
         identity: Identity | None = None,
@@ -100,7 +100,7 @@ class Site:
         values: Any = None,
         roster: str | None = None,
         whole_roster: bool = True,
-        letters: Correspondence | None = None,
+        correspondence: Correspondence | None = None,
         header: Mapping[str, Any] | None = None,
         signed_kind: str | None = None,
     ) -> RecordDict:
@@ -121,7 +121,7 @@ class Site:
         signed = self.roster().signed(self.coordinator) if roster is None else roster
         content = pack_request(asked, plan or self.plan, roster=signed, whole_roster=whole_roster)
         content["fedcore"].update(header or {})
-        return (letters or self.letters()).write(
+        return (correspondence or self.correspondence()).write(
             content, to=to, kind=signed_kind or kind, round=round, attempt=attempt
         )[0]
 

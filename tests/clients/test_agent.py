@@ -135,7 +135,7 @@ def test_the_owner_is_told_of_each_answer_that_was_sent_and_of_a_runs_last_round
 
 
 def test_n1_what_nobody_known_has_signed_gets_an_error_without_words_and_does_not_end_the_service(site, serve):
-    forged = site.request(letters=site.letters(identity=Identity.create(COORDINATOR)))
+    forged = site.request(correspondence=site.correspondence(identity=Identity.create(COORDINATOR)))
     served = serve(forged, site.request())
     assert len(served.network.failed) == 1
     assert codes(site, served) == [None]

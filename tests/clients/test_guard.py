@@ -77,7 +77,7 @@ def test_a_request_by_the_rules_is_let_in_and_charged_once(site):
 
 
 def by(identity):
-    return lambda site: site.request(letters=site.letters(identity=identity(site)))
+    return lambda site: site.request(correspondence=site.correspondence(identity=identity(site)))
 
 
 def without_envelope(site):
@@ -257,17 +257,19 @@ def test_n2_a_request_is_worked_on_once_also_after_a_restart(site):
     for again in (guard, site.guard()):
         refused(site, again, sealed, "STALE")
         refused(site, again, site.request(round=1), "STALE")
-        refused(site, again, site.request(round=2, letters=site.letters()), "STALE")
+        refused(site, again, site.request(round=2, correspondence=site.correspondence()), "STALE")
     assert site.charges() == spent
     site.guard().receive(site.request(round=2, attempt=1))
 
 
 def test_n2_a_request_that_was_held_back_is_refused(site):
-    held_back = site.letters(clock=lambda: time.time() - 600 - 301)
-    refused(site, site.guard(), site.request(letters=held_back), "EXPIRED")
-    refused(site, site.guard(), site.request(kind="evaluate", letters=held_back), "EXPIRED")
+    held_back = site.correspondence(clock=lambda: time.time() - 600 - 301)
+    refused(site, site.guard(), site.request(correspondence=held_back), "EXPIRED")
+    refused(site, site.guard(), site.request(kind="evaluate", correspondence=held_back), "EXPIRED")
     assert site.charges() == []
-    site.guard().receive(site.request(letters=site.letters(clock=lambda: time.time() - 600 - 240)))  # clocks differ
+    site.guard().receive(
+        site.request(correspondence=site.correspondence(clock=lambda: time.time() - 600 - 240))
+    )  # clocks differ
 
 
 def answered(site, guard, sealed, **changes):
@@ -284,7 +286,7 @@ def content_of(site, reply):
 def test_who_asks_the_same_again_gets_the_same_answer_uncharged_also_after_a_restart(site):
     sealed, guard = site.request(), site.guard()
     first = content_of(site, answered(site, guard, sealed))
-    again = site.request(letters=site.letters())  # the same words in another envelope
+    again = site.request(correspondence=site.correspondence())  # the same words in another envelope
     for each, who in ((sealed, guard), (again, guard), (sealed, site.guard())):
         reply = who.receive(each).answer
         assert content_of(site, reply) == first
@@ -310,7 +312,7 @@ def test_an_answer_is_kept_until_the_next_one_of_its_data_set(site):
 def test_an_older_attempt_is_refused_and_neither_answered_nor_worked_on_again(site):
     """Delivered late, after the server tried the round again or was started again: it has given this attempt up."""
     guard = site.guard()
-    places = ({"attempt": 0}, {"attempt": 1}, {"letters": site.letters(incarnation=2)})
+    places = ({"attempt": 0}, {"attempt": 1}, {"correspondence": site.correspondence(incarnation=2)})
     older, old, newest = (site.request(**place) for place in places)
     for sealed in (older, old, newest):
         answered(site, guard, sealed)
@@ -324,13 +326,13 @@ def test_an_older_attempt_is_refused_and_neither_answered_nor_worked_on_again(si
 def test_of_two_runs_on_one_data_set_the_one_answered_last_can_ask_again_and_the_other_is_refused(site):
     """The other may well ask: its answer was lost. It has to try the round again, which is charged."""
     guard = site.guard()
-    one, two = (site.request(letters=site.letters(run=run)) for run in ("one", "two"))
+    one, two = (site.request(correspondence=site.correspondence(run=run)) for run in ("one", "two"))
     answered(site, guard, one)
     last = content_of(site, answered(site, guard, two))
     for who in (guard, site.guard()):
         refused(site, who, one, "STALE")
         assert content_of(site, who.receive(two).answer) == last
-    answered(site, guard, site.request(letters=site.letters(run="one"), attempt=1))
+    answered(site, guard, site.request(correspondence=site.correspondence(run="one"), attempt=1))
     assert [(charge.run.partition("@")[0], charge.attempt) for charge in site.charges()] == [
         ("one", 0), ("two", 0), ("one", 1),
     ]  # fmt: skip
@@ -357,8 +359,8 @@ def test_in_whatever_order_requests_are_repeated_each_is_worked_on_once_and_char
     guard, worked_on, answers = site.guard(), [], {}
     for place, dies in asked:
         run, incarnation, round_, attempt = place
-        letters = site.letters(run=run, incarnation=incarnation)
-        sealed = site.request(letters=letters, round=round_, attempt=attempt)
+        correspondence = site.correspondence(run=run, incarnation=incarnation)
+        sealed = site.request(correspondence=correspondence, round=round_, attempt=attempt)
         try:
             request = guard.receive(sealed)
             if request.answer is None:
@@ -408,11 +410,13 @@ def test_a_client_does_not_start_beside_an_account_that_is_gone(site):
 
 def test_n2_an_older_incarnation_of_a_run_is_refused_for_every_kind(site):
     guard = site.guard()
-    guard.receive(site.request(round=2, letters=site.letters(incarnation=3)))
+    guard.receive(site.request(round=2, correspondence=site.correspondence(incarnation=3)))
     for kind in ("train", "evaluate"):
-        refused(site, guard, site.request(kind=kind, round=9, letters=site.letters(incarnation=2)), "STALE")
-    guard.receive(site.request(round=1, letters=site.letters(incarnation=4)))
-    guard.receive(site.request(round=1, letters=site.letters(run="another")))
+        refused(
+            site, guard, site.request(kind=kind, round=9, correspondence=site.correspondence(incarnation=2)), "STALE"
+        )
+    guard.receive(site.request(round=1, correspondence=site.correspondence(incarnation=4)))
+    guard.receive(site.request(round=1, correspondence=site.correspondence(run="another")))
 
 
 def test_n3_an_older_roster_is_refused_and_a_newer_one_kept(site):
@@ -463,12 +467,12 @@ def test_n4_an_exhausted_budget_ends_all_training_and_charges_nothing_more(tmp_p
         runs += 1
         assert runs < 200, "the budget never ends"
         try:
-            guard.charge(guard.receive(site.request(letters=site.letters(run=f"run-{runs}"))))
+            guard.charge(guard.receive(site.request(correspondence=site.correspondence(run=f"run-{runs}"))))
         except RequestRefused as refusal:
             guard.refuse(refusal)
     spent = site.charges()
     assert 1 <= len(spent) == runs - 1
-    refused(site, site.guard(), site.request(letters=site.letters(run="one-more")), "BUDGET")
+    refused(site, site.guard(), site.request(correspondence=site.correspondence(run="one-more")), "BUDGET")
     assert site.charges() == spent
 
 

@@ -102,8 +102,8 @@ def through_flower(
             load=load or (lambda context, _: clients[context.node_config["name"]]),
             memory=Path(directory) / "memory",
         )
-        letters = consortium.letters(EventLog(Path(directory) / "events.jsonl"))
-        federation = GridFederation(make_grid(app, consortium, **grid), ready.plan, letters)
+        correspondence = consortium.correspondence(EventLog(Path(directory) / "events.jsonl"))
+        federation = GridFederation(make_grid(app, consortium, **grid), ready.plan, correspondence)
         run = Run(task=task, plan=ready.plan, federation=federation, hooks=ready.hooks)
         outcome = run.to_end(init_state(task, ready.plan), keep)
     return outcome, rounds

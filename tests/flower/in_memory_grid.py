@@ -51,7 +51,7 @@ class Consortium:
         )
         return cls(coordinator, clients, roster)
 
-    def letters(self, events: EventLog, *, run: str = "run", incarnation: int = 1) -> Correspondence:
+    def correspondence(self, events: EventLog, *, run: str = "run", incarnation: int = 1) -> Correspondence:
         return Correspondence(self.coordinator, lambda: self.roster, run=run, incarnation=incarnation, events=events)
 
 

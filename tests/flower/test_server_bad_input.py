@@ -398,8 +398,8 @@ def test_b16_two_replies_of_one_client_count_once():
     assert all(line["counted"] == [BAD, *OTHERS] for line in rounds)
 
 
-def letters_of(consortium, path):
-    return consortium.letters(EventLog(path / "events.jsonl"))
+def correspondence_of(consortium, path):
+    return consortium.correspondence(EventLog(path / "events.jsonl"))
 
 
 def answer(consortium, request, name=BAD, **changes):
@@ -415,37 +415,37 @@ def answer(consortium, request, name=BAD, **changes):
     )[0]
 
 
-def code_of(letters, *arguments, **options):
+def code_of(correspondence, *arguments, **options):
     with pytest.raises(UpdateRejectedError) as caught:
-        letters.read(*arguments, **options)
+        correspondence.read(*arguments, **options)
     return caught.value.code
 
 
 def test_b16_a_request_is_answered_once_and_the_answer_is_in_the_events(tmp_path):
     consortium = Consortium.of([BAD, *OTHERS])
-    letters = letters_of(consortium, tmp_path)
-    _, request = letters.write(RecordDict(), to=BAD, kind="train", round=1)
+    correspondence = correspondence_of(consortium, tmp_path)
+    _, request = correspondence.write(RecordDict(), to=BAD, kind="train", round=1)
     reply = answer(consortium, request)
-    assert code_of(letters, answer(consortium, request, round=2), request, sender=BAD) == "NOT_EXPECTED"
-    letters.read(reply, request, sender=BAD)  # what was refused before has not used the request up
-    assert code_of(letters, reply, request, sender=BAD) == "DUPLICATE"
-    assert code_of(letters, answer(consortium, request), request, sender=BAD) == "DUPLICATE"
+    assert code_of(correspondence, answer(consortium, request, round=2), request, sender=BAD) == "NOT_EXPECTED"
+    correspondence.read(reply, request, sender=BAD)  # what was refused before has not used the request up
+    assert code_of(correspondence, reply, request, sender=BAD) == "DUPLICATE"
+    assert code_of(correspondence, answer(consortium, request), request, sender=BAD) == "DUPLICATE"
     assert [event["event"] for event in read_events(tmp_path / "events.jsonl")] == ["train-answered"]
 
 
 def test_b18_a_client_that_was_removed_in_the_meantime_is_refused(tmp_path):
     consortium = Consortium.of([BAD, *OTHERS])
-    letters = letters_of(consortium, tmp_path)
-    _, request = letters.write(RecordDict(), to=BAD, kind="train", round=1)
+    correspondence = correspondence_of(consortium, tmp_path)
+    _, request = correspondence.write(RecordDict(), to=BAD, kind="train", round=1)
     reply = answer(consortium, request)
     consortium.roster = consortium.roster.without_member(BAD)
-    assert code_of(letters, reply, request, sender=BAD) == "BAD_SIGNATURE"
+    assert code_of(correspondence, reply, request, sender=BAD) == "BAD_SIGNATURE"
 
 
 def test_b19_an_answer_from_before_a_restart_is_refused(tmp_path):
     consortium = Consortium.of([BAD, *OTHERS])
-    before = letters_of(consortium, tmp_path)
-    after = consortium.letters(EventLog(tmp_path / "events.jsonl"), incarnation=2)
+    before = correspondence_of(consortium, tmp_path)
+    after = consortium.correspondence(EventLog(tmp_path / "events.jsonl"), incarnation=2)
     _, old = before.write(RecordDict(), to=BAD, kind="train", round=1)
     _, new = after.write(RecordDict(), to=BAD, kind="train", round=1)
     assert code_of(after, answer(consortium, old), new, sender=BAD) == "NOT_EXPECTED"

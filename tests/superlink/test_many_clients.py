@@ -89,11 +89,11 @@ def test_all_of_many_clients_are_known_and_answer(tmp_path: Path, count: int) ->
         while {node.status for node in site.control.registered().values()} != {"online"}:
             assert time.monotonic() < deadline, "not all clients came online"
             time.sleep(0.1)  # a connection and a run of one process share Flower's global identity
-        letters = Correspondence(
+        correspondence = Correspondence(
             coordinator, lambda: roster, run="run", incarnation=1, events=EventLog(tmp_path / "events.jsonl")
         )
         with site.grid() as grid:
-            federation = GridFederation(grid, plan, letters)
+            federation = GridFederation(grid, plan, correspondence)
             state = init_state(task, plan)
             assert list(federation.available()) == names
             replies = list(federation.train(plan_round(state, plan, names)))

@@ -78,7 +78,7 @@ def test_a_run_is_not_taken_up_without_the_secret(tmp_path: Path) -> None:
     with site_in(tmp_path) as site:
         link, run_id = site.superlink, site.control.start_run()
         with (
-            pytest.raises(DeploymentError, match="does not let the driver in"),
+            pytest.raises(DeploymentError, match="refuses the driver"),
             open_grid(link.runtime_address, b"x" * 32, link.bearer, run_id),
         ):
             pass
