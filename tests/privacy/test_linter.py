@@ -518,7 +518,7 @@ def test_the_command_says_how_records_are_kept_apart_and_refuses_what_cannot_be_
     assert "\nisolation of records: probed (Branching has" in out
     code, out, _ = command(monkeypatch, capsys, path, "--set", "privacy.isolation=isolated")
     assert code == 1
-    assert 'refuse record-isolation: measured: privacy.isolation = "isolated" cannot be had' in out
+    assert 'refuse record-isolation: measured: privacy.isolation = "isolated" is impossible' in out
     path = toml(tmp_path / "plan.toml", planned(), "digits")
     assert "isolation of records: proven\n" in command(monkeypatch, capsys, path, "--no-measure")[1]
 
