@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from flwr.app import RecordDict
@@ -82,8 +83,17 @@ def unpack_plan(content: RecordDict) -> RunPlan:
         PlanError: It is no valid plan.
     """
     header = header_of(content)
-    plan = RunPlan.from_mapping(json_in(header, "plan", dict))
-    if plan.sha256 != header.get("plan-sha256"):
+    text, digest = header.get("plan"), header.get("plan-sha256")
+    if not isinstance(text, str) or not isinstance(digest, str):
+        raise DataError("expected a plan in the message, and its hash")
+    return _validated(text, digest)
+
+
+@lru_cache(maxsize=8)
+def _validated(text: str, digest: str) -> RunPlan:
+    """Each process validates a plan once, however many requests bring it."""
+    plan = RunPlan.from_mapping(json_in({"plan": text}, "plan", dict))
+    if plan.sha256 != digest:
         raise DataError("the plan in the request does not have the hash that the request names")
     return plan
 
