@@ -12,6 +12,7 @@ from fedcore.errors import PlanError
 from fedcore.plan.audit_sections import AuditSection
 from fedcore.plan.contradictions import contradictions
 from fedcore.plan.digest import digest_of
+from fedcore.plan.moved import without_moved
 from fedcore.plan.reading import check_is_plan, read_toml
 from fedcore.plan.section import Section
 from fedcore.plan.sections import (
@@ -49,7 +50,8 @@ class RunPlan(BaseModel):
             PlanError: Holds every problem in every section.
         """
         check_is_plan(mapping)
-        problems = [unknown(name, SECTIONS, "section") for name in mapping if name not in SECTIONS]
+        mapping, problems = without_moved(mapping)
+        problems += [unknown(name, SECTIONS, "section") for name in mapping if name not in SECTIONS]
         sections: dict[str, Section] = {}
         for name, section in SECTIONS.items():
             try:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fedcore.plan.digest import digest_of
+from fedcore.plugins import name_of
 from fedcore.privacy.accounting import composed_epsilon, rounded_up
 from fedcore.text.wording import counted
 from fedcore_clients.policy.privacy_gate import promised
@@ -33,10 +34,17 @@ def plan_summary(request: RequestFacts, policy: Policy) -> tuple[str, ...]:
             for name, version in list((plan.task.code or {}).items())[:_MOST_MODULES]
         ),
         f"training: {training.optimizer}, learning rate {plan.privacy.learning_rate or training.learning_rate:g}",
+        _method(request),
         _privacy(request),
         *_schema(plan.task.options.get("schema")),
         *_leaving(request, policy),
     )
+
+
+def _method(request: RequestFacts) -> str:
+    plan = request.plan
+    encodings = "".join(f", {name_of(each)[:80]!a}" for each in plan.aggregation.encode)
+    return f"algorithm {plan.algorithm.name[:80]!a}" + (f"; updates encoded by{encodings[1:]}" if encodings else "")
 
 
 def _schema(content: Any) -> Iterator[str]:
