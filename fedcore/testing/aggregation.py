@@ -87,7 +87,7 @@ class EncodingContract:
     def test_a_cohort_gives_what_its_clients_give_one_by_one(self) -> None:
         encoding, rows = self.make_encoding(), torch.stack([_random(number) for number in range(3)])
         context = Context(client="a", round=1, uniform=lambda like: torch.full_like(like, 0.5))
-        kept = {name: rows / 2 for name in encoding.keeps}
+        kept = dict.fromkeys(encoding.keeps, rows / 2)
         values, beside, _ = encoding.encode(rows, kept, context)
         for number, row in enumerate(rows):
             own = {name: vectors[number] for name, vectors in kept.items()}
