@@ -36,9 +36,10 @@ class FederationSection(Section):
     clients: Count = Field(10, description="number of clients; a deployment waits for so many before its first round")
     rounds: Count = Field(30, description="number of rounds")
     seed: int = Field(0, ge=0, description="seed of everything that is not privacy noise")
-    partition: str = Field(
+    partition: PluginReference = Field(
         "iid",
-        description="how a simulation splits rows: `iid`, `dirichlet:A`, `shards:K`, `by:COLUMN`, `sizes:lognormal`",
+        description="how a simulation splits rows: `iid`, `dirichlet:A`, `shards:K`, `by:COLUMN`, `sizes:lognormal`, "
+        "or `module:object`",
     )
     held_out: OpenUnit = Field(0.2, description="share of the rows kept for evaluation, never trained on")
     cohort_size: Count | None = Field(None, description="clients asked in a round; all when absent")
@@ -85,6 +86,13 @@ class FederationSection(Section):
         600.0, description="deployment: how long to wait for clients to connect before a round is asked of fewer"
     )
     evaluate_every: Count = Field(1, description="rounds between evaluations; the last round is always evaluated")
+
+    @property
+    def partition_column(self) -> str | None:
+        """The attribute whose values are the clients; ``None`` unless rows are partitioned ``by`` one."""
+        options = {"name": self.partition} if isinstance(self.partition, str) else self.partition
+        kind, _, column = str(options.get("name")).partition(":")
+        return column or options.get("column") if kind == "by" else None
 
 
 class AlgorithmSection(Section):
@@ -223,7 +231,11 @@ class PrivacySection(Section):
 class EngineSection(Section):
     """How a simulation runs its clients; a deployment has none."""
 
-    name: Literal["auto", "loop"] = Field("auto", description="`loop` trains one client after the other in each worker")
+    name: PluginReference = Field(
+        "auto",
+        description="`loop` trains one client after the other in each worker; `auto` takes the fastest that can run "
+        "the plan; or `module:object`",
+    )
     workers: Annotated[int, Field(ge=0)] = Field(0, description="worker processes; 0 is one for each core")
 
 

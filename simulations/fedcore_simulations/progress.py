@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedcore.audit.tables.values import ValueTable
+from fedcore.plugins import name_of
 from fedcore.privacy.accounting import rounded_up
 from fedcore.privacy.linter import DROWNED, Finding
 from fedcore.text.wording import counted, named
@@ -52,7 +53,7 @@ class RoundsDisplay:
         noise = f", noise multiplier {plan.privacy.noise_multiplier:g}" if private else ""
         clients = counted(len(ready.clients), "client")
         self._console.print(
-            f"{ready.task.name}: {counted(ready.examples, 'row')}, {clients} ({plan.federation.partition}), "
+            f"{ready.task.name}: {counted(ready.examples, 'row')}, {clients} ({name_of(plan.federation.partition)}), "
             f"{counted(plan.federation.rounds, 'round')}, privacy {plan.privacy.unit}{noise}, {ready.device}",
             soft_wrap=True,
         )

@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,7 @@ from fedcore_server.rounds.state import ServerState
 from fedcore_server.runs.directory import RunDirectory
 from fedcore_server.runs.participation import took_part_in
 from fedcore_server.runs.results import FinishedRun, Results, build_results
-from fedcore_simulations.engines.loop import LoopEngine
-from fedcore_simulations.engines.workers import default_workers
+from fedcore_simulations.engines.registry import build_engine
 from fedcore_simulations.preparation import PROBED, Preparation, prepare
 
 Progress = Callable[[RoundRecord], None]
@@ -130,7 +128,8 @@ def _run(
 ) -> SimulationResult:
     before = len(records)
     memory = None if directory is None else directory.path / "checkpoint" / "memory"
-    with _engine(ready, memory) as engine, global_streams_kept(ready.device):
+    engine = build_engine(ready.task, ready.plan, ready.clients, ready.device, memory=memory)
+    with engine, global_streams_kept(ready.device):
         tell = progress(ready) if progress else None
         started = time.monotonic()
 
@@ -149,13 +148,12 @@ def _run(
         )
         outcome = run.to_end(state, on_round)
         wall_seconds = time.monotonic() - started
-        engine_name = engine.name
     names = [client.name for client in ready.clients]
     finished = FinishedRun(
         task=ready.task,
         plan=ready.plan,
         outcome=outcome,
-        engine=engine_name,
+        engine=engine.name,
         examples=ready.examples,
         client_sizes=[len(client.training) for client in ready.clients],
         wall_seconds=wall_seconds,
@@ -178,14 +176,6 @@ def _run(
 def _reference(task: Task) -> str:
     """The ``module:object`` of a task's class, so that the plan on disk names what was run."""
     return f"{type(task).__module__}:{type(task).__qualname__}"
-
-
-@contextmanager
-def _engine(ready: Preparation, memory: Path | None) -> Iterator[LoopEngine]:
-    workers = ready.plan.engine.workers or default_workers()
-    engine = LoopEngine(ready.task, ready.plan, ready.clients, num_workers=workers, device=ready.device, memory=memory)
-    with engine:
-        yield engine
 
 
 def _result(ready: Preparation, outcome: Outcome, results: Results, records: list[dict[str, Any]]) -> SimulationResult:

@@ -98,6 +98,10 @@ class LoopEngine:
             self._temporary.cleanup()
         torch.set_num_threads(self._threads)
 
+    def refusal(self) -> None:
+        """It takes every run: the others are compared with it."""
+        return None
+
     def available(self) -> Sequence[str]:
         """All clients: simulated ones are always there."""
         return list(self._index)
