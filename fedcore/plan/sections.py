@@ -239,6 +239,16 @@ class EngineSection(Section):
     workers: Annotated[int, Field(ge=0)] = Field(0, description="worker processes; 0 is one for each core")
 
 
+class RunSection(Section):
+    """What follows a run; like the engine, it is no part of the plan's hash, and clients never see it."""
+
+    track: tuple[PluginReference, ...] = Field(
+        (),
+        description="trackers that a simulation, or the server, copies the run to: `mlflow`, `tensorboard`, or "
+        '`module:object`; with options as a table, such as `{ name = "mlflow", experiment = "wards" }`',
+    )
+
+
 SECTIONS: dict[str, type[Section]] = {
     "task": TaskSection,
     "federation": FederationSection,
@@ -248,4 +258,5 @@ SECTIONS: dict[str, type[Section]] = {
     "privacy": PrivacySection,
     "audit": AuditSection,
     "engine": EngineSection,
+    "run": RunSection,
 }

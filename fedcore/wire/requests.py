@@ -32,7 +32,7 @@ def pack_request(
         "round": request.round,
         "attempt": request.attempt,
         "cohort": json.dumps(request.cohort),
-        "plan": json.dumps(plan.to_mapping()),
+        "plan": json.dumps(plan.to_shared()),
         "plan-sha256": plan.sha256,
         "roster": roster if whole_roster else "",
         "roster-sha256": hash_of_roster(roster),

@@ -67,6 +67,14 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set any key of the plan.", rich_help_panel=_RUN),
 ]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TRACKER",
+        help="Copy the run to mlflow, tensorboard, or module:object; may be repeated.",
+        rich_help_panel=_RUN,
+    ),
+]
 Resume = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Go on with a run that was stopped.", rich_help_panel=_RUN),
@@ -93,6 +101,7 @@ def simulate(  # noqa: PLR0917 - typer reads the options from the signature
     seed: Seed = None,
     out: Out = None,
     settings: Settings = None,
+    track: Track = None,
     resume: Resume = None,
     as_json: Json = False,
 ) -> None:
@@ -120,6 +129,7 @@ def simulate(  # noqa: PLR0917 - typer reads the options from the signature
         "privacy.unit": _unit(unit, epsilon, no_privacy),
         "engine.name": engine,
         "engine.workers": workers,
+        "run.track": track or None,
     }
     raise typer.Exit(
         run_command(subject, options, settings or [], out=out, resume_from=resume, as_json=as_json, workers=workers)
