@@ -105,8 +105,8 @@ def _client() -> MlflowClient:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     from mlflow.tracking import MlflowClient
 
-    for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for noisy in ("mlflow", "alembic", "urllib3"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     # The file store is in maintenance mode, and MLflow refuses it. It caches stores by their address: an absolute one.
     store = f"sqlite:///{Path.cwd() / 'mlflow.db'}"
     return MlflowClient(tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", store))
