@@ -1,4 +1,4 @@
-"""Listeners: what is told of a run while it goes on, and never decides about it."""
+"""Listeners follow a run: displays, logs and trackers. They never decide anything about it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Ending:
 
 
 class RunListener(Protocol):
-    """Follows a run: a display, a log, a tracker. Whatever it raises is logged, and the run goes on without it.
+    """Follows a run: a display, a log, a tracker. Whatever it raises is logged, and the run continues.
 
     Attributes:
         name: Name in the log.
@@ -88,7 +88,7 @@ class Listeners:
 
     @contextmanager
     def following(self, plan: RunPlan, beginning: Beginning) -> Iterator[None]:
-        """Around a run: it begins here, and where it raises, it ends here. `finished` is left to the caller."""
+        """Report the beginning, and the end if the block raises; otherwise the caller calls `finished`."""
         self._notify("run_begins", plan, beginning)
         try:
             yield

@@ -22,14 +22,14 @@ def tracked(folder: Path):
 
 
 def die_after_the_second_round():
-    real = run_process.NotedRounds.round_closed
+    real = run_process.RoundEvents.round_closed
 
     def closed(self, line):
         real(self, line)
         if line["round"] == 2:
             os._exit(9)
 
-    run_process.NotedRounds.round_closed = closed
+    run_process.RoundEvents.round_closed = closed
 
 
 def test_a_run_that_died_is_tracked_anew_with_the_rounds_before(tmp_path):

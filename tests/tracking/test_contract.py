@@ -14,7 +14,7 @@ from fedcore.storage.events import EventLog, read_events
 from fedcore.testing.listener import ListenerContract, example_line
 from fedcore.tracking.mlflow import MlflowTracker
 from fedcore.tracking.tensorboard import TensorboardTracker
-from fedcore_server.runs.noted_rounds import NotedRounds
+from fedcore_server.runs.round_events import RoundEvents
 from fedcore_simulations import simulate
 from fedcore_simulations.progress import RoundsDisplay
 from tests.builders import build_plan
@@ -34,7 +34,7 @@ class TestTensorboard(InDirectory):
 
 class TestEvents(InDirectory):
     def make_listener(self) -> RunListener:
-        return NotedRounds(EventLog(Path("events.jsonl")))
+        return RoundEvents(EventLog(Path("events.jsonl")))
 
 
 class TestDisplay(ListenerContract):
@@ -55,7 +55,7 @@ def test_the_line_of_the_contract_has_what_a_line_of_a_run_has() -> None:
 
 
 def test_events_name_the_round_and_who_was_rejected(here: Path) -> None:
-    noted = NotedRounds(EventLog(here / "events.jsonl"))
+    noted = RoundEvents(EventLog(here / "events.jsonl"))
     noted.round_closed(example_line(1, committed=False))
     (event,) = read_events(here / "events.jsonl")
     assert (event["event"], event["round"], event["rejected"]) == ("round-failed", 1, {"b": "NONFINITE"})

@@ -21,7 +21,6 @@ from fedcore_simulations import simulate
 from tests.builders import Stopping, build_plan
 from tests.tracking.conftest import SECTIONS
 
-
 pytestmark = pytest.mark.usefixtures("in_store")
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from fedcore.cli import main
 from fedcore.commands.track import track
 from fedcore.errors import PlanError, RunDirectoryError, StorageError, TaskError
 from fedcore.plan import RunPlan
@@ -70,6 +72,17 @@ def test_who_follows_a_run_is_no_part_of_its_hash_and_is_not_sent_to_clients():
     header = repr(pack_request(build_request(build_parameters(1.0)), tracked))
     assert "secret" not in header
     assert RunPlan.from_mapping(tracked.to_shared()).sha256 == plan.sha256
+
+
+def test_simulate_takes_a_tracker_and_keeps_it_in_the_plan_of_the_run(here, monkeypatch):
+    options = ["--clients", "3", "--rounds", "2", "--workers", "1", "--no-privacy", "--out", "one"]
+    arguments = ["fedcore", "simulate", "tests.builders:TinyTask", *options, "--track", "tensorboard"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert RunPlan.from_toml(here / "one" / "plan.toml").run.track == ("tensorboard",)
+    assert (here / "tensorboard" / "one").is_dir()
 
 
 def test_the_command_copies_a_finished_run(here, finished):

@@ -52,7 +52,7 @@ class Outcome:
 
 
 Keep = Callable[[RoundRecord, ServerState], None]
-"""Writes a round down, with the state to resume from; a run does not go on where it raises."""
+"""Writes a round down, with the state to resume from. If it raises, the run ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

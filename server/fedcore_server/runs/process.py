@@ -41,9 +41,9 @@ from fedcore_server.rounds.rounds import init_state
 from fedcore_server.rounds.state import ServerState
 from fedcore_server.runs.deployable_plan import isolation_known, privacy_findings
 from fedcore_server.runs.directory import RunDirectory, is_finished
-from fedcore_server.runs.noted_rounds import NotedRounds
 from fedcore_server.runs.participation import charges_acknowledged, last_receipts, took_part_in
 from fedcore_server.runs.results import FinishedRun, build_results
+from fedcore_server.runs.round_events import RoundEvents
 from fedcore_server.runs.store import RunState, RunStore
 from fedcore_server.service.home import ServerHome
 
@@ -110,7 +110,7 @@ class RunProcess:
                     control.stop_run(before.flower_run)
             flower_run = control.start_run()
             self._store.change(self._name, flower_run=flower_run)
-        listeners = Listeners((NotedRounds(self._events), *trackers))
+        listeners = Listeners((RoundEvents(self._events), *trackers))
         with ExitStack() as stack:
             outcome = self._drive(task, status.incarnation, flower_run, listeners, stack)
             summary = self._write_results(task, outcome, time.monotonic() - started)

@@ -10,7 +10,7 @@ from fedcore.plan import RunPlan
 from fedcore.storage.events import EventLog
 
 
-class NotedRounds:
+class RoundEvents:
     """A listener that appends an event for each round, and one for the model."""
 
     name = "events"
