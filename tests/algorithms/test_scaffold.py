@@ -87,7 +87,7 @@ def test_a_run_that_is_killed_in_a_round_and_resumed_ends_in_the_same_model(tmp_
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "linear_task.py").write_text(
         "from torch import nn\nfrom tests.builders import TinyTask\n"
-        "def task():\n    return TinyTask(model=lambda: nn.Linear(4, 2))\n"
+        "task = TinyTask(model=lambda: nn.Linear(4, 2))\n"
     )
     plan = plan_of(task={"name": "linear_task:task"})
     whole = simulate(plan=plan)
