@@ -7,20 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fedcore.aggregation.contract import Array, Rule
-from fedcore.aggregation.registry import ENCODINGS, RULES
+from fedcore.aggregation.registry import RULES
 from fedcore.algorithms.contract import Algorithm
-from fedcore.algorithms.registry import ALGORITHMS
 from fedcore.errors import PlanError
 from fedcore.exchange import Exchange
-from fedcore.plugins import name_of, own_modules
+from fedcore.method_names import DEFAULT_RULE
+from fedcore.plugins import name_of
 from fedcore.server_optimizers.contract import ServerOptimizer
 from fedcore.server_optimizers.registry import SERVER_OPTIMIZERS
 
 if TYPE_CHECKING:
     from fedcore.audit.tables.values import AuditTable
     from fedcore.plan import RunPlan
-
-DEFAULT_RULE = "mean"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,16 +93,6 @@ def check_learnable(plan: RunPlan, tables: Mapping[str, AuditTable]) -> None:
     problems = Exchange.of(plan).algorithm.check_tables(tables, plan)
     if found := [f"algorithm {plan.algorithm.name!r}: {why}" for why in problems]:
         raise PlanError(found)
-
-
-def own_code(plan: RunPlan) -> tuple[str, ...]:
-    """The ``module:object`` of every part of a plan's method that is not fedcore's."""
-    return (
-        *own_modules([plan.algorithm.reference], ALGORITHMS),
-        *own_modules([plan.aggregation.rule or DEFAULT_RULE], RULES),
-        *own_modules(plan.aggregation.encode, ENCODINGS),
-        *own_modules([plan.federation.server_optimizer], SERVER_OPTIMIZERS),
-    )
 
 
 def _rule_name(plan: RunPlan) -> str:

@@ -69,7 +69,7 @@ class Registry:
         if name in self.rows:
             return Plugin(name=name, target=self.rows[name], values=(rest,) if separator else (), options=options)
         if self.rows and not all(part.isidentifier() for part in rest.split(".")):  # "zipf:1" names no object
-            raise PlanError(f"{unknown(name, self.rows, self.what)}; one of your own is named module:object")
+            raise PlanError(f"{unknown(name, self.rows, self.what)} (one of your own: module:object)")
         return Plugin(name=text, target=text, values=(), options=options)
 
     def load(self, reference: Reference) -> Any:

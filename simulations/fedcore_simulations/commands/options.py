@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.errors import PlanError
+from fedcore.method_names import check_names
 from fedcore.plan import RunPlan, merge, read_toml
 from fedcore.tasks.registry import MAKE_CLIENTS, check_known
 from fedcore.tracking.registry import check_tracker
@@ -42,6 +43,7 @@ def plan_from_options(subject: str | None, options: Mapping[str, Any], settings:
     check_known(plan.task.name)
     check_engine(plan.engine.name)
     PARTITIONERS.make(plan.federation.partition)
+    check_names(plan)
     for tracker in plan.run.track:
         check_tracker(tracker)
     decided = plan.task.name not in MAKE_CLIENTS or "clients" in plan.task.options
