@@ -21,9 +21,9 @@ from fedcore.audit.verdict.measurable import check_measurable
 from fedcore.data.examples import Examples
 from fedcore.data.held_out import choose_held_out, size_is_secret
 from fedcore.errors import TaskError
-from fedcore.exchange import Exchange
 from fedcore.local_optimizer import build_optimizer
-from fedcore.method import check_learnable
+from fedcore.method.exchange import Exchange
+from fedcore.method.method import check_learnable
 from fedcore.plan import RunPlan
 from fedcore.plan.resolve import DataFacts, resolve
 from fedcore.privacy.isolation import Isolation

@@ -10,7 +10,7 @@ from fedcore.aggregation.norm_clip import NormClip
 from fedcore.aggregation.top_k import TopK
 from fedcore.errors import PlanError
 from fedcore.messages import ClientUpdate
-from fedcore.method import Method
+from fedcore.method.method import Method
 from fedcore_server.rounds.rounds import close_round
 from fedcore_server.rounds.state import ServerState
 from fedcore_simulations import simulate

@@ -7,7 +7,7 @@ from scipy.stats import trim_mean
 from fedcore.aggregation.mean import Mean
 from fedcore.aggregation.trimmed_mean import TrimmedMean
 from fedcore.errors import PlanError
-from fedcore.method import Method
+from fedcore.method.method import Method
 from tests.builders import build_plan, build_update, combined
 
 

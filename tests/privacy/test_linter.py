@@ -19,7 +19,7 @@ from fedcore.algorithms.fedavg import FedAvg
 from fedcore.audit.tables.groups import GroupTable
 from fedcore.cli import main
 from fedcore.errors import PrivacyError
-from fedcore.exchange import Exchange
+from fedcore.method.exchange import Exchange
 from fedcore.privacy import linter, mechanisms, noise
 from fedcore.privacy.evaluation import EvaluationPrivacy
 from fedcore.privacy.isolation import Isolation, Level

@@ -9,7 +9,7 @@ import torch
 
 from fedcore.aggregation.mean import Uniform
 from fedcore.errors import PlanError, PrivacyError
-from fedcore.method import Method
+from fedcore.method.method import Method
 from fedcore.privacy.accounting import epsilon_of
 from fedcore.privacy.central import CentralPrivacy
 from fedcore.privacy.plan import PrivacyEvent

@@ -11,7 +11,7 @@ from flwr.app import RecordDict
 from torch import nn
 
 from fedcore.errors import DataError, LayoutError, PrivacyError
-from fedcore.exchange import vector_of
+from fedcore.method.exchange import vector_of
 from fedcore.plan import RunPlan
 from fedcore.privacy.isolation import Level
 from fedcore.privacy.linter import Subject, lint, lint_rows, refuse

@@ -70,7 +70,7 @@ def _vectors(content: RecordDict, facts: RequestFacts) -> list[NDArray[Any]]:
     if array.dtype == facts.model_dtype and len(array.data) == facts.model_bytes:
         return [np.frombuffer(array.data, np.dtype(array.dtype))]
     from fedcore.aggregation.contract import Array
-    from fedcore.exchange import Exchange
+    from fedcore.method.exchange import Exchange
 
     exchange, precision = Exchange.of(facts.plan), facts.plan.training.precision
     size = facts.model_bytes // ITEM_BYTES[precision] // (1 + len(exchange.algorithm.shares))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedcore.data.examples import Examples
 from fedcore.errors import DeviceError
-from fedcore.exchange import Exchange, vector_of
+from fedcore.method.exchange import Exchange, vector_of
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.plan import PrivacyPlan

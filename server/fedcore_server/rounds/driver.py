@@ -15,7 +15,7 @@ from fedcore.audit.verdict.report import BiasReport
 from fedcore.errors import DivergedError, RoundFailedError
 from fedcore.listeners import Listeners
 from fedcore.messages import EvaluateRequest, TrainRequest
-from fedcore.method import Method
+from fedcore.method.method import Method
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.evaluation import evaluation_privacy

@@ -15,9 +15,9 @@ from torch import Tensor
 from fedcore.aggregation.codec import Codec
 from fedcore.audit.tables.values import AuditTable
 from fedcore.errors import DataError, LayoutError, UpdateRejectedError
-from fedcore.exchange import vector_of
 from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
-from fedcore.method import Method
+from fedcore.method.exchange import vector_of
+from fedcore.method.method import Method
 from fedcore.metrics import Metrics
 from fedcore.plan import RunPlan
 from fedcore.privacy.evaluation import ACCURACY, LOSS, EvaluationPrivacy

@@ -20,7 +20,7 @@ from dataclasses import replace
 import torch
 
 from fedcore.messages import ClientUpdate, TrainRequest
-from fedcore.method import Method
+from fedcore.method.method import Method
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.central import CentralPrivacy

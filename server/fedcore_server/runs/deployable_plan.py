@@ -6,9 +6,9 @@ import torch
 
 from fedcore.audit.tables.declared import empty_tables
 from fedcore.audit.verdict.measurable import check_measurable
-from fedcore.exchange import Exchange
 from fedcore.local_optimizer import build_optimizer
-from fedcore.method import check_learnable
+from fedcore.method.exchange import Exchange
+from fedcore.method.method import check_learnable
 from fedcore.plan import RunPlan
 from fedcore.plan.resolve import resolve
 from fedcore.privacy.isolation import Isolation

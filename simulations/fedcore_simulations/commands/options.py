@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.errors import PlanError
-from fedcore.method_names import check_names
+from fedcore.method.names import check_names
 from fedcore.plan import RunPlan, merge, read_toml
 from fedcore.tasks.registry import MAKE_CLIENTS, check_known
 from fedcore.tracking.registry import check_tracker

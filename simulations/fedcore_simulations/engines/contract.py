@@ -11,8 +11,8 @@ from fedcore_server.rounds.federation import Federation
 class Engine(Federation, Protocol):
     """A federation whose clients are simulated on this machine; a context manager that frees what it started.
 
-    Its class is called with ``(task, plan, clients, num_workers=, device=, memory=)`` and its options, and starts nothing
-    yet.
+    Its class is called with ``(task, plan, clients, num_workers=, device=, memory=)`` and its options, and
+    starts nothing yet.
 
     An engine decides how fast clients are trained, never what comes out: for the same plan its updates
     equal those of the ``loop`` engine.

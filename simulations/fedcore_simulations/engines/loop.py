@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from fedcore.errors import EngineError, FedcoreError
-from fedcore.exchange import Exchange, vector_of
 from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
+from fedcore.method.exchange import Exchange, vector_of
 from fedcore.parameters import Layout, Parameters
 from fedcore.plan import RunPlan
 from fedcore.segments import MODEL

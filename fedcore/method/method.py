@@ -10,8 +10,8 @@ from fedcore.aggregation.contract import Array, Rule
 from fedcore.aggregation.registry import RULES
 from fedcore.algorithms.contract import Algorithm
 from fedcore.errors import PlanError
-from fedcore.exchange import Exchange
-from fedcore.method_names import DEFAULT_RULE
+from fedcore.method.exchange import Exchange
+from fedcore.method.names import DEFAULT_RULE
 from fedcore.plugins import name_of
 from fedcore.server_optimizers.contract import ServerOptimizer
 from fedcore.server_optimizers.registry import SERVER_OPTIMIZERS
