@@ -119,7 +119,7 @@ class Registry:
             raise PlanError(f"{self.what} {plugin.name!r}: {error}; its options are: {takes}") from error
         try:
             return found(*context, *values, **named_context, **options)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError, AttributeError) as error:
             raise PlanError(f"{self.what} {plugin.name!r}: {error}") from error
 
 

@@ -65,17 +65,12 @@ class Method:
         unit = plan.privacy.unit
         if unit == "none":
             return
-        parts = {f"algorithm {plan.algorithm.name!r}": self.algorithm.refusal(unit)}
-        parts |= {
-            where: encoding.refusal(unit)
-            for where, encoding in zip(_encodings(plan), self.exchange.encodings, strict=True)
-        }
-        yield from (f"{where} under privacy unit {unit}: {why}" for where, why in parts.items() if why)
+        yield from self.exchange.refusals(plan)
         rule = f"aggregation.rule {_rule_name(plan)!r}"
-        if unit == "client" and self.rule.sensitivity(1.0) is None:
+        if unit == "client" and self.rule.sensitivity(1.0) != 1.0:
             yield (
-                f"{rule} under privacy unit client: it bounds no client's part, so that no noise can be scaled to it; "
-                "use 'uniform'"
+                f"{rule} under privacy unit client: it is not a sum in which each client counts once, so that no noise "
+                "can be scaled to it; use 'uniform'"
             )
         if unit == "record" and plan.privacy.relation == "add-remove" and self.rule.by_examples:
             yield f"{rule}: it weighs by the number of examples, secret with relation add-remove; use 'uniform'"

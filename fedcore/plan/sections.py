@@ -108,7 +108,7 @@ class AlgorithmSection(Section):
     @property
     def reference(self) -> dict[str, Any]:
         """Name and options as one plug-in reference."""
-        return {"name": self.name, **self.options}
+        return {**self.options, "name": self.name}
 
 
 class AggregationSection(Section):
@@ -121,6 +121,7 @@ class AggregationSection(Section):
     )
     encode: tuple[PluginReference, ...] = Field(
         (),
+        max_length=4,
         description="encodings of the update, in order: `norm-clip:MAX`, `top-k:SHARE`, `int8`, or `module:object`",
     )
 

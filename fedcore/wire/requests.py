@@ -92,7 +92,10 @@ def unpack_plan(content: RecordDict) -> RunPlan:
 @lru_cache(maxsize=8)
 def _validated(text: str, digest: str) -> RunPlan:
     """Each process validates a plan once, however many requests bring it."""
-    plan = RunPlan.from_mapping(json_in({"plan": text}, "plan", dict))
+    try:
+        plan = RunPlan.from_mapping(json_in({"plan": text}, "plan", dict))
+    except (ValueError, RecursionError) as error:
+        raise DataError("the plan in the request is nested too deep") from error
     if plan.sha256 != digest:
         raise DataError("the plan in the request does not have the hash that the request names")
     return plan

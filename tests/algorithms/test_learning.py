@@ -344,7 +344,7 @@ def test_private_training_is_reweighed_too():
                 "privacy": {"unit": "client", "noise-multiplier": 1.0},
                 "aggregation": {"rule": "uniform"},
             },
-            "weighs clients",
+            "follows evaluations, which the noise does not cover",
         ),
     ],
 )

@@ -240,7 +240,7 @@ def test_few_clients_are_known_beforehand_to_drown_in_noise():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"aggregation": {"rule": "mean"}}, "bounds no client's part"),
+        ({"aggregation": {"rule": "mean"}}, "not a sum in which each client counts once"),
         ({"participation": "secret"}, "secret amplifies a Poisson cohort"),
         (
             {"participation": "secret", "federation": {"cohort-size": 2, "cohort-sampling": "poisson", "quorum": 2}},

@@ -14,15 +14,15 @@ from fedcore_simulations.engines.loop import LoopEngine
 class Picky(LoopEngine):
     name = "picky"
 
-    def __init__(self, task, plan, clients, *, num_workers, device, most=2):
-        super().__init__(task, plan, clients, num_workers=num_workers, device=device)
+    def __init__(self, task, plan, clients, *, num_workers, device, memory=None, most=2):
+        super().__init__(task, plan, clients, num_workers=num_workers, device=device, memory=memory)
         self.most = most
 
     def refusal(self):
         return f"it runs {self.most} clients at most" if len(self._clients) > self.most else None
 
 class Nothing:
-    def __init__(self, task, plan, clients, *, num_workers, device):
+    def __init__(self, task, plan, clients, *, num_workers, device, memory=None):
         pass
 """
 

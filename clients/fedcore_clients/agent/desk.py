@@ -135,6 +135,8 @@ class Desk:
         local = LocalModel(self._task, plan, choice.device, memory=self._memory)
         if local.exchange.remembers and self._memory is None:
             raise Refusal.MEMORY("the method keeps vectors here between rounds; training.memory does not allow it")
+        if problems := list(local.exchange.refusals(plan)):
+            raise PrivacyError("; ".join(problems))
         refuse(lint(Subject(plan=plan, task=self._task, model=local.model, exchange=local.exchange)))
         return local
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fedcore.plan.digest import digest_of
-from fedcore.plugins import name_of
 from fedcore.privacy.accounting import composed_epsilon, rounded_up
 from fedcore.text.wording import counted
 from fedcore_clients.policy.privacy_gate import promised
@@ -43,8 +42,11 @@ def plan_summary(request: RequestFacts, policy: Policy) -> tuple[str, ...]:
 
 def _method(request: RequestFacts) -> str:
     plan = request.plan
-    encodings = "".join(f", {name_of(each)[:80]!a}" for each in plan.aggregation.encode)
-    return f"algorithm {plan.algorithm.name[:80]!a}" + (f"; updates encoded by{encodings[1:]}" if encodings else "")
+    encodings = "".join(f", {str(each)[:80]!a}" for each in plan.aggregation.encode)
+    options = f" with {str(plan.algorithm.options)[:200]!a}" if plan.algorithm.options else ""
+    return f"algorithm {plan.algorithm.name[:80]!a}{options}" + (
+        f"; updates encoded by{encodings[1:]}" if encodings else ""
+    )
 
 
 def _schema(content: Any) -> Iterator[str]:
