@@ -7,7 +7,8 @@ The grammar is the same at every plug-in point::
     "my_module:MyPartitioner"              one's own, found in the working directory first
     { name = "dirichlet", alpha = 0.3 }    either of them, with options by name
 
-A class is called with its options; any other object is taken as it is.
+A class is called with its options; any other object is taken as it is. A first option written behind the name is a
+number where it reads as one, unless the class declares it as ``str``.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Plugin:
 
     name: str
     target: str
-    values: tuple[Any, ...]
+    values: tuple[str, ...]
     options: Mapping[str, Any]
 
 
@@ -66,40 +67,59 @@ class Registry:
         text, options = _name_and_options(reference, self.what)
         name, separator, rest = text.partition(":")
         if name in self.rows:
-            values = (literal(rest),) if separator else ()
-            return Plugin(name=name, target=self.rows[name], values=values, options=options)
-        if not separator:
-            raise PlanError(f"{unknown(name, self.rows, self.what)}; one of your own is named module:object")
+            return Plugin(name=name, target=self.rows[name], values=(rest,) if separator else (), options=options)
+        if self.rows and not all(part.isidentifier() for part in rest.split(".")):  # "zipf:1" names no object
+            raise PlanError(f"{unknown(name, self.rows, self.what)} (one of your own: module:object)")
         return Plugin(name=text, target=text, values=(), options=options)
 
-    def make(self, reference: Reference) -> Any:
+    def load(self, reference: Reference) -> Any:
+        """Import what a reference names, and make nothing of it.
+
+        Raises:
+            PlanError: The name is unknown.
+            TaskError: It cannot be imported.
+        """
+        return load_object(self.read(reference).target, what=self.what)
+
+    def make(self, reference: Reference, *context: Any, **named_context: Any) -> Any:
         """Import what a reference names, and make it.
+
+        Args:
+            context: Arguments that every class of the kind is given, before its options.
+            named_context: The same, by name.
 
         Raises:
             PlanError: The name is unknown, or the options are not its own or out of range.
             TaskError: It cannot be imported, or lacks a part of the contract.
         """
-        plugin = self.read(reference)
-        made = self._made(load_object(plugin.target, what=self.what), plugin)
+        return self.build(self.read(reference), *context, **named_context)
+
+    def build(self, plugin: Plugin, *context: Any, **named_context: Any) -> Any:
+        """As `make`, of a reference that was read."""
+        made = self._made(load_object(plugin.target, what=self.what), plugin, context, named_context)
         missing = [part for part in self.parts if not callable(getattr(made, part, None))]
         if missing:
             raise TaskError(f"{self.what} {plugin.name!r} lacks {', '.join(missing)}")
         return made
 
-    def _made(self, found: Any, plugin: Plugin) -> Any:
+    def _made(self, found: Any, plugin: Plugin, context: tuple[Any, ...], named_context: dict[str, Any]) -> Any:
         if not isinstance(found, type):
             if plugin.options:
                 raise PlanError(f"{self.what} {plugin.name!r} is an object, not a class, and takes no options")
             return found
         options = {name.replace("-", "_"): value for name, value in plugin.options.items()}
+        signature = inspect.signature(found)
+        own = [each for name, each in signature.parameters.items() if name not in named_context][len(context) :]
+        is_text = bool(own) and own[0].annotation in (str, "str")
+        values = plugin.values if is_text else tuple(map(literal, plugin.values))
         try:
-            inspect.signature(found).bind(*plugin.values, **options)
+            signature.bind(*context, *values, **named_context, **options)
         except TypeError as error:
-            takes = ", ".join(kebab(name) for name in inspect.signature(found).parameters) or "none"
+            takes = ", ".join(kebab(each.name) for each in own) or "none"
             raise PlanError(f"{self.what} {plugin.name!r}: {error}; its options are: {takes}") from error
         try:
-            return found(*plugin.values, **options)
-        except (TypeError, ValueError) as error:
+            return found(*context, *values, **named_context, **options)
+        except (TypeError, ValueError, OverflowError, AttributeError) as error:
             raise PlanError(f"{self.what} {plugin.name!r}: {error}") from error
 
 

@@ -38,7 +38,7 @@ class Segment:
 class Form:
     """The segments of one array, in order.
 
-    Segments of one number type travel as an array of it, others as bytes, the widest numbers first.
+    Floating-point segments of one type travel as an array of it, others as bytes, the widest numbers first.
     """
 
     segments: tuple[Segment, ...]
@@ -52,7 +52,7 @@ class Form:
     def dtype(self) -> str:
         """Number type of the whole array."""
         kinds = {segment.dtype for segment in self.segments}
-        return kinds.pop() if len(kinds) == 1 else "uint8"
+        return kinds.pop() if len(kinds) == 1 and kinds <= {"float32", "float64"} else "uint8"
 
     @property
     def num_bytes(self) -> int:
@@ -73,7 +73,7 @@ class Form:
         import torch
 
         self.check(values)
-        if len(self.segments) == 1:
+        if len(self.segments) == 1 and self.dtype != "uint8":
             return values[self.segments[0].name]
         parts = [values[segment.name].cpu().contiguous() for segment in self.segments]
         return torch.cat(parts if self.dtype != "uint8" else [part.view(torch.uint8) for part in parts])
@@ -89,7 +89,7 @@ class Form:
         if array.shape != (self.size,) or array.dtype != getattr(torch, self.dtype):
             found = f"{tuple(array.shape)} {array.dtype}"
             raise LayoutError(f"expected an array of {self.size} {self.dtype}, found {found}")
-        if len(self.segments) == 1:
+        if len(self.segments) == 1 and self.dtype != "uint8":
             return {self.segments[0].name: array}
         item, start, views = ITEM_BYTES[self.dtype], 0, {}
         for segment in self.segments:

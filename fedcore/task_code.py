@@ -60,7 +60,7 @@ def code_here(plan: RunPlan) -> dict[str, str]:
     Raises:
         TaskError: A module is not here.
     """
-    from fedcore.method import own_code
+    from fedcore.method.names import own_code
 
     references = (plan.task.name, *own_code(plan))
     modules = {each.partition(":")[0].partition(".")[0] for each in references if ":" in each} - _OURS

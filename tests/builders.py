@@ -11,12 +11,42 @@ from torch import Tensor, nn
 
 from fedcore import Attribute, Classification, Examples, RunPlan
 from fedcore.aggregation.contract import Block, Rule
+from fedcore.listeners import Beginning, Ending
 from fedcore.messages import ClientUpdate, TrainRequest
 from fedcore.parameters import Layout, Parameters
 from fedcore.plan import merge
 from fedcore.privacy.plan import NoiseKind, PrivacyPlan, Relation, Unit
 from fedcore.segments import Form, Segment
 from fedcore_clients.training.local_model import Client, LocalModel
+
+
+class Remembered:
+    """A listener that keeps what it is shown."""
+
+    name = "remembered"
+
+    def __init__(self) -> None:
+        self.plan: RunPlan | None = None
+        self.beginning: Beginning | None = None
+        self.ending: Ending | None = None
+        self.lines: list[Mapping[str, Any]] = []
+
+    def run_begins(self, plan: RunPlan, beginning: Beginning) -> None:
+        self.plan, self.beginning = plan, beginning
+
+    def round_closed(self, line: Mapping[str, Any]) -> None:
+        self.lines.append(line)
+
+    def run_ends(self, ending: Ending) -> None:
+        self.ending = ending
+
+
+class Stopping(Remembered):
+    """Ctrl-C after the first round."""
+
+    def round_closed(self, line: Mapping[str, Any]) -> None:
+        super().round_closed(line)
+        raise KeyboardInterrupt
 
 
 class TinyTask(Classification):

@@ -88,8 +88,9 @@ def test_all_problems_in_all_sections_are_told_at_once():
             "attribute at most 0.2 contradict each other; keep one",
         ),
         ({"engine": {"workers": -1}}, "engine.workers"),
-        ({"federation": {"partition": "dirichlet:0"}}, "federation.partition: expected iid, dirichlet:A with A > 0"),
         ({"training": {"optimizer-options": {"lr": 1.0}}}, "lr is set by learning-rate"),
+        ({"federation": {"weighting": "uniform"}}, "federation.weighting has moved; it is now aggregation.rule"),
+        ({"mitigation": {"method": "reweighing"}}, "mitigation.method has moved; it is now algorithm.name"),
         (
             {"audit": {"sensitive": ["a"], "limits": [{"metric": "acuracy", "at-most": 0.1}]}},
             "audit.limits: limit: unknown metric 'acuracy'; did you mean 'accuracy'?",

@@ -9,9 +9,9 @@ from fedcore.errors import DataError, TaskError
 from fedcore.metrics import Metrics
 from fedcore.task import check_task, load_examples
 from fedcore.tasks.digits import STROKES, Digits
+from fedcore.testing.task import TaskContract
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_plan, build_private_plan
-from tests.contracts import TaskContract
 
 
 class Line(Regression):

@@ -12,6 +12,8 @@ from fedcore.errors import PlanError
 from fedcore.seeding import torch_generator
 from fedcore.segments import Form, Segment
 
+_MOST_TIMES, _FEW_BYTES = 3, 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stage:
@@ -31,7 +33,7 @@ class Codec:
         vector: What each of them is.
 
     Raises:
-        PlanError: An encoding follows one that leaves no floating-point values.
+        PlanError: An encoding follows one that leaves no floating-point values, or they make updates much larger.
 
     Attributes:
         form: Segments of a reply.
@@ -56,6 +58,11 @@ class Codec:
             self._stages[name] = stages
             segments.append(Segment(name, values.dtype, values.size))
         self.form = Form.of(segments)
+        plain = Segment("", vector.dtype, vector.size).num_bytes * len(sends)
+        if self.form.num_bytes > _MOST_TIMES * plain + _FEW_BYTES:
+            raise PlanError(
+                f"aggregation.encode: the encodings make updates larger, {self.form.num_bytes} bytes of {plain}"
+            )
 
     def encode(
         self, sent: Tensors, kept: Tensors, *, client: str, round: int, seed: int

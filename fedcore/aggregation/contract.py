@@ -71,9 +71,10 @@ class Rule:
         raise NotImplementedError
 
     def sensitivity(self, clip_norm: float) -> float | None:
-        """Largest change of the rule's *sum* when one client's update, of norm at most `clip_norm`, is blanked.
+        """Largest change of the sum when one client's update, of norm at most `clip_norm`, is blanked.
 
-        ``None`` where the rule is no sum, or has no bound: client-level noise cannot be scaled to it.
+        `clip_norm` itself where the rule is the sum of the updates over their number: the server then clips, sums and
+        adds noise in its place. ``None`` of every other rule, which is refused under privacy unit ``client``.
         """
         return None
 

@@ -123,10 +123,12 @@ class Algorithm:
         Guarantee:
             Unit ``record``: the client half sees gradients after noise was added, and weights made of them, so that
             whatever it sends or keeps is post-processing. Unit ``client``: the server clips and noises one vector of
-            each client, ``update``, and all clients weigh the same.
+            each client, ``update``; all clients weigh the same; evaluations, which have no noise then, change nothing.
         """
         if unit != "client":
             return None
+        if self.learns:
+            return "it follows evaluations, which the noise does not cover"
         if self.sends != ("update",):
             return f"it sends {', '.join(self.sends)}, and the noise covers the update alone"
         return "it weighs clients, and under unit client all weigh the same" if self.weighs_clients else None

@@ -50,7 +50,7 @@ class FairFed(ClientShares):
 
     def learn(self, state: State, evaluation: Evaluated, plan: RunPlan) -> State:
         if not state["clients"]:
-            return {"clients": _row_shares(evaluation)}
+            return {"clients": _row_shares(evaluation, plan)}
         attribute = audited_attribute(self.attribute, plan)
         pooled = self._spread(labelled(evaluation.tables[attribute]), plan)
         known = {}
@@ -92,7 +92,8 @@ def moved_from_mean(shares: Mapping[str, float], distances: Mapping[str, float],
     return {name: share / total for name, share in moved.items()} if total > 0 else dict(shares)
 
 
-def _row_shares(evaluation: Evaluated) -> dict[str, float]:
-    rows = {name: means["n"] for name, means in evaluation.clients.items()}
+def _row_shares(evaluation: Evaluated, plan: RunPlan) -> dict[str, float]:
+    most = plan.federation.max_examples  # a number of rows is the client's word
+    rows = {name: min(means["n"], most) for name, means in evaluation.clients.items()}
     total = sum(rows.values())
     return {name: size / total if total else 1.0 / len(rows) for name, size in rows.items()}

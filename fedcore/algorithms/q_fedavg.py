@@ -7,7 +7,6 @@ Li et al. 2020, "Fair resource allocation in federated learning", arXiv 1905.104
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from fedcore.algorithms.client_shares import ClientShares, share_of
@@ -16,19 +15,19 @@ from fedcore.algorithms.contract import Contribution, Evaluated, State
 if TYPE_CHECKING:
     from fedcore.plan import RunPlan
 
-_SMALLEST_LOSS = 1e-12
+_SMALLEST_LOSS, _LARGEST_LOSS, _LARGEST_Q = 1e-12, 1e12, 10.0
 
 
 class QFedAvg(ClientShares):
     """Clients weighed by their losses.
 
     Args:
-        q: Exponent, not negative; 0 is the uniform mean.
+        q: Exponent from 0 to 10; 0 is the uniform mean.
     """
 
     def __init__(self, q: float = 0.1) -> None:
-        if not 0 <= q < math.inf:
-            raise ValueError(f"q: expected a number of 0 or more, found {q!r}")
+        if not 0 <= q <= _LARGEST_Q:
+            raise ValueError(f"q: expected a number from 0 to {_LARGEST_Q:g}, found {q!r}")
         self.q = float(q)
 
     def learn(self, state: State, evaluation: Evaluated, plan: RunPlan) -> State:
@@ -39,7 +38,7 @@ class QFedAvg(ClientShares):
             return super().weigh(contribution, state, plan)
         private = plan.privacy.learning_rate if plan.privacy.unit != "none" else None
         smoothness = 1.0 / (private or plan.training.learning_rate)
-        loss = max(share_of(contribution.client, state["clients"]), _SMALLEST_LOSS)
+        loss = min(max(share_of(contribution.client, state["clients"]), _SMALLEST_LOSS), _LARGEST_LOSS)
         weight = smoothness * loss**self.q
         bent = self.q * loss ** (self.q - 1.0) * (smoothness * contribution.norm) ** 2
         return weight, weight + bent

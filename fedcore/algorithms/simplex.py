@@ -8,6 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+_LARGEST_RISK = 1e12
+"""A client's loss is its word: one beyond belief must not end the run."""
+
 
 def ascended(shares: Mapping[str, float], risks: Mapping[str, float], *, step: float) -> dict[str, float]:
     """One step of ascent on ``sum share * risk`` over the simplex: who fares worse gets a larger share.
@@ -19,7 +22,7 @@ def ascended(shares: Mapping[str, float], risks: Mapping[str, float], *, step: f
         shares: Non-negative, of sum 1.
         risks: Mean losses; who has none stays as it is before the projection.
     """
-    moved = np.array([share + step * risks.get(name, 0.0) for name, share in shares.items()])
+    moved = np.array([share + step * min(risks.get(name, 0.0), _LARGEST_RISK) for name, share in shares.items()])
     return dict(zip(shares, (float(share) for share in projected(moved)), strict=True))
 
 
@@ -30,7 +33,10 @@ def projected(point: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     falling = np.sort(point)[::-1]
     surplus = (np.cumsum(falling) - 1.0) / np.arange(1, len(point) + 1)
-    last = int(np.flatnonzero(falling > surplus)[-1])
+    above = np.flatnonzero(falling > surplus)
+    if not len(above):  # there is no point, or 1 is less than the rounding of its numbers
+        return projected(point - point.max()) if len(point) else point
+    last = int(above[-1])
     nearest: NDArray[np.float64] = np.maximum(point - surplus[last], 0.0)
     return nearest
 

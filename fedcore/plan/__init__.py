@@ -15,6 +15,7 @@ from fedcore.plan.sections import (
     EngineSection,
     FederationSection,
     PrivacySection,
+    RunSection,
     TaskSection,
     TrainingSection,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "LimitSection",
     "PrivacySection",
     "RunPlan",
+    "RunSection",
     "TaskSection",
     "TrainingSection",
     "merge",

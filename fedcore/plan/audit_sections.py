@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fedcore.plan.section import Count, OpenUnit, Section
+from fedcore.plan.section import Count, OpenUnit, PluginReference, Section
 
 
 class LimitSection(Section):
@@ -58,4 +58,8 @@ class AuditSection(Section):
         description="whose model is released: that of the `last` round, or of the most accurate evaluated round "
         "`within-limits`, where all limits on rates say PASS (the last where none does)",
     )
-    hooks: tuple[str, ...] = Field((), description="audit hooks of one's own, each `module:object`")
+    hooks: tuple[PluginReference, ...] = Field(
+        (),
+        description="audit hooks of one's own, each `module:object`; with options as a table, such as "
+        '`{ name = "my_hooks:Bound", limit = 3 }`',
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -16,8 +15,6 @@ from fedcore.text.toml_problems import unknown
 
 if TYPE_CHECKING:
     from fedcore.audit.verdict.limits import Limit
-
-_PARTITION = re.compile(r"iid|dirichlet:(?=[\d.]*[1-9])\d*\.?\d+(e-?\d+)?|shards:[1-9]\d*|by:.+|sizes:lognormal")
 
 
 def contradictions(sections: Mapping[str, Section]) -> Iterator[str]:
@@ -54,11 +51,6 @@ def _privacy_and_federation_contradictions(privacy: PrivacySection, federation: 
 
 
 def _federation_contradictions(federation: FederationSection) -> Iterator[str]:
-    if not _PARTITION.fullmatch(federation.partition):
-        yield (
-            "federation.partition: expected iid, dirichlet:A with A > 0, shards:K, by:COLUMN or sizes:lognormal, "
-            f"found {federation.partition!r}"
-        )
     if (federation.cohort_size or 0) > federation.clients:
         yield f"federation.cohort-size: expected at most clients = {federation.clients}, found {federation.cohort_size}"
     if federation.quorum > (federation.cohort_size or federation.clients):

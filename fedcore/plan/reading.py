@@ -54,7 +54,7 @@ def check_is_plan(mapping: Mapping[str, Any]) -> None:
         PlanError: Says in one sentence what it is taken for.
     """
     foreign = [name for name in mapping if name not in SECTIONS]
-    if foreign and set(foreign) <= POLICY_ONLY and not {"task", "federation", "audit", "engine"} & set(mapping):
+    if foreign and set(foreign) <= POLICY_ONLY and not {"task", "federation", "audit", "engine", "run"} & set(mapping):
         raise PlanError(
             f"this is a client's policy and no plan (it has {_tables(foreign)}); check it with: "
             "fedcore client policy --check FILE"

@@ -36,7 +36,7 @@ def resolve(plan: RunPlan, facts: DataFacts | None = None) -> RunPlan:
         PlanError: A value is missing, or the method contradicts the plan; all problems at once.
         TaskError: A part of the method of one's own cannot be imported.
     """
-    from fedcore.method import Method
+    from fedcore.method.method import Method
     from fedcore.privacy.resolution import resolve_privacy
 
     if facts is None and (problems := [*_missing(plan)]):

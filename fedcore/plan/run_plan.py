@@ -12,6 +12,7 @@ from fedcore.errors import PlanError
 from fedcore.plan.audit_sections import AuditSection
 from fedcore.plan.contradictions import contradictions
 from fedcore.plan.digest import digest_of
+from fedcore.plan.moved import without_moved
 from fedcore.plan.reading import check_is_plan, read_toml
 from fedcore.plan.section import Section
 from fedcore.plan.sections import (
@@ -21,10 +22,13 @@ from fedcore.plan.sections import (
     EngineSection,
     FederationSection,
     PrivacySection,
+    RunSection,
     TaskSection,
     TrainingSection,
 )
 from fedcore.text.toml_problems import explain, unknown
+
+_OWN = ("engine", "run")
 
 
 class RunPlan(BaseModel):
@@ -40,6 +44,7 @@ class RunPlan(BaseModel):
     privacy: PrivacySection = Field(default_factory=PrivacySection)
     audit: AuditSection = Field(default_factory=AuditSection)
     engine: EngineSection = Field(default_factory=EngineSection)
+    run: RunSection = Field(default_factory=RunSection)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> RunPlan:
@@ -49,7 +54,8 @@ class RunPlan(BaseModel):
             PlanError: Holds every problem in every section.
         """
         check_is_plan(mapping)
-        problems = [unknown(name, SECTIONS, "section") for name in mapping if name not in SECTIONS]
+        mapping, problems = without_moved(mapping)
+        problems += [unknown(name, SECTIONS, "section") for name in mapping if name not in SECTIONS]
         sections: dict[str, Section] = {}
         for name, section in SECTIONS.items():
             try:
@@ -77,6 +83,10 @@ class RunPlan(BaseModel):
         """Nested dictionaries of plain values with kebab-case keys; absent values are left out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
+    def to_shared(self) -> dict[str, Any]:
+        """As `to_mapping`, without what is this host's own affair: how fast a run is, and who follows it."""
+        return {name: section for name, section in self.to_mapping().items() if name not in _OWN}
+
     def to_toml(self) -> str:
         """The plan as TOML, every key written out."""
         import tomli_w
@@ -85,9 +95,5 @@ class RunPlan(BaseModel):
 
     @property
     def sha256(self) -> str:
-        """Hash of what the plan says, the same for every spelling of it.
-
-        The engine is left out: it decides how fast a run is, never what it computes.
-        """
-        content = {name: section for name, section in self.to_mapping().items() if name != "engine"}
-        return digest_of(content)
+        """Hash of what the plan says, the same for every spelling of it."""
+        return digest_of(self.to_shared())

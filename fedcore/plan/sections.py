@@ -36,9 +36,10 @@ class FederationSection(Section):
     clients: Count = Field(10, description="number of clients; a deployment waits for so many before its first round")
     rounds: Count = Field(30, description="number of rounds")
     seed: int = Field(0, ge=0, description="seed of everything that is not privacy noise")
-    partition: str = Field(
+    partition: PluginReference = Field(
         "iid",
-        description="how a simulation splits rows: `iid`, `dirichlet:A`, `shards:K`, `by:COLUMN`, `sizes:lognormal`",
+        description="how a simulation splits rows: `iid`, `dirichlet:A`, `shards:K`, `by:COLUMN`, `sizes:lognormal`, "
+        "or `module:object`",
     )
     held_out: OpenUnit = Field(0.2, description="share of the rows kept for evaluation, never trained on")
     cohort_size: Count | None = Field(None, description="clients asked in a round; all when absent")
@@ -86,6 +87,13 @@ class FederationSection(Section):
     )
     evaluate_every: Count = Field(1, description="rounds between evaluations; the last round is always evaluated")
 
+    @property
+    def partition_column(self) -> str | None:
+        """The attribute whose values are the clients; ``None`` unless rows are partitioned ``by`` one."""
+        options = {"name": self.partition} if isinstance(self.partition, str) else self.partition
+        kind, _, column = str(options.get("name")).partition(":")
+        return column or options.get("column") if kind == "by" else None
+
 
 class AlgorithmSection(Section):
     """What clients do besides descending their loss, and how the server moves the model."""
@@ -100,7 +108,7 @@ class AlgorithmSection(Section):
     @property
     def reference(self) -> dict[str, Any]:
         """Name and options as one plug-in reference."""
-        return {"name": self.name, **self.options}
+        return {**self.options, "name": self.name}
 
 
 class AggregationSection(Section):
@@ -113,6 +121,7 @@ class AggregationSection(Section):
     )
     encode: tuple[PluginReference, ...] = Field(
         (),
+        max_length=4,
         description="encodings of the update, in order: `norm-clip:MAX`, `top-k:SHARE`, `int8`, or `module:object`",
     )
 
@@ -223,8 +232,22 @@ class PrivacySection(Section):
 class EngineSection(Section):
     """How a simulation runs its clients; a deployment has none."""
 
-    name: Literal["auto", "loop"] = Field("auto", description="`loop` trains one client after the other in each worker")
+    name: PluginReference = Field(
+        "auto",
+        description="`loop` trains one client after the other in each worker; `auto` takes the fastest that can run "
+        "the plan; or `module:object`",
+    )
     workers: Annotated[int, Field(ge=0)] = Field(0, description="worker processes; 0 is one for each core")
+
+
+class RunSection(Section):
+    """What follows a run; like the engine, it is no part of the plan's hash, and clients never see it."""
+
+    track: tuple[PluginReference, ...] = Field(
+        (),
+        description="trackers that a simulation, or the server, copies the run to: `mlflow`, `tensorboard`, or "
+        '`module:object`; with options as a table, such as `{ name = "mlflow", experiment = "wards" }`',
+    )
 
 
 SECTIONS: dict[str, type[Section]] = {
@@ -236,4 +259,5 @@ SECTIONS: dict[str, type[Section]] = {
     "privacy": PrivacySection,
     "audit": AuditSection,
     "engine": EngineSection,
+    "run": RunSection,
 }

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fedcore.errors import TaskError
-from fedcore.plugins import load_object
+from fedcore.errors import PlanError, TaskError
+from fedcore.plugins import Plugin, Registry, load_object
 
 if TYPE_CHECKING:
     from fedcore.plan import RunPlan
     from fedcore.task import Task
 
-REFERENCE_TASKS = {
-    "digits": "fedcore.tasks.digits:Digits",
-    "diabetes": "fedcore.tasks.diabetes:Diabetes",
-    "diabetes-progression": "fedcore.tasks.diabetes:DiabetesProgression",
-    "tabular": "fedcore.tasks.tabular.task:Tabular",
-    "synthetic": "fedcore.tasks.synthetic:Synthetic",
-}
+TASKS = Registry(
+    what="task",
+    rows={
+        "digits": "fedcore.tasks.digits:Digits",
+        "diabetes": "fedcore.tasks.diabetes:Diabetes",
+        "diabetes-progression": "fedcore.tasks.diabetes:DiabetesProgression",
+        "tabular": "fedcore.tasks.tabular.task:Tabular",
+        "synthetic": "fedcore.tasks.synthetic:Synthetic",
+    },
+)
 
 MAKE_CLIENTS = frozenset({"synthetic"})
 """Tasks whose data has as many clients as the plan says."""
@@ -29,13 +33,15 @@ _PARTS = ("build_model", "load_data", "loss", "predict", "measure")
 def load_task(plan: RunPlan) -> Task:
     """Build the task that a plan names, with the plan's options.
 
-    The object may be a task, or a class or function that makes one from ``task.options``. A class with a
-    ``from_plan`` method is given the whole plan instead.
+    A class with a ``from_plan`` method is given the whole plan instead of ``task.options``.
 
     Raises:
         TaskError: It cannot be imported or built, or lacks a part of the contract.
     """
-    return checked_task(_build(_found(plan.task.name), plan), plan.task.name)
+    plugin = _read(plan.task.name)
+    found = load_object(plugin.target, what="task")
+    made = _from_plan(found, plan) if hasattr(found, "from_plan") else _from_options(plugin, plan.task.options)
+    return checked_task(made, plan.task.name)
 
 
 def settled(plan: RunPlan) -> RunPlan:
@@ -47,7 +53,7 @@ def settled(plan: RunPlan) -> RunPlan:
         TaskError: The task cannot be imported.
         FedcoreError: A file cannot be used.
     """
-    settle = getattr(_found(plan.task.name), "settle", None)
+    settle = getattr(load_object(_read(plan.task.name).target, what="task"), "settle", None)
     if settle is None:
         return plan
     found: RunPlan = settle(plan)
@@ -60,15 +66,28 @@ def check_known(name: str) -> None:
     Raises:
         TaskError: With the nearest name.
     """
-    if ":" not in name and name not in REFERENCE_TASKS:
-        near = difflib.get_close_matches(name, REFERENCE_TASKS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(REFERENCE_TASKS)}."
-        raise TaskError(f"no reference task {name!r}; {hint} A task of your own is named module:object")
+    _read(name)
 
 
-def _found(name: str) -> Any:
-    check_known(name)
-    return load_object(REFERENCE_TASKS.get(name, name), what="task")
+def _from_plan(found: Any, plan: RunPlan) -> Any:
+    try:
+        return found.from_plan(plan)
+    except TypeError as error:
+        raise TaskError(f"task {plan.task.name!r} cannot be built from task.options: {error}") from error
+
+
+def _from_options(plugin: Plugin, options: Mapping[str, Any]) -> Any:
+    try:
+        return TASKS.build(replace(plugin, options=options))
+    except PlanError as error:
+        raise TaskError(f"task.options: {error}") from error
+
+
+def _read(name: str) -> Plugin:
+    try:
+        return TASKS.read(name)
+    except PlanError as error:
+        raise TaskError(str(error)) from None
 
 
 def checked_task(made: Any, name: str) -> Task:
@@ -86,14 +105,3 @@ def checked_task(made: Any, name: str) -> Task:
         raise TaskError(f"task {name!r} needs an attribute 'labels': a tuple of class names, () where there are none")
     task: Task = made
     return task
-
-
-def _build(found: Any, plan: RunPlan) -> Any:
-    try:
-        if hasattr(found, "from_plan"):
-            return found.from_plan(plan)
-        if isinstance(found, type) or not hasattr(found, "build_model"):
-            return found(**plan.task.options)
-    except TypeError as error:
-        raise TaskError(f"task {plan.task.name!r} cannot be built from task.options: {error}") from error
-    return found

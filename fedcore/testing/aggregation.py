@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fedcore.aggregation.codec import Codec
-from fedcore.aggregation.contract import Array, Block, Encoding, Rule
+from fedcore.aggregation.contract import Array, Block, Context, Encoding, Rule
 from fedcore.aggregation.norm_clip import NormClip
 from fedcore.errors import DataError, LayoutError
 
@@ -83,6 +83,18 @@ class EncodingContract:
             "update": (_SIZE,),
             "more": (_SIZE,),
         }
+
+    def test_a_cohort_gives_what_its_clients_give_one_by_one(self) -> None:
+        encoding, rows = self.make_encoding(), torch.stack([_random(number) for number in range(3)])
+        context = Context(client="a", round=1, uniform=lambda like: torch.full_like(like, 0.5))
+        kept = dict.fromkeys(encoding.keeps, rows / 2)
+        values, beside, _ = encoding.encode(rows, kept, context)
+        for number, row in enumerate(rows):
+            own = {name: vectors[number] for name, vectors in kept.items()}
+            alone, own_beside, _ = encoding.encode(row, own, context)
+            torch.testing.assert_close(values[number], alone)
+            for name, array in own_beside.items():
+                torch.testing.assert_close(beside[name][number], array)
 
     def test_an_update_of_zeros_stays_one(self) -> None:
         codec = self._codec()

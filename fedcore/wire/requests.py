@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from flwr.app import RecordDict
@@ -31,7 +32,7 @@ def pack_request(
         "round": request.round,
         "attempt": request.attempt,
         "cohort": json.dumps(request.cohort),
-        "plan": json.dumps(plan.to_mapping()),
+        "plan": json.dumps(plan.to_shared()),
         "plan-sha256": plan.sha256,
         "roster": roster if whole_roster else "",
         "roster-sha256": hash_of_roster(roster),
@@ -82,8 +83,20 @@ def unpack_plan(content: RecordDict) -> RunPlan:
         PlanError: It is no valid plan.
     """
     header = header_of(content)
-    plan = RunPlan.from_mapping(json_in(header, "plan", dict))
-    if plan.sha256 != header.get("plan-sha256"):
+    text, digest = header.get("plan"), header.get("plan-sha256")
+    if not isinstance(text, str) or not isinstance(digest, str):
+        raise DataError("expected a plan in the message, and its hash")
+    return _validated(text, digest)
+
+
+@lru_cache(maxsize=8)
+def _validated(text: str, digest: str) -> RunPlan:
+    """Each process validates a plan once, however many requests bring it."""
+    try:
+        plan = RunPlan.from_mapping(json_in({"plan": text}, "plan", dict))
+    except (ValueError, RecursionError) as error:
+        raise DataError("the plan in the request is nested too deep") from error
+    if plan.sha256 != digest:
         raise DataError("the plan in the request does not have the hash that the request names")
     return plan
 

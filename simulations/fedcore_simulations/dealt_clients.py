@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fedcore.data.examples import Examples
 from fedcore_clients.training.local_model import Client
-from fedcore_simulations.partition import Partition
+from fedcore_simulations.partition.dealing import Partition
 
 
 class DealtClients(Sequence[Client]):

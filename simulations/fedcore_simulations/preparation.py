@@ -21,9 +21,9 @@ from fedcore.audit.verdict.measurable import check_measurable
 from fedcore.data.examples import Examples
 from fedcore.data.held_out import choose_held_out, size_is_secret
 from fedcore.errors import TaskError
-from fedcore.exchange import Exchange
 from fedcore.local_optimizer import build_optimizer
-from fedcore.method import check_learnable
+from fedcore.method.exchange import Exchange
+from fedcore.method.method import check_learnable
 from fedcore.plan import RunPlan
 from fedcore.plan.resolve import DataFacts, resolve
 from fedcore.privacy.isolation import Isolation
@@ -39,8 +39,10 @@ from fedcore_server.rounds.evaluation import audit_settings
 from fedcore_server.rounds.plan_hooks import load_hooks
 from fedcore_server.runs.model_file import check_savable
 from fedcore_simulations.dealt_clients import DealtClients
+from fedcore_simulations.engines.registry import build_engine, check_engine
 from fedcore_simulations.engines.workers import default_workers
-from fedcore_simulations.partition import Partition, partition
+from fedcore_simulations.partition.dealing import Partition, partition
+from fedcore_simulations.partition.registry import PARTITIONERS
 
 PROBED = (
     "before training, the model's layers were checked, and per-record gradients of a batch compared in float64 with "
@@ -79,6 +81,8 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
     Raises:
         FedcoreError: Of the kind that fits; see ``fedcore.errors``.
     """
+    PARTITIONERS.make(plan.federation.partition)
+    check_engine(plan.engine.name)
     cores = min(plan.engine.workers or default_workers(), plan.federation.clients)
     choice = choose_device(plan.training.device, plan, lambda: _build_model(task), workers=cores)
     hooks = load_hooks(plan)
@@ -89,6 +93,7 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
     model, isolation = _check_model(task, plan, examples, choice.device)
     plan = _resolve(task, plan, examples, division, held_out)
     largest = int(np.bincount(division.owner[~held_out], minlength=1).max())
+    build_engine(task, plan, clients, choice.device)  # refuses what it cannot run
     subject = Subject(plan=plan, task=task, model=model, exchange=Exchange.of(plan), largest_client=largest)
     findings = lint(_with_rows(subject, examples, held_out, isolation))
     refuse(findings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,19 +14,21 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fedcore.audit.tables.values import ValueTable
+from fedcore.listeners import Beginning, Ending
+from fedcore.plan import RunPlan
+from fedcore.plugins import name_of
 from fedcore.privacy.accounting import rounded_up
-from fedcore.privacy.linter import DROWNED, Finding
+from fedcore.round_line import worst_group
 from fedcore.text.wording import counted, named
-from fedcore_server.rounds.round_record import RoundRecord, served_by_group
 from fedcore_server.runs.audit_words import audit_words
-from fedcore_simulations.preparation import Preparation
 
 _VERDICT_STYLE = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
 
 
 class RoundsDisplay:
-    """A live line with a bar in a terminal; about twenty plain lines elsewhere."""
+    """A listener: a live line with a bar in a terminal; about twenty plain lines elsewhere."""
+
+    name = "progress display"
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -36,7 +38,7 @@ class RoundsDisplay:
         self._started = 0.0
 
     def __enter__(self) -> Self:
-        """Nothing is shown before `start`."""
+        """Nothing is shown before the run begins."""
         return self
 
     def __exit__(
@@ -45,25 +47,23 @@ class RoundsDisplay:
         """Clear the live line."""
         self.stop()
 
-    def start(self, ready: Preparation) -> Callable[[RoundRecord], None]:
-        """Introduce what was prepared; return the function that shows a round."""
-        plan = ready.plan
+    def run_begins(self, plan: RunPlan, beginning: Beginning) -> None:
+        """Introduce what was prepared."""
         private = plan.privacy.unit != "none"
         noise = f", noise multiplier {plan.privacy.noise_multiplier:g}" if private else ""
-        clients = counted(len(ready.clients), "client")
+        clients = f"{counted(len(beginning.clients), 'client')} ({name_of(plan.federation.partition)})"
         self._console.print(
-            f"{ready.task.name}: {counted(ready.examples, 'row')}, {clients} ({plan.federation.partition}), "
-            f"{counted(plan.federation.rounds, 'round')}, privacy {plan.privacy.unit}{noise}, {ready.device}",
+            f"{beginning.task}: {counted(beginning.rows or 0, 'row')}, {clients}, "
+            f"{counted(plan.federation.rounds, 'round')}, privacy {plan.privacy.unit}{noise}, {beginning.device}",
             soft_wrap=True,
         )
-        for note in (*getattr(ready.task, "notes", ()), *filter(None, [ready.device_note])):
+        for note in beginning.notes:
             self._console.print(f"note: {note}", soft_wrap=True, markup=False)
-        for line in _warnings(ready.findings):
+        for line in beginning.warnings:
             self._console.print(line, soft_wrap=True, markup=False, style="yellow")
         self._rounds, self._started = plan.federation.rounds, time.monotonic()
         if self._live:
             self._live.start()
-        return self._show
 
     @property
     def has_started(self) -> bool:
@@ -75,18 +75,21 @@ class RoundsDisplay:
         if self._live:
             self._live.stop()
 
-    def _show(self, record: RoundRecord) -> None:
+    def round_closed(self, line: Mapping[str, Any]) -> None:
         self._seen += 1
-        number = record.report.round
+        number = line["round"]
         elapsed = time.monotonic() - self._started
         left = elapsed / self._seen * (self._rounds - number)
-        told = [f"round {number}/{self._rounds}", *_figures(record), f"{left:.0f} s left"]
+        shown = [f"round {number}/{self._rounds}", *_figures(line), f"{left:.0f} s left"]
         if self._live:
             grid = Table.grid(padding=(0, 1))
-            grid.add_row(ProgressBar(total=self._rounds, completed=number, width=24), Text(" · ".join(told)))
+            grid.add_row(ProgressBar(total=self._rounds, completed=number, width=24), Text(" · ".join(shown)))
             self._live.update(grid)
-        elif number == self._rounds or number % max(1, self._rounds // 20) == 0 or not record.report.committed:
-            self._console.print("  ".join(told), soft_wrap=True)
+        elif number == self._rounds or number % max(1, self._rounds // 20) == 0 or not line["committed"]:
+            self._console.print("  ".join(shown), soft_wrap=True)
+
+    def run_ends(self, ending: Ending) -> None:
+        self.stop()
 
 
 def print_outcome(console: Console, summary: Mapping[str, Any], directory: Path) -> None:
@@ -117,45 +120,18 @@ def print_outcome(console: Console, summary: Mapping[str, Any], directory: Path)
         console.print(Text(f"! {warning}", style="yellow"), soft_wrap=True)
 
 
-def _warnings(findings: Iterable[Finding]) -> Iterator[str]:
-    """A short line for each, and once where the rest is to be had; in full only what makes the run worthless."""
-    short = False
-    for finding in findings:
-        in_full = finding.rule is DROWNED
-        yield f"warning: {finding.rule.id}: {finding.text if in_full else finding.where}"
-        short = short or not in_full
-    if short:
-        yield "fedcore lint privacy PLAN says why, and what to do"
-
-
-def _figures(record: RoundRecord) -> list[str]:
-    report, evaluation = record.report, record.evaluation
-    quorum = "" if report.committed else "no quorum: "
-    short = bool(quorum) or len(report.counted) < len(report.asked)
-    told = [f"{quorum}{len(report.counted)} of {len(report.asked)} counted"] if short else []
-    if evaluation is None:
-        return told
-    told += [f"{name} {value:.3f}" for name, value in evaluation.metrics.items()]
-    numbers = any(isinstance(table, ValueTable) for table in evaluation.tables.values())
-    worst = _worst_group(served_by_group(evaluation), worse=max if numbers else min)
-    if worst:
-        told.append(f"worst group {worst[0]} {worst[1]:.3f}")
-    if record.epsilon is not None:
-        told.append(f"ε {rounded_up(record.epsilon):.2f}")
-    return told
-
-
-def _worst_group(
-    groups: Mapping[str, Mapping[str, Mapping[str, Any]]], *, worse: Callable[..., tuple[str, float]]
-) -> tuple[str, float] | None:
-    """The group served worst, by the lowest accuracy or the greatest error."""
-    known = [
-        (f"{attribute} {group}", rate["value"])
-        for attribute, rates in groups.items()
-        for group, rate in rates.items()
-        if rate["value"] is not None
-    ]
-    return worse(known, key=lambda pair: pair[1]) if known else None
+def _figures(line: Mapping[str, Any]) -> list[str]:
+    quorum = "" if line["committed"] else "no quorum: "
+    counted_all = len(line["counted"]) == len(line["asked"])
+    shown = [] if counted_all and not quorum else [f"{quorum}{len(line['counted'])} of {len(line['asked'])} counted"]
+    if line["evaluation"] is None:
+        return shown
+    shown += [f"{name} {value:.3f}" for name, value in line["evaluation"].items()]
+    if worst := worst_group(line):
+        shown.append(f"worst group {worst.name} {worst.value:.3f}")
+    if line["epsilon"] is not None:
+        shown.append(f"ε {rounded_up(line['epsilon']):.2f}")
+    return shown
 
 
 def _privacy_words(summary: Mapping[str, Any]) -> str:

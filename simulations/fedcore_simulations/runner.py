@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,13 @@ from typing import Any
 from torch import nn
 
 from fedcore.audit.verdict.report import BiasReport
+from fedcore.listeners import Beginning, Listeners, RunListener
 from fedcore.plan import RunPlan
-from fedcore.privacy.linter import warnings_of
+from fedcore.privacy.linter import DROWNED, Finding, warnings_of
 from fedcore.seeding import global_streams_kept
 from fedcore.task import Task
 from fedcore.tasks.registry import checked_task, load_task, settled
+from fedcore.tracking.registry import load_trackers
 from fedcore_server.rounds.driver import Outcome, Run
 from fedcore_server.rounds.round_record import RoundRecord
 from fedcore_server.rounds.rounds import init_state
@@ -26,11 +27,8 @@ from fedcore_server.rounds.state import ServerState
 from fedcore_server.runs.directory import RunDirectory
 from fedcore_server.runs.participation import took_part_in
 from fedcore_server.runs.results import FinishedRun, Results, build_results
-from fedcore_simulations.engines.loop import LoopEngine
-from fedcore_simulations.engines.workers import default_workers
+from fedcore_simulations.engines.registry import build_engine
 from fedcore_simulations.preparation import PROBED, Preparation, prepare
-
-Progress = Callable[[RoundRecord], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +68,7 @@ def simulate(
     plan: RunPlan | Mapping[str, Any] | None = None,
     *,
     out: Path | str | None = None,
-    progress: Callable[[Preparation], Progress] | None = None,
+    listeners: Sequence[RunListener] = (),
     command: str | None = None,
 ) -> SimulationResult:
     """Train, protect and audit a federation of simulated clients.
@@ -79,13 +77,14 @@ def simulate(
         task: A task, or the name of one as in a plan. The plan's own when absent.
         plan: A plan, or a mapping with its sections in kebab-case.
         out: Directory that is written round by round; without it nothing is written.
-        progress: Given what was prepared, returns a function that is told of every round.
+        listeners: Follow the run, besides the trackers that the plan names.
         command: The command line, kept in the summary.
 
     Raises:
         FedcoreError: See ``fedcore.errors``; nothing is written when preparation fails.
     """
     plan = plan if isinstance(plan, RunPlan) else RunPlan.from_mapping(plan or {})
+    listeners = (*listeners, *load_trackers(plan))
     if task is not None:
         plan = plan.updated(task={"name": task if isinstance(task, str) else _reference(task)})
     if task is None or isinstance(task, str):
@@ -95,14 +94,14 @@ def simulate(
         made = checked_task(task, plan.task.name)
     ready = prepare(made, plan)
     directory = RunDirectory.create(Path(out), ready.plan) if out is not None else None
-    return _run(ready, init_state(ready.task, ready.plan), directory, progress, command, records=[])
+    return _run(ready, init_state(ready.task, ready.plan), directory, listeners, command, records=[])
 
 
 def resume(
     path: Path | str,
     *,
     workers: int | None = None,
-    progress: Callable[[Preparation], Progress] | None = None,
+    listeners: Sequence[RunListener] = (),
     command: str | None = None,
 ) -> SimulationResult:
     """Go on with a run that was stopped, from its last committed round.
@@ -114,48 +113,61 @@ def resume(
     plan = directory.plan()
     if workers is not None:
         plan = plan.updated(engine={"workers": workers})
+    listeners = (*listeners, *load_trackers(plan))
     ready = prepare(load_task(plan), plan)
     state = directory.restore(init_state(ready.task, plan), plan)
-    return _run(ready, state, directory, progress, command, records=directory.rounds())
+    return _run(ready, state, directory, listeners, command, records=directory.rounds())
 
 
 def _run(
     ready: Preparation,
     state: ServerState,
     directory: RunDirectory | None,
-    progress: Callable[[Preparation], Progress] | None,
+    listeners: Sequence[RunListener],
     command: str | None,
     *,
     records: list[dict[str, Any]],
 ) -> SimulationResult:
+    followed = Listeners(listeners)
+    with followed.following(ready.plan, _beginning(ready, directory, records)):
+        outcome, results = _results(ready, state, directory, followed, command, records=records)
+        if directory is not None:
+            results.write(directory, rounds=None)
+            shutil.rmtree(directory.path / "checkpoint" / "memory", ignore_errors=True)  # of no use to a finished run
+    followed.finished(results.summary, directory.path if directory else None)
+    return _result(ready, outcome, results, records)
+
+
+def _results(
+    ready: Preparation,
+    state: ServerState,
+    directory: RunDirectory | None,
+    listeners: Listeners,
+    command: str | None,
+    *,
+    records: list[dict[str, Any]],
+) -> tuple[Outcome, Results]:
+    """Train, evaluate and audit; `records` grows by a line each round."""
     before = len(records)
+
+    def keep(record: RoundRecord, state: ServerState) -> None:
+        records.append(record.to_json())
+        if directory is not None:
+            directory.record(record, state, ready.plan)
+
     memory = None if directory is None else directory.path / "checkpoint" / "memory"
-    with _engine(ready, memory) as engine, global_streams_kept(ready.device):
-        tell = progress(ready) if progress else None
+    engine = build_engine(ready.task, ready.plan, ready.clients, ready.device, memory=memory)
+    with engine, global_streams_kept(ready.device):
         started = time.monotonic()
-
-        def on_round(record: RoundRecord, state: ServerState) -> None:
-            records.append(record.to_json())
-            if directory is not None:
-                directory.record(record, state, ready.plan)
-            if tell is not None:
-                tell(record)
-
-        run = Run(
-            task=ready.task,
-            plan=ready.plan,
-            federation=engine,
-            hooks=ready.hooks,
-        )
-        outcome = run.to_end(state, on_round)
+        run = Run(task=ready.task, plan=ready.plan, federation=engine, hooks=ready.hooks, listeners=listeners)
+        outcome = run.to_end(state, keep)
         wall_seconds = time.monotonic() - started
-        engine_name = engine.name
     names = [client.name for client in ready.clients]
     finished = FinishedRun(
         task=ready.task,
         plan=ready.plan,
         outcome=outcome,
-        engine=engine_name,
+        engine=engine.name,
         examples=ready.examples,
         client_sizes=[len(client.training) for client in ready.clients],
         wall_seconds=wall_seconds,
@@ -168,24 +180,36 @@ def _run(
         command=command,
         took_part=took_part_in(ready.plan, names, records, always_there=True),
     )
-    results = build_results(finished)
-    if directory is not None:
-        results.write(directory, rounds=None)
-        shutil.rmtree(directory.path / "checkpoint" / "memory", ignore_errors=True)  # of no use to a finished run
-    return _result(ready, outcome, results, records)
+    return outcome, build_results(finished)
+
+
+def _beginning(ready: Preparation, directory: RunDirectory | None, records: list[dict[str, Any]]) -> Beginning:
+    return Beginning(
+        run=directory.path.name if directory else ready.task.name,
+        task=ready.task.name,
+        clients=tuple(client.name for client in ready.clients),
+        lines=tuple(records),
+        rows=ready.examples,
+        device=str(ready.device),
+        notes=(*getattr(ready.task, "notes", ()), *filter(None, [ready.device_note])),
+        warnings=tuple(_warnings(ready.findings)),
+    )
+
+
+def _warnings(findings: Iterable[Finding]) -> Iterator[str]:
+    """A short line for each, and once where the rest is to be had; in full only what makes the run worthless."""
+    short = False
+    for finding in findings:
+        in_full = finding.rule is DROWNED
+        yield f"warning: {finding.rule.id}: {finding.text if in_full else finding.where}"
+        short = short or not in_full
+    if short:
+        yield "fedcore lint privacy PLAN says why, and what to do"
 
 
 def _reference(task: Task) -> str:
     """The ``module:object`` of a task's class, so that the plan on disk names what was run."""
     return f"{type(task).__module__}:{type(task).__qualname__}"
-
-
-@contextmanager
-def _engine(ready: Preparation, memory: Path | None) -> Iterator[LoopEngine]:
-    workers = ready.plan.engine.workers or default_workers()
-    engine = LoopEngine(ready.task, ready.plan, ready.clients, num_workers=workers, device=ready.device, memory=memory)
-    with engine:
-        yield engine
 
 
 def _result(ready: Preparation, outcome: Outcome, results: Results, records: list[dict[str, Any]]) -> SimulationResult:

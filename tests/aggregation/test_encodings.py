@@ -10,7 +10,7 @@ from fedcore.aggregation.norm_clip import NormClip
 from fedcore.aggregation.top_k import TopK
 from fedcore.errors import PlanError
 from fedcore.messages import ClientUpdate
-from fedcore.method import Method
+from fedcore.method.method import Method
 from fedcore_server.rounds.rounds import close_round
 from fedcore_server.rounds.state import ServerState
 from fedcore_simulations import simulate
@@ -130,3 +130,15 @@ def test_a_reply_of_other_segments_costs_that_clients_contribution_and_not_the_r
 def test_an_encoding_that_does_not_fit_is_refused_before_training(encode, words):
     with pytest.raises(PlanError, match=words):
         Method.of(build_plan(aggregation={"encode": encode}))
+
+
+def test_an_update_that_its_client_did_not_clip_is_clipped_by_the_server():
+    long = codec(NormClip(1.0)).decode({"update": torch.full((SIZE,), 1000.0).double()})["update"]
+    assert float(long.norm()) == pytest.approx(1.0)
+
+
+def test_encodings_that_make_updates_much_larger_are_refused():
+    with pytest.raises(PlanError, match="make updates larger"):
+        Codec([TopK(1.0)] * 3, ("update",), Array(dtype="float32", size=1000))
+    with pytest.raises(PlanError, match="at most 4"):
+        build_plan(aggregation={"encode": ["norm-clip:1"] * 5})

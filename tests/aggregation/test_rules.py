@@ -4,10 +4,11 @@ import pytest
 import torch
 from scipy.stats import trim_mean
 
+from fedcore.aggregation.contract import Rule
 from fedcore.aggregation.mean import Mean
-from fedcore.aggregation.trimmed_mean import TrimmedMean
+from fedcore.aggregation.trimmed_mean import TrimmedMean, left_out
 from fedcore.errors import PlanError
-from fedcore.method import Method
+from fedcore.method.method import Method
 from tests.builders import build_plan, build_update, combined
 
 
@@ -66,3 +67,23 @@ def test_two_of_ten_hostile_clients_move_the_mean_anywhere_and_the_trimmed_mean_
 def test_a_rule_that_does_not_fit_is_refused_before_training(sections, words):
     with pytest.raises(PlanError, match=words):
         Method.of(build_plan(**sections))
+
+
+class Hundredth(Rule):
+    """A sum of hundredths, which says so."""
+
+    def sensitivity(self, clip_norm):
+        return clip_norm / 100
+
+
+def test_a_rule_that_sums_something_else_than_the_updates_gets_no_noise_of_client_level_privacy():
+    privacy = {"unit": "client", "noise_multiplier": 1.0}
+    with pytest.raises(PlanError, match="not a sum in which each client counts once"):
+        Method.of(build_plan(aggregation={"rule": f"{__name__}:Hundredth"}, privacy=privacy))
+
+
+@pytest.mark.parametrize(
+    ("share", "updates", "expected"), [(0.29, 100, 29), (1 / 161, 161, 1), (0.2, 4, 0), (0.49, 3, 1)]
+)
+def test_as_many_are_left_out_as_the_share_says(share, updates, expected):
+    assert left_out(share, updates) == expected

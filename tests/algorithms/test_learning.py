@@ -17,9 +17,9 @@ from fedcore.algorithms.reweighing import Reweighing
 from fedcore.algorithms.row_weights import RowWeights
 from fedcore.audit.tables.groups import GroupTable
 from fedcore.errors import DataError, PlanError
-from fedcore.exchange import Exchange, vector_of
 from fedcore.messages import ClientReport, EvaluateRequest, TrainRequest
-from fedcore.method import Method
+from fedcore.method.exchange import Exchange, vector_of
+from fedcore.method.method import Method
 from fedcore.metrics import Metrics
 from fedcore.wire.requests import pack_request, unpack_train_request
 from fedcore_clients.training.dp.per_example import PerExampleGradients
@@ -344,7 +344,7 @@ def test_private_training_is_reweighed_too():
                 "privacy": {"unit": "client", "noise-multiplier": 1.0},
                 "aggregation": {"rule": "uniform"},
             },
-            "weighs clients",
+            "follows evaluations, which the noise does not cover",
         ),
     ],
 )

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fedcore.errors import PlanError
-from fedcore.method import Method
+from fedcore.method.method import Method
 from fedcore_simulations import runner, simulate
 from fedcore_simulations.preparation import prepare
 from tests.builders import TinyTask, build_plan
@@ -86,8 +86,7 @@ def test_a_run_that_is_killed_in_a_round_and_resumed_ends_in_the_same_model(tmp_
     """Torn: two clients of the third round have trained already, and remember it."""
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "linear_task.py").write_text(
-        "from torch import nn\nfrom tests.builders import TinyTask\n"
-        "def task():\n    return TinyTask(model=lambda: nn.Linear(4, 2))\n"
+        "from torch import nn\nfrom tests.builders import TinyTask\ntask = TinyTask(model=lambda: nn.Linear(4, 2))\n"
     )
     plan = plan_of(task={"name": "linear_task:task"})
     whole = simulate(plan=plan)

@@ -38,3 +38,14 @@ def test_a_share_is_never_below_nothing_and_all_are_never_nothing():
     assert moved_from_mean({"a": 0.5, "b": 0.5}, {"a": 0.0, "b": 9.0}, step=5.0) == {"a": 1.0, "b": 0.0}
     assert moved_from_mean({"a": 0.0, "b": 0.0}, {"a": 0.0, "b": 0.0}, step=5.0) == {"a": 0.0, "b": 0.0}
     assert moved_from_mean({"a": 1.0}, {}, step=1.0) == {"a": 1.0}
+
+
+@pytest.mark.parametrize("losses", [{"a": 1e18, "b": 1.0}, {"a": 1e300, "b": 1e300}, {"a": float(2**60)}, {}])
+def test_losses_beyond_belief_leave_shares_on_the_simplex(losses):
+    shares = ascended({"a": 0.5, "b": 0.5}, losses, step=0.1)
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert min(shares.values()) >= 0.0
+
+
+def test_without_clients_there_are_no_shares():
+    assert ascended({}, {}, step=0.1) == {}

@@ -9,7 +9,10 @@ import pytest
 
 from fedcore.audit.verdict.gate import Verdict
 from fedcore.audit.verdict.hooks import AuditContext, Decision, Point
+from fedcore.errors import PlanError
+from fedcore.plan import RunPlan
 from fedcore.testing.audit_hook import HookContract, example_context
+from fedcore_server.rounds.plan_hooks import load_hooks
 from tests.docs.pages import ROOT, blocks
 
 
@@ -149,3 +152,17 @@ def test_the_floor_of_the_documentation_judges_by_the_whole_interval(
     exec(compile(written, "my_hooks.py", "exec"), found)  # noqa: S102 - the documentation's own text
 
     assert found["Floor"]().check(example_context(Point.CANDIDATE, groups)).verdict is verdict
+
+
+class Bounded(Sound):
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+
+
+def test_a_plan_gives_a_hook_its_options() -> None:
+    reference = {"name": f"{__name__}:Bounded", "limit": 3}
+    (hook,) = load_hooks(RunPlan.from_mapping({"audit": {"hooks": [reference]}}))
+    assert isinstance(hook, Bounded)
+    assert hook.limit == 3
+    with pytest.raises(PlanError, match="its options are: limit"):
+        load_hooks(RunPlan.from_mapping({"audit": {"hooks": [{**reference, "limits": 3}]}}))

@@ -61,7 +61,7 @@ class Trainer:
     def __init__(self, site, refusals=()):
         self.site, self.refusals, self.asked = site, dict(refusals), []
 
-    def ask(self, kind, content, array, *, run, limit_seconds):
+    def ask(self, kind, content, array, *, memory, limit_seconds):
         self.asked.append(kind)
         if kind in self.refusals:
             raise RefusedError(*self.refusals[kind])

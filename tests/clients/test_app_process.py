@@ -62,7 +62,7 @@ class Child:
         array = self.folder / "spool" / "request.bin"
         array.unlink(missing_ok=True)
         array.write_bytes(content["arrays"]["parameters"].data)
-        return self.app.ask(kind, content, array, run="r", limit_seconds=seconds)
+        return self.app.ask(kind, content, array, memory=None, limit_seconds=seconds)
 
     def refuses(self, code, *arguments, **options):
         with pytest.raises(RefusedError) as caught:

@@ -99,8 +99,7 @@ def test_scaffold_whose_driver_is_killed_ends_in_the_simulated_model(federation)
     assert federation.wait_for_end(name) == "finished", federation.status(name)
     assert federation.status(name)["incarnation"] > 1
     assert_simulated_alike(plan, federation.home / "runs" / name)
-    kept = list((federation.root / "client-0" / "memory").rglob("*.safetensors"))
-    assert len(kept) == 1
+    assert list((federation.root / "client-0" / "memory").iterdir()) == []  # a finished run needs none
 
 
 def test_server_and_clients_stop_cleanly_on_sigterm_in_the_midst_of_a_run(federation):

@@ -9,7 +9,7 @@ from fedcore import Classification, Examples, LanguageModelling, Reconstruction,
 from fedcore.layers import Times
 from fedcore.privacy.isolation import Level
 from fedcore.privacy.isolation_proof import _LAYERS, least_isolation, part_problem, shape_problem
-from fedcore.tasks.registry import REFERENCE_TASKS, load_task
+from fedcore.tasks.registry import TASKS, load_task
 from fedcore_clients.training.dp.ghost_rules import rule_of
 from fedcore_clients.training.dp.rowwise import RowwiseTask
 from tests.builders import TinyTask, build_plan, build_private_plan
@@ -63,7 +63,7 @@ def test_each_known_layer_with_parameters_has_a_gradient_rule_of_fedcore():
         assert rule_of(layer) is not None or not list(layer.parameters()), kind
 
 
-@pytest.mark.parametrize("name", [name for name in REFERENCE_TASKS if name != "tabular"])
+@pytest.mark.parametrize("name", [name for name in TASKS.rows if name != "tabular"])
 def test_reference_tasks_are_proven(name):
     plan = build_private_plan(task={"name": name})
     task = load_task(plan)

@@ -19,7 +19,7 @@ from fedcore.algorithms.fedavg import FedAvg
 from fedcore.audit.tables.groups import GroupTable
 from fedcore.cli import main
 from fedcore.errors import PrivacyError
-from fedcore.exchange import Exchange
+from fedcore.method.exchange import Exchange
 from fedcore.privacy import linter, mechanisms, noise
 from fedcore.privacy.evaluation import EvaluationPrivacy
 from fedcore.privacy.isolation import Isolation, Level
@@ -29,7 +29,7 @@ from fedcore_clients.training.dp.probe import probe_isolation
 from fedcore_clients.training.local_model import Client
 from fedcore_simulations import simulate
 from fedcore_simulations.progress import RoundsDisplay
-from tests.builders import TinyTask, build_local, build_plan, build_private_plan
+from tests.builders import Remembered, TinyTask, build_local, build_plan, build_private_plan
 
 CLEAN = {"unit": "record", "noise_multiplier": 2.0, "nominal_batch": 10.0, "sampling_rate": 0.5, "trials": 1}
 ONCE = {"evaluate_every": 3}
@@ -424,9 +424,10 @@ def test_a_simulation_shows_that_rows_are_held_out_and_trained_on_but_no_stateme
             rows = super().load_data(path)
             return Examples.joined([rows, rows])
 
-    told = []
-    result = simulate(Doubled(), planned(), progress=lambda ready: (told.append(ready.findings), lambda _: None)[1])
-    assert [finding.rule.id for finding in told[0]] == ["trained-rows-evaluated"]
+    remembered = Remembered()
+    result = simulate(Doubled(), planned(), listeners=[remembered])
+    warned = remembered.beginning.warnings
+    assert [line.split(": ")[1] for line in warned if line.startswith("warning")] == ["trained-rows-evaluated"]
     assert result.privacy["verification"]["linter_warnings"] == []
 
 
@@ -451,8 +452,8 @@ def test_a_simulation_tells_a_warning_in_a_line_and_that_a_run_is_worthless_in_f
     def introduced(plan):
         console = Console(file=StringIO(), width=1000)
         with RoundsDisplay(console) as display:
-            simulate(TinyTask(), plan, progress=lambda ready: (display.start(ready), lambda _: None)[1])
-        told.append([line for line in console.file.getvalue().splitlines() if "preparing" not in line][1:])
+            simulate(TinyTask(), plan, listeners=[display])
+        told.append([line for line in console.file.getvalue().splitlines() if not line.startswith("round")][1:])
 
     introduced(planned(trials=None))
     introduced(for_clients(10))

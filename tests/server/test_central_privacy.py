@@ -9,7 +9,7 @@ import torch
 
 from fedcore.aggregation.mean import Uniform
 from fedcore.errors import PlanError, PrivacyError
-from fedcore.method import Method
+from fedcore.method.method import Method
 from fedcore.privacy.accounting import epsilon_of
 from fedcore.privacy.central import CentralPrivacy
 from fedcore.privacy.plan import PrivacyEvent
@@ -240,7 +240,7 @@ def test_few_clients_are_known_beforehand_to_drown_in_noise():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"aggregation": {"rule": "mean"}}, "bounds no client's part"),
+        ({"aggregation": {"rule": "mean"}}, "not a sum in which each client counts once"),
         ({"participation": "secret"}, "secret amplifies a Poisson cohort"),
         (
             {"participation": "secret", "federation": {"cohort-size": 2, "cohort-sampling": "poisson", "quorum": 2}},

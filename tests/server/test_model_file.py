@@ -16,7 +16,7 @@ from fedcore_server.runs.deployable_plan import deployable
 from fedcore_server.runs.model_file import serialised
 from fedcore_simulations import simulate
 from fedcore_simulations.runner import resume
-from tests.builders import TinyTask, build_plan
+from tests.builders import Stopping, TinyTask, build_plan
 from tests.server.served import Served, tiny_plan
 
 TOKENS = 11
@@ -133,14 +133,8 @@ def test_a_run_with_shared_tensors_that_was_stopped_ends_as_if_it_was_not(tmp_pa
     plan = build_plan(task={"name": "tests.server.test_model_file:Text"})
     undisturbed = simulate(None, plan)
 
-    def stop(_):
-        def after(record):
-            raise KeyboardInterrupt
-
-        return after
-
     with pytest.raises(KeyboardInterrupt):
-        simulate(None, plan, out=tmp_path / "run", progress=stop)
+        simulate(None, plan, out=tmp_path / "run", listeners=[Stopping()])
     resumed = resume(tmp_path / "run")
     assert resumed.summary["model_sha256"] == undisturbed.summary["model_sha256"]
 

@@ -7,9 +7,10 @@ from random import Random
 import pytest
 import torch
 
+from fedcore.messages import ClientUpdate
 from fedcore_server.rounds.gate import Opened
 from fedcore_server.rounds.norm_gate import TIMES, NormGate
-from fedcore_server.rounds.rounds import close_round, plan_round
+from fedcore_server.rounds.rounds import close_round, init_state, plan_round
 from fedcore_server.rounds.state import Rejection, ServerState
 from fedcore_server.runs.checkpoint import load_checkpoint, save_checkpoint
 from fedcore_server.runs.directory import RunDirectory
@@ -145,7 +146,7 @@ def test_of_many_first_updates_no_more_than_25_are_put_aside():
         for number in range(100):
             taken.append(number)
             update = build_update(f"client-{number}", 1.0)
-            yield Opened(update=update, vectors=update.values, norm=1.0)
+            yield Opened(update=update, vectors=update.values, norms={"update": 1.0})
 
     next(gate.passed(stream()))
     assert len(taken) == 25
@@ -249,3 +250,21 @@ def test_a_run_in_which_all_clients_are_not_finite_says_so_and_at_which(tmp_path
         simulate(Line(), plan, out=tmp_path / "run")
     line = json.loads(RunDirectory(tmp_path / "run")._lines()[0])
     assert line["rejected"][0]["reason"].startswith("the update holds numbers that are not finite, first in '")
+
+
+def test_each_vector_that_an_algorithm_sends_is_judged_by_its_own_norm():
+    """An update far too long must not hide behind a control change that is longer still, nor the other way round."""
+    plan = build_plan(algorithm={"name": "scaffold"}, federation={"clients": 4})
+    state = init_state(TinyTask(), plan)
+    size, names = state.parameters.layout.size, ("a", "b", "c", "d")
+    request = plan_round(state, plan, names)
+    for long in ("update", "control_change"):
+        values = [{"update": torch.full((size,), 1.0), "control_change": torch.full((size,), 1e3)} for _ in names]
+        values[3][long] = values[3][long] * 500
+        updates = [
+            ClientUpdate(client=name, round=1, values=each, num_examples=1)
+            for name, each in zip(names, values, strict=True)
+        ]
+        _, report = close_round(state, plan, request, iter(updates))
+        assert [(each.client, each.code) for each in report.rejected] == [("d", "NORM")]
+        assert long in report.rejected[0].reason

@@ -9,9 +9,9 @@ from fedcore.parameters import Parameters
 from fedcore_server.rounds.rounds import init_state, plan_round
 from fedcore_simulations import simulate
 from fedcore_simulations.engines.loop import LoopEngine
+from fedcore_simulations.engines.testing import EngineContract
 from fedcore_simulations.preparation import prepare
 from tests.builders import TinyTask, build_plan, build_private_plan
-from tests.simulations.contract import EngineContract
 
 
 class TestLoopEngineInThisProcess(EngineContract):

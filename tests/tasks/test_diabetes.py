@@ -5,9 +5,9 @@ from sklearn.datasets import load_diabetes
 
 from fedcore.plan import RunPlan, merge, read_toml
 from fedcore.tasks.diabetes import AGES, SEXES, Diabetes, DiabetesProgression
+from fedcore.testing.task import TaskContract
 from fedcore_simulations import simulate
 from fedcore_simulations.scenarios import find_scenario
-from tests.contracts import TaskContract
 
 
 class TestDiabetesKeepsTheContract(TaskContract):

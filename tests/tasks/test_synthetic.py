@@ -11,8 +11,8 @@ from fedcore.errors import PlanError
 from fedcore.plan import RunPlan
 from fedcore.tasks.registry import load_task
 from fedcore.tasks.synthetic import Synthetic
+from fedcore.testing.task import TaskContract
 from fedcore_simulations import simulate
-from tests.contracts import TaskContract
 
 
 class TestSyntheticKeepsTheContract(TaskContract):

@@ -13,8 +13,8 @@ from fedcore.data.held_out import held_out_rows
 from fedcore.errors import PlanError
 from fedcore.task import check_task, load_examples
 from fedcore.tasks.registry import load_task
+from fedcore.testing.task import TaskContract
 from fedcore_simulations import simulate
-from tests.contracts import TaskContract
 from tests.tasks.builders import build_tabular, declared, encoded, patients, refusal, table_plan, write_csv
 
 

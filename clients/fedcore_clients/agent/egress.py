@@ -61,16 +61,17 @@ def _checked_update(content: RecordDict, facts: RequestFacts, policy: Policy, cl
 
 
 def _vectors(content: RecordDict, facts: RequestFacts) -> list[NDArray[Any]]:
-    """What the update holds, decoded. An array of the request's own type and size needs no decoding.
+    """What the update holds, decoded. Without encodings an array of the request's own type and size is not looked into.
 
     Raises:
         RefusedError: It is not what plan and algorithm declare.
     """
     array = one_array(content)
-    if array.dtype == facts.model_dtype and len(array.data) == facts.model_bytes:
+    plain = not facts.plan.aggregation.encode
+    if plain and array.dtype == facts.model_dtype and len(array.data) == facts.model_bytes:
         return [np.frombuffer(array.data, np.dtype(array.dtype))]
     from fedcore.aggregation.contract import Array
-    from fedcore.exchange import Exchange
+    from fedcore.method.exchange import Exchange
 
     exchange, precision = Exchange.of(facts.plan), facts.plan.training.precision
     size = facts.model_bytes // ITEM_BYTES[precision] // (1 + len(exchange.algorithm.shares))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from pathlib import Path
 
@@ -63,6 +64,10 @@ class ClientHome:
         self.memory = path / "memory"
         self.lock = path / "lock"
         self.secret_file = path / "held-out.secret"
+
+    def memory_of(self, run: str) -> Path:
+        """Where vectors of a run are kept; its name comes from outside, so that the folder's is a hash of it."""
+        return self.memory / hashlib.sha256(run.encode()).hexdigest()[:32]
 
     def settings(self) -> ClientSettings:
         """Who this client is, and its server's address.

@@ -81,7 +81,6 @@ class Agent:
                 min_examples=self._policy.release.min_examples,
                 secret=home.secret(),
                 spool=self._spool,
-                memory=home.memory if self._policy.training.memory else None,
             )
         )
 
@@ -189,7 +188,10 @@ class Agent:
         """Print that an answer was sent; the last evaluation is all that a client sees of a run's end."""
         if (facts := self._answered) is not None:
             last = facts.plan.federation.rounds
-            ended = "; that was its last round" if (facts.kind, facts.round) == ("evaluate", last) else ""
+            over = (facts.kind, facts.round) == ("evaluate", last)
+            if over:  # what was kept between its rounds is of no more use
+                shutil.rmtree(self._home.memory_of(facts.run), ignore_errors=True)
+            ended = "; that was its last round" if over else ""
             place = f"run {facts.run}, round {facts.round} of {last} ({facts.kind})"
             self._show(f"answered: {place}, {seconds:.1f} s{ended}")
 
@@ -201,9 +203,10 @@ class Agent:
             self._fitting = declared
 
     def _asked(self, kind: str, request: Request, array: Path | None) -> RecordDict:
-        limit, run = self._policy.limits.seconds_per_task, request.facts.run
+        limit = self._policy.limits.seconds_per_task
+        memory = self._home.memory_of(request.facts.run) if self._policy.training.memory else None
         with refusing(request.envelope):
-            return self._app.ask(kind, request.content, array, run=run, limit_seconds=limit)
+            return self._app.ask(kind, request.content, array, memory=memory, limit_seconds=limit)
 
     def _fetched(self, incoming: Incoming, request: Request) -> Path:
         """Write the model to a file as it comes in, so that it is never in this process's memory as a whole."""

@@ -11,7 +11,7 @@ from flwr.app import RecordDict
 from torch import nn
 
 from fedcore.errors import DataError, LayoutError, PrivacyError
-from fedcore.exchange import vector_of
+from fedcore.method.exchange import vector_of
 from fedcore.plan import RunPlan
 from fedcore.privacy.isolation import Level
 from fedcore.privacy.linter import Subject, lint, lint_rows, refuse
@@ -132,6 +132,8 @@ class TaskRunner:
         local = LocalModel(self._task, plan, choice.device, memory=self._memory)
         if local.exchange.remembers and self._memory is None:
             raise Refusal.MEMORY("the method keeps vectors here between rounds; training.memory does not allow it")
+        if problems := list(local.exchange.refusals(plan)):
+            raise PrivacyError("; ".join(problems))
         refuse(lint(Subject(plan=plan, task=self._task, model=local.model, exchange=local.exchange)))
         return local
 

@@ -8,7 +8,6 @@ pickled after the start.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import multiprocessing
@@ -64,7 +63,6 @@ class AppSettings:
         device: Where to train; ``None`` leaves it to the plan.
         min_examples: Training rows below which nothing is computed, unless a plan makes their number secret.
         secret: From which the held-out rows are drawn.
-        memory: Where vectors are kept between rounds; ``None`` where the policy forbids it.
     """
 
     client: str
@@ -74,7 +72,6 @@ class AppSettings:
     min_examples: int = 1
     secret: int = 0
     spool: Path
-    memory: Path | None = None
 
 
 class AppProcess:
@@ -85,12 +82,14 @@ class AppProcess:
         self._process: Any = None
         self._connection: Connection | None = None
 
-    def ask(self, kind: str, content: RecordDict, array: Path | None, *, run: str, limit_seconds: float) -> RecordDict:
+    def ask(
+        self, kind: str, content: RecordDict, array: Path | None, *, memory: Path | None, limit_seconds: float
+    ) -> RecordDict:
         """Run one request in the child.
 
         Args:
             kind: ``train`` or ``evaluate``; with `LAYOUT` before it, whether the model fits, before data is opened.
-            run: The run's name, which selects the client's memory.
+            memory: Directory of what the client keeps between the rounds of this run; ``None`` where it may not.
             content: The request, without its array's data.
             array: File with the array's bytes.
 
@@ -100,7 +99,8 @@ class AppProcess:
         from fedcore.wire.records import to_plain
 
         connection = self._running()
-        job = {"kind": kind, "content": to_plain(content), "array": None if array is None else str(array), "run": run}
+        paths = {name: None if path is None else str(path) for name, path in (("array", array), ("memory", memory))}
+        job = {"kind": kind, "content": to_plain(content), **paths}
         try:
             connection.send_bytes(json.dumps(job).encode())
             if not connection.poll(limit_seconds):
@@ -182,20 +182,20 @@ class _TaskRunners:
 
         content = _records(job["content"], None if job["array"] is None else Path(job["array"]))
         plan = unpack_plan(content)
-        runner, kind = self._for_plan(plan, job["run"]), job["kind"]
+        runner, kind = self._for_plan(plan, job["memory"]), job["kind"]
         if kind.startswith(LAYOUT):
             runner.check_layout(plan, content, kind=kind.removeprefix(LAYOUT))
             return RecordDict()
         return runner.train(plan, content) if kind == "train" else runner.evaluate(plan, content)
 
-    def _for_plan(self, plan: RunPlan, run: str) -> TaskRunner:
+    def _for_plan(self, plan: RunPlan, memory: str | None) -> TaskRunner:
         from fedcore.task_code import differing_code
         from fedcore.tasks.registry import load_task
         from fedcore_clients.agent.task_runner import TaskRunner
 
         if differs := differing_code(plan):
             raise Refusal.CODE(differs)
-        key = (plan.task, run)
+        key = (plan.task, memory)
         if self._runner is None or self._key != key:
             task, settings = load_task(plan), self._settings
             self._runner = TaskRunner(
@@ -203,7 +203,7 @@ class _TaskRunners:
                 lambda plan: self._load(task, plan),
                 allow_test_noise=settings.allow_test_noise,
                 device=settings.device,
-                memory=None if settings.memory is None else settings.memory / _folder(run),
+                memory=None if memory is None else Path(memory),
             )
             self._key = key
         return self._runner
@@ -251,11 +251,6 @@ def _kind_and_place(error: BaseException) -> str:
 def data_name(plan: RunPlan) -> str:
     """The data set that a plan asks for: its own name, or the task's."""
     return plan.task.data or plan.task.name
-
-
-def _folder(run: str) -> str:
-    """A run's name as a folder's: it comes from outside."""
-    return hashlib.sha256(run.encode()).hexdigest()[:32]
 
 
 def _records(plain: Mapping[str, Any], array: Path | None) -> RecordDict:

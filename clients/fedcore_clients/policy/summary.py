@@ -33,9 +33,19 @@ def plan_summary(request: RequestFacts, policy: Policy) -> tuple[str, ...]:
             for name, version in list((plan.task.code or {}).items())[:_MOST_MODULES]
         ),
         f"training: {training.optimizer}, learning rate {plan.privacy.learning_rate or training.learning_rate:g}",
+        _method(request),
         _privacy(request),
         *_schema(plan.task.options.get("schema")),
         *_leaving(request, policy),
+    )
+
+
+def _method(request: RequestFacts) -> str:
+    plan = request.plan
+    encodings = "".join(f", {str(each)[:80]!a}" for each in plan.aggregation.encode)
+    options = f" with {str(plan.algorithm.options)[:200]!a}" if plan.algorithm.options else ""
+    return f"algorithm {plan.algorithm.name[:80]!a}{options}" + (
+        f"; updates encoded by{encodings[1:]}" if encodings else ""
     )
 
 

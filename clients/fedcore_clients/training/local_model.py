@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedcore.data.examples import Examples
 from fedcore.errors import DeviceError
-from fedcore.exchange import Exchange, vector_of
+from fedcore.method.exchange import Exchange, vector_of
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.plan import PrivacyPlan
@@ -88,7 +88,7 @@ class LocalModel:
         self.exchange = Exchange.of(plan)
         vector = vector_of(self.parameters.buffer)
         self.request_form, self.codec = self.exchange.request_form(vector), self.exchange.codec(vector)
-        self.memory = ClientMemory(memory, self.exchange.memory(vector))
+        self.memory = ClientMemory(memory, self.exchange.memory(vector), plan_sha256=plan.sha256)
         self.privacy = PrivacyPlan.from_run_plan(plan)
         self.rowwise = RowwiseTask.from_plan(task, self.model, plan)
         self.per_example = (

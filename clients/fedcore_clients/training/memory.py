@@ -28,10 +28,11 @@ class ClientMemory:
     Args:
         directory: ``None`` where nothing is kept.
         kept: What is kept, by name.
+        plan_sha256: What was kept under another plan is not used: it may have been made without its noise.
     """
 
-    def __init__(self, directory: Path | None, kept: Mapping[str, Array]) -> None:
-        self._directory, self._kept = directory, kept
+    def __init__(self, directory: Path | None, kept: Mapping[str, Array], *, plan_sha256: str) -> None:
+        self._directory, self._kept, self._plan = directory, kept, plan_sha256
 
     def recall(self, client: str, request: TrainRequest) -> dict[str, Tensor]:
         """The vectors before the round of a request; zeros at first.
@@ -60,10 +61,12 @@ class ClientMemory:
         for name, array in self._kept.items():
             if name not in after or after[name].shape != (array.size,) or after[name].dtype != _dtype(array):
                 raise DataError(f"expected {name!r} to keep as {array.size} {array.dtype}")
+        if not all(bool(torch.isfinite(after[name]).all()) for name in self._kept):
+            after = before  # one bad round must not spoil all that follow
         tensors = {f"before.{name}": before[name].contiguous().clone() for name in self._kept}
         tensors |= {f"after.{name}": after[name].detach().cpu().contiguous().clone() for name in self._kept}
         self._directory.mkdir(parents=True, exist_ok=True)
-        metadata = {"round": str(request.round)}
+        metadata = {"round": str(request.round), "plan": self._plan}
         place_whole(self._path(client), lambda path: save_file(tensors, path, metadata=metadata))
 
     def _read(self, client: str) -> tuple[int, dict[str, Tensor]] | None:
@@ -73,19 +76,22 @@ class ClientMemory:
             return self._stored(self._path(client))
         return None
 
-    def _stored(self, path: Path) -> tuple[int, dict[str, Tensor]]:
+    def _stored(self, path: Path) -> tuple[int, dict[str, Tensor]] | None:
         try:
             with safe_open(path, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-                found = int((file.metadata() or {})["round"]), tensors
+                metadata = file.metadata() or {}
+                number, plan = int(metadata["round"]), metadata["plan"]
         except (SafetensorError, KeyError, ValueError) as error:
             raise DataError(f"{path} is damaged: {error}; delete it, and the client starts from zeros") from error
+        if plan != self._plan:
+            return None
         for which in ("before", "after"):
             for name, array in self._kept.items():
                 vector = tensors.get(f"{which}.{name}")
                 if vector is None or vector.shape != (array.size,) or vector.dtype != _dtype(array):
                     raise DataError(f"{path} is of another algorithm or model; delete it, and start from zeros")
-        return found
+        return number, tensors
 
     def _path(self, client: str) -> Path:
         if self._directory is None:

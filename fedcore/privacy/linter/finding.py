@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from fedcore.data.examples import Examples
-    from fedcore.exchange import Exchange
+    from fedcore.method.exchange import Exchange
     from fedcore.privacy.isolation import Isolation
     from fedcore.task import Task
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from fedcore.method import own_code
+from fedcore.method.names import own_code
 from fedcore.plan.evaluation_schedule import most_evaluations
 from fedcore.privacy.central import CentralPrivacy
 from fedcore.privacy.linter.finding import Rule, Subject

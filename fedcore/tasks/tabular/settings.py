@@ -50,7 +50,6 @@ class TabularSettings:
         problems = list(_problems(options))
         if problems:
             raise PlanError(problems)
-        kind, _, column = plan.federation.partition.partition(":")
         return cls(
             data=Path(plan.task.data) if plan.task.data else None,
             label=options.get("label"),
@@ -60,7 +59,7 @@ class TabularSettings:
             sensitive=tuple(
                 dict.fromkeys(part for name in plan.audit.sensitive for part in name.split(ATTRIBUTE_MARK))
             ),
-            client=column if kind == "by" else None,
+            client=plan.federation.partition_column,
         )
 
     @property

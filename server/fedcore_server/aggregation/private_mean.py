@@ -29,15 +29,15 @@ class PrivateMean:
         centred_within: Sum over the updates of 1 where the norm is within the clip norm, less ½.
 
     Raises:
-        PrivacyError: The rule has no bounded sensitivity.
+        PrivacyError: The rule is not a sum of the updates themselves.
     """
 
     def __init__(self, privacy: CentralPrivacy, rule: Rule, size: int, state: State, randomness: Randomness) -> None:
         self._privacy, self._randomness = privacy, randomness
         self._clip_norm = clip_norm_of(privacy, state)
         sensitivity = rule.sensitivity(self._clip_norm)
-        if sensitivity is None:
-            raise PrivacyError("the rule has no bounded sensitivity, so that no noise can be scaled to it")
+        if sensitivity != self._clip_norm:
+            raise PrivacyError("the rule is not a sum of the updates themselves, to which the noise is scaled")
         self._std = privacy.update_noise_multiplier * sensitivity
         self.total = torch.zeros(size, dtype=torch.float64)
         self.centred_within = 0.0

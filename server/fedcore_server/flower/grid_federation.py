@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from flwr.app import Array, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 
 from fedcore.errors import DataError, UpdateRejectedError
-from fedcore.exchange import Exchange, vector_of
 from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
+from fedcore.method.exchange import Exchange, vector_of
 from fedcore.plan import RunPlan
 from fedcore.segments import Form
 from fedcore.wire.envelope import Envelope, hash_of_array, received, unsealed

@@ -6,7 +6,7 @@ import torch
 
 from fedcore.aggregation.contract import Block, Combination
 from fedcore.algorithms.contract import Contribution
-from fedcore.method import Method
+from fedcore.method.method import Method
 from fedcore.plan import RunPlan
 from fedcore.privacy.central import CentralPrivacy
 from fedcore_server.aggregation.private_mean import PrivateMean, server_randomness

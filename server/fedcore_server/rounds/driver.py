@@ -13,8 +13,9 @@ from fedcore.audit.tables.declared import empty_tables
 from fedcore.audit.verdict.hooks import AuditHook, Decision
 from fedcore.audit.verdict.report import BiasReport
 from fedcore.errors import DivergedError, RoundFailedError
+from fedcore.listeners import Listeners
 from fedcore.messages import EvaluateRequest, TrainRequest
-from fedcore.method import Method
+from fedcore.method.method import Method
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.evaluation import evaluation_privacy
@@ -50,7 +51,8 @@ class Outcome:
     after_release: Callable[[], BiasReport | None] = field(default=lambda: None)
 
 
-OnRound = Callable[[RoundRecord, ServerState], None]
+Keep = Callable[[RoundRecord, ServerState], None]
+"""Writes a round down, with the state to resume from. If it raises, the run ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,7 @@ class Run:
 
     Attributes:
         hooks: Audit hooks in the order they are called.
+        listeners: Shown each round once it is kept.
         clock: Seconds, for wall times only; nothing that is computed depends on it.
         on_request: Given each request to train, before clients are asked.
     """
@@ -67,15 +70,16 @@ class Run:
     plan: RunPlan
     federation: Federation
     hooks: Sequence[AuditHook] = ()
+    listeners: Listeners = field(default_factory=Listeners)
     clock: Callable[[], float] = time.monotonic
     on_request: Callable[[TrainRequest], None] = lambda request: None
 
-    def to_end(self, state: ServerState, on_round: OnRound) -> Outcome:
+    def to_end(self, state: ServerState, keep: Keep) -> Outcome:
         """Run the remaining rounds, then audit the model that is to be released.
 
         Args:
             state: From `init_state`, or from a checkpoint.
-            on_round: Told of every round, also of one that failed, after it was closed.
+            keep: Called after every round, including failed ones.
 
         Raises:
             RoundFailedError: A round had no quorum in all its attempts.
@@ -100,7 +104,9 @@ class Run:
             pause = self._no_quorum(record.report, state) or self._diverged(record.evaluation, state)
             if isinstance(pause, DivergedError) and record.evaluation:
                 state = rebased(state, record.evaluation)
-            on_round(record, replace(state, settled=pause is not None))
+            keep(record, replace(state, settled=pause is not None))
+            if self.listeners:
+                self.listeners.round_closed(record.to_json())
             if pause is not None:
                 raise pause
         if evaluation is None or evaluation.round != state.released_round:

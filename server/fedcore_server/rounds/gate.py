@@ -15,9 +15,9 @@ from torch import Tensor
 from fedcore.aggregation.codec import Codec
 from fedcore.audit.tables.values import AuditTable
 from fedcore.errors import DataError, LayoutError, UpdateRejectedError
-from fedcore.exchange import vector_of
 from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
-from fedcore.method import Method
+from fedcore.method.exchange import vector_of
+from fedcore.method.method import Method
 from fedcore.metrics import Metrics
 from fedcore.plan import RunPlan
 from fedcore.privacy.evaluation import ACCURACY, LOSS, EvaluationPrivacy
@@ -41,16 +41,21 @@ class Opened:
 
     Attributes:
         vectors: What the client sent, decoded; each of the model's size.
-        norm: Euclidean norm of all of them.
+        norms: Euclidean norm of each.
     """
 
     update: ClientUpdate
     vectors: Mapping[str, Tensor]
-    norm: float
+    norms: Mapping[str, float]
 
     @property
     def client(self) -> str:
         return self.update.client
+
+    @property
+    def norm(self) -> float:
+        """Norm of the update."""
+        return self.norms["update"]
 
 
 def opened_replies(
@@ -93,13 +98,15 @@ def _opened(
     update = replace(reply, metrics=Metrics()) if by_client else reply
     _check_expected(update.client, update.round, request)
     vectors = _decoded(update, codec)
-    norm = math.hypot(*(vector_norm(vector) for vector in vectors.values()))
-    if not math.isfinite(norm) and not all(is_finite(vector) for vector in vectors.values()):
+    norms = {name: vector_norm(vector) for name, vector in vectors.items()}
+    if not all(math.isfinite(norm) for norm in norms.values()) and not all(
+        is_finite(vector) for vector in vectors.values()
+    ):
         if by_client:
             return _zero(update.client, request)
         raise UpdateRejectedError(update.client, "NONFINITE", _not_finite(vectors, request))
     check_update(update, plan, method)
-    return Opened(update=_capped(update, plan), vectors=vectors, norm=norm)
+    return Opened(update=_capped(update, plan), vectors=vectors, norms=norms)
 
 
 def check_update(update: ClientUpdate, plan: RunPlan, method: Method) -> None:
@@ -127,7 +134,7 @@ def _decoded(update: ClientUpdate, codec: Codec) -> dict[str, Tensor]:
 
 def _zero(client: str, request: TrainRequest) -> Opened:
     update = ClientUpdate(client=client, round=request.round, values={}, num_examples=None)
-    return Opened(update=update, vectors={"update": torch.zeros_like(request.parameters.buffer)}, norm=0.0)
+    return Opened(update=update, vectors={"update": torch.zeros_like(request.parameters.buffer)}, norms={"update": 0.0})
 
 
 def _not_finite(vectors: Mapping[str, Tensor], request: TrainRequest) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fedcore.aggregation.contract import State, Tensors
 from fedcore.algorithms.contract import Cohort
-from fedcore.method import Method
+from fedcore.method.method import Method
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.central import CentralPrivacy

@@ -25,7 +25,7 @@ _ENOUGH, _FIRST_BYTES = 25, 2**30
 
 
 class NormGate:
-    """Rejects updates of one round that are longer than the plan's `max_update_norm`.
+    """Rejects updates of one round that are longer than the plan's `max_update_norm`; one gate for each vector sent.
 
     Where the plan gives none, the limit follows the run: `TIMES` the median over clients of the norm of each one's
     newest earlier update, and at most `ABSURD`. Rejected updates and failed attempts count in the median too, so that
@@ -43,9 +43,11 @@ class NormGate:
         norm. No norm is kept then, either.
     """
 
-    def __init__(self, plan: RunPlan, state: ServerState) -> None:
-        self._fixed = math.inf if plan.privacy.unit == "client" else plan.federation.max_update_norm
-        self._before = tuple(state.part("gate").get("usual_norms", ()))
+    def __init__(self, plan: RunPlan, state: ServerState, vector: str = "update") -> None:
+        given = plan.federation.max_update_norm if vector == "update" else None
+        self._fixed = math.inf if plan.privacy.unit == "client" else given
+        self._vector, self._key = vector, "usual_norms" if vector == "update" else f"usual_norms of {vector}"
+        self._before = tuple(state.part("gate").get(self._key, ()))
         self._received: dict[str, float] = {}
         self._limit = self._fixed if self._fixed is not None else self._voted()
 
@@ -56,9 +58,10 @@ class NormGate:
             if isinstance(reply, Rejection):
                 yield reply
                 continue
-            if 0.0 < reply.norm <= ABSURD:
-                self._received[reply.client] = reply.norm
-            if self._limit is not None or reply.norm > ABSURD:
+            norm = reply.norms[self._vector]
+            if 0.0 < norm <= ABSURD:
+                self._received[reply.client] = norm
+            if self._limit is not None or norm > ABSURD:
                 yield self._judged(reply)
                 continue
             aside.append(_put_aside(reply))
@@ -71,7 +74,7 @@ class NormGate:
     def part(self) -> dict[str, list[Mapping[str, float]]]:
         """The votes to keep once the round is closed, committed or not."""
         kept = [] if self._fixed is not None else _newest(self._before, self._received)
-        return {"usual_norms": kept} if kept else {}
+        return {self._key: kept} if kept else {}
 
     def _voted(self) -> float | None:
         votes = {client: norm for each in (*self._before, self._received) for client, norm in each.items()}
@@ -82,15 +85,15 @@ class NormGate:
             yield self._judged(aside.pop(0))
 
     def _judged(self, reply: Opened) -> Opened | Rejection:
-        limit = ABSURD if self._limit is None else self._limit
-        if reply.norm <= limit:
+        limit, norm = ABSURD if self._limit is None else self._limit, reply.norms[self._vector]
+        if norm <= limit:
             return reply
         usual = "the largest possible" if limit == ABSURD else f"{TIMES:g} times the usual norm"
         where = "federation.max-update-norm" if self._fixed is not None else usual
         return Rejection(
             client=reply.client,
             code="NORM",
-            reason=f"the update's norm is {reply.norm:.3g}, and the limit ({where}) {limit:.3g}",
+            reason=f"the norm of {self._vector} is {norm:.3g}, and the limit ({where}) {limit:.3g}",
         )
 
 

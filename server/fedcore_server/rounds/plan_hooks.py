@@ -5,8 +5,10 @@ from __future__ import annotations
 from fedcore.audit.verdict.hooks import AuditHook, GateHook
 from fedcore.errors import PlanError
 from fedcore.plan import RunPlan
-from fedcore.plugins import load_object
+from fedcore.plugins import Reference, Registry
 from fedcore_server.rounds.evaluation import audit_settings
+
+HOOKS = Registry(what="audit hook", rows={})
 
 
 def load_hooks(plan: RunPlan) -> tuple[AuditHook, ...]:
@@ -20,9 +22,8 @@ def load_hooks(plan: RunPlan) -> tuple[AuditHook, ...]:
     return (*gate, *(_load_hook(reference) for reference in plan.audit.hooks))
 
 
-def _load_hook(reference: str) -> AuditHook:
-    found = load_object(reference, what="audit hook")
-    hook = found() if isinstance(found, type) else found
+def _load_hook(reference: Reference) -> AuditHook:
+    hook = HOOKS.make(reference)
     if not isinstance(hook, AuditHook):
         raise PlanError(f"audit.hooks: {reference!r} is no audit hook; expected name, points and check")
     return hook

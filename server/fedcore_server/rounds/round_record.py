@@ -52,6 +52,7 @@ class RoundRecord:
             "clip_norm": report.clip_norm,
             "evaluation": dict(evaluation.metrics) if evaluation else None,
             "groups": served_by_group(evaluation) if evaluation else {},
+            "group_metric": _group_metric(evaluation) if evaluation else None,
             "clients": _shown_clients(evaluation) if evaluation else {},
             "decisions": [decision.to_json() for decision in self.decisions],
             "epsilon": self.epsilon,
@@ -77,6 +78,12 @@ def _shown_clients(evaluation: Evaluation) -> dict[str, dict[str, float]]:
 def served_by_group(evaluation: Evaluation) -> dict[str, dict[str, dict[str, Any]]]:
     """Accuracy (for numeric targets, mean absolute error) of every group that may be shown, with intervals."""
     return {name: _served(audit, evaluation.tables[name]) for name, audit in evaluation.audits.items()}
+
+
+def _group_metric(evaluation: Evaluation) -> str | None:
+    """What `served_by_group` shows."""
+    numbers = {isinstance(table, ValueTable) for table in evaluation.tables.values()}
+    return None if not numbers else "mean_absolute_error" if True in numbers else "accuracy"
 
 
 def _served(audit: AttributeAudit, table: AuditTable) -> dict[str, dict[str, Any]]:

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import reduce
 
 import torch
 
 from fedcore.messages import ClientUpdate, TrainRequest
-from fedcore.method import Method
+from fedcore.method.method import Method
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.central import CentralPrivacy
@@ -77,16 +78,18 @@ def close_round(
     Updates are taken one at a time and dropped once added up. Malformed and repeated ones are rejected, each by itself.
     With fewer valid updates than the plan's quorum the round fails: the model stays, and the next attempt asks anew.
     """
-    method, gate, tally = Method.of(plan), NormGate(plan, state), Tally()
+    method, tally = Method.of(plan), Tally()
+    gates = [NormGate(plan, state, vector) for vector in method.algorithm.sends]
     combination = combination_of(method, plan, state)
-    for reply in gate.passed(opened_replies(updates, request, plan, method)):
+    replies = opened_replies(updates, request, plan, method)
+    for reply in reduce(lambda stream, gate: gate.passed(stream), gates, replies):
         tally.note(reply)
         if not isinstance(reply, Rejection):
             combination.add(block_of(reply, method, plan, state))
     mean, aggregation = combination.finish()
     committed = request.quorate and len(tally.counted) >= _needed(plan, request.cohort)
     report = tally.report(request, plan, state, committed=committed, mean=mean["update"])
-    judged = state.with_parts(gate=gate.part())
+    judged = state.with_parts(gate={key: kept for gate in gates for key, kept in gate.part().items()})
     if not committed:
         asked = state.asked + tally.released(request)
         return replace(judged, attempt=state.attempt + 1, asked=asked), report

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fedcore.exchange import Exchange, vector_of
 from fedcore.messages import LedgerReceipt, TrainRequest
+from fedcore.method.exchange import Exchange, vector_of
 from fedcore.metrics import Metrics
 from fedcore.plan import RunPlan
 from fedcore.privacy.central import CentralPrivacy

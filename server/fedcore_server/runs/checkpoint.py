@@ -28,6 +28,10 @@ from fedcore_server.rounds.state import ServerState
 _log = logging.getLogger("fedcore")
 
 _FORMAT = 2
+_UNREADABLE = (
+    *(SafetensorError, DataError, LayoutError, KeyError, TypeError, ValueError, AttributeError),
+    *(OverflowError, RecursionError, IsADirectoryError),
+)
 _FILE, _PREVIOUS = "state.safetensors", "previous.safetensors"
 
 
@@ -111,7 +115,7 @@ def _load(path: Path, initial: ServerState, plan: RunPlan) -> ServerState:
         return _state(header, tensors, initial)
     except FileNotFoundError:
         raise _AbsentError(f"no checkpoint at {path}: this run had not finished its first round") from None
-    except (SafetensorError, KeyError, TypeError, ValueError, DataError, LayoutError) as error:
+    except _UNREADABLE as error:
         raise _DamagedError(f"the checkpoint {path} is damaged: {error}") from error
 
 

@@ -6,9 +6,9 @@ import torch
 
 from fedcore.audit.tables.declared import empty_tables
 from fedcore.audit.verdict.measurable import check_measurable
-from fedcore.exchange import Exchange
 from fedcore.local_optimizer import build_optimizer
-from fedcore.method import check_learnable
+from fedcore.method.exchange import Exchange
+from fedcore.method.method import check_learnable
 from fedcore.plan import RunPlan
 from fedcore.plan.resolve import resolve
 from fedcore.privacy.isolation import Isolation
@@ -17,6 +17,7 @@ from fedcore.privacy.linter import Finding, Subject, lint, refuse
 from fedcore.task import Task
 from fedcore.task_code import with_code
 from fedcore.tasks.registry import load_task, settled
+from fedcore.tracking.registry import load_trackers
 from fedcore_server.rounds.audit_points import AuditPoints
 from fedcore_server.rounds.evaluation import audit_settings
 from fedcore_server.rounds.plan_hooks import load_hooks
@@ -28,7 +29,8 @@ def deployable(plan: RunPlan) -> RunPlan:
 
     Raises:
         PlanError: Something is missing that a simulation would take from the data; lists everything.
-        TaskError: The task, a part of the method or a hook cannot be imported here, or the model not built or saved.
+        TaskError: The task, a part of the method, a hook or a tracker cannot be imported here, or the model not built
+            or saved.
         PrivacyError: The linter refuses the claim.
     """
     plan = settled(plan)
@@ -36,6 +38,7 @@ def deployable(plan: RunPlan) -> RunPlan:
     build_optimizer(plan, [torch.nn.Parameter(torch.zeros(1))])  # or each client would refuse it by itself
     task = load_task(plan)
     hooks = load_hooks(plan)
+    load_trackers(plan)
     tables = empty_tables(task, plan)
     noisy = plan.privacy.evaluation_noise_multiplier is not None
     check_measurable(audit_settings(plan), tables, noisy=noisy)

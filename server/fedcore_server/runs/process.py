@@ -11,13 +11,14 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from fedcore.errors import DeploymentError, FedcoreError, RunDirectoryError, RunPausedError, StorageError, TaskError
+from fedcore.listeners import Beginning, Listeners
 from fedcore.messages import TrainRequest
 from fedcore.plan import RunPlan
 from fedcore.privacy.linter import warnings_of
@@ -27,6 +28,7 @@ from fedcore.storage.parent_watch import end_with_parent
 from fedcore.task import Task
 from fedcore.task_code import differing_code
 from fedcore.tasks.registry import load_task
+from fedcore.tracking.registry import load_trackers
 from fedcore.trust.roster import Roster
 from fedcore_server.flower.correspondence import Correspondence
 from fedcore_server.flower.grid_federation import ArrivingGrid, GridFederation
@@ -41,6 +43,7 @@ from fedcore_server.runs.deployable_plan import isolation_known, privacy_finding
 from fedcore_server.runs.directory import RunDirectory, is_finished
 from fedcore_server.runs.participation import charges_acknowledged, last_receipts, took_part_in
 from fedcore_server.runs.results import FinishedRun, build_results
+from fedcore_server.runs.round_events import RoundEvents
 from fedcore_server.runs.store import RunState, RunStore
 from fedcore_server.service.home import ServerHome
 
@@ -99,7 +102,7 @@ class RunProcess:
         )
         if differs := differing_code(self._plan):  # changed since it was submitted
             raise TaskError(f"the task is not what the run began with: {differs}")
-        task = load_task(self._plan)
+        task, trackers = load_task(self._plan), load_trackers(self._plan)
         started = time.monotonic()
         with Control(self._access.runtime_address, self._access.bearer) as control:
             if before.flower_run is not None:
@@ -107,8 +110,12 @@ class RunProcess:
                     control.stop_run(before.flower_run)
             flower_run = control.start_run()
             self._store.change(self._name, flower_run=flower_run)
-        outcome = self._drive(task, status.incarnation, flower_run)
-        self._write_results(task, outcome, time.monotonic() - started)
+        listeners = Listeners((RoundEvents(self._events), *trackers))
+        with ExitStack() as stack:
+            outcome = self._drive(task, status.incarnation, flower_run, listeners, stack)
+            summary = self._write_results(task, outcome, time.monotonic() - started)
+        listeners.finished(summary, self._directory.path)
+        self._store.change(self._name, state=RunState.FINISHED, reason="")
 
     @property
     def _identity(self) -> str:
@@ -120,7 +127,16 @@ class RunProcess:
         self._events.append("from-checkpoint", round=state.round, attempt=state.attempt)
         return state
 
-    def _drive(self, task: Task, incarnation: int, flower_run: int) -> Outcome:
+    def _beginning(self, task: Task) -> Beginning:
+        return Beginning(
+            run=self._name,
+            task=task.name,
+            clients=tuple(member.name for member in self._home.consortium.roster().members),
+            lines=tuple(self._directory.rounds()),
+        )
+
+    def _drive(self, task: Task, incarnation: int, flower_run: int, listeners: Listeners, stack: ExitStack) -> Outcome:
+        """Run all rounds; the listeners follow on `stack`, until the results are written."""
         consortium = self._home.consortium
         letters = Correspondence(
             consortium.coordinator(),
@@ -136,27 +152,22 @@ class RunProcess:
                 plan=self._plan,
                 federation=GridFederation(cast(ArrivingGrid, grid), self._plan, letters),
                 hooks=load_hooks(self._plan),
+                listeners=listeners,
                 on_request=self._note,
             )
-            return run.to_end(self._first_state(task), self._keep)
+            state = self._first_state(task)
+            stack.enter_context(listeners.following(self._plan, self._beginning(task)))
+            return run.to_end(state, self._keep)
 
     def _note(self, request: TrainRequest) -> None:
         self._events.append("round-asked", round=request.round, attempt=request.attempt, asked=list(request.cohort))
 
     def _keep(self, record: RoundRecord, state: ServerState) -> None:
         self._directory.record(record, state, self._plan)
-        report = record.report
-        self._events.append(
-            "round-committed" if report.committed else "round-failed",
-            round=report.round,
-            attempt=report.attempt,
-            counted=list(report.counted),
-            rejected={each.client: each.code for each in report.rejected},
-        )
-        if report.committed:
+        if record.report.committed:
             self._store.change(self._name, crashes=0)
 
-    def _write_results(self, task: Task, outcome: Outcome, wall_seconds: float) -> None:
+    def _write_results(self, task: Task, outcome: Outcome, wall_seconds: float) -> Mapping[str, Any]:
         rounds = self._directory.rounds()
         registered = [member.name for member in self._home.consortium.roster().members]
         sizes = {name: rows for line in rounds for name, rows in line["examples"].items()}
@@ -182,9 +193,7 @@ class RunProcess:
         )
         results = build_results(run)
         results.write(self._directory, rounds=None)
-        ended = "withheld" if results.summary["withheld"] else "released"
-        self._events.append(ended, model_sha256=results.summary["model_sha256"])
-        self._store.change(self._name, state=RunState.FINISHED, reason="")
+        return results.summary
 
 
 class _Rereading:

@@ -14,7 +14,7 @@ from rich.markup import escape
 from fedcore.data.examples import Examples
 from fedcore.data.held_out import choose_held_out
 from fedcore.errors import FedcoreError, PrivacyError
-from fedcore.exchange import Exchange
+from fedcore.method.exchange import Exchange
 from fedcore.plan import RunPlan
 from fedcore.privacy.isolation import Isolation
 from fedcore.privacy.isolation_proof import least_isolation

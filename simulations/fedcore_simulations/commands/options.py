@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.errors import PlanError
+from fedcore.method.names import check_names
 from fedcore.plan import RunPlan, merge, read_toml
 from fedcore.tasks.registry import MAKE_CLIENTS, check_known
+from fedcore.tracking.registry import check_tracker
+from fedcore_simulations.engines.registry import check_engine
+from fedcore_simulations.partition.registry import PARTITIONERS
 from fedcore_simulations.scenarios import DEFAULT, find_scenario, scenarios
 
 
@@ -37,9 +41,16 @@ def plan_from_options(subject: str | None, options: Mapping[str, Any], settings:
         mapping = merge(mapping, setting)
     plan = RunPlan.from_mapping(mapping)
     check_known(plan.task.name)
+    check_engine(plan.engine.name)
+    PARTITIONERS.make(plan.federation.partition)
+    check_names(plan)
+    for tracker in plan.run.track:
+        check_tracker(tracker)
     decided = plan.task.name not in MAKE_CLIENTS or "clients" in plan.task.options
-    if "federation.clients" in given and plan.federation.partition.startswith("by:") and decided:
-        raise PlanError(f"--clients: {plan.federation.partition} makes a client of each value; leave --clients out")
+    if "federation.clients" in given and plan.federation.partition_column and decided:
+        raise PlanError(
+            f"--clients: by:{plan.federation.partition_column} makes a client of each value; leave --clients out"
+        )
     return plan
 
 

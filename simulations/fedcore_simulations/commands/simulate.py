@@ -38,6 +38,22 @@ PartitionOption = Annotated[
         rich_help_panel=_FEDERATION,
     ),
 ]
+AlgorithmOption = Annotated[
+    str | None,
+    typer.Option(
+        "--algorithm",
+        help="fedavg, fedprox:MU, scaffold, reweighing, fedminmax, fairfed, agnostic, q-fedavg:Q, or module:object.",
+        rich_help_panel=_FEDERATION,
+    ),
+]
+EncodeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--encode",
+        help="Encoding of updates: norm-clip:MAX, top-k:SHARE, int8, or module:object; repeat it for several.",
+        rich_help_panel=_FEDERATION,
+    ),
+]
 Epsilon = Annotated[
     float | None,
     typer.Option(help="Target ε of the whole run; turns privacy on.", rich_help_panel=_PRIVACY),
@@ -67,6 +83,14 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set any key of the plan.", rich_help_panel=_RUN),
 ]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TRACKER",
+        help="Copy the run to mlflow, tensorboard, or module:object; may be repeated.",
+        rich_help_panel=_RUN,
+    ),
+]
 Resume = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Go on with a run that was stopped.", rich_help_panel=_RUN),
@@ -84,6 +108,8 @@ def simulate(  # noqa: PLR0917 - typer reads the options from the signature
     clients: Clients = None,
     rounds: Rounds = None,
     partition: PartitionOption = None,
+    algorithm: AlgorithmOption = None,
+    encode: EncodeOption = None,
     epsilon: Epsilon = None,
     delta: Delta = None,
     unit: Unit = None,
@@ -93,6 +119,7 @@ def simulate(  # noqa: PLR0917 - typer reads the options from the signature
     seed: Seed = None,
     out: Out = None,
     settings: Settings = None,
+    track: Track = None,
     resume: Resume = None,
     as_json: Json = False,
 ) -> None:
@@ -104,6 +131,7 @@ def simulate(  # noqa: PLR0917 - typer reads the options from the signature
       fedcore simulate --epsilon 2 --clients 20
       fedcore simulate tabular --data table.csv --label income --sensitive sex,race
       fedcore simulate my_task:task --partition dirichlet:0.3 --no-privacy
+      fedcore simulate synthetic --algorithm scaffold --encode top-k:0.05 --encode int8
     """
     from fedcore_simulations.commands.simulate_run import run_command
 
@@ -114,12 +142,15 @@ def simulate(  # noqa: PLR0917 - typer reads the options from the signature
         "federation.clients": clients,
         "federation.rounds": rounds,
         "federation.partition": partition,
+        "algorithm.name": algorithm,
+        "aggregation.encode": encode or None,
         "federation.seed": seed,
         "privacy.epsilon": epsilon,
         "privacy.delta": delta,
         "privacy.unit": _unit(unit, epsilon, no_privacy),
         "engine.name": engine,
         "engine.workers": workers,
+        "run.track": track or None,
     }
     raise typer.Exit(
         run_command(subject, options, settings or [], out=out, resume_from=resume, as_json=as_json, workers=workers)

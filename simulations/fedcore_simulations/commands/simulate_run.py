@@ -48,9 +48,9 @@ def run_command(
     with RoundsDisplay(console) as display:
         try:
             if plan is None:
-                result = resume(directory, workers=workers, progress=display.start, command=command)
+                result = resume(directory, workers=workers, listeners=[display], command=command)
             else:
-                result = simulate(None, plan, out=directory, progress=display.start, command=command)
+                result = simulate(None, plan, out=directory, listeners=[display], command=command)
         except KeyboardInterrupt:
             display.stop()
             console.print("\nstopped")

@@ -9,7 +9,10 @@ from fedcore_server.rounds.federation import Federation
 
 
 class Engine(Federation, Protocol):
-    """A federation whose clients live on this machine; a context manager that frees what it started.
+    """A federation whose clients are simulated on this machine; a context manager that frees what it started.
+
+    Its class is called with ``(task, plan, clients, num_workers=, device=, memory=)`` and its options, and
+    starts nothing yet.
 
     An engine decides how fast clients are trained, never what comes out: for the same plan its updates
     equal those of the ``loop`` engine.
@@ -17,6 +20,9 @@ class Engine(Federation, Protocol):
 
     name: str
     num_workers: int
+
+    def refusal(self) -> str | None:
+        """Why it cannot train this run exactly as ``loop`` does; ``None`` where it can. Asked before it is started."""
 
     def __enter__(self) -> Self:
         """Start workers."""

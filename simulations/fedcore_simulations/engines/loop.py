@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from fedcore.errors import EngineError, FedcoreError
-from fedcore.exchange import Exchange, vector_of
 from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
+from fedcore.method.exchange import Exchange, vector_of
 from fedcore.parameters import Layout, Parameters
 from fedcore.plan import RunPlan
 from fedcore.segments import MODEL
@@ -97,6 +97,10 @@ class LoopEngine:
         if self._temporary is not None:
             self._temporary.cleanup()
         torch.set_num_threads(self._threads)
+
+    def refusal(self) -> None:
+        """It takes every run: the others are compared with it."""
+        return None
 
     def available(self) -> Sequence[str]:
         """All clients: simulated ones are always there."""

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from fedcore.data.examples import Examples
 from fedcore_clients.training.local_model import Client
 from fedcore_server.rounds.rounds import close_round, done, init_state, plan_round
-from fedcore_simulations.engines.loop import LoopEngine
-from fedcore_simulations.engines.workers import default_workers
+from fedcore_simulations.engines.registry import build_engine
 from fedcore_simulations.preparation import Preparation
 
 FALSE_ALARMS = (0.01, 0.001)
@@ -77,8 +76,7 @@ def _confidence(ready: Preparation, rows: Examples, member: torch.Tensor) -> tor
             clients.append(Client(name=client.name, training=client.training.select(kept), held_out=None))
         start = end
     state = init_state(ready.task, ready.plan)
-    workers = ready.plan.engine.workers or default_workers()
-    with LoopEngine(ready.task, ready.plan, tuple(clients), num_workers=workers, device=ready.device) as engine:
+    with build_engine(ready.task, ready.plan, tuple(clients), ready.device) as engine:
         while not done(state, ready.plan):
             request = plan_round(state, ready.plan, engine.available())
             state, _ = close_round(state, ready.plan, request, engine.train(request))

@@ -23,8 +23,7 @@ from fedcore_clients.training.local_model import LocalModel
 from fedcore_server.rounds.driver import Run
 from fedcore_server.rounds.rounds import init_state
 from fedcore_server.runs.model_file import released_model
-from fedcore_simulations.engines.loop import LoopEngine
-from fedcore_simulations.engines.workers import default_workers
+from fedcore_simulations.engines.registry import build_engine
 from fedcore_simulations.preparation import Preparation, prepare
 
 _ROWS_AT_ONCE = 2048
@@ -110,8 +109,7 @@ def _changed(plan: RunPlan, arm: Arm) -> RunPlan:
 def _trained(ready: Preparation, plan: RunPlan) -> torch.nn.Module:
     """The model of a whole run, which is not released: two arms promise what they do not keep."""
     plan = plan.updated(federation={"max-loss-ratio": _ANY_LOSS})
-    workers = plan.engine.workers or default_workers()
-    with LoopEngine(ready.task, plan, ready.clients, num_workers=workers, device=ready.device) as engine:
+    with build_engine(ready.task, plan, ready.clients, ready.device) as engine:
         run = Run(task=ready.task, plan=plan, federation=engine)
         outcome = run.to_end(init_state(ready.task, plan), lambda record, state: None)
     return copy.deepcopy(released_model(ready.task, plan, outcome.state.released))

@@ -72,6 +72,7 @@ def test_a_plan_that_waits_says_what_it_asks_for(approvals):
     assert waiting.summary == (
         "run 'first-run': task digits on data set wards, 10 rounds",
         "training: SGD, learning rate 0.1",
+        "algorithm 'fedavg'",
         f"privacy: ε is at most {rounded_up(epsilon)} at δ = 1e-05 over all rounds, for each record (zero-out); "
         "repeated rounds are added, up to your limits",
         "leaves in each round: an update of 0.02 MB",

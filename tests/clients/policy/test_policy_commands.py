@@ -115,5 +115,5 @@ def test_nothing_heavy_is_imported_for_help():
 
 
 def test_a_task_that_nobody_has_is_not_allowed_but_the_nearest_named():
-    with pytest.raises(TaskError, match="no reference task 'digitz'; did you mean 'digits'"):
+    with pytest.raises(TaskError, match="unknown task: 'digitz'; did you mean 'digits'"):
         allowing(["digitz"])

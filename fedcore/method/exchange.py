@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from fedcore.aggregation.contract import Array, Encoding
 from fedcore.aggregation.registry import ENCODINGS
 from fedcore.algorithms.contract import Algorithm
 from fedcore.algorithms.registry import ALGORITHMS
+from fedcore.plugins import name_of
 from fedcore.segments import MODEL, Form, Segment
 
 if TYPE_CHECKING:
@@ -37,6 +39,18 @@ class Exchange:
             algorithm=ALGORITHMS.make(plan.algorithm.reference),
             encodings=tuple(ENCODINGS.make(each) for each in plan.aggregation.encode),
         )
+
+    def refusals(self, plan: RunPlan) -> Iterator[str]:
+        """Why the plan's privacy unit would not hold; asked by the server, and by each client for itself."""
+        unit = plan.privacy.unit
+        parts: list[tuple[str, Algorithm | Encoding]] = [(f"algorithm {plan.algorithm.name!r}", self.algorithm)]
+        parts += [
+            (f"aggregation.encode {name_of(each)!r}", encoding)
+            for each, encoding in zip(plan.aggregation.encode, self.encodings, strict=True)
+        ]
+        for where, part in parts:
+            if unit != "none" and (why := part.refusal(unit)):
+                yield f"{where} under privacy unit {unit}: {why}"
 
     @property
     def remembers(self) -> bool:

@@ -7,20 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fedcore.aggregation.contract import Array, Rule
-from fedcore.aggregation.registry import ENCODINGS, RULES
+from fedcore.aggregation.registry import RULES
 from fedcore.algorithms.contract import Algorithm
-from fedcore.algorithms.registry import ALGORITHMS
 from fedcore.errors import PlanError
-from fedcore.exchange import Exchange
-from fedcore.plugins import name_of, own_modules
+from fedcore.method.exchange import Exchange
+from fedcore.method.names import DEFAULT_RULE
+from fedcore.plugins import name_of
 from fedcore.server_optimizers.contract import ServerOptimizer
 from fedcore.server_optimizers.registry import SERVER_OPTIMIZERS
 
 if TYPE_CHECKING:
     from fedcore.audit.tables.values import AuditTable
     from fedcore.plan import RunPlan
-
-DEFAULT_RULE = "mean"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,17 +65,12 @@ class Method:
         unit = plan.privacy.unit
         if unit == "none":
             return
-        parts = {f"algorithm {plan.algorithm.name!r}": self.algorithm.refusal(unit)}
-        parts |= {
-            where: encoding.refusal(unit)
-            for where, encoding in zip(_encodings(plan), self.exchange.encodings, strict=True)
-        }
-        yield from (f"{where} under privacy unit {unit}: {why}" for where, why in parts.items() if why)
+        yield from self.exchange.refusals(plan)
         rule = f"aggregation.rule {_rule_name(plan)!r}"
-        if unit == "client" and self.rule.sensitivity(1.0) is None:
+        if unit == "client" and self.rule.sensitivity(1.0) != 1.0:
             yield (
-                f"{rule} under privacy unit client: it bounds no client's part, so that no noise can be scaled to it; "
-                "use 'uniform'"
+                f"{rule} under privacy unit client: it is not a sum in which each client counts once, so that no noise "
+                "can be scaled to it; use 'uniform'"
             )
         if unit == "record" and plan.privacy.relation == "add-remove" and self.rule.by_examples:
             yield f"{rule}: it weighs by the number of examples, secret with relation add-remove; use 'uniform'"
@@ -95,16 +88,6 @@ def check_learnable(plan: RunPlan, tables: Mapping[str, AuditTable]) -> None:
     problems = Exchange.of(plan).algorithm.check_tables(tables, plan)
     if found := [f"algorithm {plan.algorithm.name!r}: {why}" for why in problems]:
         raise PlanError(found)
-
-
-def own_code(plan: RunPlan) -> tuple[str, ...]:
-    """The ``module:object`` of every part of a plan's method that is not fedcore's."""
-    return (
-        *own_modules([plan.algorithm.reference], ALGORITHMS),
-        *own_modules([plan.aggregation.rule or DEFAULT_RULE], RULES),
-        *own_modules(plan.aggregation.encode, ENCODINGS),
-        *own_modules([plan.federation.server_optimizer], SERVER_OPTIMIZERS),
-    )
 
 
 def _rule_name(plan: RunPlan) -> str:

@@ -1,0 +1,34 @@
+"""The names of a plan's method, read without importing what they name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fedcore.aggregation.registry import ENCODINGS, RULES
+from fedcore.algorithms.registry import ALGORITHMS
+from fedcore.plugins import own_modules
+from fedcore.server_optimizers.registry import SERVER_OPTIMIZERS
+
+if TYPE_CHECKING:
+    from fedcore.plan import RunPlan
+
+DEFAULT_RULE = "mean"
+
+
+def check_names(plan: RunPlan) -> None:
+    """Refuse unknown names at once, without the seconds that it takes to import torch.
+
+    Raises:
+        PlanError: With the nearest name.
+    """
+    own_code(plan)
+
+
+def own_code(plan: RunPlan) -> tuple[str, ...]:
+    """The ``module:object`` of every part of a plan's method that is not fedcore's."""
+    return (
+        *own_modules([plan.algorithm.reference], ALGORITHMS),
+        *own_modules([plan.aggregation.rule or DEFAULT_RULE], RULES),
+        *own_modules(plan.aggregation.encode, ENCODINGS),
+        *own_modules([plan.federation.server_optimizer], SERVER_OPTIMIZERS),
+    )

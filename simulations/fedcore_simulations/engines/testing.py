@@ -1,0 +1,126 @@
+"""The tests that every engine must pass; subclass `EngineContract` in a test module of your own.
+
+::
+
+    class TestMyEngine(EngineContract):
+        def make_engine(self, task, plan, clients):
+            return MyEngine(task, plan, clients, num_workers=1, device=torch.device("cpu"))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fedcore.data.examples import Attribute, Examples
+from fedcore.messages import ClientUpdate, EvaluateRequest, TrainRequest
+from fedcore.plan import RunPlan, merge
+from fedcore.task import Task
+from fedcore.task_families import Classification
+from fedcore_clients.training.evaluation import evaluate_locally
+from fedcore_clients.training.local_model import Client, LocalModel
+from fedcore_clients.training.train import train_locally
+from fedcore_server.rounds.rounds import init_state, plan_round
+from fedcore_simulations.engines.contract import Engine
+from fedcore_simulations.preparation import Preparation, prepare
+
+_CPU = torch.device("cpu")
+_PRIVATE = {
+    "unit": "record", "noise-multiplier": 1.0, "nominal-batch": 10.0, "sampling-rate": 0.5, "steps-per-round": 2,
+    "noise": "test",
+}  # fmt: skip
+
+
+class ExampleTask(Classification):
+    """Two classes in four dimensions, with one attribute, ``sex``."""
+
+    name = "example"
+    labels: tuple[str, ...] = ("no", "yes")
+
+    def build_model(self) -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(0.1), nn.Linear(8, 2))
+
+    def load_data(self, path: Path | None) -> Examples:
+        generator = torch.Generator().manual_seed(0)
+        targets = torch.randint(0, 2, (120,), generator=generator)
+        inputs = torch.randn(120, 4, generator=generator) + targets[:, None] * 1.5
+        sex = Attribute.from_values([("female", "male")[row % 2] for row in range(120)], vocabulary=("female", "male"))
+        return Examples(columns={"inputs": inputs, "targets": targets}, attributes={"sex": sex})
+
+
+class EngineContract:
+    """Set `make_engine`; the reference is `train_locally`, called client by client."""
+
+    def make_engine(self, task: Task, plan: RunPlan, clients: Sequence[Client]) -> Engine:
+        """A new engine, not yet started."""
+        raise NotImplementedError
+
+    def test_it_knows_every_client(self) -> None:
+        ready = _ready()
+        with self._engine(ready) as engine:
+            assert sorted(engine.available()) == [client.name for client in ready.clients]
+
+    def test_its_updates_equal_those_of_local_training(self) -> None:
+        for sections in ({"training": {"precision": "float64"}}, {"privacy": _PRIVATE}):
+            ready = _ready(**sections)
+            request = _request(ready)
+            if self.make_engine(ready.task, ready.plan, ready.clients).refusal() is None:
+                with self._engine(ready) as engine:
+                    updates = {update.client: update.values["update"].clone() for update in _updates(engine, request)}
+                for client, expected in _locally_trained(ready, request):
+                    assert torch.equal(updates[client], expected)
+
+    def test_its_reports_equal_those_of_local_evaluation(self) -> None:
+        ready = _ready(audit={"sensitive": ["sex"]})
+        parameters = init_state(ready.task, ready.plan).parameters
+        request = EvaluateRequest(round=0, cohort=("client-1", "client-3"), parameters=parameters)
+        with self._engine(ready) as engine:
+            reports = list(engine.evaluate(request))
+        local = LocalModel(ready.task, ready.plan, _CPU)
+        assert reports == [evaluate_locally(local, ready.clients[index], request) for index in (1, 3)]
+
+    def test_it_trains_only_the_cohort(self) -> None:
+        ready = _ready(federation={"cohort-size": 2})
+        request = _request(ready)
+        with self._engine(ready) as engine:
+            assert tuple(update.client for update in _updates(engine, request)) == request.cohort
+
+    def test_a_refusal_gives_the_reason(self) -> None:
+        ready = _ready()
+        why = self.make_engine(ready.task, ready.plan, ready.clients).refusal()
+        assert why is None or why
+
+    def _engine(self, ready: Preparation) -> Engine:
+        return self.make_engine(ready.task, ready.plan, ready.clients)
+
+
+def _ready(**sections: Mapping[str, Any]) -> Preparation:
+    plan: dict[str, Any] = {
+        "federation": {"clients": 4, "rounds": 3},
+        "aggregation": {"rule": "uniform" if "privacy" in sections else "mean"},
+        "training": {"learning-rate": 0.1, "batch-size": 16, "device": "cpu"},
+        "engine": {"workers": 1},
+    }
+    return prepare(ExampleTask(), RunPlan.from_mapping(merge(plan, sections)))
+
+
+def _request(ready: Preparation) -> TrainRequest:
+    names = [client.name for client in ready.clients]
+    return plan_round(init_state(ready.task, ready.plan), ready.plan, names)
+
+
+def _updates(engine: Engine, request: TrainRequest) -> Iterator[ClientUpdate]:
+    for update in engine.train(request):
+        assert isinstance(update, ClientUpdate)
+        yield update
+
+
+def _locally_trained(ready: Preparation, request: TrainRequest) -> Iterator[tuple[str, torch.Tensor]]:
+    local = LocalModel(ready.task, ready.plan, _CPU)
+    for client in ready.clients:
+        mine = client.to(dtype=local.dtype, device=local.device)
+        yield client.name, train_locally(local, mine, request).values["update"]

@@ -1,0 +1,1 @@
+"""How a simulation splits one data set over its clients."""

@@ -1,0 +1,61 @@
+"""What a client keeps between rounds."""
+
+import pytest
+import torch
+
+from fedcore.aggregation.contract import Array
+from fedcore.errors import DataError
+from fedcore_clients.training.memory import ClientMemory
+from tests.builders import build_parameters, build_request
+
+KEPT = {"own": Array(dtype="float32", size=2)}
+
+
+def memory(path, plan="a"):
+    return ClientMemory(path, KEPT, plan_sha256=plan)
+
+
+def request(round):
+    return build_request(build_parameters(0.0, 0.0), round=round)
+
+
+def remembered(path, round, plan="a"):
+    return memory(path, plan).recall("north", request(round))["own"].tolist()
+
+
+def train(path, round, *values):
+    at = memory(path)
+    before = at.recall("north", request(round))
+    at.keep("north", request(round), before=before, after={"own": torch.tensor(values)})
+
+
+def test_a_round_that_is_asked_again_starts_from_what_was_kept_before_it(tmp_path):
+    train(tmp_path, 1, 1.0, 1.0)
+    train(tmp_path, 2, 2.0, 2.0)
+    assert remembered(tmp_path, 3) == [2.0, 2.0]
+    assert remembered(tmp_path, 2) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("round", "plan"), [(1, "a"), (3, "b")])
+def test_a_run_begun_anew_and_another_plan_start_from_zeros(tmp_path, round, plan):
+    train(tmp_path, 2, 2.0, 2.0)
+    assert remembered(tmp_path, round, plan) == [0.0, 0.0]
+
+
+def test_a_bad_round_does_not_spoil_those_that_follow(tmp_path):
+    train(tmp_path, 1, 1.0, 1.0)
+    train(tmp_path, 2, float("nan"), 2.0)
+    assert remembered(tmp_path, 3) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\x80\x04K\x01."])
+def test_a_damaged_file_is_refused(tmp_path, content):
+    train(tmp_path, 1, 1.0, 1.0)
+    next(tmp_path.iterdir()).write_bytes(content)
+    with pytest.raises(DataError, match="damaged"):
+        remembered(tmp_path, 2)
+
+
+def test_vectors_that_were_not_declared_are_not_kept(tmp_path):
+    with pytest.raises(DataError, match="expected 'own' to keep as 2 float32"):
+        memory(tmp_path).keep("north", request(1), before={}, after={"own": torch.zeros(3)})
