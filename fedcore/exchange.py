@@ -31,7 +31,7 @@ class Exchange:
 
         Raises:
             PlanError: A name is unknown, or options are wrong.
-            TaskError: A part of one's own cannot be imported.
+            TaskError: The user's own part cannot be imported.
         """
         return cls(
             algorithm=ALGORITHMS.make(plan.algorithm.reference),
@@ -40,22 +40,22 @@ class Exchange:
 
     @property
     def remembers(self) -> bool:
-        """Whether clients keep something between rounds."""
+        """Whether clients keep state between rounds."""
         return bool(self.algorithm.keeps) or any(each.keeps for each in self.encodings)
 
     def request_form(self, vector: Array) -> Form:
-        """Segments of a request to train: the model, and what the algorithm shares."""
+        """Segments of a train request: the model and the algorithm's shared vectors."""
         return Form.of(Segment(name, vector.dtype, vector.size) for name in (MODEL, *self.algorithm.shares))
 
     def codec(self, vector: Array) -> Codec:
-        """Makes replies of the algorithm's vectors, and reads them."""
+        """Encodes and decodes replies of the algorithm's vectors."""
         return Codec(self.encodings, self.algorithm.sends, vector)
 
     def memory(self, vector: Array) -> dict[str, Array]:
-        """What a client keeps between rounds, by name."""
+        """State that a client keeps between rounds, by name."""
         return dict.fromkeys(self.algorithm.keeps, vector) | self.codec(vector).kept
 
 
 def vector_of(buffer: Tensor) -> Array:
-    """What each vector of a model's size is, from the model's buffer."""
+    """Size and type of a vector as large as the model."""
     return Array(dtype=str(buffer.dtype).removeprefix("torch."), size=len(buffer))

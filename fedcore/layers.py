@@ -13,5 +13,4 @@ class Times(nn.Module):
         self.factor = float(factor)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return ``factor * inputs``."""
         return self.factor * inputs

@@ -86,11 +86,9 @@ class LedgerReceipt:
 
     @classmethod
     def of(cls, account: str, entry: int, entry_hash: str) -> LedgerReceipt:
-        """The receipt of an entry, from the account's identity."""
         return cls(entry=entry, digest=hashlib.sha256(f"{account} {entry_hash}".encode()).hexdigest())
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
         return {"entry": self.entry, "digest": self.digest}
 
 

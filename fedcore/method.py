@@ -37,7 +37,7 @@ class Method:
 
         Raises:
             PlanError: A name is unknown, options are wrong, or parts contradict the plan or each other.
-            TaskError: A part of one's own cannot be imported.
+            TaskError: The user's own part cannot be imported.
         """
         method = cls(
             exchange=Exchange.of(plan),
@@ -51,7 +51,6 @@ class Method:
 
     @property
     def algorithm(self) -> Algorithm:
-        """The algorithm, both halves of it."""
         return self.exchange.algorithm
 
     def _problems(self, plan: RunPlan) -> Iterator[str]:
@@ -90,7 +89,7 @@ def check_learnable(plan: RunPlan, tables: Mapping[str, AuditTable]) -> None:
         tables: An empty table of each audited attribute.
 
     Raises:
-        PlanError: Holds every problem.
+        PlanError: Lists every problem.
     """
     problems = Exchange.of(plan).algorithm.check_tables(tables, plan)
     if found := [f"algorithm {plan.algorithm.name!r}: {why}" for why in problems]:
@@ -98,7 +97,7 @@ def check_learnable(plan: RunPlan, tables: Mapping[str, AuditTable]) -> None:
 
 
 def own_code(plan: RunPlan) -> tuple[str, ...]:
-    """The ``module:object`` of every part of a plan's method that is not fedcore's."""
+    """The ``module:object`` of every part of a plan's method from outside fedcore."""
     return (
         *own_modules([plan.algorithm.reference], ALGORITHMS),
         *own_modules([plan.aggregation.rule or DEFAULT_RULE], RULES),

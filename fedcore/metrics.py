@@ -25,7 +25,7 @@ class Metrics:
         return Metrics(sums=_add(self.sums, other.sums), counts=_add(self.counts, other.counts))
 
     def means(self) -> dict[str, float]:
-        """Sum over count for each name; a name with no rows is left out, not set to zero."""
+        """Sum over count for each name; a name without rows is left out, not set to zero."""
         return {name: total / self.counts[name] for name, total in self.sums.items() if self.counts[name] > 0}
 
 

@@ -27,12 +27,10 @@ class _Family(ABC):
     metrics: tuple[str, ...] = ("loss",)
 
     @abstractmethod
-    def build_model(self) -> nn.Module:
-        """A new model."""
+    def build_model(self) -> nn.Module: ...
 
     @abstractmethod
-    def load_data(self, path: Path | None) -> Examples | Dataset[Any]:
-        """The data at `path`."""
+    def load_data(self, path: Path | None) -> Examples | Dataset[Any]: ...
 
 
 class Classification(_Family):

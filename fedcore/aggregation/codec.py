@@ -79,7 +79,7 @@ class Codec:
         """The vectors that were sent.
 
         Raises:
-            LayoutError: The segments are not those declared.
+            LayoutError: The segments differ from the declared ones.
             DataError: They are not what an encoding makes.
         """
         self.form.check(travelled)

@@ -38,10 +38,7 @@ class Combination(Protocol):
         """Take updates in; their memory may be reused afterwards."""
 
     def finish(self) -> tuple[dict[str, Tensor], State]:
-        """The combined vectors in float64, each of shape ``(d,)``, and the rule's next state.
-
-        Zeros where nothing was taken in.
-        """
+        """The combined vectors in float64, shape ``(d,)``, and the rule's next state; zeros if nothing was added."""
 
 
 class Rule:

@@ -114,7 +114,7 @@ class Algorithm:
         return ()
 
     def check_tables(self, tables: Mapping[str, AuditTable], plan: RunPlan) -> Iterable[str]:
-        """What in the tables that clients will fill, empty as yet, the algorithm cannot use; in sentences."""
+        """What the algorithm cannot use in the (still empty) tables that clients will fill, in sentences."""
         return ()
 
     def refusal(self, unit: str) -> str | None:
@@ -156,7 +156,7 @@ class Algorithm:
         return state
 
     def row_weights(self, state: State) -> RowWeights | None:
-        """Factors of the rows' losses in the next round; ``None`` where all rows weigh the same."""
+        """Weights of the rows' losses in the next round; ``None`` if all rows weigh the same."""
         return None
 
     def weigh(self, contribution: Contribution, state: State, plan: RunPlan) -> tuple[float, float]:
@@ -173,5 +173,5 @@ class Algorithm:
         return mean["update"], state
 
     def report(self, state: State) -> dict[str, Any]:
-        """What the line of a round in ``rounds.jsonl`` says of the state; nothing of single rows or small groups."""
+        """What ``rounds.jsonl`` records of the state each round; nothing of single rows or small groups."""
         return {}

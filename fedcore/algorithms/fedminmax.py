@@ -66,7 +66,6 @@ def group_risks(table: GroupTable) -> dict[str, float]:
 
 
 def group_shares(table: GroupTable) -> dict[str, float]:
-    """Each known group's share of the rows."""
     sizes = {group: float(counts.sum()) for group, counts in _known(table)}
     total = sum(sizes.values())
     return {group: size / total for group, size in sizes.items()}

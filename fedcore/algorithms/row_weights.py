@@ -42,7 +42,7 @@ class RowWeights:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """For how many groups and labels there are factors."""
+        """Numbers of groups and of labels."""
         return len(self.factors), len(self.factors[0])
 
     @classmethod
@@ -53,11 +53,7 @@ class RowWeights:
 
     @classmethod
     def from_json(cls, plain: Any) -> Self:
-        """The way back from `to_json`.
-
-        Raises:
-            DataError: It is nothing that `to_json` gave.
-        """
+        """Read what `to_json` wrote; raises `DataError` for anything else."""
         try:
             attribute, rows = plain["attribute"], plain["factors"]
             factors = tuple(tuple(float(factor) for factor in row) for row in rows)
@@ -68,15 +64,10 @@ class RowWeights:
         return cls(attribute=attribute, factors=factors)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
         return {"attribute": self.attribute, "factors": [list(row) for row in self.factors]}
 
     def for_rows(self, groups: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
-        """Each row's factor.
-
-        Args:
-            groups: Positions in the vocabulary, shape (n,).
-            labels: Codes of the labels, shape (n,).
+        """Weight of each row, from positions of groups and codes of labels of shape (n,).
 
         Raises:
             DataError: The table lacks a group or a label of a row.

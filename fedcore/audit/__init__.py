@@ -21,7 +21,7 @@ __all__ = ["audit"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the audit of arrays only where it is asked for, so that other parts stay quick to import."""
+    """Import the audit of arrays on first use, so that other parts stay quick to import."""
     if name != "audit":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from fedcore.audit.table.array_audit import audit

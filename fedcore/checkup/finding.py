@@ -47,30 +47,26 @@ class Check:
 
 
 def ok(name: str, what: str) -> Finding:
-    """All is well."""
     return Finding(name=name, state=State.OK, what=what)
 
 
 def warning(name: str, what: str, advice: str = "") -> Finding:
-    """A run may suffer."""
     return Finding(name=name, state=State.WARNING, what=what, advice=advice)
 
 
 def problem(name: str, what: str, advice: str = "") -> Finding:
-    """A run would fail."""
     return Finding(name=name, state=State.PROBLEM, what=what, advice=advice)
 
 
 def skipped(name: str, what: str, advice: str = "") -> Finding:
-    """Not looked at, and why."""
     return Finding(name=name, state=State.SKIPPED, what=what, advice=advice)
 
 
 def examine(checks: Iterable[Check], *, tell: Callable[[str], None] = lambda _: None) -> list[Finding]:
-    """Run all checks; one that raises becomes a finding of its own, after what it had found.
+    """Run all checks; one that raises becomes a finding of its own, after its earlier findings.
 
     Args:
-        tell: Is given the name of each check before it runs.
+        tell: Called with the name of each check before it runs.
     """
     found: list[Finding] = []
     for check in checks:

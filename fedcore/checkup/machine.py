@@ -36,7 +36,7 @@ _INSTALL = "install the tested set: python -m pip install -c constraints.txt fed
 
 
 def machine_checks() -> tuple[Check, ...]:
-    """What is looked at on every machine, whoever lives there."""
+    """Checks for every machine, whatever runs on it."""
     return (
         Check(name="versions", run=versions),
         Check(name="telemetry", run=telemetry),
@@ -46,7 +46,6 @@ def machine_checks() -> tuple[Check, ...]:
 
 
 def versions() -> Iterator[Finding]:
-    """Whether the versions are those that were tested."""
     found = {name: _installed(name) for name in TESTED}
     listed = ", ".join(f"{name} {version or 'absent'}" for name, version in found.items())
     told = f"fedcore {__version__}, python {platform.python_version()}, {listed}"
@@ -63,7 +62,7 @@ def versions() -> Iterator[Finding]:
 
 
 def check_flower() -> None:
-    """Refuse a Flower whose internals were not read: a field that was renamed would fail in the middle of a run.
+    """Refuse an untested minor version of Flower: a renamed internal field would fail in the middle of a run.
 
     Raises:
         DeploymentError: Another minor version of Flower is installed.
@@ -77,7 +76,6 @@ def check_flower() -> None:
 
 
 def telemetry() -> Iterator[Finding]:
-    """Whether Flower is kept from reporting home."""
     wrong = [f"{name}={value}" for name, value in _SWITCHES.items() if os.environ.get(name) != value]
     if wrong:
         yield problem(
@@ -109,8 +107,8 @@ def disk(directory: Path, *, model_bytes: int = 0, messages: int = 0) -> Iterato
     """Whether there is room for three models, and 1 GB at least.
 
     Args:
-        directory: Where it is written; its nearest existing parent is looked at.
-        messages: How many more models lie there while they are on their way.
+        directory: Where it is written; its nearest existing parent is checked.
+        messages: How many more models are stored there while in transit.
     """
     there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     free, needed = shutil.disk_usage(there).free, max(GIGABYTE, (_CHECKPOINTS + messages) * model_bytes)
@@ -124,7 +122,7 @@ def disk(directory: Path, *, model_bytes: int = 0, messages: int = 0) -> Iterato
 
 
 def device() -> Iterator[Finding]:
-    """Whether the graphics processors that there are can be computed with; none is no fault."""
+    """Whether each GPU computes correctly; having none is fine."""
     import torch
 
     if not torch.cuda.is_available():
@@ -142,7 +140,7 @@ def device() -> Iterator[Finding]:
 
 
 def _tried(device: torch.device) -> Finding:
-    """A product of two small matrices, compared with what it must be."""
+    """Compare a product of two small matrices with its known value."""
     import torch
 
     name = torch.cuda.get_device_name(device)

@@ -60,7 +60,6 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.reset()
 
     def reset(self) -> None:
-        """Count from zero again."""
         self.kernels: Counter[str] = Counter()
         self.reads: Counter[str] = Counter()
         self.writes: Counter[str] = Counter()
@@ -76,7 +75,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
-        """End; tensors on the device cannot be used from here on."""
+        """End; tensors on the device cannot be used afterwards."""
         super().__exit__(*error)  # type: ignore[no-untyped-call]
         torch.__future__.set_swap_module_params_on_conversion(self._swapped)
         self._threads.__exit__(*error)
@@ -116,7 +115,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
             )
 
     def _placed(self, func: Any, result: Any, ours: list[PretendedTensor]) -> Any:
-        """The result on the device; what shares memory with an argument shares it there too."""
+        """The result on the device; results that share memory with an argument share it there too."""
         changed = func._schema.is_mutable
         computed = changed
 
@@ -188,13 +187,12 @@ class _DeviceModule:
     def set_rng_state(self, state: Tensor, device: Any = None) -> None:
         self._generator.set_state(state)
 
-    def empty_cache(self) -> None:
-        """Nothing is cached."""
+    def empty_cache(self) -> None: ...
 
 
 @cache
 def _registered() -> torch.device:
-    """The device, once its type is known to PyTorch; a type cannot be taken back."""
+    """The device, with its type registered in PyTorch; this cannot be undone."""
     from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
     taken = torch._C._get_privateuse1_backend_name()
@@ -208,7 +206,7 @@ def _registered() -> torch.device:
 
 @cache
 def _foreign() -> tuple[str, ...]:
-    """Where code is that nobody would look at for the cause."""
+    """Folders of code that is never the cause."""
     found = [find_spec(name) for name in ("torch", "opacus")]
     return (_OWN, *(str(Path(spec.origin).parent) for spec in found if spec is not None and spec.origin))
 
@@ -218,7 +216,6 @@ def _is_foreign(code: CodeType) -> bool:
 
 
 def _place() -> str:
-    """File and line of the innermost call that is not PyTorch's own."""
     frame = sys._getframe(1)
     while frame is not None and _is_foreign(frame.f_code):
         frame = frame.f_back  # type: ignore[assignment]

@@ -62,11 +62,11 @@ class Answer:
 
 
 def ask(address: str, authority: Path, path: str, *, method: str = "POST") -> Answer:
-    """Send an empty request that bears no name; the answer's body is not read.
+    """Send an empty request without a name; the body of the answer is not read.
 
     Args:
         address: ``HOST:PORT``.
-        authority: Certificate of the only authority that is trusted.
+        authority: Certificate of the only trusted authority.
 
     Raises:
         Unreachable: Says at which step it ended.
@@ -140,7 +140,7 @@ def _judged(address: str, status: int) -> Finding:
 
 
 def _proxies(host: str) -> Iterator[Finding]:
-    """Flower's connection goes by these variables; this check, as the server should be reached, does not."""
+    """Flower's connection uses these variables; this check does not."""
     set_here = [name for name in ("https", "all") if name in urllib.request.getproxies()]
     if set_here and not urllib.request.proxy_bypass(host):
         names = " and ".join(f"{name.upper()}_PROXY" for name in set_here)
@@ -187,7 +187,6 @@ def _connected(host: str, port: int) -> socket.socket:
 
 
 def _unconnected(host: str, port: int, error: OSError) -> tuple[str, str]:
-    """What happened, and what to do."""
     if isinstance(error, socket.gaierror):
         return f"the name {host} is not known here", "look at the address, and at this machine's DNS"
     if isinstance(error, ConnectionRefusedError):

@@ -23,7 +23,7 @@ def data(  # noqa: PLR0917 - typer reads the options from the signature
     confidence: Annotated[float, typer.Option(help="Of every interval.")] = 0.95,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
-    """Tell how a table represents groups, before anything is trained: sizes, labels, and what is missing of whom.
+    """Show how a table represents groups before training: sizes, labels, and missing values by group.
 
     Example:
       fedcore audit data train.csv --label income --group sex --group 'sex*race' --site hospital

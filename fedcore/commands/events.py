@@ -84,7 +84,6 @@ def show(
 
 
 def _log_in(path: Path) -> Path:
-    """The log itself, where a directory was named."""
     from fedcore.errors import StorageError
 
     found = path / "events.jsonl" if path.is_dir() else path
@@ -152,6 +151,6 @@ def _parts(event: dict[str, Any]) -> Iterator[str]:
 
 
 def _plain(value: object) -> str:
-    """A value on one line, with nothing in it that a terminal would obey: logs hold words of others."""
+    """A value on one line, without terminal commands: logs contain text from others."""
     text = value if isinstance(value, str) else repr(value)
     return "".join(letter if letter.isprintable() else "�" for letter in text)

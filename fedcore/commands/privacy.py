@@ -190,7 +190,7 @@ def _refuse(**numbers: Any) -> None:
 
 
 def _computed(compute: Any) -> Any:
-    """What the accountant finds; where the numbers are beyond it, that."""
+    """The accountant's result, or an error for numbers beyond its range."""
     from fedcore.errors import PlanError
 
     try:

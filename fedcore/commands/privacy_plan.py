@@ -20,10 +20,10 @@ _BAR = 30
 
 
 def described(prospect: Prospect, tell: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """Everything about a plan and its alternatives, as plain values.
+    """A plan and its alternatives, as plain values.
 
     Args:
-        tell: Called after each noise that was computed; `trials` says how often.
+        tell: Called after each computed noise; `trials` gives their number.
     """
     lines = [_line(name, each, tell) for name, each in (("this plan", prospect), *alternatives(prospect))]
     return {
@@ -43,13 +43,12 @@ def described(prospect: Prospect, tell: Callable[[], None] = lambda: None) -> di
 
 
 def trials(prospect: Prospect, *, drawn: bool) -> int:
-    """How many noises `described` computes, and `draw` too."""
+    """How many noises `described` computes, with `draw` if `drawn`."""
     curves = 1 + (1 + len(list(_other_curves(prospect))) if drawn else 0)
     return 1 + len(list(alternatives(prospect))) + curves * len(_epsilons(prospect))
 
 
 def show(found: Mapping[str, Any]) -> None:
-    """Print the table, the chart and the verdict on standard output."""
     console = Console(highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("choice", "noise multiplier", "noise on the mean, in a step", "over the run", "verdict"):
@@ -73,10 +72,10 @@ def show(found: Mapping[str, Any]) -> None:
 
 
 def check_picture(path: Path) -> None:
-    """Refuse a name before anything is computed for it.
+    """Refuse a wrong file name before computing anything for it.
 
     Raises:
-        PlanError: It does not end in ``.svg``, or there is no such folder.
+        PlanError: It does not end in ``.svg``, or its folder does not exist.
     """
     if path.suffix != ".svg":
         raise PlanError(f"--picture: expected a name that ends in .svg, found {path}")
@@ -85,11 +84,6 @@ def check_picture(path: Path) -> None:
 
 
 def draw(prospect: Prospect, path: Path, tell: Callable[[], None] = lambda: None) -> None:
-    """Write the picture.
-
-    Raises:
-        StorageError: The file cannot be written.
-    """
     from fedcore.report.pictures.noise_chart import noise_picture
 
     curves = {"this plan": _curve(prospect, tell)}
@@ -111,7 +105,7 @@ def _line(name: str, prospect: Prospect, tell: Callable[[], None]) -> dict[str, 
 
 
 def _other_curves(prospect: Prospect) -> Iterator[tuple[str, Prospect]]:
-    """Alternatives that differ in something else than ε."""
+    """Alternatives that differ in more than ε."""
     return ((name, each) for name, each in alternatives(prospect) if each.epsilon == prospect.epsilon)
 
 
@@ -120,7 +114,7 @@ def _epsilons(prospect: Prospect) -> list[float]:
 
 
 def _curve(prospect: Prospect, tell: Callable[[], None]) -> list[tuple[float, float | None]]:
-    """Noise over the run at some ε, the plan's own among them; none where no noise reaches it."""
+    """Noise over the run at some ε, the plan's own among them; None if no noise reaches it."""
     points = []
     for epsilon in _epsilons(prospect):
         points.append((epsilon, _noise(replace(prospect, epsilon=epsilon))))

@@ -21,7 +21,7 @@ _PARTITION = re.compile(r"iid|dirichlet:(?=[\d.]*[1-9])\d*\.?\d+(e-?\d+)?|shards
 
 
 def contradictions(sections: Mapping[str, Section]) -> Iterator[str]:
-    """Every contradiction, in a sentence; sections that could not be read are left out."""
+    """Every contradiction, in a sentence; sections that could not be read are skipped."""
     names = ("federation", "training", "privacy", "audit")
     federation, training, privacy, audit = (sections.get(name) for name in names)
     if isinstance(training, TrainingSection):

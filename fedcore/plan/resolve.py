@@ -27,14 +27,14 @@ class DataFacts:
 
 
 def resolve(plan: RunPlan, facts: DataFacts | None = None) -> RunPlan:
-    """The plan with nothing left open, checked: its rule, its noise, its divisor, and its method.
+    """The complete plan, checked: its rule, noise, divisor and method.
 
     Args:
-        facts: ``None`` in a deployment, whose plan must declare what only data could tell.
+        facts: ``None`` in a deployment, whose plan must declare everything that data would show.
 
     Raises:
         PlanError: A value is missing, or the method contradicts the plan; all problems at once.
-        TaskError: A part of the method of one's own cannot be imported.
+        TaskError: The user's own part of the method cannot be imported.
     """
     from fedcore.method import Method
     from fedcore.privacy.resolution import resolve_privacy

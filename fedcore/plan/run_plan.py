@@ -43,11 +43,7 @@ class RunPlan(BaseModel):
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> RunPlan:
-        """Validate nested mappings with kebab-case keys.
-
-        Raises:
-            PlanError: Holds every problem in every section.
-        """
+        """Validate nested mappings with kebab-case keys; the `PlanError` lists every problem in every section."""
         check_is_plan(mapping)
         problems = [unknown(name, SECTIONS, "section") for name in mapping if name not in SECTIONS]
         sections: dict[str, Section] = {}
@@ -63,18 +59,17 @@ class RunPlan(BaseModel):
 
     @classmethod
     def from_toml(cls, path: Path | str) -> RunPlan:
-        """Read a plan file."""
         return cls.from_mapping(read_toml(Path(path)))
 
     def updated(self, **sections: Mapping[str, Any]) -> RunPlan:
-        """A plan with some keys of some sections replaced; checked anew."""
+        """A plan with some keys of some sections replaced; checked again."""
         mapping = self.to_mapping()
         for name, changes in sections.items():
             mapping[name] = {**mapping[name], **changes}
         return RunPlan.from_mapping(mapping)
 
     def to_mapping(self) -> dict[str, Any]:
-        """Nested dictionaries of plain values with kebab-case keys; absent values are left out."""
+        """Nested dictionaries of plain values with kebab-case keys, without absent values."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     def to_toml(self) -> str:
@@ -85,9 +80,9 @@ class RunPlan(BaseModel):
 
     @property
     def sha256(self) -> str:
-        """Hash of what the plan says, the same for every spelling of it.
+        """Hash of the plan's content, the same for every spelling of it.
 
-        The engine is left out: it decides how fast a run is, never what it computes.
+        The engine is left out: it changes a run's speed, never its result.
         """
         content = {name: section for name, section in self.to_mapping().items() if name != "engine"}
         return digest_of(content)

@@ -56,10 +56,10 @@ class EvaluationPrivacy:
 
     @classmethod
     def from_run_plan(cls, plan: RunPlan, *, labelled: bool) -> EvaluationPrivacy | None:
-        """The promise of a plan to held-out rows; ``None`` where evaluation is exact.
+        """The plan's promise to held-out rows; ``None`` if evaluation is exact.
 
         Args:
-            labelled: Whether the task has labels, so that the accuracy is told beside the loss.
+            labelled: Whether the task has labels, so that the accuracy is released with the loss.
         """
         section = plan.privacy
         if section.evaluation_noise_multiplier is None:
@@ -82,7 +82,7 @@ class EvaluationPrivacy:
 
     @property
     def sensitivity(self) -> float:
-        """Largest Euclidean change by one row, in units of what one row may add to each number."""
+        """Largest Euclidean change by one row, in units of the most that one row may add to each number."""
         return math.sqrt(self.tables + self.sums + self.size_is_secret)
 
     @property
@@ -96,15 +96,15 @@ class EvaluationPrivacy:
         return self.noise_std**2 + 1.0 / 12.0
 
     def event(self, reports: int) -> PrivacyEvent:
-        """What a held-out record has spent after so many reports."""
+        """Privacy cost of a held-out record after so many reports."""
         return PrivacyEvent(sampling_rate=1.0, noise_multiplier=self.noise_multiplier, steps=reports)
 
     def noisy_metrics(self, losses: NDArray[np.float64], hits: int | None, randomness: Randomness) -> Metrics:
-        """Sums as they may be told.
+        """Sums with noise, ready for release.
 
         Args:
-            losses: Of every row, shape (n,); what is not finite counts as the bound.
-            hits: Rows predicted rightly; ``None`` without labels.
+            losses: Of every row, shape (n,); values that are not finite count as the bound.
+            hits: Rows predicted correctly; ``None`` without labels.
         """
         bound, rows = self.loss_bound, len(losses)
         within = np.clip(np.nan_to_num(losses, nan=bound, posinf=bound, neginf=-bound), -bound, bound)
@@ -116,14 +116,14 @@ class EvaluationPrivacy:
         return Metrics(sums=sums, counts=dict.fromkeys(sums, told))
 
     def noisy_table(self, table: GroupTable, randomness: Randomness) -> GroupTable:
-        """Counts as they may be told: noise in every cell, in those without rows too."""
+        """Counts ready for release: with noise in every cell, empty ones included."""
         noise = randomness.normal(table.counts.size).numpy().reshape(table.counts.shape) * self.noise_std
         counts = np.rint(table.counts + noise).astype(np.int64)
         return replace(table, counts=counts, variance=self.cell_variance)
 
 
 def evaluation_privacy(task: Task, plan: RunPlan) -> EvaluationPrivacy | None:
-    """The promise to held-out rows, for a task; the same on the server and on every client."""
+    """A task's promise to held-out rows; the same on the server and on every client."""
     return EvaluationPrivacy.from_run_plan(plan, labelled=bool(task.labels))
 
 

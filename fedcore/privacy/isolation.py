@@ -41,5 +41,4 @@ class Isolation:
     why: str = ""
 
     def to_json(self) -> dict[str, str]:
-        """Plain values, for the privacy statement."""
         return {"name": self.level.value, "definition": _DEFINITIONS[self.level], "why": self.why}

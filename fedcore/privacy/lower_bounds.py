@@ -44,11 +44,11 @@ def one_run_epsilon(*, canaries: int, guesses: int, correct: int, delta: float, 
 
     Args:
         canaries: Canaries, each with a fair coin of its own.
-        guesses: For how many of them a guess was made; chosen before looking at the coins.
-        correct: Guesses that were right.
+        guesses: Number of guesses made; chosen before looking at the coins.
+        correct: Correct guesses.
 
     Raises:
-        PrivacyError: The numbers are not such counts, or `delta` and `p` are no probabilities.
+        PrivacyError: The counts are impossible, or `delta` and `p` are not probabilities.
     """
     if not (0 <= correct <= guesses <= canaries and canaries > 0 and 0 <= delta < 1 and 0 < p < 1):
         raise PrivacyError("an audit needs 0 <= correct <= guesses <= canaries, delta in [0, 1) and p in (0, 1)")
@@ -56,7 +56,7 @@ def one_run_epsilon(*, canaries: int, guesses: int, correct: int, delta: float, 
 
 
 def one_run_ceiling(*, guesses: int, p: float = 0.05) -> float:
-    """The bound that `one_run_epsilon` gives where all guesses are right and δ is 0: no run can show more."""
+    """The bound of `one_run_epsilon` if all guesses are right and δ is 0: the highest a run can show."""
     if guesses == 0:
         return 0.0
     share = p ** (1.0 / guesses)
@@ -91,14 +91,13 @@ def gaussian_one_run_epsilon(*, canaries: int, guesses: int, correct: int, delta
 
 
 def canary_mu(inside: Sequence[float], outside: Sequence[float], *, p: float) -> tuple[float, float]:
-    """μ of Gaussian differential privacy from the scores of canaries, estimated and at least.
+    """An estimate and a lower bound of μ of Gaussian differential privacy from two or more scores each.
+
+    The lower bound is too large with probability about `p`; both are 0 or more.
 
     Args:
-        inside: Scores of canaries that were in the data; two or more.
-        outside: Scores of those that were not; two or more.
-
-    Returns:
-        The estimate, and a lower bound that is too large with probability about `p`; both 0 or more.
+        inside: Scores of canaries in the data.
+        outside: Scores of canaries that were left out.
     """
     ins, outs = np.asarray(inside, dtype=np.float64), np.asarray(outside, dtype=np.float64)
     if len(ins) < 2 or len(outs) < 2:
@@ -112,7 +111,7 @@ def canary_mu(inside: Sequence[float], outside: Sequence[float], *, p: float) ->
 
 
 def best_guesses(scores: Sequence[float], coins: Sequence[bool], guesses: int) -> int:
-    """How many are right if half of the guesses say "in" of the highest scores, half "out" of the lowest."""
+    """How many are right if half of the guesses are "in" for the highest scores, half "out" for the lowest."""
     order, truth = np.argsort(np.asarray(scores), kind="stable"), np.asarray(coins, dtype=bool)
     half = guesses // 2
     return int(truth[order[len(order) - (guesses - half) :]].sum() + (~truth[order[:half]]).sum())

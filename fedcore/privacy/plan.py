@@ -38,7 +38,7 @@ class Relation(StrEnum):
 
     @property
     def moved(self) -> float:
-        """By how many clip norms a clipped sum differs between neighbours at most."""
+        """Largest change of a clipped sum between neighbours, in clip norms."""
         return 2.0 if self is Relation.REPLACE_ONE else 1.0
 
 
@@ -115,10 +115,10 @@ class PrivacyPlan:
 
     @classmethod
     def from_run_plan(cls, plan: RunPlan) -> PrivacyPlan | None:
-        """The promise of a resolved run plan to each record; ``None`` where it makes none to them.
+        """The resolved plan's promise to each record; ``None`` without one.
 
         Raises:
-            PrivacyError: The plan still holds a target ε or no divisor, that is, it was not resolved.
+            PrivacyError: The plan still has a target ε or no divisor: it is not resolved.
         """
         section = plan.privacy
         if section.unit != "record":
@@ -147,11 +147,11 @@ class PrivacyPlan:
 
     @property
     def noise_std(self) -> float:
-        """Standard deviation of the noise on the clipped sum, in every coordinate."""
+        """Standard deviation of the noise in every coordinate of the clipped sum."""
         return self.noise_multiplier * self.clip_norm
 
     def event(self, rounds: int) -> PrivacyEvent:
-        """What a client has spent after `rounds` rounds."""
+        """Privacy cost of a client after `rounds` rounds."""
         return PrivacyEvent(
             sampling_rate=self.sampling_rate,
             noise_multiplier=self.noise_multiplier,
@@ -160,5 +160,4 @@ class PrivacyPlan:
 
     @property
     def total_event(self) -> PrivacyEvent:
-        """What a client spends in the whole run."""
         return self.event(self.rounds)

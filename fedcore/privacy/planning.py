@@ -45,11 +45,7 @@ class Prospect:
     parameters: int
 
     def __post_init__(self) -> None:
-        """Check every number.
-
-        Raises:
-            PlanError: Tells all that is wrong.
-        """
+        """Raise one `PlanError` with all problems."""
         if problems := list(_problems(self)):
             raise PlanError(problems)
 
@@ -83,16 +79,16 @@ class Prospect:
 
     @property
     def verdict(self) -> Literal["useful", "doubtful", "useless"]:
-        """Whether the noise leaves something to learn from."""
+        """Whether learning is possible in spite of the noise."""
         if self.noise_in_a_step > 1.0 or self.noise_over_the_run > USELESS:
             return "useless"
         return "doubtful" if self.noise_over_the_run > _DOUBTFUL else "useful"
 
     @property
     def publishing(self) -> str:
-        """What is wrong with δ, in a sentence: a mechanism that publishes a record with probability δ keeps it too.
+        """What is wrong with δ, in a sentence: publishing a record with probability δ is allowed by δ.
 
-        Empty where δ is at most a tenth of 1 / the number of those protected, as the privacy linter asks.
+        Empty if δ is at most a tenth of 1 / the number of protected records or clients, as the privacy linter requires.
         """
         number, what = (self.examples, "record") if self.unit == "record" else (self.clients, "client")
         if self.delta * number <= _NEAR:
@@ -123,8 +119,8 @@ class Prospect:
 def noise_over_a_run(noise_in_a_step: float, *, parameters: int, steps: int) -> float:
     """Length of the noise of all steps over the longest way that all means could go together.
 
-    Noise adds up as the root of the steps, clipped means at best as their number; above 1 the model is moved by noise
-    more than by anything it could learn.
+    Noise adds up as the root of the steps, clipped means at best as their number; above 1 noise moves the model more
+    than anything it could learn.
     """
     return noise_in_a_step * math.sqrt(parameters / steps)
 
@@ -168,7 +164,7 @@ def mechanism_problems(
     epsilon: float | None = None,
     noise_multiplier: float | None = None,
 ) -> Iterator[str]:
-    """What is wrong with the numbers of a mechanism, each with the option that gave it."""
+    """Problems with a mechanism's numbers, each with its option."""
     if not 0.0 < sampling_rate <= 1.0:
         yield f"--sample-rate: expected more than 0 and at most 1, found {sampling_rate:g}"
     most = _most_steps(sampling_rate)

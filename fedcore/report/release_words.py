@@ -7,12 +7,10 @@ from typing import Any
 
 
 def withheld_words(reason: str) -> str:
-    """What is warned of."""
     return f"the model is withheld: {reason}"
 
 
 def waiver_words(waiver: Mapping[str, Any]) -> str:
-    """What is warned of where a waiver released the model all the same."""
     until = f" until {waiver['until']}" if waiver["until"] else ""
     again = f", in place of one signed on {waiver['replaces']['signed'][:10]}" if waiver.get("replaces") else ""
     return (

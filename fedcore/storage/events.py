@@ -47,10 +47,10 @@ class EventLog:
 
         Args:
             event: One or two words, such as ``round-committed``.
-            fields: Plain values; nothing of the data, and no text that came from outside unbounded.
+            fields: Plain values; nothing of the data, and outside text only with a bound.
 
         Raises:
-            ValueError: A field has the name of one that every event has.
+            ValueError: A field has a name that every event has.
         """
         if taken := _OWN_FIELDS & fields.keys():
             raise ValueError(f"every event has {', '.join(sorted(taken))} of its own; name the field otherwise")
@@ -64,10 +64,10 @@ class EventLog:
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """The events of a log, oldest first; a torn last line is left out.
+    """The events of a log, oldest first; an incomplete last line is left out.
 
     Raises:
-        StorageError: The file cannot be read, or a line is no JSON object.
+        StorageError: The file cannot be read, or a line is not a JSON object.
     """
     try:
         content = path.read_bytes()
@@ -86,11 +86,7 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def verify_events(path: Path) -> list[str]:
-    """Every break in the chain, in words; an empty list where there is none.
-
-    Raises:
-        StorageError: The file cannot be read.
-    """
+    """Every break in the chain, in words; raises `StorageError` if the file cannot be read."""
     problems, head = [], FIRST_HEAD
     for number, event in enumerate(read_events(path), start=1):
         if event.get("number") != number:
@@ -105,7 +101,7 @@ def verify_events(path: Path) -> list[str]:
 
 
 def missing_heads(path: Path, witness: Path, *, party: str) -> list[str]:
-    """Heads of the log at `path` that `witness`, another party's log, wrote down and that are gone.
+    """Heads that `witness`, another party's log, recorded and that the log at `path` lacks.
 
     Args:
         party: Name of the log's owner, as `witness` names it in its ``peer`` fields.
@@ -128,7 +124,7 @@ def _hash(line: Mapping[str, Any]) -> str:
 
 
 def _last_event(path: Path) -> tuple[int, str]:
-    """Number and hash of the newest whole line; what follows the last line break is cut off."""
+    """Number and hash of the newest complete line; an incomplete one is cut off."""
     with contextlib.suppress(FileNotFoundError):
         content = path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]

@@ -23,7 +23,7 @@ def holding(path: Path, *, busy: str) -> Iterator[None]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock; a missing file is not made."""
+    """Whether a process holds the lock; a missing file is not created."""
     if not path.exists():
         return False
     try:

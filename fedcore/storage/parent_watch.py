@@ -10,7 +10,7 @@ _LOOK_SECONDS = 0.5
 
 
 def end_with_parent() -> None:
-    """Watch the parent in a thread, and end this process at once when it is gone, whatever is in work."""
+    """Watch the parent in a thread, and end this process as soon as the parent is gone."""
     parent = os.getppid()
 
     def watch() -> None:

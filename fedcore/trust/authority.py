@@ -16,11 +16,7 @@ from fedcore.errors import TrustError
 
 
 def check_authority(pem: str) -> None:
-    """Refuse what is no single certificate of an authority.
-
-    Raises:
-        TrustError: It is none.
-    """
+    """Refuse anything but a single certificate of an authority; raises `TrustError`."""
     try:
         certificate = load_pem_x509_certificate(pem.encode())
         constraints = certificate.extensions.get_extension_for_class(BasicConstraints).value

@@ -24,11 +24,7 @@ class NeededFile:
 
 
 def refuse_damaged(files: Iterable[NeededFile]) -> None:
-    """Read every file.
-
-    Raises:
-        TrustError: Some are damaged; a line for each.
-    """
+    """Read every file; the `TrustError` has a line for each damaged one."""
     found = [line for file in files if (line := _damage(file)) is not None]
     if found:
         raise TrustError("\n".join(found))

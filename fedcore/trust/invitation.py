@@ -70,15 +70,11 @@ class Invitation(Document):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything but the token, in hexadecimal digits."""
+        """Hexadecimal SHA-256 of everything but the token."""
         return hashlib.sha256(canonical(self.model_dump(exclude={"token"}), domain="fedcore invitation 1")).hexdigest()
 
     def check_current(self, now: datetime) -> None:
-        """Refuse an invitation that has expired.
-
-        Raises:
-            TrustError: It has.
-        """
+        """Refuse an expired invitation; raises `TrustError`."""
         if now >= parse_moment(self.expires):
             raise TrustError(
                 f"the invitation of {self.client} expired at {self.expires} (it is {now.isoformat(timespec='seconds')} "
@@ -127,15 +123,11 @@ class JoinResponse(Document):
 
     @property
     def fingerprint(self) -> str:
-        """The words to compare on the phone."""
+        """The words to compare by phone."""
         return words(self.identity_key + self.flower_key)
 
     def verify(self, invitation: Invitation) -> None:
-        """Check that this answers just that invitation, by whoever holds the identity's private key.
-
-        Raises:
-            TrustError: It does not.
-        """
+        """Check that this answers that invitation with the identity's private key; raises `TrustError` if not."""
         if (self.consortium, self.client) != (invitation.consortium, invitation.client):
             raise TrustError(
                 f"the response is by {self.client} for {self.consortium}; "

@@ -225,26 +225,25 @@ HEADLINES = tuple(name for name, metric in CATALOGUE.items() if metric.headline)
 
 
 def shown_in(place: Place) -> tuple[str, ...]:
-    """Return the metrics that appear there, in the order of the catalogue."""
+    """Return the metrics shown in this place, in the order of the catalogue."""
     return tuple(name for name, metric in CATALOGUE.items() if place in metric.places)
 
 
 def headlines_of(place: Place) -> tuple[str, ...]:
-    """Return the metrics that appear there, headlines first."""
+    """Return the metrics shown in this place, headlines first."""
     return _first_headlines(shown_in(place))
 
 
 def split_over_clients() -> tuple[str, ...]:
-    """Return the metrics whose gap is shown split over clients, the headline last."""
     return tuple(sorted(shown_in("clients"), key=HEADLINES.__contains__))
 
 
 def is_share(name: str) -> bool:
-    """Whether a metric is written in percent; a name that is not in the catalogue is not."""
+    """Whether a metric is written in percent; False for a name not in the catalogue."""
     return name in CATALOGUE and CATALOGUE[name].share
 
 
 def estimates_of(seen: Observed) -> dict[str, dict[str, Estimate]]:
-    """Return ``{metric: {group: estimate}}`` of every metric that is no rate and can be computed from these counts."""
+    """Return ``{metric: {group: estimate}}`` of every metric other than rates that these counts allow."""
     there = [(metric, metric.estimate) for source in seen.sources for metric in _ROWS if metric.source == source]
     return {metric.name: dict(zip(seen.groups, estimate(seen), strict=True)) for metric, estimate in there if estimate}

@@ -47,8 +47,8 @@ class ClientSpread:
     def to_json(self) -> dict[str, Any]:
         """Return ``{metric, judged, too_few_rows, mean, worst_decile, gini, best, worst}``.
 
-        A figure is ``{value, low, high}``, its ends told to a tenth of a point, outwards. The best and the worst client
-        are told with their rows; suppression covers groups, and no clients.
+        A figure is ``{value, low, high}``, its ends rounded outwards to a tenth of a point. The best and the worst
+        client are shown with their rows: suppression covers groups, not clients.
         """
         return {
             "metric": "accuracy",
@@ -63,12 +63,7 @@ class ClientSpread:
 
 
 def client_spread(accuracies: Mapping[str, Rate], *, min_cell: int, confidence: float = 0.95) -> ClientSpread:
-    """Compare clients.
-
-    Args:
-        accuracies: Of each client by name, over its held-out rows, counted without noise.
-        min_cell: Clients of fewer rows are left out.
-        confidence: Of each figure's interval.
+    """Compare clients by accuracy over held-out rows, counted without noise; those under ``min_cell`` are left out.
 
     Sources: the worst decile Li, T. et al. (2020), "Fair resource allocation in federated learning", arXiv
     1905.10497; the coefficient Gini, C. (1912), "Variabilità e mutabilità".

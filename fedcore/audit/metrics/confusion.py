@@ -45,8 +45,8 @@ def favourable_index(table: GroupTable, favourable: str | None) -> int | None:
 def cells(predicted: NDArray[Any], index: int | None) -> dict[str, NDArray[Any]]:
     """Return the cells that rates are made of, each of shape (groups,).
 
-    Always ``rows`` and ``right``, those predicted rightly. Of label `index` against the rest also ``TP``, ``FP``,
-    ``FN`` and ``TN``: T and F say whether the prediction is right, P and N whether it is that label.
+    Always ``rows`` and ``right``, those predicted correctly. For label `index` against the rest also ``TP``, ``FP``,
+    ``FN`` and ``TN``.
     """
     rows = predicted.sum(axis=(1, 2))
     found = {"rows": rows, "right": np.trace(predicted, axis1=1, axis2=2)}

@@ -43,7 +43,6 @@ class Estimate:
     spread: Spread | None = None
 
     def measure(self, confidence: float) -> Measure:
-        """Return the estimate with its interval."""
         if self.value is None or self.spread is None:
             return Measure(value=None, low=None, high=None, n=0)
         ends = self.spread(confidence)
@@ -54,7 +53,7 @@ UNDEFINED = Estimate(value=None, n=0)
 
 
 def normal(value: float, error: float, *, within: tuple[float, float]) -> Spread:
-    """Return the spread ``value +- z error``, cut to the range that the quantity can have."""
+    """Return ``value +- z error``, cut to the range that the quantity can have."""
 
     def ends(confidence: float) -> Interval:
         half = normal_quantile(confidence) * error

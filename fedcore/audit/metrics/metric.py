@@ -71,19 +71,19 @@ class Metric:
 
     @property
     def limits(self) -> tuple[Kind, ...]:
-        """The kinds of limits that may be set; only of rates has a ratio an interval that can be trusted."""
+        """Which kinds of limits may be set; only a rate's ratio has an interval to rely on."""
         if self.source in ("pairs", "selection rates"):
             return ()
         return ("difference", "worst-group") if self.cells is None else ("difference", "ratio", "worst-group")
 
     @property
     def in_own_unit(self) -> bool:
-        """Whether it is in the target's unit, so that nothing is known of its size."""
+        """Whether it is in the target's unit, so that its size is unbounded."""
         return self.source == "numbers"
 
     @property
     def watched(self) -> bool:
-        """Whether it is measured in every evaluated round, and not of the released model only."""
+        """Whether it is measured in every evaluated round, not of the released model only."""
         return self.cells is not None or self.source == "numbers"
 
     @property
@@ -93,5 +93,4 @@ class Metric:
 
     @property
     def needs_favourable(self) -> bool:
-        """Whether it is a rate of one label against the others."""
         return self.cells is not None and "right" not in self.cells

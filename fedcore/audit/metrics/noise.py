@@ -22,11 +22,10 @@ class Noise:
 
     @property
     def present(self) -> bool:
-        """Whether there is any."""
         return self.successes + self.others > 0.0
 
     def drowns(self, n: int) -> bool:
-        """Whether so few rows were counted that they may be noise alone: fewer than three standard deviations."""
+        """Whether so few rows may be noise alone: fewer than three standard deviations."""
         return self.present and n < 3.0 * math.sqrt(self.successes + self.others)
 
     def interval(self, share: float, n: int, *, confidence: float) -> Interval:

@@ -68,12 +68,7 @@ class Rate:
 
     @classmethod
     def of(cls, successes: int, n: int, *, confidence: float, noise: Noise = EXACT) -> Rate:
-        """Return the rate of ``successes`` among ``n`` rows, undefined if n is 0 or drowned in noise.
-
-        Args:
-            confidence: Of the interval.
-            noise: On the two counts.
-        """
+        """Return the rate of ``successes`` among ``n`` rows, undefined if n is 0 or drowned in noise."""
         if n <= 0 or noise.drowns(n):
             return cls(value=None, low=None, high=None, successes=0, n=0)
         successes = min(max(successes, 0), n) if noise.present else successes
@@ -82,11 +77,7 @@ class Rate:
         return replace(known, low=ends.low, high=ends.high, evidence=noise.evidence(successes, n))
 
     def interval(self, confidence: float) -> Interval:
-        """Return the interval of a rate that is defined, at any confidence.
-
-        Raises:
-            DataError: It is undefined.
-        """
+        """Return the interval at any confidence; raises `DataError` if the rate is undefined."""
         if not self.noise.present:
             rows = self.evidence if self.weighted else (self.successes, self.n)
             return wilson_interval(*rows, confidence=confidence)
@@ -170,10 +161,7 @@ def _sampled_rates(
 
 
 def _noise(table: GroupTable, threshold: float, favourable: str | None, *, groups: int = 1) -> dict[str, Noise]:
-    """Return the noise on each metric's counts, in the sum of so many groups.
-
-    Noise is independent from cell to cell, so that variances add up as counts do.
-    """
+    """Return the noise on each metric's counts in the sum of ``groups`` groups: variances of cells add up."""
     ones = replace(table, counts=np.ones_like(table.counts))
     summed = _successes_and_trials(table, predicted_counts(ones, threshold), favourable)
     each = groups * table.variance
@@ -186,7 +174,7 @@ def _noise(table: GroupTable, threshold: float, favourable: str | None, *, group
 def _successes_and_trials(
     table: GroupTable, predicted: NDArray[Any], favourable: str | None
 ) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
-    """Return for each metric two rows of counts with one entry a group; `predicted` of `predicted_counts`."""
+    """Return two arrays of counts of shape (groups,) for each metric; `predicted` of `predicted_counts`."""
     known = cells(predicted, favourable_index(table, favourable))
     names = ((metric, CATALOGUE[metric].cells or ("", "")) for metric in METRICS)
     parts = ((metric, counted.split(), among.split()) for metric, (counted, among) in names)

@@ -60,19 +60,19 @@ class SiteSplit:
 
     @property
     def site_ratios(self) -> dict[str, Fraction]:
-        """The lower over the higher rate at each judged site; 1 where both are 0, for they are alike."""
+        """The lower over the higher rate at each judged site; 1 where both are 0."""
         return {site: _ratio(_exact(first), _exact(second)) for site, (first, second) in self.judged.items()}
 
     def num_over(self, limit: Fraction) -> int:
-        """Return at how many of the judged sites the gap is larger than the limit, in either direction."""
+        """Return the number of judged sites whose gap is over the limit, in either direction."""
         return sum(abs(gap) > limit for gap in self.site_gaps.values())
 
     def num_under(self, limit: Fraction) -> int:
-        """Return at how many of the judged sites the ratio is less than the limit, in either direction."""
+        """Return the number of judged sites whose ratio is under the limit, in either direction."""
         return sum(ratio < limit for ratio in self.site_ratios.values())
 
     def difference_intervals(self) -> list[Interval]:
-        """Return the interval of each judged site's gap, without its sign."""
+        """Return the interval of each judged site's absolute gap."""
         each = self._each
         return [
             unsigned(difference_interval(*a.evidence, *b.evidence, confidence=each)) for a, b in self.judged.values()
@@ -100,9 +100,9 @@ def split_over_sites(sites: SiteRates, *, min_cell: int = 1, confidence: float =
 
     Args:
         sites: Rates of the first and the second group at every site.
-        min_cell: A site with fewer rows of a group is not judged by itself; it is in the sums all the same.
+        min_cell: Sites with fewer rows of a group are in the sums, but not judged by themselves.
         confidence: Of the odds ratio's interval, and of all sites' intervals together.
-        num_pairs: Pairs of groups of which these two were chosen, because their gap is the widest.
+        num_pairs: Number of pairs from which this one was chosen for its large gap.
 
     Raises:
         DataError: One of the groups has no rows at any site.
@@ -172,7 +172,6 @@ def common_odds_ratio(sites: SiteRates, *, confidence: float) -> Measure:
 
 
 def _stratum(first: Rate, second: Rate) -> tuple[Fraction, Fraction, Fraction, Fraction]:
-    """Return the terms P, Q, R and S of Robins, Breslow and Greenland."""
     a, b = first.successes, first.n - first.successes
     c, d = second.successes, second.n - second.successes
     n = first.n + second.n

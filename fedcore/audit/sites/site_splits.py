@@ -23,11 +23,9 @@ SiteTables = Mapping[str, Mapping[str, Mapping[str, Rate]]]
 
 
 def splits_of(audit: AttributeAudit, by_site: SiteTables, metrics: Iterable[str]) -> dict[str, SiteSplit | None]:
-    """Split each metric's gap between the two groups that it names, of those that are shown.
+    """Split each metric's gap between its two named groups, over shown groups.
 
-    Returns:
-        For each metric its split; None where there is no gap, or where the part without overlap rests on fewer
-        than ``min_cell`` rows.
+    None without a gap, or if the part without overlap rests on fewer than ``min_cell`` rows.
     """
     found: dict[str, SiteSplit | None] = {}
     settings = audit.settings
@@ -66,7 +64,6 @@ class OverLimit:
 
     @property
     def beyond_chance(self) -> dict[str, int]:
-        """The last two, as they are told in JSON."""
         return {
             "over_beyond_chance": self.over_beyond_chance,
             "within_beyond_chance": self.within_beyond_chance,
@@ -105,16 +102,12 @@ def _under_ratio(limit: Limit, bound: Fraction, split: SiteSplit) -> OverLimit:
 
 
 def unnamed_json(audit: AttributeAudit, splits: Splits) -> dict[str, Any]:
-    """Return ``{metric: {...}}`` of what may be told where sites must not be, null where nothing may.
+    """Return ``{metric: {...}}`` of what may be released without naming sites, null if nothing may.
 
-    Guarantee: no site is named and no gap of a site is among the numbers. A split is told if ``FEWEST_SITES`` sites
+    Guarantee: no site is named and no gap of a site is among the numbers. A split is released if ``FEWEST_SITES`` sites
     or more have rows of both groups, or none has; and how many sites are over a limit, by estimates and beyond chance,
-    if as many can be judged. The parts are told to three decimals, ``between`` as what the others leave of the gap, and
-    the odds ratio to two: in full precision the counts of three small sites could be searched for.
-
-    Args:
-        audit: Of the attribute, for its limits.
-        splits: As ``splits_of`` returns them.
+    if as many can be judged. The parts have three decimals, ``between`` as what the others leave of the gap, and
+    the odds ratio two: in full precision the counts of three small sites could be searched for.
     """
     return {
         metric: None if split is None or not enough_sites(split) else _unnamed(audit, metric, split)
@@ -123,7 +116,7 @@ def unnamed_json(audit: AttributeAudit, splits: Splits) -> dict[str, Any]:
 
 
 def enough_sites(split: SiteSplit) -> bool:
-    """Whether as many sites have both groups as a split without names must rest on, or none has."""
+    """Whether enough sites have both groups for a split without names, or none has."""
     return len(split.judged) + len(split.small) not in range(1, FEWEST_SITES)
 
 

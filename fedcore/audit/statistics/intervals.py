@@ -57,7 +57,7 @@ def wilson_interval(successes: float, trials: float, *, confidence: float) -> In
 
 
 def share_interval(p: float, trials: float, *, confidence: float) -> Interval:
-    """Return Wilson's interval of a share p seen in ``trials`` > 0 draws, which need be no whole number."""
+    """Return Wilson's interval of a share p from ``trials`` > 0 draws, not necessarily a whole number."""
     z = normal_quantile(confidence)
     shrink = 1 + z * z / trials
     centre = (p + z * z / (2 * trials)) / shrink
@@ -69,10 +69,7 @@ def exact_interval(successes: float, trials: float, *, confidence: float) -> Int
     """Return the interval of one rate that holds with at least the stated confidence, whatever the rate.
 
     Source: Clopper, C. J. and Pearson, E. S. (1934), "The use of confidence or fiducial limits illustrated in the case
-    of the binomial", Biometrika 26:404-413.
-
-    Raises:
-        DataError: As `wilson_interval`.
+    of the binomial", Biometrika 26:404-413. Raises `DataError` as `wilson_interval`.
     """
     from scipy.special import betaincinv
 
@@ -90,10 +87,7 @@ def newcombe_interval(
     """Return the hybrid score interval of rate a minus rate b, within [-1, 1].
 
     Source: Newcombe, R. G. (1998), "Interval estimation for the difference between independent proportions:
-    comparison of eleven methods", Stat. Med. 17:873-890, method 10.
-
-    Raises:
-        DataError: A rate has no trials, or successes outside 0 to trials.
+    comparison of eleven methods", Stat. Med. 17:873-890, method 10. Raises `DataError` as `wilson_interval`.
     """
     interval_a = wilson_interval(successes_a, trials_a, confidence=confidence)
     interval_b = wilson_interval(successes_b, trials_b, confidence=confidence)
@@ -108,10 +102,7 @@ def difference_interval(
 
     Near 0 and 100 % Wilson's intervals of few rows, which Newcombe's is formed of, are too short at the confidence that
     one of many pairs has: at that of 7 groups, its lower end for 10 rows of a rate of 0.5 % and 400 of a rate of 0 is
-    beyond the truth 20 times as often as both ends together may be.
-
-    Raises:
-        DataError: A rate has no trials, or successes outside 0 to trials.
+    beyond the truth 20 times as often as both ends together may be. Raises `DataError` as `wilson_interval`.
     """
     score = newcombe_interval(successes_a, trials_a, successes_b, trials_b, confidence=confidence)
     exact = square_and_add(
@@ -138,8 +129,8 @@ def square_and_add(a: float, interval_a: Interval, b: float, interval_b: Interva
 def ratio_of(a: float, interval_a: Interval, b: float, interval_b: Interval) -> Interval:
     """Return the interval of a / b, within [0, inf], from the interval of each positive estimate.
 
-    It is ``square_and_add`` of their logarithms. Where one of them or a lower end is 0 it reaches from the least to
-    the greatest ratio of two values in the intervals.
+    It is ``square_and_add`` of their logarithms. If one of them or a lower end is 0, it reaches from the smallest to
+    the largest ratio of two values in the intervals.
     """
     if min(a, b, interval_a.low, interval_b.low) <= 0:
         return Interval(
@@ -152,7 +143,7 @@ def ratio_of(a: float, interval_a: Interval, b: float, interval_b: Interval) -> 
 
 
 def _side(first: float, second: float) -> float:
-    """Return the length of the third side: how far a - b may be off on one side."""
+    """Return the hypotenuse: how far a - b may be off on one side."""
     return math.sqrt(first**2 + second**2)
 
 
@@ -163,14 +154,10 @@ def koopman_interval(
 
     Chosen over the Katz log interval because it needs no added half counts: with no success in a the lower
     end is 0, with none in b the upper end is infinite, with none in both the interval is [0, inf], and all of
-    these come from the same test.
-
+    these come from the same test. Raises `DataError` as `wilson_interval`.
     Source: Koopman, P. A. R. (1984), "Confidence intervals for the ratio of two binomial proportions",
     Biometrics 40:513-517; the statistic in the form of Miettinen, O. and Nurminen, M. (1985), Stat. Med.
     4:213-226, eq. 9 and 10, without their factor N / (N - 1).
-
-    Raises:
-        DataError: A rate has no trials, or successes outside 0 to trials.
     """
     _check(successes_a, trials_a)
     _check(successes_b, trials_b)

@@ -30,7 +30,6 @@ class Side:
 
     @property
     def count(self) -> str:
-        """The rows in words, as ``count_words``."""
         return count_words(self.counted, self.n)
 
 
@@ -64,11 +63,10 @@ class Pair:
 
     @property
     def ratio(self) -> Interval | None:
-        """Interval of the smaller over the larger rate."""
         return None if self.signed_ratio is None else at_most_one(self.signed_ratio)
 
     def against(self, reference: str) -> Directed:
-        """Return the two in the direction of a reference, which is one of them."""
+        """Return the two in the direction of the reference, one of them."""
         if reference == self.lowest.group:
             ratio = None if self.signed_ratio is None else inverse(self.signed_ratio)
             return Directed(group=self.highest, reference=self.lowest, ends=self.signed, ratio_ends=ratio)
@@ -100,18 +98,17 @@ class Directed:
 
     @property
     def difference(self) -> Fraction:
-        """Group minus reference."""
         return self.group.rate - self.reference.rate
 
     @property
     def ratio(self) -> Fraction | None:
-        """Group over reference; None if the reference's rate is 0 or one is below."""
+        """Group over reference; None if the reference's rate is 0 or a rate is negative."""
         rates = self.group.rate, self.reference.rate
         return rates[0] / rates[1] if rates[1] > 0 and rates[0] >= 0 and self.ratio_ends is not None else None
 
 
 def count_words(counted: int | None, of: int) -> str:
-    """Return ``301 of 1,000``, or ``1,000 rows`` of what is no rate."""
+    """Return ``301 of 1,000``, or ``1,000 rows`` for metrics other than rates."""
     return f"{of:,} row{'' if of == 1 else 's'}" if counted is None else f"{counted:,} of {of:,}"
 
 
@@ -139,12 +136,10 @@ def at_most_one(ratio: Interval) -> Interval:
 
 
 def highest_of(intervals: Iterable[Interval]) -> Ends:
-    """Return the interval of the largest of several quantities whose intervals hold together."""
     found = [*intervals]
     return max(one.low for one in found), max(one.high for one in found)
 
 
 def lowest_of(intervals: Iterable[Interval]) -> Ends:
-    """Return the interval of the smallest of several quantities whose intervals hold together."""
     found = [*intervals]
     return min(one.low for one in found), min(one.high for one in found)

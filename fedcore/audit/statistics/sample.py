@@ -39,7 +39,6 @@ class Sample:
 
     @property
     def alike(self) -> bool:
-        """Whether nothing varies."""
         return self.variance <= ALIKE * max(self.square, ALIKE)
 
     @property
@@ -54,12 +53,12 @@ class Sample:
         """Return the mean; its interval reaches as far as the furthest of three.
 
         They are Student's; Hall's for skewed samples (Hall, P. 1992, "On the removal of skewness by transformation",
-        J. R. Stat. Soc. B 54:221-228); and `two_valued`, which alone is right where few rows make up the mean.
+        J. R. Stat. Soc. B 54:221-228); and `two_valued`, the only one that is right where few rows make up the mean.
         """
         return Estimate(value=self.average, n=self.n, spread=self._ends)
 
     def positive_mean(self) -> Estimate:
-        """Return the mean of what is never negative; its interval reaches as far as that of its logarithm, too."""
+        """Return the mean of a non-negative quantity; its interval reaches as far as that of its logarithm, too."""
 
         def ends(confidence: float) -> Interval:
             relative = self._error / self.average if self.average > 0 else 0.0
@@ -70,9 +69,9 @@ class Sample:
     def two_valued(self, confidence: float) -> Interval:
         """Return the interval of the mean if the quantity had two values, and this mean, variance and skewness.
 
-        Then it is that of a share, for which there is an exact one (Clopper and Pearson 1934). With skewness g the
-        share of the higher value is ``(1 - g / sqrt(4 + g^2)) / 2``. Rows that are all alike say of others only that
-        they are rare: as rare as what is never seen in n rows may be, and as far away as can be.
+        Then it is that of a share, with an exact interval (Clopper and Pearson 1934). With skewness g the share of the
+        higher value is ``(1 - g / sqrt(4 + g^2)) / 2``. If all rows are equal, other values may be as frequent as
+        something never seen in n rows, and as far away as possible.
         """
         if self.alike:
             unseen = exact_interval(0, self.n, confidence=confidence).high
@@ -105,11 +104,11 @@ class Sample:
 
 
 def around(one: Interval, other: Interval) -> Interval:
-    """Return the interval that holds both."""
+    """Return the smallest interval that holds both."""
     return Interval(low=min(one.low, other.low), high=max(one.high, other.high))
 
 
 def times(value: float, logarithm: float) -> Interval:
-    """Return the interval of a positive value whose logarithm is so sure."""
+    """Return the interval of a positive value from that of its logarithm's error."""
     factor = math.exp(min(700.0, logarithm))
     return Interval(low=value / factor, high=value * factor)

@@ -34,7 +34,7 @@ Splits = dict[str, dict[str, "SiteSplit | None"]]
 def site_splits(result: TableResult[Labels]) -> Splits:
     """Return ``{attribute: {metric: split}}`` of the highest and the lowest group that are shown.
 
-    None where there is no gap, or where sites of too few rows, or too few sites, could be told from it.
+    None without a gap, or if the split would reveal sites of too few rows, or too few sites.
     """
     if result.rows.site is None:
         return {}
@@ -63,12 +63,12 @@ def _for_sites(audit: AttributeAudit, result: TableResult[Labels]) -> AttributeA
 
 
 def _fewest(result: TableResult[Labels]) -> int:
-    """Rows of a group that a site needs to be judged by itself: hiding nothing does not make few rows more."""
+    """Rows of a group that a site needs to be judged by itself, also when nothing is hidden."""
     return MIN_CELL if result.options.min_cell is None else result.options.min_cell
 
 
 def splits_json(result: TableResult[Labels], splits: Splits) -> dict[str, Any]:
-    """Return ``{attribute: {metric: {...}}}`` with the parts as numbers, and null without a split."""
+    """Return ``{attribute: {metric: {...}}}`` with the parts as numbers, null without a split."""
     if _shared(result):
         return {attribute: unnamed_json(result.audits[attribute], found) for attribute, found in splits.items()}
     return {
@@ -81,7 +81,7 @@ def splits_json(result: TableResult[Labels], splits: Splits) -> dict[str, Any]:
 
 
 def split_lines(result: TableResult[Labels], splits: Splits, attribute: str) -> Iterator[str]:
-    """Return the splits of the main metrics in words, and why there is none of the others."""
+    """Return the splits of the main metrics in words, and why others have none."""
     found = splits.get(attribute, {})
     without: dict[str, list[str]] = {}
     for metric in [name for name in shown_in("sites") if name in found] or ["accuracy"]:

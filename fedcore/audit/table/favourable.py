@@ -34,14 +34,10 @@ class Favourable:
 def favourable_of(source: str, column: str, values: tuple[str, ...], wanted: str | None) -> Favourable:
     """Return the favourable one of a column's values.
 
-    Args:
-        source: Name of the table.
-        column: Name of the column.
-        values: What the column holds. Of one value only ``wanted`` may be another, that no row has.
-        wanted: The value that is said to be the favourable one; None if that is not said.
+    A wanted value must be in the column, unless the column has one value only.
 
     Raises:
-        DataError: The wanted value is not in the column; or none is wanted, and there are one or more than two.
+        DataError: The wanted value is not in the column; or none is wanted, and there are not two.
     """
     ordered = in_order(values)
     if len(values) == 1:
@@ -60,17 +56,13 @@ def favourable_of(source: str, column: str, values: tuple[str, ...], wanted: str
 
 
 def check_two(source: str, column: str, values: tuple[str, ...]) -> None:
-    """Refuse labels of one value.
-
-    Raises:
-        DataError: There is one only.
-    """
+    """Refuse labels of one value only; raises `DataError`."""
     if len(values) < 2:
         raise DataError(f"column {column!r} of {source} has one value only ({values[0]}); rates need two labels")
 
 
 def guess_words(label: str) -> str:
-    """Return in a sentence that the favourable label was not said."""
+    """Return a sentence saying that the favourable label was guessed."""
     return f"favourable {label!r} is a guess, for it is the last in order; say with --positive which label it is"
 
 
@@ -93,13 +85,13 @@ def _check_held(source: str, column: str, values: Sequence[str], wanted: str) ->
 
 
 def _alike(first: str, second: str) -> bool:
-    """Tell whether two words may be meant as the same: in other letters, or as 1 and true."""
+    """Whether two words may mean the same: in other letters, or as 1 and true."""
     words = {first.lower(), second.lower()}
     return len(words) == 1 or any(words <= {pair[side] for pair in _KNOWN} for side in (0, 1))
 
 
 def _known(values: tuple[str, ...]) -> str | None:
-    """Return which of two values says itself that it is the favourable one."""
+    """Return which of two values is the favourable one by its own meaning."""
     by_word = {value.lower(): value for value in values}
     return next((by_word[pair[1]] for pair in _KNOWN if set(by_word) == set(pair)), None)
 
@@ -110,11 +102,7 @@ def _opposite(values: tuple[str, ...], label: str) -> str:
 
 
 def check_selected(options: BiasOptions, column: str, labels: Sequence[str]) -> None:
-    """Refuse a profile that compares who is selected where no label is favourable.
-
-    Raises:
-        PlanError: The profile is one of these.
-    """
+    """Refuse a profile that compares selection rates without a favourable label; raises `PlanError`."""
     if options.profile is not None and PROFILES[options.profile].compares_selection:
         raise PlanError(
             f"--profile {options.profile} compares who is selected; say with --positive which label of column "

@@ -27,12 +27,12 @@ from fedcore.tasks.tabular.table import Table
 def audited(
     options: BiasOptions, table: Table | None = None, *, progress: Callable[[str], None] = lambda _: None
 ) -> TableResult[Any]:
-    """Audit a table.
+    """Audit a table, by default the file that the options name.
 
     Args:
-        options: What is asked for.
-        table: The table itself; without, the file that the options name is read.
-        progress: Called with what is being done, for whoever waits.
+        options: Options of the audit.
+        table: The table, in place of the file.
+        progress: Called with a description of each step.
 
     Raises:
         PlanError: The options contradict one another or the table.
@@ -45,11 +45,7 @@ def audited(
 
 
 def read_rows(options: BiasOptions, table: Table | None = None) -> Rows[Any]:
-    """Read the rows of a table, or of the file that the options name.
-
-    Raises:
-        DataError: The table cannot be read.
-    """
+    """Read the rows of a table, or of the options' file; raises `DataError` if it cannot be read."""
     return KINDS[options.kind].read(*kept_rows(table_of(options) if table is None else table, options), options)
 
 

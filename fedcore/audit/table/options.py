@@ -83,22 +83,21 @@ class BiasOptions:
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """Columns of groups, each once; the parts of crossings too."""
+        """Columns of groups, each once, including the parts of crossings."""
         return tuple(dict.fromkeys(part for group in self.groups for part in crossed(group)))
 
     @property
     def cuts_at_median(self) -> bool:
-        """Whether a profile says which scores are selected."""
+        """Whether the profile decides which scores are selected."""
         return self.score is not None and self.profile == NYC_LL144.name
 
     @property
     def judged(self) -> dict[str, Any]:
-        """What the settings of an audit say of the groups that are judged."""
+        """Settings of the audit about the judged groups."""
         return {"min_rows": self.min_rows, "min_share": Fraction(str(self.min_share or 0))}
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Every column that is read."""
         named = (self.label, self.score, self.prediction, self.weight, self.site)
         return (*(name for name in named if name is not None), *self.attributes)
 
@@ -136,7 +135,7 @@ class BiasOptions:
             yield f"--confidence must be at least 0.5 and below 1, not {self.confidence:g}"
 
     def _classification_problems(self) -> Iterator[str]:
-        """Yield what is wrong with scores and decisions, which in a regression have other rules."""
+        """Yield problems with scores and decisions; a regression has other rules."""
         if (self.score is None) == (self.prediction is None):
             yield "give either --score COL or --prediction COL, and not both"
         yield from self._score_problems()
@@ -207,5 +206,5 @@ class BiasOptions:
 
 
 def crossed(group: str) -> list[str]:
-    """Return the columns of ``a*b``; a column that is not crossed is alone."""
+    """Return the columns of ``a*b``, or the column itself."""
     return [part.strip() for part in group.split(ATTRIBUTE_MARK)]

@@ -45,7 +45,6 @@ def profile_json(result: TableResult[Labels]) -> dict[str, Any] | None:
 
 
 def profile_head(profile: Profile) -> dict[str, Any]:
-    """Return what a profile is, with date and sources."""
     return {
         "name": profile.name,
         "title": profile.title,
@@ -56,7 +55,6 @@ def profile_head(profile: Profile) -> dict[str, Any]:
 
 
 def profile_lines(result: TableResult[Labels]) -> Iterator[str]:
-    """Return the profile's tables as text."""
     profile = _profile(result)
     if profile is None:
         return
@@ -91,7 +89,7 @@ def _lines(result: TableResult[Labels], attribute: str) -> Lines:
 
 
 def _audit(result: TableResult[Labels], attribute: str) -> AttributeAudit:
-    """The audit that the profile's own table is drawn from."""
+    """The audit behind the profile's own table."""
     profile = _profile(result)
     shows_all = profile is not None and profile.shows_all and result.options.min_cell is None
     return (result.hiding(1) if shows_all else result).audits[attribute]

@@ -41,7 +41,7 @@ class Representation:
 def represent(
     rows: Rows[Labels], empty: Mapping[str, NDArray[np.bool_]], *, confidence: float, min_cell: int
 ) -> dict[str, Representation]:
-    """Return what is there of each group, by attribute.
+    """Return the representation of each group, by attribute.
 
     Args:
         rows: The table's labels under ``selected``, groups and weights.
@@ -56,7 +56,7 @@ def represent(
 
 
 def _present(sizes: Mapping[str, int]) -> dict[str, int]:
-    """Groups that have rows; of "unknown" nothing is said where there are none."""
+    """Groups; "unknown" only if it has rows."""
     return {group: size for group, size in sizes.items() if size or group != UNKNOWN}
 
 

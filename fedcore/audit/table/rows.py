@@ -35,12 +35,12 @@ class Labels:
 
     @property
     def favourable(self) -> str | None:
-        """The label that is favourable; None where each class is taken against the others."""
+        """The favourable label; None if each class is compared with the others."""
         return self.names[1] if len(self.names) == 2 else None
 
     @property
     def shown_truth(self) -> NDArray[np.int64]:
-        """The labels; without them the decisions stand in, and only these may be read."""
+        """The labels; without them the decisions, and then only the decisions may be read."""
         return self.selected if self.truth is None else self.truth
 
 
@@ -53,7 +53,7 @@ class Numbers:
 
     @property
     def span(self) -> tuple[float, float]:
-        """From the least to the greatest of targets and predictions, so that none is moved."""
+        """Smallest to largest of targets and predictions, so that none is clipped."""
         both = np.concatenate([self.targets, self.predictions])
         return float(both.min()), float(both.max())
 
@@ -89,5 +89,5 @@ class Rows(Generic[Outcomes]):
 
     @property
     def total(self) -> int:
-        """Rows that the table stands for."""
+        """Number of rows, by weight."""
         return int(self.weights.sum())

@@ -22,8 +22,7 @@ def cross(vocabularies: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
         vocabularies: For each attribute, in the order of crossing, its declared groups with ``"unknown"``.
 
     Raises:
-        DataError: Fewer than two attributes, one without ``"unknown"``, or a name that holds a separating
-            mark.
+        DataError: Fewer than two attributes, one without ``"unknown"``, or a name with a separator.
     """
     _check(vocabularies)
     known = ([group for group in groups if group != UNKNOWN] for groups in vocabularies.values())
@@ -53,10 +52,7 @@ def crossed_codes(vocabularies: Mapping[str, Sequence[str]], codes: Mapping[str,
 def parts(attribute: str, group: str) -> dict[str, str]:
     """Return the value of each crossed attribute in a group, ``{"sex": "female", "race": "Black"}``.
 
-    An attribute that is no crossing is its own only part.
-
-    Raises:
-        DataError: The attribute's name says crossing, and the group has another number of parts.
+    An attribute without crossing is its own only part. Raises `DataError` if the number of parts does not fit.
     """
     attributes = attribute.split(ATTRIBUTE_MARK)
     if group == UNKNOWN:

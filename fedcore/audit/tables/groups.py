@@ -63,7 +63,7 @@ class GroupTable:
     def zeros(
         cls, *, attribute: str, groups: Sequence[str], labels: Sequence[str], num_bins: int, scored: bool
     ) -> Self:
-        """Return the table of no rows, the neutral element of ``+``."""
+        """Return the table without rows, the neutral element of ``+``."""
         counts = np.zeros((len(groups), len(labels), num_bins), dtype=np.int64)
         return cls(
             attribute=attribute,
@@ -134,7 +134,6 @@ class GroupTable:
         return replace(empty, counts=counts)
 
     def __add__(self, other: GroupTable) -> GroupTable:
-        """Return the table of the rows of both."""
         if not isinstance(other, GroupTable):
             return NotImplemented
         if self.sampling is not None or other.sampling is not None:
@@ -155,16 +154,14 @@ class GroupTable:
 
     @property
     def vocabulary(self) -> tuple[object, ...]:
-        """What two tables must share to be added."""
+        """Tables are added only if these are equal."""
         return self.attribute, self.groups, self.labels, self.num_bins, self.scored
 
     @property
     def group_sizes(self) -> dict[str, int]:
-        """Rows of each group, in the order of the vocabulary."""
         return dict(zip(self.groups, self.counts.sum(axis=(1, 2)).tolist(), strict=True))
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain lists, strings and numbers that ``from_json`` reads back."""
         return {
             "attribute": self.attribute,
             "groups": list(self.groups),
@@ -180,7 +177,7 @@ class GroupTable:
         """Read what ``to_json`` wrote; the content may come from outside and is checked in full.
 
         Raises:
-            DataError: A key is absent or unknown, a part has another type, or the counts are refused.
+            DataError: A key is missing or unknown, a part has another type, or the counts are refused.
         """
         types = {
             "attribute": str, "groups": list, "labels": list, "num_bins": int, "scored": bool, "counts": list,
@@ -204,15 +201,10 @@ class Sampling:
 
 
 def check_parts(name: str, content: Any, types: Mapping[str, type]) -> None:
-    """Refuse what is not a table as JSON, for it comes from outside.
-
-    Args:
-        name: What it should be, for the error.
-        content: Anything.
-        types: The type of each part; no other part may be there.
+    """Refuse content from outside that is not a table as JSON; ``name`` describes it in the error.
 
     Raises:
-        DataError: A key is absent or unknown, or a part has another type.
+        DataError: A key is missing or unknown, or a part has another type.
     """
     if not isinstance(content, Mapping) or set(content) != set(types):
         raise DataError(f"a {name} has exactly the keys {', '.join(types)}")

@@ -64,7 +64,7 @@ class ValueTable:
 
     @classmethod
     def zeros(cls, *, attribute: str, groups: Sequence[str], span: tuple[float, float], num_bins: int) -> Self:
-        """Return the table of no rows, the neutral element of ``+``."""
+        """Return the table without rows, the neutral element of ``+``."""
         return cls(
             attribute=attribute,
             groups=tuple(groups),
@@ -115,7 +115,6 @@ class ValueTable:
         )
 
     def __add__(self, other: ValueTable) -> ValueTable:
-        """Return the table of the rows of both."""
         if not isinstance(other, ValueTable):
             return NotImplemented
         if self.vocabulary != other.vocabulary:
@@ -134,21 +133,19 @@ class ValueTable:
 
     @property
     def variance(self) -> float:
-        """Of the noise in the counts, of which there is none."""
+        """Variance of the noise in the counts: none."""
         return 0.0
 
     @property
     def vocabulary(self) -> tuple[object, ...]:
-        """What two tables must share to be added."""
+        """Tables are added only if these are equal."""
         return self.attribute, self.groups, self.low, self.high, self.num_bins
 
     @property
     def group_sizes(self) -> dict[str, int]:
-        """Rows of each group, in the order of the vocabulary."""
         return dict(zip(self.groups, self.counts.sum(axis=1).tolist(), strict=True))
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain lists, strings and numbers that ``from_json`` reads back."""
         return {
             "attribute": self.attribute,
             "groups": list(self.groups),
@@ -165,7 +162,7 @@ class ValueTable:
         """Read what ``to_json`` wrote; the content may come from outside and is checked in full.
 
         Raises:
-            DataError: A key is absent or unknown, a part has another type, or the sums are refused.
+            DataError: A key is missing or unknown, a part has another type, or the sums are refused.
         """
         types = {
             "attribute": str, "groups": list, "low": float, "high": float, "num_bins": int, "counts": list,
@@ -182,22 +179,13 @@ AuditTable = GroupTable | ValueTable
 
 
 def read_table(content: Any) -> AuditTable:
-    """Read what ``to_json`` of either table wrote.
-
-    Raises:
-        DataError: It is neither.
-    """
+    """Read what ``to_json`` of either table wrote; raises `DataError` for anything else."""
     if isinstance(content, Mapping) and "sums" in content:
         return ValueTable.from_json(content)
     return GroupTable.from_json(content)
 
 
 def pooled(one: AuditTable, other: AuditTable) -> AuditTable:
-    """Return the table of the rows of both.
-
-    Raises:
-        DataError: They are of different kinds, or do not share a vocabulary.
-    """
     if isinstance(one, GroupTable) and isinstance(other, GroupTable):
         return one + other
     if isinstance(one, ValueTable) and isinstance(other, ValueTable):
@@ -220,7 +208,7 @@ def _frozen(name: str, found: ArrayLike, shape: tuple[int, ...], kind: type) -> 
 
 
 def _check_sums(table: ValueTable) -> None:
-    """Refuse sums that no rows have."""
+    """Refuse sums that no rows can have."""
     n = table.counts.sum(axis=1)
     impossible = (table.counts < 0).any() or (table.moved < 0).any() or (table.moved > n).any()
     if impossible or not all(possible(int(rows), sums) for rows, sums in zip(n, table.sums, strict=True)):

@@ -64,11 +64,10 @@ class AttributeAudit:
 
     @property
     def reference(self) -> str | None:
-        """The group that the others are compared with; None where all are compared with all."""
+        """The group that others are compared with; None if all are compared with all."""
         return self.settings.references.get(self.attribute)
 
     def hides(self, metric: str, group: str) -> bool:
-        """Whether a metric of a group is not shown."""
         return group in self.suppressed or (group in self.thin and metric not in self.of_thin)
 
     def shown_in(self, metric: str) -> list[str]:
@@ -81,9 +80,10 @@ class AttributeAudit:
         return [group for group in self.sizes if group not in self.not_judged]
 
     def gaps_held(self, limit: Limit) -> list[tuple[AttributeAudit, Gap]]:
-        """Return every gap that must keep a limit, with the audit that it is of; none if the metric is not measured.
+        """Return every gap that must keep a limit, with its audit; empty if the metric is not measured.
 
-        It is the gap over all groups, or between each and the reference, and either of every class where there are.
+        It is the gap over all groups, or between each and the reference, and either of every class if there are
+        several.
         """
         if limit.metric not in self.gaps:
             return [held for one in self.classes.values() for held in one.gaps_held(limit)]
@@ -92,7 +92,7 @@ class AttributeAudit:
         return [(self, gaps[limit.metric]) for gaps in self.to_reference.values() if limit.metric in gaps]
 
     def as_shown(self) -> AttributeAudit:
-        """Return the audit with the gaps between groups that are shown only."""
+        """Return the audit with only the gaps between shown groups."""
         kept = {
             group: {
                 metric: gap
@@ -106,7 +106,6 @@ class AttributeAudit:
         return replace(self, gaps=self.shown_gaps, to_reference=kept, classes=classes)
 
     def hides_overall(self, metric: str) -> bool:
-        """Whether a metric over all rows is not shown."""
         few = sum(self.sizes.values()) < self.settings.min_cell
         return few or (self.thin_overall and metric not in self.of_thin)
 

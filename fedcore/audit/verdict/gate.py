@@ -37,8 +37,7 @@ class Judged(Protocol):
     """Anything with a verdict; None has judged nothing."""
 
     @property
-    def verdict(self) -> Verdict | None:
-        """The verdict."""
+    def verdict(self) -> Verdict | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +60,7 @@ class Finding:
     estimate_meets: bool | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain strings, ``{limit, metric, attribute, verdict, reason}``."""
+        """Return ``{limit, metric, attribute, verdict, reason}``."""
         return {
             "limit": self.limit.words,
             "metric": self.limit.metric,
@@ -72,10 +71,7 @@ class Finding:
 
 
 def judge_all(limits: Iterable[Limit], audits: Mapping[str, AttributeAudit]) -> tuple[Finding, ...]:
-    """Hold every limit against every attribute it names; a limit that finds no audit is INCONCLUSIVE.
-
-    A limit that is given twice, by itself and for every attribute too, is held against an attribute once.
-    """
+    """Judge every limit for every attribute it names, once each; without an audit the finding is INCONCLUSIVE."""
     held: dict[Limit, tuple[Limit, str]] = {}
     for limit in limits:
         for name in (list(audits) if limit.attribute == "*" else []) or [limit.attribute]:
@@ -86,12 +82,12 @@ def judge_all(limits: Iterable[Limit], audits: Mapping[str, AttributeAudit]) -> 
 
 
 def judge(limit: Limit, audit: AttributeAudit) -> Finding:
-    """Hold one limit against one attribute.
+    """Judge one limit for one attribute.
 
     PASS only if the whole interval meets the limit and every declared group has a rate; FAIL only if the whole
-    interval breaks it (a group without a rate cannot make a gap smaller); else INCONCLUSIVE. Where several gaps must
-    keep the limit, of classes or to a reference, the finding is of one with the worst verdict: of those that break the
-    limit the one that does so most surely, of the others the one whose interval reaches furthest.
+    interval breaks it (a group without a rate cannot make a gap smaller); else INCONCLUSIVE. If several gaps must
+    keep the limit, of classes or to a reference, the finding is the worst: of broken limits the most certain one, of
+    others the one whose interval reaches furthest.
     """
     found = [(gap, _judge_gap(limit, one, gap)) for one, gap in audit.gaps_held(limit)]
     if not found:
@@ -124,7 +120,7 @@ def overall(judged: Iterable[Judged]) -> Verdict | None:
 
 
 def _interval_meets(limit: Limit, gap: Gap) -> tuple[bool, bool]:
-    """Tell whether the whole interval meets the limit, and whether the whole interval breaks it."""
+    """Whether the whole interval meets the limit, and whether the whole interval breaks it."""
     low, high = _ends(limit, gap)
     if low is None or high is None:
         return False, False
@@ -134,7 +130,7 @@ def _interval_meets(limit: Limit, gap: Gap) -> tuple[bool, bool]:
 
 
 def _reach(limit: Limit, gap: Gap) -> float:
-    """Return how far the interval reaches towards what the limit forbids; of an undefined gap furthest of all."""
+    """Return how far the interval reaches beyond the limit; an undefined gap reaches furthest."""
     low, high = _ends(limit, gap)
     if low is None or high is None:
         return math.inf
@@ -175,7 +171,7 @@ def _ends(limit: Limit, gap: Gap) -> tuple[float | None, float | None]:
 
 
 def _missing(limit: Limit, gap: Gap) -> bool:
-    """Tell whether something that the limit speaks of is undefined."""
+    """Whether something that the limit needs is undefined."""
     return bool(gap.undefined) or _estimate_meets(limit, gap) is None
 
 
@@ -202,7 +198,7 @@ def _missing_words(limit: Limit, gap: Gap, hidden: list[str]) -> str:
 
 
 def _numbers(limit: Limit, gap: Gap) -> str:
-    """Return the surest gap with its own interval and counts, and what else the verdict rests on."""
+    """Return the clearest gap with its interval and counts, and what else decides the verdict."""
     if limit.kind == "worst-group":
         return _worst_words(limit, gap)
     if limit.kind == "difference":
@@ -214,7 +210,7 @@ def _numbers(limit: Limit, gap: Gap) -> str:
 
 
 def _inverse_words(gap: Gap) -> str:
-    """Return the ratio that the limit is held to, where a group's ratio to its reference is over 1; else nothing."""
+    """Return the ratio that is judged, if a group's ratio to its reference is over 1; else nothing."""
     if gap.directed is None or (gap.directed.ratio or 0) <= 1 or gap.ratio_low is None or gap.ratio_high is None:
         return ""
     held = f"{gap.ratio:.3f} ({gap.ratio_low:.3f} to {gap.ratio_high:.3f})"
@@ -222,7 +218,7 @@ def _inverse_words(gap: Gap) -> str:
 
 
 def _worst_words(limit: Limit, gap: Gap) -> str:
-    """Return the group that is surely the worst, and how bad the value of any group may be."""
+    """Return the group that is certainly the worst, and the worst possible value of any group."""
     most = limit.at_most is not None
     worst, ends = gap.most if most else gap.least, _ends(limit, gap)
     if worst is None or ends[0] is None or ends[1] is None:

@@ -76,7 +76,7 @@ class Decision:
     point: Point | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return ``{hook, verdict, findings}``, and ``point`` where the file that it stands in does not tell it."""
+        """Return ``{hook, verdict, findings}``, and ``point`` if the file does not show it."""
         verdict = None if self.verdict is None else self.verdict.value
         told: dict[str, Any] = {"hook": self.hook, "verdict": verdict, "findings": list(self.findings)}
         if self.point in (None, Point.ROUND_EVALUATED, Point.BEFORE_RELEASE):
@@ -97,14 +97,14 @@ class AuditHook(Protocol):
     points: frozenset[Point]
 
     def check(self, context: AuditContext) -> Decision:
-        """Look, and say what was found; the same context gives the same decision."""
+        """Return a decision; the same context gives the same decision."""
 
 
 def run_hooks(hooks: Iterable[AuditHook], context: AuditContext) -> tuple[Decision, ...]:
-    """Call the hooks that have this point, in the order given.
+    """Call the hooks of this point, in order.
 
     A hook that raises, or returns anything but a ``Decision``, is INCONCLUSIVE and so blocks a PASS before
-    release; only the type of the exception is told, for its text may hold data.
+    release; only the type of the exception is shown, since its text may hold data.
     """
     return tuple(_decide(hook, context) for hook in hooks if context.point in hook.points)
 
@@ -126,7 +126,7 @@ def _failed(name: str, finding: str, point: Point) -> Decision:
 
 
 def _frozen(content: Any) -> Any:
-    """Return plain values as ones that cannot be changed."""
+    """Return plain values as immutable ones."""
     if isinstance(content, Mapping):
         return MappingProxyType({name: _frozen(value) for name, value in content.items()})
     return tuple(map(_frozen, content)) if isinstance(content, list | tuple) else content
@@ -145,7 +145,6 @@ class GateHook:
         self.limits = tuple(limits)
 
     def check(self, context: AuditContext) -> Decision:
-        """Judge every limit."""
         limits = self.limits
         if context.point is Point.ROUND_EVALUATED:
             measured = {metric for audit in context.audits.values() for metric in audit.gaps}

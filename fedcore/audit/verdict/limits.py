@@ -56,10 +56,10 @@ class Limit:
         at_most: float | str | None = None,
         at_least: float | str | None = None,
     ) -> Self:
-        """Return the limit with its bound as it was written: 0.8 is 4/5, and not the float nearest to it.
+        """Return the limit with its bound as written: 0.8 is 4/5, not the nearest float.
 
         Raises:
-            PlanError: As the class; or a bound is no number.
+            PlanError: As the class; or a bound is not a number.
         """
         return cls(
             metric=metric,
@@ -81,7 +81,7 @@ class Limit:
 
     @property
     def unbounded(self) -> bool:
-        """Whether the metric is in the target's own unit, so that nothing is known of its size."""
+        """Whether the metric is in the target's own unit, so that its size is unbounded."""
         return self.metric in CATALOGUE and CATALOGUE[self.metric].in_own_unit
 
     def _problems(self) -> list[str]:
@@ -131,14 +131,14 @@ def limits_named(
     at_most: float | str | None = None,
     at_least: float | str | None = None,
 ) -> tuple[Limit, ...]:
-    """Return the limits that a name stands for: equalized odds are within one if both of their rates are.
+    """Return the limits behind a name: equalized odds are within a limit if both of their rates are.
 
     Args:
         name: One of ``LIMITED``, or a usual name of a gap, of ``parity.NAMES``.
         attribute: As in ``Limit``.
-        kind: As in ``Limit``; of ``impact_ratio`` only the ratio, and no worst group of a usual name.
-        at_most: As in ``Limit``, as it was written.
-        at_least: As in ``Limit``, as it was written.
+        kind: As in ``Limit``; for ``impact_ratio`` only the ratio, and no worst group of a usual name.
+        at_most: As in ``Limit``, as written.
+        at_least: As in ``Limit``, as written.
 
     Raises:
         PlanError: The parts contradict one another.
@@ -154,7 +154,7 @@ def limits_named(
 
 
 def contradicting(limits: Iterable[Limit]) -> Iterator[str]:
-    """Return what no result could keep, or what is said twice and differently, in words."""
+    """Return the limits that no result could keep, or that are given twice and differ, in words."""
     first: dict[tuple[str, str, str, bool], Limit] = {}
     for limit in limits:
         other = first.setdefault((limit.attribute, limit.metric, limit.kind, limit.at_most is None), limit)

@@ -46,7 +46,7 @@ class Profile:
 
     @property
     def compares_selection(self) -> bool:
-        """Whether it holds groups' selection rates against each other, so that one label must be favourable."""
+        """Whether it compares selection rates, so that one label must be favourable."""
         return not self.document
 
 
@@ -151,8 +151,7 @@ class Category:
 def categories(rates: Mapping[str, Rate]) -> list[Category]:
     """Return a line for each group but "unknown"; the definitions are those of 6 RCNY 5-300.
 
-    Args:
-        rates: For each group how many were selected, or scored above the median, among how many.
+    Rates are the groups' selected rows, or rows scored above the median, among all.
     """
     known = {group: rate for group, rate in rates.items() if group != UNKNOWN}
     total = sum(rate.n for rate in known.values())
@@ -232,7 +231,7 @@ def four_fifths(rates: Mapping[str, Rate]) -> list[FourFifths]:
 
 
 def left_out(rates: Mapping[str, Rate]) -> tuple[str, ...]:
-    """Return the groups of less than 2 % of the rows of known group, which four fifths are not asked of."""
+    """Return the groups under 2 % of the rows of known group, which the four-fifths rule leaves out."""
     known = _with_rows(rates)
     total = sum(rate.n for rate in known.values())
     return tuple(group for group, rate in known.items() if Fraction(rate.n, total) < TWO_PERCENT)

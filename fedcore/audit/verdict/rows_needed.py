@@ -23,10 +23,10 @@ _AMONG = {"TP FN": "favourable rows", "FP TN": "other rows", "TP FP": "selected 
 
 
 def rows_words(limit: Limit, audit: AttributeAudit, gap: Gap) -> str:
-    """Return how many rows of each group a PASS would need, in words; empty where that is not known.
+    """Return how many rows of each group a PASS would need, in words; empty if unknown.
 
-    Known of rates without noise and without sampling weights, under which rows are not what counts. Each group is taken
-    to have as many rows, with the rates seen; the groups that decide are those of the highest and of the lowest rate.
+    Known for rates without noise and without sampling weights. Every group is taken to have as many rows, with the
+    rates seen; the groups with the highest and the lowest rate decide.
     """
     sides = [side for side, _ in gap.alone]
     rates = audit.groups.get(limit.metric, {}).values()
@@ -49,7 +49,6 @@ def rows_words(limit: Limit, audit: AttributeAudit, gap: Gap) -> str:
 
 
 def _confidence(limit: Limit, audit: AttributeAudit) -> float:
-    """Return the confidence with which the gap's intervals hold together."""
     if audit.reference is None or limit.kind == "worst-group":
         return audit.settings.confidence
     return 1 - (1 - audit.settings.confidence) / max(1, len(audit.to_reference))
@@ -95,6 +94,6 @@ def _fewest(passes: Callable[[int], bool]) -> int | None:
 
 
 def _rounded(n: int) -> int:
-    """Round up to two digits: more would promise too much."""
+    """Round up to two digits: more would suggest too much precision."""
     step = int(10 ** max(0, math.floor(math.log10(n)) - 1))
     return -(-n // step) * step

@@ -62,14 +62,14 @@ class AuditSettings:
             raise PlanError(problems)
 
     def not_judged(self, attribute: str, sizes: Mapping[str, int]) -> tuple[str, ...]:
-        """Return the groups that are too small to be compared; a reference is compared whatever its size."""
+        """Return the groups that are too small to be compared; a reference is always compared."""
         known = {group: size for group, size in sizes.items() if group != UNKNOWN}
         fewest = max(Fraction(self.min_rows), self.min_share * sum(known.values()))
         return tuple(group for group, n in known.items() if n < fewest and group != self.references.get(attribute))
 
     @property
     def confidence_together(self) -> float:
-        """With which the intervals of all looks hold at once."""
+        """Confidence with which the intervals of all looks hold at once."""
         return 1 - self.looks * (1 - self.confidence)
 
 

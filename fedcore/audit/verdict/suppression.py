@@ -51,24 +51,19 @@ class Secret(NamedTuple):
 
 
 def suppressed_groups(sizes: Mapping[str, Mapping[str, int]], *, min_cell: int) -> dict[str, frozenset[str]]:
-    """Return for every attribute the groups to hide.
+    """Return for every attribute the groups to hide: those of 1 to min_cell - 1 rows, and more to protect them.
 
     All attributes that are shown together must be given together: the sizes by ``sex`` and by ``race`` are
-    the margins of ``sex*race``. Groups without rows are not hidden; they hold nobody.
-
-    Args:
-        sizes: For each attribute, rows of each group, "unknown" included.
-        min_cell: Groups of 1 to min_cell - 1 rows are hidden.
+    the margins of ``sex*race``. Groups without rows are not hidden; they hold nobody. Sizes include "unknown".
     """
     return thin_groups({name: {g: (n,) for g, n in of.items()} for name, of in sizes.items()}, min_cell=min_cell)
 
 
 def thin_groups(denominators: Sizes, *, min_cell: int) -> dict[str, frozenset[str]]:
-    """Return for every attribute the groups of which a rate rests on few rows, and those that would give it back.
+    """Return for every attribute the groups with a rate of 1 to min_cell - 1 rows, and those that would reveal it.
 
     Args:
-        denominators: For each attribute and group its rows, and the rows that each of its rates rests on.
-        min_cell: A denominator of 1 to min_cell - 1 rows is small.
+        denominators: For each attribute and group its rows, and the rows behind each of its rates.
     """
     hidden: set[Cell] = set()
     for attributes in linked(denominators):
@@ -85,7 +80,7 @@ def is_small(counts: Iterable[int], min_cell: int) -> bool:
 
 
 def linked(attributes: Iterable[str]) -> list[list[str]]:
-    """Return the attributes in blocks that share no part, for these cannot tell of one another."""
+    """Return the attributes in blocks that share no part: blocks reveal nothing of one another."""
     blocks: list[set[str]] = []
     for attribute in attributes:
         names = set(attribute.split(ATTRIBUTE_MARK))
@@ -110,9 +105,9 @@ def _hide(sizes: Sizes, min_cell: int) -> set[Cell]:
 def _next_to_hide(
     filled: Mapping[Cell, Counts], secrets: list[Secret], hidden: set[Cell], sums: Sums, min_cell: int
 ) -> Cell | None:
-    """Return the smallest group that a secret is given back by, of the same attribute if there is one.
+    """Return the smallest group from which a secret can be computed, of the same attribute if there is one.
 
-    What is found to be small and left over becomes a secret, too.
+    A group that is found to be small and left over becomes a secret, too.
     """
     shown = [cell for cell in filled if cell not in hidden]
     secrets += _small_rests(filled, shown, sums, min_cell)
@@ -123,10 +118,10 @@ def _next_to_hide(
 
 
 def _small_rests(filled: Mapping[Cell, Counts], shown: list[Cell], sums: Sums, min_cell: int) -> Iterator[Secret]:
-    """Yield what the shown parts of a shown total leave of it, where that is of few rows.
+    """Yield what the shown parts of a shown total leave of it, if few rows.
 
-    The totals are all rows and every shown group; its parts are the groups of any one attribute that lie within it.
-    Of counts with noise totals are not the sums of their parts in other attributes, and tell of no such rest.
+    The totals are all rows and every shown group; its parts are the groups of any one attribute within it.
+    With noise, totals are not the sums of their parts in other attributes, and reveal no such rest.
     """
     attributes = dict.fromkeys(attribute for attribute, _ in filled)
     of_all = {a: np.sum([size for cell, size in filled.items() if cell[0] == a], axis=0) for a in attributes}
@@ -145,7 +140,7 @@ def _small_rests(filled: Mapping[Cell, Counts], shown: list[Cell], sums: Sums, m
 
 
 def _derivations(shown: list[Cell], wanted: list[Secret], sums: Sums) -> list[list[Cell]]:
-    """Return for each secret the shown groups it can be computed from, none if it cannot be."""
+    """Return for each secret the shown groups it can be computed from, empty if it cannot be."""
     if not wanted:
         return []
     targets = np.stack([secret.members for secret in wanted], axis=1)

@@ -35,18 +35,13 @@ class AlikeForEveryRow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._before = torch.default_generator.get_state()
 
     def __enter__(self) -> Self:
-        """Watch torch's generator."""
         self._before = torch.default_generator.get_state()
         torch.default_generator.manual_seed(_WATCHED)
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *raised: Any) -> None:
-        """Leave torch's generator as it was.
-
-        Raises:
-            PrivacyError: It was seeded meanwhile.
-        """
+        """Restore torch's generator; raises `PrivacyError` if it was seeded meanwhile."""
         super().__exit__(*raised)  # type: ignore[no-untyped-call]
         seeded = torch.default_generator.initial_seed() != _WATCHED
         torch.default_generator.set_state(self._before)
@@ -91,10 +86,9 @@ class AlikeForEveryRow(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _joined(drawn: list[Any]) -> Any:
-    """The rows' results as one."""
     return tree_map(lambda *parts: torch.cat(parts), *drawn)
 
 
 def finite_or_zero(rows: Tensor) -> Tensor:
-    """The rows, each of which is zero where it holds a number that is not finite; shape ``(n, d)``."""
+    """The rows, zero where a row has a number that is not finite; shape ``(n, d)``."""
     return torch.where(rows.isfinite().all(1, keepdim=True), rows, torch.zeros_like(rows))

@@ -45,7 +45,7 @@ class Subject:
 
     @cached_property
     def privacy(self) -> Promise | None:
-        """The promise, its target ε turned into noise; ``None`` where there is none."""
+        """The promise, its target ε turned into noise; ``None`` without one."""
         section = self.plan.privacy
         if section.unit == "none":
             return None
@@ -89,6 +89,5 @@ class Finding:
         return f"{self.where}: {self.rule.why}; {self.rule.fix}"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
         rule = self.rule
         return {"rule": rule.id, "severity": rule.severity, "where": self.where, "why": rule.why, "fix": rule.fix}

@@ -19,7 +19,7 @@ _TOLERANCE = 1e-9
 
 
 def _remembers(subject: Subject) -> Iterator[str]:
-    """A record's gradient before and after the model has seen others."""
+    """Compare a record's gradient before and after the model has seen others."""
     if subject.task is None or subject.model is None or subject.training is None or len(subject.training) < 2:
         return
     model = copy.deepcopy(subject.model).to(device="cpu", dtype=torch.float64).train()
@@ -59,7 +59,7 @@ def _by_evidence(subject: Subject) -> Iterator[str]:
 
 
 def _trained_rows(subject: Subject) -> Iterator[str]:
-    """Compare rows by their hashes, of which many take less room than many rows."""
+    """Compare rows by their hashes, which need less memory than the rows."""
     if subject.training is None or subject.held_out is None:
         return
     if subject.plan.privacy.evaluation_noise_multiplier is not None:

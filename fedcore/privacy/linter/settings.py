@@ -29,7 +29,7 @@ def _test_noise(subject: Subject) -> Iterator[str]:
 
 
 def _records(subject: Subject) -> float | None:
-    """Public number of records of a client: as it is told, or as the plan's divisor takes it to be."""
+    """Public number of records of a client, declared or from the plan's divisor."""
     privacy, divisor = subject.privacy, subject.plan.privacy.nominal_batch
     if subject.plan.privacy.unit == "client":
         return float(subject.plan.federation.clients)
@@ -94,9 +94,9 @@ def _unnoised_evaluation(subject: Subject) -> Iterator[str]:
 
 
 def _noise_in_every_bin(subject: Subject) -> Iterator[str]:
-    """Rates at a threshold of 0.5 sum half of the bins or all, each with noise of its own, where two or one would do.
+    """Rates at a threshold of 0.5 sum half of the bins or all, each with noise of its own; one or two bins would do.
 
-    Who needs the bins is left in peace: hooks of one's own, and ``fedminmax``, which takes the loss from them.
+    Runs that need the bins are not warned: hooks of one's own, and ``fedminmax``, which takes the loss from them.
     """
     audit, task = subject.plan.audit, subject.task
     if subject.plan.privacy.evaluation_noise_multiplier is None or not audit.sensitive or audit.hooks:

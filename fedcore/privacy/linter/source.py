@@ -37,12 +37,11 @@ class _Code:
     first_line: int
 
     def at(self, node: ast.AST) -> str:
-        """Where `node` is."""
         return f"{self.name}, line {self.first_line + getattr(node, 'lineno', 1) - 1}"
 
 
 def _learning_code(subject: Subject) -> Iterator[_Code]:
-    """What a gradient is computed by: the task's loss, and forward of every layer that is not a library's."""
+    """Code that computes gradients: the task's loss, and forward of every layer from outside libraries."""
     if subject.task is not None:
         yield from _code_of(type(subject.task), "loss")
     if subject.model is not None:
@@ -99,7 +98,7 @@ def _batch_statistics(subject: Subject) -> Iterator[str]:
 
 
 def _kept_state(subject: Subject) -> Iterator[str]:
-    """Assignments to, and changes in place of, attributes of ``self``."""
+    """Assignments to, and in-place changes of, attributes of ``self``."""
     for code in _learning_code(subject):
         for node in ast.walk(code.tree):
             targets: list[ast.expr] = []

@@ -133,7 +133,7 @@ def privacy_statement(plan: PrivacyPlan | CentralPrivacy, model: Release) -> dic
 
 
 def _adjust_outputs(statement: dict[str, Any], model: Release) -> None:
-    """Say which outputs this run protects, or does not, other than its unit does by itself."""
+    """Add outputs that this run protects, or does not, unlike others of its unit."""
     unprotected = statement["unprotected_outputs"]
     if model.evaluation is not None:
         unprotected.remove(UNNOISED_EVALUATION)
@@ -145,7 +145,7 @@ def _adjust_outputs(statement: dict[str, Any], model: Release) -> None:
 
 
 def _evaluation(privacy: EvaluationPrivacy | None, evaluated: int) -> dict[str, Any]:
-    """The guarantee of held-out records, who are others than those trained on."""
+    """The guarantee for held-out records, which are not trained on."""
     if privacy is None:
         return {"noise_multiplier": None, "epsilon": None, "words": "exact, and charged to nothing"}
     return {
@@ -162,7 +162,7 @@ def _evaluation(privacy: EvaluationPrivacy | None, evaluated: int) -> dict[str, 
 def _beside_the_ledgers(
     plan: PrivacyPlan | CentralPrivacy, asked: int, acknowledged: int | None
 ) -> dict[str, Mapping[str, Any]]:
-    """Both numbers where the clients' receipts show fewer charges than the statement counts, and why."""
+    """Both numbers and the reason if the clients' receipts show fewer charges than the statement counts."""
     if acknowledged is None or acknowledged >= asked:
         return {}
     epsilon = finite(epsilon_of(plan.event(acknowledged), plan.delta, plan.relation)) if acknowledged else 0.0

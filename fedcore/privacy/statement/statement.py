@@ -116,20 +116,12 @@ class Statement(_Part):
 
 
 def check_statement(content: Mapping[str, Any]) -> None:
-    """Refuse a statement that leaves out, or leaves empty, what a release needs, or states what cannot be.
-
-    Raises:
-        PrivacyError: Names every field at fault.
-    """
+    """Refuse a statement that lacks what a release needs, or is impossible; the `PrivacyError` names every field."""
     _check(content, "this privacy statement cannot be released with a model")
 
 
 def read_statement(path: Path) -> dict[str, Any]:
-    """Read a ``privacy.json``.
-
-    Raises:
-        PrivacyError: The file cannot be read, or holds no whole statement.
-    """
+    """Read a ``privacy.json``; raises `PrivacyError` if it cannot be read or is incomplete."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -39,7 +39,7 @@ _PUBLIC = ("the labels and the columns", "the vocabulary of every attribute", "t
 
 
 def record_fields(plan: PrivacyPlan, event: PrivacyEvent, sizes: Sequence[int]) -> dict[str, Any]:
-    """Where the unit is a record and the noise each client's own."""
+    """Fields of a record as the unit, with noise by each client."""
     records, sampled = plan.max_records_per_person, plan.sampling_rate < 1
     several = person_epsilon(event, records, plan.delta, plan.relation) if records else math.inf
     is_secret = plan.relation is Relation.ADD_REMOVE
@@ -100,7 +100,7 @@ def _record_reach(plan: PrivacyPlan, *, is_secret: bool) -> dict[str, Any]:
 
 
 def client_fields(plan: CentralPrivacy, event: PrivacyEvent, clients: Sequence[int]) -> dict[str, Any]:
-    """Where the unit is a client and the noise the server's."""
+    """Fields of a client as the unit, with noise by the server."""
     sampled = plan.sampling_rate < 1
     words = "a client's updates count once a round, however many records and persons are behind them"
     adaptive = f", the clip norm following the {plan.quantile:g} quantile of their norms" if plan.quantile else ""

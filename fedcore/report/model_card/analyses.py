@@ -20,12 +20,11 @@ Content = Mapping[str, Any]
 
 
 def attributes(bias: Content, *, crossed: bool) -> list[str]:
-    """Return the audited attributes, either those by themselves or the crossings."""
+    """Return the audited attributes, either single or crossed ones."""
     return [name for name in bias["groups"] if (ATTRIBUTE_MARK in name) == crossed]
 
 
 def group_table(bias: Content, attribute: str) -> list[str]:
-    """Return the rates and measures of every group, with intervals."""
     groups = listed(bias, attribute)
     metrics = [name for name in _TOLD if any(name in one for one in groups.values())]
     rows = [
@@ -36,7 +35,6 @@ def group_table(bias: Content, attribute: str) -> list[str]:
 
 
 def gap_table(bias: Content, attribute: str) -> list[str]:
-    """Return the gaps, with the groups they are between and their intervals."""
     gaps = bias["gaps"][attribute]
     names = [name for name in (*_TOLD, *NAMES) if name in gaps]
     rows = [_gap_row(name, gaps[name]) for name in dict.fromkeys(names)]
@@ -44,7 +42,7 @@ def gap_table(bias: Content, attribute: str) -> list[str]:
 
 
 def reference_table(bias: Content, attribute: str) -> list[str]:
-    """Return each group against the reference, in its own direction; empty without one."""
+    """Return each group compared with the reference; empty without one."""
     found = bias.get("to_reference", {}).get(attribute) or {}
     rows = [
         [words(name), escaped(group), *_directed(name, gap)]
@@ -57,24 +55,23 @@ def reference_table(bias: Content, attribute: str) -> list[str]:
 
 
 def listed(bias: Content, attribute: str) -> dict[str, Content]:
-    """Return the groups that have rows or are kept back."""
+    """Return the groups that have rows or are hidden."""
     groups = bias["groups"][attribute]
     return {g: one for g, one in groups.items() if g != UNKNOWN or next(iter(one.values()))["n"] != 0}
 
 
 def rows_of(one: Content) -> str:
-    """Return how many rows a group has."""
     n = one[served(one)]["n"]
     return NOT_SHOWN if n is None else f"{n:,}"
 
 
 def served(one: Content) -> str:
-    """Return the metric that tells how well a group is served, of those that are measured."""
+    """Return the metric that shows how well a group is served."""
     return next(metric for metric in (*HEADLINES, "selection_rate") if metric in one)
 
 
 def class_table(bias: Content, attribute: str) -> list[str]:
-    """Return the gaps of each class against the others; empty where one label is favourable."""
+    """Return the gaps of each class against the others; empty if one label is favourable."""
     classes = bias.get("by_class", {}).get(attribute, {}).get("classes", {})
     rows = [
         [escaped(label), *_gap_row(name, one["gaps"][name])]
@@ -86,7 +83,7 @@ def class_table(bias: Content, attribute: str) -> list[str]:
 
 
 def over_clients(bias: Content) -> Iterator[str]:
-    """Return what is known of gaps within and between clients; none of them is named."""
+    """Return the gaps within and between clients, without clients' names."""
     for attribute, splits in bias["sites"].items():
         told = [(metric, splits[metric]) for metric in split_over_clients() if splits.get(metric) is not None]
         if told:
@@ -134,7 +131,7 @@ def _directed(name: str, gap: Content) -> list[str]:
 
 
 def _ratio(name: str, gap: Content) -> str:
-    """Return a ratio with its interval; of what has none there is nothing to tell."""
+    """Return a ratio with its interval; empty without one."""
     ends = ratio_ends(gap)
     if ends is None:
         return "undefined" if name in RATES and gap["ratio"] is None else NO_RATIO

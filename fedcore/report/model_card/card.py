@@ -20,9 +20,9 @@ def model_card(bias: Content, summary: Content, *, day: date) -> str:
     """Return the audit as Markdown.
 
     Args:
-        bias: Content of ``bias.json``; empty where nothing was audited.
+        bias: Content of ``bias.json``; empty if nothing was audited.
         summary: Content of ``summary.json``.
-        day: On which it is written.
+        day: Date of writing.
     """
     lines = [f"# Bias audit: {escaped(summary['task'])}", ""]
     if not bias.get("groups"):
@@ -100,7 +100,7 @@ def _caveats(bias: Content, summary: Content) -> Iterator[str]:
 
 
 def _decisions(bias: Content) -> str:
-    """Return how a row comes to be selected."""
+    """Return how rows are selected."""
     if not any("selection_rate" in one for groups in bias["groups"].values() for one in groups.values()):
         if any(one.get("classes") for one in bias["by_class"].values()):
             return "No label is favourable: each is taken against the others."

@@ -14,12 +14,12 @@ _MARKS = re.compile(r"([\\`*_{}\[\]<>#|])")
 
 
 def escaped(text: str) -> str:
-    """Return text in which nothing is a mark or a command, on one line."""
+    """Return text on one line without Markdown marks or commands."""
     return _MARKS.sub(r"\\\1", printable(" ".join(str(text).split())))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return a table's lines; the cells stand as they are."""
+    """Return a table's lines; the cells are not escaped."""
     lines = [columns, ["---"] * len(columns), *rows]
     return [f"| {' | '.join(cells)} |" for cells in lines]
 
@@ -39,5 +39,5 @@ def figure(metric: str, value: float, low: float | None, high: float | None) -> 
 
 
 def words(metric: str) -> str:
-    """Return a metric's name as it stands in a sentence."""
+    """Return a metric's name for use in a sentence."""
     return metric.replace("_", " ").replace("auc", "AUC")

@@ -27,11 +27,11 @@ Content = dict[str, Any]
 
 
 def document(told: Content, *, day: date) -> str | None:
-    """Return the document of an audit's profile as Markdown; None where its profile is none.
+    """Return the document of an audit's profile as Markdown; None for a profile without one.
 
     Args:
         told: The audit as JSON, as ``bias_json.result_json`` returns it.
-        day: On which it is written.
+        day: Date of writing.
     """
     profile = PROFILES[told["profile"]["name"]] if told["profile"] else None
     if profile is None or not profile.document:

@@ -22,7 +22,7 @@ Content = Mapping[str, Any]
 
 
 def factors(bias: Content, *, rows: str) -> Iterator[str]:
-    """Return the groups of every attribute with their rows, which are called so."""
+    """Return the groups of every attribute with their rows; ``rows`` names the rows."""
     for attribute in bias["groups"]:
         told = ", ".join(
             f"{escaped(group)} ({rows_of(one)})" for group, one in listed(bias, attribute).items() if group != UNKNOWN
@@ -36,7 +36,6 @@ def factors(bias: Content, *, rows: str) -> Iterator[str]:
 
 
 def intervals(bias: Content) -> Iterator[str]:
-    """Return how the intervals are formed."""
     yield f"- Intervals of {100 * bias['confidence']:g} % confidence; a gap's interval holds for all pairs of groups at"
     yield "  once. " + "; ".join(f"{words(name)}: {escaped(method)}" for name, method in bias["methods"].items()) + "."
 
@@ -48,7 +47,7 @@ def limits(bias: Content, *, declared: str) -> Iterator[str]:
 
 
 def quantitative(bias: Content) -> Iterator[str]:
-    """Return rates and gaps, of attributes by themselves and of crossings."""
+    """Return rates and gaps, of single attributes and of crossings."""
     for heading, crossed in (("Unitary results", False), ("Intersectional results", True)):
         names = attributes(bias, crossed=crossed)
         if names:
@@ -63,7 +62,7 @@ def quantitative(bias: Content) -> Iterator[str]:
 
 
 def rows_by_group(bias: Content) -> Iterator[str]:
-    """Return rows by group, and the share of them that is favourable where labels are known."""
+    """Return rows by group, and the favourable share of them if labels are known."""
     for attribute in bias["groups"]:
         rows = [
             [escaped(group), rows_of(one), *([measured("base_rate", one["base_rate"])] if "base_rate" in one else [])]
@@ -74,7 +73,7 @@ def rows_by_group(bias: Content) -> Iterator[str]:
 
 
 def has_labels(bias: Content) -> bool:
-    """Return whether labels were counted, so that groups have base rates, of one label or of each."""
+    """Return whether labels were counted, so that groups have base rates of one label or of each."""
     of_one = any("base_rate" in one for groups in bias["groups"].values() for one in groups.values())
     return of_one or any(one.get("classes") for one in bias.get("by_class", {}).values())
 
@@ -92,7 +91,7 @@ def accuracy_by_group(bias: Content) -> Iterator[str]:
 
 
 def caveats(bias: Content) -> Iterator[str]:
-    """Return what is not shown or undefined, and what no audit can tell."""
+    """Return what is hidden or undefined, and the limits of every audit."""
     for attribute, hidden in bias["suppressed"].items():
         if hidden:
             yield f"- {escaped(attribute)}: too small to be shown, or would give such a group back: " + (

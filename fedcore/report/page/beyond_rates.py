@@ -20,7 +20,6 @@ _MOST_CURVES = 6
 
 
 def more_figures(attribute: str, rates: Mapping[str, Mapping[str, Rate]], bias: Bias) -> list[Figure]:
-    """Return a picture of each that was measured; empty if none was."""
     figures = [
         _intervals(attribute, metric, rates.get(metric, {}), bias)
         for metric in shown_in("page")
@@ -132,7 +131,7 @@ def _split(attribute: str, bias: Bias) -> Figure | None:
 
 
 def _sites_words(split: Mapping[str, Any]) -> str:
-    """Return how many clients can be judged, and how many of them are over each limit; no names."""
+    """Return how many clients can be judged, and how many of them are over each limit, without names."""
     alone, few = split["not_judged"]["one_group_only"], split["not_judged"]["too_few_rows"]
     told = f"{counted(split['judged'], 'client')} of {split['judged'] + alone + few} can be judged alone"
     reasons = [f"{alone} {'has' if alone == 1 else 'have'} one of the groups only" if alone else "",

@@ -16,7 +16,7 @@ _MOST = 20
 
 
 def class_figures(attribute: str, bias: Bias) -> list[Figure]:
-    """Return a picture of the gaps of each class against the others; none where one label is favourable."""
+    """Return a picture of the gaps of each class against the others; none if one label is favourable."""
     classes: Mapping[str, Any] = bias.by_class.get(attribute, {}).get("classes", {})
     found = (
         [_figure(attribute, metric, classes, bias) for metric in reversed(shown_in("class pictures"))]

@@ -26,7 +26,6 @@ class Finding:
 
 
 def findings(bias: Bias) -> list[Finding]:
-    """Return what the gate found, and what the hooks add to it."""
     found = [_finding(one) for one in bias.findings]
     said = {str(one.get("reason")) for one in bias.findings}
     for decision in bias.decisions:
@@ -39,7 +38,7 @@ def findings(bias: Bias) -> list[Finding]:
 
 
 def _finding(content: Mapping[str, Any]) -> Finding:
-    """Return one finding; a reason that begins with limit and verdict is not made to repeat them."""
+    """Return one finding; the limit and verdict at the start of its reason are not repeated."""
     verdict, reason = str(content.get("verdict") or ""), str(content.get("reason") or "")
     limit, _, rest = reason.partition(f": {verdict}; ")
     if rest:

@@ -31,7 +31,6 @@ class GapLine:
 
 
 def gap_lines(gaps: Mapping[str, Gap]) -> list[GapLine]:
-    """Return ``{metric: gap}`` as it is shown."""
     return [
         GapLine(
             metric=Quantity.of(metric).words,
@@ -44,13 +43,12 @@ def gap_lines(gaps: Mapping[str, Gap]) -> list[GapLine]:
 
 
 def gap_table(gaps: Mapping[str, Gap]) -> Table:
-    """Return every metric's gap."""
     rows = [[line.metric, line.between, line.difference, line.ratio or "–"] for line in gap_lines(gaps)]
     return Table(columns=["metric", "higher over lower", "difference", "ratio"], rows=rows)
 
 
 def gap_sentence(metric: str, gap: Gap) -> str:
-    """Return the gap with its direction and its interval; empty if there is none."""
+    """Return the gap with its direction and its interval; empty without one."""
     words = str(gap.get("words") or "").partition(": ")[2]
     if not words or gap.get("difference") is None:
         return ""

@@ -45,7 +45,7 @@ class Card:
 
 
 def cards(record: RunRecord) -> list[Card]:
-    """Return the cards in the order they are read: what was asked for, and never what was not."""
+    """Return the cards in reading order, only for what was asked for."""
     audited = bool(record.bias.groups) or bool(record.final and record.final.groups)
     judged = record.summary.get("audit_verdict") in VERDICTS
     found = [
@@ -61,7 +61,7 @@ def cards(record: RunRecord) -> list[Card]:
 
 
 def warnings(record: RunRecord) -> list[str]:
-    """Return what the run warns of, and the rejected replies if it does not name them."""
+    """Return the run's warnings, and the rejected replies if not among them."""
     told = [str(words) for words in record.summary.get("warnings") or ()]
     names = [*dict.fromkeys(rejection.client for rejection in record.rejected)]
     if names and not all(any(name in words for words in told) for name in names):
@@ -89,7 +89,7 @@ def _quality(record: RunRecord) -> Card:
 
 
 def _overall_interval(record: RunRecord, quantity: Quantity) -> str:
-    """Return the interval that the audit found, if it is about the same rows."""
+    """Return the audit's interval, if it is about the same rows."""
     for rates in record.bias.overall.values():
         rate = rates.get(quantity.name)
         if rate and rate.value is not None and abs(rate.value - record.metrics[quantity.name]) < 5e-4:
@@ -112,7 +112,7 @@ def groups_card(record: RunRecord) -> Card:
 
 
 def _worst(record: RunRecord) -> tuple[str, str, str] | None:
-    """Return attribute, metric and group of whoever is served worst."""
+    """Return attribute, metric and group of the worst-served group."""
     found = []
     attributes = record.bias.groups or (record.final.groups if record.final else {})
     for attribute in attributes:

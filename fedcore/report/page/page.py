@@ -20,14 +20,11 @@ from fedcore.text.wording import counted
 
 
 def write_report(directory: Path) -> Path:
-    """Write ``report.html`` beside the results of a run, from nothing but the files in its directory.
-
-    Returns:
-        Path of the report.
+    """Write ``report.html`` from the files of a run's directory, and return its path.
 
     Raises:
-        RunDirectoryError: The directory holds no finished run, or the report cannot be written; a report
-            that stood there before still does.
+        RunDirectoryError: The directory holds no finished run, or the report cannot be written; an existing
+            report is kept.
     """
     path = directory / "report.html"
     write_whole(path, render(read_run(directory)))
@@ -35,7 +32,7 @@ def write_report(directory: Path) -> Path:
 
 
 def render(record: RunRecord) -> str:
-    """Return the page: one HTML document that refers to nothing outside itself."""
+    """Return the page: one HTML document without external references."""
     return template("report.html.j2").render(
         title=_title(record),
         facts=_facts(record),
@@ -77,7 +74,7 @@ def _facts(record: RunRecord) -> str:
 
 
 def _origin(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return versions and hashes, by what they are of."""
+    """Return versions and hashes by name."""
     versions = dict(summary.get("versions") or {})
     if summary.get("fedcore_version"):
         versions = {"fedcore": summary["fedcore_version"], **versions}

@@ -25,22 +25,21 @@ class Entry:
 
 
 def is_private(record: RunRecord) -> bool:
-    """Tell whether the run claims anything."""
     return bool(record.privacy) or record.summary.get("epsilon") is not None
 
 
 def is_refuted(record: RunRecord) -> bool:
-    """Tell whether an audit refuted what the run claims."""
+    """Whether an audit refuted the run's claim."""
     return record.summary.get("privacy_audit") == "VIOLATED"
 
 
 def unit_words(record: RunRecord) -> str:
-    """Return what one privacy unit is: ``record``."""
+    """Return the privacy unit, such as ``record``."""
     return str(record.summary.get("unit") or _named(record.privacy.get("unit")) or "unit")
 
 
 def privacy_figures(record: RunRecord) -> list[Figure]:
-    """Return ε over the rounds, and what each unit of it bought; empty without DP."""
+    """Return ε over the rounds, and the metric by ε; empty without DP."""
     rounds, note = drawn_rounds([one for one in record.rounds if one.committed and one.epsilon is not None])
     if not rounds:
         return []
@@ -51,7 +50,7 @@ def privacy_figures(record: RunRecord) -> list[Figure]:
 
 
 def terms(record: RunRecord) -> tuple[Entry, ...]:
-    """Return the terms that one asks for first, of those that the statement has."""
+    """Return the most important terms of the statement."""
     found = record.privacy
     sampling = found.get("sampling")
     rate = sampling.get("rate") if isinstance(sampling, Mapping) else None
@@ -69,7 +68,7 @@ def terms(record: RunRecord) -> tuple[Entry, ...]:
 
 
 def _person(person: Any) -> dict[str, Any]:
-    """ε of a person with several records, where a cap is declared."""
+    """ε of a person with several records, if a cap is declared."""
     if not isinstance(person, Mapping) or not person.get("max_records"):
         return {}
     return {f"ε of a person with up to {counted(person['max_records'], 'record')}": EPSILON.text(person.get("epsilon"))}
@@ -81,7 +80,7 @@ def _share(group: Any, name: str) -> str | None:
 
 
 def statement(content: Mapping[str, Any]) -> tuple[Entry, ...]:
-    """Return the statement as it is shown, whatever its keys; the plain words stand elsewhere."""
+    """Return the statement for display, whatever its keys, without its plain words."""
     return tuple(_entry(key, value) for key, value in content.items() if key != "plain_language")
 
 
@@ -134,7 +133,7 @@ def _bought(record: RunRecord, name: str, rounds: Sequence[Round], note: str) ->
 
 
 def _target(plan: str) -> tuple[float, str] | None:
-    """Return the ε that the plan aims at."""
+    """Return the plan's target ε."""
     try:
         target = tomllib.loads(plan).get("privacy", {}).get("epsilon")
     except (tomllib.TOMLDecodeError, AttributeError):

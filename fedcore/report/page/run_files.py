@@ -20,7 +20,7 @@ def read_run(directory: Path) -> RunRecord:
     """Read a run directory.
 
     Raises:
-        RunDirectoryError: ``summary.json`` is absent, or a file is not what it should be.
+        RunDirectoryError: ``summary.json`` is missing, or a file is malformed.
     """
     summary = _read_json(directory / "summary.json")
     if not summary:
@@ -65,7 +65,7 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
 
 
 def clean(content: Any) -> Any:
-    """Replace what no page can show: unprintable characters, and numbers that are none."""
+    """Replace values that no page can show: unprintable characters, infinity and NaN."""
     if isinstance(content, str):
         return _UNPRINTABLE.sub("\ufffd", content)
     if isinstance(content, float):

@@ -28,7 +28,7 @@ class Rate:
 
     @classmethod
     def of(cls, found: Mapping[str, Any]) -> Rate:
-        """Read ``{value, low, high, n, suppressed?}``; a missing number of rows means it is not shown."""
+        """Read ``{value, low, high, n, suppressed?}``; a missing number of rows means it is hidden."""
         n = found.get("n")
         return cls(
             value=found.get("value"),
@@ -74,7 +74,6 @@ class Round:
 
     @classmethod
     def of(cls, line: Mapping[str, Any]) -> Round:
-        """Read one line."""
         number = int(line["round"])
         evaluation = line.get("evaluation")
         return cls(
@@ -125,7 +124,7 @@ class Bias:
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Bias:
-        """Read the file; what it lacks stays at its default."""
+        """Read the file; missing keys keep their defaults."""
         groups: dict[str, dict[str, dict[str, Rate]]] = {}
         for attribute, by_group in (content.get("groups") or {}).items():
             for group, metrics in by_group.items():
@@ -159,7 +158,7 @@ class Split:
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Split | None:
-        """Read the file; None if it is absent or holds no counts."""
+        """Read the file; None if it is missing or has no counts."""
         counts = tuple(tuple(int(n) for n in row) for row in content.get("counts") or ())
         if not counts or not counts[0]:
             return None
@@ -192,35 +191,32 @@ class RunRecord:
 
     @property
     def evaluated(self) -> tuple[Round, ...]:
-        """The rounds whose model was evaluated."""
         return tuple(one for one in self.rounds if one.committed and one.evaluation)
 
     @property
     def chosen_round(self) -> int | None:
-        """The round that the model is of, where the plan chose one before the last."""
+        """The round of the model, if the plan chose one before the last."""
         number = self.summary.get("released_round")
         return None if number is None or number == self.summary.get("rounds") else int(number)
 
     @property
     def final(self) -> Round | None:
-        """The round that the model is of, as it was evaluated: the last, unless another was chosen."""
+        """The evaluation of the model's round: the last, unless another was chosen."""
         last = self.evaluated[-1] if self.evaluated else None
         return next((one for one in self.evaluated if one.number == self.chosen_round), last)
 
     @property
     def metrics(self) -> Metrics:
-        """The metrics of the released model."""
         return _numbers(self.summary.get("metrics"))
 
     @property
     def headline(self) -> str | None:
-        """Name of the metric that stands first: accuracy or error, or else loss, or else whatever there is."""
+        """Name of the first metric: accuracy or error, else loss, else any."""
         names = self.metrics or (self.final.evaluation if self.final and self.final.evaluation else {})
         return next((name for name in (*HEADLINES, "loss", *names) if name in names), None)
 
     @property
     def rejected(self) -> tuple[Rejection, ...]:
-        """Every reply that was not counted."""
         return tuple(rejection for one in self.rounds for rejection in one.rejected)
 
 

@@ -45,7 +45,6 @@ class CalibrationChart:
     says: str
 
     def draw(self) -> Markup:
-        """Return the picture."""
         x = Scale(low=0.0, high=1.0, start=_LEFT, end=WIDTH - _NAMES)
         y = Scale(low=0.0, high=1.0, start=_HEIGHT - _FOOT, end=_TOP)
         parts = [*_grid(x, y)]
@@ -84,7 +83,7 @@ def _mark(curve: CalibrationCurve, one: Mapping[str, float], place: tuple[float,
 
 
 def _names(curves: Sequence[CalibrationCurve], x: Scale, y: Scale) -> list[Markup]:
-    """Return the names beside the curves' ends, moved apart where they would overlap."""
+    """Return the names at the curves' ends, moved apart if they would overlap."""
     ends = [(x(curve.bins[-1]["score"]), y(curve.bins[-1]["value"])) for curve in curves]
     places = spread([top for _, top in ends], apart=14, low=_TOP + 4, high=y.start)
     parts = []

@@ -43,12 +43,12 @@ class Figure:
 
 
 def drawn_rounds(rounds: Sequence[Round]) -> tuple[list[Round], str]:
-    """Return the rounds that are drawn, and a note if those are not all."""
+    """Return the rounds to draw, and a note if some are left out."""
     places = thinned(len(rounds), at_most=_MOST_ROUNDS)
     note = f"{len(places)} of {len(rounds):,} evaluated rounds are drawn, evenly spaced."
     return [rounds[place] for place in places], note if len(places) < len(rounds) else ""
 
 
 def sentences(parts: Iterable[str]) -> str:
-    """Join what is not empty."""
+    """Join non-empty parts."""
     return " ".join(part for part in parts if part)

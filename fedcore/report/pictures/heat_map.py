@@ -32,7 +32,6 @@ class HeatMap:
     says: str
 
     def draw(self) -> Markup:
-        """Return the picture."""
         grid = _grid(self)
         bottom = _TOP + grid.height * len(self.rows)
         parts = [*self._column_names(grid), text(WIDTH, 12, "rows", style="tick", anchor="end")]
@@ -68,7 +67,7 @@ class HeatMap:
         return parts
 
     def _largest_share(self) -> float:
-        """Return the largest share that a category has of a row; it gets the full shade."""
+        """Return the largest share of a category in a row, which gets the full shade."""
         return max((max(row) / sum(row) for row in self.counts if sum(row)), default=1.0)
 
     def _cell(self, place: int, column: int, top: float, grid: _Grid) -> Markup:

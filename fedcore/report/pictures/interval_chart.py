@@ -49,7 +49,6 @@ class IntervalChart:
     says: str
 
     def draw(self) -> Markup:
-        """Return the picture."""
         axis = self._axis()
         scale = Scale(low=axis.low, high=axis.high, start=_INSET, end=WIDTH - _INSET)
         heights = [_LOW_ROW if row.rate.value is None else _ROW for row in self.rows]

@@ -34,7 +34,7 @@ class Curve:
 
     @property
     def drawn(self) -> list[tuple[float, float]]:
-        """The points that have a value."""
+        """The points with a value."""
         return [(x, value) for x, value in self.points if value is not None]
 
 
@@ -63,7 +63,6 @@ class LineChart:
     mark: tuple[float, str] | None = None
 
     def draw(self) -> Markup:
-        """Return the picture."""
         frame = _frame(self)
         parts = [
             *_vertical_axis(self, frame),
@@ -136,7 +135,7 @@ def _reference(chart: LineChart, frame: _Frame) -> list[Markup]:
 
 
 def _mark(chart: LineChart, frame: _Frame) -> list[Markup]:
-    """Return an upright line at the marked place, named above the curves."""
+    """Return a vertical line at the marked place, named above the curves."""
     if chart.mark is None:
         return []
     x, name = frame.x(chart.mark[0]), chart.mark[1]
@@ -145,7 +144,7 @@ def _mark(chart: LineChart, frame: _Frame) -> list[Markup]:
 
 
 def _curve(curve: Curve, frame: _Frame) -> Markup:
-    """Return the line, broken where a value is missing; points that stand alone are dots."""
+    """Return the line, broken at missing values; isolated points are dots."""
     written, pen_down = [], False
     for x, value in curve.points:
         if value is not None:
@@ -160,7 +159,7 @@ def _curve(curve: Curve, frame: _Frame) -> Markup:
 
 
 def _bands(chart: LineChart, frame: _Frame) -> Markup:
-    """Return one invisible band for each place, which tells its values to a pointer and marks them."""
+    """Return an invisible band for each place, which shows and marks its values on hover."""
     places = sorted({x for curve in chart.curves for x, _ in curve.drawn})
     places = [places[k] for k in thinned(len(places), at_most=_MOST_BANDS)]
     width = (frame.x.end - frame.x.start) / max(len(places), 2)
@@ -178,7 +177,7 @@ def _bands(chart: LineChart, frame: _Frame) -> Markup:
 
 
 def _names(chart: LineChart, frame: _Frame) -> list[Markup]:
-    """Return the names at the curves' ends, moved apart where they would overlap."""
+    """Return the names at the curves' ends, moved apart if they would overlap."""
     named = [curve for curve in chart.curves if curve.drawn and _end_name(chart, curve)]
     ends = [(frame.x(curve.drawn[-1][0]), frame.y(curve.drawn[-1][1])) for curve in named]
     places = spread([y for _, y in ends], apart=14, low=_TOP, high=_HEIGHT - _FOOT)

@@ -31,7 +31,6 @@ class ParticipationChart:
     says: str
 
     def draw(self) -> Markup:
-        """Return the picture."""
         bottom = _TOP + _ROW * len(self.clients)
         left = min(96.0, max(text_width(name) for name in self.clients)) + 12
         first, last = self.rounds[0].number, self.rounds[-1].number
@@ -58,7 +57,7 @@ def _mark(rejection: Rejection, x: Scale, y: float) -> Markup:
 
 
 def _spans(rounds: Sequence[int], x: Scale, y: float) -> str:
-    """Return one stroke for each unbroken sequence of rounds."""
+    """Return one stroke for each sequence of consecutive rounds."""
     strokes: list[list[int]] = []
     for here in rounds:
         if strokes and here <= strokes[-1][1] + 1:

@@ -45,7 +45,6 @@ class SplitChart:
     says: str
 
     def draw(self) -> Markup:
-        """Return the picture."""
         axis = value_axis([end for row in self.rows for end in _ends(row)], share=False, zero=True)
         scale = Scale(low=axis.low, high=axis.high, start=_INSET, end=WIDTH - _INSET)
         bottom = _TOP + _ROW * len(self.rows)
@@ -56,7 +55,7 @@ class SplitChart:
 
 
 def stacked(parts: Sequence[float]) -> list[tuple[float, float]]:
-    """Return where each part begins and ends: those over 0 to the right of it, those below to the left."""
+    """Return where each part begins and ends: positive ones to the right of 0, negative ones to the left."""
     right = left = 0.0
     found = []
     for part in parts:

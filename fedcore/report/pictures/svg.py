@@ -11,13 +11,7 @@ WIDTH = 344.0  # of every picture, in the units of its text: one column of the p
 
 
 def element(name: str, *content: str, **attributes: object) -> Markup:
-    """Return one element.
-
-    Args:
-        name: Of the element.
-        *content: Elements, or text, which is escaped.
-        **attributes: None leaves an attribute out; ``_`` stands for ``-``; ``class_`` for ``class``.
-    """
+    """Return an element with escaped text; None leaves an attribute out, ``_`` becomes ``-``, ``class_`` ``class``."""
     written = Markup("").join(
         Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _written(value))
         for key, value in attributes.items()
@@ -29,13 +23,7 @@ def element(name: str, *content: str, **attributes: object) -> Markup:
 
 
 def picture(content: Iterable[Markup], *, height: float, says: str) -> Markup:
-    """Return a whole picture.
-
-    Args:
-        content: Its elements.
-        height: In the units of its text; the width is ``WIDTH``.
-        says: What it shows, in a sentence, for those who do not see it.
-    """
+    """Return a whole picture, ``WIDTH`` wide; ``says`` describes it for those who do not see it."""
     size = f"0 0 {number(WIDTH)} {number(height)}"
     return element("svg", *content, viewBox=size, role="img", aria_label=says)
 
@@ -46,17 +34,15 @@ def text(x: float, y: float, content: str, *, style: str = "", anchor: str | Non
 
 
 def path(d: str, style: str, *content: str) -> Markup:
-    """Return a path."""
     return element("path", *content, d=d, class_=style)
 
 
 def title(content: str) -> Markup:
-    """Return what is shown while a pointer rests on the mark."""
     return element("title", content)
 
 
 def number(value: float) -> str:
-    """Write a coordinate, to a tenth."""
+    """Write a coordinate to a tenth."""
     return f"{round(value, 1) + 0.0:.1f}".removesuffix(".0")
 
 
@@ -67,7 +53,7 @@ def text_width(content: str, size: float = 11.5) -> float:
 
 
 def shortened(content: str, width: float, size: float = 11.5) -> str:
-    """Cut a text to a width, with an ellipsis for what is missing."""
+    """Cut a text to a width, with an ellipsis."""
     if text_width(content, size) <= width:
         return content
     kept = content

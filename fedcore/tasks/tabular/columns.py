@@ -192,7 +192,6 @@ class Schema(_Part):
         return sum(column.width for column in self.columns)
 
     def column(self, name: str) -> Column | None:
-        """The column of this name."""
         return next((column for column in self.columns if column.name == name), None)
 
 

@@ -41,11 +41,7 @@ class TabularSettings:
 
     @classmethod
     def from_plan(cls, plan: RunPlan) -> TabularSettings:
-        """Read the options.
-
-        Raises:
-            PlanError: Tells all that are unknown or of another type.
-        """
+        """Read the options; the `PlanError` lists all that are unknown or of another type."""
         options = plan.task.options
         problems = list(_problems(options))
         if problems:
@@ -65,7 +61,7 @@ class TabularSettings:
 
     @property
     def grouped(self) -> dict[str, str]:
-        """Columns that must have groups, and the plan's key that names them."""
+        """Columns that must have groups, with the plan's key."""
         named = dict.fromkeys(self.sensitive, "audit.sensitive")
         return named if self.client is None else {**named, self.client: "federation.partition"}
 

@@ -38,7 +38,7 @@ class Words:
     values: tuple[str, ...]
 
     def positions(self, vocabulary: tuple[str, ...], *, outside: int, missing: int) -> NDArray[np.int64]:
-        """Each row's position in `vocabulary`, with the codes given for what is not in it."""
+        """Each row's position in `vocabulary`, or the code for unlisted or missing words."""
         place = {word: position for position, word in enumerate(vocabulary)}
         lookup = np.array([*(place.get(value, outside) for value in self.values), missing], dtype=np.int64)
         return lookup[self.codes]
@@ -63,19 +63,13 @@ class Table:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns, all different."""
         return tuple(self.frame.columns)
 
     def select(self, rows: NDArray[np.bool_]) -> Table:
-        """The rows that `rows` marks; bool, shape ``(rows,)``."""
         return Table(source=self.source, frame=self.frame[rows])
 
     def words(self, name: str) -> Words:
-        """A column as text; whole numbers are written without a decimal point.
-
-        Raises:
-            DataError: The cells are lists or the like.
-        """
+        """A column as text, whole numbers without a decimal point; raises `DataError` for nested cells."""
         import pandas as pd
 
         try:
@@ -91,7 +85,7 @@ class Table:
         return Words(codes=lookup[codes], values=values)
 
     def numbers(self, name: str) -> NDArray[np.float64]:
-        """A column as float64, shape ``(rows,)``; NaN where the cell holds no number."""
+        """A column as float64, shape ``(rows,)``; NaN for cells without a number."""
         import pandas as pd
 
         column = self.frame[name]
@@ -125,7 +119,7 @@ def read_table(
 
 
 def _encoding(path: Path, encoding: str) -> str:
-    """Return the encoding with or without the mark that a text in it may begin with."""
+    """Return the encoding with or without a byte order mark."""
     name = codecs.lookup(encoding).name
     if name == "utf-8":
         return "utf-8-sig"
@@ -215,7 +209,7 @@ def _checked_names(path: Path, names: list[str]) -> list[str]:
 
 
 def _text(value: object) -> str | None:
-    """A cell's text, the same for ``1``, ``1.0`` and ``"1.0"``; nothing where the cell holds none."""
+    """A cell's text, the same for ``1``, ``1.0`` and ``"1.0"``; None if empty."""
     text = str(value).strip()
     whole = _WHOLE.fullmatch(text)
     return whole[1] if whole else (text if text not in MISSING_WORDS else None)

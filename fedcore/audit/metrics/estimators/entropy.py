@@ -21,14 +21,9 @@ BENEFITS = np.array([0.0, 1.0, 2.0])
 
 
 def entropy_indices(counts: NDArray[np.int64], *, generator: np.random.Generator) -> dict[str, list[Estimate]]:
-    """Return both indices of each group, with intervals by bootstrap.
+    """Return ``{"generalized_entropy": …, "theil_index": …}`` by group, with intervals by bootstrap.
 
-    Args:
-        counts: Rows of benefit 0, 1 and 2, shape (groups, 3).
-        generator: Source of the draws.
-
-    Returns:
-        ``{"generalized_entropy": …, "theil_index": …}``; undefined where nobody has any benefit.
+    Counts are rows of benefit 0, 1 and 2, shape (groups, 3). Undefined where nobody has any benefit.
     """
     drawn = resampled(counts, generator=generator, prior=0.5)
     indices: dict[str, Index] = {"generalized_entropy": _entropy, "theil_index": _theil}

@@ -52,7 +52,7 @@ class Moments:
 
         The delta method's (Serfling 1980, "Approximation theorems of mathematical statistics", ch. 3), widened by
         ``1 + g / (2 sqrt n)`` for squared errors of skewness g: without, it is too narrow where tails are heavy. It
-        reaches as far as the interval of squared errors, for where a few rows are off the delta method fails.
+        reaches as far as the interval of squared errors, since the delta method fails where a few rows are far off.
         """
         if self._targets().alike:
             return UNDEFINED
@@ -93,7 +93,7 @@ class Moments:
         return Sample(self.n, of["target"] + of["error"], square, cube)
 
     def _in_unit(self, estimate: Estimate, low: float = 0.0) -> Estimate:
-        """Return a quantity in units of the range in its own unit."""
+        """Return a quantity given in units of the range in its own unit."""
         return _moved(estimate, lambda value: low + self.width * value)
 
 
@@ -110,7 +110,6 @@ def _moved(estimate: Estimate, rising: Callable[[float], float]) -> Estimate:
 
 
 def moments_of(table: ValueTable) -> list[Moments]:
-    """Return the moments of each group."""
     sizes = table.counts.sum(axis=1).tolist()
     return [_moments(table, n, sums) for n, sums in zip(sizes, table.sums, strict=True)]
 

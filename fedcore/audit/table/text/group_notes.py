@@ -17,7 +17,7 @@ Shares = Mapping[str, Mapping[str, Rate | Measure]]
 
 
 def attribute_notes(attribute: str, audit: AttributeAudit, shown: Shares) -> list[str]:
-    """Return what a reader must know of one attribute: groups of numbers, unknown, hidden and undefined ones."""
+    """Return notes on one attribute: groups of numbers; unknown, hidden and undefined groups."""
     found = []
     if len(audit.sizes) > MANY and all(_is_number(group) for group in audit.sizes if group != UNKNOWN):
         found.append(
@@ -47,7 +47,7 @@ def attribute_notes(attribute: str, audit: AttributeAudit, shown: Shares) -> lis
 
 
 def alike_notes(attribute: str, groups: Iterable[str]) -> list[str]:
-    """Return in a sentence which groups differ by case or spaces only; none where all differ otherwise."""
+    """Return a sentence that names groups differing only by case or spaces; else nothing."""
     alike: dict[str, list[str]] = {}
     for group in groups:
         alike.setdefault("".join(group.casefold().split()), []).append(group)
@@ -58,7 +58,7 @@ def alike_notes(attribute: str, groups: Iterable[str]) -> list[str]:
 
 
 def not_judged_notes(attribute: str, audit: AttributeAudit) -> list[str]:
-    """Return in a sentence which groups are too small to be judged, and by which option; none without them."""
+    """Return a sentence that names the groups too small to be judged, and the option; else nothing."""
     if not audit.not_judged:
         return []
     rows, share = audit.settings.min_rows, audit.settings.min_share
@@ -68,7 +68,7 @@ def not_judged_notes(attribute: str, audit: AttributeAudit) -> list[str]:
 
 
 def _named(groups: Sequence[str]) -> str:
-    """Return the first groups by name, and how many more there are; JSON has them all."""
+    """Return the first groups by name, and the number of others; JSON has them all."""
     more = f" and {len(groups) - MANY} more" if len(groups) > MANY else ""
     return ", ".join(groups[:MANY]) + more
 
