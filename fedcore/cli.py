@@ -1,6 +1,6 @@
-"""The ``fedcore`` command: a frame that each package hangs its subcommands into.
+"""The ``fedcore`` command, to which each package adds its subcommands.
 
-Subcommands come from the entry-point group ``fedcore.commands``. Their modules import nothing heavy at the
+Subcommands come from the entry-point group ``fedcore.commands``. Their modules import nothing slow at the
 top, so that help and refusals are instant.
 """
 

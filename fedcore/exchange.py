@@ -1,4 +1,4 @@
-"""What a server and its clients exchange in a run: decided by the algorithm and the encodings, on both sides alike."""
+"""The messages of a run, determined by the algorithm and the encodings, equally on server and clients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """The algorithm and the encodings of a run, and what they make of messages."""
+    """The algorithm and the encodings of a run, and the form of its messages."""
 
     algorithm: Algorithm
     encodings: tuple[Encoding, ...]

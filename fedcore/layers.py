@@ -1,4 +1,4 @@
-"""Layers of fedcore's own, for models of ready-made parts."""
+"""Layers for models built from ready-made parts."""
 
 from __future__ import annotations
 

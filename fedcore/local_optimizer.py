@@ -1,4 +1,4 @@
-"""The optimizer of local training, as a plan names it."""
+"""The optimizer of local training."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ DEFAULT_RULE = "mean"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """How a run learns."""
+    """Algorithm, rule, encodings and server optimizer of a run."""
 
     exchange: Exchange
     rule: Rule

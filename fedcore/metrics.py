@@ -8,14 +8,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
-    """Weighted sums by name, closed under ``+``.
+    """Weighted sums by name, closed under ``+``, with the number of rows (or tokens) summed.
 
-    Sum first, divide last: averaging the clients' averages would weigh a client of 3 rows like one of
-    3,000.
-
-    Attributes:
-        sums: Sum of the values over rows.
-        counts: Number of rows (or tokens) summed.
+    Sum first, divide last: averaging the clients' averages would weigh a client of 3 rows like one of 3,000.
     """
 
     sums: Mapping[str, float] = field(default_factory=dict)

@@ -27,7 +27,6 @@ class Layout:
 
     Attributes:
         names: Names as in ``nn.Module.named_parameters`` and ``named_buffers``.
-        shapes: One shape for each name.
         num_trained: How many elements at the front of the buffer belong to trainable parameters.
     """
 
@@ -53,7 +52,6 @@ class Parameters:
 
     Args:
         buffer: Tensor of shape ``(layout.size,)``, float32 or float64.
-        layout: What lies where in it.
 
     Raises:
         LayoutError: The buffer's shape or number type does not fit.

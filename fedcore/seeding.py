@@ -1,4 +1,4 @@
-"""Random streams that depend on what they are for, never on when or where they are drawn.
+"""Random streams that depend on their purpose, never on when or where they are drawn.
 
 Every stream is named by a path such as ``("train", round, client)``. The same seed and path give the same
 numbers on any number of workers, in a simulation and in a deployment alike.

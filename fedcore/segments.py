@@ -1,6 +1,6 @@
-"""What a message's one array holds: named segments, declared by plan and algorithm on both sides.
+"""The one array of a message: named segments, declared by plan and algorithm on both sides.
 
-The message itself declares nothing that is believed.
+Declarations in the message itself are not trusted.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Segment:
 class Form:
     """The segments of one array, in order.
 
-    Segments of one number type travel as an array of it, others as bytes, the widest numbers first.
+    Segments of one number type are sent as an array of it, others as bytes, the widest numbers first.
     """
 
     segments: tuple[Segment, ...]

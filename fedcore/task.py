@@ -1,4 +1,4 @@
-"""The contract between fedcore and what a user writes: a model, its data, a loss and a prediction."""
+"""The contract of a task: a model, its data, a loss and a prediction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The code that a plan runs, so that hosts whose code differs are never averaged."""
+"""Versions of a plan's code, so that hosts with different code are never averaged."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Ready-made families of tasks: subclass one, and write `build_model` and `load_data`.
 
-Every loss here is one value per row, and no row's loss looks at another row: what record-level privacy
-needs (see ``fedcore.privacy.linter``).
+Every loss here is one value per row, independent of other rows, as record-level privacy
+requires (see ``fedcore.privacy.linter``).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fedcore.metrics import Metrics
 
 
 class _Family(ABC):
-    """What all families leave to their user."""
+    """What users of all families write."""
 
     name: str
     labels: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from fedcore.segments import Form, Segment
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stage:
-    """One encoding of one vector: its place, and the values before it."""
+    """One encoding of one vector: its place, and the declared array before it."""
 
     key: str
     encoding: Encoding
@@ -24,18 +24,14 @@ class _Stage:
 
 
 class Codec:
-    """From the vectors that an algorithm sends to what travels, and back.
-
-    Args:
-        sends: Names of the vectors.
-        vector: What each of them is.
+    """Encodes the vectors that an algorithm sends, and decodes them.
 
     Raises:
         PlanError: An encoding follows one that leaves no floating-point values.
 
     Attributes:
         form: Segments of a reply.
-        kept: What a client keeps for the encodings, by name.
+        kept: State that a client keeps for the encodings, by name.
     """
 
     def __init__(self, encodings: Sequence[Encoding], sends: Sequence[str], vector: Array) -> None:

@@ -11,7 +11,7 @@ from fedcore.aggregation.contract import Array, Context, Encoding, Tensors
 
 
 class NormClip(Encoding):
-    """Bounds what one client can do to the model. It is no privacy: nothing is promised without noise.
+    """Bounds each client's influence on the model. Not a privacy mechanism: it adds no noise.
 
     Args:
         max_norm: Largest norm, positive.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class TrimmedMean(Rule):
-    """A robust rule: it is no sum, so that all updates of a round are kept, in mapped memory.
+    """A robust rule, not a sum: all updates of a round are kept, in mapped memory.
 
     Args:
         share: Share left out at each end, below 1/2.

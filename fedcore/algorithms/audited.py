@@ -1,4 +1,4 @@
-"""The audited attribute that an algorithm goes by."""
+"""The audited attribute that an algorithm uses."""
 
 from __future__ import annotations
 

@@ -25,7 +25,6 @@ class FedMinMax(Algorithm):
     """Row weights that follow the groups' risks.
 
     Args:
-        step: Step of the ascent.
         attribute: The audited attribute; by default the only one.
     """
 

@@ -1,4 +1,4 @@
-"""By what the loss of a row is multiplied, by its group and its label."""
+"""Weights of rows by group and label."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ SMALLEST, LARGEST = 0.1, 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowWeights:
-    """Factors of the rows' losses.
+    """Weights of the rows' losses.
 
     Under record-level privacy they do not touch the guarantee: a gradient is clipped after it was multiplied.
 
     Attributes:
         attribute: Name of an audited attribute, or of a crossing.
-        factors: One tuple for each of its groups with a factor for each label, in the order of the plan's
-            vocabulary and the task's labels; in [0.1, 10].
+        factors: A tuple for each group with a weight for each label, in the order of the plan's vocabulary and the
+            task's labels; in [0.1, 10].
 
     Raises:
-        DataError: The factors are no table, or one is out of range.
+        DataError: The factors are not a table, or one is out of range.
     """
 
     attribute: str

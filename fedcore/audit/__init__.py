@@ -4,7 +4,7 @@
 
     tables      what a client counts: group x label x score bin, closed under ``+``
     statistics  confidence intervals of rates, differences and ratios
-    metrics     rates by group, gaps and everything else that is measured; ``catalogue`` has a row for each
+    metrics     rates by group, gaps and other metrics; ``catalogue`` has a row for each
     sites       a gap split over the clients
     verdict     limits, the gate, small cells, and the content of ``bias.json``
     table       the audit of any table of decisions, without a federation

@@ -1,4 +1,4 @@
-"""What a check found, and the running of checks so that none of them ends the others."""
+"""The result of a check, and running checks so that none ends the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fedcore.errors import FedcoreError, PlanError
 
 
 class State(StrEnum):
-    """How a thing stands."""
+    """The result of a check."""
 
     OK = "ok"
     WARNING = "warning"
@@ -23,9 +23,9 @@ class Finding:
     """One line of the page.
 
     Attributes:
-        name: What was looked at, in one or two words.
+        name: What was checked, in one or two words.
         what: What was found; nothing of the data.
-        advice: What to do; empty where there is nothing to do.
+        advice: What to do, if anything.
     """
 
     name: str
@@ -36,11 +36,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """A thing to look at.
-
-    Attributes:
-        run: Looks, and tells what it finds; may raise.
-    """
+    """A named check; `run` yields findings and may raise."""
 
     name: str
     run: Callable[[], Iterable[Finding]]

@@ -1,4 +1,4 @@
-"""What both kinds of home have: keys, certificates, a lock, a chain of events."""
+"""Checks common to both kinds of home: keys, certificates, a lock, a chain of events."""
 
 from __future__ import annotations
 

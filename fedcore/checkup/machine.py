@@ -1,4 +1,4 @@
-"""What a run needs of the machine itself."""
+"""Requirements of a run on the machine."""
 
 from __future__ import annotations
 

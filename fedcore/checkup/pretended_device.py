@@ -1,4 +1,4 @@
-"""A pretended accelerator: it refuses what a GPU would refuse, and counts what the host waits for."""
+"""A pretended accelerator: it refuses operations as a GPU would, and counts what the host waits for."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class PretendedRefusalError(RuntimeError):
 
 
 class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """A second device without hardware, for as long as its ``with`` statement lasts.
+    """A second device without hardware, during its ``with`` statement.
 
     Its tensors have a device of their own and are computed by the kernels of the CPU, so that results are those of
-    the CPU. As on a real device, tensors of two devices cannot be mixed, and the host waits for whatever it reads.
+    the CPU. As on a real device, tensors of two devices cannot be mixed, and the host waits for every value it reads.
     Speed, memory and rounding are not those of a real device.
 
-    PyTorch has room for one device type besides its own. Where another package has registered one, this cannot be used.
+    PyTorch has room for one more device type. If another package has registered one, this cannot be used.
 
     Args:
         float64: Whether it computes in float64; Apple's MPS does not.
@@ -47,7 +47,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kernels: Number of operations on the device by name, without views.
         reads: Number of times the host waited for a result, by the line of code.
         writes: Number of copies from the host to the device, by the line of code.
-        refused: What a real device would refuse, with the line of code; also where the exception was caught.
+        refused: What a real device would refuse, with the line of code; also if the exception was caught.
 
     Raises:
         RuntimeError: Another package has registered a device type.
@@ -155,7 +155,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _DeviceModule:
-    """What PyTorch expects at ``torch.<device type>``; nothing is drawn from its generator."""
+    """The module that PyTorch expects at ``torch.<device type>``; its generator is never used."""
 
     def __init__(self) -> None:
         self._generator = torch.Generator()

@@ -1,4 +1,4 @@
-"""Tensors of a pretended device: their memory is the CPU's, and only the device's own operations may touch it."""
+"""Tensors of a pretended device: their memory is the CPU's, used only by the device's own operations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NAME = "pretended"
 
 
 class PretendedTensor(Tensor):
-    """A tensor that is said to be on another device.
+    """A tensor on a pretended device.
 
     To PyTorch it is a tensor without memory, whose storage carries the CPU's memory as an attribute. Views, ``.data``
     and in-place changes therefore share memory as they would on a device.

@@ -1,4 +1,4 @@
-"""The way to a server, step by step, so that what fails has a name."""
+"""The connection to a server, step by step, so that failures can be named."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ class Unreachable(DeploymentError):  # noqa: N818 - what the way ends in
     """The server was not reached.
 
     Attributes:
-        advice: What to do.
         connected: Whether something listens there at all.
     """
 
@@ -48,11 +47,11 @@ class Unreachable(DeploymentError):  # noqa: N818 - what the way ends in
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a server said.
+    """A server's answer.
 
     Attributes:
-        date: Its ``Date`` header, if there was one.
-        sent: Seconds since the epoch by this machine's clock, and `received` those of the answer.
+        date: Its ``Date`` header, if any.
+        sent: Seconds since the epoch by this machine's clock, as is `received`.
     """
 
     status: int

@@ -1,4 +1,4 @@
-"""``fedcore audit bias``. Imports nothing heavy: help must be instant."""
+"""``fedcore audit bias``. Imports nothing slow: help must be instant."""
 
 from __future__ import annotations
 

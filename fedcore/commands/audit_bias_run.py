@@ -1,4 +1,4 @@
-"""What ``fedcore audit bias`` does, from options to exit code."""
+"""Running ``fedcore audit bias``, from options to exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``fedcore audit data``. Imports nothing heavy: help must be instant."""
+"""``fedcore audit data``. Imports nothing slow: help must be instant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``fedcore audit data`` does, from options to exit code."""
+"""Running ``fedcore audit data``, from options to exit code."""
 
 from __future__ import annotations
 

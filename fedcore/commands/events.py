@@ -1,4 +1,4 @@
-"""The subcommands of ``fedcore events``. Imports nothing heavy: help must be instant."""
+"""The subcommands of ``fedcore events``. Imports nothing slow: help must be instant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The subcommands of ``fedcore privacy``. Imports nothing heavy: help must be instant."""
+"""The subcommands of ``fedcore privacy``. Imports nothing slow: help must be instant."""
 
 from __future__ import annotations
 

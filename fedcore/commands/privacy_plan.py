@@ -1,4 +1,4 @@
-"""What ``fedcore privacy plan`` shows: a table of choices, noise against ε, and a picture."""
+"""Output of ``fedcore privacy plan``: a table of choices, noise by ε, and a picture."""
 
 from __future__ import annotations
 

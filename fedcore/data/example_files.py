@@ -1,6 +1,6 @@
-"""One client's rows as a file: what ``fedcore split`` writes and a deployed client reads.
+"""One client's rows as a file: ``fedcore split`` writes it and a deployed client reads it.
 
-The format is safetensors: plain tensors and a JSON header, nothing that is executed.
+The format is safetensors: plain tensors and a JSON header, without executable code.
 """
 
 from __future__ import annotations

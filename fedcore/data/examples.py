@@ -24,12 +24,12 @@ Batch: TypeAlias = Mapping[str, Tensor]
 class Attribute:
     """A categorical column with a declared vocabulary: a sensitive group, a hospital, a device.
 
-    The vocabulary is declared and not found in the data, so that a client which lacks a group still sends a
+    The vocabulary is declared, not read from the data, so that a client without a group still sends a
     zero for it, and codes mean the same everywhere.
 
     Attributes:
         codes: int64 tensor of shape ``(n,)``, each an index into `vocabulary`.
-        vocabulary: The categories; ``unknown`` is always among them.
+        vocabulary: The categories, always including ``unknown``.
     """
 
     codes: Tensor
@@ -59,11 +59,11 @@ class Examples:
     Attributes:
         columns: Tensors whose first dimension is the number of rows. The ready-made task families read
             ``inputs`` and ``targets``.
-        attributes: Categorical columns by name: sensitive groups, and whatever a federation may be
-            partitioned by. They never enter the model unless a task puts them into a column too.
+        attributes: Categorical columns by name, for the audit or a partition. They never enter the model unless a
+            task also makes them a column.
 
     Raises:
-        DataError: Columns are no tensors, attributes are no `Attribute`, or they differ in length.
+        DataError: A column is not a tensor, an attribute not an `Attribute`, or their lengths differ.
     """
 
     columns: Mapping[str, Tensor]

@@ -1,4 +1,4 @@
-"""Which rows are kept for evaluation and never trained on."""
+"""The rows that are held out for evaluation and never trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sections of a plan that say what is audited."""
+"""The sections of a plan about the audit."""
 
 from __future__ import annotations
 

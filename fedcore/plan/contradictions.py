@@ -1,4 +1,4 @@
-"""What is wrong between keys of a plan that are each right by themselves."""
+"""Contradictions between keys of a plan that are each valid alone."""
 
 from __future__ import annotations
 

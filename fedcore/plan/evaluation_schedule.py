@@ -1,7 +1,7 @@
-"""How often a run asks its clients to evaluate, as far as a plan tells.
+"""How often a run asks its clients to evaluate, as far as a plan shows.
 
-A server and every client read the same plan, so that what a client sets aside is what a server may ask for. Where the
-plan leaves something open, such as the points that a hook waits for, the larger number counts.
+A server and every client read the same plan, so that a client reserves what a server may ask for. Where the
+plan leaves something open, such as the points of a hook, the larger number counts.
 """
 
 from __future__ import annotations

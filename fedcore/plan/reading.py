@@ -1,4 +1,4 @@
-"""Plans as nested mappings: read from files, and laid over each other."""
+"""Plans as nested mappings: read from files, and merged."""
 
 from __future__ import annotations
 

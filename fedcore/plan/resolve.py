@@ -1,4 +1,4 @@
-"""The one place where a plan's open values are filled in: for simulation, server, doctor and client alike."""
+"""Completes a plan's open values: for simulation, server, doctor and client alike."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ class DataFacts:
     """Public facts of the data, which a simulation has and a server has not.
 
     Attributes:
-        clients: Number of clients.
         rows_per_client: Mean number of training rows.
         audit: Keys of the audit section that the data decides: vocabularies and target range.
     """

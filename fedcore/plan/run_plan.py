@@ -28,7 +28,7 @@ from fedcore.text.toml_problems import explain, unknown
 
 
 class RunPlan(BaseModel):
-    """A whole run. Build it with `RunPlan.from_mapping` or `RunPlan.from_toml`, which tell all errors at once."""
+    """A whole run. Build it with `RunPlan.from_mapping` or `RunPlan.from_toml`, which report all errors at once."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""The sections of a plan: every key with its default and what it means.
+"""The sections of a plan: every key with its default and meaning.
 
 `docs/plan-reference.md` is written from these classes.
 """

@@ -1,11 +1,11 @@
 """ε of events: in closed form without sampling, else by Google's privacy-loss-distribution accountant.
 
-That accountant (``dp-accounting``) is discretised pessimistically, so that what is reported is an upper bound (connect
+That accountant (``dp-accounting``) is discretised pessimistically, so that results are upper bounds (connect
 the dots; Doroshenko et al. 2022, arXiv 2207.04380). Opacus' Gaussian accountant is never used: for sampled mechanisms
 it reports less than the truth. ε of rounds are composed, not added.
 
-An event describes a mechanism and no claim: its noise is relative to the clip norm. What neighbours are is
-said when ε is asked for, and one event has one ε for each relation.
+An event describes a mechanism, not a claim: its noise is relative to the clip norm. The relation of neighbours is
+given when ε is computed, and one event has one ε for each relation.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class PrivacyLosses:
     """The privacy losses of composed events: every (ε, δ) that they keep.
 
     Attributes:
-        accountant: One of ``dp_accounting``; ``None`` where there is no noise, and every loss is infinite.
-        mu: Of Gaussian differential privacy, where that is exact; the accountant is not asked then.
+        accountant: One of ``dp_accounting``; ``None`` without noise: every loss is infinite.
+        mu: Of Gaussian differential privacy, if exact; the accountant is then not used.
     """
 
     accountant: Any | None

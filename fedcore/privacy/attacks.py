@@ -1,4 +1,4 @@
-"""What an attacker can achieve at most against a guarantee: ε in terms that can be pictured.
+"""Upper bounds on attacks: ε in terms of an attacker's success.
 
 Membership inference is a test between two neighbouring data sets. Every (ε, δ) that a mechanism keeps bounds
 each such test (Wasserman and Zhou 2010; Kairouz et al. 2015, arXiv 1311.0776), and the bounds of all of them

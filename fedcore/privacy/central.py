@@ -38,9 +38,9 @@ class CentralPrivacy:
     Attributes:
         clip_norm: Of an update; with `quantile` that of the first round.
         cohort: Public divisor: the clients asked in a round, or their expected number.
-        sampling_rate: Probability of a client to be asked; 1 unless the plan declares that nobody but the trusted
-            server learns who was. Otherwise being sampled amplifies nothing.
-        quantile: Which share of the updates should be within the clip norm; ``None`` keeps it fixed.
+        sampling_rate: Probability that a client is asked; 1 unless the plan declares that only the trusted server
+            learns who was. Otherwise sampling amplifies nothing.
+        quantile: Share of updates that should be within the clip norm; ``None`` keeps it fixed.
     """
 
     relation: Relation

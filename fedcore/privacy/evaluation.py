@@ -1,4 +1,4 @@
-"""Noise on what a client tells of its held-out rows: sums of bounded values, and counts by group."""
+"""Noise on a client's evaluation: sums of bounded values, and counts by group."""
 
 from __future__ import annotations
 
@@ -30,19 +30,17 @@ class EvaluationPrivacy:
 
     Guarantee:
         A report holds group tables, in each of which a row is in one cell, and sums to which a row adds at most its
-        bound: measured in these bounds, a row moves all that is told by at most `sensitivity` in Euclidean norm when
+        bound: measured in these bounds, a row moves the report by at most `sensitivity` in Euclidean norm when
         it is blanked, added or removed, and by at most twice that when it is replaced. Every number has normal noise
-        of standard deviation ``noise_multiplier * sensitivity`` bounds, and is rounded then, which is
+        of standard deviation ``noise_multiplier * sensitivity`` bounds, and is then rounded, which is
         post-processing: one report is the Gaussian mechanism, `event(1)`. Unit: one held-out record of one client;
-        held-out and training records are others, so that a record is in one of the two guarantees only. Assumes that
-        what the model makes of a row depends on no other row, and that `noise` is ``secure``.
+        a record is either held out or trained on, so that it is in one of the two guarantees only. Assumes that
+        the model's output for a row depends on no other row, and that `noise` is ``secure``.
 
     Attributes:
         noise_multiplier: Standard deviation of the noise over the sensitivity.
-        tables: Number of group tables.
-        sums: Number of bounded sums.
-        loss_bound: To which a row's loss is cut, from above and below.
-        evaluations: Reports of a whole run, at most.
+        loss_bound: A row's loss is cut to it, from above and below.
+        evaluations: Maximum reports of a whole run.
     """
 
     noise_multiplier: float

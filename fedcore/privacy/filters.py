@@ -1,8 +1,8 @@
-"""What may be added up over runs whose parameters were chosen after earlier results were seen.
+"""Budgets over runs whose parameters were chosen after earlier results were seen.
 
-Composition of a privacy loss distribution is tight, and proven where the parameters are fixed beforehand. A
-data owner's account lives over runs that others choose, with the results of earlier ones before them, and
-needs a *privacy filter*: a rule for stopping that holds for every such choice. Here are those that are proven,
+Composition of a privacy loss distribution is tight, and proven for parameters fixed beforehand. A
+data owner's account spans runs that others choose after seeing the results of earlier ones, and
+needs a *privacy filter*: a stopping rule that holds for every such choice. Here are the proven ones,
 as numbers: exact Gaussian differential privacy, Rényi divergence of one fixed order, and steps of one
 reference mechanism.
 """

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How firmly it is known, the firmest first."""
+    """How certain it is, the most certain first."""
 
     PROVEN = "proven"
     """The loss is a ready-made family's, and every layer is one that treats rows apart."""
@@ -31,10 +31,10 @@ _DEFINITIONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Isolation:
-    """What holds for a task and a model.
+    """The isolation of a task and a model.
 
     Attributes:
-        why: Why it is no firmer; empty where it is proven.
+        why: Why it is not more certain; empty if proven.
     """
 
     level: Level

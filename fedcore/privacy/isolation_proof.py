@@ -1,7 +1,7 @@
-"""Which losses and layers are known to treat rows apart, whatever the rows and the weights are.
+"""Which losses and layers are known to treat rows apart, whatever the rows and the weights.
 
-The proof follows the number of dimensions through the model, for layers read their input by it: a linear layer that
-is given rows of no dimension, or a convolution without a batch, takes rows for features.
+The proof follows the number of dimensions through the model, since layers read their input by it: a linear layer with
+rows without dimensions, or a convolution without a batch, takes rows for features.
 """
 
 from __future__ import annotations

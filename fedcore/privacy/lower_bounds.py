@@ -1,7 +1,7 @@
-"""How much was told at least: lower bounds on ε from guesses about canaries, and what such a test can show at most.
+"""Lower bounds on ε from guesses about canaries, and the highest bound that such a test can show.
 
-A canary is a made-up record that a fair coin puts into the training data or not. Whoever guesses the coins from what
-was released better than ε allows has shown that the claim is false.
+A canary is an artificial record that a fair coin puts into the training data or not. Guessing the coins from the
+release better than ε permits proves that the claim is false.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _LARGEST_EPSILON = 200.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LowerBound:
-    """A statement "ε is at least this", with how sure one can be of it.
+    """A claim "ε is at least this", with its certainty.
 
     Attributes:
-        epsilon: 0 where nothing was shown.
-        ceiling: The largest value that this test could have shown; infinite where there is none.
+        epsilon: 0 if nothing was shown.
+        ceiling: The largest value that this test could have shown; infinite without one.
         p: Probability of a larger value than the truth, under the method's assumption.
     """
 

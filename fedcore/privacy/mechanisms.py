@@ -1,6 +1,6 @@
 """The steps of the subsampled Gaussian mechanism, on plain tensors.
 
-Per-example gradients come from elsewhere (Opacus, in the clients); what is private about them is here.
+Per-example gradients come from elsewhere (Opacus, in the clients); the private steps are here.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Randomness that a privacy guarantee rests on.
+"""Randomness behind a privacy guarantee.
 
 The seed of a run is known to the server, so noise or batches drawn from it protect nothing: whoever knows
 the seed subtracts the noise. Guarantees use `SecureRandomness`; `SeededRandomness` exists for simulation
-and tests that must repeat, and the privacy statement says when it was used.
+and tests that must repeat, and the privacy statement shows when it was used.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class SecureRandomness:
 
 
 class _PairBlock:
-    """Buffers for a block of pairs of normals, kept so that no block leaves the cache or asks for memory."""
+    """Buffers for a block of pairs of normals, kept so that no block leaves the cache or allocates memory."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         angle_words = torch.int64 if dtype == torch.float64 else torch.int32

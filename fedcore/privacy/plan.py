@@ -1,4 +1,4 @@
-"""What a run promises, as one frozen value from which everything that must agree is derived.
+"""A run's privacy promise, as one frozen value from which everything that must agree is derived.
 
 Sampler, clipping, noise, accounting event and statement all read the same `PrivacyPlan`; none has a
 parameter of its own. Deriving them apart is how guarantees are lost in silence: a loader that shuffles
@@ -43,7 +43,7 @@ class Relation(StrEnum):
 
 
 class NoiseKind(StrEnum):
-    """Where randomness that a guarantee rests on comes from."""
+    """The source of randomness behind a guarantee."""
 
     SECURE = "secure"
     TEST = "test"
@@ -66,10 +66,10 @@ class PrivacyEvent:
 
     Attributes:
         sampling_rate: Probability of each record to be in a step's batch; 1 is no sampling.
-        noise_multiplier: Standard deviation of the noise over the clip norm, which is the largest norm of one
-            record's contribution, and the sensitivity under zero-out and add-remove. It says how the mechanism
-            ran; the relation for which ε is asked is the accountant's to take into account.
-        steps: How often the mechanism ran.
+        noise_multiplier: Standard deviation of the noise over the clip norm, which is the largest norm of one record's
+            contribution, and the sensitivity under zero-out and add-remove. It describes the mechanism; the accountant
+            adds the relation for which ε is computed.
+        steps: Number of runs of the mechanism.
     """
 
     sampling_rate: float
@@ -95,8 +95,8 @@ class PrivacyPlan:
     Attributes:
         noise_multiplier: Standard deviation of the noise over the clip norm, whatever the relation.
         nominal_batch: Public divisor; never the size of a batch that was drawn.
-        rounds: Rounds of the whole run. Every client is charged for all of them: that the server may ask a
-            sample of the clients amplifies nothing, for the server sees whom it asked.
+        rounds: Rounds of the whole run. Every client is charged for all of them: asking a sample of the clients
+            amplifies nothing, since the server sees whom it asked.
         max_records_per_person: Declared cap on the records of one person at one client, for the ε of a person.
     """
 

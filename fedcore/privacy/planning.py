@@ -1,6 +1,6 @@
-"""What a target ε costs before anything is trained: noise, and what would make less of it.
+"""The cost of a target ε before training: the noise, and how to reduce it.
 
-What counts for learning is the noise on the *mean*: that on a clipped sum, over the records and clients that it is
+Learning depends on the noise on the *mean*: that on a clipped sum, over the records and clients that it is
 divided by. Lengths are in clip norms, the largest that the mean of the clipped gradients can have.
 """
 
@@ -24,13 +24,13 @@ _DOUBTFUL, USELESS = 0.15, 1.0  # measured on digits under unit client: 0.46 cos
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prospect:
-    """A run as it might be planned.
+    """A run to be planned.
 
     Attributes:
         unit: ``record``: noise in every client, on sums over its records. ``client``: noise at the server, on the
             sum of the clients' updates, one release in a round.
         examples: Training records of one client.
-        parameters: Numbers that the model learns; the noise falls on each of them.
+        parameters: Size of the model; the noise is added to each number.
     """
 
     unit: Literal["record", "client"]

@@ -1,4 +1,4 @@
-"""Which promise a run makes: to each record, to each client, or none."""
+"""A run's promise: to each record, to each client, or none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a target ε to numbers that a client can act on."""
+"""From a target ε to noise and divisor."""
 
 from __future__ import annotations
 

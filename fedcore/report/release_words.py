@@ -1,4 +1,4 @@
-"""What a report says of a model that was withheld, or released by a waiver."""
+"""Report texts on a model that was withheld, or released by a waiver."""
 
 from __future__ import annotations
 

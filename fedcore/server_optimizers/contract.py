@@ -1,4 +1,4 @@
-"""What a server optimizer is."""
+"""The contract of a server optimizer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ State = Mapping[str, Tensor]
 
 
 class ServerOptimizer:
-    """Turns the direction of a round into a step, by what it remembers of the rounds before.
+    """Turns the direction of a round into a step, with state from the rounds before.
 
     The mean update is a step, so it is added, where an optimizer on a loss would subtract a gradient.
     """

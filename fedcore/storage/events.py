@@ -1,7 +1,7 @@
-"""An event log in JSON lines whose every line holds the hash of the one before.
+"""An event log in JSON lines; every line has the hash of the one before.
 
-Whoever changes, drops or inserts a line changes every hash after it. The newest hash, the chain's head,
-travels in every signed envelope and is written down by the other side, so that no single party can rewrite
+Changing, dropping or inserting a line changes every hash after it. The newest hash, the chain's head,
+is in every signed envelope and recorded by the other side, so that no single party can rewrite
 its own history without contradicting what others hold.
 """
 
@@ -27,13 +27,13 @@ _OWN_FIELDS = frozenset({"number", "time", "previous", "hash"})
 class EventLog:
     """Appends events; every line is on disk before `append` returns.
 
-    A last line that a crash cut short is removed when the log is opened: it was never acknowledged.
+    An incomplete last line after a crash is removed on opening: it was never acknowledged.
 
     Attributes:
         head: Hash of the newest line, or 64 zeros.
 
     Raises:
-        StorageError: The file cannot be read, or its newest whole line is no event.
+        StorageError: The file cannot be read, or its newest complete line is not an event.
     """
 
     def __init__(self, path: Path, *, clock: Callable[[], datetime] | None = None) -> None:

@@ -1,8 +1,8 @@
-"""Vectors of the size of a model, worked on slice by slice.
+"""Vectors as large as the model, processed in slices.
 
 A server that holds the model, a sum in float64 and an update at once needs four times the model's size, and
-more for every expression over them. Here what is large and passing lives in a file without a name, is looked
-at in slices, and is let go of after each. Small vectors are ordinary memory.
+more for every expression over them. Here large temporary vectors are in a file without a name, read
+in slices, and released after each. Small vectors are ordinary memory.
 """
 
 from __future__ import annotations

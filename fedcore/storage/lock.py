@@ -1,4 +1,4 @@
-"""Locks on files: held by a process, and released when it ends, however it ends."""
+"""File locks, released when their process ends, however it ends."""
 
 from __future__ import annotations
 

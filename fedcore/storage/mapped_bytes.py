@@ -1,6 +1,6 @@
-"""Bytes of the size of a model that lie in a file, and are looked at slice by slice.
+"""Bytes as large as the model, in a file that is read in slices.
 
-What was looked at is let go of: its pages stay in the system's cache, which shrinks when memory is short, and
+Slices are released after use: their pages stay in the system's cache, which shrinks when memory is short, and
 not in the process. Imports neither torch nor numpy, for the processes that only pass a model on.
 """
 

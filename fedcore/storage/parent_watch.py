@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them, however that one ended."""
+"""Processes that end with their parent, however it ended."""
 
 from __future__ import annotations
 

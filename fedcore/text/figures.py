@@ -1,4 +1,4 @@
-"""Figures in digits that suit them, and that keep an estimate within its interval."""
+"""Numbers with enough digits, so that an estimate stays within its interval."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text of others, such as names in a table, so that a terminal shows it and does not obey it."""
+"""Text from others, such as names in a table, without terminal commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The authority that vouches for a server's certificate, as a client sees it."""
+"""The authority of a server's certificate, on the client's side."""
 
 from __future__ import annotations
 

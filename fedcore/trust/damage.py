@@ -1,4 +1,4 @@
-"""Looking at the files of a home before it is used: all that are damaged are named at once, each with what to do."""
+"""Checking the files of a home before use: all damaged ones are named at once, each with advice."""
 
 from __future__ import annotations
 
@@ -11,12 +11,7 @@ from fedcore.errors import DeploymentError, TrustError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeededFile:
-    """A file without which nothing can be started.
-
-    Attributes:
-        read: Reads it; raises `TrustError` or `DeploymentError` where it is damaged.
-        advice: What to do then.
-    """
+    """A file required at start; `read` raises `TrustError` or `DeploymentError` if it is damaged."""
 
     path: Path
     read: Callable[[], object]

@@ -1,6 +1,6 @@
 """Documents from outside, read strictly: bounded in size, every key known, every value of its kind.
 
-Messages name keys and kinds, never values: a document may hold a secret, or what an attacker wants to be seen.
+Messages name keys and kinds, never values: a document may hold a secret, or text from an attacker.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ Number = Annotated[int, Field(ge=1, le=_LARGEST_NUMBER)]
 
 
 class Document(BaseModel):
-    """One object of a document; as JSON it has its `form` as ``schema`` before its fields.
+    """One JSON object; its `form` is written as ``schema`` before its fields.
 
     Raises:
-        TrustError: When it is made from anything but what its fields ask for.
+        TrustError: A field is missing, unknown or malformed.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""Fingerprints that two people can compare on the phone."""
+"""Fingerprints that two people can compare by phone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys: who signs, and who is known by which key."""
+"""Names and their keys."""
 
 from __future__ import annotations
 
@@ -55,11 +55,7 @@ def check_client_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicIdentity:
-    """A name and the key that stands for it.
-
-    Attributes:
-        key: Raw Ed25519 public key, 32 bytes.
-    """
+    """A name and its raw Ed25519 public key, 32 bytes."""
 
     name: str
     key: bytes
@@ -118,7 +114,7 @@ class Identity:
 
 
 class FlowerKey:
-    """A client's NIST P-384 key, by which Flower's SuperLink knows its node."""
+    """A client's NIST P-384 key, by which Flower's SuperLink identifies its node."""
 
     def __init__(self, private_key: EllipticCurvePrivateKey) -> None:
         self._private_key = private_key

@@ -1,8 +1,8 @@
 """An invitation into a consortium, and its answer.
 
 The invitation carries what a client must pin, and a token that admits once. The answer is bound to every
-field of the invitation as the client saw it: whoever swaps a key or an address on the way is found out when
-the client is admitted, and the words compared on the phone bind the answer to the client.
+field of the invitation as the client saw it: a key or address swapped on the way is found when
+the client is admitted, and the words compared by phone bind the answer to the client.
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ class Invitation(Document):
     """What one client needs to join, once.
 
     Attributes:
-        server: ``HOST:PORT`` as clients reach it.
-        ca_certificate: The authority that vouches for the server's certificate, in PEM.
+        ca_certificate: The authority of the server's certificate, in PEM.
         coordinator: Raw Ed25519 public key of the roster's signer, 32 bytes.
         token: 16 random bytes; whoever has them can ask to be admitted.
         expires: Moment such as ``2026-11-29T12:00:00+00:00``.

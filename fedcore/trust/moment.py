@@ -1,4 +1,4 @@
-"""Points in time, as documents spell them."""
+"""Points in time, as documents write them."""
 
 from __future__ import annotations
 

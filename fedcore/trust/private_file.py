@@ -1,4 +1,4 @@
-"""Files with a secret in them: made once, for their owner's eyes only."""
+"""Files with a secret: made once, readable by their owner only."""
 
 from __future__ import annotations
 

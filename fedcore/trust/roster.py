@@ -1,4 +1,4 @@
-"""The roster: who takes part, under the coordinator's signature."""
+"""The roster: the members, signed by the coordinator."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DOMAIN = "fedcore roster 1"
 
 
 class Member(Document):
-    """A client that takes part.
+    """A client of the consortium.
 
     Attributes:
         identity_key: Raw Ed25519 public key, 32 bytes.
@@ -59,11 +59,10 @@ class Member(Document):
 
 
 class Roster(Document):
-    """Who takes part in a consortium. Every change makes a new version.
+    """The members of a consortium. Every change makes a new version.
 
     Attributes:
-        version: Counts from 1; whoever has seen a version takes no older one.
-        server: ``HOST:PORT`` as clients reach it.
+        version: Counts from 1; after a version, no older one is accepted.
         coordinator: Raw Ed25519 public key of the signer, 32 bytes.
         members: In the order of their names.
     """

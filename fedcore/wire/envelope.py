@@ -1,6 +1,6 @@
-"""Signed envelopes: who says what to whom, in which round, whatever carries it.
+"""Signed envelopes: who sends what to whom, in which round, over any transport.
 
-The relay between a server and its clients is not trusted: it can drop a message, and nothing else. Each
+The relay between a server and its clients is not trusted: it can only drop messages. Each
 message carries a statement, signed with the sender's Ed25519 key (RFC 8032), over the run, its incarnation,
 round and attempt, source and destination, the hash of the records and of the array. The statement and the
 small records are checked before the array is fetched, the array before it is decoded.
@@ -49,8 +49,7 @@ class Place:
     """Where in a run a message belongs.
 
     Attributes:
-        incarnation: How often the run's driver has been started; it makes what is sent after a restart newer
-            than what was sent before.
+        incarnation: Number of starts of the run's driver; it orders messages sent before and after a restart.
         kind: ``train`` or ``evaluate``.
     """
 
@@ -75,8 +74,6 @@ class Envelope:
         in_reply_to: The request's nonce; empty in a request.
         not_after: Unix time in seconds after which a request is refused; 0 in a reply.
         chain_head: Head of the sender's event log.
-        records_sha256: Hash of the records as they are sent, without the array's bytes.
-        array_sha256: Hash of the array's bytes; empty where there is none.
     """
 
     place: Place

@@ -1,6 +1,6 @@
-"""The records that every message of fedcore is made of: a header of plain values, and one flat array.
+"""The records of every message: a header of plain values, and one flat array.
 
-Whatever comes from the other side is checked before it is used; nothing is executed.
+Content from the other side is checked before use; nothing is executed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a client answers, as records, and back."""
+"""Replies of clients as records."""
 
 from __future__ import annotations
 

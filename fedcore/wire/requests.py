@@ -1,4 +1,4 @@
-"""What a server asks, as records, and back."""
+"""Requests of servers as records."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Every group metric in one row: how it is computed, limited, shown and explained.
 
 A metric of your own is a function from `Observed` to one `Estimate` a group, a row here, a test, and a row in
-``docs/audit-tables.md``. Rows stand in the order in which they are shown.
+``docs/audit-tables.md``. Metrics are shown in the order of their rows.
 """
 
 from __future__ import annotations

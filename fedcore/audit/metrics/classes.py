@@ -1,4 +1,4 @@
-"""Several labels: each class against the others, the class with the widest gap, and the class served worst."""
+"""Several labels: each class against the others, the class with the largest gap, and the class served worst."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from fedcore.audit.verdict.fairness import audit_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorstClass:
-    """The surest gap over the classes: that of the largest lower end.
+    """The clearest gap across classes: the largest lower end.
 
     Attributes:
-        label: The class that it is of; None where it is undefined for every class.
+        label: Its class; None if it is undefined for every class.
         parity: The gap, with its own interval; ``over_all_pairs`` is over all classes, too.
-        undefined: Classes for which there is no such gap, because fewer than two groups have the rate.
+        undefined: Classes without such a gap, because fewer than two groups have the rate.
     """
 
     label: str | None

@@ -1,4 +1,4 @@
-"""How evenly a model serves clients: another question than how it serves groups of people, and never mixed with it."""
+"""How evenly a model serves clients: another question than how it serves groups of people."""
 
 from __future__ import annotations
 
@@ -21,19 +21,17 @@ _STEPS = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSpread:
-    """Accuracy over clients, each counted once; None where no client has rows enough.
+    """Accuracy over clients, each counted once; None if no client has enough rows.
 
-    Clients of fewer than ``min_cell`` rows are counted in ``too_few_rows`` and in nothing else: an accuracy of so
-    few rows tells of single ones. The intervals are about these clients on other rows, and not about other clients.
+    Clients of fewer than ``min_cell`` rows are only counted in ``too_few_rows``: an accuracy over so few rows would
+    reveal single ones. The intervals are about these clients on other rows, not about other clients.
 
     Attributes:
         judged: Clients that the figures are of.
         too_few_rows: Clients that were evaluated on fewer than ``min_cell`` rows, 0 among them.
-        mean: Mean accuracy of a client.
         worst_decile: Mean accuracy of the tenth of clients that is served worst, of one client at least.
-        gini: Gini coefficient: 0 if all are served alike; None if no row of any is predicted rightly.
+        gini: Gini coefficient: 0 if all are served equally; None if no row of any is predicted correctly.
         best: Name and accuracy of the client that is served best, with its interval taken alone.
-        worst: Name and accuracy of the client that is served worst, likewise.
     """
 
     judged: int

@@ -1,4 +1,4 @@
-"""The rows that rates rest on, by which small ones are found."""
+"""The denominators of rates, used to find small ones."""
 
 from __future__ import annotations
 

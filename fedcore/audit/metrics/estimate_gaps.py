@@ -1,4 +1,4 @@
-"""Gaps between the groups of a quantity that is no plain rate."""
+"""Gaps between groups in quantities other than plain rates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The distance between groups that are served well and badly, with intervals that do not flatter or alarm."""
+"""The distance between groups that are served well and badly, with intervals."""
 
 from __future__ import annotations
 
@@ -21,25 +21,21 @@ LedBy = Literal["difference", "ratio"]
 class Gap:
     """The gap of one metric over the groups of one attribute.
 
-    The pair that it names is the one whose gap is surest: of all pairs that whose difference has the largest lower
-    end (``led_by`` a ratio, the smallest upper end). The pair of the widest estimate is often the one of fewest rows.
-    Names, rates, and ends of intervals are of the named pair; a limit is held to ``widest`` and ``smallest_ratio``,
-    which are of any two groups.
+    It names the pair with the clearest gap: the largest lower end of all pairs' differences (``led_by`` a ratio, the
+    smallest upper end). The pair of the largest estimate is often the one of fewest rows. Names, rates, and ends of
+    intervals are of the named pair; limits are judged by ``widest`` and ``smallest_ratio``, which are of any two.
 
-    Rows of unknown group are not compared: they are no group that could be served badly, though their own
-    rate is reported beside the others. Groups without a rate cannot be compared and are named in
-    ``undefined``.
+    Rows of unknown group are not compared: they are not a group that could be served badly, though their own
+    rate is reported. Groups without a rate cannot be compared and are named in ``undefined``.
 
     Attributes:
-        attribute: Name of the attribute.
-        metric: Name of the metric.
         pairs: Every two groups that have a rate, with intervals that hold for all pairs at once.
         alone: Every group that has a rate with its exact interval, of all groups at once.
         undefined: Groups whose rate is undefined.
         groups_compared: Groups that have a rate.
-        label: The class that the rate takes against all others; None where that is known from elsewhere.
-        led_by: What the named pair is chosen by.
-        reference: The group that the other is compared with, where there is one.
+        label: The class that the rate takes against all others; None if known from context.
+        led_by: Criterion by which the named pair is chosen.
+        reference: The group that the other is compared with, if any.
     """
 
     attribute: str

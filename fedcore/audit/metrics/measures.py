@@ -1,4 +1,4 @@
-"""All that is measured beside plain rates, for one attribute: from its decisions and, if there are, its scores."""
+"""The metrics of one attribute other than rates: from its decisions and, if any, its scores."""
 
 from __future__ import annotations
 
@@ -33,17 +33,16 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measures:
-    """What is measured of one attribute's groups beside rates; small groups are in it.
+    """Metrics of one attribute's groups other than rates, small groups included.
 
     Attributes:
-        estimates: ``{metric: {group: estimate}}``, of what is no rate.
-        overall_area: The area of all rows together, whatever their group; None where none is measured.
+        estimates: ``{metric: {group: estimate}}``.
+        overall_area: The area of all rows together, whatever their group; None if not measured.
         cross_areas: For two groups the area of the first's favourable rows over the second's others.
-        area_bounds: Least and greatest area of these rows for two groups, the first of them favourable, or of one and
+        area_bounds: Lowest and highest area of these rows for two groups, the first of them favourable, or of one and
             the same group, whatever the order of scores within a point.
         shifts: ``{distance: {(group, group): estimate}}``.
-        mean_scores: Mean score of each group.
-        curves: Scores against labels in bins, of each group that has rows; where scores may be probabilities.
+        curves: Calibration curve of each group that has rows, if scores may be probabilities.
     """
 
     estimates: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""How unsure a rate is whose counts have noise."""
+"""Uncertainty of a rate whose counts have noise."""
 
 from __future__ import annotations
 
@@ -10,12 +10,7 @@ from fedcore.audit.statistics.intervals import Interval, normal_quantile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noise:
-    """Noise on the two counts that a rate is made of.
-
-    Attributes:
-        successes: Variance of the noise on the rows counted.
-        others: Variance of the noise on the rows they are counted among, less those.
-    """
+    """Variances of the noise on a rate's successes and on its other rows."""
 
     successes: float = 0.0
     others: float = 0.0

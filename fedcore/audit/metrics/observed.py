@@ -1,4 +1,4 @@
-"""What was counted of one attribute's groups: what every metric is computed from."""
+"""Counts of one attribute's groups, from which every metric is computed."""
 
 from __future__ import annotations
 
@@ -22,13 +22,12 @@ from fedcore.errors import DataError
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """Counts by group, and what several metrics are computed from, once.
+    """Counts by group, and shared results of several metrics.
 
     Attributes:
         decisions: Labels by decision, of two labels the favourable one second; None without labels.
         scores: Scores of the same groups, with labels or without; None without scores.
-        values: Sums of targets and errors; None where targets are labels.
-        generator: Source of the bootstrap's draws.
+        values: Sums of targets and errors; None if targets are labels.
     """
 
     decisions: GroupTable | None = None

@@ -30,16 +30,9 @@ class Parity:
     """A gap under its usual name; None where undefined. All but the last is of the named pair of groups.
 
     Attributes:
-        difference: Higher minus lower rate, of equalized odds the surer one of two; of an impact ratio 1 - ratio.
-        low: Lower end of the difference's interval.
-        high: Upper end.
+        difference: Higher minus lower rate, of equalized odds the clearer of two; of an impact ratio 1 - ratio.
         ratio: Lower over higher rate.
-        ratio_low: Lower end of the ratio's interval.
-        ratio_high: Upper end.
-        highest: Group of the higher rate.
-        lowest: Group of the lower rate.
-        highest_count: Rows counted, and rows they are counted among, of the first group.
-        lowest_count: The same of the second.
+        highest_count: Rows counted, and the denominator, of the first group.
         over_all_pairs: Largest difference and smallest ratio of any two groups, with intervals; as in ``gap_json``.
     """
 

@@ -1,4 +1,4 @@
-"""Rates by group: how often something happens to the rows of a group, and how sure that is."""
+"""Rates by group with their intervals."""
 
 from __future__ import annotations
 
@@ -27,10 +27,9 @@ class Rate:
         value: successes / n; None if undefined, which is when n is 0. Undefined is never shown as 0.
         low: Lower end of the interval, or None.
         high: Upper end of the interval, or None.
-        successes: Rows counted.
-        n: Rows they are counted among; for a true positive rate, the group's rows of the favourable label.
-        evidence: Successes and rows that speak for it: those counted, or with noise on the counts about as many fewer
-            as would be as uncertain without it.
+        n: Denominator; for a true positive rate, the group's rows of the favourable label.
+        evidence: Successes and rows behind it: those counted, or with noise on the counts as many fewer as would be as
+            uncertain without it.
         noise: On the two counts.
         weighted: Whether rows count by sampling weights, so that the value is not that of the counts.
     """

@@ -1,4 +1,4 @@
-"""What rows of unknown group could hide: bounds that hold whoever they are."""
+"""Bounds of rates over all possible groups of the unknown rows."""
 
 from __future__ import annotations
 

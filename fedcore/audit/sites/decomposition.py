@@ -1,4 +1,4 @@
-"""A gap between two groups split over sites: how much of it is inside the sites, and how much is where people go.
+"""A gap between two groups split over sites: the part within sites, and the part from where people go.
 
 A gap over all sites may be far larger or smaller than that at any of them, or of the other sign (Simpson 1951,
 J. R. Stat. Soc. B 13:238-241), because groups are spread over sites unequally.
@@ -29,13 +29,12 @@ class SiteSplit:
     over all sites.
 
     Attributes:
-        gap: Rate of the first group minus that of the second, over all sites.
-        within: What remains if both groups were spread over the sites alike.
-        between: What remains if each site served both groups alike.
-        no_overlap: What comes from sites that have one of the two groups only; it is neither.
-        judged: Rates of the two groups at each site that has enough rows of both.
-        alone: Sites that have one of the two groups only.
-        small: Sites that have both, but one of them in too few rows to be judged.
+        within: What remains if both groups were spread over the sites equally.
+        between: What remains if each site served both groups equally.
+        no_overlap: The part from sites with only one of the two groups; it is neither.
+        judged: Rates of the two groups at each site with enough rows of both.
+        alone: Sites with only one of the two groups.
+        small: Sites with both, but one of them in too few rows to be judged.
         odds_ratio: Odds of the first over those of the second, common to the sites (Mantel and Haenszel).
         confidence: With which the intervals of ``difference_intervals`` hold at all judged sites at once, and those
             of ``ratio_intervals``; whichever two groups were chosen, of as many pairs as were compared.

@@ -1,4 +1,4 @@
-"""Every gap of an attribute split over sites, and what of it may be told without naming a site."""
+"""Every gap of an attribute split over sites, and what may be released of it without naming a site."""
 
 from __future__ import annotations
 
@@ -48,11 +48,10 @@ def splits_of(audit: AttributeAudit, by_site: SiteTables, metrics: Iterable[str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverLimit:
-    """How the judged sites' own gaps lie to a limit.
+    """The judged sites' own gaps against a limit.
 
     Attributes:
-        limit: The limit, on the attribute that was split.
-        over: Sites whose gap is beyond it; of estimates alone, some of which chance puts there.
+        over: Sites whose estimate is beyond it, some by chance.
         over_beyond_chance: Sites whose whole interval is beyond it, all judged sites at once.
         within_beyond_chance: Sites whose whole interval keeps it.
     """

@@ -1,7 +1,7 @@
-"""How sure the figures over clients are: the clients are taken as given, and the rows of each as a sample.
+"""Intervals of figures over clients: the clients are fixed, the rows of each a sample.
 
-What holds for one rate does not hold by itself for a figure of many small ones. Each interval here is built to be too
-long rather than too short; that of their mean is in ``mean_rates``.
+An interval that holds for one rate need not hold for a figure of many small ones. Each interval here is rather too
+long than too short; that of their mean is in ``mean_rates``.
 """
 
 from __future__ import annotations

@@ -4,9 +4,7 @@ All three invert or combine score tests, which keep close to the stated confiden
 examples and at 0 % and 100 %, where the textbook ("Wald") intervals fail (Newcombe 1998; Fagerland, Lydersen
 and Laake 2015, "Recommended confidence intervals for two independent binomial proportions",
 Stat. Methods Med. Res. 24:224-254). Rows are taken as independent draws: a sample of future cases.
-
-Every function raises ``DataError`` for a rate without examples: such a rate is undefined, and so is its
-interval.
+Every function raises ``DataError`` for a rate without examples: rate and interval are undefined.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How sure the mean of several rates is.
+"""The interval of the mean of several rates.
 
 Square-and-add over their Wilson intervals (Zou and Donner 2008) does not hold for many of few rows: it covers the mean
 of fifty rates of ten rows, all near 100 %, in 85 % of draws, not in 95 (``tests/audit/test_client_intervals.py``).

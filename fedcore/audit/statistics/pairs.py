@@ -1,4 +1,4 @@
-"""Two groups side by side, with the interval of their own difference and of their own ratio."""
+"""Pairs of groups, with intervals of their difference and ratio."""
 
 from __future__ import annotations
 
@@ -14,13 +14,10 @@ Ends = tuple[float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One group of a pair.
+    """One group of a pair, with its exact rate over `n` rows.
 
     Attributes:
-        group: Its name.
-        rate: Its rate, exact.
-        n: Rows that the rate rests on.
-        counted: Rows counted among these; None where the quantity is no rate.
+        counted: Rows counted among these; None for quantities other than rates.
     """
 
     group: str
@@ -38,10 +35,8 @@ class Pair:
     """Two groups, the one of the higher rate first; equal ones in the order given.
 
     Attributes:
-        highest: The group of the higher rate.
-        lowest: The other.
-        signed: Interval of highest - lowest; it reaches below 0 where either group may be the higher one.
-        signed_ratio: Interval of lowest / highest, which may reach over 1; None where a ratio has no interval.
+        signed: Interval of highest - lowest; it reaches below 0 if either group may be the higher one.
+        signed_ratio: Interval of lowest / highest, which may reach over 1; None if a ratio has no interval.
     """
 
     highest: Side
@@ -82,13 +77,11 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Directed:
-    """One group against the other, in its own direction: below 0, or under 1, where its rate is the lower one.
+    """One group against a reference: below 0, or under 1, if its rate is the lower one.
 
     Attributes:
-        group: The group.
-        reference: The other.
         ends: Interval of the difference.
-        ratio_ends: Interval of group over reference, which may be infinite; None where a ratio has no interval.
+        ratio_ends: Interval of group over reference, which may be infinite; None if a ratio has no interval.
     """
 
     group: Side

@@ -1,4 +1,4 @@
-"""The parametric bootstrap on counts: what other samples of the same size might have counted.
+"""The parametric bootstrap on counts: possible counts of other samples of the same size.
 
 Source: Efron, B. and Tibshirani, R. (1993), "An introduction to the bootstrap", ch. 6.5. Counts of rows drawn
 independently are multinomial, so that resampling counts is resampling rows, at a cost that does not grow with

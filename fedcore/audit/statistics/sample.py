@@ -1,4 +1,4 @@
-"""How sure the mean of a bounded quantity is, from the first three moments of a sample."""
+"""The interval of the mean of a bounded quantity, from the first three moments of a sample."""
 
 from __future__ import annotations
 
@@ -16,15 +16,7 @@ ALIKE = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The moments about 0 of a quantity in [least, 1] over n > 1 rows.
-
-    Attributes:
-        n: Rows.
-        average: Mean.
-        square: Mean of the squares.
-        cube: Mean of the cubes.
-        least: What the quantity cannot be less than.
-    """
+    """The first three moments about 0 of a quantity in [least, 1] over n > 1 rows."""
 
     n: int
     average: float

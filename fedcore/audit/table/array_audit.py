@@ -99,11 +99,7 @@ def audit(
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """What was found; a notebook shows it as a page.
-
-    Attributes:
-        result: The audit with all its parts.
-    """
+    """The result of an audit; a notebook shows it as a page."""
 
     result: TableResult[Any]
 
@@ -195,12 +191,7 @@ class Audit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A picture that a notebook shows.
-
-    Attributes:
-        svg: The picture as an ``svg`` element, without the style of its page.
-        html: The picture in a frame, with its style.
-    """
+    """A picture for notebooks: `svg` is an element without style, `html` a frame with it."""
 
     svg: str
     html: str

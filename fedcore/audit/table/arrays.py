@@ -1,4 +1,4 @@
-"""Arrays, series and frames as one table with named columns, and of which kind they are."""
+"""Arrays, series and frames as one table with named columns, and their kind."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def predicted_kind(table: Table, wanted: str | None) -> Predicted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Values:
-    """What a column holds: its different texts where they are few, whether there are numbers, and whole ones only."""
+    """Values of a column: its different texts if few, whether there are numbers, and only whole ones."""
 
     few: frozenset[str] | None
     numeric: bool

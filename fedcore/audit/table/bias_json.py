@@ -1,4 +1,4 @@
-"""The audit of a table as JSON: undefined and not shown are null, never 0 or NaN."""
+"""The audit of a table as JSON: undefined and hidden values are null, never 0 or NaN."""
 
 from __future__ import annotations
 

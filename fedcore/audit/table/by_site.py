@@ -1,8 +1,8 @@
 """Every gap of a table split over the sites that its rows come from.
 
-No count of a site is shown. On the screen sites are named, each that has enough rows of both groups with its own
-gap, for whoever runs the command has the rows. Where small cells are hidden, as in files to share, a split is told as
-that of a run over its clients, and only if every site that has both groups has enough rows.
+No count of a site is shown. On the screen sites are named, each with enough rows of both groups with its own
+gap, since whoever runs the command has the rows. If small cells are hidden, as in files to share, a split is released
+as that of a run over its clients, and only if every site with both groups has enough rows.
 """
 
 from __future__ import annotations

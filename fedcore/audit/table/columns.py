@@ -1,4 +1,4 @@
-"""The table as it is read, without the rows that are to be left out, and its columns of numbers."""
+"""Reading a table without the rows to leave out, and its columns of numbers."""
 
 from __future__ import annotations
 

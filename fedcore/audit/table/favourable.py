@@ -1,4 +1,4 @@
-"""Which label of a table is the favourable one, and what cannot be audited without it."""
+"""The favourable label of a table, and what cannot be audited without it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ class Favourable:
     """The favourable label and its opposite.
 
     Attributes:
-        label: The favourable one.
         other: The only other value, or ``not LABEL`` of several.
-        guessed: Whether it is a guess: the last in order of two that do not say it themselves.
-        note: What a reader must know besides; empty if nothing.
+        guessed: Whether it is a guess: the last in order of two whose words do not decide.
+        note: What a reader must know besides.
     """
 
     label: str

@@ -1,4 +1,4 @@
-"""The kinds of tables there are, and the audit of a table of either."""
+"""The kinds of tables, and the audit of a table of either."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of labels: what is true, and what was decided or scored, as codes and as counts by group."""
+"""Tables of labels: truth, and decisions or scores, as codes and as counts by group."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def _scores(table: Table, name: str, span: tuple[float, float]) -> NDArray[np.fl
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Read:
-    """Labels' names, and the positions of what is true and of what was predicted; as in `Labels`."""
+    """Names of labels, and positions of truth and predictions; as in `Labels`."""
 
     names: tuple[str, ...]
     truth: NDArray[np.int64] | None = None

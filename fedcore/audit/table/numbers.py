@@ -1,4 +1,4 @@
-"""Tables of numbers: targets and what was predicted for them, as counts and sums by group."""
+"""Tables of numbers: targets and predictions, as counts and sums by group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``fedcore audit bias`` is asked for, and what contradicts itself in it."""
+"""The options of ``fedcore audit bias``, and their contradictions."""
 
 from __future__ import annotations
 
@@ -27,27 +27,20 @@ class BiasOptions:
     """The columns of a table, and how they are read.
 
     Attributes:
-        table: A CSV or Parquet file.
-        label: Column of what is true; None if only decisions are known, as in counts of who was selected.
+        label: Column of the truth; None if only decisions are known, as in counts of who was selected.
         score: Column of scores, or None.
         prediction: Column of decisions, or None; exactly one of the two is given.
-        groups: Columns of groups; ``a*b`` crosses two.
-        references: For attributes the group that the others are compared with, as ``(attribute, group)``.
+        references: For attributes the group that others are compared with, as ``(attribute, group)``.
         bands: For columns of numbers the edges between groups, as ``(column, edges)``.
         weight: Column of how many each row stands for, or None for 1 each.
-        site: Column of where a row comes from, or None.
         threshold: A row is selected if its score is at least this; in the scores' own unit.
         positive: The label that counts as favourable, or None for the last in order.
-        score_range: Ends of the scores' range.
-        limits: Limits as they were written.
         profile: Name of a set of rules, or None.
         min_cell: Groups and rates of fewer rows are not shown; None for the profile's default, or else for nothing
             hidden on a screen, and those of fewer than ``MIN_CELL`` hidden in files.
-        missing: What is done with rows that lack a label, a score or a decision: one of ``MISSING``.
-        encoding: Of the text of a CSV file.
+        missing: What to do with rows that lack a label, a score or a decision: one of ``MISSING``.
         min_rows: Groups of fewer rows are shown, and not judged.
         min_share: Groups of a smaller share of the rows are shown, and not judged; None for the profile's default.
-        confidence: Of every interval.
         kind: What the scores are for, one of ``KINDS``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a profile asks for, from the rows of a table."""
+"""The tables that a profile requires, from the rows of a table."""
 
 from __future__ import annotations
 

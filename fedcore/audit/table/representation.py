@@ -21,7 +21,7 @@ BASE_RATE = "base_rate"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Representation:
-    """What a table holds of the groups of one attribute.
+    """The groups of one attribute in a table.
 
     Attributes:
         shares: Of all rows, by group.

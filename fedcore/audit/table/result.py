@@ -27,17 +27,7 @@ from fedcore.audit.verdict.shown import Shown
 
 @dataclass(frozen=True, kw_only=True)
 class TableResult(Generic[Outcomes]):
-    """What was found in one table.
-
-    Attributes:
-        kind: What is special to its labels or numbers.
-        options: What was asked for.
-        rows: The table.
-        settings: How it was read.
-        tables: Its counts by group, for each attribute.
-        audits: Audit of each attribute.
-        measures: What was measured beside rates, for each attribute.
-    """
+    """The audit of one table; `tables`, `audits` and `measures` are by attribute."""
 
     kind: TableKind[Outcomes]
     options: BiasOptions

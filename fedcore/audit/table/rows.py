@@ -1,4 +1,4 @@
-"""The rows of a table as the audit reads them: about whom, what is true, and what was decided or predicted."""
+"""The rows of a table for the audit: groups, truth, and decisions or predictions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Labels:
     """Labels and decisions; all arrays have shape ``(rows,)``.
 
     Attributes:
-        names: The unfavourable and the favourable label or decision; of more than two none of which is favourable all
-            of them, in order.
+        names: The unfavourable and the favourable label or decision; if more than two and none is favourable, all of
+            them, in order.
         guessed: Whether the favourable one is a guess.
         truth: Positions of the labels, int64; None without labels.
         selected: Positions of the decisions, int64.
         scores: Scores as given, float64; None without.
-        median: The sample's median score, where it is what decides; else None.
+        median: The sample's median score, if it decides; else None.
     """
 
     names: tuple[str, ...]
@@ -46,7 +46,7 @@ class Labels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numbers:
-    """Targets that are numbers and what was predicted; float64, shape ``(rows,)``."""
+    """Targets and predictions that are numbers; float64, shape ``(rows,)``."""
 
     targets: NDArray[np.float64]
     predictions: NDArray[np.float64]
@@ -66,15 +66,12 @@ class Rows(Generic[Outcomes]):
     """The rows of a table; all arrays have shape ``(rows,)``.
 
     Attributes:
-        source: The table's name.
         lines: Lines of the table.
-        outcomes: What is true, and what was decided or predicted.
-        weights: How many rows each line stands for, int64.
+        weights: Number of rows that each line stands for, int64.
         groups: For each attribute and crossing its groups, "unknown" last.
         dropped: Rows that were left out, by the column that they lack.
-        notes: What was chosen for the reader, in sentences.
-        site: Where rows come from, or None.
-        sampling: Fractional weights, float64; None where each line stands for whole rows.
+        notes: Choices made for the reader, in sentences.
+        sampling: Fractional weights, float64; None if each line stands for whole rows.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""Rows, and rows that stand for several, counted into cells."""
+"""Counting rows, and rows that stand for several, into cells."""
 
 from __future__ import annotations
 

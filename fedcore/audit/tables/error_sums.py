@@ -1,4 +1,4 @@
-"""What is summed over rows whose target is a number, and which sums some rows can have."""
+"""Sums over rows whose target is a number, and which sums are possible."""
 
 from __future__ import annotations
 

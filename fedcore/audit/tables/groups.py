@@ -1,4 +1,4 @@
-"""The table that every group metric is computed from, and the only thing a client tells about its groups."""
+"""The table behind every group metric, the only thing a client releases about its groups."""
 
 from __future__ import annotations
 
@@ -26,16 +26,14 @@ class GroupTable:
     not a shorter table.
 
     Attributes:
-        attribute: Name of the sensitive attribute, such as ``sex`` or ``sex*race``.
         groups: Declared vocabulary, with ``"unknown"`` among it.
-        labels: Names of the classes, two or more.
         num_bins: Number of score bins if ``scored``, else the number of labels.
         scored: True: bin b holds rows with P(labels[1]) in [b, b + 1) / num_bins, and the last bin 1.0 too.
             False: bin b holds rows that were predicted as ``labels[b]``.
         counts: int64 of shape (groups, labels, bins), in rows; the table keeps a copy that cannot be written.
             With noise a count may be negative: cutting it off would make sums of counts too large.
-        variance: Of the noise in every cell, in rows squared; 0 where the counts are exact.
-        sampling: Weights of the rows, where they are sampled unequally; of a run None.
+        variance: Variance of the noise in every cell, in rows squared; 0 if the counts are exact.
+        sampling: Weights of the rows, if sampled unequally; None in a run.
 
     Raises:
         DataError: The parts do not fit one another, or a count is no whole number, or negative without noise.
@@ -189,12 +187,7 @@ class GroupTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sampling:
-    """Sums of sampling weights in the cells of a table, of which the counts are the rows.
-
-    Attributes:
-        weights: Sum of the weights, shape of the counts, float64.
-        squares: Sum of their squares.
-    """
+    """Sums of sampling weights, and of their squares, in the cells of a table; float64, shape of the counts."""
 
     weights: NDArray[np.float64]
     squares: NDArray[np.float64]

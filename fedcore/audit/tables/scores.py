@@ -22,11 +22,10 @@ class ScoreTable:
     """Rows per group x label x point of rising score.
 
     Attributes:
-        groups: The groups.
-        points: The score that each point stands for, rising, float64 of shape (points,).
-        edges: Ends of the range that scores may have.
+        points: The score of each point, rising, float64 of shape (points,).
+        edges: Ends of the scores' range.
         counts: int64 of shape (groups, 2, points); the second label is the favourable one.
-        exact: Whether all rows of a point have its very score; else ranks within a point are not known.
+        exact: Whether all rows of a point have its very score; else ranks within a point are unknown.
         labelled: Whether the labels are known; if not, all rows are in the first.
     """
 

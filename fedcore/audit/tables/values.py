@@ -1,4 +1,4 @@
-"""The table of a target that is a number: sums of errors by group, and counts of what was predicted."""
+"""The table of a numeric target: sums of errors by group, and counts of predictions."""
 
 from __future__ import annotations
 
@@ -18,25 +18,22 @@ from fedcore.errors import DataError
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ValueTable:
-    """Sums per group of what targets and predictions are, closed under ``+``: sum first, divide last.
+    """Sums per group of targets and predictions, closed under ``+``: sum first, divide last.
 
-    The plan declares a range. What lies beyond it, target or prediction, is moved to its ends, so that every row adds
-    at most 1 to every sum; such rows are counted, and never refused: that they are there would tell whoever chooses the
-    range of single rows. In units of the range's width, from its lower end, the target t is in [0, 1] and the error
+    The plan declares a range. Values beyond it, targets or predictions, are moved to its ends, so that every row adds
+    at most 1 to every sum; such rows are counted, not refused: a refusal would reveal single rows to whoever chooses
+    the range. In units of the range's width, from its lower end, the target t is in [0, 1] and the error
     e = prediction - target in [-1, 1].
 
     Attributes:
-        attribute: Name of the sensitive attribute.
-        groups: Declared vocabulary, with ``"unknown"`` among it.
-        low: Lower end of the range.
-        high: Upper end.
+        groups: Declared vocabulary, including ``"unknown"``.
         num_bins: Equal bins over the range, in which predictions are counted.
         counts: Predictions in each bin, int64 of shape (groups, bins).
-        moved: Rows of which something was moved, int64 of shape (groups,).
+        moved: Rows with a moved value, int64 of shape (groups,).
         sums: Of each of ``SUMS``, float64 of shape (groups, sums).
 
     Raises:
-        DataError: The parts do not fit one another, or no rows have such sums.
+        DataError: The parts do not fit one another, or the sums are impossible.
     """
 
     attribute: str

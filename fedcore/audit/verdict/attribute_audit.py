@@ -1,4 +1,4 @@
-"""What is found out about one attribute, and its rates and gaps as JSON."""
+"""The audit of one attribute, and its rates and gaps as JSON."""
 
 from __future__ import annotations
 
@@ -21,28 +21,25 @@ class AttributeAudit:
 
     ``groups`` and ``gaps`` are the estimate, over every group; they are for the gate and for hooks, which
     must see small groups too. ``shown_gaps`` and ``to_json`` are for people: they leave out the suppressed
-    groups, for the size of a gap and the ends of its interval would give a hidden rate back.
+    groups, since the size of a gap and the ends of its interval would reveal a hidden rate.
 
     Attributes:
-        attribute: Name of the attribute.
-        settings: How the table was read.
         sizes: Rows of each group, "unknown" included.
         overall: Rate of every metric over all rows.
         groups: ``{metric: {group: rate}}``, "unknown" among the groups.
         gaps: Gap of every metric over all groups but "unknown".
         shown_gaps: Gap of every metric over the groups that are shown.
         small: Groups of 1 to ``min_cell - 1`` rows.
-        suppressed: Groups that are not shown: the small ones, and those that would give them back.
-        thin: Groups of which a rate rests on few rows, with those that would give it back: no rate is shown of them
-            that is not of all their rows.
-        thin_overall: Whether that is so of all rows together.
+        suppressed: Groups that are not shown: the small ones, and those that would reveal them.
+        thin: Groups with a rate over few rows, and those that would reveal it: only rates over all rows are shown.
+        thin_overall: Whether the same holds for all rows together.
         of_thin: What is shown of thin groups.
-        crosses_shown: Whether it crosses attributes that are audited beside it, alone or in another crossing.
+        crosses_shown: Whether it crosses attributes that are also audited, alone or in another crossing.
         not_judged: Groups that are too small to be compared, by the settings.
-        to_reference: Where the settings name a group to compare with: for every other group the gap of every metric
-            between these two, with intervals that hold for all groups at once; limits on gaps are on these then.
-        classes: Of more than two labels none of which is favourable: each class against the others, with intervals
-            that hold for all classes at once. Filled by ``with_classes``, for it takes time.
+        to_reference: With a reference: for every other group the gap of every metric between these two, with intervals
+            that hold for all groups at once; limits on gaps then apply to these.
+        classes: With more than two labels and none favourable: each class against the others, with intervals
+            that hold for all classes at once. Filled by ``with_classes``, since it takes time.
     """
 
     attribute: str

@@ -1,4 +1,4 @@
-"""One table in, one audit out; the estimate keeps every group, what is shown keeps small groups back."""
+"""From tables to audits; estimates include every group, what is shown hides small groups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gap as JSON: the pair that it names, and what holds for any two groups."""
+"""A gap as JSON: its named pair, and what holds for any two groups."""
 
 from __future__ import annotations
 

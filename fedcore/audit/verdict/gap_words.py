@@ -1,4 +1,4 @@
-"""A gap as one line: the pair that it names with its own intervals, and what else any two groups may be apart."""
+"""A gap as one line: its named pair with intervals, and how far any two groups may be apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits against audits.
+"""Judging limits.
 
 A verdict needs evidence in either direction; too little of it is a result of its own.
 """
@@ -23,7 +23,7 @@ __all__ = ["Finding", "Limit", "Verdict", "judge", "judge_all", "overall"]
 
 
 class Verdict(StrEnum):
-    """What the evidence says about a limit."""
+    """What the evidence shows about a limit."""
 
     PASS = "PASS"  # noqa: S105  (a verdict, not a password)
     FAIL = "FAIL"
@@ -34,7 +34,7 @@ _WORST_FIRST = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
 
 
 class Judged(Protocol):
-    """Anything with a verdict; None has judged nothing."""
+    """Anything with a verdict; None if nothing was judged."""
 
     @property
     def verdict(self) -> Verdict | None: ...
@@ -42,13 +42,10 @@ class Judged(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One limit held against one attribute.
+    """One limit judged for one attribute.
 
     Attributes:
-        limit: The limit.
-        attribute: Name of the attribute judged.
-        verdict: PASS, FAIL or INCONCLUSIVE.
-        reason: Why, in one sentence; tells no number that a suppressed group could be read from.
+        reason: One sentence, without numbers from which a suppressed group could be computed.
         estimate_meets: Whether the estimate alone is within the limit, in exact arithmetic; None if
             undefined. For information: the verdict rests on the interval.
     """

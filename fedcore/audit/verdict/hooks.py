@@ -1,7 +1,7 @@
 """The named points of a run at which an audit may object.
 
-A hook is handed sums over many rows, never a row and never the model; it returns a decision and changes
-nothing. Hooks are called in the order they were registered in.
+A hook gets sums over many rows, never a row and never the model; it returns a decision and changes
+nothing. Hooks are called in the order of their registration.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fedcore.audit.verdict.limits import Limit
 
 
 class Point(StrEnum):
-    """Where in a run a hook is called, in the order a run passes them."""
+    """When in a run a hook is called, in order."""
 
     PLAN = "plan"
     DATA = "data"
@@ -31,17 +31,16 @@ class Point(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditContext:
-    """What a hook may know: additive statistics over the cohort, which it cannot change.
+    """The input of a hook: additive statistics over the cohort, read-only.
 
     Attributes:
-        point: Where the run stands.
-        round: That of the evaluated model: rounds closed so far, or fewer where an earlier model is released.
+        round: That of the evaluated model: rounds closed so far, or fewer if an earlier model is released.
         tables: Pooled counts by attribute; zeros at ``plan``, where nothing is counted yet.
         audits: Their audits by attribute, empty at ``plan``; small groups are not suppressed here.
         metrics: Further metrics of the evaluation, such as ``loss``.
         plan_sha256: Hash of the plan, so that a decision can be tied to it.
         epsilon: Privacy spent so far, or None without DP.
-        plan: The plan as it is written, its sections by name and keys in kebab-case.
+        plan: The plan as written, its sections by name and keys in kebab-case.
     """
 
     point: Point
@@ -61,13 +60,12 @@ class AuditContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What a hook says.
+    """The decision of a hook.
 
     Attributes:
-        verdict: Only PASS lets a release through; None if the hook observed and judged nothing.
+        verdict: Only PASS permits a release; None if the hook observed and judged nothing.
         findings: Sentences for the report. They are shown: nothing of a single row belongs in them.
-        hook: Name of the hook.
-        point: Where it was said; set by ``run_hooks``.
+        point: Set by ``run_hooks``.
     """
 
     verdict: Verdict | None
@@ -86,11 +84,11 @@ class Decision:
 
 @runtime_checkable
 class AuditHook(Protocol):
-    """What a plug-in author writes; ``fedcore.testing.audit_hook`` holds the tests it must pass.
+    """The contract of a hook; ``fedcore.testing.audit_hook`` has its tests.
 
     Attributes:
         name: Name in the report and in the journal.
-        points: Where it is called.
+        points: When it is called.
     """
 
     name: str
@@ -133,10 +131,10 @@ def _frozen(content: Any) -> Any:
 
 
 class GateHook:
-    """Holds the plan's limits against the audits, after every evaluation and before release.
+    """Judges the plan's limits by the audits, after every evaluation and before release.
 
-    What takes time is measured before release only, such as what is no rate; limits on it are judged then.
-    Without limits its verdict is None: "nothing was promised" must not read as a PASS.
+    Slow metrics, such as those other than rates, are measured before release only; limits on them are judged then.
+    Without limits its verdict is None: "no limits" must not read as a PASS.
     """
 
     def __init__(self, limits: Iterable[Limit]) -> None:

@@ -1,4 +1,4 @@
-"""Limits on gaps, and on how the worst group is served, as they are declared before any result is seen."""
+"""Limits on gaps, and on how the worst group is served, declared before any result is seen."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Limit:
     """A limit on a gap, or on how the worst group is served.
 
     Attributes:
-        metric: One of ``LIMITED``; of measures that are no rates not the ratio.
+        metric: One of ``LIMITED``; for metrics other than rates not with a ratio.
         attribute: Name of an audited attribute, or ``"*"`` for every one.
         kind: ``"difference"`` (highest - lowest), ``"ratio"`` (lowest / highest), or ``"worst-group"``, the metric
             itself in every group.
-        at_most: For a difference, or for what no group may have more of; over 0, and of shares at most 1.
-        at_least: For a ratio, or for what no group may have less of; in (0, 1].
+        at_most: For a difference, or the most of the worst group; over 0, and of shares at most 1.
+        at_least: For a ratio, or the least of the worst group; in (0, 1].
 
     Raises:
         PlanError: The parts contradict one another; all problems are listed.

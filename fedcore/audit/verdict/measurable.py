@@ -1,4 +1,4 @@
-"""Whether what a plan asks for can be measured at all, told before anything is trained."""
+"""Checks before training whether a plan's limits can be measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The smallest gap that so many rows could show, for whoever is told that the evidence does not suffice."""
+"""The smallest gap that the rows could show, for INCONCLUSIVE verdicts."""
 
 from __future__ import annotations
 

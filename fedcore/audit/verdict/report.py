@@ -40,12 +40,11 @@ class BiasReport:
     Attributes:
         plan_sha256: Hash of the plan, in which the limits were declared.
         round: That of the audited model.
-        settings: How the tables were read.
         audits: Audits by attribute, as ``audit_tables`` returns them.
-        decisions: What the hooks said at this point.
-        measures: What was measured beside rates, by attribute; its gaps are in the audits.
+        decisions: The hooks' decisions at this point.
+        measures: Metrics other than rates, by attribute; their gaps are in the audits.
         sites: Gaps split over clients, by attribute and metric.
-        clients: How evenly clients are served, which is no group fairness.
+        clients: How evenly clients are served; this is not group fairness.
     """
 
     plan_sha256: str

@@ -1,7 +1,6 @@
-"""How many rows a PASS would need, for whoever is told that the evidence does not suffice.
+"""How many rows a PASS would need, for INCONCLUSIVE verdicts.
 
-The assumption is that more rows have the rates seen. They will not have them exactly, so that the number is a scale to
-plan by, and no promise.
+It is assumed that more rows have the same rates. They will not exactly, so the number is for planning, not a promise.
 """
 
 from __future__ import annotations

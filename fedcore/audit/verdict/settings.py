@@ -1,4 +1,4 @@
-"""How a plan says that its tables are read, before any result is seen."""
+"""How a plan reads its tables, declared before any result is seen."""
 
 from __future__ import annotations
 
@@ -19,14 +19,12 @@ class AuditSettings:
         threshold: A row is predicted positive if its score is at least this; on an edge of the score bins.
         favourable: The label that counts as positive, or None for the second of two.
         confidence: Of every interval; a gap's interval holds with it for all pairs of groups together.
-        min_cell: Groups and rates of fewer rows are kept out of what is shown.
-        score_bins: Number of bins that clients count scores in.
-        limits: What the gate holds the result to.
-        references: For attributes the group that the others are compared with; limits are on these gaps then.
+        min_cell: Groups and rates of fewer rows are hidden.
+        limits: Limits for the gate.
+        references: For attributes the group that the others are compared with; limits then apply to these gaps.
         min_rows: Groups of fewer rows are shown, and not judged.
         min_share: Groups of a smaller share of the rows of known group are shown, and not judged.
-        looks: Evaluations of the same rows for all of which the intervals hold together; ``confidence`` is that of
-            each.
+        looks: Evaluations of the same rows for which the intervals hold together; ``confidence`` is that of each.
 
     Raises:
         PlanError: A value is out of range; all problems are listed.

@@ -1,7 +1,7 @@
-"""What may be shown of one attribute, and as JSON: one shape for a run and for a table of one's own.
+"""What may be shown of one attribute, and as JSON: one shape for a run and for a table.
 
 ``groups.<group>.<metric> = {value, low, high, n}`` and ``gaps.<metric> = {difference, ratio, low, high, highest,
-lowest}``, the ends those of the difference. Undefined is null with n = 0, and what is kept back null with n null;
+lowest}``, the ends those of the difference. Undefined is null with n = 0, and hidden is null with n null;
 neither is ever 0 or NaN.
 """
 
@@ -48,12 +48,12 @@ _GAP = (
 
 @dataclass(frozen=True)
 class Shown:
-    """One attribute without the groups that are kept back.
+    """One attribute without hidden groups.
 
     Attributes:
         audit: Rates and gaps; with the gaps of ``measures`` added.
-        measures: What was measured beside rates.
-        metrics: Names of the rates that mean something; without labels it is the selection rate alone.
+        measures: Metrics other than rates.
+        metrics: Names of the rates that are defined; without labels only the selection rate.
     """
 
     audit: AttributeAudit

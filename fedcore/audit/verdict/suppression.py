@@ -1,21 +1,21 @@
-"""Which groups and rates are kept out of what is shown, so that nobody is found in a small cell.
+"""Which groups and rates are hidden, so that nobody is found in a small cell.
 
-A group of fewer than ``min_cell`` rows is hidden. Alone that is no protection: the total minus the groups
-shown gives it back, and so do the margins of a crossing. So what is shown is read as a reader could, as a set
-of equations; while they determine a small group, the smallest group that they need for it is hidden too.
-Several hidden groups can give one another away: what the shown parts of a shown total leave of it is a group, too,
-of people who are named by it. Where it is small, it is treated like one.
+A group of fewer than ``min_cell`` rows is hidden. Alone that does not protect: the total minus the groups
+shown reveals it, and so do the margins of a crossing. So what is shown is read as a set of equations, as a reader
+could; while they determine a small group, the smallest group that they need for it is hidden too.
+Several hidden groups can reveal one another: the rest of a shown total without its shown parts is a group, too,
+of people whom it names. If it is small, it is treated like one.
 Source: Willenborg, L. and de Waal, T. (2001), "Elements of Statistical Disclosure Control", ch. 4 (primary
 and secondary cell suppression; a cell is exposed if the additive relations determine it).
 
-A rate rests on its own denominator: the true positive rate of a group of 500 may be that of one person. Beside a
-group's rows, selection rate and base rate, any one further rate gives all the others, since a table of two by two
-with known margins has one free cell. So where one denominator of a group is small, the group is thin, and only what
-is of all its rows and leaves the table open is shown: ``OF_ALL_ROWS``. Which other groups are thin with it, so
-that totals do not give it back, is found as for whole groups.
+A rate has its own denominator: the true positive rate of a group of 500 may be that of one person. Given a
+group's rows, selection rate and base rate, any one further rate determines all the others, since a table of two by two
+with known margins has one free cell. So if one denominator of a group is small, the group is thin, and only metrics
+over all its rows that leave the table open are shown: ``OF_ALL_ROWS``. Which other groups are thin with it, so
+that totals do not reveal it, is found as for whole groups.
 
-What it does not do: keep a reader from bounds that follow from counts being no less than zero; or protect
-against what a reader knows from elsewhere. Where that matters, noise is the remedy.
+It does not hide bounds that follow from counts being 0 or more, or protect against what a reader knows from
+elsewhere. Use noise where that matters.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Plans, models and tasks that would break a privacy guarantee, found before anything is trained.
+"""Finds plans, models and tasks that would break a privacy guarantee, before training.
 
 Every rule is one `Rule` with its reason and its fix; ``docs/privacy-linter.md`` lists them all.
 """

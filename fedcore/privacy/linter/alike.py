@@ -1,4 +1,4 @@
-"""What makes passes over different batches comparable: the same random numbers, and nothing that is not finite."""
+"""Makes passes over different batches comparable: the same random numbers, and only finite values."""
 
 from __future__ import annotations
 
@@ -19,14 +19,11 @@ _WATCHED = 0x5EED_0F_70_12_C4
 class AlikeForEveryRow(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Gives every row of a batch, and a row alone, the same random numbers.
 
-    A record may draw numbers of its own (dropout, noise in a forward pass): that is no coupling. But which numbers a
+    A record may draw numbers of its own (dropout, noise in a forward pass): that is not a coupling. But which numbers a
     row gets depends on its place in the batch, so that its gradient in a batch and alone would differ. Here the k-th
     draw of a pass is made for each row by itself, from the k-th seed. A draw that is not one for each row, such as a
-    permutation of the batch, is left as it is: what comes of it is coupling. So is one from a generator of the task's
-    own, whose seed others may know: a record more would change what the records after it draw.
-
-    Args:
-        rows: Number of rows of the batch.
+    permutation of the batch, is unchanged: its effects are couplings. So are those of a draw from the task's own
+    generator, whose seed others may know: one more record would change what the records after it draw.
     """
 
     def __init__(self, rows: int) -> None:

@@ -1,4 +1,4 @@
-"""A rule, what it looks at, and what it found."""
+"""A rule, its input, and its findings."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What is linted; whatever is absent is not looked at.
+    """The input of the linter; absent parts are not checked.
 
     Attributes:
         exchange: The algorithm and the encodings.
         largest_client: Public number of training records of the largest client.
-        training: Rows to learn from, for rules that measure; on the machine of whoever may see them only.
+        training: Rows to learn from, for rules that measure; only where they may be seen.
         held_out: Rows to evaluate on.
         probe: Measures on model and rows that records are isolated; raises PrivacyError.
         isolation: How records are kept apart in this run.
@@ -61,11 +61,9 @@ class Rule:
 
     Attributes:
         id: Short name, in kebab-case.
-        severity: ``refuse`` where the claim would be false, ``warn`` where it is less than it seems.
-        why: What goes wrong.
-        fix: What to do.
-        find: Yields one text for each place where it is so.
-        of_rows: Whether what is found depends on rows: it is shown where they are, and stands in no statement.
+        severity: ``refuse`` if the claim would be false, ``warn`` if it is weaker than it seems.
+        find: Yields one text for each place at fault.
+        of_rows: Whether findings depend on rows: they are then shown where the rows are, not in the statement.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""Rules that try out the mechanism as it is installed."""
+"""Rules that test the mechanism as installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules about the task on rows: whether they stay apart, and whether those held out were trained on."""
+"""Rules about the task on rows: whether they stay apart, and whether held-out rows were trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules about what a plan says."""
+"""Rules about the settings of a plan."""
 
 from __future__ import annotations
 

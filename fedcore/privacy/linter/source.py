@@ -1,6 +1,6 @@
-"""Rules about the code of a task, its model and method, read and not run.
+"""Rules about the code of a task, its model and method, read but not run.
 
-Reading finds what is written plainly; what is hidden is for the rules that measure.
+Reading finds plain mistakes; the rules that measure find hidden ones.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SCHEDULES = ("scheduler", "plateau", "early_stop", "earlystop")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Code:
-    """A function's code, and what it is called."""
+    """A function's code and name."""
 
     name: str
     tree: ast.AST

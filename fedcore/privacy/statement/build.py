@@ -1,6 +1,6 @@
-"""The privacy statement of a model: what is promised, to whom, under which assumptions, and what is not.
+"""The privacy statement of a model: the promise, to whom, its assumptions, and its limits.
 
-An ε alone is no statement. Its fields, and what is refused for want of one, are in `statement`, the words in templates.
+An ε alone is not a statement. Its fields, and what makes one incomplete, are in `statement`, the words in templates.
 """
 
 from __future__ import annotations
@@ -41,28 +41,26 @@ _FEWER = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """A model that is released, as far as its statement is about it.
+    """A released model, as far as its statement needs it.
 
     Attributes:
         rounds: Rounds that were committed.
         asked: In how many attempts a client may have released an update, failed ones included; every client is charged
             for all.
-        client_sizes: Number of training records of each client, for the comparison of δ with 1/N; empty where
-            it is secret. Under unit client only how many there are is shown.
+        client_sizes: Number of training records of each client, for the comparison of δ with 1/N; empty if
+            secret. Under unit client only their number is shown.
         preprocessing: Whether scales, vocabularies and schema came from public knowledge or from the data.
         verification: Which checks of the guarantee were run on this task and model.
         run: Hash of the plan, and dates.
         trials: Declared number of runs on the same records from which this one was chosen, itself included.
-        warnings: What the linter said of plan and model without refusing them.
-        contact: Whom to ask.
+        warnings: The linter's warnings.
         split_is_told: Whether the run shows how the rows are split over the clients, as simulations do.
-        evaluation: The promise to held-out records; ``None`` where evaluation is exact.
-        evaluated: How often clients were asked to evaluate.
-        chosen_by_evaluation: Whether the released model is one round's, chosen by what clients reported of held-out
-            rows.
+        evaluation: The promise to held-out records; ``None`` if evaluation is exact.
+        evaluated: Number of evaluations asked of clients.
+        chosen_by_evaluation: Whether the released model was chosen among rounds by evaluations on held-out rows.
         isolation: How each record's gradient is kept its own; under unit record.
         ledgers: Entry number and digest of the last charge in each client's receipts (`LedgerReceipt`).
-        acknowledged: The most charges that the receipts of one client show; ``None`` where no client sends any.
+        acknowledged: The most charges in the receipts of one client; ``None`` if no client sends any.
     """
 
     rounds: int

@@ -1,4 +1,4 @@
-"""The fields of a privacy statement, and the refusal of one that leaves something out.
+"""The fields of a privacy statement, and the refusal of an incomplete one.
 
 After NIST SP 800-226 (2025), Ponomareva et al. 2023 (arXiv 2303.00654, section 5.3) and the OpenDP deployment
 registry (arXiv 2509.13509).
@@ -24,7 +24,7 @@ Group = Annotated[dict[str, Any], Field(min_length=1)]
 
 
 class _Part(BaseModel):
-    """A group of the statement: what the words need of it, and anything besides."""
+    """A group of fields: those that the words need, and any others."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow", allow_inf_nan=False)
 
@@ -63,7 +63,7 @@ class Worded(_Part):
 
 
 class Statement(_Part):
-    """The content of ``privacy.json``; a field without a default must be there for a model to be released."""
+    """The content of ``privacy.json``; a field without a default is required for a release."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,7 +1,7 @@
-"""How strong a guarantee is, in more than one number.
+"""The strength of a guarantee, in more than one number.
 
-An ε at one δ says little by itself ("(ε, δ) considered harmful", arXiv 2503.10945): the profile, μ where it is
-exact, and what an attacker can achieve at most stand beside it.
+An ε at one δ says little by itself ("(ε, δ) considered harmful", arXiv 2503.10945): the profile, an exact μ,
+and upper bounds on attacks are shown with it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the privacy statement says by the unit: who is protected, how, from whom, and whom one must trust."""
+"""The parts of a statement that depend on the unit: who is protected, how, from whom, and who is trusted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was found, by group and over clients, from the content of ``bias.json``."""
+"""Results by group and over clients, from the content of ``bias.json``."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The headings of particular rules, where the figures of a run have something to say under them.
+"""The headings of particular rules that a run's figures can fill.
 
-They order evidence. Whether a rule is met is for people to say who know the system and its use.
+They order evidence. People who know the system and its use judge whether a rule is met.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Profiles that are documents: an audit as Markdown under the headings that a rule asks for.
+"""Profiles that are documents: an audit as Markdown under the headings of a rule.
 
-What the audit cannot know is left to people, in lines that say so.
+What the audit cannot know is left to people, in marked lines.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every document about an audit says, from the content of ``bias.json``."""
+"""Sections common to all documents about an audit, from the content of ``bias.json``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured of groups beside rates: impact ratios, areas, calibration, and a gap's split over clients."""
+"""Metrics of groups other than rates: impact ratios, areas, calibration, and a gap's split over clients."""
 
 from __future__ import annotations
 

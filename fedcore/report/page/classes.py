@@ -1,4 +1,4 @@
-"""Of several labels, how far apart the groups are in each class."""
+"""How far apart the groups are in each of several classes."""
 
 from __future__ import annotations
 

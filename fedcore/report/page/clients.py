@@ -1,4 +1,4 @@
-"""The clients: what each gets out of the model, what each holds, and who took part."""
+"""The clients: results, rows and participation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the gate and the hooks say, in lines of the page."""
+"""Results of the gate and the hooks, in lines of the page."""
 
 from __future__ import annotations
 
@@ -12,13 +12,7 @@ from fedcore.report.page.wording import capitalised
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What the audit says in one line.
-
-    Attributes:
-        verdict: PASS, FAIL or INCONCLUSIVE; empty if nothing was judged.
-        subject: The limit, or the name of the hook.
-        words: Sentences.
-    """
+    """One finding; `subject` is the limit or the hook, `verdict` is empty if nothing was judged."""
 
     verdict: str
     subject: str

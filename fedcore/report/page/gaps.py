@@ -18,12 +18,6 @@ Gap = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GapLine:
-    """One metric's surest gap.
-
-    Attributes:
-        ratio: With its interval; empty where it has none.
-    """
-
     metric: str
     between: str
     difference: str

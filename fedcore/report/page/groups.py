@@ -1,4 +1,4 @@
-"""How well each group is served, and how sure that is."""
+"""How well each group is served, with intervals."""
 
 from __future__ import annotations
 
@@ -24,12 +24,7 @@ Rates = Mapping[str, Rate]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One attribute.
-
-    Attributes:
-        gaps: The clearest gap of each metric that is drawn.
-        all_gaps: Those of every metric.
-    """
+    """One attribute; `gaps` has the metrics that are drawn, `all_gaps` all of them."""
 
     heading: str
     figures: Sequence[Figure]

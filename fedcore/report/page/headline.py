@@ -1,4 +1,4 @@
-"""The cards at the top, and what a reader must be warned of."""
+"""The cards at the top, and the warnings."""
 
 from __future__ import annotations
 
@@ -33,8 +33,7 @@ class Card:
 
     Attributes:
         value: The number, or a few words.
-        detail: A sentence to it.
-        verdict: ``pass``, ``fail`` or ``open`` on the card of the verdict, with its sign; else empty.
+        verdict: ``pass``, ``fail`` or ``open`` on the card of the verdict; else empty.
     """
 
     label: str

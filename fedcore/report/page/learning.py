@@ -1,4 +1,4 @@
-"""How the model learned: its metrics, and the length of its steps, over the rounds."""
+"""The metrics and the length of updates over the rounds."""
 
 from __future__ import annotations
 

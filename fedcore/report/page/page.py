@@ -1,5 +1,3 @@
-"""The page, put together and written."""
-
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What the run spent of privacy, and what that promises."""
+"""The privacy spent by the run, and the guarantee."""
 
 from __future__ import annotations
 

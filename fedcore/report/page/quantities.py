@@ -1,4 +1,4 @@
-"""What a metric is, and how its values are written."""
+"""How a metric's values are written."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ class Quantity:
     """A metric and the way to write it.
 
     Attributes:
-        name: As in ``summary.json``.
-        share: Whether it lies in [0, 1] and is written in per cent.
+        share: Whether it is in [0, 1] and written in per cent.
         cost: Whether less of it is better.
         bound: Whether it is an upper bound, which is rounded up: written smaller it would be false.
     """

@@ -13,12 +13,7 @@ Metrics = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """A rate of one group.
-
-    Attributes:
-        value: None if undefined or suppressed.
-        n: Rows it is counted among; None if suppressed.
-    """
+    """A rate of one group; `value` is None if undefined or suppressed, `n` if suppressed."""
 
     value: float | None = None
     low: float | None = None
@@ -41,8 +36,6 @@ class Rate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """A reply that was not counted."""
-
     round: int
     client: str
     code: str
@@ -100,12 +93,10 @@ class Bias:
     """The content of ``bias.json``.
 
     Attributes:
-        groups: ``{attribute: {metric: {group: rate}}}``, turned round from the file.
-        overall: ``{attribute: {metric: rate}}``.
+        groups: ``{attribute: {metric: {group: rate}}}``, reordered from the file.
         gaps: ``{attribute: {metric: gap}}`` as in the file.
         calibration: ``{attribute: {group: [bin]}}`` as in the file.
-        by_class: Of several labels each against the others, ``{attribute: {worst, classes}}`` as in the file.
-        sites: ``{attribute: {metric: split}}`` as in the file, without metrics that have none.
+        by_class: Each of several labels against the others, ``{attribute: {worst, classes}}`` as in the file.
         spread: How evenly clients are served, as under ``clients`` in the file.
     """
 
@@ -148,7 +139,7 @@ class Bias:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """How a simulation dealt the rows: counts of shape (clients, categories)."""
+    """How a simulation distributed the rows: counts of shape (clients, categories)."""
 
     attribute: str
     categories: tuple[str, ...]
@@ -176,8 +167,7 @@ class RunRecord:
     """A finished run.
 
     Attributes:
-        summary: ``summary.json`` as it stands.
-        plan: ``plan.toml`` as it stands; empty if absent.
+        plan: The text of ``plan.toml``; empty if absent.
         rounds: Every attempt at a round, in order.
         privacy: The statement; empty without DP.
     """

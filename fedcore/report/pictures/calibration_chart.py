@@ -1,4 +1,4 @@
-"""Share of favourable labels by score, for each group, against the line on which the two are equal."""
+"""Share of favourable labels by score, for each group, with the diagonal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CalibrationCurve:
 
     Attributes:
         bins: ``{score, value, low, high, n}`` of rising mean score.
-        weight: ``main``, ``accent`` (the one to look at) or ``faint``.
+        weight: ``main``, ``accent`` (highlighted) or ``faint``.
     """
 
     name: str
@@ -34,12 +34,7 @@ class CalibrationCurve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationChart:
-    """What is drawn.
-
-    Attributes:
-        curves: Later ones are drawn over earlier ones; none is empty.
-        says: The picture in a sentence.
-    """
+    """`says` describes the picture; later curves are drawn over earlier ones, and none is empty."""
 
     curves: Sequence[CalibrationCurve]
     says: str

@@ -22,12 +22,7 @@ _HEIGHT, _FLOOR = 250.0, 40.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientValue:
-    """One client's result.
-
-    Attributes:
-        n: Rows it was evaluated on.
-        marked: Whether it is among the worst tenth.
-    """
+    """One client's result over `n` rows; `marked` if among the worst tenth."""
 
     name: str
     value: float
@@ -37,12 +32,7 @@ class ClientValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientChart:
-    """What is drawn.
-
-    Attributes:
-        clients: The worst first; at least one.
-        says: The picture in a sentence.
-    """
+    """`says` describes the picture; the worst of one or more clients comes first."""
 
     clients: Sequence[ClientValue]
     quantity: Quantity

@@ -1,4 +1,4 @@
-"""What pictures share: grids with their words, levels to compare with, intervals, and names of rows."""
+"""Common parts of pictures: grids with labels, reference lines, intervals, and names of rows."""
 
 from __future__ import annotations
 

@@ -17,14 +17,7 @@ _TOP, _TOTAL, _GAP = 24.0, 46.0, 8.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeatMap:
-    """What is drawn. A cell is as dark as its share of the row: sizes differ, and skew is what matters.
-
-    Attributes:
-        rows: Names from top to bottom.
-        columns: Names from left to right.
-        counts: Shape (rows, columns).
-        says: The picture in a sentence.
-    """
+    """Counts of shape (rows, columns), shaded by their share of the row; `says` describes the picture."""
 
     rows: Sequence[str]
     columns: Sequence[str]

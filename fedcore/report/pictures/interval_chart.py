@@ -20,11 +20,7 @@ _TOP, _ROW, _LOW_ROW, _FOOT, _INSET = 26.0, 37.0, 23.0, 22.0, 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntervalRow:
-    """One group.
-
-    Attributes:
-        marked: Whether it is the one to look at.
-    """
+    """One group; `marked` highlights it."""
 
     name: str
     rate: Rate
@@ -33,14 +29,7 @@ class IntervalRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntervalChart:
-    """What is drawn.
-
-    Attributes:
-        rows: From top to bottom.
-        reference: Rate over all rows, or None.
-        min_cell: Groups of fewer rows are not shown.
-        says: The picture in a sentence.
-    """
+    """`says` describes the picture; `reference` is the rate over all rows, groups under `min_cell` rows are hidden."""
 
     rows: Sequence[IntervalRow]
     quantity: Quantity

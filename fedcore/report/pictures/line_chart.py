@@ -21,12 +21,7 @@ Weight = Literal["main", "accent", "faint"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """One curve.
-
-    Attributes:
-        points: Places on the horizontal axis with their values; None leaves a hole.
-        weight: How it is drawn: ``main``, ``accent`` (the one to look at) or ``faint``.
-    """
+    """One curve; `weight` is ``main``, ``accent`` (highlighted) or ``faint``, and None leaves a gap."""
 
     name: str
     points: Sequence[tuple[float, float | None]]
@@ -48,9 +43,9 @@ class LineChart:
         across: Name of the horizontal axis.
         rounds: Whether the horizontal axis counts rounds.
         zero: Whether the vertical axis starts at 0.
-        reference: A level to compare with, and its name.
-        mark: A place on the horizontal axis to look at, and its name.
-        says: The picture in a sentence.
+        reference: A reference level and its name.
+        mark: A marked place on the horizontal axis and its name.
+        says: Describes the picture.
     """
 
     curves: Sequence[Curve]

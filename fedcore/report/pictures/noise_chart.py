@@ -1,4 +1,4 @@
-"""Noise on the mean against ε, as a picture that stands alone."""
+"""Noise on the mean by ε, as a stand-alone picture."""
 
 from __future__ import annotations
 

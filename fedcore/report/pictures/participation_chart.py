@@ -1,4 +1,4 @@
-"""Who was asked in which round, whose reply counted, and whose did not."""
+"""Who was asked in which round, and whose reply counted."""
 
 from __future__ import annotations
 
@@ -18,13 +18,7 @@ _TOP, _ROW, _FOOT = 6.0, 20.0, 36.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParticipationChart:
-    """What is drawn.
-
-    Attributes:
-        clients: Names from top to bottom.
-        rounds: Every attempt at a round.
-        says: The picture in a sentence.
-    """
+    """Every attempt at a round, for clients from top to bottom; `says` describes the picture."""
 
     clients: Sequence[str]
     rounds: Sequence[Round]

@@ -9,12 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """A straight line from values to places.
-
-    Attributes:
-        low: Value at ``start``.
-        high: Value at ``end``; greater than ``low``.
-    """
+    """A straight line from values (`low` < `high`) to places (`start`, `end`)."""
 
     low: float
     high: float

@@ -1,4 +1,4 @@
-"""Gaps as bars stacked of their parts: within clients, between them, and where one group only is."""
+"""Gaps as stacked bars: within clients, between clients, and from clients with only one group."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ PARTS = {"within": "within clients", "between": "between clients", "no_overlap":
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitRow:
-    """One gap.
+    """One metric's gap.
 
     Attributes:
-        name: Of its metric.
-        parts: Shares of 1 in the order of ``PARTS``; they sum to the gap, and may be below 0.
+        parts: Shares of 1 in the order of ``PARTS``; they sum to the gap, and may be negative.
         low: Lower end of the gap's interval, or None.
-        high: Upper end of it, or None.
     """
 
     name: str
@@ -34,13 +32,6 @@ class SplitRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitChart:
-    """What is drawn.
-
-    Attributes:
-        rows: From top to bottom.
-        says: The picture in a sentence.
-    """
-
     rows: Sequence[SplitRow]
     says: str
 

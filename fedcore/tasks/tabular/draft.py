@@ -1,4 +1,4 @@
-"""A first schema, read off a table's rows: for a person to correct, or for a simulation to go on with."""
+"""A first schema from a table's rows: for a person to correct, or for a simulation to use."""
 
 from __future__ import annotations
 
@@ -27,11 +27,7 @@ _MOST_NUMERIC_CLASSES = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A drafted schema.
-
-    Attributes:
-        reasons: Why a column was left out, by its name.
-    """
+    """A drafted schema, with the reasons why columns were left out."""
 
     schema: Schema
     reasons: dict[str, str]

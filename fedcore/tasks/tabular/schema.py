@@ -1,4 +1,4 @@
-"""The schema that a run of ``tabular`` goes by: declared in a file, or drafted from the training rows."""
+"""The schema of a run of ``tabular``: declared in a file, or drafted from the training rows."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _NO_LABEL = "tabular needs to know what to predict; give --label COLUMN"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettledSchema:
-    """A schema with its label, as the plan wants it.
+    """A schema with its label, fitted to the plan.
 
     Attributes:
-        table: The rows of ``task.data`` that have a label, where a draft had to read them.
-        preprocessing: What the privacy statement says of it.
+        table: The labelled rows of ``task.data``, if a draft had to read them.
+        preprocessing: The privacy statement's words about it.
         notes: What was left out, in words without values.
     """
 

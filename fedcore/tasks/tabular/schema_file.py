@@ -1,4 +1,4 @@
-"""The schema of a table: drafting it as a file, and holding a table against it."""
+"""The schema of a table: drafting it as a file, and checking it against a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plan says of a table: the file, the label, the columns that matter for other reasons than as inputs."""
+"""A plan's settings for a table: the file, the label, and columns that are not only inputs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ class TabularSettings:
         data: The table; in a deployment each client brings its own.
         label: Column to predict; the schema's when absent.
         schema: A declared schema, its file or its content; drafted from the training rows when absent.
-        positive: Which of two classes is the positive one.
         hidden: Widths of hidden layers; none for a linear model.
         sensitive: Columns that are audited, crossings split.
-        client: Column that says whose a row is; never an input.
+        client: Column that names the client of a row; never an input.
     """
 
     data: Path | None

@@ -1,4 +1,4 @@
-"""Tables as they lie on disk: CSV or Parquet, and their cells as words and as numbers."""
+"""Tables in CSV or Parquet files, and their cells as words and as numbers."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Words:
     """A column read as text.
 
     Attributes:
-        codes: For each row a position in `values`, -1 where there is none; int64, shape ``(rows,)``.
-        values: Different texts, in the order in which they come.
+        codes: For each row a position in `values`, -1 if empty; int64, shape ``(rows,)``.
+        values: Different texts, in order of appearance.
     """
 
     codes: NDArray[np.int64]
@@ -48,11 +48,8 @@ class Words:
 class Table:
     """Named columns of equal length, each cell read by itself.
 
-    What a cell means depends on the cell alone, never on the column's other rows, so that two data owners
+    The meaning of a cell depends on the cell only, never on the column's other rows, so that two data owners
     read one value alike.
-
-    Attributes:
-        source: The file's name, for messages.
     """
 
     source: str

@@ -38,16 +38,12 @@ _log = logging.getLogger("fedcore")
 class Tabular(Classification):
     """Rows of a table: numbers, words and missing cells in, a class out.
 
-    How cells become inputs is fixed by a schema (``fedcore.tasks.tabular.columns``). Without a declared one, a
-    simulation drafts it from its training rows, which the privacy statement then names as not covered.
-
-    Args:
-        settings: What the plan says.
-        settled: The schema, and the table where it was read already.
+    A schema (``fedcore.tasks.tabular.columns``) fixes how cells become inputs. Without a declared one, a
+    simulation drafts it from its training rows, which the privacy statement then lists as not covered.
 
     Attributes:
         labels: The classes; of two, the second is the positive one.
-        preprocessing: What the privacy statement says of the schema.
+        preprocessing: The privacy statement's words about the schema.
         notes: What was left out or read as missing, in words without values.
     """
 

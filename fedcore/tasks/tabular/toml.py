@@ -1,4 +1,4 @@
-"""A schema as TOML that a person can read and correct, and as the content that a plan holds."""
+"""A schema as TOML for people to read and correct, and as content of a plan."""
 
 from __future__ import annotations
 

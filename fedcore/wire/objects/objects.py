@@ -1,4 +1,4 @@
-"""One object: pulled, its hash, head and size checked."""
+"""One object: pulled, with hash, head and size checked."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ObjectError(DataError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectLimits:
-    """What one message may cost whoever reads it."""
+    """The cost limits of reading one message."""
 
     small_bytes: int = 4 * _MIB
     small_objects: int = 64
@@ -42,8 +42,6 @@ class ObjectLimits:
 
 @dataclass(frozen=True, slots=True)
 class ObjectParts:
-    """The head and the body of an object."""
-
     kind: str
     children: tuple[str, ...]
     body: memoryview

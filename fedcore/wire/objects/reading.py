@@ -20,11 +20,7 @@ _LONGEST_WAIT_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteArray:
-    """An array whose bytes are still on the other side.
-
-    Attributes:
-        chunks: Ids of the chunks in order; one that occurs twice is named twice.
-    """
+    """An array whose bytes are still on the other side; `chunks` are ids in order, repeated if they occur twice."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -43,7 +39,7 @@ class RemoteRecords:
 class ObjectReader:
     """Reads the small objects of one message.
 
-    What was read is kept, so that `records` can be called again when it raised Flower's ``ObjectUnavailableError``.
+    Objects are cached, so that `records` can be called again after Flower's ``ObjectUnavailableError``.
     """
 
     def __init__(self, pull: Pull, limits: ObjectLimits | None = None) -> None:

@@ -1,4 +1,4 @@
-"""How long a call to the SuperLink is tried again."""
+"""How long calls to the SuperLink are retried."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages on their way out, two objects in memory at a time."""
+"""Outgoing messages, two objects in memory at a time."""
 
 from __future__ import annotations
 
@@ -40,12 +40,7 @@ def record_of(arrays: Mapping[str, Array]) -> ArrayRecord:
 
 
 class Outgoing:
-    """Messages on their way out. Objects that several of them share are sent once.
-
-    Attributes:
-        headers: The messages without their content, each with its id.
-        trees: Their object trees.
-    """
+    """Outgoing messages without their content, with their object trees. Shared objects are sent once."""
 
     def __init__(self, messages: Iterable[Message]) -> None:
         self._objects: dict[str, InflatableObject] = {}

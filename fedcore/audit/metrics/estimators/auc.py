@@ -30,9 +30,6 @@ class Areas:
         won: Pairs in which the favourable row scores higher, float64 of shape (groups, groups).
         tied: Pairs at one point.
         spread: Variance of the area by DeLong, NaN where a label has fewer than two rows.
-        positives: Favourable rows of each group.
-        negatives: Other rows of each group.
-        exact: Whether all rows of a point have one score.
     """
 
     won: NDArray[np.float64]

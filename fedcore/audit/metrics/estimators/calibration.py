@@ -1,4 +1,4 @@
-"""Whether scores may be taken for probabilities: Brier score, calibration error and calibration curves."""
+"""Whether scores can be read as probabilities: Brier score, calibration error and calibration curves."""
 
 from __future__ import annotations
 
@@ -21,13 +21,7 @@ NUM_BINS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreBin:
-    """Rows of one group whose scores are alike.
-
-    Attributes:
-        scores: Sum of their scores.
-        favourable: How many have the favourable label.
-        n: How many there are.
-    """
+    """Rows of one group with similar scores: their sum of scores, favourable labels and number."""
 
     scores: float
     favourable: int

@@ -48,13 +48,7 @@ def calibration_slope(points: Array, counts: NDArray[np.int64]) -> Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class _Line:
-    """Rows around their mean score.
-
-    Attributes:
-        centred: Score of each point less the mean score.
-        rows: Rows at each point.
-        favourable: Rows of the favourable label among them.
-    """
+    """Rows around their mean score: the points' scores less the mean, with all rows and favourable rows at each."""
 
     centred: Array
     rows: Array

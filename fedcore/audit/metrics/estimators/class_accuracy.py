@@ -1,4 +1,4 @@
-"""How rightly the classes of a group are predicted: on average over the classes, and the worst of them."""
+"""Recall of the classes of a group: the mean, and the lowest."""
 
 from __future__ import annotations
 

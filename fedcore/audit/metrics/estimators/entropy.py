@@ -1,8 +1,8 @@
-"""How unequally benefits fall on people: generalised entropy and the Theil index, from confusion counts.
+"""How unequally benefits are distributed: generalised entropy and the Theil index, from confusion counts.
 
-Each person's benefit is ``prediction - label + 1``: 0 for who is wrongly turned down, 2 for who is wrongly
-selected, 1 for the others. Source: Speicher et al. (2018), "A unified approach to quantifying algorithmic
-unfairness", KDD, arXiv 1807.00787, eq. 2 (alpha = 2) and its limit at alpha = 1.
+Each person's benefit is ``prediction - label + 1``: 0 if wrongly rejected, 2 if wrongly selected, else 1.
+Source: Speicher et al. (2018), "A unified approach to quantifying algorithmic unfairness", KDD, arXiv 1807.00787,
+eq. 2 (alpha = 2) and its limit at alpha = 1.
 """
 
 from __future__ import annotations

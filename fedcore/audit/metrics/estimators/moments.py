@@ -18,12 +18,11 @@ from fedcore.audit.tables.values import ValueTable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moments:
-    """Means over the rows of one group, of target t in [0, 1] and error e in [-1, 1], in units of the range.
+    """Means over a group's n rows of target t in [0, 1] and error e in [-1, 1], in units of the range.
 
     Attributes:
-        n: Rows.
-        low: Least target.
-        width: Greatest less least target.
+        low: Lowest target.
+        width: Highest less lowest target.
         of: Mean of each of ``error_sums.SUMS``.
     """
 

@@ -1,4 +1,4 @@
-"""What a reader must know of an attribute's groups beside the numbers, in sentences."""
+"""Notes on an attribute's groups, in sentences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict and what decides it, and where the rest is: the first and the last lines of an audit's text."""
+"""The first and last lines of an audit's text: the verdict, its reasons, and where the rest is."""
 
 from __future__ import annotations
 
