@@ -18,7 +18,7 @@ from fedcore.task_families import Classification, LanguageModelling
 
 @runtime_checkable
 class Task(Protocol):
-    """What is learned. The same task serves a simulation, a federation server and a client.
+    """A learning task. The same task serves a simulation, a federation server and a client.
 
     The ready-made families in ``fedcore.task_families`` supply `loss`, `predict`, `measure` and `labels`,
     so that most tasks write two methods. They also have `metrics`, the names that `measure` gives: a server

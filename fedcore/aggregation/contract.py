@@ -70,7 +70,7 @@ class Rule:
     def sensitivity(self, clip_norm: float) -> float | None:
         """Largest change of the rule's *sum* when one client's update, of norm at most `clip_norm`, is blanked.
 
-        ``None`` where the rule is no sum, or has no bound: client-level noise cannot be scaled to it.
+        ``None`` if the rule is not a sum or has no bound: client-level noise cannot be scaled to it.
         """
         return None
 

@@ -58,15 +58,15 @@ def skipped(name: str, what: str, advice: str = "") -> Finding:
     return Finding(name=name, state=State.SKIPPED, what=what, advice=advice)
 
 
-def examine(checks: Iterable[Check], *, tell: Callable[[str], None] = lambda _: None) -> list[Finding]:
+def examine(checks: Iterable[Check], *, progress: Callable[[str], None] = lambda _: None) -> list[Finding]:
     """Run all checks; one that raises becomes a finding of its own, after its earlier findings.
 
     Args:
-        tell: Called with the name of each check before it runs.
+        progress: Called with the name of each check before it runs.
     """
     found: list[Finding] = []
     for check in checks:
-        tell(check.name)
+        progress(check.name)
         try:
             found.extend(check.run())
         except PlanError as error:

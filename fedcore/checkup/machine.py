@@ -48,17 +48,17 @@ def machine_checks() -> tuple[Check, ...]:
 def versions() -> Iterator[Finding]:
     found = {name: _installed(name) for name in TESTED}
     listed = ", ".join(f"{name} {version or 'absent'}" for name, version in found.items())
-    told = f"fedcore {__version__}, python {platform.python_version()}, {listed}"
+    state = f"fedcore {__version__}, python {platform.python_version()}, {listed}"
     other = [name for name, version in found.items() if not (version or "").startswith(f"{TESTED[name]}.")]
     tested = ", ".join(f"{name} {TESTED[name]}" for name in other)
     if _EXACT in other or any(found[name] is None for name in other):
-        yield problem("versions", f"{told}; expected {tested}", _INSTALL)
+        yield problem("versions", f"{state}; expected {tested}", _INSTALL)
     elif other:
-        yield warning("versions", f"{told}; tested are {tested}", _INSTALL)
+        yield warning("versions", f"{state}; tested are {tested}", _INSTALL)
     elif not _TESTED_PYTHON[0] <= sys.version_info[:2] <= _TESTED_PYTHON[1]:
-        yield warning("versions", f"{told}; tested are python 3.11 to 3.13")
+        yield warning("versions", f"{state}; tested are python 3.11 to 3.13")
     else:
-        yield ok("versions", told)
+        yield ok("versions", state)
 
 
 def check_flower() -> None:
@@ -92,15 +92,15 @@ def limits() -> Iterator[Finding]:
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = psutil.virtual_memory().available
     few = files != resource.RLIM_INFINITY and files < _FEWEST_FILES
-    told = (
+    state = (
         f"{'any number of' if files == resource.RLIM_INFINITY else files} open files, {_gigabytes(free)} of memory free"
     )
     if few:
-        yield warning("limits", f"{told}; expected {_FEWEST_FILES} files or more", f"ulimit -n {_FEWEST_FILES}")
+        yield warning("limits", f"{state}; expected {_FEWEST_FILES} files or more", f"ulimit -n {_FEWEST_FILES}")
     elif free < GIGABYTE:
-        yield warning("limits", f"{told}; expected 1 GB or more", "end other processes, or use a larger machine")
+        yield warning("limits", f"{state}; expected 1 GB or more", "end other processes, or use a larger machine")
     else:
-        yield ok("limits", told)
+        yield ok("limits", state)
 
 
 def disk(directory: Path, *, model_bytes: int = 0, messages: int = 0) -> Iterator[Finding]:
@@ -112,13 +112,13 @@ def disk(directory: Path, *, model_bytes: int = 0, messages: int = 0) -> Iterato
     """
     there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     free, needed = shutil.disk_usage(there).free, max(GIGABYTE, (_CHECKPOINTS + messages) * model_bytes)
-    told = f"{_gigabytes(free)} free at {there}"
+    state = f"{_gigabytes(free)} free at {there}"
     if free < needed:
         times = f"{_CHECKPOINTS + messages} times the model of {_gigabytes(model_bytes)}"
         why = times if needed > GIGABYTE else "the least for a run"
-        yield problem("disk", f"{told}; expected {_gigabytes(needed)}, {why}", "free some space, or move the home")
+        yield problem("disk", f"{state}; expected {_gigabytes(needed)}, {why}", "free some space, or move the home")
     else:
-        yield ok("disk", told)
+        yield ok("disk", state)
 
 
 def device() -> Iterator[Finding]:

@@ -77,7 +77,7 @@ def _plain(rows: Rows[Labels], found: Mapping[str, Representation]) -> dict[str,
 
 
 def _text(rows: Rows[Labels], found: Mapping[str, Representation], *, confidence: float) -> Iterator[str]:
-    guess = " (a guess: the last in order; --positive says otherwise)" if rows.outcomes.guessed else ""
+    guess = " (a guess: the last in order; set it with --positive)" if rows.outcomes.guessed else ""
     yield f"{rows.source}: {rows.total:,} rows, favourable label {rows.outcomes.names[1]}{guess}"
     yield f"shares in percent, with intervals of {100 * confidence:g} % confidence in brackets"
     for attribute, each in found.items():

@@ -56,7 +56,7 @@ def load_client_file(path: Path) -> tuple[Examples, Examples | None]:
     except FileNotFoundError:
         raise DataError(f"no file of rows at {path}") from None
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
-        raise DataError(f"{path} is no file of rows that fedcore split wrote, or it is damaged") from error
+        raise DataError(f"{path} is not a file of rows from fedcore split, or it is damaged") from error
     return training, held_out
 
 
@@ -109,7 +109,7 @@ def _codes(codes: Tensor) -> Tensor:
 
 def _complete(vocabulary: tuple[str, ...]) -> tuple[str, ...]:
     if UNKNOWN not in vocabulary:
-        raise ValueError("expected a vocabulary with a word for what is unknown")
+        raise ValueError("expected a vocabulary with a word for unknown values")
     return vocabulary
 
 

@@ -86,8 +86,8 @@ class Examples:
         lengths = {name: len(column) for name, column in self.columns.items()}
         lengths |= {name: len(attribute.codes) for name, attribute in self.attributes.items()}
         if len(set(lengths.values())) != 1:
-            told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-            raise DataError(f"all columns and attributes must have the same number of rows; {told}")
+            found = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+            raise DataError(f"all columns and attributes must have the same number of rows; {found}")
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))

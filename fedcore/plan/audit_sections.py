@@ -56,6 +56,6 @@ class AuditSection(Section):
     checkpoint: Literal["last", "within-limits"] = Field(
         "last",
         description="whose model is released: that of the `last` round, or of the most accurate evaluated round "
-        "`within-limits`, where all limits on rates say PASS (the last where none does)",
+        "`within-limits`, where all limits on rates are PASS (the last if there is none)",
     )
     hooks: tuple[str, ...] = Field((), description="audit hooks of one's own, each `module:object`")

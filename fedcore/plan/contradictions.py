@@ -45,7 +45,7 @@ def _privacy_and_federation_contradictions(privacy: PrivacySection, federation: 
             "than a client; ask all clients, or take zero-out"
         )
     if privacy.participation == "secret" and federation.quorum > 1:
-        yield "federation.quorum: a round that fails for want of clients would tell how many were asked; leave it out"
+        yield "federation.quorum: a round that fails for want of clients would show how many were asked; leave it out"
     if privacy.participation == "secret" and (privacy.unit != "client" or federation.cohort_sampling != "poisson"):
         yield (
             "privacy.participation: secret amplifies a Poisson cohort under unit client; set cohort-sampling and "

@@ -53,9 +53,9 @@ def check_is_plan(mapping: Mapping[str, Any]) -> None:
         )
     strange = [name for name in foreign if nearest(name, SECTIONS) is None]
     if 2 * len(strange) > len(mapping):
-        raise PlanError(f"this is no plan: it has {_tables(strange)}; known are {', '.join(SECTIONS)}")
+        raise PlanError(f"this is not a plan: it has {_tables(strange)}; known are {', '.join(SECTIONS)}")
 
 
 def _tables(names: Sequence[str]) -> str:
-    told = ", ".join(repr(name) for name in names[:_MOST_NAMES])
-    return told if len(names) <= _MOST_NAMES else f"{told} and {len(names) - _MOST_NAMES} more"
+    shown = ", ".join(repr(name) for name in names[:_MOST_NAMES])
+    return shown if len(names) <= _MOST_NAMES else f"{shown} and {len(names) - _MOST_NAMES} more"

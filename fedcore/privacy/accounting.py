@@ -224,7 +224,7 @@ def _smallest(spent: Callable[[float], float], epsilon: float, *, above: float) 
 
 
 def composed_epsilon(events: Iterable[PrivacyEvent], delta: float, relation: Relation = Relation.ZERO_OUT) -> float:
-    """Smallest ε proven for any events together, whoever chose their parameters.
+    """Smallest ε proven for any events together, no matter who chose their parameters.
 
     Guarantee:
         That of `epsilon_of`: events of one mechanism are joined, which changes nothing about what is released.

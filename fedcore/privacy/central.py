@@ -28,7 +28,7 @@ class CentralPrivacy:
         plus a normal vector of standard deviation ``noise_multiplier * clip_norm``, divided by the public constant
         `cohort` (DP-FedAvg: McMahan et al. 2018, arXiv 1710.06963). Blanking, adding or removing a client moves the
         sum by at most the clip norm, so that a round is the Gaussian mechanism, Poisson-subsampled where
-        `sampling_rate` is below 1. Unit: one client with all of its rows. Holds against whoever sees models and
+        `sampling_rate` is below 1. Unit: one client with all of its rows. Holds against anyone who sees models and
         journal, not against the server, which sees every update; assumes that the server is honest.
 
         With `quantile` the clip norm follows that quantile of the updates' norms (Andrew et al. 2021, arXiv

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LOSS, ACCURACY = "loss", "accuracy"
 _STEPS = 2**10
-"""A noisy sum is rounded to this share of what one row adds at most, so that its low bits tell nothing."""
+"""A noisy sum is rounded to this share of what one row adds at most, so that its low bits reveal nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +110,8 @@ class EvaluationPrivacy:
         sums = {LOSS: bound * _rounded(float((within / bound).sum()) + float(noise[0]))}
         if hits is not None:
             sums[ACCURACY] = float(round(hits + float(noise[1])))
-        told = float(max(0, round(rows + float(noise[2])))) if self.size_is_secret else float(rows)
-        return Metrics(sums=sums, counts=dict.fromkeys(sums, told))
+        released = float(max(0, round(rows + float(noise[2])))) if self.size_is_secret else float(rows)
+        return Metrics(sums=sums, counts=dict.fromkeys(sums, released))
 
     def noisy_table(self, table: GroupTable, randomness: Randomness) -> GroupTable:
         """Counts ready for release: with noise in every cell, empty ones included."""

@@ -16,7 +16,7 @@ class Level(StrEnum):
     """The gradient is computed from the record alone, whatever the loss and the model do."""
 
     PROBED = "probed"
-    """A measurement before training found no record that bears on another; it is evidence and no proof."""
+    """A measurement before training found no record that affects another; this is evidence, not proof."""
 
 
 _DEFINITIONS = {

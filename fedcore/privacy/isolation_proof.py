@@ -93,7 +93,7 @@ def _problems(task: Task, model: nn.Module) -> Iterator[str]:
         if type(module) is not nn.Sequential and type(module) not in _LAYERS:
             yield f"{shown} is not a layer that is known to treat rows apart"
         elif type(module) is Times and type(module.factor) not in (float, int):
-            yield f"{shown} multiplies by something else than a number"
+            yield f"{shown} multiplies by something other than a number"
         elif any(vars(module).get(name) is not None for name in _OVERRIDES) or any(
             getattr(module, kind) for kind in _HOOKS
         ):

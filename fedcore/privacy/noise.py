@@ -1,7 +1,7 @@
 """Randomness behind a privacy guarantee.
 
-The seed of a run is known to the server, so noise or batches drawn from it protect nothing: whoever knows
-the seed subtracts the noise. Guarantees use `SecureRandomness`; `SeededRandomness` exists for simulation
+The seed of a run is known to the server, so noise or batches drawn from it protect nothing: anyone who knows
+the seed can subtract the noise. Guarantees use `SecureRandomness`; `SeededRandomness` exists for simulation
 and tests that must repeat, and the privacy statement shows when it was used.
 """
 

@@ -183,4 +183,4 @@ def _most_steps(sampling_rate: float) -> int:
 
 
 def _sampled(sampling_rate: float) -> str:
-    return " with sampling, for the accountant's sake" if sampling_rate < 1.0 else ""
+    return " with sampling, as the accountant requires" if sampling_rate < 1.0 else ""

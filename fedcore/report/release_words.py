@@ -14,6 +14,6 @@ def waiver_words(waiver: Mapping[str, Any]) -> str:
     until = f" until {waiver['until']}" if waiver["until"] else ""
     again = f", in place of one signed on {waiver['replaces']['signed'][:10]}" if waiver.get("replaces") else ""
     return (
-        f"the audit says {waiver['verdict']}; the model was released all the same by a waiver of {waiver['by']}"
+        f"the audit's verdict is {waiver['verdict']}; the model was released by a waiver of {waiver['by']}"
         f"{until}, signed by {waiver['signer']} on {waiver['signed'][:10]}{again}: {waiver['reason']}"
     )

@@ -79,7 +79,7 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
         try:
             event = json.loads(line, parse_constant=_no_number)
         except (ValueError, RecursionError) as error:
-            raise StorageError(f"the event log {path} is damaged at line {number}: it is no JSON") from error
+            raise StorageError(f"the event log {path} is damaged at line {number}: it is not JSON") from error
         if not isinstance(event, dict):
             raise StorageError(f"the event log {path} is damaged at line {number}: expected a JSON object")
         yield event
@@ -115,7 +115,7 @@ def missing_heads(path: Path, witness: Path, *, party: str) -> list[str]:
 
 
 def _no_number(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def _hash(line: Mapping[str, Any]) -> str:
@@ -135,5 +135,5 @@ def _last_event(path: Path) -> tuple[int, str]:
                 event = json.loads(whole[:-1].rsplit(b"\n", 1)[-1])
                 return int(event["number"]), str(event["hash"])
             except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-                raise StorageError(f"the event log {path} is damaged: its last line is no event") from error
+                raise StorageError(f"the event log {path} is damaged: its last line is not an event") from error
     return 0, FIRST_HEAD

@@ -95,7 +95,7 @@ def _flush(path: Path) -> None:
 def _explained(path: Path, error: OSError) -> StorageError:
     if error.errno == errno.ENOSPC:
         return StorageError(
-            f"the disk is full: {path} could not be written, and what stood there before is untouched. "
-            "Free some space, then go on; a run that stopped can be resumed"
+            f"the disk is full: {path} could not be written, and the old file is unchanged. "
+            "Free some space, then continue; a stopped run can be resumed"
         )
     return StorageError(f"{path} could not be written: {error.strerror or error}")

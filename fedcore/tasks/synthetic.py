@@ -58,7 +58,7 @@ class Synthetic(Classification):
         iid: One true model for all, and B_k itself as every element of v_k (the paper's "IID" with β = 0).
 
     Raises:
-        PlanError: Tells every argument that is out of its range.
+        PlanError: Lists every argument that is out of range.
     """
 
     name = "synthetic"

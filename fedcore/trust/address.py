@@ -23,7 +23,7 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def _is_host(host: str) -> bool:
-    # What looks like an IPv4 address must be one: 999.1.1.1 is no host name.
+    # What looks like an IPv4 address must be one: 999.1.1.1 is not a host name.
     if host.rpartition(".")[2].isdigit():
         return _is_ip(host)
     return all(_LABEL.fullmatch(label) for label in host.split("."))

@@ -29,6 +29,6 @@ def _damage(file: NeededFile) -> str | None:
     try:
         file.read()
     except (TrustError, DeploymentError) as error:
-        told = str(error) if str(file.path.parent) in str(error) else f"{file.path}: {error}"
-        return told if "chmod" in told else f"{told}. {file.advice}"  # whose mode is wrong needs no other copy
+        problem = str(error) if str(file.path.parent) in str(error) else f"{file.path}: {error}"
+        return problem if "chmod" in problem else f"{problem}. {file.advice}"  # whose mode is wrong needs no other copy
     return None

@@ -80,7 +80,7 @@ class Document(BaseModel):
         try:
             return cls(**tomllib.loads(content.decode()))
         except ValueError as error:  # no TOML, or no UTF-8
-            raise TrustError(f"{path} is no TOML: {error}") from error
+            raise TrustError(f"{path} is not TOML: {error}") from error
         except TrustError as error:
             raise TrustError(f"{path}: {error}") from error
 
@@ -155,7 +155,7 @@ def _parse(text: str | bytes, *, what: str, max_bytes: int) -> object:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) != len(pairs):
-        raise ValueError("a key stands there twice")
+        raise ValueError("a key occurs twice")
     return content
 
 

@@ -42,7 +42,7 @@ class Invitation(Document):
     Attributes:
         ca_certificate: The authority of the server's certificate, in PEM.
         coordinator: Raw Ed25519 public key of the roster's signer, 32 bytes.
-        token: 16 random bytes; whoever has them can ask to be admitted.
+        token: 16 random bytes; their holder can ask to be admitted.
         expires: Moment such as ``2026-11-29T12:00:00+00:00``.
     """
 

@@ -174,4 +174,4 @@ def _expect_records(content: RecordDict, names: set[str]) -> None:
 
 def _expect_sender(header: Mapping[str, Any], client: str) -> None:
     if header.get("client") != client:
-        raise DataError("the reply bears another client's name than its sender's")
+        raise DataError("the reply has another client's name than its sender's")

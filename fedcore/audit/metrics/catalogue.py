@@ -117,7 +117,7 @@ _ROWS = (
     ),
     Metric(
         name="balanced_accuracy",
-        note="Mean over the classes of the share of their rows that are predicted rightly.",
+        note="Mean over the classes of the share of their rows that are predicted correctly.",
         source="classes",
         estimate=lambda seen: [balanced_accuracy(own) for own in seen.confusion],
         share=True,
@@ -129,7 +129,7 @@ _ROWS = (
     ),
     Metric(
         name="worst_class_accuracy",
-        note="Over the classes the least share of rows that are predicted rightly.",
+        note="The smallest share across classes of rows that are predicted correctly.",
         source="several classes",
         estimate=lambda seen: [worst_class_accuracy(own) for own in seen.confusion],
         share=True,
@@ -153,11 +153,11 @@ _ROWS = (
         better="low",
     ),
     _number(
-        "mean_prediction", Moments.mean_prediction, "What is predicted, on average.", "full text",
+        "mean_prediction", Moments.mean_prediction, "Mean of the predictions.", "full text",
         signed=True, column="mean prediction",
     ),
     _number(
-        "mean_target", Moments.mean_target, "What is true, on average.", "full text",
+        "mean_target", Moments.mean_target, "Mean of the true values.", "full text",
         signed=True, column="mean target",
     ),
     _number(

@@ -16,7 +16,7 @@ from fedcore.audit.statistics.intervals import Interval
 from fedcore.audit.statistics.mean_rates import mean_interval
 
 _STEPS = 1000
-"""Ends of intervals are told in steps of one over this."""
+"""Ends of intervals are rounded to multiples of one over this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +55,8 @@ class ClientSpread:
             "mean": _figure(self.mean),
             "worst_decile": _figure(self.worst_decile),
             "gini": _figure(self.gini),
-            "best": _told(self.best),
-            "worst": _told(self.worst),
+            "best": _rounded_out(self.best),
+            "worst": _rounded_out(self.worst),
         }
 
 
@@ -110,7 +110,7 @@ def _figure(found: Measure | None) -> dict[str, Any] | None:
     return {"value": found.value, "low": low, "high": high}
 
 
-def _told(one: tuple[str, Rate] | None) -> dict[str, Any] | None:
+def _rounded_out(one: tuple[str, Rate] | None) -> dict[str, Any] | None:
     if one is None:
         return None
     name, rate = one

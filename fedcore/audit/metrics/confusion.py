@@ -23,7 +23,7 @@ def predicted_counts(table: GroupTable, threshold: float) -> NDArray[np.int64]:
 def _edge(table: GroupTable, threshold: float) -> int:
     place = threshold * table.num_bins
     if not 0 < threshold < 1:
-        raise DataError(f"attribute {table.attribute!r}: threshold {threshold!r} must lie between 0 and 1")
+        raise DataError(f"attribute {table.attribute!r}: threshold {threshold!r} must be between 0 and 1")
     if abs(place - round(place)) < 1e-9 and 0 < round(place) < table.num_bins:
         return round(place)
     lower = min(max(int(place), 1), table.num_bins - 1)

@@ -190,9 +190,9 @@ class Gap:
             return f"{self.name}: {self.value_words(self.pair.highest.rate)} in every group"
         if self.directed is not None:
             group, reference = self.directed.group, self.directed.reference
-            told = f"{group.group} {self.value_words(group.rate)} ({group.count}) against {reference.group}"
-            told += f" {self.value_words(reference.rate)} ({reference.count})"
-            return f"{self.name}: {told}, {self.difference_words(float(self.directed.difference), sign='+')}"
+            pair = f"{group.group} {self.value_words(group.rate)} ({group.count}) against {reference.group}"
+            pair += f" {self.value_words(reference.rate)} ({reference.count})"
+            return f"{self.name}: {pair}, {self.difference_words(float(self.directed.difference), sign='+')}"
         first, second = (
             f"{side.group} {self.value_words(side.rate)} ({side.count})"
             for side in (self.pair.highest, self.pair.lowest)
@@ -232,12 +232,12 @@ class Gap:
         """Write a difference: of shares in points, of others in the decimals of the rates."""
         if is_share(self.metric):
             return f"{100 * value:{sign}.1f} points"
-        return ("+" if sign and value >= 0 else "") + self.told(value)
+        return ("+" if sign and value >= 0 else "") + self.plain_words(value)
 
     def value_words(self, rate: Fraction) -> str:
-        return f"{100 * float(rate):.1f} %" if is_share(self.metric) else self.told(float(rate))
+        return f"{100 * float(rate):.1f} %" if is_share(self.metric) else self.plain_words(float(rate))
 
-    def told(self, value: float) -> str:
+    def plain_words(self, value: float) -> str:
         """Write a value of a metric other than shares to the decimals of the gap's two rates."""
         rates = [] if self.pair is None else [float(self.pair.highest.rate), float(self.pair.lowest.rate)]
         return f"{value:{figure_spec(*(rates or [value]), least=3)}}"
@@ -254,7 +254,7 @@ def has_ratio(metric: str) -> bool:
 
 
 def _rank(pair: Pair) -> tuple[float, bool, float, Fraction]:
-    """By the lower end; of pairs that may be equal, by how little is missing to tell them apart."""
+    """By the lower end; of pairs that may be equal, by how small the overlap is."""
     return pair.difference.low, pair.apart > 0, pair.signed.low, pair.apart
 
 

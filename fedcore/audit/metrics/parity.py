@@ -50,8 +50,8 @@ class Parity:
 
     @classmethod
     def of(cls, gap: Gap) -> Parity:
-        told = gap_json(gap)
-        return cls(**{one.name: told[one.name] for one in fields(cls)})
+        content = gap_json(gap)
+        return cls(**{one.name: content[one.name] for one in fields(cls)})
 
 
 def parities(attribute: str, rates: Rates, *, confidence: float) -> dict[str, Parity]:

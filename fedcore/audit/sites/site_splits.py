@@ -14,7 +14,7 @@ from fedcore.audit.verdict.attribute_audit import AttributeAudit
 from fedcore.audit.verdict.limits import Limit
 
 FEWEST_SITES = 3
-"""What is told without names rests on this many sites: of two, either could subtract itself."""
+"""Results without names need this many sites: of two, either could subtract itself."""
 _DECIMALS, _ODDS_DECIMALS = 3, 2
 
 Splits = Mapping[str, SiteSplit | None]
@@ -138,8 +138,8 @@ def _unnamed(audit: AttributeAudit, metric: str, split: SiteSplit) -> dict[str, 
 
 def _unnamed_over(one: OverLimit, judged: int) -> dict[str, Any]:
     counts = {"sites": one.over, **one.beyond_chance}
-    told = counts if judged >= FEWEST_SITES else dict.fromkeys(counts)
-    return {"limit": one.limit.words, **told, "judged": judged}
+    released = counts if judged >= FEWEST_SITES else dict.fromkeys(counts)
+    return {"limit": one.limit.words, **released, "judged": judged}
 
 
 def _rounded(end: float | None) -> float | None:

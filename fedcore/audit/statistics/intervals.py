@@ -28,7 +28,7 @@ class Interval:
 def normal_quantile(confidence: float) -> float:
     """Return z with P(-z < Z < z) = confidence for a standard normal Z: 1.96 for 0.95."""
     if not 0 < confidence < 1:
-        raise DataError(f"confidence must lie between 0 and 1, not {confidence!r}")
+        raise DataError(f"confidence must be between 0 and 1, not {confidence!r}")
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
@@ -201,4 +201,4 @@ def _check(successes: float, trials: float) -> None:
     if trials <= 0:
         raise DataError("a rate without examples is undefined and has no interval")
     if not 0 <= successes <= trials:
-        raise DataError(f"successes must lie between 0 and {trials}, not {successes}")
+        raise DataError(f"successes must be between 0 and {trials}, not {successes}")

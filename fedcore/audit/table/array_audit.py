@@ -116,7 +116,7 @@ class Audit:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know besides the numbers, in sentences."""
-        return tuple(map(_said, self.result.notes))
+        return tuple(map(_with_arguments, self.result.notes))
 
     @cached_property
     def by_group(self) -> pd.DataFrame:
@@ -173,11 +173,11 @@ class Audit:
         from fedcore.report.page.table_audit import render_audit
 
         shared = self.result.to_share()
-        write_whole(Path(path), render_audit(shared, notes=tuple(map(_said, shared.notes))))
+        write_whole(Path(path), render_audit(shared, notes=tuple(map(_with_arguments, shared.notes))))
         return Path(path)
 
     def __str__(self) -> str:
-        return _said(readable(self.result, closing=""))
+        return _with_arguments(readable(self.result, closing=""))
 
     def _repr_html_(self) -> str:
         from fedcore.report.page.table_audit import page_frame
@@ -275,12 +275,12 @@ def _in_python() -> Iterator[None]:
     try:
         yield
     except PlanError as error:
-        raise PlanError([_said(problem) for problem in error.problems]) from None
+        raise PlanError([_with_arguments(problem) for problem in error.problems]) from None
     except DataError as error:
-        raise DataError(_said(str(error))) from None
+        raise DataError(_with_arguments(str(error))) from None
 
 
-def _said(text: str) -> str:
+def _with_arguments(text: str) -> str:
     """Replace names of options by names of arguments."""
     for option, argument in _PHRASES.items():
         text = re.sub(option, argument, text)

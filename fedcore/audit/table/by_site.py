@@ -1,8 +1,8 @@
 """Every gap of a table split over the sites that its rows come from.
 
 No count of a site is shown. On the screen sites are named, each with enough rows of both groups with its own
-gap, since whoever runs the command has the rows. If small cells are hidden, as in files to share, a split is released
-as that of a run over its clients, and only if every site with both groups has enough rows.
+gap, since the user has the rows. If small cells are hidden, as in files to share, a split is released as that of a run
+over its clients, and only if every site with both groups has enough rows.
 """
 
 from __future__ import annotations
@@ -99,10 +99,10 @@ def _why_none(result: TableResult[Labels], attribute: str, metric: str) -> str:
         return "no split, because fewer than two groups that are shown have a rate"
     if not gap.difference:
         return "no split, because there is no gap between the groups that are shown"
-    told = f"not shown, because the part at sites of one group only rests on fewer than {_fewest(result)} rows"
+    why = f"not shown, because the part at sites of one group only rests on fewer than {_fewest(result)} rows"
     if not _shared(result):
-        return f"{told} (--min-cell)"
-    return f"{told}, a site has fewer of a group, or fewer than {FEWEST_SITES} sites have both (--min-cell)"
+        return f"{why} (--min-cell)"
+    return f"{why}, a site has fewer of a group, or fewer than {FEWEST_SITES} sites have both (--min-cell)"
 
 
 def _rates_by_site(rows: Rows[Labels], attribute: str) -> dict[str, dict[str, dict[str, Rate]]]:

@@ -77,7 +77,7 @@ def sampling_of(table: Table, options: BiasOptions) -> NDArray[np.float64] | Non
         return None
     numbers = table.numbers(options.weight)
     if not np.isfinite(numbers).all() or (numbers < 0).any() or (numbers == np.floor(numbers)).all():
-        return None  # what is wrong with them is said where whole weights are read
+        return None  # errors are reported when whole weights are read
     unfit = {
         "--site": options.site is not None,
         f"--profile {options.profile}": options.profile in PROFILES and not PROFILES[options.profile].document,
@@ -102,7 +102,7 @@ def weights_of(table: Table, name: str | None) -> NDArray[np.int64]:
     numbers = table.numbers(name)
     refuse(table, name, ~np.isfinite(numbers), "no number")
     refuse(table, name, numbers < 0, "negative; a row stands for 0 rows or more")
-    refuse(table, name, numbers != np.floor(numbers), "no whole number; a row stands for whole rows")
+    refuse(table, name, numbers != np.floor(numbers), "not a whole number; a row stands for whole rows")
     refuse(table, name, numbers > MOST_ROWS, f"over {MOST_ROWS:,}; so many rows cannot be counted exactly")
     if numbers.sum() > MOST_ROWS:
         raise DataError(

@@ -11,7 +11,7 @@ from fedcore.audit.verdict.profiles import PROFILES
 from fedcore.errors import DataError, PlanError
 
 _KNOWN = (("0", "1"), ("false", "true"), ("no", "yes"))
-"""Pairs of which nobody need ask, in any case of letters: the second is the favourable one."""
+"""Pairs with an obvious favourable value, the second; in any case of letters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ def favourable_of(source: str, column: str, values: tuple[str, ...], wanted: str
         return Favourable(label=wanted, other=_opposite(values, wanted))
     if len(values) > 2:
         raise DataError(
-            f"column {column!r} of {source} has {len(values)} values ({_listed(ordered)}); say with --positive which "
+            f"column {column!r} of {source} has {len(values)} values ({_listed(ordered)}); set with --positive which "
             "one is favourable, against the rest"
         )
     known = _known(values)
@@ -62,14 +62,14 @@ def check_two(source: str, column: str, values: tuple[str, ...]) -> None:
 
 def guess_words(label: str) -> str:
     """Return a sentence saying that the favourable label was guessed."""
-    return f"favourable {label!r} is a guess, for it is the last in order; say with --positive which label it is"
+    return f"favourable {label!r} is a guess: it is the last in order; set it with --positive"
 
 
 def _of_one(source: str, column: str, only: str, wanted: str | None) -> Favourable:
     if wanted is None:
         raise DataError(
-            f"column {column!r} of {source} has one value only ({only}); say with --positive {only} that it is the "
-            "favourable one, or with --positive and another value that it is not"
+            f"column {column!r} of {source} has one value only ({only}); set --positive {only} if that is the "
+            "favourable one, or another value if it is not"
         )
     if wanted == only:
         return Favourable(label=only, other=f"not {only}", note=f"every row is {only} in column {column}")
@@ -80,7 +80,8 @@ def _of_one(source: str, column: str, only: str, wanted: str | None) -> Favourab
 
 def _check_held(source: str, column: str, values: Sequence[str], wanted: str) -> None:
     if wanted not in values:
-        raise DataError(f"--positive {wanted!r} is no value of column {column!r} of {source}; it has {_listed(values)}")
+        found = f"column {column!r} of {source}; it has {_listed(values)}"
+        raise DataError(f"--positive {wanted!r} is not a value of {found}")
 
 
 def _alike(first: str, second: str) -> bool:
@@ -104,7 +105,7 @@ def check_selected(options: BiasOptions, column: str, labels: Sequence[str]) -> 
     """Refuse a profile that compares selection rates without a favourable label; raises `PlanError`."""
     if options.profile is not None and PROFILES[options.profile].compares_selection:
         raise PlanError(
-            f"--profile {options.profile} compares who is selected; say with --positive which label of column "
+            f"--profile {options.profile} compares who is selected; set with --positive which label of column "
             f"{column!r} that is: it has {_listed(labels)}"
         )
 

@@ -88,10 +88,10 @@ def coded_column(table: Table, name: str) -> Coded:
 def banded_column(table: Table, name: str, edges: tuple[float, ...]) -> Coded:
     """Return a column of numbers as bands; empty cells and "unknown" are "unknown"."""
     words, numbers = table.words(name), table.numbers(name)
-    said = tuple(value for value in words.values if value.lower() != UNKNOWN)
-    known = words.positions(said, outside=-1, missing=-1) >= 0
+    known_words = tuple(value for value in words.values if value.lower() != UNKNOWN)
+    known = words.positions(known_words, outside=-1, missing=-1) >= 0
     if np.isnan(numbers[known]).any():
-        raise DataError(f"column {name!r} of {table.source} has cells that are no numbers; it cannot be put into bands")
+        raise DataError(f"column {name!r} of {table.source} has cells that are not numbers; cannot split it into bands")
     groups = Numeric(name=name, range=(0, 1), bands=edges).groups
     place = np.searchsorted(np.array(edges), np.nan_to_num(numbers), side="right")
     return Coded(vocabulary=groups, codes=np.where(known, place, len(groups) - 1).astype(np.int64))

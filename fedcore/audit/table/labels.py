@@ -51,7 +51,7 @@ def read_labels(table: Table, dropped: dict[str, int], options: BiasOptions, *, 
         threshold = threshold_of(options) or 0.0
         selected = (scores >= threshold).astype(np.int64)
         if options.threshold is None:
-            notes = [f"selected: score at least {threshold:g}, the middle of the range; --threshold says otherwise"]
+            notes = [f"selected: score at least {threshold:g}, the middle of the range; --threshold sets another"]
     if selected is None:
         raise DataError("no column of decisions")
     rows = Rows(
@@ -159,8 +159,8 @@ def _check_met(rows: Rows[Labels]) -> None:
         held = np.unique(np.stack([rows.site.codes[known], coded.codes[known]]), axis=1)
         if len(np.unique(held[1])) > 1 and np.bincount(held[0]).max() < 2:
             raise DataError(
-                f"{attribute}: no two of its groups meet at any site, so that a gap between them cannot be told from "
-                "one between sites; leave --site out to compare them all the same"
+                f"{attribute}: no two of its groups meet at any site, so that a gap between them cannot be separated "
+                "from one between sites; leave --site out to compare them all the same"
             )
 
 
@@ -220,7 +220,7 @@ def _classes(table: Table, name: str, others: str) -> Words:
     refuse(table, name, words.codes < 0, f"empty; every row needs one, or {DROP}")
     if len(words.values) > MOST_LABELS:
         raise DataError(
-            f"column {name!r} of {table.source} has {len(words.values)} different values, which are no classes; "
+            f"column {name!r} of {table.source} has {len(words.values)} different values, too many for classes; "
             f"expected labels such as 0 and 1{others}"
         )
     return words
@@ -238,7 +238,7 @@ def _check_known(table: Table, name: str, given: Words, label: Words, labelled: 
     strange = [value for value in in_order(given.values) if value not in label.values]
     if strange:
         raise DataError(
-            f"column {name!r} of {table.source} predicts {strange[0]!r}, which is no value of the label {labelled!r}; "
+            f"column {name!r} of {table.source} predicts {strange[0]!r}, not a value of the label {labelled!r}; "
             f"that has {', '.join(in_order(label.values))}"
         )
 

@@ -17,7 +17,7 @@ from fedcore.audit.verdict.profiles import NYC_LL144, PROFILES
 from fedcore.errors import PlanError
 
 MIN_CELL = 10
-"""Fewest rows of a group, and of a rate's denominator, that are shown in what is written to be shared."""
+"""Fewest rows of a group, and of a rate's denominator, that are shown in files to share."""
 MISSING = ("refuse", "drop")
 KINDS = ("classification", "regression")
 
@@ -177,7 +177,7 @@ class BiasOptions:
                 yield f"--group {group}: a crossing names two different columns, as in sex*race"
         for name, edges in self.bands:
             if name not in self.attributes:
-                yield f"--bands {name}: it is no column given as --group"
+                yield f"--bands {name}: it is not a column given as --group"
             if not all(first < second for first, second in pairwise((-math.inf, *edges, math.inf))):
                 yield f"--bands {name}: the edges must be rising numbers"
         used = {

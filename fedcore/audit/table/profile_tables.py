@@ -31,17 +31,17 @@ def profile_json(result: TableResult[Labels]) -> dict[str, Any] | None:
     profile = _profile(result)
     if profile is None:
         return None
-    told = profile_head(profile)
+    content = profile_head(profile)
     if profile.document:
-        return told
-    told |= {
+        return content
+    content |= {
         "unknown": {attribute: _unknown(result, attribute) for attribute in result.audits},
         "tables": {attribute: [_line(one) for one in _lines(result, attribute)] for attribute in result.audits},
     }
     if profile is NYC_LL144:
-        return told | {"median": result.rows.outcomes.median}
+        return content | {"median": result.rows.outcomes.median}
     few = {attribute: list(left_out(_shown_rates(result, attribute))) for attribute in result.audits}
-    return told | {"left_out_under_two_percent": few}
+    return content | {"left_out_under_two_percent": few}
 
 
 def profile_head(profile: Profile) -> dict[str, Any]:
@@ -106,15 +106,15 @@ def _unknown(result: TableResult[Labels], attribute: str) -> int | None:
 
 
 def _line(one: Category | FourFifths) -> dict[str, Any]:
-    told: dict[str, Any] = {"category": one.group, "n": one.n, "selected": one.selected, "rate": _rate(one)}
+    content: dict[str, Any] = {"category": one.group, "n": one.n, "selected": one.selected, "rate": _rate(one)}
     if isinstance(one, Category):
-        return told | {
+        return content | {
             "share": float(one.share),
             "impact_ratio": _float(one.impact_ratio),
             "under_two_percent": one.small,
             "impact_ratio_without_small": _float(one.impact_ratio_of_large),
         }
-    return told | {
+    return content | {
         "reference": one.reference,
         "ratio": float(one.ratio),
         "under_four_fifths": one.under,

@@ -59,7 +59,7 @@ def parts(attribute: str, group: str) -> dict[str, str]:
         return dict.fromkeys(attributes, UNKNOWN)
     values = [group] if len(attributes) == 1 else group.split(GROUP_MARK)
     if len(values) != len(attributes):
-        raise DataError(f"attribute {attribute!r} is a crossing by its name, but {group!r} is no group of one")
+        raise DataError(f"attribute {attribute!r} is a crossing by its name, but {group!r} is not a group of one")
     return dict(zip(attributes, values, strict=True))
 
 

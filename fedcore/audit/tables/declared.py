@@ -111,9 +111,9 @@ def declared_vocabularies(audit: AuditSection, examples: Examples) -> dict[str, 
 def _difference(name: str, declared: Sequence[str], found: Sequence[str]) -> str:
     parts = [f"group {group!r} of the data is not declared" for group in found if group not in declared]
     parts += [f"the data has no group {group!r}" for group in declared if group not in found]
-    told = ", ".join(parts) or "the data has these groups in another order or number"
+    differences = ", ".join(parts) or "the data has these groups in another order or number"
     groups = ", ".join(f'"{group}"' for group in found)
-    return f"audit.vocabularies: of {name!r}, {told}; write {name} = [{groups}], or leave it out in a simulation"
+    return f"audit.vocabularies: of {name!r}, {differences}; write {name} = [{groups}], or leave it out in a simulation"
 
 
 def attribute_codes(examples: Examples, attribute: str, audit: AuditSection) -> NDArray[Any]:

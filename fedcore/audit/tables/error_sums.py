@@ -11,7 +11,7 @@ SUMS = (
     "target", "target_2", "target_3", "target_4", "error", "absolute_error", "error_2", "error_3", "absolute_error_3",
     "error_4", "error_6", "error_target", "error_target_2", "error_2_target", "error_2_target_2",
 )  # fmt: skip
-"""What is summed over rows: products of powers of the target, from 0 to 1 over its range, and of the error."""
+"""Summed over rows: products of powers of the target, from 0 to 1 over its range, and of the error."""
 _SLACK = 1e-9  # of a row, for sums of floats
 _FALLING = (
     ("rows", "target", "target_2", "target_3", "target_4"),

@@ -36,7 +36,7 @@ class GroupTable:
         sampling: Weights of the rows, if sampled unequally; None in a run.
 
     Raises:
-        DataError: The parts do not fit one another, or a count is no whole number, or negative without noise.
+        DataError: The parts do not fit one another, or a count is not a whole number, or negative without noise.
     """
 
     attribute: str

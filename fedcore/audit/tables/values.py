@@ -21,7 +21,7 @@ class ValueTable:
     """Sums per group of targets and predictions, closed under ``+``: sum first, divide last.
 
     The plan declares a range. Values beyond it, targets or predictions, are moved to its ends, so that every row adds
-    at most 1 to every sum; such rows are counted, not refused: a refusal would reveal single rows to whoever chooses
+    at most 1 to every sum; such rows are counted, not refused: a refusal would reveal single rows to those who choose
     the range. In units of the range's width, from its lower end, the target t is in [0, 1] and the error
     e = prediction - target in [-1, 1].
 
@@ -89,16 +89,16 @@ class ValueTable:
                 length.
         """
         codes = np.asarray(group_codes)
-        truth, told = np.asarray(targets, dtype=np.float64), np.asarray(predictions, dtype=np.float64)
-        if not codes.shape == truth.shape == told.shape or codes.ndim != 1:
+        truth, predicted = np.asarray(targets, dtype=np.float64), np.asarray(predictions, dtype=np.float64)
+        if not codes.shape == truth.shape == predicted.shape or codes.ndim != 1:
             raise DataError(f"attribute {self.attribute!r}: groups, targets and predictions differ in length")
         if codes.size and not 0 <= codes.min() <= codes.max() < len(self.groups):
             raise DataError(f"attribute {self.attribute!r}: a group code is outside its vocabulary")
-        if not (np.isfinite(truth).all() and np.isfinite(told).all()):
+        if not (np.isfinite(truth).all() and np.isfinite(predicted).all()):
             raise DataError(f"attribute {self.attribute!r}: a target or a prediction is not a finite number")
         rows = np.ones(len(codes), dtype=np.int64) if weights is None else np.asarray(weights)
-        target, within = np.clip(truth, self.low, self.high), np.clip(told, self.low, self.high)
-        beyond = (target != truth) | (within != told)
+        target, within = np.clip(truth, self.low, self.high), np.clip(predicted, self.low, self.high)
+        beyond = (target != truth) | (within != predicted)
         groups, width = len(self.groups), self.high - self.low
         place = np.clip(((within - self.low) / width * self.num_bins).astype(np.int64), 0, self.num_bins - 1)
         counts = counted(codes * self.num_bins + place, size=groups * self.num_bins, weights=rows)
@@ -172,7 +172,7 @@ class ValueTable:
 
 
 AuditTable = GroupTable | ValueTable
-"""What a client tells of the groups of an attribute: of labels, or of numbers."""
+"""A client's table of an attribute's groups: of labels, or of numbers."""
 
 
 def read_table(content: Any) -> AuditTable:

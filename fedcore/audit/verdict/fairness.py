@@ -55,9 +55,9 @@ def audit_tables(tables: Iterable[AuditTable], settings: AuditSettings) -> dict[
         pinned = {
             metric for attribute in block for metric in _pinning(by_attribute[attribute], settings, thin[attribute])
         }
-        told = tuple(metric for metric in OF_ALL_ROWS if metric not in pinned)
+        unpinned = tuple(metric for metric in OF_ALL_ROWS if metric not in pinned)
         for attribute in block:
-            audit = audit_of(by_attribute[attribute], settings, hidden[attribute], thin[attribute], told)
+            audit = audit_of(by_attribute[attribute], settings, hidden[attribute], thin[attribute], unpinned)
             found[attribute] = replace(audit, crosses_shown=ATTRIBUTE_MARK in attribute and len(block) > 1)
     return {attribute: found[attribute] for attribute in by_attribute}
 

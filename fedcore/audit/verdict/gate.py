@@ -190,7 +190,7 @@ def _missing_words(limit: Limit, gap: Gap, hidden: list[str]) -> str:
     if named:
         return f"the rate is undefined for {', '.join(named)}"
     if limit.kind == "ratio" and gap.pair is not None and gap.smallest_ratio_estimate is None and not hidden:
-        return "the ratio is undefined, for every rate is 0"
+        return "the ratio is undefined, because every rate is 0"
     return ""
 
 
@@ -222,13 +222,13 @@ def _worst_words(limit: Limit, gap: Gap) -> str:
         return gap.words
     side, own = worst
     shares = is_share(gap.metric)
-    low, high = (f"{100 * end:.1f}" if shares else gap.told(end) for end in (own.low, own.high))
-    told = f"{gap.name}: {side.group} {gap.value_words(side.rate)} ({side.count}; {low} to {high})"
+    low, high = (f"{100 * end:.1f}" if shares else gap.plain_words(end) for end in (own.low, own.high))
+    words = f"{gap.name}: {side.group} {gap.value_words(side.rate)} ({side.count}; {low} to {high})"
     reach = ends[1] if most else ends[0]
     if reach == (own.high if most else own.low):
-        return told
-    any_group = f"{100 * reach:.1f} %" if shares else gap.told(reach)
-    return _joined(told, f"any group at {'most' if most else 'least'} {any_group}")
+        return words
+    any_group = f"{100 * reach:.1f} %" if shares else gap.plain_words(reach)
+    return _joined(words, f"any group at {'most' if most else 'least'} {any_group}")
 
 
 def _joined(*words: str) -> str:

@@ -76,10 +76,10 @@ class Decision:
     def to_json(self) -> dict[str, Any]:
         """Return ``{hook, verdict, findings}``, and ``point`` if the file does not show it."""
         verdict = None if self.verdict is None else self.verdict.value
-        told: dict[str, Any] = {"hook": self.hook, "verdict": verdict, "findings": list(self.findings)}
+        content: dict[str, Any] = {"hook": self.hook, "verdict": verdict, "findings": list(self.findings)}
         if self.point in (None, Point.ROUND_EVALUATED, Point.BEFORE_RELEASE):
-            return told
-        return {**told, "point": self.point.value}
+            return content
+        return {**content, "point": self.point.value}
 
 
 @runtime_checkable

@@ -16,7 +16,7 @@ from fedcore.errors import PlanError
 LIMITED: tuple[str, ...] = tuple(name for name in (*RATES, *ESTIMATED) if CATALOGUE[name].limits)
 """What a limit may be set on."""
 WATCHED: tuple[str, ...] = tuple(name for name in LIMITED if CATALOGUE[name].watched)
-"""What is measured of every evaluated round, and not of the released model only."""
+"""Measured in every evaluated round, not of the released model only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

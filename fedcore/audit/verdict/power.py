@@ -84,15 +84,15 @@ def _gap_words(limit: Limit, smallest: float | None) -> str:
         return ""
     if smallest >= 1 and CATALOGUE[limit.metric].at_most_one:
         return "so few examples can detect no gap at all"
-    return f"this many examples can detect a gap of {_told(limit, smallest)} or more"
+    return f"this many examples can detect a gap of {_difference_text(limit, smallest)} or more"
 
 
 def _ratio_words(largest: float | None) -> str:
     if largest is None:
         return ""
     if largest <= 0:
-        return "so few examples can tell no ratio from equal rates"
-    return f"this many examples can tell a ratio of {largest:.2f} or less from equal rates"
+        return "so few examples cannot separate any ratio from equal rates"
+    return f"this many examples can separate a ratio of {largest:.2f} or less from equal rates"
 
 
 def _distance_words(limit: Limit, gap: Gap, confidence: float) -> str:
@@ -107,10 +107,11 @@ def _distance_words(limit: Limit, gap: Gap, confidence: float) -> str:
     smallest = detectable_by_interval(half, z=z)
     if not math.isfinite(smallest):
         return ""
-    return f"this many examples can tell a value from the limit that is {_told(limit, smallest)} or more from it"
+    least = _difference_text(limit, smallest)
+    return f"this many examples can separate a value from the limit if it is {least} or more away"
 
 
-def _told(limit: Limit, value: float) -> str:
+def _difference_text(limit: Limit, value: float) -> str:
     return f"{100 * value:.1f} points" if is_share(limit.metric) else f"{value:.3g}"
 
 

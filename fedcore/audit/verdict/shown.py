@@ -148,7 +148,7 @@ class Shown:
 
     def gaps_json(self) -> dict[str, Any]:
         """Return the gaps, also under their usual names; with classes the largest."""
-        found = {metric: _gap_told(gap) for metric, gap in self.gaps.items()}
+        found = {metric: _gap_content(gap) for metric, gap in self.gaps.items()}
         of_classes = {name: worst.parity for name, worst in self.worst_classes.items()}
         named = {**of_classes, **self.parities, **self.distances}
         return found | {name: asdict(parity) for name, parity in named.items()}
@@ -188,8 +188,8 @@ class Shown:
         }
 
     def explained_json(self) -> dict[str, Any]:
-        told = {metric: gap_json(gap) for metric, gap in self.gaps.items()}
-        return {metric: {name: one[name] for name in one if name not in _GAP} for metric, one in told.items()}
+        content = {metric: gap_json(gap) for metric, gap in self.gaps.items()}
+        return {metric: {name: one[name] for name in one if name not in _GAP} for metric, one in content.items()}
 
     def bounds_json(self) -> dict[str, Any]:
         """Return each group's lowest and highest possible selection rate, wherever the unknown rows belong."""
@@ -236,7 +236,7 @@ def ratio_ends(gap: Mapping[str, Any]) -> tuple[float, float] | None:
     return None if gap.get("ratio") is None or low is None or high is None else (low, high)
 
 
-def _gap_told(gap: Gap) -> dict[str, Any]:
+def _gap_content(gap: Gap) -> dict[str, Any]:
     return {name: gap_json(gap)[name] for name in _GAP}
 
 
@@ -258,5 +258,5 @@ def _largest(gap: Gap) -> dict[str, Any]:
 
 def measure_json(one: Rate | Measure | None, *, suppressed: bool = False, marked: bool = False) -> dict[str, Any]:
     """Return ``{value, low, high, n}`` of a rate or another metric."""
-    told = rate_json(one or Measure(value=None, low=None, high=None, n=0), suppressed=suppressed)
-    return told if marked else {name: told[name] for name in ("value", "low", "high", "n")}
+    content = rate_json(one or Measure(value=None, low=None, high=None, n=0), suppressed=suppressed)
+    return content if marked else {name: content[name] for name in ("value", "low", "high", "n")}

@@ -32,7 +32,7 @@ from fedcore.audit.tables.crossing import ATTRIBUTE_MARK, parts
 from fedcore.audit.tables.groups import UNKNOWN
 
 OF_ALL_ROWS = tuple(name for name, metric in CATALOGUE.items() if metric.shown_of_thin)
-"""What is shown of a thin group: rows predicted rightly and rows selected leave open which of the latter are right.
+"""Shown of a thin group: rows predicted correctly and rows selected leave open which of the latter are correct.
 
 Where they leave open less than ``min_cell`` rows, as where nobody is selected, only one of the two is shown.
 """

@@ -50,9 +50,9 @@ def lint_rows(subject: Subject) -> tuple[Finding, ...]:
 
 def refuse(findings: Iterable[Finding]) -> None:
     """Refuse findings other than warnings; the `PrivacyError` lists every one with reason and fix."""
-    told = [f"  {finding.text}" for finding in findings if finding.rule.severity == "refuse"]
-    if told:
-        raise PrivacyError("this cannot be trained with the privacy that the plan promises:\n" + "\n".join(told))
+    refused = [f"  {finding.text}" for finding in findings if finding.rule.severity == "refuse"]
+    if refused:
+        raise PrivacyError("this cannot be trained with the privacy that the plan promises:\n" + "\n".join(refused))
 
 
 def warnings_of(findings: Iterable[Finding]) -> list[str]:

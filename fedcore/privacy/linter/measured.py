@@ -132,7 +132,7 @@ MEASURED_RULES = (
     Rule(
         id="seeded-noise",
         severity="refuse",
-        why="noise that follows from the run's seed is removed by whoever knows the seed, such as the server",
+        why="noise that follows from the run's seed can be removed by anyone who knows the seed, such as the server",
         fix="draw it from SecureRandomness as fedcore ships it",
         find=_seeded_noise,
     ),

@@ -87,17 +87,17 @@ ROW_RULES = (
     Rule(
         id="probed-isolation",
         severity="warn",
-        why="that no record bears on another's gradient was measured before training, and is neither proven nor "
+        why="that no record affects another's gradient was measured before training, and is neither proven nor "
         "enforced",
         fix="write loss and model so that torch.func.vmap runs them on one row, or take a family's loss and known "
-        "layers; docs/privacy.md says which",
+        "layers; see docs/privacy.md",
         find=_by_evidence,
     ),
     Rule(
         id="trained-rows-evaluated",
         severity="warn",
         of_rows=True,
-        why="evaluation is exact, so that of rows which are trained on too it tells what the noise was to hide",
+        why="evaluation is exact, so that on rows that are also trained on it reveals what the noise should hide",
         fix="drop duplicate rows before the run",
         find=_trained_rows,
     ),

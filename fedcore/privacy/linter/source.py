@@ -162,14 +162,14 @@ SOURCE_RULES = (
     Rule(
         id="kept-state",
         severity="refuse",
-        why="what is kept of one batch bears on the gradients of the next, outside of clipping and noise",
+        why="state kept from one batch affects the gradients of the next, outside of clipping and noise",
         fix="keep it in a local variable",
         find=_kept_state,
     ),
     Rule(
         id="data-dependent-schedule",
         severity="refuse",
-        why="a schedule that follows losses of private rows tells about them without noise",
+        why="a schedule that follows losses of private rows reveals them without noise",
         fix="fix learning rate, clip norm, noise and number of rounds in the plan",
         find=_names(lambda name: any(part in name.lower() for part in _SCHEDULES), _learning_and_method),
     ),
@@ -184,7 +184,7 @@ SOURCE_RULES = (
     Rule(
         id="released-metrics",
         severity="warn",
-        why="what is printed, logged or written of training rows leaves without noise",
+        why="printed, logged or written training rows are released without noise",
         fix="leave it out; losses of training rows are private",
         find=_outlets,
     ),

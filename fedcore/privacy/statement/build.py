@@ -21,10 +21,10 @@ from fedcore.privacy.statement.unit import UNNOISED_EVALUATION, client_fields, r
 from fedcore.privacy.statement.words import in_a_paragraph
 from fedcore.text.wording import counted
 
-UNNOISED_CHOICE = "which round's model is released, for it is chosen by these evaluations; the models are protected"
+UNNOISED_CHOICE = "which round's model is released, since it is chosen by these evaluations; the models are protected"
 _NOISED_EVALUATION = "every report on held-out rows, at the ε under evaluation"
 _SPLIT = (
-    "how many rows of each class every simulated client has, in split.json and the report; no deployed client tells it"
+    "how many rows of each class every simulated client has, in split.json and the report; no deployed client shows it"
 )
 _COMPOSITION = {
     "covers": "this run only; other uses of the same records add to it",
@@ -54,7 +54,7 @@ class Release:
         run: Hash of the plan, and dates.
         trials: Declared number of runs on the same records from which this one was chosen, itself included.
         warnings: The linter's warnings.
-        split_is_told: Whether the run shows how the rows are split over the clients, as simulations do.
+        split_is_shown: Whether the run shows how the rows are split over the clients, as simulations do.
         evaluation: The promise to held-out records; ``None`` if evaluation is exact.
         evaluated: Number of evaluations asked of clients.
         chosen_by_evaluation: Whether the released model was chosen among rounds by evaluations on held-out rows.
@@ -74,7 +74,7 @@ class Release:
     trials: int | None = None
     warnings: Sequence[str] = ()
     contact: str | None = None
-    split_is_told: bool = False
+    split_is_shown: bool = False
     ledgers: Mapping[str, Mapping[str, Any]] | None = None
     acknowledged: int | None = None
     evaluation: EvaluationPrivacy | None = None
@@ -111,7 +111,7 @@ def privacy_statement(plan: PrivacyPlan | CentralPrivacy, model: Release) -> dic
         "participations": model.asked,
         "accountant": accountant_description([event], plan.relation),
         "composition_scope": _COMPOSITION
-        | {"ledger_head": {name: dict(told) for name, told in (model.ledgers or {}).items()}}
+        | {"ledger_head": {name: dict(receipt) for name, receipt in (model.ledgers or {}).items()}}
         | _beside_the_ledgers(plan, model.asked, model.acknowledged),
         "hyperparameter_tuning": _tuning(plan, event, model.trials),
         "preprocessing": model.preprocessing,
@@ -138,7 +138,7 @@ def _adjust_outputs(statement: dict[str, Any], model: Release) -> None:
         statement["protected_outputs"].append(_NOISED_EVALUATION)
     elif model.chosen_by_evaluation:
         unprotected.append(UNNOISED_CHOICE)
-    if model.split_is_told:
+    if model.split_is_shown:
         unprotected.append(_SPLIT)
 
 
@@ -218,5 +218,5 @@ def _deviations(plan: PrivacyPlan | CentralPrivacy, model: Release, epsilon: flo
         spent = epsilon_of(held_out.event(model.evaluated), held_out.delta, held_out.relation)
         if spent > epsilon:
             times = f"in {model.evaluated} evaluations"
-            noted.append(f"held-out records have the larger ε of {spent:.2f}, for what is told of them {times}")
+            noted.append(f"held-out records have the larger ε of {spent:.2f}, for what is released about them {times}")
     return noted

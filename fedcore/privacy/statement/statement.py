@@ -131,11 +131,11 @@ def read_statement(path: Path) -> dict[str, Any]:
     if found == {}:
         raise PrivacyError(f"{path} is empty: the run promised no privacy, so there is nothing to explain")
     if not isinstance(found, dict) or "statement_version" not in found:
-        raise PrivacyError(f"{path} is no privacy statement; expected the privacy.json of a run")
+        raise PrivacyError(f"{path} is not a privacy statement; expected the privacy.json of a run")
     version = found["statement_version"]
     if version != STATEMENT_VERSION:
         raise PrivacyError(f"{path} has version {version!r} of the statement; expected {STATEMENT_VERSION}")
-    _check(found, f"{path} is no whole privacy statement, so it is not to be relied on")
+    _check(found, f"{path} is an incomplete privacy statement, so do not rely on it")
     return found
 
 

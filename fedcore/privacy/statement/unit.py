@@ -80,7 +80,7 @@ def record_fields(plan: PrivacyPlan, event: PrivacyEvent, sizes: Sequence[int]) 
 def _record_reach(plan: PrivacyPlan, *, is_secret: bool) -> dict[str, Any]:
     return {
         "protected_outputs": ["every update that a client sends", "every model of the run", "the released model"],
-        "protected_from": ["the server", "the other clients", "whoever uses the model"],
+        "protected_from": ["the server", "the other clients", "users of the model"],
         "unprotected_outputs": [
             UNNOISED_EVALUATION,
             _TIMES,
@@ -132,7 +132,7 @@ def client_fields(plan: CentralPrivacy, event: PrivacyEvent, clients: Sequence[i
 def _client_reach(*, sampled: bool) -> dict[str, Any]:
     return {
         "protected_outputs": ["every model of the run", "the released model"],
-        "protected_from": ["the other clients", "whoever uses the model"],
+        "protected_from": ["the other clients", "users of the model"],
         "unprotected_outputs": [
             "every update as the server receives it",
             "evaluation metrics and group counts over the clients' held-out rows, released as they are",

@@ -85,11 +85,11 @@ def class_table(bias: Content, attribute: str) -> list[str]:
 def over_clients(bias: Content) -> Iterator[str]:
     """Return the gaps within and between clients, without clients' names."""
     for attribute, splits in bias["sites"].items():
-        told = [(metric, splits[metric]) for metric in split_over_clients() if splits.get(metric) is not None]
-        if told:
-            rows = [_split_row(metric, split) for metric, split in told]
+        text = [(metric, splits[metric]) for metric in split_over_clients() if splits.get(metric) is not None]
+        if text:
+            rows = [_split_row(metric, split) for metric, split in text]
             columns = ["gap", "points", "within clients", "between clients", "one group only", "odds ratio"]
-            yield from ["", f"By {escaped(attribute)}:", "", *table(columns, rows), "", _judged(told[0][1])]
+            yield from ["", f"By {escaped(attribute)}:", "", *table(columns, rows), "", _judged(text[0][1])]
 
 
 def spread(bias: Content) -> Iterator[str]:
@@ -111,12 +111,12 @@ def _gap_row(name: str, gap: Content) -> list[str]:
     difference, low, high = gap["difference"], gap["low"], gap["high"]
     if difference is None or low is None or high is None:
         return [words(name), "fewer than two groups compared", "undefined", "undefined"]
-    told = f"{difference:.3f} ({low:.3f} to {high:.3f})"
+    text = f"{difference:.3f} ({low:.3f} to {high:.3f})"
     if in_points(name):
-        told = f"{100 * difference:.1f} points ({100 * low:.1f} to {100 * high:.1f})"
+        text = f"{100 * difference:.1f} points ({100 * low:.1f} to {100 * high:.1f})"
     if most := str(gap.get("furthest") or "").partition(":")[0]:
-        told += f"; {most}"
-    return [words(name), escaped(between_words(gap)), told, _ratio(name, gap)]
+        text += f"; {most}"
+    return [words(name), escaped(between_words(gap)), text, _ratio(name, gap)]
 
 
 def _directed(name: str, gap: Content) -> list[str]:
@@ -148,13 +148,13 @@ def _split_row(metric: str, split: Content) -> list[str]:
 
 def _judged(split: Content) -> str:
     alone, few = split["not_judged"]["one_group_only"], split["not_judged"]["too_few_rows"]
-    told = f"Clients with rows enough to be judged alone: {split['judged']}; with too few: {few}; with one of the "
-    told += f"groups only: {alone}."
+    text = f"Clients with rows enough to be judged alone: {split['judged']}; with too few: {few}; with one of the "
+    text += f"groups only: {alone}."
     for one in split["over_limit"]:
         if one["sites"] is not None:
-            told += (
+            text += (
                 f" Over the limit ({escaped(one['limit'])}): {one['sites']} of {one['judged']}, "
                 f"{one['over_beyond_chance']} of them beyond chance; within it beyond chance: "
                 f"{one['within_beyond_chance']}."
             )
-    return told
+    return text

@@ -28,9 +28,9 @@ def model_card(bias: Content, summary: Content, *, day: date) -> str:
     if not bias.get("groups"):
         return "\n".join([*lines, "Nothing was audited: the plan names no sensitive attribute."]) + "\n"
     lines += [
-        f"Written by fedcore {summary['fedcore_version']} on {day.isoformat()}, to be completed by whoever answers for "
-        "the model: intended use, training data and ethical considerations are not known to a run. The figures are "
-        "evidence and no legal advice.",
+        f"Written by fedcore {summary['fedcore_version']} on {day.isoformat()}, to be completed by those responsible "
+        "for the model: intended use, training data and ethical considerations are not known to a run. The figures are "
+        "evidence, not legal advice.",
         "",
     ]
     for section in (_details, _factors, _metrics, _data, _analyses, _verdict, _caveats, frameworks):

@@ -34,8 +34,8 @@ def measured(metric: str, one: Mapping[str, Any] | None) -> str:
 def figure(metric: str, value: float, low: float | None, high: float | None) -> str:
     """Write a value with its interval: shares in per cent, others to three decimals."""
     scale, digits, unit = (100, 1, " %") if is_share(metric) else (1, 3, "")
-    told = f"{scale * value:.{digits}f}{unit}"
-    return told if low is None or high is None else f"{told} ({scale * low:.{digits}f} to {scale * high:.{digits}f})"
+    text = f"{scale * value:.{digits}f}{unit}"
+    return text if low is None or high is None else f"{text} ({scale * low:.{digits}f} to {scale * high:.{digits}f})"
 
 
 def words(metric: str) -> str:

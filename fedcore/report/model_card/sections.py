@@ -24,15 +24,15 @@ Content = Mapping[str, Any]
 def factors(bias: Content, *, rows: str) -> Iterator[str]:
     """Return the groups of every attribute with their rows; ``rows`` names the rows."""
     for attribute in bias["groups"]:
-        told = ", ".join(
+        figures = ", ".join(
             f"{escaped(group)} ({rows_of(one)})" for group, one in listed(bias, attribute).items() if group != UNKNOWN
         )
         unknown = listed(bias, attribute).get(UNKNOWN)
         rest = "" if unknown is None else f"; of unknown group {rows_of(unknown)}, reported and not compared"
-        yield f"- {escaped(attribute)}: {told}{rest}."
+        yield f"- {escaped(attribute)}: {figures}{rest}."
     yield ""
     yield f"In parentheses the {rows}. Groups and rates of fewer than {bias['min_cell']} rows, and others that would"
-    yield "give them back, are not shown."
+    yield "reveal them, are not shown."
 
 
 def intervals(bias: Content) -> Iterator[str]:
@@ -83,10 +83,10 @@ def accuracy_by_group(bias: Content) -> Iterator[str]:
     for attribute in [*attributes(bias, crossed=False), *attributes(bias, crossed=True)]:
         overall = bias["overall"][attribute]
         metric = served(overall)
-        told = "; ".join(
+        figures = "; ".join(
             f"{escaped(group)} {measured(metric, one.get(metric))}" for group, one in listed(bias, attribute).items()
         )
-        yield f"- {words(metric).capitalize()} by {escaped(attribute)}: {told}. All rows:"
+        yield f"- {words(metric).capitalize()} by {escaped(attribute)}: {figures}. All rows:"
         yield f"  {measured(metric, overall[metric])}."
 
 
@@ -94,7 +94,7 @@ def caveats(bias: Content) -> Iterator[str]:
     """Return what is hidden or undefined, and the limits of every audit."""
     for attribute, hidden in bias["suppressed"].items():
         if hidden:
-            yield f"- {escaped(attribute)}: too small to be shown, or would give such a group back: " + (
+            yield f"- {escaped(attribute)}: too small to be shown, or would reveal such a group: " + (
                 ", ".join(map(escaped, hidden)) + "; the verdict rests on them, too."
             )
     for attribute, thin in bias.get("partly_suppressed", {}).items():
@@ -113,7 +113,7 @@ def caveats(bias: Content) -> Iterator[str]:
         }
         if undefined:
             yield f"- {escaped(attribute)}: undefined in a group: {', '.join(sorted(undefined))}."
-    yield "- A gap within its interval of 0 is no proof that there is none; one over it is no proof of its cause."
+    yield "- A gap within its interval of 0 does not prove that there is none; one outside it does not prove its cause."
     if not has_labels(bias):
         return
     yield "- Calibration within groups and equal error rates cannot all hold where base rates differ (Chouldechova"

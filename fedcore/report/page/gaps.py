@@ -51,8 +51,8 @@ def gap_sentence(metric: str, gap: Gap) -> str:
 
 
 def _difference(metric: str, gap: Gap) -> str:
-    told = difference_text(metric, gap.get("difference"), gap.get("low"), gap.get("high"))
-    return "; ".join(filter(None, [told, str(gap.get("furthest") or "").partition(":")[0]]))
+    text = difference_text(metric, gap.get("difference"), gap.get("low"), gap.get("high"))
+    return "; ".join(filter(None, [text, str(gap.get("furthest") or "").partition(":")[0]]))
 
 
 def _ratio(metric: str, gap: Gap) -> str:

@@ -129,9 +129,9 @@ def _rate_table(attribute: str, order: Sequence[str], rates: Rates, quantity: Qu
     for group in order:
         rate = rates[group]
         interval = interval_text(rate.low, rate.high, quantity, exact=True) or "not defined"
-        told = rate_text(rate, quantity, min_cell=bias.min_cell, exact=True)
+        text = rate_text(rate, quantity, min_cell=bias.min_cell, exact=True)
         count = "not shown" if rate.suppressed else count_text(rate.n)
-        rows.append([group, told, "not shown" if rate.suppressed else interval, count])
+        rows.append([group, text, "not shown" if rate.suppressed else interval, count])
     return Table(columns=[_name(attribute), quantity.words, f"{_confidence(bias)} interval", "rows"], rows=rows)
 
 

@@ -23,7 +23,7 @@ from fedcore.text.wording import bytes_text, counted
 VERDICTS = {
     "PASS": ("✓", "pass", "Every declared limit holds, with its whole interval."),
     "FAIL": ("✕", "fail", "A declared limit is broken, with its whole interval."),
-    "INCONCLUSIVE": ("?", "open", "The evidence does not suffice to say that the limits hold, or that they do not."),
+    "INCONCLUSIVE": ("?", "open", "The evidence does not show whether the limits hold."),
 }
 
 
@@ -61,12 +61,12 @@ def cards(record: RunRecord) -> list[Card]:
 
 def warnings(record: RunRecord) -> list[str]:
     """Return the run's warnings, and the rejected replies if not among them."""
-    told = [str(words) for words in record.summary.get("warnings") or ()]
+    shown = [str(words) for words in record.summary.get("warnings") or ()]
     names = [*dict.fromkeys(rejection.client for rejection in record.rejected)]
-    if names and not all(any(name in words for words in told) for name in names):
+    if names and not all(any(name in words for words in shown) for name in names):
         replies = counted(len(record.rejected), "reply", "replies")
-        told.append(f"{replies} of {listed(names)} did not count; see “Who took part”")
-    return [capitalised(words).rstrip(".") + "." for words in told if words]
+        shown.append(f"{replies} of {listed(names)} did not count; see “Who took part”")
+    return [capitalised(words).rstrip(".") + "." for words in shown if words]
 
 
 def _quality(record: RunRecord) -> Card:
@@ -142,8 +142,8 @@ def _privacy(record: RunRecord) -> Card:
         return Card(label="Privacy", value=value, detail=f"The guarantee does not hold; see the warnings.{nominal}")
     relation = record.privacy.get("neighbouring_relation")
     name = relation.get("name") if isinstance(relation, dict) else relation
-    told = f"Per {unit_words(record)}, δ = {delta}" + (f", {name} relation" if name else "")
-    return Card(label="Privacy spent", value=f"ε = {EPSILON.text(epsilon)}", detail=f"{told}.")
+    shown = f"Per {unit_words(record)}, δ = {delta}" + (f", {name} relation" if name else "")
+    return Card(label="Privacy spent", value=f"ε = {EPSILON.text(epsilon)}", detail=f"{shown}.")
 
 
 def _verdict(record: RunRecord) -> Card:

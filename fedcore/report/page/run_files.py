@@ -58,7 +58,7 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     try:
         content = clean(json.loads(text))
     except ValueError as error:
-        raise RunDirectoryError(f"{path} is no JSON: {error}") from error
+        raise RunDirectoryError(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise RunDirectoryError(f"{path}: expected a JSON object, found a {type(content).__name__}")
     return content

@@ -39,8 +39,8 @@ def difference_text(metric: str, value: float | None, low: float | None, high: f
     """Write a difference with its interval: ``5.1 points (1.0 to 9.9)`` for shares, else ``0.051 (0.010 to 0.099)``."""
     if value is None:
         return NOT_DEFINED
-    told = f"{100 * value:.1f} points" if in_points(metric) else f"{value:.3f}"
-    return told + difference_reach(metric, low, high)
+    text = f"{100 * value:.1f} points" if in_points(metric) else f"{value:.3f}"
+    return text + difference_reach(metric, low, high)
 
 
 def difference_reach(metric: str, low: float | None, high: float | None) -> str:

@@ -44,7 +44,7 @@ class CalibrationChart:
         y = Scale(low=0.0, high=1.0, start=_HEIGHT - _FOOT, end=_TOP)
         parts = [*_grid(x, y)]
         for place, curve in enumerate(self.curves):
-            # beside one another, for the bins of all groups lie at about the same scores
+            # side by side, since the bins of all groups have similar scores
             parts.append(_curve(curve, x, y, _APART * (place - (len(self.curves) - 1) / 2)))
         return picture([*parts, *_names(self.curves, x, y)], height=_HEIGHT, says=self.says)
 
@@ -68,13 +68,13 @@ def _curve(curve: CalibrationCurve, x: Scale, y: Scale, aside: float) -> Markup:
 
 def _mark(curve: CalibrationCurve, one: Mapping[str, float], place: tuple[float, float], y: Scale) -> Markup:
     low, high, left = y(one["low"]), y(one["high"]), number(place[0])
-    told = (
+    hover = (
         f"{curve.name}: score {one['score']:.2f}, {_SHARE.text(one['value'])} favourable "
         f"({_SHARE.text(one['low'])} to {_SHARE.text(one['high'])}), {count_text(one['n'])} rows"
     )
     reach = path(f"M{left} {number(low)}V{number(high)}", "reach")
     dot = element("circle", cx=place[0], cy=place[1], r=3.6, class_="dot")
-    return element("g", title(told), reach, dot, class_=f"interval {curve.weight}")
+    return element("g", title(hover), reach, dot, class_=f"interval {curve.weight}")
 
 
 def _names(curves: Sequence[CalibrationCurve], x: Scale, y: Scale) -> list[Markup]:

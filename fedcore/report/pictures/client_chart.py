@@ -100,6 +100,6 @@ class ClientChart:
         radius = 2.6 + 4.4 * math.sqrt(client.n / largest)
         if len(self.clients) > MOST_ROWS:
             radius *= 0.75
-        told = f"{client.name}: {self.quantity.text(client.value)} on {counted(client.n, 'row')}"
+        hover = f"{client.name}: {self.quantity.text(client.value)} on {counted(client.n, 'row')}"
         style = "client accent" if client.marked else "client main"
-        return element("circle", title(told), cx=x, cy=y, r=radius, class_=style)
+        return element("circle", title(hover), cx=x, cy=y, r=radius, class_=style)

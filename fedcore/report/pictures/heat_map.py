@@ -67,11 +67,11 @@ class HeatMap:
         count = self.counts[place][column]
         share = count / max(1, sum(self.counts[place])) / self._largest_share()
         left = grid.left + grid.width * column
-        told = title(f"{self.rows[place]}, {self.columns[column]}: {counted(count, 'row')}")
+        hover = title(f"{self.rows[place]}, {self.columns[column]}: {counted(count, 'row')}")
         edge = 1.5 if grid.height > 12 else 0.5
         cell = element(
             "rect",
-            told,
+            hover,
             x=left,
             y=top,
             width=grid.width - edge,

@@ -162,10 +162,10 @@ def _bands(chart: LineChart, frame: _Frame) -> Markup:
     bands = []
     for x in places:
         here = [(curve.name, found[x]) for curve, found in values if x in found]
-        told = ", ".join(f"{name} {chart.quantity.text(value)}".strip() for name, value in here)
+        text = ", ".join(f"{name} {chart.quantity.text(value)}".strip() for name, value in here)
         place = Quantity(name=chart.across).text(x) if not chart.rounds else f"{x:g}"
         upright = f"M{number(frame.x(x))} {number(_TOP)}V{number(_HEIGHT - _FOOT)}"
-        bands.append(element("path", title(f"{chart.across} {place}: {told}"), d=upright))
+        bands.append(element("path", title(f"{chart.across} {place}: {text}"), d=upright))
         dots = "".join(f"M{number(frame.x(x))} {number(frame.y(value))}h0" for _, value in here)
         bands.append(element("path", d=dots))
     return element("g", *bands, class_="bands", style=f"stroke-width:{number(width)}px")

@@ -44,10 +44,10 @@ class ParticipationChart:
 
 def _mark(rejection: Rejection, x: Scale, y: float) -> Markup:
     place = x(rejection.round)
-    told = title(f"round {rejection.round}, {rejection.client}: {rejection.code}, {rejection.reason}")
+    hover = title(f"round {rejection.round}, {rejection.client}: {rejection.code}, {rejection.reason}")
     ground = element("circle", cx=place, cy=y, r=6.5, class_="hole")
     cross = path(f"M{number(place - 3.5)} {number(y - 3.5)}l7 7m0-7l-7 7", "rejected")
-    return element("g", told, ground, cross)
+    return element("g", hover, ground, cross)
 
 
 def _spans(rounds: Sequence[int], x: Scale, y: float) -> str:

@@ -91,10 +91,10 @@ def _row(row: SplitRow, scale: Scale, top: float) -> list[Markup]:
         y = bar + _BAR + 5
         marks += reach(scale(row.low), scale(row.high), y, cap=3)
         marks.append(element("circle", cx=scale(gap), cy=y, r=3.6, class_="dot"))
-    told = title(f"{row.name}: gap {100 * gap:.1f} points = {numbers}")
+    hover = title(f"{row.name}: gap {100 * gap:.1f} points = {numbers}")
     return [
         text(0.0, top + 13, row.name, style="name"),
         text(WIDTH, top + 13, f"{100 * gap:.1f} points", style="figure", anchor="end"),
-        element("g", told, *bars),
+        element("g", hover, *bars),
         element("g", *marks, class_="interval main"),
     ]

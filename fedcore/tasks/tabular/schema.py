@@ -117,7 +117,7 @@ def _drafted(settings: TabularSettings, table: Table, federation: FederationSect
         schema=_without_client(draft.schema.model_copy(update={"columns": columns}), settings.client),
         label=label,
         table=table,
-        preprocessing="not covered: column kinds, categories and ranges were drafted from the training rows and tell "
+        preprocessing="not covered: column kinds, categories and ranges were drafted from the training rows and reveal "
         "something about them",
         notes=(_DRAFTED, *notes, *left_out),
     )

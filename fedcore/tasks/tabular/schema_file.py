@@ -17,8 +17,8 @@ from fedcore.tasks.tabular.toml import refuse, schema_to_toml
 
 _HEADER = """\
 # Schema of {source}, drafted from its {rows} rows: read and correct it.
-# Whoever takes part needs this same file. A drafted range or category tells something about the rows that it was
-# drafted from; put in what is known beforehand (an age is from 0 to 120), then say public = true.
+# Every client needs this same file. A drafted range or category reveals something about the rows that it was
+# drafted from; put in what is known beforehand (an age is from 0 to 120), then set public = true.
 #
 # kind = "numeric"      range = [low, high]; values outside count as the nearer end. scale = "linear" or "log".
 #                       bands = [...] are the edges between the groups that an audit compares.

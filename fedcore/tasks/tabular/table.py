@@ -153,7 +153,7 @@ def _read_csv(path: Path, encoding: str, remedy: str) -> pd.DataFrame:
         raise DataError(f"the table {path.name} is empty; expected a line of column names and rows below") from None
     except UnicodeError:
         name = encoding.upper().removesuffix("-SIG")
-        raise DataError(f"the table {path.name} is no text in {name}; {remedy}") from None
+        raise DataError(f"the table {path.name} is not text in {name}; {remedy}") from None
     except (OSError, ValueError, Warning) as error:  # pandas' parser errors are ValueErrors
         reason = str(error).strip().splitlines()[0]
         raise DataError(

@@ -144,7 +144,7 @@ class Tabular(Classification):
                 known = table.words(column.name).codes >= 0
                 words = int(np.isnan(finite_numbers(table, column.name)[known]).sum())
                 if words:
-                    yield f"{words} cells of column {column.name!r} are no numbers, and count as missing"
+                    yield f"{words} cells of column {column.name!r} are not numbers, and count as missing"
 
     def _note(self, notes: Iterable[str]) -> None:
         new = tuple(notes)

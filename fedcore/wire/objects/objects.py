@@ -73,5 +73,5 @@ def _parts(content: bytes) -> ObjectParts:
         raise ObjectError("MALFORMED", "an object's head is not ASCII text") from None
     ids = tuple(children.split(",")) if children else ()
     if not all(len(child) == _ID_LENGTH and _HEX.issuperset(child) for child in ids):
-        raise ObjectError("MALFORMED", "an object names a child that is no SHA-256 hash")
+        raise ObjectError("MALFORMED", "an object names a child that is not a SHA-256 hash")
     return ObjectParts(kind, ids, body)

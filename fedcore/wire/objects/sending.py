@@ -57,7 +57,7 @@ class Outgoing:
     def push(self, wanted: Iterable[str], push: Push, *, window: int = 2) -> None:
         """Send the objects that the other side lacks, children first, at most `window` at a time.
 
-        The message itself goes last: whoever finds it finds all of it.
+        The message itself goes last: a receiver that finds it finds all of it.
         """
         lacking = set(wanted)
         with no_object_id_recompute():

@@ -80,7 +80,7 @@ def diagnose(home: Path | None, plan_file: Path | None, data: Mapping[str, Path]
         return Diagnosis(kind=kind, home=home, findings=tuple(unread))
     with _spinner() as tell:
         checks = (*machine_checks(), *_checks_of(kind, home, plan, data))
-        found = examine(checks, tell=tell)
+        found = examine(checks, progress=tell)
     return Diagnosis(kind=kind, home=home, findings=tuple(found))
 
 

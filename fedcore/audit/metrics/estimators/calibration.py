@@ -62,9 +62,9 @@ def joined(
 ) -> dict[str, tuple[ScoreBin, ...]]:
     """Join neighbouring bins, the same for every group, until none holds 1 to ``min_cell`` - 1 rows.
 
-    Leaving small ones out would not do: the group's own rates give back what is left out. Nor would joining each group
-    by itself: where another attribute has all rows of a bin, the other groups' give it back. So the sum of the groups
-    that are not shown is checked, too. Bins without rows are left out of the shown curves.
+    Leaving small ones out is not enough: the group's own rates would reveal them. Neither is joining each group by
+    itself: if another attribute has all rows of a bin, the other groups' would reveal it. So the sum of the groups that
+    are not shown is checked, too. Bins without rows are left out of the shown curves.
     """
     kept = {group: list(bins) for group, bins in curves.items() if group in shown}
     rest = [bins for group, bins in curves.items() if group not in shown]

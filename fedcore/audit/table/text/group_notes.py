@@ -30,13 +30,13 @@ def attribute_notes(attribute: str, audit: AttributeAudit, shown: Shares) -> lis
     if audit.suppressed:
         found.append(
             f"{attribute}: not shown, because it has fewer than {audit.settings.min_cell} rows (--min-cell) or would "
-            f"give such a group back: {_named(audit.suppressed)}"
+            f"reveal such a group: {_named(audit.suppressed)}"
         )
     thin = [g for g in audit.thin if any(metric not in OF_ALL_ROWS for metric in shown)]
     if thin:
         found.append(
             f"{attribute}: shown in part, because a rate rests on fewer than {audit.settings.min_cell} rows "
-            f"(--min-cell) or would give such a rate back: {_named(thin)}"
+            f"(--min-cell) or would reveal such a rate: {_named(thin)}"
         )
     found += not_judged_notes(attribute, audit)
     for metric, rates in shown.items():
