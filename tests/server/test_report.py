@@ -657,7 +657,7 @@ class TestBadInput:
     def test_a_file_that_is_no_json_is_named(self, tmp_path: Path) -> None:
         directory = write_run(tmp_path)
         (directory / "bias.json").write_text("{", encoding="utf-8")
-        with pytest.raises(RunDirectoryError, match=r"bias\.json is no JSON"):
+        with pytest.raises(RunDirectoryError, match=r"bias\.json is not JSON"):
             write_report(directory)
 
     def test_a_full_disk_leaves_the_old_report_and_nothing_half_written(

@@ -1,3 +1,5 @@
+"""The whole page, and writing it."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
