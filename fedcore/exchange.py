@@ -40,7 +40,6 @@ class Exchange:
 
     @property
     def remembers(self) -> bool:
-        """Whether clients keep state between rounds."""
         return bool(self.algorithm.keeps) or any(each.keeps for each in self.encodings)
 
     def request_form(self, vector: Array) -> Form:
@@ -48,7 +47,6 @@ class Exchange:
         return Form.of(Segment(name, vector.dtype, vector.size) for name in (MODEL, *self.algorithm.shares))
 
     def codec(self, vector: Array) -> Codec:
-        """Encodes and decodes replies of the algorithm's vectors."""
         return Codec(self.encodings, self.algorithm.sends, vector)
 
     def memory(self, vector: Array) -> dict[str, Array]:

@@ -36,7 +36,6 @@ class Layout:
 
     @property
     def size(self) -> int:
-        """Number of elements of the buffer."""
         return sum(math.prod(shape) for shape in self.shapes)
 
     def views(self, buffer: Tensor) -> Iterator[tuple[str, Tensor]]:

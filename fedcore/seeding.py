@@ -53,7 +53,6 @@ def seed_global_streams(device: torch.device, seed: int) -> None:
 
 @contextmanager
 def global_streams_kept(device: torch.device) -> Iterator[None]:
-    """Restore torch's global generators of the CPU and of `device` afterwards."""
     import torch
 
     if device.type == "cpu":

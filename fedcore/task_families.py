@@ -53,7 +53,6 @@ class Classification(_Family):
 
     @final
     def measure(self, model: nn.Module, batch: Batch) -> Metrics:
-        """``loss`` and ``accuracy``."""
         logits = model(batch["inputs"])
         losses = functional.cross_entropy(logits, batch["targets"], reduction="none")
         return _sums(loss=losses, accuracy=logits.argmax(1) == batch["targets"])
@@ -126,7 +125,6 @@ class Reconstruction(_Family):
 
     @final
     def predict(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The reconstruction, of the inputs' shape."""
         output: Tensor = model(batch["inputs"])
         return output
 

@@ -147,7 +147,6 @@ class Algorithm:
         return {name: torch.zeros(size, dtype=torch.float64) for name in self.shares}
 
     def learn(self, state: State, evaluation: Evaluated, plan: RunPlan) -> State:
-        """The state after an evaluation."""
         return state
 
     def row_weights(self, state: State) -> RowWeights | None:

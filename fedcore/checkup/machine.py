@@ -36,7 +36,6 @@ _INSTALL = "install the tested set: python -m pip install -c constraints.txt fed
 
 
 def machine_checks() -> tuple[Check, ...]:
-    """Checks for every machine, whatever runs on it."""
     return (
         Check(name="versions", run=versions),
         Check(name="telemetry", run=telemetry),
@@ -86,7 +85,6 @@ def telemetry() -> Iterator[Finding]:
 
 
 def limits() -> Iterator[Finding]:
-    """Whether enough files may be open, and memory is free."""
     import psutil
 
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

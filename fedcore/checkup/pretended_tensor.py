@@ -49,7 +49,6 @@ class PretendedTensor(Tensor):
         return copied
 
     def shares_memory(self, values: Tensor) -> bool:
-        """Whether a CPU tensor uses this one's memory."""
         return bool(_memory(self)._cdata == values.untyped_storage()._cdata)
 
     def viewed_as(self, values: Tensor) -> PretendedTensor:

@@ -105,7 +105,6 @@ def _line(name: str, prospect: Prospect, progress: Callable[[], None]) -> dict[s
 
 
 def _other_curves(prospect: Prospect) -> Iterator[tuple[str, Prospect]]:
-    """Alternatives that differ in more than ε."""
     return ((name, each) for name, each in alternatives(prospect) if each.epsilon == prospect.epsilon)
 
 

@@ -42,7 +42,6 @@ def after_training(plan: RunPlan) -> bool:
 
 
 def chooses_a_round(plan: RunPlan) -> bool:
-    """Whether the released model is chosen among the evaluated rounds."""
     return plan.audit.checkpoint != "last"
 
 

@@ -102,7 +102,6 @@ class Prospect:
 
     @property
     def why(self) -> str:
-        """The verdict's reason, in a sentence."""
         if self.noise_in_a_step > 1.0:
             return (
                 f"in each single parameter the noise of a step ({self.noise_in_a_step:.2g} clip norms) is larger than "

@@ -26,7 +26,6 @@ class ServerOptimizer:
 
 
 def check_decay(name: str, value: float) -> float:
-    """Return a decay in [0, 1); raises `ValueError` otherwise."""
     if not 0 <= value < 1:
         raise ValueError(f"{name}: expected a number from 0, below 1, found {value!r}")
     return float(value)

@@ -62,7 +62,6 @@ def pieces(data: memoryview | bytes) -> Iterator[memoryview]:
 
 
 def sha256(data: memoryview | bytes) -> str:
-    """Hexadecimal SHA-256."""
     digest = hashlib.sha256()
     for piece in pieces(data):
         digest.update(piece)

@@ -82,7 +82,6 @@ class Synthetic(Classification):
         return cls(**{"clients": plan.federation.clients, "seed": plan.federation.seed, **plan.task.options})
 
     def build_model(self) -> nn.Module:
-        """Multinomial logistic regression, as in the paper."""
         return nn.Linear(NUM_FEATURES, NUM_CLASSES)
 
     def load_data(self, path: Path | None) -> Examples:

@@ -32,7 +32,6 @@ def explain(section: str, model: type[BaseModel], problem: Any) -> str:
 
 
 def unknown(name: str, known: Iterable[str], what: str) -> str:
-    """Say that a name is unknown, with the nearest known one."""
     listed = list(known)
     near = nearest(name, listed)
     hint = f"known are {', '.join(listed)}" if near is None else f"did you mean {near!r}?"
@@ -49,7 +48,6 @@ def _place(section: str, keys: Sequence[str | int]) -> str:
 
 
 def _nested(section: str, model: type[BaseModel], keys: Sequence[str | int]) -> tuple[str, type[BaseModel]]:
-    """The table of the last key: its name and its model."""
     for key in keys:
         if isinstance(key, str):
             inside = _model_in(model.model_fields[key.replace("-", "_")].annotation)
@@ -58,7 +56,6 @@ def _nested(section: str, model: type[BaseModel], keys: Sequence[str | int]) -> 
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The table that a key holds, or the tables in its list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for each in get_args(annotation) if (found := _model_in(each)) is not None), None)

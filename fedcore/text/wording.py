@@ -17,7 +17,6 @@ def named(names: Sequence[str], *, most: int = 10) -> str:
 
 
 def bytes_text(number: float) -> str:
-    """A number of bytes with three digits, such as ``12.3 MB``."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if number < 999.5:
             return f"{number:.3g} {unit}"

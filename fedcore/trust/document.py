@@ -70,7 +70,6 @@ class Document(BaseModel):
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
-        """Read a file; raises as `from_json`."""
         return cls.from_json(read_bounded(path, what=cls.what, max_bytes=cls.max_bytes))
 
     @classmethod
@@ -86,7 +85,6 @@ class Document(BaseModel):
 
     @classmethod
     def content_of(cls, text: str | bytes) -> dict[str, Any]:
-        """Return the JSON content, not validated."""
         content = _parse(text, what=cls.what, max_bytes=cls.max_bytes)
         if not isinstance(content, dict) or content.pop("schema", None) != cls.form:
             raise TrustError(

@@ -69,7 +69,6 @@ class Invitation(Document):
 
     @property
     def digest(self) -> str:
-        """Hexadecimal SHA-256 of everything but the token."""
         return hashlib.sha256(canonical(self.model_dump(exclude={"token"}), domain="fedcore invitation 1")).hexdigest()
 
     def check_current(self, now: datetime) -> None:
@@ -109,7 +108,6 @@ class JoinResponse(Document):
 
     @classmethod
     def create(cls, invitation: Invitation, identity: Identity, flower_key: FlowerKey) -> JoinResponse:
-        """Answer an invitation; the same keys give the same answer."""
         bound = _bound(invitation, identity.public.key, flower_key.public_bytes)
         return cls(
             consortium=invitation.consortium,

@@ -40,11 +40,7 @@ def create_private(path: Path, content: bytes | str) -> None:
 
 
 def replace_private(path: Path, content: bytes | str) -> None:
-    """Replace a file with mode 0600 atomically.
-
-    Raises:
-        StorageError: It cannot be written; the old file is kept.
-    """
+    """Replace a file with mode 0600 atomically; raises `StorageError` if it cannot be written; the old file is kept."""
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     create_private(aside, content)
     try:
@@ -94,7 +90,6 @@ def make_private_directory(path: Path) -> bool:
 
 
 def remove_if_empty(directory: Path) -> None:
-    """Remove a directory if it is empty."""
     with contextlib.suppress(OSError):
         directory.rmdir()
 

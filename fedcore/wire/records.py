@@ -114,7 +114,6 @@ def check_declared_array(content: RecordDict, form: Form) -> Array:
 
 
 def array_bytes(array: Array) -> int:
-    """Size of an array by its declared type and shape."""
     return math.prod(array.shape) * np.dtype(_DTYPES[array.dtype]).itemsize
 
 

@@ -43,7 +43,6 @@ def refusal_in(content: RecordDict) -> str | None:
 
 
 def pack_update(update: ClientUpdate, form: Form) -> RecordDict:
-    """A client's update, its values in the form that plan and algorithm declare."""
     header: dict[str, Any] = {"client": update.client, "round": update.round}
     if update.num_examples is not None:
         header["num-examples"] = update.num_examples

@@ -230,7 +230,6 @@ def shown_in(place: Place) -> tuple[str, ...]:
 
 
 def headlines_of(place: Place) -> tuple[str, ...]:
-    """Return the metrics shown in this place, headlines first."""
     return _first_headlines(shown_in(place))
 
 

@@ -163,7 +163,6 @@ class Gap:
 
     @cached_property
     def highest_ends(self) -> Ends | None:
-        """Ends of the highest rate, whichever group truly has it."""
         return highest_of(ends for _, ends in self.alone) if self.alone else None
 
     @cached_property
@@ -249,7 +248,6 @@ class Gap:
 
 
 def has_ratio(metric: str) -> bool:
-    """Whether the ratio of two groups is meaningful for a metric."""
     return metric not in CATALOGUE or CATALOGUE[metric].has_ratio
 
 

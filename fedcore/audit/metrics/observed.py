@@ -70,7 +70,6 @@ class Observed:
 
     @property
     def points(self) -> NDArray[np.float64]:
-        """The scores that occur, shape (points,)."""
         return self.labelled_scores.points
 
     @property

@@ -46,14 +46,12 @@ class Pair:
 
     @classmethod
     def of(cls, a: Side, b: Side, difference: Interval, ratio: Interval | None = None) -> Pair:
-        """Return the pair from the intervals of a - b and of a / b."""
         if a.rate < b.rate:
             return cls(highest=b, lowest=a, signed=negative(difference), signed_ratio=ratio)
         return cls(highest=a, lowest=b, signed=difference, signed_ratio=None if ratio is None else inverse(ratio))
 
     @property
     def difference(self) -> Interval:
-        """Interval of the distance between the two."""
         return unsigned(self.signed)
 
     @property
@@ -61,7 +59,6 @@ class Pair:
         return None if self.signed_ratio is None else at_most_one(self.signed_ratio)
 
     def against(self, reference: str) -> Directed:
-        """Return the two in the direction of the reference, one of them."""
         if reference == self.lowest.group:
             ratio = None if self.signed_ratio is None else inverse(self.signed_ratio)
             return Directed(group=self.highest, reference=self.lowest, ends=self.signed, ratio_ends=ratio)
@@ -123,7 +120,6 @@ def unsigned(difference: Interval) -> Interval:
 
 
 def at_most_one(ratio: Interval) -> Interval:
-    """Return the values of min(r, 1 / r) for r in the interval."""
     low, high = sorted(end if end <= 1 else 1 / end for end in (ratio.low, ratio.high))
     return Interval(low=low, high=1.0 if ratio.low <= 1 <= ratio.high else high)
 

@@ -26,7 +26,6 @@ class Sample:
 
     @property
     def variance(self) -> float:
-        """About the mean."""
         return max(0.0, self.square - self.average**2)
 
     @property
@@ -90,13 +89,11 @@ class Sample:
         return student_quantile(confidence, self.n - 1)
 
     def _hall(self, t: float) -> float:
-        """Return the inverse of Hall's transformation."""
         k = self.skewness / math.sqrt(self.n)
         return t if abs(k) < 1e-9 else float(3 / k * (np.cbrt(1 + k * (t - k / 6)) - 1))
 
 
 def around(one: Interval, other: Interval) -> Interval:
-    """Return the smallest interval that holds both."""
     return Interval(low=min(one.low, other.low), high=max(one.high, other.high))
 
 

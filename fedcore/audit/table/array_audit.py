@@ -110,7 +110,6 @@ class Audit:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """The finding for every limit and attribute, in a sentence."""
         return tuple(finding.reason for finding in self.result.findings)
 
     @property
@@ -281,7 +280,6 @@ def _in_python() -> Iterator[None]:
 
 
 def _with_arguments(text: str) -> str:
-    """Replace names of options by names of arguments."""
     for option, argument in _PHRASES.items():
         text = re.sub(option, argument, text)
     return re.sub(r"--([a-z]+(?:-[a-z]+)*)", lambda found: _NAMES.get(found[1], found[1].replace("-", "_")), text)

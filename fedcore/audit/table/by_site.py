@@ -81,7 +81,6 @@ def splits_json(result: TableResult[Labels], splits: Splits) -> dict[str, Any]:
 
 
 def split_lines(result: TableResult[Labels], splits: Splits, attribute: str) -> Iterator[str]:
-    """Return the splits of the main metrics in words, and why others have none."""
     found = splits.get(attribute, {})
     without: dict[str, list[str]] = {}
     for metric in [name for name in shown_in("sites") if name in found] or ["accuracy"]:

@@ -61,7 +61,6 @@ def check_two(source: str, column: str, values: tuple[str, ...]) -> None:
 
 
 def guess_words(label: str) -> str:
-    """Return a sentence saying that the favourable label was guessed."""
     return f"favourable {label!r} is a guess: it is the last in order; set it with --positive"
 
 

@@ -86,7 +86,6 @@ class BiasOptions:
 
     @property
     def judged(self) -> dict[str, Any]:
-        """Settings of the audit about the judged groups."""
         return {"min_rows": self.min_rows, "min_share": Fraction(str(self.min_share or 0))}
 
     @property
@@ -199,5 +198,4 @@ class BiasOptions:
 
 
 def crossed(group: str) -> list[str]:
-    """Return the columns of ``a*b``, or the column itself."""
     return [part.strip() for part in group.split(ATTRIBUTE_MARK)]

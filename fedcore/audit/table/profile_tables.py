@@ -27,7 +27,6 @@ Lines = list[Category] | list[FourFifths]
 
 
 def profile_json(result: TableResult[Labels]) -> dict[str, Any] | None:
-    """Return the profile with date and source, and its tables; None without one."""
     profile = _profile(result)
     if profile is None:
         return None

@@ -43,7 +43,6 @@ class TableResult(Generic[Outcomes]):
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
-        """Every limit judged for every attribute it names."""
         return judge_all(self.settings.limits, self.audits)
 
     @property

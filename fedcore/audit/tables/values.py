@@ -205,7 +205,6 @@ def _frozen(name: str, found: ArrayLike, shape: tuple[int, ...], kind: type) -> 
 
 
 def _check_sums(table: ValueTable) -> None:
-    """Refuse sums that no rows can have."""
     n = table.counts.sum(axis=1)
     impossible = (table.counts < 0).any() or (table.moved < 0).any() or (table.moved > n).any()
     if impossible or not all(possible(int(rows), sums) for rows, sums in zip(n, table.sums, strict=True)):

@@ -73,7 +73,6 @@ class AttributeAudit:
 
     @property
     def judged(self) -> list[str]:
-        """Groups that are compared, shown or not."""
         return [group for group in self.sizes if group not in self.not_judged]
 
     def gaps_held(self, limit: Limit) -> list[tuple[AttributeAudit, Gap]]:
@@ -89,7 +88,6 @@ class AttributeAudit:
         return [(self, gaps[limit.metric]) for gaps in self.to_reference.values() if limit.metric in gaps]
 
     def as_shown(self) -> AttributeAudit:
-        """Return the audit with only the gaps between shown groups."""
         kept = {
             group: {
                 metric: gap

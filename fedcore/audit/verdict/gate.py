@@ -57,7 +57,6 @@ class Finding:
     estimate_meets: bool | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return ``{limit, metric, attribute, verdict, reason}``."""
         return {
             "limit": self.limit.words,
             "metric": self.limit.metric,
@@ -135,7 +134,6 @@ def _reach(limit: Limit, gap: Gap) -> float:
 
 
 def _surely(limit: Limit, gap: Gap) -> float:
-    """Return how far beyond the limit the whole interval is."""
     low, high = _ends(limit, gap)
     if low is None or high is None:
         return -math.inf
@@ -168,7 +166,6 @@ def _ends(limit: Limit, gap: Gap) -> tuple[float | None, float | None]:
 
 
 def _missing(limit: Limit, gap: Gap) -> bool:
-    """Whether something that the limit needs is undefined."""
     return bool(gap.undefined) or _estimate_meets(limit, gap) is None
 
 

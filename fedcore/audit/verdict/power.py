@@ -96,7 +96,6 @@ def _ratio_words(largest: float | None) -> str:
 
 
 def _distance_words(limit: Limit, gap: Gap, confidence: float) -> str:
-    """How far from the limit the worst group's value must be."""
     most = limit.at_most is not None
     if not gap.alone:
         return ""

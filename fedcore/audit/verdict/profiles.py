@@ -139,7 +139,6 @@ class Category:
 
     @property
     def small(self) -> bool:
-        """Whether it is less than 2 % of the rows."""
         return self.share < TWO_PERCENT
 
 
@@ -189,7 +188,6 @@ class FourFifths:
 
     @property
     def under(self) -> bool:
-        """Whether the ratio is less than four fifths, in exact arithmetic."""
         return self.ratio < FOUR_FIFTHS
 
 

@@ -58,7 +58,6 @@ class BiasReport:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Every limit judged for every attribute it names."""
         return judge_all(self.settings.limits, self.audits)
 
     @property
@@ -78,7 +77,6 @@ class BiasReport:
         return None if used is None else used[1]
 
     def worst_gap_is(self) -> str:
-        """Return in a few words which gap `worst_gap` is."""
         share, gap = self._worst() or ((0.0, 0.0), None)
         if self.settings.limits:
             return "gap beyond its limit" if share[1] > 1 else "gap nearest its limit"
@@ -135,7 +133,6 @@ class BiasReport:
 
 
 def population(settings: AuditSettings) -> str:
-    """Return what the intervals cover, and how many of them hold at once."""
     if settings.looks == 1:
         return POPULATION
     return (

@@ -62,7 +62,6 @@ def _is_met(limit: Limit, most: Fraction, least: Fraction) -> bool:
 
 
 def _passes(limit: Limit, confidence: float, groups: int, most: Side, least: Side) -> Callable[[int], bool]:
-    """Return whether so many rows of each group would give a PASS."""
     high, low = float(most.rate), float(least.rate)
 
     def passes(n: int) -> bool:

@@ -91,7 +91,6 @@ class Shown:
 
     @cached_property
     def compared(self) -> tuple[str, ...]:
-        """Shown groups that are compared with one another."""
         return tuple(group for group in self.groups if group not in self.audit.not_judged)
 
     @cached_property
@@ -113,7 +112,6 @@ class Shown:
 
     @cached_property
     def distances(self) -> dict[str, Parity]:
-        """Distances between the groups' scores."""
         confidence = self.audit.settings.confidence
         of_labels = self.measures.distances([g for g in self.compared if self._shows("auc", g)], confidence=confidence)
         found = self.measures.distances(self.compared, confidence=confidence)
@@ -125,7 +123,6 @@ class Shown:
 
     @cached_property
     def worst_classes(self) -> dict[str, WorstClass]:
-        """The largest gap across classes, by metric."""
         return worst_classes(self.audit)
 
     @cached_property

@@ -143,7 +143,6 @@ def _adjust_outputs(statement: dict[str, Any], model: Release) -> None:
 
 
 def _evaluation(privacy: EvaluationPrivacy | None, evaluated: int) -> dict[str, Any]:
-    """The guarantee for held-out records, which are not trained on."""
     if privacy is None:
         return {"noise_multiplier": None, "epsilon": None, "words": "exact, and charged to nothing"}
     return {

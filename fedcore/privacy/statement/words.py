@@ -13,7 +13,6 @@ from fedcore.text.wording import counted
 
 
 def in_a_paragraph(statement: Mapping[str, Any]) -> str:
-    """The statement in one paragraph."""
     return _templates().get_template("paragraph.txt.j2").render(statement)
 
 

@@ -20,7 +20,6 @@ Content = Mapping[str, Any]
 
 
 def attributes(bias: Content, *, crossed: bool) -> list[str]:
-    """Return the audited attributes, either single or crossed ones."""
     return [name for name in bias["groups"] if (ATTRIBUTE_MARK in name) == crossed]
 
 
@@ -42,7 +41,6 @@ def gap_table(bias: Content, attribute: str) -> list[str]:
 
 
 def reference_table(bias: Content, attribute: str) -> list[str]:
-    """Return each group compared with the reference; empty without one."""
     found = bias.get("to_reference", {}).get(attribute) or {}
     rows = [
         [words(name), escaped(group), *_directed(name, gap)]
@@ -55,7 +53,6 @@ def reference_table(bias: Content, attribute: str) -> list[str]:
 
 
 def listed(bias: Content, attribute: str) -> dict[str, Content]:
-    """Return the groups that have rows or are hidden."""
     groups = bias["groups"][attribute]
     return {g: one for g, one in groups.items() if g != UNKNOWN or next(iter(one.values()))["n"] != 0}
 
@@ -66,7 +63,6 @@ def rows_of(one: Content) -> str:
 
 
 def served(one: Content) -> str:
-    """Return the metric that shows how well a group is served."""
     return next(metric for metric in (*HEADLINES, "selection_rate") if metric in one)
 
 
@@ -93,7 +89,6 @@ def over_clients(bias: Content) -> Iterator[str]:
 
 
 def spread(bias: Content) -> Iterator[str]:
-    """Return how evenly clients are served, without their names."""
     found = bias["clients"]
     if not found or not found["judged"]:
         return
@@ -131,7 +126,6 @@ def _directed(name: str, gap: Content) -> list[str]:
 
 
 def _ratio(name: str, gap: Content) -> str:
-    """Return a ratio with its interval; empty without one."""
     ends = ratio_ends(gap)
     if ends is None:
         return "undefined" if name in RATES and gap["ratio"] is None else NO_RATIO

@@ -100,7 +100,6 @@ def _caveats(bias: Content, summary: Content) -> Iterator[str]:
 
 
 def _decisions(bias: Content) -> str:
-    """Return how rows are selected."""
     if not any("selection_rate" in one for groups in bias["groups"].values() for one in groups.values()):
         if any(one.get("classes") for one in bias["by_class"].values()):
             return "No label is favourable: each is taken against the others."

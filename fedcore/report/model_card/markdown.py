@@ -39,5 +39,4 @@ def figure(metric: str, value: float, low: float | None, high: float | None) -> 
 
 
 def words(metric: str) -> str:
-    """Return a metric's name for use in a sentence."""
     return metric.replace("_", " ").replace("auc", "AUC")

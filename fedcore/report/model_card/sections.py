@@ -41,13 +41,11 @@ def intervals(bias: Content) -> Iterator[str]:
 
 
 def limits(bias: Content, *, declared: str) -> Iterator[str]:
-    """Return the limits, and when they were declared."""
     found = list(dict.fromkeys(finding["limit"] for finding in bias["findings"]))
     yield f"- Limits, declared {declared}: {'; '.join(map(escaped, found)) or 'none'}."
 
 
 def quantitative(bias: Content) -> Iterator[str]:
-    """Return rates and gaps, of single attributes and of crossings."""
     for heading, crossed in (("Unitary results", False), ("Intersectional results", True)):
         names = attributes(bias, crossed=crossed)
         if names:
@@ -91,7 +89,6 @@ def accuracy_by_group(bias: Content) -> Iterator[str]:
 
 
 def caveats(bias: Content) -> Iterator[str]:
-    """Return what is hidden or undefined, and the limits of every audit."""
     for attribute, hidden in bias["suppressed"].items():
         if hidden:
             yield f"- {escaped(attribute)}: too small to be shown, or would reveal such a group: " + (

@@ -69,7 +69,6 @@ def _spread(record: RunRecord) -> Figure | None:
 
 
 def _evenness(record: RunRecord) -> Figure | None:
-    """Return how evenly clients are served; None if not measured."""
     found = record.bias.spread
     if not found.get("judged"):
         return None

@@ -42,7 +42,6 @@ def gap_table(gaps: Mapping[str, Gap]) -> Table:
 
 
 def gap_sentence(metric: str, gap: Gap) -> str:
-    """Return the gap with its direction and its interval; empty without one."""
     words = str(gap.get("words") or "").partition(": ")[2]
     if not words or gap.get("difference") is None:
         return ""

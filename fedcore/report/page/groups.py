@@ -33,7 +33,6 @@ class Part:
 
 
 def group_parts(record: RunRecord) -> list[Part]:
-    """Return a part for each audited attribute."""
     curves = record.final.groups if record.final else {}
     attributes = dict.fromkeys([*record.bias.groups, *curves])
     parts = [_part(attribute, record) for attribute in attributes]

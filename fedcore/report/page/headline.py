@@ -111,7 +111,6 @@ def groups_card(record: RunRecord) -> Card:
 
 
 def _worst(record: RunRecord) -> tuple[str, str, str] | None:
-    """Return attribute, metric and group of the worst-served group."""
     found = []
     attributes = record.bias.groups or (record.final.groups if record.final else {})
     for attribute in attributes:

@@ -37,7 +37,6 @@ def _has(rounds: Sequence[Round], name: str) -> bool:
 def _metric_figure(
     name: str, rounds: Sequence[Round], committed: Sequence[Round], note: str, chosen: int | None
 ) -> Figure:
-    """Draw a metric; training continues between evaluated rounds."""
     quantity = Quantity.of(name)
     points = [(float(one.number), (one.evaluation or {}).get(name)) for one in rounds]
     held_out = Curve(name="held-out", points=points)
@@ -69,7 +68,6 @@ def _metric_figure(
 
 
 def _course(curve: Curve, quantity: Quantity) -> str:
-    """Show where a curve ends, and where it was best."""
     last, value = curve.drawn[-1]
     better = min if quantity.cost else max
     best, top = better(curve.drawn, key=lambda point: point[1])

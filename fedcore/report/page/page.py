@@ -74,7 +74,6 @@ def _facts(record: RunRecord) -> str:
 
 
 def _origin(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return versions and hashes by name."""
     versions = dict(summary.get("versions") or {})
     if summary.get("fedcore_version"):
         versions = {"fedcore": summary["fedcore_version"], **versions}

@@ -29,12 +29,10 @@ def is_private(record: RunRecord) -> bool:
 
 
 def is_refuted(record: RunRecord) -> bool:
-    """Whether an audit refuted the run's claim."""
     return record.summary.get("privacy_audit") == "VIOLATED"
 
 
 def unit_words(record: RunRecord) -> str:
-    """Return the privacy unit, such as ``record``."""
     return str(record.summary.get("unit") or _named(record.privacy.get("unit")) or "unit")
 
 
@@ -50,7 +48,6 @@ def privacy_figures(record: RunRecord) -> list[Figure]:
 
 
 def terms(record: RunRecord) -> tuple[Entry, ...]:
-    """Return the most important terms of the statement."""
     found = record.privacy
     sampling = found.get("sampling")
     rate = sampling.get("rate") if isinstance(sampling, Mapping) else None
@@ -68,7 +65,6 @@ def terms(record: RunRecord) -> tuple[Entry, ...]:
 
 
 def _person(person: Any) -> dict[str, Any]:
-    """ε of a person with several records, if a cap is declared."""
     if not isinstance(person, Mapping) or not person.get("max_records"):
         return {}
     return {f"ε of a person with up to {counted(person['max_records'], 'record')}": EPSILON.text(person.get("epsilon"))}
@@ -133,7 +129,6 @@ def _bought(record: RunRecord, name: str, rounds: Sequence[Round], note: str) ->
 
 
 def _target(plan: str) -> tuple[float, str] | None:
-    """Return the plan's target ε."""
     try:
         target = tomllib.loads(plan).get("privacy", {}).get("epsilon")
     except (tomllib.TOMLDecodeError, AttributeError):

@@ -43,7 +43,6 @@ class Quantity:
 
     @property
     def words(self) -> str:
-        """The name for use in a sentence."""
         words = self.name.replace("_", " ")
         return words.upper() if words in ACRONYMS else words
 

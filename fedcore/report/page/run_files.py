@@ -17,11 +17,7 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uf
 
 
 def read_run(directory: Path) -> RunRecord:
-    """Read a run directory.
-
-    Raises:
-        RunDirectoryError: ``summary.json`` is missing, or a file is malformed.
-    """
+    """Read a run directory; raises `RunDirectoryError` if ``summary.json`` is missing, or a file is malformed."""
     summary = _read_json(directory / "summary.json")
     if not summary:
         raise RunDirectoryError(f"{directory} holds no finished run: expected a summary.json in it")

@@ -115,7 +115,6 @@ class Bias:
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Bias:
-        """Read the file; missing keys keep their defaults."""
         groups: dict[str, dict[str, dict[str, Rate]]] = {}
         for attribute, by_group in (content.get("groups") or {}).items():
             for group, metrics in by_group.items():
@@ -149,7 +148,6 @@ class Split:
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Split | None:
-        """Read the file; None if it is missing or has no counts."""
         counts = tuple(tuple(int(n) for n in row) for row in content.get("counts") or ())
         if not counts or not counts[0]:
             return None

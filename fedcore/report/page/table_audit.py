@@ -49,13 +49,11 @@ def metric_figure(result: TableResult[Any], attribute: str, metric: str) -> Figu
 
 
 def picture_frame(figure: Figure) -> str:
-    """Return a picture for a notebook."""
     height = _PICTURE_HEIGHT * (3 + len(figure.table.rows))
     return framed(template("picture.html.j2").render(figure=figure), height=height, width="460px")
 
 
 def page_frame(result: TableResult[Any], *, notes: Sequence[str]) -> str:
-    """Return the page for a notebook."""
     return framed(render_audit(result, notes=notes), height=_PAGE_HEIGHT, width="100%")
 
 

@@ -14,7 +14,6 @@ _TO = "\u00a0to\u00a0"  # an interval is not broken over two lines
 
 
 def rate_text(rate: Rate, quantity: Quantity, *, min_cell: int, exact: bool = False) -> str:
-    """Write a rate, or why there is none."""
     if rate.suppressed:
         return f"not shown (protects cells of fewer than {min_cell} rows)"
     if rate.value is None:
@@ -58,12 +57,10 @@ def ratio_text(value: float | None, low: float | None, high: float | None) -> st
 
 
 def count_text(count: float | None) -> str:
-    """Write a whole number with separated thousands."""
     return NOT_DEFINED if count is None else f"{round(count):,}"
 
 
 def delta_text(delta: float | None) -> str:
-    """Write a small probability as ``1e-5``."""
     return NOT_DEFINED if delta is None else plain_exponent(f"{delta:g}")
 
 

@@ -79,7 +79,6 @@ class ClientChart:
         return picture(parts, height=_HEIGHT, says=self.says)
 
     def _worst(self, x: Scale, y: Scale) -> list[Markup]:
-        """Return a background for the worst tenth, with its name."""
         worst = sum(client.marked for client in self.clients)
         start, end = x(0) - 8, (x(worst - 1) + x(worst)) / 2
         ground = element("rect", x=start, y=y.end - 6, width=end - start, height=y.start - y.end + 6, class_="ground")

@@ -33,12 +33,10 @@ class Figure:
 
 
 def drawn_rounds(rounds: Sequence[Round]) -> tuple[list[Round], str]:
-    """Return the rounds to draw, and a note if some are left out."""
     places = thinned(len(rounds), at_most=_MOST_ROUNDS)
     note = f"{len(places)} of {len(rounds):,} evaluated rounds are drawn, evenly spaced."
     return [rounds[place] for place in places], note if len(places) < len(rounds) else ""
 
 
 def sentences(parts: Iterable[str]) -> str:
-    """Join non-empty parts."""
     return " ".join(part for part in parts if part)

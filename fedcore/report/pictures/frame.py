@@ -34,7 +34,6 @@ def upright_reference(x: float, words: str, top: float, bottom: float) -> list[M
 
 
 def reach(low: float, high: float, y: float, *, cap: float) -> list[Markup]:
-    """Return an interval with caps at its ends."""
     ends = f"M{number(low)} {number(y - cap)}v{2 * cap:g}M{number(high)} {number(y - cap)}v{2 * cap:g}"
     return [path(f"M{number(low)} {number(y)}H{number(high)}", "reach"), path(ends, "cap")]
 
@@ -46,6 +45,5 @@ def row_name(name: str, width: float, y: float, *, marked: bool = False) -> Mark
 
 
 def _inside(x: float, words: str) -> float:
-    """The middle of a label that stays inside the picture."""
     half = text_width(words, 11) / 2
     return min(WIDTH - half, max(half, x))

@@ -29,7 +29,6 @@ class Curve:
 
     @property
     def drawn(self) -> list[tuple[float, float]]:
-        """The points with a value."""
         return [(x, value) for x, value in self.points if value is not None]
 
 

@@ -51,7 +51,6 @@ def _mark(rejection: Rejection, x: Scale, y: float) -> Markup:
 
 
 def _spans(rounds: Sequence[int], x: Scale, y: float) -> str:
-    """Return one stroke for each sequence of consecutive rounds."""
     strokes: list[list[int]] = []
     for here in rounds:
         if strokes and here <= strokes[-1][1] + 1:

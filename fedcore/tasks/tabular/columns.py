@@ -71,7 +71,6 @@ class Numeric(_Part):
 
     @property
     def width(self) -> int:
-        """Number of inputs."""
         return NUM_KNOTS + 1 if self.use else 0
 
     @property
@@ -94,7 +93,6 @@ class Categorical(_Part):
 
     @property
     def width(self) -> int:
-        """Number of inputs."""
         return len(self.categories) + 2 if self.use else 0
 
     @property
@@ -113,7 +111,6 @@ class Binary(_Part):
 
     @property
     def width(self) -> int:
-        """Number of inputs."""
         return 2 if self.use else 0
 
     @property
@@ -180,7 +177,6 @@ class Schema(_Part):
 
     @property
     def width(self) -> int:
-        """Number of inputs."""
         return sum(column.width for column in self.columns)
 
     def column(self, name: str) -> Column | None:

@@ -94,7 +94,6 @@ def _without(schema: Schema, label: Label) -> tuple[Column, ...]:
 
 
 def labelled_rows(table: Table, label: str) -> tuple[Table, tuple[str, ...]]:
-    """The rows with a label, and a note if some have none."""
     known = table.words(label).codes >= 0
     if known.all():
         return table, ()
@@ -156,7 +155,6 @@ def _declared_label(settings: TabularSettings, schema: Schema) -> Label:
 
 
 def _with_positive(label: Label, positive: str | None) -> Label:
-    """The label with the requested class second."""
     if positive is None:
         return label
     if positive not in label.classes or len(label.classes) != 2:

@@ -40,7 +40,6 @@ _EXPECTED = {
 
 
 def schema_to_toml(draft: Draft, *, header: str = "") -> str:
-    """Write a schema for `read_schema`."""
     lines = [header] if header else []
     lines += ["public = " + ("true" if draft.schema.public else f"false  # {_WHEN_PUBLIC}"), ""]
     if draft.schema.label is not None:
@@ -102,7 +101,6 @@ def schema_content(schema: Schema) -> dict[str, Any]:
 
 
 def _in_words(problem: Any, columns: Any) -> str:
-    """Where, what was expected, what was found."""
     kind, loc, found = problem["type"], list(problem["loc"]), problem["input"]
     section, known, what = "", ["public", "label", "columns"], "section"
     if loc[0] == "label" and len(loc) > 1:

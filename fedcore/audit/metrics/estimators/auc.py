@@ -59,7 +59,6 @@ class Areas:
 
     @property
     def pooled(self) -> float | None:
-        """The area over all groups together; None without rows of both labels."""
         pairs = float(sum(self.positives)) * float(sum(self.negatives))
         return float((self.won + self.tied / 2).sum()) / pairs if pairs else None
 
