@@ -112,10 +112,6 @@ class Parameters:
         self._check_layout(other)
         return Parameters(self.buffer - other.buffer, self.layout)
 
-    def scale_(self, factor: float) -> Parameters:
-        self.buffer.mul_(factor)
-        return self
-
     def norm(self) -> float:
         """Euclidean norm, summed in float64."""
         return norm(self.buffer)

@@ -80,7 +80,7 @@ def show(
     from fedcore.storage.events import read_events
 
     for event in list(read_events(_log_in(log)))[-last:]:
-        print(json.dumps(event, ensure_ascii=False) if as_json else _line(event))
+        print(json.dumps(event, ensure_ascii=False) if as_json else "  ".join(_parts(event)))
 
 
 def _log_in(path: Path) -> Path:
@@ -135,10 +135,6 @@ def _summary(path: Path) -> str:
     torn = path.read_bytes()[-1:] not in (b"", b"\n")
     note = "; a last line that a crash tore was never part of it" if torn else ""
     return f"whole: {counted(len(found), 'event')}, head {head}{note}"
-
-
-def _line(event: dict[str, Any]) -> str:
-    return "  ".join(_parts(event))
 
 
 def _parts(event: dict[str, Any]) -> Iterator[str]:

@@ -145,7 +145,7 @@ class Shown:
 
     def gaps_json(self) -> dict[str, Any]:
         """Return the gaps, also under their usual names; with classes the largest."""
-        found = {metric: _gap_content(gap) for metric, gap in self.gaps.items()}
+        found = {metric: {name: gap_json(gap)[name] for name in _GAP} for metric, gap in self.gaps.items()}
         of_classes = {name: worst.parity for name, worst in self.worst_classes.items()}
         named = {**of_classes, **self.parities, **self.distances}
         return found | {name: asdict(parity) for name, parity in named.items()}
@@ -231,10 +231,6 @@ def ratio_ends(gap: Mapping[str, Any]) -> tuple[float, float] | None:
     """Return the interval of a gap's ratio, from its JSON; None without one: the ratio is then not shown."""
     low, high = gap.get("ratio_low"), gap.get("ratio_high")
     return None if gap.get("ratio") is None or low is None or high is None else (low, high)
-
-
-def _gap_content(gap: Gap) -> dict[str, Any]:
-    return {name: gap_json(gap)[name] for name in _GAP}
 
 
 def _largest(gap: Gap) -> dict[str, Any]:

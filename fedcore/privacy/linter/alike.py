@@ -68,7 +68,7 @@ class AlikeForEveryRow(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 drawn.append(func(*(self._of_row(each, row) for each in args), **given))
         finally:
             generator.set_state(state)
-        return args[0] if func._schema.name.endswith("_") else _joined(drawn)
+        return args[0] if func._schema.name.endswith("_") else tree_map(lambda *parts: torch.cat(parts), *drawn)
 
     def _is_by_row(self, argument: Any) -> bool:
         """Whether it is a tensor of the rows, or the shape of one."""
@@ -80,10 +80,6 @@ class AlikeForEveryRow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not self._is_by_row(argument):
             return argument
         return argument[row : row + 1] if isinstance(argument, Tensor) else [1, *argument[1:]]
-
-
-def _joined(drawn: list[Any]) -> Any:
-    return tree_map(lambda *parts: torch.cat(parts), *drawn)
 
 
 def finite_or_zero(rows: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ def learning_figures(record: RunRecord) -> list[Figure]:
     """Return a figure for each metric, the headline first, then the length of the updates."""
     names = dict.fromkeys([record.headline or "", *(name for one in record.evaluated for name in one.evaluation or ())])
     rounds, note = drawn_rounds(record.evaluated)
-    metrics = [name for name in names if _has(rounds, name)][:_MOST_METRICS]
+    metrics = [name for name in names if any(name in (one.evaluation or {}) for one in rounds)][:_MOST_METRICS]
     committed, of_committed = drawn_rounds([one for one in record.rounds if one.committed])
     figures = [
         _metric_figure(name, rounds, committed, sentences([note]) or of_committed, record.chosen_round)
@@ -28,10 +28,6 @@ def learning_figures(record: RunRecord) -> list[Figure]:
     if any(one.update_norm is not None for one in committed):
         figures.append(_norm_figure(committed, note))
     return figures
-
-
-def _has(rounds: Sequence[Round], name: str) -> bool:
-    return any(name in (one.evaluation or {}) for one in rounds)
 
 
 def _metric_figure(

@@ -34,7 +34,7 @@ def write_report(directory: Path) -> Path:
 def render(record: RunRecord) -> str:
     """Return the page: one HTML document without external references."""
     return template("report.html.j2").render(
-        title=_title(record),
+        title=str(record.summary.get("task") or "run"),
         facts=_facts(record),
         warnings=warnings(record),
         cards=cards(record),
@@ -54,10 +54,6 @@ def render(record: RunRecord) -> str:
         command=str(record.summary.get("command") or ""),
         origin=_origin(record.summary),
     )
-
-
-def _title(record: RunRecord) -> str:
-    return str(record.summary.get("task") or "run")
 
 
 def _facts(record: RunRecord) -> str:

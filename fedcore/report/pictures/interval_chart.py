@@ -59,18 +59,19 @@ class IntervalChart:
         return value_axis(ends, share=self.quantity.share)
 
     def _row(self, row: IntervalRow, scale: Scale, top: float) -> list[Markup]:
-        text_of_rate = rate_text(row.rate, self.quantity, min_cell=self.min_cell)
-        shown = text_of_rate.partition(" (")[0] if row.rate.value is None else text_of_rate
+        value = rate_text(row.rate, self.quantity, min_cell=self.min_cell)
+        shown = value.partition(" (")[0] if row.rate.value is None else value
         rows = f"n {count_text(row.rate.n)}" if row.rate.value is not None and row.rate.n else ""
         label = row_name(row.name, WIDTH - text_width(shown + rows) - 30, top + 13, marked=row.marked)
         if row.rate.value is None:
-            return [label, _missing(shown, text_of_rate, top + 13)]
-        return [label, _numbers(text_of_rate, rows, top + 13), self._interval(row, text_of_rate, scale, top + 25)]
+            missing = element("text", title(value), shown, x=WIDTH, y=top + 13, class_="missing", text_anchor="end")
+            return [label, missing]
+        return [label, _numbers(value, rows, top + 13), self._interval(row, value, scale, top + 25)]
 
-    def _interval(self, row: IntervalRow, text_of_rate: str, scale: Scale, y: float) -> Markup:
+    def _interval(self, row: IntervalRow, value: str, scale: Scale, y: float) -> Markup:
         rate, words = row.rate, interval_text(row.rate.low, row.rate.high, self.quantity)
         rows = "" if rate.n is None else f", {count_text(rate.n)} rows"
-        hover = title(f"{row.name}: {text_of_rate}, interval {words or 'not defined'}{rows}")
+        hover = title(f"{row.name}: {value}, interval {words or 'not defined'}{rows}")
         marks = []
         if rate.low is not None and rate.high is not None:
             marks += reach(scale(rate.low), scale(rate.high), y, cap=4)
@@ -78,11 +79,7 @@ class IntervalChart:
         return element("g", hover, *marks, class_="interval accent" if row.marked else "interval main")
 
 
-def _numbers(text_of_rate: str, rows: str, y: float) -> Markup:
-    value = element("tspan", text_of_rate, class_="figure")
+def _numbers(value: str, rows: str, y: float) -> Markup:
+    figure = element("tspan", value, class_="figure")
     beside = element("tspan", rows, dx=9) if rows else ""
-    return element("text", value, beside, x=WIDTH, y=y, class_="tick", text_anchor="end")
-
-
-def _missing(words: str, text_of_rate: str, y: float) -> Markup:
-    return element("text", title(text_of_rate), words, x=WIDTH, y=y, class_="missing", text_anchor="end")
+    return element("text", figure, beside, x=WIDTH, y=y, class_="tick", text_anchor="end")

@@ -12,9 +12,10 @@ WIDTH = 344.0  # of every picture, in the units of its text: one column of the p
 
 def element(name: str, *content: str, **attributes: object) -> Markup:
     """Return an element with escaped text; None leaves an attribute out, ``_`` becomes ``-``, ``class_`` ``class``."""
+    values = {key: number(value) if isinstance(value, float) else value for key, value in attributes.items()}
     written = Markup("").join(
-        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _written(value))
-        for key, value in attributes.items()
+        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), value)
+        for key, value in values.items()
         if value is not None
     )
     if not content:
@@ -60,7 +61,3 @@ def shortened(content: str, width: float, size: float = 11.5) -> str:
     while kept and text_width(kept + "…", size) > width:
         kept = kept[:-1]
     return kept.rstrip() + "…"
-
-
-def _written(value: object) -> object:
-    return number(value) if isinstance(value, float) else value
