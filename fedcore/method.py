@@ -85,9 +85,6 @@ class Method:
 def check_learnable(plan: RunPlan, tables: Mapping[str, AuditTable]) -> None:
     """Refuse an algorithm that cannot use the tables that clients will fill.
 
-    Args:
-        tables: An empty table of each audited attribute.
-
     Raises:
         PlanError: Lists every problem.
     """

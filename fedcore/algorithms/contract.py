@@ -43,7 +43,6 @@ class Cohort:
 
     Attributes:
         counted: Clients counted; under unit ``client`` the public number in their place.
-        clients: Clients of the federation.
     """
 
     counted: float
@@ -74,7 +73,6 @@ class Evaluated(Protocol):
     Attributes:
         metrics: Means over all held-out rows.
         clients: Each client's means, with its number of rows under ``n``.
-        tables: Summed tables by attribute.
     """
 
     @property
@@ -130,10 +128,6 @@ class Algorithm:
         """Change the gradient of a step in place, before the client's optimizer uses it.
 
         All tensors have the shape ``(..., t)``, with the trainable parameters only.
-
-        Args:
-            weights: The present weights.
-            received: The weights received.
         """
 
     def finish(

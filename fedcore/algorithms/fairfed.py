@@ -25,12 +25,7 @@ _ACCURACY = "accuracy"
 
 
 class FairFed(ClientShares):
-    """Shares that follow the clients' gaps.
-
-    Args:
-        metric: The rate whose gap is compared.
-        attribute: The audited attribute; by default the only one.
-    """
+    """Shares that follow the clients' gaps."""
 
     def __init__(self, metric: str = "true_positive_rate", step: float = 1.0, attribute: str = "") -> None:
         if metric not in METRICS:

@@ -22,11 +22,7 @@ if TYPE_CHECKING:
 
 
 class FedMinMax(Algorithm):
-    """Row weights that follow the groups' risks.
-
-    Args:
-        attribute: The audited attribute; by default the only one.
-    """
+    """Row weights that follow the groups' risks."""
 
     learns = weighs_rows = True
 

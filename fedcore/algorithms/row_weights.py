@@ -22,7 +22,6 @@ class RowWeights:
     Under record-level privacy they do not touch the guarantee: a gradient is clipped after it was multiplied.
 
     Attributes:
-        attribute: Name of an audited attribute, or of a crossing.
         factors: A tuple for each group with a weight for each label, in the order of the plan's vocabulary and the
             task's labels; in [0.1, 10].
 

@@ -23,9 +23,7 @@ class Finding:
     """One line of the page.
 
     Attributes:
-        name: What was checked, in one or two words.
         what: What was found; nothing of the data.
-        advice: What to do, if anything.
     """
 
     name: str
@@ -59,11 +57,7 @@ def skipped(name: str, what: str, advice: str = "") -> Finding:
 
 
 def examine(checks: Iterable[Check], *, progress: Callable[[str], None] = lambda _: None) -> list[Finding]:
-    """Run all checks; one that raises becomes a finding of its own, after its earlier findings.
-
-    Args:
-        progress: Called with the name of each check before it runs.
-    """
+    """Run all checks; one that raises becomes a finding of its own, after its earlier findings."""
     found: list[Finding] = []
     for check in checks:
         progress(check.name)

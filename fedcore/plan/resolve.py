@@ -16,7 +16,6 @@ class DataFacts:
     """Public facts of the data, which a simulation has and a server has not.
 
     Attributes:
-        rows_per_client: Mean number of training rows.
         audit: Keys of the audit section that the data decides: vocabularies and target range.
     """
 

@@ -40,7 +40,6 @@ class EvaluationPrivacy:
     Attributes:
         noise_multiplier: Standard deviation of the noise over the sensitivity.
         loss_bound: A row's loss is cut to it, from above and below.
-        evaluations: Maximum reports of a whole run.
     """
 
     noise_multiplier: float

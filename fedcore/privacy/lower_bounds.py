@@ -45,7 +45,6 @@ def one_run_epsilon(*, canaries: int, guesses: int, correct: int, delta: float, 
     Args:
         canaries: Canaries, each with a fair coin of its own.
         guesses: Number of guesses made; chosen before looking at the coins.
-        correct: Correct guesses.
 
     Raises:
         PrivacyError: The counts are impossible, or `delta` and `p` are not probabilities.
@@ -94,10 +93,6 @@ def canary_mu(inside: Sequence[float], outside: Sequence[float], *, p: float) ->
     """An estimate and a lower bound of μ of Gaussian differential privacy from two or more scores each.
 
     The lower bound is too large with probability about `p`; both are 0 or more.
-
-    Args:
-        inside: Scores of canaries in the data.
-        outside: Scores of canaries that were left out.
     """
     ins, outs = np.asarray(inside, dtype=np.float64), np.asarray(outside, dtype=np.float64)
     if len(ins) < 2 or len(outs) < 2:

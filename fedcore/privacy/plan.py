@@ -69,7 +69,6 @@ class PrivacyEvent:
         noise_multiplier: Standard deviation of the noise over the clip norm, which is the largest norm of one record's
             contribution, and the sensitivity under zero-out and add-remove. It describes the mechanism; the accountant
             adds the relation for which ε is computed.
-        steps: Number of runs of the mechanism.
     """
 
     sampling_rate: float

@@ -29,7 +29,6 @@ class Prospect:
     Attributes:
         unit: ``record``: noise in every client, on sums over its records. ``client``: noise at the server, on the
             sum of the clients' updates, one release in a round.
-        examples: Training records of one client.
         parameters: Size of the model; the noise is added to each number.
     """
 

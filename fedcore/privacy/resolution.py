@@ -11,9 +11,6 @@ from fedcore.privacy.central import client_sampling_rate
 def resolve_privacy(plan: RunPlan, *, nominal_batch: float) -> dict[str, Any]:
     """Derived values of a plan's privacy section: its noise multiplier and public divisor.
 
-    Args:
-        nominal_batch: The divisor of a plan that has none of its own.
-
     Returns:
         Keys of the section to be replaced; empty without a privacy promise.
     """

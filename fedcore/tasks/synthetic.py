@@ -53,8 +53,6 @@ class Synthetic(Classification):
     Args:
         alpha: α, 0 or more.
         beta: β, 0 or more.
-        clients: Number of clients.
-        seed: Of all rows.
         iid: One true model for all, and B_k itself as every element of v_k (the paper's "IID" with β = 0).
 
     Raises:

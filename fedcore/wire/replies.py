@@ -70,7 +70,6 @@ def unpack_update(content: RecordDict, form: Form, *, client: str) -> ClientUpda
     """Read the update of a client.
 
     Args:
-        form: The reply that plan and algorithm declare.
         client: The sender, as the transport knows; a reply under another name is refused.
 
     Raises:

@@ -87,9 +87,6 @@ def unpack_plan(content: RecordDict) -> RunPlan:
 def unpack_train_request(content: RecordDict, layout: Layout, form: Form) -> TrainRequest:
     """Read a training request for a model of the given layout.
 
-    Args:
-        form: What the algorithm sends to clients.
-
     Raises:
         DataError: A part is missing, or has another type, size or number type than expected.
     """

@@ -27,7 +27,6 @@ class ClientSpread:
     reveal single ones. The intervals are about these clients on other rows, not about other clients.
 
     Attributes:
-        judged: Clients that the figures are of.
         too_few_rows: Clients that were evaluated on fewer than ``min_cell`` rows, 0 among them.
         worst_decile: Mean accuracy of the tenth of clients that is served worst, of one client at least.
         gini: Gini coefficient: 0 if all are served equally; None if no row of any is predicted correctly.

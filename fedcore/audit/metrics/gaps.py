@@ -31,10 +31,7 @@ class Gap:
     Attributes:
         pairs: Every two groups that have a rate, with intervals that hold for all pairs at once.
         alone: Every group that has a rate with its exact interval, of all groups at once.
-        undefined: Groups whose rate is undefined.
-        groups_compared: Groups that have a rate.
         label: The class that the rate takes against all others; None if known from context.
-        led_by: Criterion by which the named pair is chosen.
         reference: The group that the other is compared with, if any.
     """
 

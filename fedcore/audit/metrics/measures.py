@@ -36,7 +36,6 @@ class Measures:
     """Metrics of one attribute's groups other than rates, small groups included.
 
     Attributes:
-        estimates: ``{metric: {group: estimate}}``.
         overall_area: The area of all rows together, whatever their group; None if not measured.
         cross_areas: For two groups the area of the first's favourable rows over the second's others.
         area_bounds: Lowest and highest area of these rows for two groups, the first of them favourable, or of one and

@@ -29,7 +29,6 @@ class Metric:
     """One row of the catalogue.
 
     Attributes:
-        name: In plans, limits and JSON.
         note: An explanation that reports show; empty if the name is enough.
         source: What it is computed from. ``cells``: counts of the confusion table. ``classes``: labels and decisions;
             ``several classes`` only of more than two labels, none of them favourable, ``benefits`` only with a
@@ -47,7 +46,6 @@ class Metric:
         shown_of_thin: Whether it is shown of a group with another rate over few rows; see `suppression`.
         bounded_loss: Whether the largest over the groups is reported, as bounded group loss.
         interval: How its interval is formed, if not as for all of its kind.
-        column: Its heading in a text table.
     """
 
     name: str

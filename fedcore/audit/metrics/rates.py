@@ -25,12 +25,9 @@ class Rate:
 
     Attributes:
         value: successes / n; None if undefined, which is when n is 0. Undefined is never shown as 0.
-        low: Lower end of the interval, or None.
-        high: Upper end of the interval, or None.
         n: Denominator; for a true positive rate, the group's rows of the favourable label.
         evidence: Successes and rows behind it: those counted, or with noise on the counts as many fewer as would be as
             uncertain without it.
-        noise: On the two counts.
         weighted: Whether rows count by sampling weights, so that the value is not that of the counts.
     """
 
@@ -48,11 +45,8 @@ class Rate:
         """Return the rate of rows of unequal weights, at the effective number of rows.
 
         Args:
-            successes: Rows counted, whatever their weights.
-            n: Rows they are counted among.
             sums: Of the weights of the first and of the second, and of the squares of the second's. The effective
                 number of rows is ``(sum w)^2 / sum w^2``. Source: Kish, L. (1965), "Survey Sampling", sec. 11.7.
-            confidence: Of the interval.
         """
         counted, among, squares = sums
         if not n or among <= 0:
@@ -96,11 +90,9 @@ def group_rates(
     """Return every metric of every group, ``{metric: {group: rate}}``, "unknown" among the groups.
 
     Args:
-        table: Pooled counts.
         threshold: A row of a scored table is predicted positive if its score is at least this; on a bin edge.
         favourable: The label that counts as positive; by default the second of two. With more than two labels
             the metrics besides accuracy take it against all others, and are left out without it.
-        confidence: Of each rate's interval, taken alone.
 
     Raises:
         DataError: The threshold is on no inner bin edge, or the favourable label is none of the labels.

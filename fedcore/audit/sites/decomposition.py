@@ -33,7 +33,6 @@ class SiteSplit:
         between: What remains if each site served both groups equally.
         no_overlap: The part from sites with only one of the two groups; it is neither.
         judged: Rates of the two groups at each site with enough rows of both.
-        alone: Sites with only one of the two groups.
         small: Sites with both, but one of them in too few rows to be judged.
         odds_ratio: Odds of the first over those of the second, common to the sites (Mantel and Haenszel).
         confidence: With which the intervals of ``difference_intervals`` hold at all judged sites at once, and those
@@ -98,7 +97,6 @@ def split_over_sites(sites: SiteRates, *, min_cell: int = 1, confidence: float =
     sites that have both groups. Source: Kitagawa, E. M. (1955), J. Am. Stat. Assoc. 50:1168-1194.
 
     Args:
-        sites: Rates of the first and the second group at every site.
         min_cell: Sites with fewer rows of a group are in the sums, but not judged by themselves.
         confidence: Of the odds ratio's interval, and of all sites' intervals together.
         num_pairs: Number of pairs from which this one was chosen for its large gap.

@@ -77,7 +77,6 @@ class Directed:
     """One group against a reference: below 0, or under 1, if its rate is the lower one.
 
     Attributes:
-        ends: Interval of the difference.
         ratio_ends: Interval of group over reference, which may be infinite; None if a ratio has no interval.
     """
 

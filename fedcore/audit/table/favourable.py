@@ -21,7 +21,6 @@ class Favourable:
     Attributes:
         other: The only other value, or ``not LABEL`` of several.
         guessed: Whether it is a guess: the last in order of two whose words do not decide.
-        note: What a reader must know besides.
     """
 
     label: str

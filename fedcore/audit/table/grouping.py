@@ -33,8 +33,6 @@ def groups_of(table: Table, groups: Iterable[str], bands: Mapping[str, tuple[flo
     """Return each attribute's groups, and those of ``a*b``.
 
     Args:
-        table: The table.
-        groups: Columns, alone or crossed.
         bands: Rising edges between groups for columns of numbers; a value equal to an edge is in the group above.
 
     Raises:

@@ -20,18 +20,11 @@ class TableKind(Generic[Outcomes]):
     """One kind of table.
 
     Attributes:
-        example: An example of a limit.
-        unit: Unit of the cells in the text.
         read: Makes rows from a table, the left-out rows by column, and the options.
         count: Makes the table of counts of an attribute.
         observed: Makes the input of metrics other than rates.
         sources: What these can be computed from, in the words of `Metric.source`.
-        rates: The rates that can be limited.
         shown_rates: The rates that are defined by themselves.
-        columns: The compared columns, for the head of the text.
-        head: The columns, for JSON.
-        more: Further results, for JSON.
-        sites: The split over sites of an attribute's gaps, line by line.
     """
 
     example: str

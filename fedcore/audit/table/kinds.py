@@ -29,11 +29,6 @@ def audited(
 ) -> TableResult[Any]:
     """Audit a table, by default the file that the options name.
 
-    Args:
-        options: Options of the audit.
-        table: The table, in place of the file.
-        progress: Called with a description of each step.
-
     Raises:
         PlanError: The options contradict one another or the table.
         DataError: The table cannot be read or counted.

@@ -30,9 +30,7 @@ def read_labels(table: Table, dropped: dict[str, int], options: BiasOptions, *, 
     """Read the columns of a table without its dropped rows.
 
     Args:
-        table: Without the dropped rows.
         dropped: Number of dropped rows, by the column that they lack.
-        options: Options of the audit.
         to_learn: Whether the decisions are labels for a model to learn, so that there must be two.
 
     Raises:

@@ -29,8 +29,6 @@ def limits_of(texts: Iterable[str], *, attributes: Iterable[str], metrics: Itera
 
     Args:
         texts: ``[ATTRIBUTE:]METRIC<=NUMBER`` or ``>=``, or ``min(METRIC)>=NUMBER`` or ``max(METRIC)<=NUMBER``.
-        attributes: Audited attributes.
-        metrics: Measured metrics.
 
     Raises:
         PlanError: A limit cannot be read, names something that is not audited, or contradicts another; lists all.

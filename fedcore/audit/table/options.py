@@ -28,14 +28,12 @@ class BiasOptions:
 
     Attributes:
         label: Column of the truth; None if only decisions are known, as in counts of who was selected.
-        score: Column of scores, or None.
         prediction: Column of decisions, or None; exactly one of the two is given.
         references: For attributes the group that others are compared with, as ``(attribute, group)``.
         bands: For columns of numbers the edges between groups, as ``(column, edges)``.
         weight: Column of how many each row stands for, or None for 1 each.
         threshold: A row is selected if its score is at least this; in the scores' own unit.
         positive: The label that counts as favourable, or None for the last in order.
-        profile: Name of a set of rules, or None.
         min_cell: Groups and rates of fewer rows are not shown; None for the profile's default, or else for nothing
             hidden on a screen, and those of fewer than ``MIN_CELL`` hidden in files.
         missing: What to do with rows that lack a label, a score or a decision: one of ``MISSING``.

@@ -28,7 +28,6 @@ class Representation:
         base_rates: Share of the favourable label, by group.
         missing: For each column that has empty cells anywhere, the share of them by group.
         gaps: Of the base rate and of each column's missing share, over the groups that are shown.
-        suppressed: Groups that are not shown.
     """
 
     shares: Mapping[str, Rate]
@@ -44,7 +43,6 @@ def represent(
     """Return the representation of each group, by attribute.
 
     Args:
-        rows: The table's labels under ``selected``, groups and weights.
         empty: For each column which cells are empty, shape (rows,).
     """
     sizes = {name: _sums(coded, rows.weights) for name, coded in rows.groups.items()}

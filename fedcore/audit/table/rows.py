@@ -19,7 +19,6 @@ class Labels:
     Attributes:
         names: The unfavourable and the favourable label or decision; if more than two and none is favourable, all of
             them, in order.
-        guessed: Whether the favourable one is a guess.
         truth: Positions of the labels, int64; None without labels.
         selected: Positions of the decisions, int64.
         scores: Scores as given, float64; None without.
@@ -66,11 +65,9 @@ class Rows(Generic[Outcomes]):
     """The rows of a table; all arrays have shape ``(rows,)``.
 
     Attributes:
-        lines: Lines of the table.
         weights: Number of rows that each line stands for, int64.
         groups: For each attribute and crossing its groups, "unknown" last.
         dropped: Rows that were left out, by the column that they lack.
-        notes: Choices made for the reader, in sentences.
         sampling: Fractional weights, float64; None if each line stands for whole rows.
     """
 

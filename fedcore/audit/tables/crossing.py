@@ -35,7 +35,6 @@ def crossed_codes(vocabularies: Mapping[str, Sequence[str]], codes: Mapping[str,
     A row of unknown group in one attribute is unknown in the crossing.
 
     Args:
-        vocabularies: As for ``cross``.
         codes: For each attribute, whole numbers of shape (rows,): positions in its vocabulary.
 
     Raises:

@@ -89,7 +89,6 @@ class GroupTable:
         """Count rows. Exactly one of ``scores`` and ``predictions`` is given.
 
         Args:
-            attribute: Name of the attribute.
             groups: Declared vocabulary; ``group_codes`` are positions in it.
             labels: Class names; ``label_codes`` and ``predictions`` are positions in them.
             group_codes: Whole numbers of shape (rows,).

@@ -23,7 +23,6 @@ class ScoreTable:
 
     Attributes:
         points: The score of each point, rising, float64 of shape (points,).
-        edges: Ends of the scores' range.
         counts: int64 of shape (groups, 2, points); the second label is the favourable one.
         exact: Whether all rows of a point have its very score; else ranks within a point are unknown.
         labelled: Whether the labels are known; if not, all rows are in the first.
@@ -69,12 +68,9 @@ def scores_of_rows(
     """Count rows by their scores; different scores are kept apart up to ``MOST_POINTS``.
 
     Args:
-        groups: Vocabulary; ``group_codes`` are positions in it.
         group_codes: Shape (rows,).
         label_codes: 1 for the favourable label and 0 for the other, shape (rows,); None without labels.
         scores: Finite, within ``edges``, shape (rows,).
-        edges: Ends of the scores' range.
-        weights: Number of rows that each row stands for.
     """
     points, place = np.unique(scores, return_inverse=True)
     exact = len(points) <= MOST_POINTS

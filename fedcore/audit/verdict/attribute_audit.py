@@ -25,15 +25,10 @@ class AttributeAudit:
 
     Attributes:
         sizes: Rows of each group, "unknown" included.
-        overall: Rate of every metric over all rows.
-        groups: ``{metric: {group: rate}}``, "unknown" among the groups.
-        gaps: Gap of every metric over all groups but "unknown".
-        shown_gaps: Gap of every metric over the groups that are shown.
         small: Groups of 1 to ``min_cell - 1`` rows.
         suppressed: Groups that are not shown: the small ones, and those that would reveal them.
         thin: Groups with a rate over few rows, and those that would reveal it: only rates over all rows are shown.
         thin_overall: Whether the same holds for all rows together.
-        of_thin: What is shown of thin groups.
         crosses_shown: Whether it crosses attributes that are also audited, alone or in another crossing.
         not_judged: Groups that are too small to be compared, by the settings.
         to_reference: With a reference: for every other group the gap of every metric between these two, with intervals

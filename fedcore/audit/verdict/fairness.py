@@ -108,11 +108,8 @@ def audit_of(
     """Audit one table, given what may be shown.
 
     Args:
-        table: Pooled counts.
-        settings: How they are read.
         hidden: Groups that are not shown, as ``suppressed_groups`` finds them.
         thin: Groups that show only metrics over all rows, as ``thin_groups`` finds them.
-        of_thin: These metrics.
 
     Raises:
         DataError: As ``audit_table``.

@@ -84,12 +84,7 @@ class Decision:
 
 @runtime_checkable
 class AuditHook(Protocol):
-    """The contract of a hook; ``fedcore.testing.audit_hook`` has its tests.
-
-    Attributes:
-        name: Name in the report and in the journal.
-        points: When it is called.
-    """
+    """The contract of a hook; ``fedcore.testing.audit_hook`` has its tests."""
 
     name: str
     points: frozenset[Point]

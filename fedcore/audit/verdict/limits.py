@@ -135,10 +135,7 @@ def limits_named(
 
     Args:
         name: One of ``LIMITED``, or a usual name of a gap, of ``parity.NAMES``.
-        attribute: As in ``Limit``.
         kind: As in ``Limit``; for ``impact_ratio`` only the ratio, and no worst group of a usual name.
-        at_most: As in ``Limit``, as written.
-        at_least: As in ``Limit``, as written.
 
     Raises:
         PlanError: The parts contradict one another.

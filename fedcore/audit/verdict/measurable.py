@@ -21,9 +21,7 @@ def check_measurable(
     """Refuse limits that these tables can never decide.
 
     Args:
-        settings: With the limits.
         tables: A table of each attribute; the counts do not matter.
-        noisy: Whether the counts will have noise.
 
     Raises:
         PlanError: A limit needs scores, numbers or a favourable label that the tables lack; or a reference is unknown.

@@ -25,8 +25,6 @@ class Profile:
 
     Attributes:
         date: When its sources were last read.
-        sources: Where the rules are published.
-        remarks: What a reader must know.
         shows_all: Whether its table has categories of any size, as its rules require.
         min_share: Groups of a smaller share of the rows are not judged, if the rules say so.
         document: Whether it is a text under given headings instead of a table.

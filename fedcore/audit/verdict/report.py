@@ -38,12 +38,8 @@ class BiasReport:
     """The audit of a run at one point.
 
     Attributes:
-        plan_sha256: Hash of the plan, in which the limits were declared.
         round: That of the audited model.
-        audits: Audits by attribute, as ``audit_tables`` returns them.
-        decisions: The hooks' decisions at this point.
         measures: Metrics other than rates, by attribute; their gaps are in the audits.
-        sites: Gaps split over clients, by attribute and metric.
         clients: How evenly clients are served; this is not group fairness.
     """
 

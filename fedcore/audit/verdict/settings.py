@@ -20,7 +20,6 @@ class AuditSettings:
         favourable: The label that counts as positive, or None for the second of two.
         confidence: Of every interval; a gap's interval holds with it for all pairs of groups together.
         min_cell: Groups and rates of fewer rows are hidden.
-        limits: Limits for the gate.
         references: For attributes the group that the others are compared with; limits then apply to these gaps.
         min_rows: Groups of fewer rows are shown, and not judged.
         min_share: Groups of a smaller share of the rows of known group are shown, and not judged.

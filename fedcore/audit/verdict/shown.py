@@ -52,7 +52,6 @@ class Shown:
 
     Attributes:
         audit: Rates and gaps; with the gaps of ``measures`` added.
-        measures: Metrics other than rates.
         metrics: Names of the rates that are defined; without labels only the selection rate.
     """
 

@@ -25,12 +25,10 @@ class Subject:
     """The input of the linter; absent parts are not checked.
 
     Attributes:
-        exchange: The algorithm and the encodings.
         largest_client: Public number of training records of the largest client.
         training: Rows to learn from, for rules that measure; only where they may be seen.
         held_out: Rows to evaluate on.
         probe: Measures on model and rows that records are isolated; raises PrivacyError.
-        isolation: How records are kept apart in this run.
     """
 
     plan: RunPlan
@@ -60,7 +58,6 @@ class Rule:
     """One mistake that voids or weakens a guarantee.
 
     Attributes:
-        id: Short name, in kebab-case.
         severity: ``refuse`` if the claim would be false, ``warn`` if it is weaker than it seems.
         find: Yields one text for each place at fault.
         of_rows: Whether findings depend on rows: they are then shown where the rows are, not in the statement.

@@ -44,7 +44,6 @@ class Release:
     """A released model, as far as its statement needs it.
 
     Attributes:
-        rounds: Rounds that were committed.
         asked: In how many attempts a client may have released an update, failed ones included; every client is charged
             for all.
         client_sizes: Number of training records of each client, for the comparison of δ with 1/N; empty if
@@ -53,10 +52,8 @@ class Release:
         verification: Which checks of the guarantee were run on this task and model.
         run: Hash of the plan, and dates.
         trials: Declared number of runs on the same records from which this one was chosen, itself included.
-        warnings: The linter's warnings.
         split_is_shown: Whether the run shows how the rows are split over the clients, as simulations do.
         evaluation: The promise to held-out records; ``None`` if evaluation is exact.
-        evaluated: Number of evaluations asked of clients.
         chosen_by_evaluation: Whether the released model was chosen among rounds by evaluations on held-out rows.
         isolation: How each record's gradient is kept its own; under unit record.
         ledgers: Entry number and digest of the last charge in each client's receipts (`LedgerReceipt`).

@@ -21,8 +21,6 @@ def model_card(bias: Content, summary: Content, *, day: date) -> str:
 
     Args:
         bias: Content of ``bias.json``; empty if nothing was audited.
-        summary: Content of ``summary.json``.
-        day: Date of writing.
     """
     lines = [f"# Bias audit: {escaped(summary['task'])}", ""]
     if not bias.get("groups"):

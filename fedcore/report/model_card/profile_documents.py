@@ -31,7 +31,6 @@ def document(audit: Content, *, day: date) -> str | None:
 
     Args:
         audit: The audit as JSON, as ``bias_json.result_json`` returns it.
-        day: Date of writing.
     """
     profile = PROFILES[audit["profile"]["name"]] if audit["profile"] else None
     if profile is None or not profile.document:

@@ -21,7 +21,6 @@ class Quantity:
 
     Attributes:
         share: Whether it is in [0, 1] and written in per cent.
-        cost: Whether less of it is better.
         bound: Whether it is an upper bound, which is rounded up: written smaller it would be false.
     """
 

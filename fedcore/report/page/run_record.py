@@ -166,7 +166,6 @@ class RunRecord:
 
     Attributes:
         plan: The text of ``plan.toml``; empty if absent.
-        rounds: Every attempt at a round, in order.
         privacy: The statement; empty without DP.
     """
 

@@ -24,7 +24,6 @@ def render_audit(result: TableResult[Any], *, notes: Sequence[str] | None = None
     """Return the page: one HTML document without external references.
 
     Args:
-        result: Result of the audit.
         notes: Notes for the reader, in sentences; by default those of the result.
     """
     content = clean(result_json(result))

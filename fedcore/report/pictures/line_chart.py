@@ -38,13 +38,8 @@ class LineChart:
 
     Attributes:
         curves: Later ones are drawn over earlier ones.
-        quantity: Of the vertical axis.
-        across: Name of the horizontal axis.
-        rounds: Whether the horizontal axis counts rounds.
-        zero: Whether the vertical axis starts at 0.
         reference: A reference level and its name.
         mark: A marked place on the horizontal axis and its name.
-        says: Describes the picture.
     """
 
     curves: Sequence[Curve]

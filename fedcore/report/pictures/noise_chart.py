@@ -21,7 +21,6 @@ def noise_picture(curves: Mapping[str, Sequence[tuple[float, float | None]]], *,
     """Draw curves of the noise on the mean over ε as an SVG document, the first one highlighted.
 
     Args:
-        curves: Points (ε, noise) by name.
         useless_above: Noise above which nothing is learned.
     """
     names = list(curves)

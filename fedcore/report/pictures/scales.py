@@ -42,10 +42,7 @@ def value_axis(values: Iterable[float], *, share: bool, zero: bool = False, targ
     """Return an axis that contains all values, which may be empty.
 
     Args:
-        values: Drawn values.
         share: Whether values are in [0, 1], and the axis too.
-        zero: Whether the axis starts at 0.
-        target: Intended number of steps.
     """
     drawn = list(values) or [0.0, 1.0]
     low, high = min(drawn), max(drawn)

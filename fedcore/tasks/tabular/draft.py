@@ -41,7 +41,6 @@ def draft_schema(table: Table, *, label: Label | None, grouped: Collection[str] 
     to 5 different values are taken for codes, and so for categories.
 
     Args:
-        table: The rows to read, training rows only.
         grouped: Columns whose values are groups: every value is declared.
 
     Raises:

@@ -49,7 +49,6 @@ def check_schema(schema: Schema, table: Table, *, source: str, grouped: Collecti
     """Refuse a schema that contradicts a table.
 
     Args:
-        source: Name of the schema's file.
         grouped: Columns that the table must have although they are not inputs.
 
     Raises:

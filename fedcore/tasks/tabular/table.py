@@ -31,7 +31,6 @@ class Words:
 
     Attributes:
         codes: For each row a position in `values`, -1 if empty; int64, shape ``(rows,)``.
-        values: Different texts, in order of appearance.
     """
 
     codes: NDArray[np.int64]
@@ -97,8 +96,6 @@ def read_table(
     """Read a ``.csv`` (comma, semicolon, tab or bar; first line names the columns) or ``.parquet`` file.
 
     Args:
-        path: The file.
-        encoding: Of the text of a CSV file.
         remedy: What to do where the text has another encoding, as a sentence's end.
 
     Raises:

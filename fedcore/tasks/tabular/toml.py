@@ -70,9 +70,6 @@ def read_schema(path: Path) -> Schema:
 def schema_of(content: Mapping[str, Any], *, source: str) -> Schema:
     """The schema of a file's content, or of what `schema_content` gave.
 
-    Args:
-        source: What errors call it.
-
     Raises:
         DataError: Lists all problems.
     """
