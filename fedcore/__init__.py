@@ -46,5 +46,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """What is imported on first use is there to be found, too."""
     return sorted(__all__)

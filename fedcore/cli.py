@@ -1,6 +1,6 @@
-"""The ``fedcore`` command: a frame that each package hangs its subcommands into.
+"""The ``fedcore`` command, to which each package adds its subcommands.
 
-Subcommands come from the entry-point group ``fedcore.commands``. Their modules import nothing heavy at the
+Subcommands come from the entry-point group ``fedcore.commands``. Their modules import nothing slow at the
 top, so that help and refusals are instant.
 """
 
@@ -22,7 +22,6 @@ _EPILOG = "Start with: fedcore simulate"
 
 
 def build_app() -> typer.Typer:
-    """The application with every subcommand that is installed."""
     app = typer.Typer(
         name="fedcore",
         no_args_is_help=True,
@@ -43,7 +42,7 @@ def build_app() -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command line; turn what fedcore raises into one message and exit code 2."""
+    """Run the command line; print errors of fedcore as one message and exit with code 2."""
     _quiet_flower()
     try:
         build_app()()
@@ -67,7 +66,7 @@ def _root(
 
 
 def _quiet_flower() -> None:
-    """Flower reports home, looks for updates and installs packages unless told otherwise: before its import."""
+    """Turn off Flower's telemetry, update checks and package installation, before its import."""
     os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
     os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
     os.environ["FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION"] = "1"

@@ -27,14 +27,14 @@ from collections.abc import Sequence
 
 
 class FedcoreError(Exception):
-    """The root; its message says what was expected, what was found, and what to do."""
+    """The root; a message states what was expected, what was found, and what to do."""
 
 
 class PlanError(FedcoreError):
     """A plan or an option is wrong.
 
     Attributes:
-        problems: One sentence for every problem found, so that all can be mended at once.
+        problems: One sentence for every problem, so that all can be fixed at once.
     """
 
     def __init__(self, problems: Sequence[str] | str) -> None:
@@ -51,11 +51,11 @@ class DataError(FedcoreError):
 
 
 class PrivacyError(FedcoreError):
-    """A guarantee was asked for that this model, loss or plan would not keep."""
+    """The requested guarantee would not hold for this model, loss or plan."""
 
 
 class DeviceError(FedcoreError):
-    """The device that was named is absent or fails its trial."""
+    """The named device is missing or fails its test."""
 
 
 class LayoutError(FedcoreError):
@@ -66,7 +66,6 @@ class UpdateRejectedError(FedcoreError):
     """A client's reply cannot be counted.
 
     Attributes:
-        client: Name of the client.
         code: One word for the journal, such as ``NONFINITE`` or ``LAYOUT``.
         read_data: Whether the client may have opened its data.
     """
@@ -79,7 +78,7 @@ class UpdateRejectedError(FedcoreError):
 
 
 class RunPausedError(FedcoreError):
-    """A run needs a person before it continues; it can be resumed from its last committed round."""
+    """A run needs a person to continue; it can be resumed from its last committed round."""
 
 
 class RoundFailedError(RunPausedError):
@@ -91,22 +90,22 @@ class DivergedError(RunPausedError):
 
 
 class StorageError(FedcoreError):
-    """A file cannot be written or read; what stood there before is untouched."""
+    """A file cannot be written or read; existing content is unchanged."""
 
 
 class RunDirectoryError(StorageError):
-    """A run directory is taken, cannot be read, or holds no run to go on with."""
+    """A run directory is taken, cannot be read, or has no run to resume."""
 
 
 class TrustError(FedcoreError):
-    """A key, a signature, an invitation or a certificate is not what it must be."""
+    """A key, a signature, an invitation or a certificate is not valid."""
 
 
 class RefusedError(FedcoreError):
     """A client refuses a request.
 
     Attributes:
-        code: One word that the server is told, such as ``COHORT``; the message stays in the client's own log.
+        code: The word sent to the server, such as ``COHORT``; the message stays in the client's own log.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -119,8 +118,8 @@ class DeploymentError(FedcoreError):
 
 
 class RequestGoneError(DeploymentError):
-    """Nobody waits any more for the answer to a request: its run has ended or was started again."""
+    """Nobody waits for the answer to a request: its run has ended or was restarted."""
 
 
 class EngineError(FedcoreError):
-    """The simulated clients could not be run to the end."""
+    """The simulated clients could not finish."""

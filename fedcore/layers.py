@@ -1,4 +1,4 @@
-"""Layers of fedcore's own, for models of ready-made parts."""
+"""Layers for models built from ready-made parts."""
 
 from __future__ import annotations
 
@@ -13,5 +13,4 @@ class Times(nn.Module):
         self.factor = float(factor)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return ``factor * inputs``."""
         return self.factor * inputs

@@ -1,4 +1,4 @@
-"""The optimizer of local training, as a plan names it."""
+"""The optimizer of local training."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from fedcore.text.toml_problems import nearest
 
 
 def build_optimizer(plan: RunPlan, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    """The plan's optimizer from ``torch.optim``, new: clients keep no state between rounds.
+    """A new optimizer from ``torch.optim`` as planned: clients keep no optimizer state between rounds.
 
     Raises:
-        PlanError: There is no such optimizer, or it does not take the options.
+        PlanError: The optimizer is unknown or does not take the options.
     """
     training = plan.training
     private = plan.privacy.learning_rate if plan.privacy.unit != "none" else None

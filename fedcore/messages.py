@@ -1,4 +1,4 @@
-"""What travels between a server and its clients."""
+"""Messages between a server and its clients."""
 
 from __future__ import annotations
 
@@ -28,12 +28,11 @@ class TrainRequest:
 
     Attributes:
         round: Counted from 1.
-        attempt: 0, and one more each time a round is tried again.
+        attempt: 0, and one more for each retry of a round.
         cohort: Names of the clients asked, sorted.
-        parameters: The current model.
         shared: Vectors of the model's size that the algorithm shares with clients, by name.
-        row_weights: Factors of the rows' losses; ``None`` where all weigh the same.
-        quorate: False where too few clients were there for a quorum: nobody is asked, and the round fails.
+        row_weights: Weights of the rows' losses; ``None`` if all weigh the same.
+        quorate: False if too few clients were connected for a quorum: nobody is asked, and the round fails.
     """
 
     round: int
@@ -52,7 +51,6 @@ class EvaluateRequest:
     Attributes:
         round: Rounds closed; 0 for the untrained model.
         cohort: Names of the clients asked, sorted.
-        parameters: The model.
         attempt: 0 for that round's own model, 1 for an earlier one that is released at the end.
     """
 
@@ -64,15 +62,15 @@ class EvaluateRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerReceipt:
-    """What a client tells of its ledger: that a round was charged, so that the account can be held against it later.
+    """A client's statement that a round was charged, so that its ledger can be checked later.
 
     Attributes:
         entry: Number of the charge in the account.
         digest: SHA-256, in hexadecimal, over the account's identity and the hash of that entry, which is chained to
-            all entries before. The identity never leaves the owner, so that no guess at an entry can be tried.
+            all entries before. The identity never leaves the owner, so that entries cannot be guessed.
 
     Raises:
-        DataError: It is no such number or digest.
+        DataError: The number or digest is malformed.
     """
 
     entry: int
@@ -86,24 +84,22 @@ class LedgerReceipt:
 
     @classmethod
     def of(cls, account: str, entry: int, entry_hash: str) -> LedgerReceipt:
-        """The receipt of an entry, from the account's identity."""
         return cls(entry=entry, digest=hashlib.sha256(f"{account} {entry_hash}".encode()).hexdigest())
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
         return {"entry": self.entry, "digest": self.digest}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientUpdate:
-    """What a client sends back from training.
+    """A client's reply to a train request.
 
     Attributes:
-        values: What travels by the name of its segment: encoded vectors, such as ``update``, trained minus received.
-        num_examples: Training rows of the client; ``None`` where the privacy relation makes it secret.
+        values: Encoded vectors by the name of their segment, such as ``update``, trained minus received.
+        num_examples: Training rows of the client; ``None`` if the privacy relation makes it secret.
         metrics: Training metrics; empty under privacy, where they would be a release of their own.
-        privacy_event: What the client spent, or ``None`` without privacy.
-        receipt: Where its ledger stands, if the owner lets that be told.
+        privacy_event: Privacy spent by the client, or ``None`` without privacy.
+        receipt: The state of its ledger, if the owner permits it.
     """
 
     client: str
@@ -117,11 +113,11 @@ class ClientUpdate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientReport:
-    """What a client sends back from evaluation: sums and group counts, never a row.
+    """A client's reply to an evaluate request: sums and group counts, never a row.
 
     Attributes:
         metrics: Sums over the client's held-out rows.
-        tables: One table for each audited attribute, by its name.
+        tables: One table for each audited attribute, by name.
     """
 
     client: str

@@ -8,14 +8,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
-    """Weighted sums by name, closed under ``+``.
+    """Weighted sums by name, closed under ``+``, with the number of rows (or tokens) summed.
 
-    Sum first, divide last: averaging the clients' averages would weigh a client of 3 rows like one of
-    3,000.
-
-    Attributes:
-        sums: Sum of the values over rows.
-        counts: Number of rows (or tokens) summed.
+    Sum first, divide last: averaging the clients' averages would weigh a client of 3 rows like one of 3,000.
     """
 
     sums: Mapping[str, float] = field(default_factory=dict)
@@ -25,7 +20,7 @@ class Metrics:
         return Metrics(sums=_add(self.sums, other.sums), counts=_add(self.counts, other.counts))
 
     def means(self) -> dict[str, float]:
-        """Sum over count for each name; a name with no rows is left out, not set to zero."""
+        """Sum over count for each name; a name without rows is left out, not set to zero."""
         return {name: total / self.counts[name] for name, total in self.sums.items() if self.counts[name] > 0}
 
 

@@ -27,7 +27,6 @@ class Layout:
 
     Attributes:
         names: Names as in ``nn.Module.named_parameters`` and ``named_buffers``.
-        shapes: One shape for each name.
         num_trained: How many elements at the front of the buffer belong to trainable parameters.
     """
 
@@ -37,11 +36,9 @@ class Layout:
 
     @property
     def size(self) -> int:
-        """Number of elements of the buffer."""
         return sum(math.prod(shape) for shape in self.shapes)
 
     def views(self, buffer: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """Each name with its view of `buffer`."""
         ends = accumulate(math.prod(shape) for shape in self.shapes)
         start = 0
         for name, shape, end in zip(self.names, self.shapes, ends, strict=True):
@@ -54,7 +51,6 @@ class Parameters:
 
     Args:
         buffer: Tensor of shape ``(layout.size,)``, float32 or float64.
-        layout: What lies where in it.
 
     Raises:
         LayoutError: The buffer's shape or number type does not fit.
@@ -101,11 +97,9 @@ class Parameters:
         return self.layout.views(self.buffer)
 
     def clone(self) -> Parameters:
-        """A copy with a buffer of its own."""
         return Parameters(self.buffer.clone(), self.layout)
 
     def zeros_like(self) -> Parameters:
-        """Zeros of the same layout and number type."""
         return Parameters(torch.zeros_like(self.buffer), self.layout)
 
     def add_(self, other: Parameters, *, scale: float = 1.0) -> Parameters:
@@ -115,25 +109,15 @@ class Parameters:
         return self
 
     def sub(self, other: Parameters) -> Parameters:
-        """The difference ``self - other``, new."""
         self._check_layout(other)
         return Parameters(self.buffer - other.buffer, self.layout)
 
-    def scale_(self, factor: float) -> Parameters:
-        """Multiply in place."""
-        self.buffer.mul_(factor)
-        return self
-
     def norm(self) -> float:
-        """Euclidean norm over all elements, summed in float64."""
+        """Euclidean norm, summed in float64."""
         return norm(self.buffer)
 
     def copy_to(self, model: nn.Module) -> None:
-        """Copy every element into the tensors of `model`.
-
-        Raises:
-            LayoutError: The model has other tensors; names the first difference.
-        """
+        """Copy every element into the tensors of `model`; raises `LayoutError` naming the first difference."""
         tensors = self._tensors_of(model)
         with torch.no_grad():
             for name, view in self:
@@ -172,10 +156,9 @@ def bind(model: nn.Module, dtype: torch.dtype, device: torch.device) -> Paramete
 
 
 def bind_gradients(model: nn.Module, parameters: Parameters) -> Tensor:
-    """Give the trainable parameters gradients that are views of one buffer, and return that buffer.
+    """Give the trainable parameters gradients that are views of one zero buffer, and return it.
 
-    Returns:
-        Zeros of shape ``(layout.num_trained,)``; autograd accumulates into it in place.
+    Autograd accumulates in place into the buffer, shape ``(layout.num_trained,)``.
     """
     gradient = torch.zeros_like(parameters.buffer[: parameters.layout.num_trained])
     start = 0
@@ -187,7 +170,7 @@ def bind_gradients(model: nn.Module, parameters: Parameters) -> Tensor:
 
 
 def _federated_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Trainable parameters, then persistent floating-point buffers; what is frozen is the same everywhere."""
+    """Trainable parameters, then persistent floating-point buffers; frozen parameters are the same everywhere."""
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             yield name, parameter
@@ -198,7 +181,7 @@ def _federated_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _check_apart(tensors: Mapping[str, Tensor]) -> None:
-    """Refuse tensors that share memory: each would get a place of its own in the buffer, and they would part."""
+    """Refuse tensors that share memory: they would get separate places in the buffer and diverge."""
     before, end_before = "", 0
     seen = {name: tensor for name, tensor in tensors.items() if tensor.numel() and tensor.device.type == "cpu"}
     for start, end, name in sorted((*_extent(tensor), name) for name, tensor in seen.items()):
@@ -211,7 +194,7 @@ def _check_apart(tensors: Mapping[str, Tensor]) -> None:
 
 
 def _extent(tensor: Tensor) -> tuple[int, int]:
-    """Addresses of the first byte, and of the one after the last."""
+    """First byte address, and the one after the last."""
     last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
 

@@ -9,7 +9,7 @@ from fedcore.errors import RefusedError
 
 
 class Refusal(StrEnum):
-    """A code, what it means, and whether it is final: the same however often the client is asked.
+    """A code, its meaning, and whether it is final: the same however often the client is asked.
 
     Calling a code with the reason makes the error to raise.
     """

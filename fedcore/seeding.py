@@ -1,4 +1,4 @@
-"""Random streams that depend on what they are for, never on when or where they are drawn.
+"""Random streams that depend on their purpose, never on when or where they are drawn.
 
 Every stream is named by a path such as ``("train", round, client)``. The same seed and path give the same
 numbers on any number of workers, in a simulation and in a deployment alike.
@@ -20,29 +20,27 @@ if TYPE_CHECKING:
 def derive_seed(seed: int, *path: str | int) -> int:
     """Return the 63-bit seed of the stream that `path` names under `seed`.
 
-    SHA-256 keeps streams apart: neighbouring seeds, rounds or clients give unrelated numbers, which adding
-    them up would not.
+    SHA-256 makes streams of neighbouring seeds, rounds or clients independent, unlike sums of their numbers.
     """
     text = "/".join(str(part) for part in (seed, *path))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def numpy_generator(seed: int, *path: str | int) -> np.random.Generator:
-    """A NumPy generator for the stream that `path` names."""
     import numpy as np
 
     return np.random.default_rng(derive_seed(seed, *path))
 
 
 def torch_generator(seed: int, *path: str | int) -> torch.Generator:
-    """A CPU torch generator for the stream that `path` names."""
+    """A CPU generator for the stream that `path` names."""
     import torch
 
     return torch.Generator().manual_seed(derive_seed(seed, *path))
 
 
 def seed_global_streams(device: torch.device, seed: int) -> None:
-    """Seed torch's global generators of the CPU and of `device`, which dropout draws from, and no other device's."""
+    """Seed torch's global generators of the CPU and of `device`, used by dropout, and of no other device."""
     import torch
 
     torch.default_generator.manual_seed(seed)
@@ -55,7 +53,6 @@ def seed_global_streams(device: torch.device, seed: int) -> None:
 
 @contextmanager
 def global_streams_kept(device: torch.device) -> Iterator[None]:
-    """Leave torch's global generators of the CPU and of `device` as they were."""
     import torch
 
     if device.type == "cpu":

@@ -1,6 +1,6 @@
-"""What a message's one array holds: named segments, declared by plan and algorithm on both sides.
+"""The one array of a message: named segments, declared by plan and algorithm on both sides.
 
-The message itself declares nothing that is believed.
+Declarations in the message itself are not trusted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ class Segment:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes that it takes."""
         return self.size * ITEM_BYTES[self.dtype]
 
 
@@ -50,25 +49,22 @@ class Form:
 
     @property
     def dtype(self) -> str:
-        """Number type of the whole array."""
         kinds = {segment.dtype for segment in self.segments}
         return kinds.pop() if len(kinds) == 1 and kinds <= {"float32", "float64"} else "uint8"
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of the whole array."""
         return sum(segment.num_bytes for segment in self.segments)
 
     @property
     def size(self) -> int:
-        """Elements of the whole array."""
         return self.num_bytes // ITEM_BYTES[self.dtype]
 
     def packed(self, values: Mapping[str, Tensor]) -> Tensor:
-        """One array of all segments; the only one itself, where there is one.
+        """One array of all segments; a single segment is returned itself.
 
         Raises:
-            LayoutError: The segments are not those declared.
+            LayoutError: The segments differ from the declared ones.
         """
         import torch
 
@@ -79,11 +75,7 @@ class Form:
         return torch.cat(parts if self.dtype != "uint8" else [part.view(torch.uint8) for part in parts])
 
     def unpacked(self, array: Tensor) -> dict[str, Tensor]:
-        """Views of the segments of an array of this form.
-
-        Raises:
-            LayoutError: It has another size or number type.
-        """
+        """Views of the segments; raises `LayoutError` if the array has another size or number type."""
         import torch
 
         if array.shape != (self.size,) or array.dtype != getattr(torch, self.dtype):
@@ -99,7 +91,7 @@ class Form:
         return views
 
     def check(self, values: Mapping[str, Tensor]) -> None:
-        """Refuse segments that are not those declared; raises `LayoutError`, which names the first difference."""
+        """Refuse segments other than those declared; raises `LayoutError`, which names the first difference."""
         for segment in self.segments:
             found = values.get(segment.name)
             if found is None:

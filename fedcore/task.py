@@ -1,4 +1,4 @@
-"""The contract between fedcore and what a user writes: a model, its data, a loss and a prediction."""
+"""The contract of a task: a model, its data, a loss and a prediction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fedcore.task_families import Classification, LanguageModelling
 
 @runtime_checkable
 class Task(Protocol):
-    """What is learned. The same task serves a simulation, a federation server and a client.
+    """A learning task. The same task serves a simulation, a federation server and a client.
 
     The ready-made families in ``fedcore.task_families`` supply `loss`, `predict`, `measure` and `labels`,
     so that most tasks write two methods. They also have `metrics`, the names that `measure` gives: a server
@@ -55,11 +55,11 @@ class Task(Protocol):
 
 
 def load_examples(task: Task, path: Path | None) -> Examples:
-    """Call ``task.load_data`` and check what it returns.
+    """Call ``task.load_data`` and check the result.
 
     Raises:
         DataError: No rows, numbers that are not finite, codes outside a vocabulary, or a file that cannot be read.
-        TaskError: `load_data` failed, or gave something else than `Examples` or a map-style dataset.
+        TaskError: `load_data` failed, or returned neither `Examples` nor a map-style dataset.
     """
     data = _loaded(task, path)
     if not isinstance(data, Examples):
@@ -79,7 +79,7 @@ def load_examples(task: Task, path: Path | None) -> Examples:
 
 
 def check_task(task: Task, model: nn.Module, examples: Examples) -> None:
-    """Run each part of a task once on a few rows, and say which part breaks the contract.
+    """Run each part of a task once on a few rows, and report the part that breaks the contract.
 
     Raises:
         TaskError: Names the part, what was expected and what was found.
@@ -126,11 +126,7 @@ def _check_prediction(task: Task, prediction: Any, size: int) -> None:
 
 
 def check_target_type(task: Task, examples: Examples) -> None:
-    """Refuse targets whose type or shape the task cannot take, whatever they hold.
-
-    Raises:
-        TaskError: Says which were expected.
-    """
+    """Refuse targets of a type or shape that the task cannot take; the `TaskError` names the expected ones."""
     targets = examples.columns.get("targets")
     if targets is None:
         if task.labels:
@@ -145,11 +141,7 @@ def check_target_type(task: Task, examples: Examples) -> None:
 
 
 def check_target_codes(task: Task, examples: Examples) -> None:
-    """Refuse rows whose target is no label of the task.
-
-    Raises:
-        DataError: With the number of such rows.
-    """
+    """Refuse targets outside the labels; the `DataError` gives the number of rows."""
     targets, labels = examples.columns["targets"], len(task.labels)
     if wrong := int(((targets < 0) | (targets >= labels)).sum()):
         raise DataError(
@@ -164,7 +156,7 @@ def _check_several(examples: Examples) -> None:
 
 
 def _loaded(task: Task, path: Path | None) -> Any:
-    """Call ``load_data``; of a file that is not there, the plan or the option that names it is told."""
+    """Call ``load_data``; for a missing file the error names the plan's key or the option."""
     try:
         return _calling("load_data", task.load_data, path)
     except TaskError as error:
@@ -191,7 +183,7 @@ def _calling(part: str, function: Any, *arguments: Any) -> Any:
 
 
 def _as_in_training(examples: Examples, model: nn.Module) -> Batch:
-    """Whole numbers as they are, others in the type of the model."""
+    """Whole numbers unchanged, others in the type of the model."""
     dtype = next((each.dtype for each in model.parameters() if each.is_floating_point()), torch.get_default_dtype())
     return examples.to(dtype=dtype, device=torch.device("cpu")).batch(slice(None))
 

@@ -1,4 +1,4 @@
-"""The code that a plan runs, so that hosts whose code differs are never averaged."""
+"""Versions of a plan's code, so that hosts with different code are never averaged."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _OURS = frozenset({"fedcore", "fedcore_server", "fedcore_clients", "fedcore_simu
 
 
 def with_code(plan: RunPlan) -> RunPlan:
-    """The plan with `task.code`: what every host that runs it must have. Code itself never travels.
+    """The plan with `task.code`: what every host of the run must have. Code itself never travels.
 
     Raises:
         PlanError: The plan names other code already.
-        TaskError: A module is not here.
+        TaskError: A module is missing.
     """
     if differs := differing_code(plan):
         raise PlanError(f"task.code: {differs}; or leave task.code out, and the code here counts")
@@ -32,10 +32,10 @@ def with_code(plan: RunPlan) -> RunPlan:
 
 
 def differing_code(plan: RunPlan) -> str:
-    """How the code here differs from what the plan names, and what to do; empty where it does not, or it names none.
+    """How the code here differs from the plan's, and what to do; empty if it does not or the plan names none.
 
     Raises:
-        TaskError: A module is not here.
+        TaskError: A module is missing.
     """
     if plan.task.code is None:
         return ""
@@ -50,15 +50,15 @@ def differing_code(plan: RunPlan) -> str:
 
 
 def code_here(plan: RunPlan) -> dict[str, str]:
-    """Versions and hashes of what the plan's task and method are made of, as they are on this host.
+    """Versions and hashes of the modules of the plan's task and method on this host.
 
-    Of fedcore the minor version, since a patch changes no result. Of a module of one's own the SHA-256 of its file, as
-    ``sha256sum my_task.py`` prints it; of a package that of all its ``.py`` files, as
+    For fedcore the minor version, since a patch changes no result. For user modules the SHA-256 of the file, as
+    ``sha256sum my_task.py`` prints it; for a package that of all its ``.py`` files, as
     ``find . -name '*.py' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum`` prints it in the package's
-    directory. What a module imports from elsewhere is not looked at. Nothing is run.
+    directory. A module's imports are not checked. No code is run.
 
     Raises:
-        TaskError: A module is not here.
+        TaskError: A module is missing.
     """
     from fedcore.method.names import own_code
 
@@ -69,7 +69,7 @@ def code_here(plan: RunPlan) -> dict[str, str]:
 
 @cache
 def _sha256(module: str) -> str:
-    """Taken once in a process: a file that changes later is not what the process has imported."""
+    """Cached for the process: a later change of the file is not what was imported."""
     search_working_directory()
     try:
         spec = importlib.util.find_spec(module)

@@ -1,7 +1,7 @@
 """Ready-made families of tasks: subclass one, and write `build_model` and `load_data`.
 
-Every loss here is one value per row, and no row's loss looks at another row: what record-level privacy
-needs (see ``fedcore.privacy.linter``).
+Every loss here is one value per row, independent of other rows, as record-level privacy
+requires (see ``fedcore.privacy.linter``).
 """
 
 from __future__ import annotations
@@ -20,19 +20,17 @@ from fedcore.metrics import Metrics
 
 
 class _Family(ABC):
-    """What all families leave to their user."""
+    """What users of all families write."""
 
     name: str
     labels: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ("loss",)
 
     @abstractmethod
-    def build_model(self) -> nn.Module:
-        """A new model."""
+    def build_model(self) -> nn.Module: ...
 
     @abstractmethod
-    def load_data(self, path: Path | None) -> Examples | Dataset[Any]:
-        """The data at `path`."""
+    def load_data(self, path: Path | None) -> Examples | Dataset[Any]: ...
 
 
 class Classification(_Family):
@@ -55,7 +53,6 @@ class Classification(_Family):
 
     @final
     def measure(self, model: nn.Module, batch: Batch) -> Metrics:
-        """``loss`` and ``accuracy``."""
         logits = model(batch["inputs"])
         losses = functional.cross_entropy(logits, batch["targets"], reduction="none")
         return _sums(loss=losses, accuracy=logits.argmax(1) == batch["targets"])
@@ -128,7 +125,6 @@ class Reconstruction(_Family):
 
     @final
     def predict(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The reconstruction, of the inputs' shape."""
         output: Tensor = model(batch["inputs"])
         return output
 

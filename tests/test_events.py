@@ -163,7 +163,7 @@ def test_a_line_that_is_no_event_is_named(path, line):
 @pytest.mark.parametrize("line", [b"no json\n", b"[]\n", b"{}\n", b'{"number": "x", "hash": 3}\n'])
 def test_a_log_whose_last_line_is_no_event_is_not_gone_on_with(path, line):
     path.write_bytes(line)
-    with pytest.raises(StorageError, match="its last line is no event"):
+    with pytest.raises(StorageError, match="its last line is not an event"):
         EventLog(path)
 
 
@@ -271,7 +271,7 @@ def test_a_witness_that_saw_nothing_or_is_broken_itself_confirms_nothing(tmp_pat
     witness = build_log(tmp_path / "other.jsonl")
     code, told = run("verify", path, "--witness", witness.path, "--party", "hospital-a")
     assert code == 1
-    assert "tells nothing of hospital-a" in told
+    assert "has no record of hospital-a" in told
     witness.path.write_bytes(b"".join(lines_of(witness.path)[1:]))
     code, told = run("verify", path, "--witness", witness.path, "--party", "hospital-a")
     assert code == 1

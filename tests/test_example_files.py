@@ -139,7 +139,7 @@ class Trap:
 def test_what_split_did_not_write_is_refused(tmp_path, content):
     path = tmp_path / f"foreign{SUFFIX}"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"foreign\.rows\.safetensors is no file of rows that fedcore split wrote"):
+    with pytest.raises(DataError, match=r"foreign\.rows\.safetensors is not a file of rows from fedcore split"):
         load_client_file(path)
 
 
@@ -149,7 +149,7 @@ def test_an_absent_file_is_named(tmp_path):
 
 
 def test_a_directory_is_no_file_of_rows(tmp_path):
-    with pytest.raises(DataError, match="no file of rows"):
+    with pytest.raises(DataError, match="not a file of rows"):
         load_client_file(tmp_path)
 
 

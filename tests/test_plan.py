@@ -198,7 +198,7 @@ def test_a_clients_policy_is_told_from_a_plan_in_one_line(tmp_path):
 )
 def test_a_file_that_is_something_else_is_told_to_be_no_plan_in_one_line(mapping):
     (told,) = problems(mapping)
-    assert told.startswith("this is no plan: it has ")
+    assert told.startswith("this is not a plan: it has ")
 
 
 def test_two_unknown_sections_in_a_plan_are_told_with_all_that_is_wrong():

@@ -1,1 +1,1 @@
-"""How updates become one: rules that combine them, and encodings that change what travels; one file each."""
+"""Aggregation: rules that combine updates, and encodings of what is sent; one file each."""

@@ -17,7 +17,7 @@ _MOST_TIMES, _FEW_BYTES = 3, 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stage:
-    """One encoding of one vector: its place, and the values before it."""
+    """One encoding of one vector: its place, and the declared array before it."""
 
     key: str
     encoding: Encoding
@@ -26,18 +26,14 @@ class _Stage:
 
 
 class Codec:
-    """From the vectors that an algorithm sends to what travels, and back.
-
-    Args:
-        sends: Names of the vectors.
-        vector: What each of them is.
+    """Encodes the vectors that an algorithm sends, and decodes them.
 
     Raises:
         PlanError: An encoding follows one that leaves no floating-point values, or they make updates much larger.
 
     Attributes:
         form: Segments of a reply.
-        kept: What a client keeps for the encodings, by name.
+        kept: State that a client keeps for the encodings, by name.
     """
 
     def __init__(self, encodings: Sequence[Encoding], sends: Sequence[str], vector: Array) -> None:
@@ -86,7 +82,7 @@ class Codec:
         """The vectors that were sent.
 
         Raises:
-            LayoutError: The segments are not those declared.
+            LayoutError: The segments differ from the declared ones.
             DataError: They are not what an encoding makes.
         """
         self.form.check(travelled)

@@ -1,4 +1,4 @@
-"""What a rule and an encoding are."""
+"""The contracts of rules and encodings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Block:
     Attributes:
         vectors: By name, each of shape ``(k, d)``.
         factors: Of each row in a weighted sum; shape ``(k,)``.
-        divisors: What each row adds to the divisor of a weighted mean; shape ``(k,)``.
+        divisors: Addend of each row to the divisor of a weighted mean; shape ``(k,)``.
     """
 
     vectors: Tensors
@@ -32,24 +32,21 @@ class Block:
 
 
 class Combination(Protocol):
-    """The updates of one round, on their way to becoming one."""
+    """The combination of one round's updates, in progress."""
 
     def add(self, block: Block) -> None:
         """Take updates in; their memory may be reused afterwards."""
 
     def finish(self) -> tuple[dict[str, Tensor], State]:
-        """The combined vectors in float64, each of shape ``(d,)``, and the rule's next state.
-
-        Zeros where nothing was taken in.
-        """
+        """The combined vectors in float64, shape ``(d,)``, and the rule's next state; zeros if nothing was added."""
 
 
 class Rule:
-    """How the updates of a round become one.
+    """Combines the updates of a round.
 
     Attributes:
         by_examples: Whether it uses the weights by number of examples.
-        weighs: Whether it uses weights at all; an algorithm that weighs clients needs one that does.
+        weighs: Whether it uses weights at all; required by an algorithm that weighs clients.
         streams: Whether updates are dropped once added; otherwise all of a round are kept, in mapped memory.
     """
 
@@ -92,7 +89,7 @@ class Context:
     """Where an update is encoded.
 
     Attributes:
-        uniform: Draws numbers from [0, 1) of a tensor's shape, from the seed of this client, round and encoding.
+        uniform: Draws a tensor's shape of numbers from [0, 1), seeded by client, round and encoding.
     """
 
     client: str
@@ -101,10 +98,10 @@ class Context:
 
 
 class Encoding:
-    """A change of what travels: a client half, and a server half that undoes it.
+    """A change of what is sent: a client half, and a server half that undoes it.
 
-    It works on tensors of shape ``(..., n)``. Client halves run in the plan's order, each on what the one before left
-    of the values; server halves run in reverse.
+    It works on tensors of shape ``(..., n)``. Client halves run in the plan's order, each on the previous one's values;
+    server halves run in reverse.
 
     Attributes:
         keeps: Vectors of the values' size that the client keeps between rounds, zero at first.

@@ -13,7 +13,7 @@ _ROUNDING = 1.0 + 1e-5
 
 
 class NormClip(Encoding):
-    """Bounds what one client can do to the model. It is no privacy: nothing is promised without noise.
+    """Bounds each client's influence on the model. Not a privacy mechanism: it adds no noise.
 
     Args:
         max_norm: Largest norm, positive.

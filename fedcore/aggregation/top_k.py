@@ -1,4 +1,4 @@
-"""Top-k sparsification with error feedback: the largest values travel, and what is left out is added the next time.
+"""Top-k sparsification with error feedback: the largest values are sent, the others added the next time.
 
 Stich et al. 2018, "Sparsified SGD with memory", arXiv 1809.07599, algorithm 1.
 """
@@ -18,7 +18,7 @@ class TopK(Encoding):
     """The values of largest magnitude, with their places.
 
     Args:
-        share: Share of the values that travel.
+        share: Share of the values that are sent.
     """
 
     keeps = ("residual",)

@@ -24,7 +24,7 @@ _SLICE_NUMBERS = 2**21
 
 
 class TrimmedMean(Rule):
-    """A robust rule: it is no sum, so that all updates of a round are kept, in mapped memory.
+    """A robust rule, not a sum: all updates of a round are kept, in mapped memory.
 
     Args:
         share: Share left out at each end, below 1/2.

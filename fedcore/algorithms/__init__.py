@@ -1,1 +1,1 @@
-"""Federated algorithms: one file each, with what clients do and how the server moves the model."""
+"""Federated algorithms: one file each, with the client half and the server half."""

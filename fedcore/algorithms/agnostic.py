@@ -16,12 +16,6 @@ if TYPE_CHECKING:
 
 
 class Agnostic(ClientShares):
-    """Shares that follow the clients' losses.
-
-    Args:
-        step: Step of the ascent.
-    """
-
     def __init__(self, step: float = 0.1) -> None:
         self.step_size = check_step(step)
 

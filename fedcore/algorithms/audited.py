@@ -1,4 +1,4 @@
-"""The audited attribute that an algorithm goes by."""
+"""The audited attribute that an algorithm uses."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ if TYPE_CHECKING:
 
 
 def audited_attribute(attribute: str, plan: RunPlan) -> str:
-    """The attribute meant: the one named, or the only one."""
+    """The named attribute, or the only one."""
     return attribute or plan.audit.sensitive[0]
 
 
 def attribute_problems(attribute: str, plan: RunPlan) -> Iterator[str]:
-    """Why the plan's audit does not have the attribute."""
     audited = plan.audit.sensitive
     if not attribute and len(audited) != 1:
         yield f"attribute: one is needed; audit.sensitive has {len(audited)}"
@@ -28,13 +27,12 @@ def attribute_problems(attribute: str, plan: RunPlan) -> Iterator[str]:
 
 
 def label_problems(tables: Mapping[str, AuditTable]) -> Iterator[str]:
-    """Why tables have no labels."""
     if any(not isinstance(table, GroupTable) for table in tables.values()):
         yield "it needs labels, and the targets of the task are numbers"
 
 
 def labelled(table: AuditTable) -> GroupTable:
-    """The table of a task with labels; one without is refused before the first round."""
+    """The table of a task with labels; a task without is refused before the first round."""
     if isinstance(table, GroupTable):
         return table
     raise DataError(f"attribute {table.attribute!r}: a table of groups and labels is needed; the targets are numbers")

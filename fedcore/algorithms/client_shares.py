@@ -1,4 +1,4 @@
-"""Algorithms that weigh clients by shares that follow evaluations."""
+"""Algorithms that weigh clients by shares computed from evaluations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DECIMALS = 3
 
 
 class ClientShares(Algorithm):
-    """An algorithm whose state is a share of each client; `learn` is left to its kind."""
+    """An algorithm whose state is a share of each client; subclasses define `learn`."""
 
     learns = weighs_clients = True
 

@@ -1,4 +1,4 @@
-"""What an algorithm is: a client half and a server half, written on flat tensors.
+"""The contract of an algorithm: a client half and a server half, written on flat tensors.
 
 The client half works on tensors of shape ``(..., d)``: ``(d,)`` for one client, ``(k, d)`` for a cohort at once. So it
 must use element-wise operations, and reduce over the last dimension only.
@@ -27,11 +27,10 @@ State = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalWork:
-    """What a client did in a round.
+    """A client's work in a round.
 
     Attributes:
         steps: Optimizer steps; for a cohort of shape ``(k, 1)``.
-        learning_rate: Of the client's optimizer.
     """
 
     steps: int | Tensor
@@ -40,11 +39,10 @@ class LocalWork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cohort:
-    """Whose updates are in the mean.
+    """The clients whose updates are in the mean.
 
     Attributes:
-        counted: Clients counted; under unit ``client`` the public number that stands for it.
-        clients: Clients of the federation.
+        counted: Clients counted; under unit ``client`` the public number in their place.
     """
 
     counted: float
@@ -58,11 +56,10 @@ class Cohort:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contribution:
-    """What is known of a client's update when it is weighed.
+    """A client's update when it is weighed.
 
     Attributes:
-        num_examples: Training rows, capped by the plan; ``None`` where they are a secret.
-        norm: Euclidean norm of the update.
+        num_examples: Training rows, capped by the plan; ``None`` if secret.
     """
 
     client: str
@@ -76,8 +73,6 @@ class Evaluated(Protocol):
     Attributes:
         metrics: Means over all held-out rows.
         clients: Each client's means, with its number of rows under ``n``.
-        tables: Summed tables by attribute.
-        client_tables: Each client's tables by attribute.
     """
 
     @property
@@ -94,12 +89,10 @@ class Algorithm:
     """Federated averaging; a subclass changes what differs from it.
 
     Attributes:
-        shares: Vectors of the model's size that travel to clients beside the model; they are part of the state.
+        shares: Vectors of the model's size that are sent to clients with the model; part of the state.
         keeps: Vectors of the model's size that a client keeps between rounds, zero at first. They never leave it.
         sends: Vectors of the model's size in a reply; ``update`` is one of them.
         learns: Whether evaluations change the state; the untrained model is then evaluated before round 1.
-        weighs_rows: Whether it multiplies the losses of rows (`row_weights`).
-        weighs_clients: Whether it weighs clients (`weigh`).
     """
 
     shares: ClassVar[tuple[str, ...]] = ()
@@ -114,7 +107,7 @@ class Algorithm:
         return ()
 
     def check_tables(self, tables: Mapping[str, AuditTable], plan: RunPlan) -> Iterable[str]:
-        """What in the tables that clients will fill, empty as yet, the algorithm cannot use; in sentences."""
+        """What the algorithm cannot use in the (still empty) tables that clients will fill, in sentences."""
         return ()
 
     def refusal(self, unit: str) -> str | None:
@@ -137,10 +130,6 @@ class Algorithm:
         """Change the gradient of a step in place, before the client's optimizer uses it.
 
         All tensors have the shape ``(..., t)``, with the trainable parameters only.
-
-        Args:
-            weights: The present weights.
-            received: The weights received.
         """
 
     def finish(
@@ -154,11 +143,10 @@ class Algorithm:
         return {name: torch.zeros(size, dtype=torch.float64) for name in self.shares}
 
     def learn(self, state: State, evaluation: Evaluated, plan: RunPlan) -> State:
-        """The state after an evaluation."""
         return state
 
     def row_weights(self, state: State) -> RowWeights | None:
-        """Factors of the rows' losses in the next round; ``None`` where all rows weigh the same."""
+        """Weights of the rows' losses in the next round; ``None`` if all rows weigh the same."""
         return None
 
     def weigh(self, contribution: Contribution, state: State, plan: RunPlan) -> tuple[float, float]:
@@ -175,5 +163,5 @@ class Algorithm:
         return mean["update"], state
 
     def report(self, state: State) -> dict[str, Any]:
-        """What the line of a round in ``rounds.jsonl`` says of the state; nothing of single rows or small groups."""
+        """What ``rounds.jsonl`` records of the state each round; nothing of single rows or small groups."""
         return {}

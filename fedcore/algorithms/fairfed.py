@@ -1,7 +1,7 @@
-"""FairFed: a client whose gap is farther from the federation's than the others' are on average counts less.
+"""FairFed: clients whose gap is farther than average from the federation's get a smaller share.
 
 Ezzeldin et al. 2023, "FairFed: enabling group fairness in federated learning", arXiv 2110.00857, equation 6, on shares
-and not on numbers of rows, beside which the correction would vanish.
+instead of numbers of rows, which would make the correction vanishingly small.
 """
 
 from __future__ import annotations
@@ -25,13 +25,7 @@ _ACCURACY = "accuracy"
 
 
 class FairFed(ClientShares):
-    """Shares that follow the clients' gaps.
-
-    Args:
-        metric: The rate whose gap is compared.
-        step: Step of the correction.
-        attribute: The audited attribute; by default the only one.
-    """
+    """Shares that follow the clients' gaps."""
 
     def __init__(self, metric: str = "true_positive_rate", step: float = 1.0, attribute: str = "") -> None:
         if metric not in METRICS:

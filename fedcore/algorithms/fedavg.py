@@ -8,5 +8,4 @@ from __future__ import annotations
 from fedcore.algorithms.contract import Algorithm
 
 
-class FedAvg(Algorithm):
-    """Federated averaging."""
+class FedAvg(Algorithm): ...

@@ -22,12 +22,7 @@ if TYPE_CHECKING:
 
 
 class FedMinMax(Algorithm):
-    """Row weights that follow the groups' risks.
-
-    Args:
-        step: Step of the ascent.
-        attribute: The audited attribute; by default the only one.
-    """
+    """Row weights that follow the groups' risks."""
 
     learns = weighs_rows = True
 
@@ -66,7 +61,6 @@ def group_risks(table: GroupTable) -> dict[str, float]:
 
 
 def group_shares(table: GroupTable) -> dict[str, float]:
-    """Each known group's share of the rows."""
     sizes = {group: float(counts.sum()) for group, counts in _known(table)}
     total = sum(sizes.values())
     return {group: size / total for group, size in sizes.items()}

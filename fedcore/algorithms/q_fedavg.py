@@ -1,4 +1,4 @@
-"""q-FedAvg: the update of a client counts by the q-th power of its loss.
+"""q-FedAvg: a client's update is weighted by the q-th power of its loss.
 
 Li et al. 2020, "Fair resource allocation in federated learning", arXiv 1905.10497, algorithm 2: with ``F`` the loss,
 ``d`` the update and ``L`` the reciprocal of the clients' learning rate, the model moves by

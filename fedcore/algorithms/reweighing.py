@@ -27,7 +27,6 @@ class Reweighing(Algorithm):
 
     Args:
         strength: Exponent of the factors; 0 leaves the rows as they are.
-        attribute: The audited attribute; by default the only one.
     """
 
     learns = weighs_rows = True

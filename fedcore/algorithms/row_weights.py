@@ -1,4 +1,4 @@
-"""By what the loss of a row is multiplied, by its group and its label."""
+"""Weights of rows by group and label."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ SMALLEST, LARGEST = 0.1, 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowWeights:
-    """Factors of the rows' losses.
+    """Weights of the rows' losses.
 
     Under record-level privacy they do not touch the guarantee: a gradient is clipped after it was multiplied.
 
     Attributes:
-        attribute: Name of an audited attribute, or of a crossing.
-        factors: One tuple for each of its groups with a factor for each label, in the order of the plan's
-            vocabulary and the task's labels; in [0.1, 10].
+        factors: A tuple for each group with a weight for each label, in the order of the plan's vocabulary and the
+            task's labels; in [0.1, 10].
 
     Raises:
-        DataError: The factors are no table, or one is out of range.
+        DataError: The factors are not a table, or one is out of range.
     """
 
     attribute: str
@@ -42,7 +41,7 @@ class RowWeights:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """For how many groups and labels there are factors."""
+        """Numbers of groups and of labels."""
         return len(self.factors), len(self.factors[0])
 
     @classmethod
@@ -53,11 +52,7 @@ class RowWeights:
 
     @classmethod
     def from_json(cls, plain: Any) -> Self:
-        """The way back from `to_json`.
-
-        Raises:
-            DataError: It is nothing that `to_json` gave.
-        """
+        """Read what `to_json` wrote; raises `DataError` for anything else."""
         try:
             attribute, rows = plain["attribute"], plain["factors"]
             factors = tuple(tuple(float(factor) for factor in row) for row in rows)
@@ -68,15 +63,10 @@ class RowWeights:
         return cls(attribute=attribute, factors=factors)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
         return {"attribute": self.attribute, "factors": [list(row) for row in self.factors]}
 
     def for_rows(self, groups: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
-        """Each row's factor.
-
-        Args:
-            groups: Positions in the vocabulary, shape (n,).
-            labels: Codes of the labels, shape (n,).
+        """Weight of each row, from positions of groups and codes of labels of shape (n,).
 
         Raises:
             DataError: The table lacks a group or a label of a row.

@@ -13,14 +13,11 @@ _LARGEST_RISK = 1e12
 
 
 def ascended(shares: Mapping[str, float], risks: Mapping[str, float], *, step: float) -> dict[str, float]:
-    """One step of ascent on ``sum share * risk`` over the simplex: who fares worse gets a larger share.
+    """One step of ascent on ``sum share * risk`` over the simplex: larger shares for larger risks.
 
     Mohri, Sivek and Suresh 2019, "Agnostic federated learning", arXiv 1902.00146, algorithm 1, for clients; Papadaki
     et al. 2022, "Minimax demographic group fairness in federated learning", arXiv 2201.08304, for groups.
-
-    Args:
-        shares: Non-negative, of sum 1.
-        risks: Mean losses; who has none stays as it is before the projection.
+    Shares are non-negative with sum 1. A share without a risk is unchanged before the projection.
     """
     moved = np.array([share + step * min(risks.get(name, 0.0), _LARGEST_RISK) for name, share in shares.items()])
     return dict(zip(shares, (float(share) for share in projected(moved)), strict=True))
@@ -42,7 +39,7 @@ def projected(point: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def check_step(step: float) -> float:
-    """A step's length, not negative; raises `ValueError` otherwise."""
+    """Return a step size of 0 or more; raises `ValueError` otherwise."""
     if not 0 <= step < math.inf:
         raise ValueError(f"step: expected a number of 0 or more, found {step!r}")
     return float(step)

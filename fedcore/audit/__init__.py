@@ -4,7 +4,7 @@
 
     tables      what a client counts: group x label x score bin, closed under ``+``
     statistics  confidence intervals of rates, differences and ratios
-    metrics     rates by group, gaps and everything else that is measured; ``catalogue`` has a row for each
+    metrics     rates by group, gaps and other metrics; ``catalogue`` has a row for each
     sites       a gap split over the clients
     verdict     limits, the gate, small cells, and the content of ``bias.json``
     table       the audit of any table of decisions, without a federation
@@ -21,7 +21,7 @@ __all__ = ["audit"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the audit of arrays only where it is asked for, so that other parts stay quick to import."""
+    """Import the audit of arrays on first use, so that other parts stay quick to import."""
     if name != "audit":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from fedcore.audit.table.array_audit import audit

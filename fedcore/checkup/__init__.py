@@ -1,1 +1,1 @@
-"""What ``fedcore doctor`` looks at before a run, as far as server and clients have it in common."""
+"""Checks of ``fedcore doctor`` common to server and clients."""

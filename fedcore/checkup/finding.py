@@ -1,4 +1,4 @@
-"""What a check found, and the running of checks so that none of them ends the others."""
+"""The result of a check, and running checks so that none ends the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fedcore.errors import FedcoreError, PlanError
 
 
 class State(StrEnum):
-    """How a thing stands."""
+    """The result of a check."""
 
     OK = "ok"
     WARNING = "warning"
@@ -23,9 +23,7 @@ class Finding:
     """One line of the page.
 
     Attributes:
-        name: What was looked at, in one or two words.
         what: What was found; nothing of the data.
-        advice: What to do; empty where there is nothing to do.
     """
 
     name: str
@@ -36,45 +34,33 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """A thing to look at.
-
-    Attributes:
-        run: Looks, and tells what it finds; may raise.
-    """
+    """A named check; `run` yields findings and may raise."""
 
     name: str
     run: Callable[[], Iterable[Finding]]
 
 
 def ok(name: str, what: str) -> Finding:
-    """All is well."""
     return Finding(name=name, state=State.OK, what=what)
 
 
 def warning(name: str, what: str, advice: str = "") -> Finding:
-    """A run may suffer."""
     return Finding(name=name, state=State.WARNING, what=what, advice=advice)
 
 
 def problem(name: str, what: str, advice: str = "") -> Finding:
-    """A run would fail."""
     return Finding(name=name, state=State.PROBLEM, what=what, advice=advice)
 
 
 def skipped(name: str, what: str, advice: str = "") -> Finding:
-    """Not looked at, and why."""
     return Finding(name=name, state=State.SKIPPED, what=what, advice=advice)
 
 
-def examine(checks: Iterable[Check], *, tell: Callable[[str], None] = lambda _: None) -> list[Finding]:
-    """Run all checks; one that raises becomes a finding of its own, after what it had found.
-
-    Args:
-        tell: Is given the name of each check before it runs.
-    """
+def examine(checks: Iterable[Check], *, progress: Callable[[str], None] = lambda _: None) -> list[Finding]:
+    """Run all checks; one that raises becomes a finding of its own, after its earlier findings."""
     found: list[Finding] = []
     for check in checks:
-        tell(check.name)
+        progress(check.name)
         try:
             found.extend(check.run())
         except PlanError as error:

@@ -1,4 +1,4 @@
-"""What both kinds of home have: keys, certificates, a lock, a chain of events."""
+"""Checks common to both kinds of home: keys, certificates, a lock, a chain of events."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _SOON = timedelta(days=14)
 
 
 def private_files(home: Path, files: Iterable[tuple[Path, Callable[[], Any]]]) -> Iterator[Finding]:
-    """Whether each key is there, whole, and for its owner's eyes only.
+    """Whether each key exists, can be read, and is readable by its owner only.
 
     Args:
-        files: Each with the function that reads it and raises where it is damaged.
+        files: Each with the function that reads it and raises if it is damaged.
     """
     if mode := stat.S_IMODE(home.stat().st_mode) & 0o077:
         yield warning("keys", f"others may look into {home} (mode {0o700 | mode:04o})", f"chmod 700 {home}")
@@ -34,11 +34,7 @@ def private_files(home: Path, files: Iterable[tuple[Path, Callable[[], Any]]]) -
 
 
 def certificate(name: str, path: Path, *, now: datetime, advice: str) -> Iterator[Finding]:
-    """Whether a certificate is valid now, and for two weeks more.
-
-    Raises:
-        TrustError: It cannot be read.
-    """
+    """Whether a certificate is valid now, and for two weeks more; raises `TrustError` if it cannot be read."""
     try:
         found = x509.load_pem_x509_certificate(path.read_bytes())
     except OSError as error:
@@ -57,11 +53,7 @@ def certificate(name: str, path: Path, *, now: datetime, advice: str) -> Iterato
 
 
 def chain(path: Path) -> Iterator[Finding]:
-    """Whether an event log is as it was written.
-
-    Raises:
-        StorageError: It is damaged beyond reading.
-    """
+    """Whether an event log is unchanged; raises `StorageError` if it cannot be read."""
     if not path.exists():
         yield skipped("events", f"no event was logged yet at {path}")
         return

@@ -1,4 +1,4 @@
-"""What a run needs of the machine itself."""
+"""Requirements of a run on the machine."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ _INSTALL = "install the tested set: python -m pip install -c constraints.txt fed
 
 
 def machine_checks() -> tuple[Check, ...]:
-    """What is looked at on every machine, whoever lives there."""
     return (
         Check(name="versions", run=versions),
         Check(name="telemetry", run=telemetry),
@@ -46,24 +45,23 @@ def machine_checks() -> tuple[Check, ...]:
 
 
 def versions() -> Iterator[Finding]:
-    """Whether the versions are those that were tested."""
     found = {name: _installed(name) for name in TESTED}
     listed = ", ".join(f"{name} {version or 'absent'}" for name, version in found.items())
-    told = f"fedcore {__version__}, python {platform.python_version()}, {listed}"
+    state = f"fedcore {__version__}, python {platform.python_version()}, {listed}"
     other = [name for name, version in found.items() if not (version or "").startswith(f"{TESTED[name]}.")]
     tested = ", ".join(f"{name} {TESTED[name]}" for name in other)
     if _EXACT in other or any(found[name] is None for name in other):
-        yield problem("versions", f"{told}; expected {tested}", _INSTALL)
+        yield problem("versions", f"{state}; expected {tested}", _INSTALL)
     elif other:
-        yield warning("versions", f"{told}; tested are {tested}", _INSTALL)
+        yield warning("versions", f"{state}; tested are {tested}", _INSTALL)
     elif not _TESTED_PYTHON[0] <= sys.version_info[:2] <= _TESTED_PYTHON[1]:
-        yield warning("versions", f"{told}; tested are python 3.11 to 3.13")
+        yield warning("versions", f"{state}; tested are python 3.11 to 3.13")
     else:
-        yield ok("versions", told)
+        yield ok("versions", state)
 
 
 def check_flower() -> None:
-    """Refuse a Flower whose internals were not read: a field that was renamed would fail in the middle of a run.
+    """Refuse an untested minor version of Flower: a renamed internal field would fail in the middle of a run.
 
     Raises:
         DeploymentError: Another minor version of Flower is installed.
@@ -77,7 +75,6 @@ def check_flower() -> None:
 
 
 def telemetry() -> Iterator[Finding]:
-    """Whether Flower is kept from reporting home."""
     wrong = [f"{name}={value}" for name, value in _SWITCHES.items() if os.environ.get(name) != value]
     if wrong:
         yield problem(
@@ -88,43 +85,42 @@ def telemetry() -> Iterator[Finding]:
 
 
 def limits() -> Iterator[Finding]:
-    """Whether enough files may be open, and memory is free."""
     import psutil
 
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = psutil.virtual_memory().available
     few = files != resource.RLIM_INFINITY and files < _FEWEST_FILES
-    told = (
+    state = (
         f"{'any number of' if files == resource.RLIM_INFINITY else files} open files, {_gigabytes(free)} of memory free"
     )
     if few:
-        yield warning("limits", f"{told}; expected {_FEWEST_FILES} files or more", f"ulimit -n {_FEWEST_FILES}")
+        yield warning("limits", f"{state}; expected {_FEWEST_FILES} files or more", f"ulimit -n {_FEWEST_FILES}")
     elif free < GIGABYTE:
-        yield warning("limits", f"{told}; expected 1 GB or more", "end other processes, or use a larger machine")
+        yield warning("limits", f"{state}; expected 1 GB or more", "end other processes, or use a larger machine")
     else:
-        yield ok("limits", told)
+        yield ok("limits", state)
 
 
 def disk(directory: Path, *, model_bytes: int = 0, messages: int = 0) -> Iterator[Finding]:
     """Whether there is room for three models, and 1 GB at least.
 
     Args:
-        directory: Where it is written; its nearest existing parent is looked at.
-        messages: How many more models lie there while they are on their way.
+        directory: Where it is written; its nearest existing parent is checked.
+        messages: How many more models are stored there while in transit.
     """
     there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     free, needed = shutil.disk_usage(there).free, max(GIGABYTE, (_CHECKPOINTS + messages) * model_bytes)
-    told = f"{_gigabytes(free)} free at {there}"
+    state = f"{_gigabytes(free)} free at {there}"
     if free < needed:
         times = f"{_CHECKPOINTS + messages} times the model of {_gigabytes(model_bytes)}"
         why = times if needed > GIGABYTE else "the least for a run"
-        yield problem("disk", f"{told}; expected {_gigabytes(needed)}, {why}", "free some space, or move the home")
+        yield problem("disk", f"{state}; expected {_gigabytes(needed)}, {why}", "free some space, or move the home")
     else:
-        yield ok("disk", told)
+        yield ok("disk", state)
 
 
 def device() -> Iterator[Finding]:
-    """Whether the graphics processors that there are can be computed with; none is no fault."""
+    """Whether each GPU computes correctly; having none is fine."""
     import torch
 
     if not torch.cuda.is_available():
@@ -142,7 +138,7 @@ def device() -> Iterator[Finding]:
 
 
 def _tried(device: torch.device) -> Finding:
-    """A product of two small matrices, compared with what it must be."""
+    """Compare a product of two small matrices with its known value."""
     import torch
 
     name = torch.cuda.get_device_name(device)

@@ -1,4 +1,4 @@
-"""A pretended accelerator: it refuses what a GPU would refuse, and counts what the host waits for."""
+"""A pretended accelerator: it refuses operations as a GPU would, and counts what the host waits for."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class PretendedRefusalError(RuntimeError):
 
 
 class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """A second device without hardware, for as long as its ``with`` statement lasts.
+    """A second device without hardware, during its ``with`` statement.
 
     Its tensors have a device of their own and are computed by the kernels of the CPU, so that results are those of
-    the CPU. As on a real device, tensors of two devices cannot be mixed, and the host waits for whatever it reads.
+    the CPU. As on a real device, tensors of two devices cannot be mixed, and the host waits for every value it reads.
     Speed, memory and rounding are not those of a real device.
 
-    PyTorch has room for one device type besides its own. Where another package has registered one, this cannot be used.
+    PyTorch has room for one more device type. If another package has registered one, this cannot be used.
 
     Args:
         float64: Whether it computes in float64; Apple's MPS does not.
@@ -47,7 +47,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kernels: Number of operations on the device by name, without views.
         reads: Number of times the host waited for a result, by the line of code.
         writes: Number of copies from the host to the device, by the line of code.
-        refused: What a real device would refuse, with the line of code; also where the exception was caught.
+        refused: What a real device would refuse, with the line of code; also if the exception was caught.
 
     Raises:
         RuntimeError: Another package has registered a device type.
@@ -60,7 +60,6 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.reset()
 
     def reset(self) -> None:
-        """Count from zero again."""
         self.kernels: Counter[str] = Counter()
         self.reads: Counter[str] = Counter()
         self.writes: Counter[str] = Counter()
@@ -76,7 +75,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
-        """End; tensors on the device cannot be used from here on."""
+        """End; tensors on the device cannot be used afterwards."""
         super().__exit__(*error)  # type: ignore[no-untyped-call]
         torch.__future__.set_swap_module_params_on_conversion(self._swapped)
         self._threads.__exit__(*error)
@@ -116,7 +115,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
             )
 
     def _placed(self, func: Any, result: Any, ours: list[PretendedTensor]) -> Any:
-        """The result on the device; what shares memory with an argument shares it there too."""
+        """The result on the device; results that share memory with an argument share it there too."""
         changed = func._schema.is_mutable
         computed = changed
 
@@ -156,7 +155,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _DeviceModule:
-    """What PyTorch expects at ``torch.<device type>``; nothing is drawn from its generator."""
+    """The module that PyTorch expects at ``torch.<device type>``; its generator is never used."""
 
     def __init__(self) -> None:
         self._generator = torch.Generator()
@@ -188,13 +187,12 @@ class _DeviceModule:
     def set_rng_state(self, state: Tensor, device: Any = None) -> None:
         self._generator.set_state(state)
 
-    def empty_cache(self) -> None:
-        """Nothing is cached."""
+    def empty_cache(self) -> None: ...
 
 
 @cache
 def _registered() -> torch.device:
-    """The device, once its type is known to PyTorch; a type cannot be taken back."""
+    """The device, with its type registered in PyTorch; this cannot be undone."""
     from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
     taken = torch._C._get_privateuse1_backend_name()
@@ -208,7 +206,7 @@ def _registered() -> torch.device:
 
 @cache
 def _foreign() -> tuple[str, ...]:
-    """Where code is that nobody would look at for the cause."""
+    """Folders of code that is never the cause."""
     found = [find_spec(name) for name in ("torch", "opacus")]
     return (_OWN, *(str(Path(spec.origin).parent) for spec in found if spec is not None and spec.origin))
 
@@ -218,7 +216,6 @@ def _is_foreign(code: CodeType) -> bool:
 
 
 def _place() -> str:
-    """File and line of the innermost call that is not PyTorch's own."""
     frame = sys._getframe(1)
     while frame is not None and _is_foreign(frame.f_code):
         frame = frame.f_back  # type: ignore[assignment]

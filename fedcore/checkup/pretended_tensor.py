@@ -1,4 +1,4 @@
-"""Tensors of a pretended device: their memory is the CPU's, and only the device's own operations may touch it."""
+"""Tensors of a pretended device: their memory is the CPU's, used only by the device's own operations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NAME = "pretended"
 
 
 class PretendedTensor(Tensor):
-    """A tensor that is said to be on another device.
+    """A tensor on a pretended device.
 
     To PyTorch it is a tensor without memory, whose storage carries the CPU's memory as an attribute. Views, ``.data``
     and in-place changes therefore share memory as they would on a device.
@@ -31,7 +31,7 @@ class PretendedTensor(Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Refuse: the device is not there. Only what does not compute is answered."""
+        """Refuse: the device does not exist. Only operations without computation are answered."""
         if func.overloadpacket.__name__ == "device":
             return torch.device(NAME, 0)
         if func.overloadpacket.__name__ == "_has_compatible_shallow_copy_type":
@@ -39,22 +39,20 @@ class PretendedTensor(Tensor):
         raise RuntimeError("a tensor of a pretended device was used outside of the device's with statement")
 
     def tolist(self) -> Any:
-        """The values, for which the host waits."""
+        """The values; the host waits for them."""
         return self.cpu().tolist()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        """A copy on the device."""
         copy = self.detach().clone()
         copied = nn.Parameter(copy, self.requires_grad) if isinstance(self, nn.Parameter) else copy
         memo[id(self)] = copied
         return copied
 
     def shares_memory(self, values: Tensor) -> bool:
-        """Whether a tensor of the CPU lies in this one's memory."""
         return bool(_memory(self)._cdata == values.untyped_storage()._cdata)
 
     def viewed_as(self, values: Tensor) -> PretendedTensor:
-        """The tensor over the same memory with the place, sizes, strides and type of `values`."""
+        """The tensor over the same memory with the offset, sizes, strides and type of `values`."""
         return self._over(self.untyped_storage(), values, torch.device(NAME, 0))
 
     @classmethod
@@ -68,7 +66,7 @@ class PretendedTensor(Tensor):
 
 
 def memory_of(value: Any) -> Any:
-    """The CPU's tensor behind one of the device; anything else as it is."""
+    """The CPU tensor behind one of the device; other values unchanged."""
     if not isinstance(value, PretendedTensor):
         return value
     bare = torch.empty(0, dtype=value.dtype)

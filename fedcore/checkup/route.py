@@ -1,4 +1,4 @@
-"""The way to a server, step by step, so that what fails has a name."""
+"""The connection to a server, step by step, so that failures can be named."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ class Unreachable(DeploymentError):  # noqa: N818 - what the way ends in
     """The server was not reached.
 
     Attributes:
-        advice: What to do.
         connected: Whether something listens there at all.
     """
 
@@ -48,11 +47,11 @@ class Unreachable(DeploymentError):  # noqa: N818 - what the way ends in
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a server said.
+    """A server's answer.
 
     Attributes:
-        date: Its ``Date`` header, if there was one.
-        sent: Seconds since the epoch by this machine's clock, and `received` those of the answer.
+        date: Its ``Date`` header, if any.
+        sent: Seconds since the epoch by this machine's clock, as is `received`.
     """
 
     status: int
@@ -62,11 +61,11 @@ class Answer:
 
 
 def ask(address: str, authority: Path, path: str, *, method: str = "POST") -> Answer:
-    """Send an empty request that bears no name; the answer's body is not read.
+    """Send an empty request without a name; the body of the answer is not read.
 
     Args:
         address: ``HOST:PORT``.
-        authority: Certificate of the only authority that is trusted.
+        authority: Certificate of the only trusted authority.
 
     Raises:
         Unreachable: Says at which step it ended.
@@ -105,23 +104,23 @@ def clock(answer: Answer) -> Finding:
     try:
         theirs = parsedate_to_datetime(answer.date or "").timestamp() + 0.5
     except (ValueError, OverflowError):
-        return skipped("clock", "the server's answer bears no date to compare with")
+        return skipped("clock", "the server's answer has no date to compare with")
     ahead = (answer.sent + answer.received) / 2 - theirs
-    told = f"this clock is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} the server's"
+    found = f"this clock is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} the server's"
     if ahead > 4 or ahead < -60:
-        return problem("clock", f"{told}; a client 5 s ahead or 5 min behind is not let in", "set both clocks by NTP")
+        return problem("clock", f"{found}; a client 5 s ahead or 5 min behind is refused", "set both clocks by NTP")
     if abs(ahead) > 2:
-        return warning("clock", f"{told}; expected 2 s or less", "set both clocks by NTP")
-    return ok("clock", told)
+        return warning("clock", f"{found}; expected 2 s or less", "set both clocks by NTP")
+    return ok("clock", found)
 
 
 def _judged(address: str, status: int) -> Finding:
     if status == 401:
-        return ok("route", f"{address} is the consortium's server, and lets no stranger in")
+        return ok("route", f"{address} is the consortium's server, and refuses unknown clients")
     if 200 <= status < 300:
         return problem(
             "route",
-            f"{address} lets a stranger in (HTTP {status})",
+            f"{address} admits unknown clients (HTTP {status})",
             "send nothing; ask the operator whether fedcore server start runs there",
         )
     if status == 429:
@@ -140,7 +139,7 @@ def _judged(address: str, status: int) -> Finding:
 
 
 def _proxies(host: str) -> Iterator[Finding]:
-    """Flower's connection goes by these variables; this check, as the server should be reached, does not."""
+    """Flower's connection uses these variables; this check does not."""
     set_here = [name for name in ("https", "all") if name in urllib.request.getproxies()]
     if set_here and not urllib.request.proxy_bypass(host):
         names = " and ".join(f"{name.upper()}_PROXY" for name in set_here)
@@ -166,7 +165,7 @@ def _over_tls(host: str, port: int, authority: Path) -> ssl.SSLSocket:
         raise Unreachable(f"{host}:{port} answers, but {what}", advice) from error
     except TimeoutError as error:
         raise Unreachable(
-            f"{host}:{port} is open, but says nothing in {_TIMEOUT_SECONDS:.0f} s",
+            f"{host}:{port} is open, but does not answer in {_TIMEOUT_SECONDS:.0f} s",
             "a firewall, or a server that hangs: ask the operator",
         ) from error
     except OSError as error:  # among them ssl.SSLError
@@ -187,12 +186,11 @@ def _connected(host: str, port: int) -> socket.socket:
 
 
 def _unconnected(host: str, port: int, error: OSError) -> tuple[str, str]:
-    """What happened, and what to do."""
     if isinstance(error, socket.gaierror):
         return f"the name {host} is not known here", "look at the address, and at this machine's DNS"
     if isinstance(error, ConnectionRefusedError):
         return f"{host}:{port} refuses connections", "is the server started, and is it the right port?"
     if isinstance(error, TimeoutError):
-        told = f"{host}:{port} does not answer in {_TIMEOUT_SECONDS:.0f} s"
-        return told, "a firewall may drop it: ask for the port to be opened"
+        found = f"{host}:{port} does not answer in {_TIMEOUT_SECONDS:.0f} s"
+        return found, "a firewall may drop it: ask for the port to be opened"
     return f"{host}:{port} cannot be reached: {error.strerror or error}", "look at this machine's network"

@@ -1,4 +1,4 @@
-"""``fedcore audit bias``. Imports nothing heavy: help must be instant."""
+"""``fedcore audit bias``. Imports nothing slow: help must be instant."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 def bias(  # noqa: PLR0917 - typer reads the options from the signature
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="A .csv or .parquet file, one line per row or count.")],
-    group: Annotated[list[str], typer.Option(metavar="COL", help="Whom to compare; a*b crosses two; repeatable.")],
+    group: Annotated[list[str], typer.Option(metavar="COL", help="Groups to compare; a*b crosses two; repeatable.")],
     bands: Annotated[
         list[str] | None, typer.Option(metavar="COL=EDGE,…", help="Bands of a numeric group, as age=30,50; repeatable.")
     ] = None,

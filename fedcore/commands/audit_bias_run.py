@@ -1,4 +1,4 @@
-"""What ``fedcore audit bias`` does, from options to exit code."""
+"""Running ``fedcore audit bias``, from options to exit code."""
 
 from __future__ import annotations
 
@@ -25,16 +25,9 @@ _FAILED, _INCONCLUSIVE = 3, 4
 
 
 def bias_command(*, out: Path | None, as_json: bool, everything: bool, fail_on_inconclusive: bool, **given: Any) -> int:
-    """Read, audit, show and keep; return the exit code.
+    """Read, audit, print and write; return the exit code.
 
-    The screen hides nothing of a table of one's own unless it is asked to; files and documents are there to be shared.
-
-    Args:
-        out: Directory for the files, or None.
-        as_json: Whether to print JSON alone.
-        everything: Whether to print every metric.
-        fail_on_inconclusive: Whether INCONCLUSIVE has an exit code of its own.
-        given: The other options of the command, by their names.
+    The screen hides no small cells unless asked to; files and documents are meant to be shared and hide them.
     """
     options = _options(**given)
     with Console(stderr=True, highlight=False).status(f"reading {options.table.name} …") as status:
@@ -81,11 +74,6 @@ def _json(content: dict[str, Any]) -> str:
 
 
 def range_of(text: str) -> tuple[float, float]:
-    """Return the ends of ``LOW,HIGH``.
-
-    Raises:
-        PlanError: It is not two numbers.
-    """
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
@@ -94,11 +82,6 @@ def range_of(text: str) -> tuple[float, float]:
 
 
 def bands_of(text: str) -> tuple[str, tuple[float, ...]]:
-    """Return the column and the edges of ``COL=EDGE,EDGE``.
-
-    Raises:
-        PlanError: It is not written so.
-    """
     name, _, edges = text.rpartition("=")
     try:
         return name, tuple(float(edge) for edge in edges.split(","))
@@ -107,11 +90,6 @@ def bands_of(text: str) -> tuple[str, tuple[float, ...]]:
 
 
 def reference_of(text: str) -> tuple[str, str]:
-    """Return the attribute and the group of ``COL=GROUP``.
-
-    Raises:
-        PlanError: It is not written so.
-    """
     name, _, group = text.partition("=")
     if not name or not group:
         raise PlanError(f"--reference must be COL=GROUP, as sex=female, not {text!r}")
@@ -119,7 +97,7 @@ def reference_of(text: str) -> tuple[str, str]:
 
 
 def _keep(directory: Path, files: dict[str, str | None]) -> None:
-    """Write the files; of those without content remove what an earlier command left, which was of another audit."""
+    """Write the files; remove those without content, which an earlier command left from another audit."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""``fedcore audit data``. Imports nothing heavy: help must be instant."""
+"""``fedcore audit data``. Imports nothing slow: help must be instant."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import typer
 
 def data(  # noqa: PLR0917 - typer reads the options from the signature
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="A .csv or .parquet file, one line per row or count.")],
-    group: Annotated[list[str], typer.Option(metavar="COL", help="Whom to compare; a*b crosses two; repeatable.")],
-    label: Annotated[str, typer.Option(metavar="COL", help="What is to be learned.")],
+    group: Annotated[list[str], typer.Option(metavar="COL", help="Groups to compare; a*b crosses two; repeatable.")],
+    label: Annotated[str, typer.Option(metavar="COL", help="Label to be learned.")],
     positive: Annotated[
         str | None, typer.Option(metavar="V", help="The favourable label; default: the last in order, as 1 of 0, 1.")
     ] = None,
-    weight: Annotated[str | None, typer.Option(metavar="COL", help="How many each line stands for.")] = None,
+    weight: Annotated[str | None, typer.Option(metavar="COL", help="Number of rows that each line stands for.")] = None,
     site: Annotated[
         str | None, typer.Option(metavar="COL", help="Where a row comes from: crosses every group with it.")
     ] = None,
@@ -23,7 +23,7 @@ def data(  # noqa: PLR0917 - typer reads the options from the signature
     confidence: Annotated[float, typer.Option(help="Of every interval.")] = 0.95,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
-    """Tell how a table represents groups, before anything is trained: sizes, labels, and what is missing of whom.
+    """Show how a table represents groups before training: sizes, labels, and missing values by group.
 
     Example:
       fedcore audit data train.csv --label income --group sex --group 'sex*race' --site hospital

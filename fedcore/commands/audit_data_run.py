@@ -1,4 +1,4 @@
-"""What ``fedcore audit data`` does, from options to exit code."""
+"""Running ``fedcore audit data``, from options to exit code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from fedcore.text.printable import printable, printable_json
 
 
 def data_command(options: BiasOptions, *, as_json: bool) -> int:
-    """Read, count and show; return the exit code."""
     with Console(stderr=True, highlight=False).status(f"reading {options.table.name} …"):
         table = read_table(options.table)
         rows = read_labels(*kept_rows(table, options), options, to_learn=True)
@@ -40,14 +39,14 @@ def data_command(options: BiasOptions, *, as_json: bool) -> int:
 
 
 def at_sites(groups: Sequence[str], site: str | None) -> tuple[str, ...]:
-    """Return the groups, and each that is not crossed with the site already crossed with it."""
+    """Return the groups, and each group without the site crossed with the site."""
     given = [{*crossed(group)} for group in groups]
     wanted = [group for group, parts in zip(groups, given, strict=True) if site not in parts]
     return (*groups, *(f"{group}*{site}" for group in wanted if site and {*crossed(group), site} not in given))
 
 
 def _empty_cells(table: Table, *, leave_out: tuple[str, ...]) -> dict[str, NDArray[np.bool_]]:
-    """The columns with empty cells; those of groups count them as unknown already."""
+    """The columns with empty cells, except columns of groups, whose empty cells count as unknown."""
     found = {name: table.words(name).codes < 0 for name in table.columns if name not in leave_out}
     return {name: cells for name, cells in found.items() if cells.any()}
 
@@ -78,7 +77,7 @@ def _plain(rows: Rows[Labels], found: Mapping[str, Representation]) -> dict[str,
 
 
 def _text(rows: Rows[Labels], found: Mapping[str, Representation], *, confidence: float) -> Iterator[str]:
-    guess = " (a guess: the last in order; --positive says otherwise)" if rows.outcomes.guessed else ""
+    guess = " (a guess: the last in order; set it with --positive)" if rows.outcomes.guessed else ""
     yield f"{rows.source}: {rows.total:,} rows, favourable label {rows.outcomes.names[1]}{guess}"
     yield f"shares in percent, with intervals of {100 * confidence:g} % confidence in brackets"
     for attribute, each in found.items():
@@ -98,7 +97,7 @@ def _text(rows: Rows[Labels], found: Mapping[str, Representation], *, confidence
 
 
 def _missing_words(column: str, gap: Gap) -> str:
-    """Name the clearest gap of empty cells; its metric is the column, so that the gap itself knows no percent."""
+    """Name the clearest gap of empty cells; the gap's metric is the column, which has no unit."""
     if gap.pair is None:
         return f"{column} missing: no gap"
     sides = (

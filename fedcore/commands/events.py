@@ -1,4 +1,4 @@
-"""The subcommands of ``fedcore events``. Imports nothing heavy: help must be instant."""
+"""The subcommands of ``fedcore events``. Imports nothing slow: help must be instant."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _NEVER_SHOWN = ("previous", "hash", "peer_head")
 def verify(log: Log, witness: Witness = None, party: Party = None) -> None:
     """Check that no line was changed, dropped, inserted or moved; exit code 1 when one was.
 
-    A log whose newest lines were cut off is a whole chain still: only another party's log tells.
+    If the newest lines were cut off, the chain is still intact: only another party's log shows it.
 
     Examples:
       fedcore events verify federation/runs/digits-0001
@@ -68,7 +68,7 @@ def verify(log: Log, witness: Witness = None, party: Party = None) -> None:
 def show(
     log: Log,
     last: Annotated[int, typer.Option(min=0, metavar="N", help="Show the newest N events; 0 shows all.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines as they stand in the log.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the JSON lines of the log.")] = False,
 ) -> None:
     """Show what happened, newest last.
 
@@ -80,11 +80,10 @@ def show(
     from fedcore.storage.events import read_events
 
     for event in list(read_events(_log_in(log)))[-last:]:
-        print(json.dumps(event, ensure_ascii=False) if as_json else _line(event))
+        print(json.dumps(event, ensure_ascii=False) if as_json else "  ".join(_parts(event)))
 
 
 def _log_in(path: Path) -> Path:
-    """The log itself, where a directory was named."""
     from fedcore.errors import StorageError
 
     found = path / "events.jsonl" if path.is_dir() else path
@@ -119,7 +118,7 @@ def _contradictions(path: Path, witness: Path, party: str) -> list[str]:
     # A client knows a run by its name and a random token, so that no other run of that name is taken for it.
     ours = [event for event in seen if run is None or event.get("run", run) == run]
     if not ours:
-        return [f"{witness} tells nothing of {party}: it saw no head of this log; is it the right witness?"]
+        return [f"{witness} has no record of {party}: it saw no head of this log; is it the right witness?"]
     return [
         f"event {event.get('number')} of {witness} saw the head {_plain(event['peer_head'])[:12]}…, which the log "
         "lacks: lines were cut off or replaced after they had been shown"
@@ -138,10 +137,6 @@ def _summary(path: Path) -> str:
     return f"whole: {counted(len(found), 'event')}, head {head}{note}"
 
 
-def _line(event: dict[str, Any]) -> str:
-    return "  ".join(_parts(event))
-
-
 def _parts(event: dict[str, Any]) -> Iterator[str]:
     yield f"{_plain(event.get('number', '?')):>6}"
     yield _plain(event.get("time", "?"))
@@ -152,6 +147,6 @@ def _parts(event: dict[str, Any]) -> Iterator[str]:
 
 
 def _plain(value: object) -> str:
-    """A value on one line, with nothing in it that a terminal would obey: logs hold words of others."""
+    """A value on one line, without terminal commands: logs contain text from others."""
     text = value if isinstance(value, str) else repr(value)
     return "".join(letter if letter.isprintable() else "�" for letter in text)

@@ -1,4 +1,4 @@
-"""The subcommands of ``fedcore privacy``. Imports nothing heavy: help must be instant."""
+"""The subcommands of ``fedcore privacy``. Imports nothing slow: help must be instant."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def epsilon(  # noqa: PLR0917 - typer reads the options from the signature
     relation: RelationOption = "zero-out",
     as_json: Json = False,
 ) -> None:
-    """Say which ε a mechanism keeps: an upper bound, by Google's accountant for privacy losses.
+    """Compute the ε of a mechanism: an upper bound, by Google's accountant for privacy losses.
 
     The noise is relative to the clip norm, whatever the relation. In JSON an infinite ε is null, with a reason.
 
@@ -76,7 +76,7 @@ def noise(  # noqa: PLR0917 - typer reads the options from the signature
     relation: RelationOption = "zero-out",
     as_json: Json = False,
 ) -> None:
-    """Say how much noise keeps a target ε: the smallest noise multiplier, to four decimals.
+    """Compute the noise for a target ε: the smallest noise multiplier, to four decimals.
 
     Example:
       fedcore privacy noise --target-epsilon 2 --sample-rate 0.1 --steps 100 --delta 1e-5
@@ -113,7 +113,7 @@ def plan(  # noqa: PLR0917 - typer reads the options from the signature
     ] = None,
     unit: Annotated[
         Literal["record", "client"],
-        typer.Option(help="What is protected: a record, by noise in its client, or a client, by noise at the server."),
+        typer.Option(help="Unit of privacy: a record, by noise in its client, or a client, by noise at the server."),
     ] = "record",
     relation: RelationOption = "zero-out",
     as_json: Json = False,
@@ -122,10 +122,10 @@ def plan(  # noqa: PLR0917 - typer reads the options from the signature
         typer.Option("--picture", metavar="FILE.svg", help="Write noise against ε as a picture.", show_default=False),
     ] = None,
 ) -> None:
-    """Say before a run what a target ε costs, and what would buy more: rounds, batches, clients.
+    """Show before a run what a target ε costs, and what would help: rounds, batches, clients.
 
-    Noise is told on the mean, in clip norms: where it is longer than the longest mean gradient there is nothing to
-    learn from, and the plan is called useless.
+    The noise is that on the mean, in clip norms: if it is longer than the longest mean gradient, nothing can be
+    learned, and the plan is called useless.
 
     Example:
       fedcore privacy plan --examples 1000 --rounds 50 --target-epsilon 2 --clients 10 --picture noise.svg
@@ -170,7 +170,7 @@ def explain(
         Path, typer.Argument(metavar="PRIVACY.json", help="The privacy.json of a run.", show_default=False)
     ],
 ) -> None:
-    """Say in plain language what a privacy statement promises, and what it does not.
+    """Explain in plain language what a privacy statement promises, and what it does not.
 
     Example:
       fedcore privacy explain runs/digits-0001/privacy.json
@@ -190,7 +190,7 @@ def _refuse(**numbers: Any) -> None:
 
 
 def _computed(compute: Any) -> Any:
-    """What the accountant finds; where the numbers are beyond it, that."""
+    """The accountant's result, or an error for numbers beyond its range."""
     from fedcore.errors import PlanError
 
     try:

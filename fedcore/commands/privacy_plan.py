@@ -1,4 +1,4 @@
-"""What ``fedcore privacy plan`` shows: a table of choices, noise against ε, and a picture."""
+"""Output of ``fedcore privacy plan``: a table of choices, noise by ε, and a picture."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0)
 _BAR = 30
 
 
-def described(prospect: Prospect, tell: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """Everything about a plan and its alternatives, as plain values.
+def described(prospect: Prospect, progress: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """A plan and its alternatives, as plain values.
 
     Args:
-        tell: Called after each noise that was computed; `trials` says how often.
+        progress: Called after each computed noise; `trials` gives their number.
     """
-    lines = [_line(name, each, tell) for name, each in (("this plan", prospect), *alternatives(prospect))]
+    lines = [_line(name, each, progress) for name, each in (("this plan", prospect), *alternatives(prospect))]
     return {
         "plan": lines[0],
         "parameters": prospect.parameters,
@@ -35,7 +35,7 @@ def described(prospect: Prospect, tell: Callable[[], None] = lambda: None) -> di
         "alternatives": lines[1:],
         "noise_against_epsilon": [
             {"epsilon": epsilon, "noise_over_the_run": noise}
-            for epsilon, noise in _curve(prospect, tell)
+            for epsilon, noise in _curve(prospect, progress)
             if noise is not None
         ],
         "upper_bound": True,
@@ -43,13 +43,12 @@ def described(prospect: Prospect, tell: Callable[[], None] = lambda: None) -> di
 
 
 def trials(prospect: Prospect, *, drawn: bool) -> int:
-    """How many noises `described` computes, and `draw` too."""
+    """How many noises `described` computes, with `draw` if `drawn`."""
     curves = 1 + (1 + len(list(_other_curves(prospect))) if drawn else 0)
     return 1 + len(list(alternatives(prospect))) + curves * len(_epsilons(prospect))
 
 
 def show(found: Mapping[str, Any]) -> None:
-    """Print the table, the chart and the verdict on standard output."""
     console = Console(highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("choice", "noise multiplier", "noise on the mean, in a step", "over the run", "verdict"):
@@ -73,31 +72,26 @@ def show(found: Mapping[str, Any]) -> None:
 
 
 def check_picture(path: Path) -> None:
-    """Refuse a name before anything is computed for it.
+    """Refuse a wrong file name before computing anything for it.
 
     Raises:
-        PlanError: It does not end in ``.svg``, or there is no such folder.
+        PlanError: It does not end in ``.svg``, or its folder does not exist.
     """
     if path.suffix != ".svg":
         raise PlanError(f"--picture: expected a name that ends in .svg, found {path}")
     if not path.parent.is_dir() or path.is_dir():
-        raise PlanError(f"--picture: {path.parent} is no folder, or {path.name} is one; name a file in a folder")
+        raise PlanError(f"--picture: {path.parent} is not a folder, or {path.name} is one; name a file in a folder")
 
 
-def draw(prospect: Prospect, path: Path, tell: Callable[[], None] = lambda: None) -> None:
-    """Write the picture.
-
-    Raises:
-        StorageError: The file cannot be written.
-    """
+def draw(prospect: Prospect, path: Path, progress: Callable[[], None] = lambda: None) -> None:
     from fedcore.report.pictures.noise_chart import noise_picture
 
-    curves = {"this plan": _curve(prospect, tell)}
-    curves |= {name.partition(" (")[0]: _curve(each, tell) for name, each in _other_curves(prospect)}
+    curves = {"this plan": _curve(prospect, progress)}
+    curves |= {name.partition(" (")[0]: _curve(each, progress) for name, each in _other_curves(prospect)}
     write_whole(path, noise_picture(curves, useless_above=1.0))
 
 
-def _line(name: str, prospect: Prospect, tell: Callable[[], None]) -> dict[str, Any]:
+def _line(name: str, prospect: Prospect, progress: Callable[[], None]) -> dict[str, Any]:
     line = {
         "choice": name,
         "epsilon": prospect.epsilon,
@@ -106,12 +100,11 @@ def _line(name: str, prospect: Prospect, tell: Callable[[], None]) -> dict[str, 
         "noise_over_the_run": prospect.noise_over_the_run,
         "verdict": prospect.verdict,
     }
-    tell()
+    progress()
     return line
 
 
 def _other_curves(prospect: Prospect) -> Iterator[tuple[str, Prospect]]:
-    """Alternatives that differ in something else than ε."""
     return ((name, each) for name, each in alternatives(prospect) if each.epsilon == prospect.epsilon)
 
 
@@ -119,12 +112,12 @@ def _epsilons(prospect: Prospect) -> list[float]:
     return sorted({*_EPSILONS, prospect.epsilon})
 
 
-def _curve(prospect: Prospect, tell: Callable[[], None]) -> list[tuple[float, float | None]]:
-    """Noise over the run at some ε, the plan's own among them; none where no noise reaches it."""
+def _curve(prospect: Prospect, progress: Callable[[], None]) -> list[tuple[float, float | None]]:
+    """Noise over the run at some ε, the plan's own among them; None if no noise reaches it."""
     points = []
     for epsilon in _epsilons(prospect):
         points.append((epsilon, _noise(replace(prospect, epsilon=epsilon))))
-        tell()
+        progress()
     return points
 
 

@@ -1,6 +1,6 @@
-"""One client's rows as a file: what ``fedcore split`` writes and a deployed client reads.
+"""One client's rows as a file: ``fedcore split`` writes it and a deployed client reads it.
 
-The format is safetensors: plain tensors and a JSON header, nothing that is executed.
+The format is safetensors: plain tensors and a JSON header, without executable code.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ _TRAINING, _HELD_OUT = "training", "held-out"
 
 
 def is_client_file(path: Path) -> bool:
-    """Whether a path is named as such a file."""
     return path.name.endswith(SUFFIX)
 
 
@@ -34,7 +33,7 @@ def save_client_file(path: Path, training: Examples, held_out: Examples | None) 
     """Write a client's training and held-out rows.
 
     Raises:
-        DataError: The rows hold numbers that are not finite.
+        DataError: The rows have numbers that are not finite.
         StorageError: The file cannot be written.
     """
     tensors = _tensors(_TRAINING, training) | (_tensors(_HELD_OUT, held_out) if held_out is not None else {})
@@ -44,11 +43,7 @@ def save_client_file(path: Path, training: Examples, held_out: Examples | None) 
 
 
 def load_client_file(path: Path) -> tuple[Examples, Examples | None]:
-    """Training and held-out rows; the latter may be absent.
-
-    Raises:
-        DataError: There is no such file, or it is not one that `save_client_file` wrote.
-    """
+    """Training and held-out rows, None if absent; raises `DataError` unless `save_client_file` wrote the file."""
     try:
         with safe_open(path, framework="pt") as file:
             columns, vocabularies = _header((file.metadata() or {})[_KEY])
@@ -61,7 +56,7 @@ def load_client_file(path: Path) -> tuple[Examples, Examples | None]:
     except FileNotFoundError:
         raise DataError(f"no file of rows at {path}") from None
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
-        raise DataError(f"{path} is no file of rows that fedcore split wrote, or it is damaged") from error
+        raise DataError(f"{path} is not a file of rows from fedcore split, or it is damaged") from error
     return training, held_out
 
 
@@ -78,7 +73,7 @@ def _of_its_own(column: Tensor) -> Tensor:
 
 
 def _header(text: str) -> tuple[list[str], dict[str, tuple[str, ...]]]:
-    """Names of the columns, and the vocabulary of each attribute, both in their order."""
+    """Names of the columns, and the vocabulary of each attribute, in their order."""
     header = json.loads(text)
     columns, vocabularies = _words(header["columns"]), header["vocabularies"]
     if not isinstance(vocabularies, dict):
@@ -114,7 +109,7 @@ def _codes(codes: Tensor) -> Tensor:
 
 def _complete(vocabulary: tuple[str, ...]) -> tuple[str, ...]:
     if UNKNOWN not in vocabulary:
-        raise ValueError("expected a vocabulary with a word for what is unknown")
+        raise ValueError("expected a vocabulary with a word for unknown values")
     return vocabulary
 
 

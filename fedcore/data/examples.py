@@ -24,12 +24,12 @@ Batch: TypeAlias = Mapping[str, Tensor]
 class Attribute:
     """A categorical column with a declared vocabulary: a sensitive group, a hospital, a device.
 
-    The vocabulary is declared and not found in the data, so that a client which lacks a group still sends a
+    The vocabulary is declared, not read from the data, so that a client without a group still sends a
     zero for it, and codes mean the same everywhere.
 
     Attributes:
         codes: int64 tensor of shape ``(n,)``, each an index into `vocabulary`.
-        vocabulary: The categories; ``unknown`` is always among them.
+        vocabulary: The categories, always including ``unknown``.
     """
 
     codes: Tensor
@@ -37,11 +37,7 @@ class Attribute:
 
     @classmethod
     def from_values(cls, values: Iterable[Any], *, vocabulary: Sequence[str], name: str = "") -> Attribute:
-        """Encode `values` (text, or ``None`` for unknown) by `vocabulary`.
-
-        Raises:
-            DataError: A value is not in the vocabulary; nothing is guessed from the data.
-        """
+        """Encode `values` (text, or ``None`` for unknown) by `vocabulary`; raises `DataError` for other values."""
         words = tuple(vocabulary) if UNKNOWN in vocabulary else (*vocabulary, UNKNOWN)
         index = {word: code for code, word in enumerate(words)}
         codes = [index.get(UNKNOWN if value is None else str(value), -1) for value in values]
@@ -53,7 +49,6 @@ class Attribute:
         return cls(codes=torch.tensor(codes, dtype=torch.int64), vocabulary=words)
 
     def select(self, rows: Tensor | slice) -> Attribute:
-        """The attribute of the given rows."""
         return Attribute(codes=self.codes[rows], vocabulary=self.vocabulary)
 
 
@@ -64,11 +59,11 @@ class Examples:
     Attributes:
         columns: Tensors whose first dimension is the number of rows. The ready-made task families read
             ``inputs`` and ``targets``.
-        attributes: Categorical columns by name: sensitive groups, and whatever a federation may be
-            partitioned by. They never enter the model unless a task puts them into a column too.
+        attributes: Categorical columns by name, for the audit or a partition. They never enter the model unless a
+            task also makes them a column.
 
     Raises:
-        DataError: Columns are no tensors, attributes are no `Attribute`, or they differ in length.
+        DataError: A column is not a tensor, an attribute not an `Attribute`, or their lengths differ.
     """
 
     columns: Mapping[str, Tensor]
@@ -91,15 +86,15 @@ class Examples:
         lengths = {name: len(column) for name, column in self.columns.items()}
         lengths |= {name: len(attribute.codes) for name, attribute in self.attributes.items()}
         if len(set(lengths.values())) != 1:
-            told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-            raise DataError(f"all columns and attributes must have the same number of rows; {told}")
+            found = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+            raise DataError(f"all columns and attributes must have the same number of rows; {found}")
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 
     @classmethod
     def joined(cls, parts: Sequence[Examples]) -> Examples:
-        """The rows of all parts, one part after the other; they have the same columns and attributes."""
+        """The rows of all parts in order; all parts have the same columns and attributes."""
         first = parts[0]
         return cls(
             columns={name: torch.cat([part.columns[name] for part in parts]) for name in first.columns},
@@ -110,18 +105,17 @@ class Examples:
         )
 
     def batch(self, rows: Tensor | slice) -> Batch:
-        """The columns of the given rows, without attributes."""
         return {name: column[rows] for name, column in self.columns.items()}
 
     def select(self, rows: Tensor | slice) -> Examples:
-        """The examples of the given rows, with attributes; views of these where the rows are a slice."""
+        """The given rows with attributes; views for a slice."""
         return Examples(
             columns=self.batch(rows),
             attributes={name: attribute.select(rows) for name, attribute in self.attributes.items()},
         )
 
     def rows_as_bytes(self) -> Iterator[bytes]:
-        """Each row's columns, one after the other in the order of their names, without attributes."""
+        """Each row's columns in the order of their names, without attributes."""
         columns = [column.reshape(len(self), math.prod(column.shape[1:])) for _, column in sorted(self.columns.items())]
         for start in range(0, len(self), _ROWS_AT_ONCE):
             parts = [column[start : start + _ROWS_AT_ONCE].cpu().contiguous().view(torch.uint8) for column in columns]
@@ -137,11 +131,7 @@ class Examples:
         return Examples(columns=columns, attributes=self.attributes)
 
     def check_finite(self) -> None:
-        """Refuse NaN and infinite numbers.
-
-        Raises:
-            DataError: Names the column and the number of rows, never a value.
-        """
+        """Refuse NaN and infinite numbers; the `DataError` names the column and number of rows, never a value."""
         for name, column in self.columns.items():
             if column.is_floating_point():
                 bad = sum(_rows_not_finite(part) for part in torch.split(column, _ROWS_AT_ONCE))

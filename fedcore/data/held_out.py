@@ -1,4 +1,4 @@
-"""Which rows are kept for evaluation and never trained on."""
+"""The rows that are held out for evaluation and never trained on."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def choose_held_out(examples: Examples, plan: RunPlan, seed: int, *, owner: str = "") -> Tensor:
-    """Mark the held-out rows as the plan's promise asks: by content where the number of rows is a secret.
+    """Mark the held-out rows: by content if the plan's privacy makes the number of rows a secret.
 
-    Everywhere else that number is public, and the share is kept exactly.
+    Otherwise that number is public, and the share is exact.
 
     Args:
         seed: The plan's in a simulation, the client's own secret in a deployment.
@@ -34,16 +34,16 @@ def choose_held_out(examples: Examples, plan: RunPlan, seed: int, *, owner: str 
 
 
 def size_is_secret(plan: RunPlan) -> bool:
-    """Whether the plan promises that one record more or less does not show."""
+    """Whether the plan's privacy hides the presence of one record."""
     return plan.privacy.unit == "record" and plan.privacy.relation == "add-remove"
 
 
 def held_out_rows(num_rows: int, share: float, seed: int, *, owner: str = "") -> Tensor:
     """Mark the held-out rows of a data set of `num_rows`.
 
-    The choice depends on the number of rows and the seed alone, never on a value, so that whatever is
-    drafted from training rows (a schema, a range) can know them before the data is read. One row more draws all
-    anew, so that it must not be used where the number of rows is a secret.
+    The choice depends only on the number of rows and the seed, never on a value, so that anything
+    drafted from training rows (a schema, a range) can exclude them before the data is read. One row more changes the
+    whole choice, so it must not be used where the number of rows is a secret.
 
     Args:
         owner: Name of the client in a deployment; empty for the pooled rows of a simulation.

@@ -1,4 +1,4 @@
-"""What a server and its clients exchange in a run: decided by the algorithm and the encodings, on both sides alike."""
+"""The messages of a run, determined by the algorithm and the encodings, equally on server and clients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """The algorithm and the encodings of a run, and what they make of messages."""
+    """The algorithm and the encodings of a run, and the form of its messages."""
 
     algorithm: Algorithm
     encodings: tuple[Encoding, ...]
@@ -33,7 +33,7 @@ class Exchange:
 
         Raises:
             PlanError: A name is unknown, or options are wrong.
-            TaskError: A part of one's own cannot be imported.
+            TaskError: The user's own part cannot be imported.
         """
         return cls(
             algorithm=ALGORITHMS.make(plan.algorithm.reference),
@@ -54,22 +54,20 @@ class Exchange:
 
     @property
     def remembers(self) -> bool:
-        """Whether clients keep something between rounds."""
         return bool(self.algorithm.keeps) or any(each.keeps for each in self.encodings)
 
     def request_form(self, vector: Array) -> Form:
-        """Segments of a request to train: the model, and what the algorithm shares."""
+        """Segments of a train request: the model and the algorithm's shared vectors."""
         return Form.of(Segment(name, vector.dtype, vector.size) for name in (MODEL, *self.algorithm.shares))
 
     def codec(self, vector: Array) -> Codec:
-        """Makes replies of the algorithm's vectors, and reads them."""
         return Codec(self.encodings, self.algorithm.sends, vector)
 
     def memory(self, vector: Array) -> dict[str, Array]:
-        """What a client keeps between rounds, by name."""
+        """State that a client keeps between rounds, by name."""
         return dict.fromkeys(self.algorithm.keeps, vector) | self.codec(vector).kept
 
 
 def vector_of(buffer: Tensor) -> Array:
-    """What each vector of a model's size is, from the model's buffer."""
+    """Size and type of a vector as large as the model."""
     return Array(dtype=str(buffer.dtype).removeprefix("torch."), size=len(buffer))

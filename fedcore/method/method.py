@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """How a run learns."""
+    """Algorithm, rule, encodings and server optimizer of a run."""
 
     exchange: Exchange
     rule: Rule
@@ -35,7 +35,7 @@ class Method:
 
         Raises:
             PlanError: A name is unknown, options are wrong, or parts contradict the plan or each other.
-            TaskError: A part of one's own cannot be imported.
+            TaskError: The user's own part cannot be imported.
         """
         method = cls(
             exchange=Exchange.of(plan),
@@ -49,7 +49,6 @@ class Method:
 
     @property
     def algorithm(self) -> Algorithm:
-        """The algorithm, both halves of it."""
         return self.exchange.algorithm
 
     def _problems(self, plan: RunPlan) -> Iterator[str]:
@@ -79,11 +78,8 @@ class Method:
 def check_learnable(plan: RunPlan, tables: Mapping[str, AuditTable]) -> None:
     """Refuse an algorithm that cannot use the tables that clients will fill.
 
-    Args:
-        tables: An empty table of each audited attribute.
-
     Raises:
-        PlanError: Holds every problem.
+        PlanError: Lists every problem.
     """
     problems = Exchange.of(plan).algorithm.check_tables(tables, plan)
     if found := [f"algorithm {plan.algorithm.name!r}: {why}" for why in problems]:

@@ -1,4 +1,4 @@
-"""The sections of a plan that say what is audited."""
+"""The sections of a plan about the audit."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class AuditSection(Section):
     checkpoint: Literal["last", "within-limits"] = Field(
         "last",
         description="whose model is released: that of the `last` round, or of the most accurate evaluated round "
-        "`within-limits`, where all limits on rates say PASS (the last where none does)",
+        "`within-limits`, where all limits on rates are PASS (the last if there is none)",
     )
     hooks: tuple[PluginReference, ...] = Field(
         (),

@@ -1,4 +1,4 @@
-"""What is wrong between keys of a plan that are each right by themselves."""
+"""Contradictions between keys of a plan that are each valid alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def contradictions(sections: Mapping[str, Section]) -> Iterator[str]:
-    """Every contradiction, in a sentence; sections that could not be read are left out."""
+    """Every contradiction, in a sentence; sections that could not be read are skipped."""
     names = ("federation", "training", "privacy", "audit")
     federation, training, privacy, audit = (sections.get(name) for name in names)
     if isinstance(training, TrainingSection):
@@ -42,7 +42,7 @@ def _privacy_and_federation_contradictions(privacy: PrivacySection, federation: 
             "than a client; ask all clients, or take zero-out"
         )
     if privacy.participation == "secret" and federation.quorum > 1:
-        yield "federation.quorum: a round that fails for want of clients would tell how many were asked; leave it out"
+        yield "federation.quorum: a round that fails for want of clients would show how many were asked; leave it out"
     if privacy.participation == "secret" and (privacy.unit != "client" or federation.cohort_sampling != "poisson"):
         yield (
             "privacy.participation: secret amplifies a Poisson cohort under unit client; set cohort-sampling and "

@@ -1,4 +1,4 @@
-"""Plans as nested mappings: read from files, and laid over each other."""
+"""Plans as nested mappings: read from files, and merged."""
 
 from __future__ import annotations
 
@@ -17,11 +17,7 @@ POLICY_ONLY = frozenset({"tasks", "data", "cohort", "release", "limits", "approv
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file as it stands.
-
-    Raises:
-        PlanError: The file is absent, not readable, or not TOML.
-    """
+    """Read a TOML file; raises `PlanError` if it is absent, unreadable or invalid."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -33,9 +29,9 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay nested mappings over each other; `above` wins key by key.
+    """Merge nested mappings; `above` wins key by key.
 
-    Target ε and noise multiplier are two ways to say one thing: naming one above drops the other below.
+    Target ε and noise multiplier are two ways to set one thing: setting one above removes the other below.
     """
     merged = dict(below)
     for name, value in above.items():
@@ -48,11 +44,7 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_is_plan(mapping: Mapping[str, Any]) -> None:
-    """Refuse a mapping that is something else, before each of its keys is told to be wrong.
-
-    Raises:
-        PlanError: Says in one sentence what it is taken for.
-    """
+    """Refuse a mapping that is something else with one `PlanError`, before each of its keys is reported."""
     foreign = [name for name in mapping if name not in SECTIONS]
     if foreign and set(foreign) <= POLICY_ONLY and not {"task", "federation", "audit", "engine", "run"} & set(mapping):
         raise PlanError(
@@ -61,9 +53,9 @@ def check_is_plan(mapping: Mapping[str, Any]) -> None:
         )
     strange = [name for name in foreign if nearest(name, SECTIONS) is None]
     if 2 * len(strange) > len(mapping):
-        raise PlanError(f"this is no plan: it has {_tables(strange)}; known are {', '.join(SECTIONS)}")
+        raise PlanError(f"this is not a plan: it has {_tables(strange)}; known are {', '.join(SECTIONS)}")
 
 
 def _tables(names: Sequence[str]) -> str:
-    told = ", ".join(repr(name) for name in names[:_MOST_NAMES])
-    return told if len(names) <= _MOST_NAMES else f"{told} and {len(names) - _MOST_NAMES} more"
+    shown = ", ".join(repr(name) for name in names[:_MOST_NAMES])
+    return shown if len(names) <= _MOST_NAMES else f"{shown} and {len(names) - _MOST_NAMES} more"

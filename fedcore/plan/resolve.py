@@ -1,4 +1,4 @@
-"""The one place where a plan's open values are filled in: for simulation, server, doctor and client alike."""
+"""Completes a plan's open values: for simulation, server, doctor and client alike."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ class DataFacts:
     """Public facts of the data, which a simulation has and a server has not.
 
     Attributes:
-        clients: Number of clients.
-        rows_per_client: Mean number of training rows.
         audit: Keys of the audit section that the data decides: vocabularies and target range.
     """
 
@@ -27,14 +25,14 @@ class DataFacts:
 
 
 def resolve(plan: RunPlan, facts: DataFacts | None = None) -> RunPlan:
-    """The plan with nothing left open, checked: its rule, its noise, its divisor, and its method.
+    """The complete plan, checked: its rule, noise, divisor and method.
 
     Args:
-        facts: ``None`` in a deployment, whose plan must declare what only data could tell.
+        facts: ``None`` in a deployment, whose plan must declare everything that data would show.
 
     Raises:
         PlanError: A value is missing, or the method contradicts the plan; all problems at once.
-        TaskError: A part of the method of one's own cannot be imported.
+        TaskError: The user's own part of the method cannot be imported.
     """
     from fedcore.method.method import Method
     from fedcore.privacy.resolution import resolve_privacy

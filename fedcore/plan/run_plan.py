@@ -32,7 +32,7 @@ _OWN = ("engine", "run")
 
 
 class RunPlan(BaseModel):
-    """A whole run. Build it with `RunPlan.from_mapping` or `RunPlan.from_toml`, which tell all errors at once."""
+    """A whole run. Build it with `RunPlan.from_mapping` or `RunPlan.from_toml`, which report all errors at once."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,11 +48,7 @@ class RunPlan(BaseModel):
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> RunPlan:
-        """Validate nested mappings with kebab-case keys.
-
-        Raises:
-            PlanError: Holds every problem in every section.
-        """
+        """Validate nested mappings with kebab-case keys; the `PlanError` lists every problem in every section."""
         check_is_plan(mapping)
         mapping, problems = without_moved(mapping)
         problems += [unknown(name, SECTIONS, "section") for name in mapping if name not in SECTIONS]
@@ -69,18 +65,17 @@ class RunPlan(BaseModel):
 
     @classmethod
     def from_toml(cls, path: Path | str) -> RunPlan:
-        """Read a plan file."""
         return cls.from_mapping(read_toml(Path(path)))
 
     def updated(self, **sections: Mapping[str, Any]) -> RunPlan:
-        """A plan with some keys of some sections replaced; checked anew."""
+        """A plan with some keys of some sections replaced; checked again."""
         mapping = self.to_mapping()
         for name, changes in sections.items():
             mapping[name] = {**mapping[name], **changes}
         return RunPlan.from_mapping(mapping)
 
     def to_mapping(self) -> dict[str, Any]:
-        """Nested dictionaries of plain values with kebab-case keys; absent values are left out."""
+        """Nested dictionaries of plain values with kebab-case keys, without absent values."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     def to_shared(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What every section of a plan is, and the numbers in it."""
+"""The common parts of a plan's sections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sections of a plan: every key with its default and what it means.
+"""The sections of a plan: every key with its default and meaning.
 
 `docs/plan-reference.md` is written from these classes.
 """
@@ -14,7 +14,7 @@ from fedcore.plan.section import Count, NonNegative, OpenUnit, PluginReference, 
 
 
 class TaskSection(Section):
-    """What is learned, and from which data."""
+    """The task and its data."""
 
     name: str = Field("digits", description="a reference task, or `module:object` of a task of one's own")
     data: str | None = Field(
@@ -164,7 +164,7 @@ class PrivacySection(Section):
     max_records_per_person: Count | None = Field(
         None,
         description="declared cap on the records of one person at one client; the statement then gives the ε of a "
-        "person beside that of a record",
+        "person, in addition to that of a record",
     )
     epsilon: Positive | None = Field(
         None,
@@ -184,15 +184,15 @@ class PrivacySection(Section):
     )
     participation: Literal["visible", "secret"] = Field(
         "visible",
-        description="unit `client`: `secret` declares that nobody but a trusted server learns who was asked, so that "
-        "a Poisson cohort amplifies; simulations only, for deployed clients are told their cohort",
+        description="unit `client`: `secret` declares that only a trusted server learns who was asked, so that "
+        "a Poisson cohort amplifies; simulations only, since deployed clients see their cohort",
     )
     isolation: Literal["auto", "isolated", "probed"] = Field(
         "auto",
         description="unit `record`: how each record's gradient is kept its own. `isolated` computes it from the record "
         "alone, and refuses what cannot be run so; `probed` takes the fastest way and rests on a measurement before "
         "training; `auto` takes the fastest way where isolation is proven by loss and layers, else `isolated` where "
-        "that runs, else `probed`. The statement says which held",
+        "that runs, else `probed`. The statement shows which",
     )
     sampling_rate: Share = Field(0.5, description="unit `record`: probability of each record to be in a step's batch")
     steps_per_round: Count = Field(1, description="unit `record`: steps of a client in a round")
@@ -208,7 +208,7 @@ class PrivacySection(Section):
     )
     evaluation_noise_multiplier: Positive | None = Field(
         None,
-        description="unit `record`: noise on what a client tells of its held-out rows, in units of what one of them "
+        description="unit `record`: noise on a client's results on its held-out rows, in units of what one of them "
         "moves; evaluation is exact, and charged to nothing, when absent",
     )
     evaluation_loss_bound: Annotated[float, Field(gt=0, le=1e6)] = Field(
@@ -219,7 +219,7 @@ class PrivacySection(Section):
         description="declared number of runs on the same records from which this one is chosen, itself included; the "
         "statement gives the ε of all of them. 1 declares that nothing else was tried",
     )
-    contact: str | None = Field(None, description="whom to ask about the privacy statement; written into it")
+    contact: str | None = Field(None, description="contact for questions about the privacy statement; written into it")
     noise: Literal["secure", "test"] = Field(
         "secure", description="`test` draws noise and batches from the seed: repeatable, and no guarantee"
     )

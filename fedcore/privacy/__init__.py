@@ -1,1 +1,1 @@
-"""What is promised to the people in the data, and what it costs: plan, mechanisms, noise, accounting, statement."""
+"""Privacy for the people in the data: plan, mechanisms, noise, accounting, statement."""

@@ -1,11 +1,11 @@
 """ε of events: in closed form without sampling, else by Google's privacy-loss-distribution accountant.
 
-That accountant (``dp-accounting``) is discretised pessimistically, so that what is reported is an upper bound (connect
+That accountant (``dp-accounting``) is discretised pessimistically, so that results are upper bounds (connect
 the dots; Doroshenko et al. 2022, arXiv 2207.04380). Opacus' Gaussian accountant is never used: for sampled mechanisms
 it reports less than the truth. ε of rounds are composed, not added.
 
-An event describes a mechanism and no claim: its noise is relative to the clip norm. What neighbours are is
-said when ε is asked for, and one event has one ε for each relation.
+An event describes a mechanism, not a claim: its noise is relative to the clip norm. The relation of neighbours is
+given when ε is computed, and one event has one ε for each relation.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def epsilon_of(
         fixed before the run; composition of adaptively chosen ones needs a filter.
 
     Returns:
-        0 for no events; infinity where an event has no noise or less than 1e-3, or where events sample and ε would be
-        in the millions, or steps are more than `MOST_SAMPLED_STEPS`.
+        0 for no events; infinity if an event has no noise or less than 1e-3, or if events sample and ε would be
+        in the millions, or steps exceed `MOST_SAMPLED_STEPS`.
     """
     composed = privacy_losses(events, relation)
     return 0.0 if composed is None else composed.epsilon(delta)
@@ -76,8 +76,8 @@ class PrivacyLosses:
     """The privacy losses of composed events: every (ε, δ) that they keep.
 
     Attributes:
-        accountant: One of ``dp_accounting``; ``None`` where there is no noise, and every loss is infinite.
-        mu: Of Gaussian differential privacy, where that is exact; the accountant is not asked then.
+        accountant: One of ``dp_accounting``; ``None`` without noise: every loss is infinite.
+        mu: Of Gaussian differential privacy, if exact; the accountant is then not used.
     """
 
     accountant: Any | None
@@ -110,7 +110,7 @@ class PrivacyLosses:
 def privacy_losses(
     events: tuple[PrivacyEvent, ...] | PrivacyEvent, relation: Relation = Relation.ZERO_OUT
 ) -> PrivacyLosses | None:
-    """Compose events; ``None`` where there are none, so that nothing is lost.
+    """Compose events; ``None`` without events: nothing is lost.
 
     Guarantee:
         That of `epsilon_of`, at every δ.
@@ -134,7 +134,7 @@ def privacy_losses(
 
 
 def _closed_form(events: tuple[PrivacyEvent, ...], relation: Relation) -> float | None:
-    """μ of events without sampling, which compose to one Gaussian mechanism; ``None`` where one samples."""
+    """μ of events without sampling, which compose to one Gaussian mechanism; ``None`` if one samples."""
     if any(event.sampling_rate < 1.0 or event.noise_multiplier <= 0.0 for event in events):
         return None
     return relation.moved * math.sqrt(sum(event.steps / event.noise_multiplier**2 for event in events))
@@ -151,11 +151,10 @@ def calibrate_noise_multiplier(
     """The smallest noise multiplier, to four decimals, for which `steps` steps keep (`epsilon`, `delta`).
 
     Returns:
-        Standard deviation of the noise over the clip norm, whose ε by `epsilon_of` is at most `epsilon`, never
-        a hair more.
+        Standard deviation of the noise over the clip norm, whose ε by `epsilon_of` never exceeds `epsilon`.
 
     Raises:
-        PrivacyError: No multiplier in the range that is searched reaches the target.
+        PrivacyError: No multiplier in the searched range reaches the target.
     """
     if sampling_rate < 1.0 and steps > MOST_SAMPLED_STEPS:
         raise PrivacyError(
@@ -172,15 +171,15 @@ def calibrate_noise_multiplier(
 
 
 def rounded_up(epsilon: float, decimals: int = 2) -> float:
-    """ε for people to read: never less than what was spent."""
+    """ε for display: never less than was spent."""
     scale = 10.0**decimals
     return math.ceil(epsilon * scale) / scale
 
 
 def _bracket(spent: Callable[[float], float], epsilon: float) -> float:
-    """The largest power of two that does not keep the target; found from the noisy side, where ε is cheap.
+    """The largest power of two that misses the target; found from the noisy side, where ε is cheap to compute.
 
-    ε falls about as noise grows, so that what one trial overshoots by says how far to go.
+    ε falls about as noise grows, so that the overshoot of one trial gives the next step.
     """
     high = 1.0
     while (found := spent(high)) > epsilon:
@@ -197,10 +196,10 @@ def _bracket(spent: Callable[[float], float], epsilon: float) -> float:
 
 
 def _smallest(spent: Callable[[float], float], epsilon: float, *, above: float) -> float:
-    """The first multiplier that keeps the target, of `_GRID` between `above` and its double, apart by one factor.
+    """The first multiplier that keeps the target, of `_GRID` in geometric steps between `above` and its double.
 
     In logarithms ε is nearly straight over noise, so that a line between two trials finds the place in a few of them,
-    each of which composes a whole run; halves are the fallback where that does not close in.
+    each of which composes a whole run; bisection is the fallback.
     """
 
     def noise_at(index: int) -> float:
@@ -225,13 +224,13 @@ def _smallest(spent: Callable[[float], float], epsilon: float, *, above: float) 
 
 
 def composed_epsilon(events: Iterable[PrivacyEvent], delta: float, relation: Relation = Relation.ZERO_OUT) -> float:
-    """Smallest ε proven for any number of events together, whoever chose their parameters.
+    """Smallest ε proven for any events together, no matter who chose their parameters.
 
     Guarantee:
         That of `epsilon_of`: events of one mechanism are joined, which changes nothing about what is released.
 
     Returns:
-        Infinity also where the accountant cannot compute: what has no bound must not pass for a small one.
+        Infinity also where the accountant cannot compute: a missing bound must not look like a small one.
     """
     steps: dict[tuple[float, float], int] = {}
     for event in events:
@@ -273,7 +272,6 @@ def discretisation(events: Sequence[PrivacyEvent], relation: Relation) -> float:
 
 
 def new_accountant(bins: float, relation: Relation) -> Any:
-    """An accountant that has seen nothing yet."""
     from dp_accounting.pld import PLDAccountant
 
     return PLDAccountant(_dp_relation(relation), value_discretization_interval=bins)

@@ -1,4 +1,4 @@
-"""What an attacker can achieve at most against a guarantee: ε in terms that can be pictured.
+"""Upper bounds on attacks: ε in terms of an attacker's success.
 
 Membership inference is a test between two neighbouring data sets. Every (ε, δ) that a mechanism keeps bounds
 each such test (Wasserman and Zhou 2010; Kairouz et al. 2015, arXiv 1311.0776), and the bounds of all of them
@@ -37,7 +37,7 @@ class AttackBounds:
 
     @classmethod
     def of(cls, losses: PrivacyLosses | None) -> AttackBounds:
-        """Bounds from the (ε, δ) that `losses` keeps, at 200 values of ε; where nothing was lost, guessing."""
+        """Bounds from the (ε, δ) of `losses` at 200 values of ε; without losses, those of guessing."""
         if losses is None:
             return cls(tpr_at_fpr_1_percent=0.01, tpr_at_fpr_0_1_percent=0.001, advantage=0.0)
         kept = _kept(losses)
@@ -49,7 +49,7 @@ class AttackBounds:
 
 
 def exact_mu(event: PrivacyEvent, relation: Relation) -> float | None:
-    """μ of Gaussian differential privacy; ``None`` where the mechanism is sampled, and has none that is exact.
+    """μ of Gaussian differential privacy; ``None`` if the mechanism is sampled and has no exact one.
 
     Source: Dong, Roth and Su 2022 (arXiv 1905.02383), theorem 2.7 and corollary 3.3.
     """

@@ -28,7 +28,7 @@ class CentralPrivacy:
         plus a normal vector of standard deviation ``noise_multiplier * clip_norm``, divided by the public constant
         `cohort` (DP-FedAvg: McMahan et al. 2018, arXiv 1710.06963). Blanking, adding or removing a client moves the
         sum by at most the clip norm, so that a round is the Gaussian mechanism, Poisson-subsampled where
-        `sampling_rate` is below 1. Unit: one client with all of its rows. Holds against whoever sees models and
+        `sampling_rate` is below 1. Unit: one client with all of its rows. Holds against anyone who sees models and
         journal, not against the server, which sees every update; assumes that the server is honest.
 
         With `quantile` the clip norm follows that quantile of the updates' norms (Andrew et al. 2021, arXiv
@@ -38,9 +38,9 @@ class CentralPrivacy:
     Attributes:
         clip_norm: Of an update; with `quantile` that of the first round.
         cohort: Public divisor: the clients asked in a round, or their expected number.
-        sampling_rate: Probability of a client to be asked; 1 unless the plan declares that nobody but the trusted
-            server learns who was. Otherwise being sampled amplifies nothing.
-        quantile: Which share of the updates should be within the clip norm; ``None`` keeps it fixed.
+        sampling_rate: Probability that a client is asked; 1 unless the plan declares that only the trusted server
+            learns who was. Otherwise sampling amplifies nothing.
+        quantile: Share of updates that should be within the clip norm; ``None`` keeps it fixed.
     """
 
     relation: Relation
@@ -55,10 +55,10 @@ class CentralPrivacy:
 
     @classmethod
     def from_run_plan(cls, plan: RunPlan) -> CentralPrivacy | None:
-        """The promise of a resolved run plan to its clients; ``None`` where it makes none to them.
+        """The resolved plan's promise to its clients; ``None`` without one.
 
         Raises:
-            PrivacyError: The plan still holds a target ε, or adaptive clipping cannot have so much noise.
+            PrivacyError: The plan still has a target ε, or adaptive clipping cannot have so much noise.
         """
         section, federation = plan.privacy, plan.federation
         if section.unit != "client":
@@ -81,7 +81,6 @@ class CentralPrivacy:
 
     @property
     def unit(self) -> Unit:
-        """What one privacy unit is."""
         return Unit.CLIENT
 
     @property
@@ -90,12 +89,11 @@ class CentralPrivacy:
         return self.relation.moved * self.clip_norm
 
     def event(self, rounds: int) -> PrivacyEvent:
-        """What every client has spent after `rounds` rounds, whether it was asked or not."""
+        """Privacy cost for every client after `rounds` rounds, asked or not."""
         return PrivacyEvent(sampling_rate=self.sampling_rate, noise_multiplier=self.noise_multiplier, steps=rounds)
 
     @property
     def total_event(self) -> PrivacyEvent:
-        """What every client spends in the whole run."""
         return self.event(self.rounds)
 
     @property
@@ -105,7 +103,7 @@ class CentralPrivacy:
 
     @property
     def update_noise_multiplier(self) -> float:
-        """Noise on the sum over the clip norm: a little more than promised where a count is released beside it.
+        """Noise on the sum over the clip norm: more than promised if a count is released, too.
 
         ``(z⁻² - (2 σ_b)⁻²)^(-1/2)`` (Andrew et al. 2021, theorem 1): a client moves the centred count by ½.
         """
@@ -114,7 +112,7 @@ class CentralPrivacy:
         return 1.0 / math.sqrt(self.noise_multiplier**-2 - (2.0 * self.count_noise_std) ** -2)
 
     def next_clip_norm(self, clip_norm: float, noisy_count: float) -> float:
-        """The clip norm of the next round: smaller where more updates than `quantile` were within it.
+        """The clip norm of the next round: smaller if more than a share `quantile` of updates was within it.
 
         Args:
             noisy_count: Sum over the counted updates of ``1{norm <= clip_norm} - ½``, plus noise.
@@ -125,14 +123,14 @@ class CentralPrivacy:
         return clip_norm * math.exp(-_CLIP_LEARNING_RATE * (share_within - self.quantile))
 
     def noisy_count(self, clip_norm: float, next_clip_norm: float) -> float:
-        """The count behind a step of the clip norm: `next_clip_norm` the other way round, 0 where it stays fixed."""
+        """The count that led to `next_clip_norm`: its inverse, 0 if the clip norm is fixed."""
         if self.quantile is None:
             return 0.0
         share_within = self.quantile - math.log(next_clip_norm / clip_norm) / _CLIP_LEARNING_RATE
         return (share_within - 0.5) * self.cohort
 
     def drowned(self, num_parameters: int) -> str | None:
-        """By how much the noise is too long for anything to be learned, in words; ``None`` where it is not."""
+        """Warning that the noise is too large for learning; ``None`` if it is not."""
         in_a_step = self.update_noise_multiplier / self.cohort
         ratio = max(in_a_step, noise_over_a_run(in_a_step, parameters=num_parameters, steps=self.rounds))
         if ratio <= USELESS:
@@ -152,7 +150,7 @@ class CentralPrivacy:
 
 
 def client_sampling_rate(plan: RunPlan) -> float:
-    """With which probability a client is asked, as far as that protects it."""
+    """Probability that a client is asked, as far as that protects it."""
     federation = plan.federation
     if plan.privacy.participation == "visible" or federation.cohort_size is None:
         return 1.0

@@ -1,4 +1,4 @@
-"""Noise on what a client tells of its held-out rows: sums of bounded values, and counts by group."""
+"""Noise on a client's evaluation: sums of bounded values, and counts by group."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LOSS, ACCURACY = "loss", "accuracy"
 _STEPS = 2**10
-"""A noisy sum is rounded to this share of what one row adds at most, so that its low bits tell nothing."""
+"""A noisy sum is rounded to this share of what one row adds at most, so that its low bits reveal nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,19 +30,16 @@ class EvaluationPrivacy:
 
     Guarantee:
         A report holds group tables, in each of which a row is in one cell, and sums to which a row adds at most its
-        bound: measured in these bounds, a row moves all that is told by at most `sensitivity` in Euclidean norm when
+        bound: measured in these bounds, a row moves the report by at most `sensitivity` in Euclidean norm when
         it is blanked, added or removed, and by at most twice that when it is replaced. Every number has normal noise
-        of standard deviation ``noise_multiplier * sensitivity`` bounds, and is rounded then, which is
+        of standard deviation ``noise_multiplier * sensitivity`` bounds, and is then rounded, which is
         post-processing: one report is the Gaussian mechanism, `event(1)`. Unit: one held-out record of one client;
-        held-out and training records are others, so that a record is in one of the two guarantees only. Assumes that
-        what the model makes of a row depends on no other row, and that `noise` is ``secure``.
+        a record is either held out or trained on, so that it is in one of the two guarantees only. Assumes that
+        the model's output for a row depends on no other row, and that `noise` is ``secure``.
 
     Attributes:
         noise_multiplier: Standard deviation of the noise over the sensitivity.
-        tables: Number of group tables.
-        sums: Number of bounded sums.
-        loss_bound: To which a row's loss is cut, from above and below.
-        evaluations: Reports of a whole run, at most.
+        loss_bound: A row's loss is cut to it, from above and below.
     """
 
     noise_multiplier: float
@@ -56,10 +53,10 @@ class EvaluationPrivacy:
 
     @classmethod
     def from_run_plan(cls, plan: RunPlan, *, labelled: bool) -> EvaluationPrivacy | None:
-        """The promise of a plan to held-out rows; ``None`` where evaluation is exact.
+        """The plan's promise to held-out rows; ``None`` if evaluation is exact.
 
         Args:
-            labelled: Whether the task has labels, so that the accuracy is told beside the loss.
+            labelled: Whether the task has labels, so that the accuracy is released with the loss.
         """
         section = plan.privacy
         if section.evaluation_noise_multiplier is None:
@@ -82,7 +79,7 @@ class EvaluationPrivacy:
 
     @property
     def sensitivity(self) -> float:
-        """Largest Euclidean change by one row, in units of what one row may add to each number."""
+        """Largest Euclidean change by one row, in units of the most that one row may add to each number."""
         return math.sqrt(self.tables + self.sums + self.size_is_secret)
 
     @property
@@ -96,15 +93,15 @@ class EvaluationPrivacy:
         return self.noise_std**2 + 1.0 / 12.0
 
     def event(self, reports: int) -> PrivacyEvent:
-        """What a held-out record has spent after so many reports."""
+        """Privacy cost of a held-out record after so many reports."""
         return PrivacyEvent(sampling_rate=1.0, noise_multiplier=self.noise_multiplier, steps=reports)
 
     def noisy_metrics(self, losses: NDArray[np.float64], hits: int | None, randomness: Randomness) -> Metrics:
-        """Sums as they may be told.
+        """Sums with noise, ready for release.
 
         Args:
-            losses: Of every row, shape (n,); what is not finite counts as the bound.
-            hits: Rows predicted rightly; ``None`` without labels.
+            losses: Of every row, shape (n,); values that are not finite count as the bound.
+            hits: Rows predicted correctly; ``None`` without labels.
         """
         bound, rows = self.loss_bound, len(losses)
         within = np.clip(np.nan_to_num(losses, nan=bound, posinf=bound, neginf=-bound), -bound, bound)
@@ -112,18 +109,18 @@ class EvaluationPrivacy:
         sums = {LOSS: bound * _rounded(float((within / bound).sum()) + float(noise[0]))}
         if hits is not None:
             sums[ACCURACY] = float(round(hits + float(noise[1])))
-        told = float(max(0, round(rows + float(noise[2])))) if self.size_is_secret else float(rows)
-        return Metrics(sums=sums, counts=dict.fromkeys(sums, told))
+        released = float(max(0, round(rows + float(noise[2])))) if self.size_is_secret else float(rows)
+        return Metrics(sums=sums, counts=dict.fromkeys(sums, released))
 
     def noisy_table(self, table: GroupTable, randomness: Randomness) -> GroupTable:
-        """Counts as they may be told: noise in every cell, in those without rows too."""
+        """Counts ready for release: with noise in every cell, empty ones included."""
         noise = randomness.normal(table.counts.size).numpy().reshape(table.counts.shape) * self.noise_std
         counts = np.rint(table.counts + noise).astype(np.int64)
         return replace(table, counts=counts, variance=self.cell_variance)
 
 
 def evaluation_privacy(task: Task, plan: RunPlan) -> EvaluationPrivacy | None:
-    """The promise to held-out rows, for a task; the same on the server and on every client."""
+    """A task's promise to held-out rows; the same on the server and on every client."""
     return EvaluationPrivacy.from_run_plan(plan, labelled=bool(task.labels))
 
 

@@ -1,8 +1,8 @@
-"""What may be added up over runs whose parameters were chosen after earlier results were seen.
+"""Budgets over runs whose parameters were chosen after earlier results were seen.
 
-Composition of a privacy loss distribution is tight, and proven where the parameters are fixed beforehand. A
-data owner's account lives over runs that others choose, with the results of earlier ones before them, and
-needs a *privacy filter*: a rule for stopping that holds for every such choice. Here are those that are proven,
+Composition of a privacy loss distribution is tight, and proven for parameters fixed beforehand. A
+data owner's account spans runs that others choose after seeing the results of earlier ones, and
+needs a *privacy filter*: a stopping rule that holds for every such choice. Here are the proven ones,
 as numbers: exact Gaussian differential privacy, Rényi divergence of one fixed order, and steps of one
 reference mechanism.
 """
@@ -39,7 +39,7 @@ def gaussian_mu(epsilon: float, delta: float) -> float:
 
 
 def conversion(order: float, delta: float) -> float:
-    """What ε is more than the Rényi divergence of `order`, at δ: the c of ε = divergence + c.
+    """The difference between ε and the Rényi divergence of `order` at δ: the c of ε = divergence + c.
 
     Source: Canonne, Kamath and Steinke 2020 (arXiv 2004.00010), Proposition 12.
     """
@@ -50,7 +50,7 @@ def best_order(epsilon: float, delta: float) -> float:
     """The Rényi order, to three decimals, at which (ε, δ) allows the most unsampled Gaussian mechanisms.
 
     Raises:
-        PrivacyError: No order leaves anything to be spent.
+        PrivacyError: No order leaves any budget.
     """
 
     def worth(order: float) -> float:
@@ -129,9 +129,9 @@ def most_steps(
     """How many steps of one reference mechanism keep (ε, δ); at most ten million.
 
     Guarantee:
-        So many steps keep (ε, δ) together, in whatever runs, also where runs are chosen after earlier results were
-        seen, if each samples no more and adds no less noise than the reference: such a step is a post-processing
-        of a reference step, so that the whole is an adaptive composition of equal mechanisms.
+        So many steps keep (ε, δ) together, in whatever runs, also if runs are chosen after earlier results were
+        seen, if each samples at most as often and adds at least as much noise as the reference: such a step is a
+        post-processing of a reference step, so that the whole is an adaptive composition of equal mechanisms.
     """
 
     def keeps(steps: int) -> bool:
@@ -149,7 +149,7 @@ def most_steps(
 
 
 def _largest(fits: Callable[[float], bool], *, start: float) -> float:
-    """The largest number that fits, from below; what fits is below what does not."""
+    """The largest number that fits; all smaller ones fit."""
     low = start
     while not fits(low):
         low /= 2.0

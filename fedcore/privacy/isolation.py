@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How firmly it is known, the firmest first."""
+    """How certain it is, the most certain first."""
 
     PROVEN = "proven"
     """The loss is a ready-made family's, and every layer is one that treats rows apart."""
@@ -16,7 +16,7 @@ class Level(StrEnum):
     """The gradient is computed from the record alone, whatever the loss and the model do."""
 
     PROBED = "probed"
-    """A measurement before training found no record that bears on another; it is evidence and no proof."""
+    """A measurement before training found no record that affects another; this is evidence, not proof."""
 
 
 _DEFINITIONS = {
@@ -31,15 +31,14 @@ _DEFINITIONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Isolation:
-    """What holds for a task and a model.
+    """The isolation of a task and a model.
 
     Attributes:
-        why: Why it is no firmer; empty where it is proven.
+        why: Why it is not more certain; empty if proven.
     """
 
     level: Level
     why: str = ""
 
     def to_json(self) -> dict[str, str]:
-        """Plain values, for the privacy statement."""
         return {"name": self.level.value, "definition": _DEFINITIONS[self.level], "why": self.why}

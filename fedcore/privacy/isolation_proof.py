@@ -1,7 +1,7 @@
-"""Which losses and layers are known to treat rows apart, whatever the rows and the weights are.
+"""Which losses and layers are known to treat rows apart, whatever the rows and the weights.
 
-The proof follows the number of dimensions through the model, for layers read their input by it: a linear layer that
-is given rows of no dimension, or a convolution without a batch, takes rows for features.
+The proof follows the number of dimensions through the model, since layers read their input by it: a linear layer with
+rows without dimensions, or a convolution without a batch, takes rows for features.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ inputs'."""
 
 
 def part_problem(task: Task, model: nn.Module) -> str:
-    """Why the loss or a layer is not known to treat rows apart, whatever the data; empty where all are."""
+    """Why the loss or a layer may mix rows, whatever the data; empty if all keep rows apart."""
     return next(_problems(task, model), "")
 
 
 def shape_problem(task: Task, model: nn.Module, dimensions: Mapping[str, int]) -> str:
-    """Why rows of these dimensions would not stay apart in loss and layers that are known; empty where they do.
+    """Why rows of these dimensions may mix in known losses and layers; empty if they stay apart.
 
     Guarantee:
         Where this and `part_problem` are empty, loss and prediction of row i of any batch are functions of row i,
@@ -63,7 +63,7 @@ def shape_problem(task: Task, model: nn.Module, dimensions: Mapping[str, int]) -
 
 
 def least_isolation(task: Task, model: nn.Module, plan: RunPlan) -> Isolation:
-    """What holds at every client, as far as can be known without data."""
+    """What holds at every client, as far as known without data."""
     why = part_problem(task, model) or _any_shape_problem(task, model)
     if plan.privacy.isolation == "isolated":
         return Isolation(level=Level.ISOLATED, why=why or "the plan asks for it")
@@ -73,14 +73,14 @@ def least_isolation(task: Task, model: nn.Module, plan: RunPlan) -> Isolation:
 
 
 def _any_shape_problem(task: Task, model: nn.Module) -> str:
-    """Empty where rows of some number of dimensions would stay apart; a client looks at its own."""
+    """Empty if rows of some number of dimensions would stay apart; a client checks its own."""
     targets = 2 if _family(task) is LanguageModelling else 1
     tried = (shape_problem(task, model, {"inputs": some, "targets": targets}) for some in range(1, _MOST_DIMENSIONS))
     return min(tried, key=len)
 
 
 def _problems(task: Task, model: nn.Module) -> Iterator[str]:
-    """What speaks against it whatever the data."""
+    """Problems that do not depend on the data."""
     if _family(task) is None:
         yield f"{type(task).__name__} has a loss or a prediction of its own"
     if any(getattr(modules, name) for name in _GLOBAL_HOOKS):
@@ -93,7 +93,7 @@ def _problems(task: Task, model: nn.Module) -> Iterator[str]:
         if type(module) is not nn.Sequential and type(module) not in _LAYERS:
             yield f"{shown} is not a layer that is known to treat rows apart"
         elif type(module) is Times and type(module.factor) not in (float, int):
-            yield f"{shown} multiplies by something else than a number"
+            yield f"{shown} multiplies by something other than a number"
         elif any(vars(module).get(name) is not None for name in _OVERRIDES) or any(
             getattr(module, kind) for kind in _HOOKS
         ):
@@ -103,7 +103,7 @@ def _problems(task: Task, model: nn.Module) -> Iterator[str]:
 
 
 def _family(task: Task) -> type | None:
-    """The ready-made family whose loss and prediction the task has."""
+    """The family of ready-made tasks whose loss and prediction the task uses."""
     own = getattr(task, "__dict__", {})
     for family in (Classification, Regression, LanguageModelling, Reconstruction):
         same = all(getattr(type(task), part, None) is getattr(family, part) for part in ("loss", "predict"))
@@ -113,7 +113,7 @@ def _family(task: Task) -> type | None:
 
 
 def _through(module: nn.Module, dimensions: int) -> int | None:
-    """Dimensions of a module's output."""
+    """Number of dimensions of a module's output."""
     if type(module) is not nn.Sequential:
         return _LAYERS[type(module)](module, dimensions)
     found: int | None = dimensions

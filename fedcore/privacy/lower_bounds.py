@@ -1,7 +1,7 @@
-"""How much was told at least: lower bounds on ε from guesses about canaries, and what such a test can show at most.
+"""Lower bounds on ε from guesses about canaries, and the highest bound that such a test can show.
 
-A canary is a made-up record that a fair coin puts into the training data or not. Whoever guesses the coins from what
-was released better than ε allows has shown that the claim is false.
+A canary is an artificial record that a fair coin puts into the training data or not. Guessing the coins from the
+release better than ε permits proves that the claim is false.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _LARGEST_EPSILON = 200.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LowerBound:
-    """A statement "ε is at least this", with how sure one can be of it.
+    """A claim "ε is at least this", with its certainty.
 
     Attributes:
-        epsilon: 0 where nothing was shown.
-        ceiling: The largest value that this test could have shown; infinite where there is none.
+        epsilon: 0 if nothing was shown.
+        ceiling: The largest value that this test could have shown; infinite without one.
         p: Probability of a larger value than the truth, under the method's assumption.
     """
 
@@ -44,11 +44,10 @@ def one_run_epsilon(*, canaries: int, guesses: int, correct: int, delta: float, 
 
     Args:
         canaries: Canaries, each with a fair coin of its own.
-        guesses: For how many of them a guess was made; chosen before looking at the coins.
-        correct: Guesses that were right.
+        guesses: Number of guesses made; chosen before looking at the coins.
 
     Raises:
-        PrivacyError: The numbers are not such counts, or `delta` and `p` are no probabilities.
+        PrivacyError: The counts are impossible, or `delta` and `p` are not probabilities.
     """
     if not (0 <= correct <= guesses <= canaries and canaries > 0 and 0 <= delta < 1 and 0 < p < 1):
         raise PrivacyError("an audit needs 0 <= correct <= guesses <= canaries, delta in [0, 1) and p in (0, 1)")
@@ -56,7 +55,7 @@ def one_run_epsilon(*, canaries: int, guesses: int, correct: int, delta: float, 
 
 
 def one_run_ceiling(*, guesses: int, p: float = 0.05) -> float:
-    """The bound that `one_run_epsilon` gives where all guesses are right and δ is 0: no run can show more."""
+    """The bound of `one_run_epsilon` if all guesses are right and δ is 0: the highest a run can show."""
     if guesses == 0:
         return 0.0
     share = p ** (1.0 / guesses)
@@ -91,14 +90,9 @@ def gaussian_one_run_epsilon(*, canaries: int, guesses: int, correct: int, delta
 
 
 def canary_mu(inside: Sequence[float], outside: Sequence[float], *, p: float) -> tuple[float, float]:
-    """μ of Gaussian differential privacy from the scores of canaries, estimated and at least.
+    """An estimate and a lower bound of μ of Gaussian differential privacy from two or more scores each.
 
-    Args:
-        inside: Scores of canaries that were in the data; two or more.
-        outside: Scores of those that were not; two or more.
-
-    Returns:
-        The estimate, and a lower bound that is too large with probability about `p`; both 0 or more.
+    The lower bound is too large with probability about `p`; both are 0 or more.
     """
     ins, outs = np.asarray(inside, dtype=np.float64), np.asarray(outside, dtype=np.float64)
     if len(ins) < 2 or len(outs) < 2:
@@ -112,7 +106,7 @@ def canary_mu(inside: Sequence[float], outside: Sequence[float], *, p: float) ->
 
 
 def best_guesses(scores: Sequence[float], coins: Sequence[bool], guesses: int) -> int:
-    """How many are right if half of the guesses say "in" of the highest scores, half "out" of the lowest."""
+    """How many are right if half of the guesses are "in" for the highest scores, half "out" for the lowest."""
     order, truth = np.argsort(np.asarray(scores), kind="stable"), np.asarray(coins, dtype=bool)
     half = guesses // 2
     return int(truth[order[len(order) - (guesses - half) :]].sum() + (~truth[order[:half]]).sum())

@@ -1,6 +1,6 @@
 """The steps of the subsampled Gaussian mechanism, on plain tensors.
 
-Per-example gradients come from elsewhere (Opacus, in the clients); what is private about them is here.
+Per-example gradients come from elsewhere (Opacus, in the clients); the private steps are here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def poisson_batch(num_examples: int, plan: PrivacyPlan, randomness: Randomness) 
 
     Returns:
         Row numbers, int64, of any length from 0 to `num_examples`. An empty batch is a batch: leaving out
-        its step would tell that it was empty.
+        its step would reveal that it was empty.
     """
     if plan.sampling_rate == 1.0:
         return torch.arange(num_examples)

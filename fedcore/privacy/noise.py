@@ -1,8 +1,8 @@
-"""Randomness that a privacy guarantee rests on.
+"""Randomness behind a privacy guarantee.
 
-The seed of a run is known to the server, so noise or batches drawn from it protect nothing: whoever knows
-the seed subtracts the noise. Guarantees use `SecureRandomness`; `SeededRandomness` exists for simulation
-and tests that must repeat, and the privacy statement says when it was used.
+The seed of a run is known to the server, so noise or batches drawn from it protect nothing: anyone who knows
+the seed can subtract the noise. Guarantees use `SecureRandomness`; `SeededRandomness` exists for simulation
+and tests that must repeat, and the privacy statement shows when it was used.
 """
 
 from __future__ import annotations
@@ -55,12 +55,11 @@ class SecureRandomness:
         self._blocks: dict[torch.dtype, _PairBlock] = {}
 
     def uniform(self, size: int) -> Tensor:
-        """Independent uniform numbers in (0, 1): float64, shape ``(size,)``."""
         words = np.frombuffer(self._keystream.update(bytes(8 * size)), dtype=np.uint64) >> np.uint64(11)
         return torch.from_numpy((words.astype(np.float64) + 0.5) * _TO_UNIT)
 
     def normal(self, size: int, dtype: torch.dtype = torch.float64) -> Tensor:
-        """Independent standard normal numbers of type `dtype`, shape ``(size,)``; float64 or float32."""
+        """As the protocol, in float64 or float32."""
         if dtype not in self._blocks:
             self._blocks[dtype] = _PairBlock(dtype)
         drawn = torch.empty(size + size % 2, dtype=dtype)
@@ -70,7 +69,7 @@ class SecureRandomness:
 
 
 class _PairBlock:
-    """Buffers for a block of pairs of normals, kept so that no block leaves the cache or asks for memory."""
+    """Buffers for a block of pairs of normals, kept so that no block leaves the cache or allocates memory."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         angle_words = torch.int64 if dtype == torch.float64 else torch.int32
@@ -94,7 +93,7 @@ class _PairBlock:
 
 
 def _key_buffer(words: torch.dtype) -> tuple[bytearray, Tensor]:
-    """Memory for a block of key stream, and the same memory as integers."""
+    """Memory for a block of key stream, and a view of it as integers."""
     data = bytearray(_BLOCK * words.itemsize + _SLACK)
     return data, torch.frombuffer(data, dtype=words, count=_BLOCK)
 
@@ -110,5 +109,4 @@ class SeededRandomness:
         return torch.rand(size, generator=self._generator, dtype=torch.float64)
 
     def normal(self, size: int, dtype: torch.dtype = torch.float64) -> Tensor:
-        """Independent standard normal numbers of type `dtype`, shape ``(size,)``."""
         return torch.randn(size, generator=self._generator, dtype=dtype)

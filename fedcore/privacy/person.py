@@ -1,4 +1,4 @@
-"""ε of a person with several records, beside the ε of one record."""
+"""ε of a person with several records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run promises, as one frozen value from which everything that must agree is derived.
+"""A run's privacy promise, as one frozen value from which everything that must agree is derived.
 
 Sampler, clipping, noise, accounting event and statement all read the same `PrivacyPlan`; none has a
 parameter of its own. Deriving them apart is how guarantees are lost in silence: a loader that shuffles
@@ -38,12 +38,12 @@ class Relation(StrEnum):
 
     @property
     def moved(self) -> float:
-        """By how many clip norms a clipped sum differs between neighbours at most."""
+        """Largest change of a clipped sum between neighbours, in clip norms."""
         return 2.0 if self is Relation.REPLACE_ONE else 1.0
 
 
 class NoiseKind(StrEnum):
-    """Where randomness that a guarantee rests on comes from."""
+    """The source of randomness behind a guarantee."""
 
     SECURE = "secure"
     TEST = "test"
@@ -66,10 +66,9 @@ class PrivacyEvent:
 
     Attributes:
         sampling_rate: Probability of each record to be in a step's batch; 1 is no sampling.
-        noise_multiplier: Standard deviation of the noise over the clip norm, which is the largest norm of one
-            record's contribution, and the sensitivity under zero-out and add-remove. It says how the mechanism
-            ran; the relation for which ε is asked is the accountant's to take into account.
-        steps: How often the mechanism ran.
+        noise_multiplier: Standard deviation of the noise over the clip norm, which is the largest norm of one record's
+            contribution, and the sensitivity under zero-out and add-remove. It describes the mechanism; the accountant
+            adds the relation for which ε is computed.
     """
 
     sampling_rate: float
@@ -95,8 +94,8 @@ class PrivacyPlan:
     Attributes:
         noise_multiplier: Standard deviation of the noise over the clip norm, whatever the relation.
         nominal_batch: Public divisor; never the size of a batch that was drawn.
-        rounds: Rounds of the whole run. Every client is charged for all of them: that the server may ask a
-            sample of the clients amplifies nothing, for the server sees whom it asked.
+        rounds: Rounds of the whole run. Every client is charged for all of them: asking a sample of the clients
+            amplifies nothing, since the server sees whom it asked.
         max_records_per_person: Declared cap on the records of one person at one client, for the ε of a person.
     """
 
@@ -115,10 +114,10 @@ class PrivacyPlan:
 
     @classmethod
     def from_run_plan(cls, plan: RunPlan) -> PrivacyPlan | None:
-        """The promise of a resolved run plan to each record; ``None`` where it makes none to them.
+        """The resolved plan's promise to each record; ``None`` without one.
 
         Raises:
-            PrivacyError: The plan still holds a target ε or no divisor, that is, it was not resolved.
+            PrivacyError: The plan still has a target ε or no divisor: it is not resolved.
         """
         section = plan.privacy
         if section.unit != "record":
@@ -147,11 +146,11 @@ class PrivacyPlan:
 
     @property
     def noise_std(self) -> float:
-        """Standard deviation of the noise on the clipped sum, in every coordinate."""
+        """Standard deviation of the noise in every coordinate of the clipped sum."""
         return self.noise_multiplier * self.clip_norm
 
     def event(self, rounds: int) -> PrivacyEvent:
-        """What a client has spent after `rounds` rounds."""
+        """Privacy cost of a client after `rounds` rounds."""
         return PrivacyEvent(
             sampling_rate=self.sampling_rate,
             noise_multiplier=self.noise_multiplier,
@@ -160,5 +159,4 @@ class PrivacyPlan:
 
     @property
     def total_event(self) -> PrivacyEvent:
-        """What a client spends in the whole run."""
         return self.event(self.rounds)

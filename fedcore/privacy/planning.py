@@ -1,6 +1,6 @@
-"""What a target ε costs before anything is trained: noise, and what would make less of it.
+"""The cost of a target ε before training: the noise, and how to reduce it.
 
-What counts for learning is the noise on the *mean*: that on a clipped sum, over the records and clients that it is
+Learning depends on the noise on the *mean*: that on a clipped sum, over the records and clients that it is
 divided by. Lengths are in clip norms, the largest that the mean of the clipped gradients can have.
 """
 
@@ -24,13 +24,12 @@ _DOUBTFUL, USELESS = 0.15, 1.0  # measured on digits under unit client: 0.46 cos
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prospect:
-    """A run as it might be planned.
+    """A run to be planned.
 
     Attributes:
         unit: ``record``: noise in every client, on sums over its records. ``client``: noise at the server, on the
             sum of the clients' updates, one release in a round.
-        examples: Training records of one client.
-        parameters: Numbers that the model learns; the noise falls on each of them.
+        parameters: Size of the model; the noise is added to each number.
     """
 
     unit: Literal["record", "client"]
@@ -45,11 +44,7 @@ class Prospect:
     parameters: int
 
     def __post_init__(self) -> None:
-        """Check every number.
-
-        Raises:
-            PlanError: Tells all that is wrong.
-        """
+        """Raise one `PlanError` with all problems."""
         if problems := list(_problems(self)):
             raise PlanError(problems)
 
@@ -83,16 +78,16 @@ class Prospect:
 
     @property
     def verdict(self) -> Literal["useful", "doubtful", "useless"]:
-        """Whether the noise leaves something to learn from."""
+        """Whether learning is possible in spite of the noise."""
         if self.noise_in_a_step > 1.0 or self.noise_over_the_run > USELESS:
             return "useless"
         return "doubtful" if self.noise_over_the_run > _DOUBTFUL else "useful"
 
     @property
     def publishing(self) -> str:
-        """What is wrong with δ, in a sentence: a mechanism that publishes a record with probability δ keeps it too.
+        """What is wrong with δ, in a sentence: publishing a record with probability δ is allowed by δ.
 
-        Empty where δ is at most a tenth of 1 / the number of those protected, as the privacy linter asks.
+        Empty if δ is at most a tenth of 1 / the number of protected records or clients, as the privacy linter requires.
         """
         number, what = (self.examples, "record") if self.unit == "record" else (self.clients, "client")
         if self.delta * number <= _NEAR:
@@ -106,7 +101,6 @@ class Prospect:
 
     @property
     def why(self) -> str:
-        """The verdict's reason, in a sentence."""
         if self.noise_in_a_step > 1.0:
             return (
                 f"in each single parameter the noise of a step ({self.noise_in_a_step:.2g} clip norms) is larger than "
@@ -123,8 +117,8 @@ class Prospect:
 def noise_over_a_run(noise_in_a_step: float, *, parameters: int, steps: int) -> float:
     """Length of the noise of all steps over the longest way that all means could go together.
 
-    Noise adds up as the root of the steps, clipped means at best as their number; above 1 the model is moved by noise
-    more than by anything it could learn.
+    Noise adds up as the root of the steps, clipped means at best as their number; above 1 noise moves the model more
+    than anything it could learn.
     """
     return noise_in_a_step * math.sqrt(parameters / steps)
 
@@ -168,7 +162,7 @@ def mechanism_problems(
     epsilon: float | None = None,
     noise_multiplier: float | None = None,
 ) -> Iterator[str]:
-    """What is wrong with the numbers of a mechanism, each with the option that gave it."""
+    """Problems with a mechanism's numbers, each with its option."""
     if not 0.0 < sampling_rate <= 1.0:
         yield f"--sample-rate: expected more than 0 and at most 1, found {sampling_rate:g}"
     most = _most_steps(sampling_rate)
@@ -187,4 +181,4 @@ def _most_steps(sampling_rate: float) -> int:
 
 
 def _sampled(sampling_rate: float) -> str:
-    return " with sampling, for the accountant's sake" if sampling_rate < 1.0 else ""
+    return " with sampling, as the accountant requires" if sampling_rate < 1.0 else ""

@@ -1,4 +1,4 @@
-"""Which promise a run makes: to each record, to each client, or none."""
+"""A run's promise: to each record, to each client, or none."""
 
 from __future__ import annotations
 
@@ -14,9 +14,5 @@ Promise = PrivacyPlan | CentralPrivacy
 
 
 def promise_of(plan: RunPlan) -> Promise | None:
-    """The promise of a resolved plan.
-
-    Raises:
-        PrivacyError: The plan is not resolved, or its promise cannot be kept.
-    """
+    """The promise of a resolved plan; raises `PrivacyError` if it is not resolved or the promise cannot be kept."""
     return CentralPrivacy.from_run_plan(plan) or PrivacyPlan.from_run_plan(plan)

@@ -1,4 +1,4 @@
-"""From a target ε to numbers that a client can act on."""
+"""From a target ε to noise and divisor."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from fedcore.privacy.central import client_sampling_rate
 
 
 def resolve_privacy(plan: RunPlan, *, nominal_batch: float) -> dict[str, Any]:
-    """What the privacy section of a plan leaves to be derived: its noise multiplier and public divisor.
-
-    Args:
-        nominal_batch: The divisor where the plan has none of its own.
+    """Derived values of a plan's privacy section: its noise multiplier and public divisor.
 
     Returns:
-        Keys of the section to be replaced; empty where the plan promises nothing.
+        Keys of the section to be replaced; empty without a privacy promise.
     """
     from fedcore.privacy.accounting import calibrate_noise_multiplier
     from fedcore.privacy.plan import Relation

@@ -1,4 +1,4 @@
-"""What a report says of a model that was withheld, or released by a waiver."""
+"""Report texts on a model that was withheld, or released by a waiver."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from typing import Any
 
 
 def withheld_words(reason: str) -> str:
-    """What is warned of."""
     return f"the model is withheld: {reason}"
 
 
 def waiver_words(waiver: Mapping[str, Any]) -> str:
-    """What is warned of where a waiver released the model all the same."""
     until = f" until {waiver['until']}" if waiver["until"] else ""
     again = f", in place of one signed on {waiver['replaces']['signed'][:10]}" if waiver.get("replaces") else ""
     return (
-        f"the audit says {waiver['verdict']}; the model was released all the same by a waiver of {waiver['by']}"
+        f"the audit's verdict is {waiver['verdict']}; the model was released by a waiver of {waiver['by']}"
         f"{until}, signed by {waiver['signer']} on {waiver['signed'][:10]}{again}: {waiver['reason']}"
     )

@@ -37,6 +37,5 @@ class Adam(ServerOptimizer):
         return first / (second.sqrt() + self.adaptivity), {"first": first, "second": second}
 
     def second_moment(self, second: Tensor, update: Tensor) -> Tensor:
-        """The next second moment."""
         decay = self.betas[1]
         return decay * second + (1 - decay) * update.square()

@@ -1,4 +1,4 @@
-"""What a server optimizer is."""
+"""The contract of a server optimizer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ State = Mapping[str, Tensor]
 
 
 class ServerOptimizer:
-    """Turns the direction of a round into a step, by what it remembers of the rounds before.
+    """Turns the direction of a round into a step, with state from the rounds before.
 
     The mean update is a step, so it is added, where an optimizer on a loss would subtract a gradient.
     """
@@ -26,7 +26,6 @@ class ServerOptimizer:
 
 
 def check_decay(name: str, value: float) -> float:
-    """A decay in [0, 1); raises `ValueError` otherwise."""
     if not 0 <= value < 1:
         raise ValueError(f"{name}: expected a number from 0, below 1, found {value!r}")
     return float(value)

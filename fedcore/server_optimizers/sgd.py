@@ -9,11 +9,7 @@ from fedcore.server_optimizers.contract import ServerOptimizer, State, check_dec
 
 
 class Sgd(ServerOptimizer):
-    """Server SGD.
-
-    Args:
-        momentum: From 0, below 1.
-    """
+    """Server SGD."""
 
     def __init__(self, momentum: float = 0.0) -> None:
         self.momentum = check_decay("momentum", momentum)

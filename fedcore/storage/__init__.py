@@ -1,1 +1,1 @@
-"""Files written whole, event logs, locks and memory-mapped vectors."""
+"""Atomic files, event logs, locks and memory-mapped vectors."""

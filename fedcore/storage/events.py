@@ -1,7 +1,7 @@
-"""An event log in JSON lines whose every line holds the hash of the one before.
+"""An event log in JSON lines; every line has the hash of the one before.
 
-Whoever changes, drops or inserts a line changes every hash after it. The newest hash, the chain's head,
-travels in every signed envelope and is written down by the other side, so that no single party can rewrite
+Changing, dropping or inserting a line changes every hash after it. The newest hash, the chain's head,
+is in every signed envelope and recorded by the other side, so that no single party can rewrite
 its own history without contradicting what others hold.
 """
 
@@ -27,13 +27,13 @@ _OWN_FIELDS = frozenset({"number", "time", "previous", "hash"})
 class EventLog:
     """Appends events; every line is on disk before `append` returns.
 
-    A last line that a crash cut short is removed when the log is opened: it was never acknowledged.
+    An incomplete last line after a crash is removed on opening: it was never acknowledged.
 
     Attributes:
         head: Hash of the newest line, or 64 zeros.
 
     Raises:
-        StorageError: The file cannot be read, or its newest whole line is no event.
+        StorageError: The file cannot be read, or its newest complete line is not an event.
     """
 
     def __init__(self, path: Path, *, clock: Callable[[], datetime] | None = None) -> None:
@@ -47,10 +47,10 @@ class EventLog:
 
         Args:
             event: One or two words, such as ``round-committed``.
-            fields: Plain values; nothing of the data, and no text that came from outside unbounded.
+            fields: Plain values; nothing of the data, and outside text only with a bound.
 
         Raises:
-            ValueError: A field has the name of one that every event has.
+            ValueError: A field has a name that every event has.
         """
         if taken := _OWN_FIELDS & fields.keys():
             raise ValueError(f"every event has {', '.join(sorted(taken))} of its own; name the field otherwise")
@@ -64,10 +64,10 @@ class EventLog:
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """The events of a log, oldest first; a torn last line is left out.
+    """The events of a log, oldest first; an incomplete last line is left out.
 
     Raises:
-        StorageError: The file cannot be read, or a line is no JSON object.
+        StorageError: The file cannot be read, or a line is not a JSON object.
     """
     try:
         content = path.read_bytes()
@@ -79,18 +79,14 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
         try:
             event = json.loads(line, parse_constant=_no_number)
         except (ValueError, RecursionError) as error:
-            raise StorageError(f"the event log {path} is damaged at line {number}: it is no JSON") from error
+            raise StorageError(f"the event log {path} is damaged at line {number}: it is not JSON") from error
         if not isinstance(event, dict):
             raise StorageError(f"the event log {path} is damaged at line {number}: expected a JSON object")
         yield event
 
 
 def verify_events(path: Path) -> list[str]:
-    """Every break in the chain, in words; an empty list where there is none.
-
-    Raises:
-        StorageError: The file cannot be read.
-    """
+    """Every break in the chain, in words; raises `StorageError` if the file cannot be read."""
     problems, head = [], FIRST_HEAD
     for number, event in enumerate(read_events(path), start=1):
         if event.get("number") != number:
@@ -105,7 +101,7 @@ def verify_events(path: Path) -> list[str]:
 
 
 def missing_heads(path: Path, witness: Path, *, party: str) -> list[str]:
-    """Heads of the log at `path` that `witness`, another party's log, wrote down and that are gone.
+    """Heads that `witness`, another party's log, recorded and that the log at `path` lacks.
 
     Args:
         party: Name of the log's owner, as `witness` names it in its ``peer`` fields.
@@ -119,7 +115,7 @@ def missing_heads(path: Path, witness: Path, *, party: str) -> list[str]:
 
 
 def _no_number(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def _hash(line: Mapping[str, Any]) -> str:
@@ -128,7 +124,7 @@ def _hash(line: Mapping[str, Any]) -> str:
 
 
 def _last_event(path: Path) -> tuple[int, str]:
-    """Number and hash of the newest whole line; what follows the last line break is cut off."""
+    """Number and hash of the newest complete line; an incomplete one is cut off."""
     with contextlib.suppress(FileNotFoundError):
         content = path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
@@ -139,5 +135,5 @@ def _last_event(path: Path) -> tuple[int, str]:
                 event = json.loads(whole[:-1].rsplit(b"\n", 1)[-1])
                 return int(event["number"]), str(event["hash"])
             except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-                raise StorageError(f"the event log {path} is damaged: its last line is no event") from error
+                raise StorageError(f"the event log {path} is damaged: its last line is not an event") from error
     return 0, FIRST_HEAD

@@ -1,4 +1,4 @@
-"""Files that are whole or absent."""
+"""Files that are complete or absent."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from fedcore.errors import StorageError
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Write aside, flush to disk, rename: whoever looks sees the old file or the new one.
+    """Write aside, flush to disk, rename: readers see the old file or the new one.
 
     Raises:
-        StorageError: The disk is full or not writable; what stood there still does.
+        StorageError: The disk is full or not writable; the old file is kept.
     """
     data = content.encode() if isinstance(content, str) else content
 
@@ -28,14 +28,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 
 def place_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """As `write_whole`, for whoever writes files by itself.
-
-    Args:
-        write: Writes the file that it is given.
-
-    Raises:
-        StorageError: The disk is full or not writable; what stood there still does.
-    """
+    """As `write_whole`, with a function that writes the file it is given."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write(aside)
@@ -52,7 +45,7 @@ def append_line(path: Path, line: str) -> None:
     """Append one line and flush it to disk.
 
     Raises:
-        StorageError: The disk is full or not writable; a line half written is cut off again.
+        StorageError: The disk is full or not writable; an incomplete line is removed.
     """
     try:
         with path.open("ab") as file:
@@ -70,9 +63,9 @@ def append_line(path: Path, line: str) -> None:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Remove what processes that were killed while they wrote have left beside the files of a directory.
+    """Remove files that killed processes left half written in a directory.
 
-    Their names end with the number of the process; what one that lives is writing stays.
+    Their names end with the number of the process; those of live processes are kept.
     """
     for path in directory.glob(".*"):
         writer = path.name.rpartition(".")[2]
@@ -102,7 +95,7 @@ def _flush(path: Path) -> None:
 def _explained(path: Path, error: OSError) -> StorageError:
     if error.errno == errno.ENOSPC:
         return StorageError(
-            f"the disk is full: {path} could not be written, and what stood there before is untouched. "
-            "Free some space, then go on; a run that stopped can be resumed"
+            f"the disk is full: {path} could not be written, and the old file is unchanged. "
+            "Free some space, then continue; a stopped run can be resumed"
         )
     return StorageError(f"{path} could not be written: {error.strerror or error}")

@@ -1,8 +1,8 @@
-"""Vectors of the size of a model, worked on slice by slice.
+"""Vectors as large as the model, processed in slices.
 
 A server that holds the model, a sum in float64 and an update at once needs four times the model's size, and
-more for every expression over them. Here what is large and passing lives in a file without a name, is looked
-at in slices, and is let go of after each. Small vectors are ordinary memory.
+more for every expression over them. Here large temporary vectors are in a file without a name, read
+in slices, and released after each. Small vectors are ordinary memory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def scratch(size: int, dtype: torch.dtype) -> Tensor:
 
 
 def put_aside(vector: Tensor) -> Tensor:
-    """A copy in scratch memory: for what is kept from round to round and looked at slice by slice."""
+    """A copy in scratch memory, for vectors that are kept between rounds and read in slices."""
     aside = scratch(len(vector), vector.dtype)
     for kept, given in slices(aside, vector):
         kept.copy_(given)
@@ -31,7 +31,7 @@ def put_aside(vector: Tensor) -> Tensor:
 
 
 def over(data: memoryview | bytes, dtype: torch.dtype) -> Tensor:
-    """A tensor over memory that is already there; where that may only be read, it must not be written."""
+    """A tensor over existing memory, which must not be written if read-only."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of memory that may only be read
         tensor = torch.frombuffer(data, dtype=dtype)
@@ -40,7 +40,7 @@ def over(data: memoryview | bytes, dtype: torch.dtype) -> Tensor:
 
 
 def memory_of(vector: Tensor) -> memoryview:
-    """The bytes of a vector, not copied; those that `over` was given, where it was made there."""
+    """The bytes of a vector without copying, or the object that `over` was given."""
     given = getattr(vector, "fedcore_memory", None)
     if given is not None and len(given) == len(vector) * vector.dtype.itemsize:
         return memoryview(given)
@@ -48,7 +48,7 @@ def memory_of(vector: Tensor) -> memoryview:
 
 
 def slices(*vectors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Equal slices of vectors of one length, in order; pages of a file are let go of after each."""
+    """Equal slices of vectors of one length, in order; pages of a file are released after each."""
     step = SLICE_BYTES // max(vector.dtype.itemsize for vector in vectors)
     for start in range(0, len(vectors[0]), step):
         yield tuple(vector[start : start + step] for vector in vectors)
@@ -56,14 +56,13 @@ def slices(*vectors: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 
 def let_go_of(*vectors: Tensor) -> None:
-    """Give back the pages of those vectors that lie in files; they are read again when they are looked at again."""
+    """Release the memory pages of vectors in files; they are read again on use."""
     for vector in vectors:
         owner = vector if vector._base is None else vector._base
         let_go(getattr(owner, "fedcore_memory", None))
 
 
 def is_finite(vector: Tensor) -> bool:
-    """Whether every number is finite."""
     return all(bool(torch.isfinite(part).all()) for (part,) in slices(vector))
 
 

@@ -1,4 +1,4 @@
-"""Locks on files: held by a process, and released when it ends, however it ends."""
+"""File locks, released when their process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def holding(path: Path, *, busy: str) -> Iterator[None]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock; a missing file is not made."""
+    """Whether a process holds the lock; a missing file is not created."""
     if not path.exists():
         return False
     try:

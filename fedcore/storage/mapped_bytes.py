@@ -1,6 +1,6 @@
-"""Bytes of the size of a model that lie in a file, and are looked at slice by slice.
+"""Bytes as large as the model, in a file that is read in slices.
 
-What was looked at is let go of: its pages stay in the system's cache, which shrinks when memory is short, and
+Slices are released after use: their pages stay in the system's cache, which shrinks when memory is short, and
 not in the process. Imports neither torch nor numpy, for the processes that only pass a model on.
 """
 
@@ -20,7 +20,7 @@ _M_MMAP_THRESHOLD = -3  # from malloc.h
 
 
 def scratch_bytes(size: int) -> memoryview:
-    """Zeros that may be written; in a file without a name where they are many."""
+    """Writable zeros; if many, in a file without a name."""
     if size < _SMALLEST_FILE:
         return memoryview(bytearray(size))
     with tempfile.TemporaryFile() as file:
@@ -29,7 +29,7 @@ def scratch_bytes(size: int) -> memoryview:
 
 
 def mapped_file(path: Path | None) -> memoryview:
-    """The bytes of a file, read as they are looked at; none where there is no file."""
+    """The bytes of a file, read on use; empty without a file."""
     if path is None or path.stat().st_size == 0:
         return memoryview(b"")
     with path.open("rb") as file:
@@ -37,24 +37,24 @@ def mapped_file(path: Path | None) -> memoryview:
 
 
 def let_go(data: object) -> None:
-    """Give the pages of mapped bytes back; they are read again when they are looked at again."""
+    """Release the pages of mapped bytes; they are read again on use."""
     mapping = data.obj if isinstance(data, memoryview) else data
     if isinstance(mapping, mmap.mmap):
         mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def return_freed_memory() -> None:
-    """Have this process give freed blocks of a megabyte and more back to the system at once.
+    """Make this process return freed blocks of a megabyte and more to the system at once.
 
     The C library keeps ever larger freed blocks for later, up to 32 MiB each: a process that passes a model on in
-    pieces would keep hundreds of megabytes that it does not use. Only glibc has the switch, and needs it.
+    pieces would keep hundreds of unused megabytes. Only glibc has the switch, and needs it.
     """
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
 
 
 def pieces(data: memoryview | bytes) -> Iterator[memoryview]:
-    """The bytes in order, 16 MiB at a time, each let go of when the next is taken."""
+    """The bytes in order, 16 MiB at a time, each released when the next is taken."""
     view = memoryview(data)
     for start in range(0, len(view), SLICE_BYTES):
         yield view[start : start + SLICE_BYTES]
@@ -62,7 +62,6 @@ def pieces(data: memoryview | bytes) -> Iterator[memoryview]:
 
 
 def sha256(data: memoryview | bytes) -> str:
-    """Hexadecimal SHA-256."""
     digest = hashlib.sha256()
     for piece in pieces(data):
         digest.update(piece)

@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them, however that one ended."""
+"""Processes that end with their parent, however it ended."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LOOK_SECONDS = 0.5
 
 
 def end_with_parent() -> None:
-    """Watch the parent in a thread, and end this process at once when it is gone, whatever is in work."""
+    """Watch the parent in a thread, and end this process as soon as the parent is gone."""
     parent = os.getppid()
 
     def watch() -> None:

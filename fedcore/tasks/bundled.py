@@ -8,11 +8,7 @@ from fedcore.errors import DataError
 
 
 def refuse_path(task: str, path: Path | None) -> None:
-    """Refuse a path that would not be read: whoever gives one means other rows than the task's own.
-
-    Raises:
-        DataError: There is one.
-    """
+    """Refuse a path, which would not be read; raises `DataError`."""
     if path is not None:
         raise DataError(
             f"the task {task!r} brings its own rows and reads no file; a client's part of them is what fedcore split "

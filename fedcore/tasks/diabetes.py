@@ -51,7 +51,7 @@ class Diabetes(Classification):
         return nn.Linear(len(RANGES), len(self.labels))
 
     def load_data(self, path: Path | None) -> Examples:
-        """All patients, who are part of the installation; a `path` is refused, for it would not be read."""
+        """All patients, from the installation; a `path` is refused, since it would not be read."""
         refuse_path(self.name, path)
         return _patients(lambda progression: torch.tensor(progression > _MEDIAN, dtype=torch.int64))
 
@@ -64,11 +64,10 @@ class DiabetesProgression(Regression):
     preprocessing = "not covered: ranges and bands are constants, declared from general knowledge"
 
     def build_model(self) -> nn.Module:
-        """A linear regression in units of a hundred, so that steps are of the size that inputs are."""
+        """A linear regression in units of a hundred, to match the size of inputs."""
         return nn.Sequential(nn.Linear(len(RANGES), 1), Times(100.0))
 
     def load_data(self, path: Path | None) -> Examples:
-        """All patients, who are part of the installation; a `path` is refused, for it would not be read."""
         refuse_path(self.name, path)
         return _patients(lambda progression: torch.tensor(progression, dtype=torch.float32))
 
@@ -95,7 +94,7 @@ def _patients(targets: Callable[[NDArray[np.float64]], torch.Tensor]) -> Example
 
 
 def _scaled(columns: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Map every range to [-1, 1], and what lies outside to its ends; shape ``(patients, measurements)``."""
+    """Map every range to [-1, 1], and values outside to its ends; shape ``(patients, measurements)``."""
     return np.column_stack(
         [
             np.clip(2.0 * (values - low) / (high - low) - 1.0, -1.0, 1.0)

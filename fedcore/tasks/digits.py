@@ -40,7 +40,7 @@ class Digits(Classification):
         )
 
     def load_data(self, path: Path | None) -> Examples:
-        """All digits, which are part of the installation; a `path` is refused, for it would not be read."""
+        """All digits, from the installation; a `path` is refused, since it would not be read."""
         refuse_path(self.name, path)
         from sklearn.datasets import load_digits
 
@@ -55,7 +55,7 @@ class Digits(Classification):
 
 
 def _standardised(images: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each image with mean 0 and standard deviation 1; no digit is a plain surface."""
+    """Each image with mean 0 and standard deviation 1; no image is constant."""
     standardised: NDArray[np.float64] = (images - images.mean(axis=1, keepdims=True)) / images.std(
         axis=1, keepdims=True
     )

@@ -53,12 +53,10 @@ class Synthetic(Classification):
     Args:
         alpha: α, 0 or more.
         beta: β, 0 or more.
-        clients: Number of clients.
-        seed: Of all rows.
         iid: One true model for all, and B_k itself as every element of v_k (the paper's "IID" with β = 0).
 
     Raises:
-        PlanError: Tells every argument that is out of its range.
+        PlanError: Lists every argument that is out of range.
     """
 
     name = "synthetic"
@@ -78,15 +76,14 @@ class Synthetic(Classification):
 
     @classmethod
     def from_plan(cls, plan: RunPlan) -> Synthetic:
-        """As many clients, and the seed, as the plan says, unless ``task.options`` name others."""
+        """The plan's number of clients and seed, unless ``task.options`` set others."""
         return cls(**{"clients": plan.federation.clients, "seed": plan.federation.seed, **plan.task.options})
 
     def build_model(self) -> nn.Module:
-        """Multinomial logistic regression, as in the paper."""
         return nn.Linear(NUM_FEATURES, NUM_CLASSES)
 
     def load_data(self, path: Path | None) -> Examples:
-        """The rows of all clients, one after the other; attribute ``client`` says whose. A `path` is refused."""
+        """The rows of all clients in order; attribute ``client`` names the client. A `path` is refused."""
         refuse_path(self.name, path)
         ends = np.cumsum([_num_rows(self._generator(number)) for number in range(self.clients)])
         features, classes = np.empty((ends[-1], NUM_FEATURES), dtype=np.float32), np.empty(ends[-1], dtype=np.int64)
@@ -103,7 +100,6 @@ class Synthetic(Classification):
         )
 
     def client_data(self, number: int) -> ClientData:
-        """The rows of one client."""
         generator = self._generator(number)
         rows = _num_rows(generator)
         model_mean, input_mean = generator.normal(0.0, self.alpha), generator.normal(0.0, self.beta)
@@ -121,7 +117,7 @@ class Synthetic(Classification):
 
 
 def _num_rows(generator: np.random.Generator) -> int:
-    """How many rows a client has: the first number that is drawn for it."""
+    """A client's number of rows: the first number of its generator."""
     return _LEAST_ROWS + int(generator.lognormal(4.0, 2.0))
 
 

@@ -1,4 +1,4 @@
-"""Figures in digits that suit them, and that keep an estimate within its interval."""
+"""Numbers with enough digits, so that an estimate stays within its interval."""
 
 from __future__ import annotations
 
@@ -8,28 +8,16 @@ _LARGE, _SMALL = 1e15, 1e-6
 
 
 def figure_text(value: float, low: float, high: float, *, significant: int = 3, least: int = 0, to: str = "-") -> str:
-    """Return ``value (low-high)``, all three to the same decimals, so that none is rounded past another.
+    """Return ``value (low-high)``, all with the same decimals, so that none is rounded past another.
 
-    Args:
-        value: The estimate.
-        low: Lower end of its interval.
-        high: Upper end.
-        significant: Digits that the largest of the three has at least.
-        least: Decimals that there are at least.
-        to: What stands between the ends.
+    The largest has at least ``significant`` digits, all at least ``least`` decimals; ``to`` separates the ends.
     """
     spec = figure_spec(value, low, high, significant=significant, least=least)
     return f"{value:{spec}} ({low:{spec}}{to}{high:{spec}})"
 
 
 def figure_spec(*values: float, significant: int = 3, least: int = 0) -> str:
-    """Return the format specification by which the largest of the values has so many digits, all to the same decimals.
-
-    Args:
-        values: At least one; none is infinite.
-        significant: As in ``figure_text``.
-        least: As in ``figure_text``.
-    """
+    """Return the format that gives the largest finite value so many digits; arguments as `figure_text`."""
     largest = max(map(abs, values))
     if largest and not _SMALL <= largest < _LARGE:
         return f"z.{significant - 1}e"

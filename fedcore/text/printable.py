@@ -1,4 +1,4 @@
-"""Text of others, such as names in a table, so that a terminal shows it and does not obey it."""
+"""Text from others, such as names in a table, without terminal commands."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ _SHOWN = str.maketrans({**_PICTURES, **dict.fromkeys(_OBEYED, _REPLACEMENT)})
 
 
 def printable(line: str) -> str:
-    r"""Return a line in which no character is a command: ``ESC`` becomes ``␛`` and ``\n`` becomes ``␊``.
+    r"""Return a line without control characters: ``ESC`` becomes ``␛`` and ``\n`` becomes ``␊``.
 
-    Each is replaced by one character, so that columns stay as wide as they are. Control characters are those of
-    ISO/IEC 6429 (C0, DEL, C1), with Unicode's ends of lines and changes of direction.
+    Each is replaced by one character, so that columns keep their width. Control characters are those of
+    ISO/IEC 6429 (C0, DEL, C1), with Unicode's line ends and changes of direction.
     """
     return line.translate(_SHOWN)
 
 
 def printable_lines(text: str) -> str:
-    """Return text of several lines, each as ``printable`` returns it."""
     return "\n".join(map(printable, text.split("\n")))
 
 
 def printable_json(text: str) -> str:
-    """Return JSON that means the same, with such characters as escapes; those below U+0020 are escaped already."""
+    """Return equal JSON with such characters escaped; those below U+0020 are escaped already."""
     return _UNESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -8,5 +8,5 @@ from fedcore.text.printable import printable
 
 
 def print_timed(line: str) -> None:
-    """Print a line after the date and the local time, at once, also into a file."""
+    """Print a line with the local date and time, flushed at once."""
     print(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {printable(line)}", flush=True)

@@ -12,17 +12,11 @@ _WORDS = {"Input should be": "expected", "Field required": "missing"}
 
 
 def kebab(name: str) -> str:
-    """The key of a field as it is written in TOML."""
     return name.replace("_", "-")
 
 
 def explain(section: str, model: type[BaseModel], problem: Any) -> str:
-    """Turn one of pydantic's errors into a sentence.
-
-    Args:
-        section: Name of the section that `model` reads.
-        problem: An entry of ``ValidationError.errors()``.
-    """
+    """Turn one of pydantic's errors for the section that `model` reads into a sentence."""
     keys: list[str | int] = list(problem["loc"])
     if problem["type"] == "extra_forbidden":
         inside, nested = _nested(section, model, keys[:-1])
@@ -38,7 +32,6 @@ def explain(section: str, model: type[BaseModel], problem: Any) -> str:
 
 
 def unknown(name: str, known: Iterable[str], what: str) -> str:
-    """Say that a name is unknown, and which known one is near."""
     listed = list(known)
     near = nearest(name, listed)
     hint = f"known are {', '.join(listed)}" if near is None else f"did you mean {near!r}?"
@@ -46,7 +39,7 @@ def unknown(name: str, known: Iterable[str], what: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that a misspelt one was meant to be; ``None`` where none is like it."""
+    """The known name nearest to a misspelt one; ``None`` if none is similar."""
     return next(iter(difflib.get_close_matches(kebab(name), list(known), n=1, cutoff=0.5)), None)
 
 
@@ -55,7 +48,6 @@ def _place(section: str, keys: Sequence[str | int]) -> str:
 
 
 def _nested(section: str, model: type[BaseModel], keys: Sequence[str | int]) -> tuple[str, type[BaseModel]]:
-    """The table that the last of `keys` opens: its name and its model."""
     for key in keys:
         if isinstance(key, str):
             inside = _model_in(model.model_fields[key.replace("-", "_")].annotation)
@@ -64,7 +56,6 @@ def _nested(section: str, model: type[BaseModel], keys: Sequence[str | int]) -> 
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The table that a key holds, or the tables of which it holds several."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for each in get_args(annotation) if (found := _model_in(each)) is not None), None)

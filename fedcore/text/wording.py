@@ -6,22 +6,17 @@ from collections.abc import Sequence
 
 
 def counted(count: int, singular: str, plural: str | None = None) -> str:
-    """``1 client`` or ``2 clients``; thousands are set apart.
-
-    Args:
-        plural: Where it is not `singular` and an s.
-    """
+    """``1 client`` or ``2 clients``, with separated thousands; `plural` if it is not `singular` and an s."""
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
 
 
 def named(names: Sequence[str], *, most: int = 10) -> str:
-    """``a, b, c``; of too many the first ones, and how many more there are."""
+    """``a, b, c``; of too many the first ones, and how many more."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def bytes_text(number: float) -> str:
-    """A number of bytes with three digits, such as ``12.3 MB``."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if number < 999.5:
             return f"{number:.3g} {unit}"

@@ -1,1 +1,1 @@
-"""Who is who: keys made where they live, a signed roster, invitations and their answers."""
+"""Identities: keys made where they stay, a signed roster, invitations and their answers."""

@@ -1,4 +1,4 @@
-"""Where a server is reached: ``HOST:PORT``."""
+"""The address of a server: ``HOST:PORT``."""
 
 from __future__ import annotations
 
@@ -12,11 +12,7 @@ _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Host, an IPv6 address without its brackets, and port.
-
-    Raises:
-        TrustError: It is no address that a client could connect to.
-    """
+    """Host, an IPv6 address without its brackets, and port; raises `TrustError` for anything else."""
     form = _FORM.fullmatch(text)
     if form is None or int(form[3]) > 65_535 or not (_is_ip(form[1]) if form[1] else _is_host(form[2])):
         raise TrustError(
@@ -27,7 +23,7 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def _is_host(host: str) -> bool:
-    # What looks like an IPv4 address must be one: 999.1.1.1 is no host name.
+    # What looks like an IPv4 address must be one: 999.1.1.1 is not a host name.
     if host.rpartition(".")[2].isdigit():
         return _is_ip(host)
     return all(_LABEL.fullmatch(label) for label in host.split("."))

@@ -1,4 +1,4 @@
-"""The authority that vouches for a server's certificate, as a client sees it."""
+"""The authority of a server's certificate, on the client's side."""
 
 from __future__ import annotations
 
@@ -16,11 +16,7 @@ from fedcore.errors import TrustError
 
 
 def check_authority(pem: str) -> None:
-    """Refuse what is no single certificate of an authority.
-
-    Raises:
-        TrustError: It is none.
-    """
+    """Refuse anything but a single certificate of an authority; raises `TrustError`."""
     try:
         certificate = load_pem_x509_certificate(pem.encode())
         constraints = certificate.extensions.get_extension_for_class(BasicConstraints).value

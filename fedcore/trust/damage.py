@@ -1,4 +1,4 @@
-"""Looking at the files of a home before it is used: all that are damaged are named at once, each with what to do."""
+"""Checking the files of a home before use: all damaged ones are named at once, each with advice."""
 
 from __future__ import annotations
 
@@ -11,12 +11,7 @@ from fedcore.errors import DeploymentError, TrustError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeededFile:
-    """A file without which nothing can be started.
-
-    Attributes:
-        read: Reads it; raises `TrustError` or `DeploymentError` where it is damaged.
-        advice: What to do then.
-    """
+    """A file required at start; `read` raises `TrustError` or `DeploymentError` if it is damaged."""
 
     path: Path
     read: Callable[[], object]
@@ -24,11 +19,7 @@ class NeededFile:
 
 
 def refuse_damaged(files: Iterable[NeededFile]) -> None:
-    """Read every file.
-
-    Raises:
-        TrustError: Some are damaged; a line for each.
-    """
+    """Read every file; the `TrustError` has a line for each damaged one."""
     found = [line for file in files if (line := _damage(file)) is not None]
     if found:
         raise TrustError("\n".join(found))
@@ -38,6 +29,6 @@ def _damage(file: NeededFile) -> str | None:
     try:
         file.read()
     except (TrustError, DeploymentError) as error:
-        told = str(error) if str(file.path.parent) in str(error) else f"{file.path}: {error}"
-        return told if "chmod" in told else f"{told}. {file.advice}"  # whose mode is wrong needs no other copy
+        problem = str(error) if str(file.path.parent) in str(error) else f"{file.path}: {error}"
+        return problem if "chmod" in problem else f"{problem}. {file.advice}"  # whose mode is wrong needs no other copy
     return None

@@ -1,6 +1,6 @@
 """Documents from outside, read strictly: bounded in size, every key known, every value of its kind.
 
-Messages name keys and kinds, never values: a document may hold a secret, or what an attacker wants to be seen.
+Messages name keys and kinds, never values: a document may hold a secret, or text from an attacker.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ _LARGEST_NUMBER = 2**53 - 1  # what every JSON reader keeps exactly
 
 
 def encode(value: bytes) -> str:
-    """Bytes as they stand in a document."""
     return base64.b64encode(value).decode()
 
 
 def decode(value: object) -> bytes:
-    """Bytes from Base64 with nothing around it (RFC 4648, section 4); what are bytes already stay."""
+    """Decode Base64 with nothing around it (RFC 4648, section 4); bytes are returned unchanged."""
     if isinstance(value, bytes):
         return value
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_TEXT:
@@ -46,10 +45,10 @@ Number = Annotated[int, Field(ge=1, le=_LARGEST_NUMBER)]
 
 
 class Document(BaseModel):
-    """One object of a document; as JSON it has its `form` as ``schema`` before its fields.
+    """One JSON object; its `form` is written as ``schema`` before its fields.
 
     Raises:
-        TrustError: When it is made from anything but what its fields ask for.
+        TrustError: A field is missing, unknown or malformed.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
@@ -66,32 +65,26 @@ class Document(BaseModel):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read what `to_json` wrote.
-
-        Raises:
-            TrustError: It is anything else.
-        """
+        """Read what `to_json` wrote; raises `TrustError` for anything else."""
         return cls(**cls.content_of(text))
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
-        """Read a file of it; raises as `from_json`."""
         return cls.from_json(read_bounded(path, what=cls.what, max_bytes=cls.max_bytes))
 
     @classmethod
     def of_settings(cls, path: Path) -> Self:
-        """Read a home's settings: a small file of TOML."""
+        """Read the settings of a home: a small TOML file."""
         content = read_bounded(path, what="the file", max_bytes=cls.max_bytes)
         try:
             return cls(**tomllib.loads(content.decode()))
         except ValueError as error:  # no TOML, or no UTF-8
-            raise TrustError(f"{path} is no TOML: {error}") from error
+            raise TrustError(f"{path} is not TOML: {error}") from error
         except TrustError as error:
             raise TrustError(f"{path}: {error}") from error
 
     @classmethod
     def content_of(cls, text: str | bytes) -> dict[str, Any]:
-        """What is in JSON of this form; none of it is checked yet."""
         content = _parse(text, what=cls.what, max_bytes=cls.max_bytes)
         if not isinstance(content, dict) or content.pop("schema", None) != cls.form:
             raise TrustError(
@@ -100,7 +93,7 @@ class Document(BaseModel):
         return content
 
     def to_content(self) -> dict[str, Any]:
-        """Plain values, of which the signed bytes are made."""
+        """Plain values, from which the signed bytes are made."""
         return {"schema": self.form, **self.model_dump()}
 
     def to_json(self) -> str:
@@ -121,10 +114,10 @@ def _in_words(problem: Any, model: type[Document]) -> str:
 
 
 def canonical(content: Mapping[str, Any], *, domain: str) -> bytes:
-    """The one spelling of a document that is signed; `domain` keeps signatures of one kind from use as another.
+    """The one spelling of a document that is signed; `domain` makes a signature valid for one kind only.
 
     Raises:
-        TrustError: The content is nested too deep to be one of ours.
+        TrustError: The content is nested too deep.
     """
     try:
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
@@ -134,11 +127,7 @@ def canonical(content: Mapping[str, Any], *, domain: str) -> bytes:
 
 
 def read_bounded(path: Path, *, what: str, max_bytes: int) -> bytes:
-    """Read a file that someone sent, and no more of it than it may hold.
-
-    Raises:
-        TrustError: It is absent, cannot be read, or is too long.
-    """
+    """Read a file from someone else, up to its size limit; raises `TrustError` if missing, unreadable or too long."""
     try:
         with path.open("rb") as file:
             content = file.read(max_bytes + 1)
@@ -164,7 +153,7 @@ def _parse(text: str | bytes, *, what: str, max_bytes: int) -> object:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) != len(pairs):
-        raise ValueError("a key stands there twice")
+        raise ValueError("a key occurs twice")
     return content
 
 

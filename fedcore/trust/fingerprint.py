@@ -1,4 +1,4 @@
-"""Fingerprints that two people can compare on the phone."""
+"""Fingerprints that two people can compare by phone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ def words(data: bytes) -> str:
 
 
 def proquint(number: int) -> str:
-    """One word for a whole number below 65 536."""
     return (
         _CONSONANTS[number >> 12]
         + _VOWELS[number >> 10 & 3]

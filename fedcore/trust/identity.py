@@ -1,4 +1,4 @@
-"""Keys: who signs, and who is known by which key."""
+"""Names and their keys."""
 
 from __future__ import annotations
 
@@ -37,11 +37,7 @@ _KEY_BYTES = 32
 
 
 def check_name(name: str) -> str:
-    """Give back a name that is safe as a file's name and in a log.
-
-    Raises:
-        TrustError: It is no such name.
-    """
+    """Return a name that is safe as a file's name and in a log; raises `TrustError` for others."""
     if not _NAME.fullmatch(name):
         raise TrustError(
             "expected a name of at most 64 lower-case letters, digits, dots, hyphens and underscores that begins "
@@ -51,11 +47,7 @@ def check_name(name: str) -> str:
 
 
 def check_client_name(name: str) -> str:
-    """As `check_name`, for a client.
-
-    Raises:
-        TrustError: It is no such name, or the coordinator's.
-    """
+    """As `check_name`; also refuses the coordinator's name."""
     if check_name(name) == COORDINATOR:
         raise TrustError(f"{COORDINATOR!r} is the server's own name; give the client another")
     return name
@@ -63,11 +55,7 @@ def check_client_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicIdentity:
-    """A name and the key that stands for it.
-
-    Attributes:
-        key: Raw Ed25519 public key, 32 bytes.
-    """
+    """A name and its raw Ed25519 public key, 32 bytes."""
 
     name: str
     key: bytes
@@ -77,11 +65,7 @@ class PublicIdentity:
         check_identity_key(self.key, of=self.name)
 
     def verify(self, signature: bytes, data: bytes) -> None:
-        """Check an Ed25519 signature (RFC 8032) over `data`.
-
-        Raises:
-            TrustError: It was not made with this identity's key, or over other data.
-        """
+        """Check an Ed25519 signature (RFC 8032) over `data`; raises `TrustError` if it is not valid."""
         try:
             Ed25519PublicKey.from_public_bytes(self.key).verify(signature, data)
         except (InvalidSignature, ValueError) as error:
@@ -97,7 +81,6 @@ class Identity:
 
     @classmethod
     def create(cls, name: str) -> Identity:
-        """Make a new key."""
         return cls(name, Ed25519PrivateKey.generate())
 
     @classmethod
@@ -105,7 +88,7 @@ class Identity:
         """Read a key that `save` wrote.
 
         Raises:
-            TrustError: The file is absent, may be read by others, or holds no Ed25519 key.
+            TrustError: The file is missing, readable by others, or not an Ed25519 key.
         """
         key = _load_key(path, load_pem_private_key, "identity key")
         if not isinstance(key, Ed25519PrivateKey):
@@ -123,7 +106,6 @@ class Identity:
 
     @property
     def public(self) -> PublicIdentity:
-        """What others know."""
         return PublicIdentity(name=self.name, key=self._private_key.public_key().public_bytes_raw())
 
     def sign(self, data: bytes) -> bytes:
@@ -132,14 +114,13 @@ class Identity:
 
 
 class FlowerKey:
-    """A client's NIST P-384 key, by which Flower's SuperLink knows its node."""
+    """A client's NIST P-384 key, by which Flower's SuperLink identifies its node."""
 
     def __init__(self, private_key: EllipticCurvePrivateKey) -> None:
         self._private_key = private_key
 
     @classmethod
     def create(cls) -> FlowerKey:
-        """Make a new key."""
         return cls(generate_private_key(SECP384R1()))
 
     @classmethod
@@ -147,7 +128,7 @@ class FlowerKey:
         """Read a key that `save` wrote.
 
         Raises:
-            TrustError: The file is absent, may be read by others, or holds no P-384 key.
+            TrustError: The file is missing, readable by others, or not a P-384 key.
         """
         key = _load_key(path, load_ssh_private_key, "Flower key")
         if not (isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP384R1)):
@@ -155,16 +136,11 @@ class FlowerKey:
         return cls(key)
 
     def save(self, path: Path) -> None:
-        """Write the key to a new file that only its owner may read, in OpenSSH's format as Flower reads it.
-
-        Raises:
-            TrustError: The file exists.
-            StorageError: It cannot be written.
-        """
+        """As `Identity.save`, in OpenSSH's format, which Flower reads."""
         create_private(path, self._pem())
 
     def replace(self, path: Path) -> None:
-        """Write the key in the place of another; at every moment one of the two is there, whole."""
+        """Replace another key atomically."""
         replace_private(path, self._pem())
 
     def _pem(self) -> bytes:
@@ -172,26 +148,18 @@ class FlowerKey:
 
     @property
     def public_bytes(self) -> bytes:
-        """What is registered with Flower: SubjectPublicKeyInfo in PEM."""
+        """The public key as registered with Flower: SubjectPublicKeyInfo in PEM."""
         return _public_pem(self._private_key.public_key())
 
 
 def check_identity_key(key: bytes, *, of: str) -> None:
-    """Refuse what is no raw Ed25519 public key.
-
-    Raises:
-        TrustError: It has another length.
-    """
+    """Refuse bytes other than a raw Ed25519 public key; raises `TrustError`."""
     if len(key) != _KEY_BYTES:
         raise TrustError(f"the identity key of {of}: expected {_KEY_BYTES} bytes, found {len(key)}")
 
 
 def check_flower_key(key: bytes, *, of: str) -> None:
-    """Refuse what is no P-384 public key, or one spelled otherwise than Flower does.
-
-    Raises:
-        TrustError: It is none.
-    """
+    """Refuse bytes other than a P-384 public key as Flower writes it; raises `TrustError`."""
     try:
         loaded = load_pem_public_key(key)
     except (ValueError, UnsupportedAlgorithm) as error:

@@ -1,8 +1,8 @@
 """An invitation into a consortium, and its answer.
 
 The invitation carries what a client must pin, and a token that admits once. The answer is bound to every
-field of the invitation as the client saw it: whoever swaps a key or an address on the way is found out when
-the client is admitted, and the words compared on the phone bind the answer to the client.
+field of the invitation as the client saw it: a key or address swapped on the way is found when
+the client is admitted, and the words compared by phone bind the answer to the client.
 """
 
 from __future__ import annotations
@@ -40,10 +40,9 @@ class Invitation(Document):
     """What one client needs to join, once.
 
     Attributes:
-        server: ``HOST:PORT`` as clients reach it.
-        ca_certificate: The authority that vouches for the server's certificate, in PEM.
+        ca_certificate: The authority of the server's certificate, in PEM.
         coordinator: Raw Ed25519 public key of the roster's signer, 32 bytes.
-        token: 16 random bytes; whoever has them can ask to be admitted.
+        token: 16 random bytes; their holder can ask to be admitted.
         expires: Moment such as ``2026-11-29T12:00:00+00:00``.
     """
 
@@ -70,15 +69,10 @@ class Invitation(Document):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything but the token, in hexadecimal digits."""
         return hashlib.sha256(canonical(self.model_dump(exclude={"token"}), domain="fedcore invitation 1")).hexdigest()
 
     def check_current(self, now: datetime) -> None:
-        """Refuse an invitation that has expired.
-
-        Raises:
-            TrustError: It has.
-        """
+        """Refuse an expired invitation; raises `TrustError`."""
         if now >= parse_moment(self.expires):
             raise TrustError(
                 f"the invitation of {self.client} expired at {self.expires} (it is {now.isoformat(timespec='seconds')} "
@@ -114,7 +108,6 @@ class JoinResponse(Document):
 
     @classmethod
     def create(cls, invitation: Invitation, identity: Identity, flower_key: FlowerKey) -> JoinResponse:
-        """Answer an invitation; the same keys give the same answer."""
         bound = _bound(invitation, identity.public.key, flower_key.public_bytes)
         return cls(
             consortium=invitation.consortium,
@@ -127,15 +120,11 @@ class JoinResponse(Document):
 
     @property
     def fingerprint(self) -> str:
-        """The words to compare on the phone."""
+        """The words to compare by phone."""
         return words(self.identity_key + self.flower_key)
 
     def verify(self, invitation: Invitation) -> None:
-        """Check that this answers just that invitation, by whoever holds the identity's private key.
-
-        Raises:
-            TrustError: It does not.
-        """
+        """Check that this answers that invitation with the identity's private key; raises `TrustError` if not."""
         if (self.consortium, self.client) != (invitation.consortium, invitation.client):
             raise TrustError(
                 f"the response is by {self.client} for {self.consortium}; "

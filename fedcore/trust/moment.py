@@ -1,4 +1,4 @@
-"""Points in time, as documents spell them."""
+"""Points in time, as documents write them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,7 @@ from fedcore.errors import TrustError
 
 
 def parse_moment(text: str) -> datetime:
-    """A moment in ISO 8601 with its offset, such as ``2026-11-29T12:00:00+00:00``, in UTC.
-
-    Raises:
-        TrustError: It is none, or leaves its offset open.
-    """
+    """A moment in ISO 8601 with its offset, in UTC; raises `TrustError` otherwise."""
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is not None:
@@ -23,11 +19,7 @@ def parse_moment(text: str) -> datetime:
 
 
 def check_day(text: str) -> None:
-    """Refuse what is no day such as ``2026-11-29``.
-
-    Raises:
-        TrustError: It is none.
-    """
+    """Refuse anything but a day such as ``2026-11-29``; raises `TrustError`."""
     try:
         fits = date.fromisoformat(text).isoformat() == text
     except ValueError:

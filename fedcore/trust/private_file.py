@@ -1,4 +1,4 @@
-"""Files with a secret in them: made once, for their owner's eyes only."""
+"""Files with a secret: made once, readable by their owner only."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 
 
 def create_private(path: Path, content: bytes | str) -> None:
-    """Write a new file with mode 0600 and flush it to disk; what stands there, even a link, is never touched.
+    """Write a new file with mode 0600 and flush it to disk; an existing file or link is never touched.
 
     Raises:
-        TrustError: Something stands there.
-        StorageError: It cannot be written; nothing is left there.
+        TrustError: The file exists.
+        StorageError: It cannot be written; nothing is left behind.
     """
     try:
         descriptor = os.open(path, _NEW, 0o600)
@@ -40,11 +40,7 @@ def create_private(path: Path, content: bytes | str) -> None:
 
 
 def replace_private(path: Path, content: bytes | str) -> None:
-    """Write a file with mode 0600 in place of what stands there: whoever looks sees the old or the new.
-
-    Raises:
-        StorageError: It cannot be written; what stood there still does.
-    """
+    """Replace a file with mode 0600 atomically; raises `StorageError` if it cannot be written; the old file is kept."""
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     create_private(aside, content)
     try:
@@ -59,7 +55,7 @@ def read_private(path: Path, *, what: str) -> bytes:
     """Read a file that only its owner may read.
 
     Raises:
-        TrustError: It is absent, too long for what it should be, or others may read or write it.
+        TrustError: It is missing, too long for its kind, or others may read or write it.
     """
     try:
         with path.open("rb") as file:
@@ -75,10 +71,7 @@ def read_private(path: Path, *, what: str) -> bytes:
 
 
 def make_private_directory(path: Path) -> bool:
-    """Make a directory with mode 0700, or give that mode to one that stands there.
-
-    Returns:
-        Whether it is new.
+    """Make a directory with mode 0700, or set that mode; return whether it is new.
 
     Raises:
         StorageError: It cannot be made, or belongs to someone else.
@@ -97,7 +90,6 @@ def make_private_directory(path: Path) -> bool:
 
 
 def remove_if_empty(directory: Path) -> None:
-    """Take back a directory that was made for nothing; one that holds something by now stays."""
     with contextlib.suppress(OSError):
         directory.rmdir()
 

@@ -1,4 +1,4 @@
-"""The roster: who takes part, under the coordinator's signature."""
+"""The roster: the members, signed by the coordinator."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DOMAIN = "fedcore roster 1"
 
 
 class Member(Document):
-    """A client that takes part.
+    """A client of the consortium.
 
     Attributes:
         identity_key: Raw Ed25519 public key, 32 bytes.
@@ -50,21 +50,19 @@ class Member(Document):
 
     @property
     def public(self) -> PublicIdentity:
-        """By which its signatures are checked."""
         return PublicIdentity(name=self.name, key=self.identity_key)
 
     @property
     def fingerprint(self) -> str:
-        """The words that were compared on the phone."""
+        """The words that were compared by phone."""
         return words(self.identity_key + self.flower_key)
 
 
 class Roster(Document):
-    """Who takes part in a consortium. Every change makes a new version.
+    """The members of a consortium. Every change makes a new version.
 
     Attributes:
-        version: Counts from 1; whoever has seen a version takes no older one.
-        server: ``HOST:PORT`` as clients reach it.
+        version: Counts from 1; after a version, no older one is accepted.
         coordinator: Raw Ed25519 public key of the signer, 32 bytes.
         members: In the order of their names.
     """
@@ -91,11 +89,11 @@ class Roster(Document):
 
     @classmethod
     def read(cls, text: str | bytes, coordinator: bytes) -> Roster:
-        """Read what `signed` wrote; nothing is believed before the signature is.
+        """Read what `signed` wrote; the signature is checked first.
 
         Args:
             text: JSON, from anywhere.
-            coordinator: The key that is trusted, 32 bytes.
+            coordinator: The trusted key, 32 bytes.
 
         Raises:
             TrustError: It is malformed, or not signed with that key.
@@ -113,11 +111,7 @@ class Roster(Document):
         return roster
 
     def signed(self, identity: Identity) -> str:
-        """The roster as JSON under the coordinator's signature.
-
-        Raises:
-            TrustError: `identity` is not the coordinator that the roster names.
-        """
+        """The roster as JSON, signed by the coordinator; raises `TrustError` for another identity."""
         if identity.public.key != self.coordinator:
             raise TrustError("the roster can be signed only by the coordinator that it names; this is another key")
         content = self.to_content()
@@ -125,26 +119,17 @@ class Roster(Document):
         return json.dumps(content | {"signature": signature}, indent=1) + "\n"
 
     def member(self, name: str) -> Member | None:
-        """The member of that name, if there is one."""
         return next((member for member in self.members if member.name == name), None)
 
     def with_member(self, member: Member) -> Roster:
-        """The next version, with a member more.
-
-        Raises:
-            TrustError: Its name or one of its keys is on the roster.
-        """
+        """The next version, with one more member; raises `TrustError` if its name or a key is on the roster."""
         if self.member(member.name) is not None:
             raise TrustError(f"{member.name} is a member already; remove it first to admit it with other keys")
         members = sorted((*self.members, member), key=lambda one: one.name)
         return self._next(tuple(members))
 
     def without_member(self, name: str) -> Roster:
-        """The next version, with that member gone.
-
-        Raises:
-            TrustError: There is no such member.
-        """
+        """The next version, without that member; raises `TrustError` if it is unknown."""
         if self.member(name) is None:
             known = ", ".join(member.name for member in self.members[:20]) or "none"
             raise TrustError(f"no member {name[:80]!r}; members are: {known}")

@@ -1,6 +1,6 @@
-"""Signed envelopes: who says what to whom, in which round, whatever carries it.
+"""Signed envelopes: who sends what to whom, in which round, over any transport.
 
-The relay between a server and its clients is not trusted: it can drop a message, and nothing else. Each
+The relay between a server and its clients is not trusted: it can only drop messages. Each
 message carries a statement, signed with the sender's Ed25519 key (RFC 8032), over the run, its incarnation,
 round and attempt, source and destination, the hash of the records and of the array. The statement and the
 small records are checked before the array is fetched, the array before it is decoded.
@@ -49,8 +49,7 @@ class Place:
     """Where in a run a message belongs.
 
     Attributes:
-        incarnation: How often the run's driver has been started; it makes what is sent after a restart newer
-            than what was sent before.
+        incarnation: Number of starts of the run's driver; it orders messages sent before and after a restart.
         kind: ``train`` or ``evaluate``.
     """
 
@@ -75,8 +74,6 @@ class Envelope:
         in_reply_to: The request's nonce; empty in a request.
         not_after: Unix time in seconds after which a request is refused; 0 in a reply.
         chain_head: Head of the sender's event log.
-        records_sha256: Hash of the records as they are sent, without the array's bytes.
-        array_sha256: Hash of the array's bytes; empty where there is none.
     """
 
     place: Place
@@ -104,13 +101,13 @@ def seal(
     """Put `content` into a signed envelope.
 
     Args:
-        array_sha256: From `hash_of_array`, where one array is sealed for many.
+        array_sha256: From `hash_of_array`, if one array is sealed for many.
 
     Returns:
-        Records to send, which share a large array's memory with `content`, and what was signed.
+        Records to send, which share a large array's memory with `content`, and the signed envelope.
 
     Raises:
-        DataError: There is a record that no message of fedcore has.
+        DataError: A record belongs to no message of fedcore.
     """
     records = json.dumps(to_plain(content)).encode()
     array = _array_in(content)
@@ -136,7 +133,7 @@ def seal(
 
 
 def hash_of_array(content: RecordDict) -> str:
-    """SHA-256 of the array's bytes; empty where there is no array."""
+    """SHA-256 of the array's bytes; empty without an array."""
     array = _array_in(content)
     return "" if array is None else sha256(array.data)
 
@@ -144,7 +141,7 @@ def hash_of_array(content: RecordDict) -> str:
 def received(
     small: Mapping[str, ConfigRecord | MetricRecord], arrays: Mapping[str, Mapping[str, RemoteArray]]
 ) -> RecordDict:
-    """What has come of a message so far: its small records, its array still without its bytes."""
+    """The received small records of a message, and its array without bytes."""
     empty = {
         name: record_of({key: Array(each.dtype, each.shape, each.stype, b"") for key, each in arrays_of.items()})
         for name, arrays_of in arrays.items()
@@ -153,10 +150,10 @@ def received(
 
 
 def unsealed(sealed: RecordDict) -> RecordDict:
-    """The records inside an envelope that was checked; a large array without its bytes, unless they are here.
+    """The records in a checked envelope; a large array without its bytes, unless they are here.
 
     Raises:
-        DataError: They are malformed, or the array that came with them is another than they say.
+        DataError: They are malformed, or their array differs from the declared one.
     """
     record = sealed.get(_RECORD)
     records = record.get("records") if isinstance(record, ConfigRecord) else None
@@ -176,10 +173,10 @@ def unsealed(sealed: RecordDict) -> RecordDict:
 
 
 def claimed_source(sealed: RecordDict) -> str:
-    """Who a message says it is from, before anything is checked: whose key to check it with.
+    """The sender that a message claims, unchecked: its key checks the signature.
 
     Raises:
-        TrustError: There is no envelope, or it is malformed.
+        TrustError: The envelope is missing or malformed.
     """
     return _statement(sealed)[0].source
 
@@ -187,11 +184,8 @@ def claimed_source(sealed: RecordDict) -> str:
 def open_envelope(sealed: RecordDict, signer: PublicIdentity, *, destination: str) -> Envelope:
     """Check signature, addresses and records, and a small array with them; a large one is left to `check_array`.
 
-    Args:
-        destination: Who opens it.
-
     Raises:
-        TrustError: The envelope is absent or malformed, not signed by `signer`, meant for another party, or
+        TrustError: The envelope is missing or malformed, not signed by `signer`, meant for another party, or
             around other records.
     """
     envelope, statement, signature = _statement(sealed)
@@ -212,11 +206,7 @@ def open_envelope(sealed: RecordDict, signer: PublicIdentity, *, destination: st
 
 
 def check_array(content: RecordDict, envelope: Envelope) -> None:
-    """Check that the array, now that it is here, is the one that was signed.
-
-    Raises:
-        TrustError: It is another.
-    """
+    """Check that the received array is the signed one; raises `TrustError` if not."""
     if hash_of_array(content) != envelope.array_sha256:
         raise TrustError("the array is not the one that was signed")
 
@@ -249,11 +239,7 @@ def _envelope(values: Mapping[str, Any]) -> Envelope:
 
 
 def _array_in(content: RecordDict) -> Array | None:
-    """The one array of a message, if it has one.
-
-    Raises:
-        DataError: It has several.
-    """
+    """The array of a message, if any; raises `DataError` if it has several."""
     arrays = [array for record in content.values() if isinstance(record, ArrayRecord) for array in record.values()]
     if len(arrays) > 1:
         raise DataError("expected at most one array in a message")

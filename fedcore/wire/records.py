@@ -1,6 +1,6 @@
-"""The records that every message of fedcore is made of: a header of plain values, and one flat array.
+"""The records of every message: a header of plain values, and one flat array.
 
-Whatever comes from the other side is checked before it is used; nothing is executed.
+Content from the other side is checked before use; nothing is executed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DTYPES = {"float32": "<f4", "float64": "<f8", "uint8": "u1"}
 
 
 def array_and_header(header: Mapping[str, Any], values: Tensor) -> RecordDict:
-    """A header and the one array, whose memory is the values' own: nothing is copied."""
+    """A header and the one array, which shares the memory of the values."""
     from fedcore.storage.large_vectors import memory_of
 
     array = array_over(
@@ -38,10 +38,10 @@ def array_and_header(header: Mapping[str, Any], values: Tensor) -> RecordDict:
 
 
 def to_plain(content: RecordDict) -> dict[str, Any]:
-    """Records as JSON values; of an array its type and shape, for its bytes travel apart.
+    """Records as JSON values; for an array its type and shape, since its bytes travel apart.
 
     Raises:
-        DataError: There is a record of a kind, or with a value, that no message of fedcore has.
+        DataError: A record's kind or value belongs to no message of fedcore.
     """
     plain: dict[str, Any] = {}
     for name, record in content.items():
@@ -55,11 +55,7 @@ def to_plain(content: RecordDict) -> dict[str, Any]:
 
 
 def from_plain(plain: Mapping[str, Any]) -> RecordDict:
-    """The way back; arrays are still without their bytes.
-
-    Raises:
-        DataError: It is nothing that `to_plain` gave.
-    """
+    """Read what `to_plain` gave, arrays without bytes; raises `DataError` for anything else."""
     try:
         return RecordDict({name: _KINDS[kind](values) for name, (kind, values) in plain.items()})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -83,7 +79,7 @@ _KINDS: dict[str, Callable[[Any], ArrayRecord | ConfigRecord | MetricRecord]] = 
 
 
 def header_of(content: RecordDict) -> Mapping[str, Any]:
-    """The header; raises `DataError` where there is none."""
+    """Return the header; raises `DataError` without one."""
     header = content.get(HEADER)
     if not isinstance(header, ConfigRecord):
         raise DataError(f"expected a record {HEADER!r} in the message")
@@ -91,10 +87,10 @@ def header_of(content: RecordDict) -> Mapping[str, Any]:
 
 
 def one_array(content: RecordDict) -> Array:
-    """The one array of a message, as it is declared.
+    """The one array of a message, as declared.
 
     Raises:
-        DataError: There is none, there are more, or it is no flat array of float32, float64 or bytes.
+        DataError: There is not exactly one, or it is not a flat array of float32, float64 or bytes.
     """
     record = content.get(ARRAYS)
     if not isinstance(record, ArrayRecord) or list(record) != [PARAMETERS]:
@@ -106,10 +102,10 @@ def one_array(content: RecordDict) -> Array:
 
 
 def check_declared_array(content: RecordDict, form: Form) -> Array:
-    """The one array of a message, after its declared type and size were checked against the form.
+    """The one array of a message, its declared type and size checked against the form.
 
     Raises:
-        DataError: There is none, there are more, or it is declared to be another.
+        DataError: There is not exactly one, or it is declared differently.
     """
     array = one_array(content)
     if tuple(array.shape) != (form.size,) or array.dtype != form.dtype:
@@ -118,7 +114,6 @@ def check_declared_array(content: RecordDict, form: Form) -> Array:
 
 
 def array_bytes(array: Array) -> int:
-    """Size that a declared array has by its type and shape."""
     return math.prod(array.shape) * np.dtype(_DTYPES[array.dtype]).itemsize
 
 
@@ -129,7 +124,7 @@ def receive_array(array: Array, fetch: Callable[..., Iterable[memoryview]]) -> N
         fetch: Called with ``max_bytes``; yields the pieces.
 
     Raises:
-        DataError: The pieces are longer or shorter than the shape says.
+        DataError: The pieces are longer or shorter than the shape.
     """
     memory, filled = scratch_bytes(array_bytes(array)), 0
     for chunk in fetch(max_bytes=len(memory)):
@@ -144,7 +139,7 @@ def receive_array(array: Array, fetch: Callable[..., Iterable[memoryview]]) -> N
 
 
 def segments_of(content: RecordDict, form: Form) -> dict[str, Tensor]:
-    """The segments of the one array, over the memory that it came in."""
+    """The segments of the one array, sharing its memory."""
     import torch  # a process that only relays needs none
 
     from fedcore.storage.large_vectors import over
@@ -156,7 +151,7 @@ def segments_of(content: RecordDict, form: Form) -> dict[str, Tensor]:
 
 
 def integer_in(header: Mapping[str, Any], key: str) -> int:
-    """A whole number in a header; raises `DataError` where there is none."""
+    """A whole number in a header; raises `DataError` without one."""
     value = header.get(key)
     if not isinstance(value, int) or isinstance(value, bool):
         raise DataError(f"expected a whole number {key!r} in the message")
@@ -164,7 +159,7 @@ def integer_in(header: Mapping[str, Any], key: str) -> int:
 
 
 def json_in(header: Mapping[str, Any], key: str, kind: type[Any]) -> Any:
-    """JSON of the given kind in a header; raises `DataError` where there is none."""
+    """JSON of the given kind in a header; raises `DataError` without it."""
     try:
         value = json.loads(header[key])
     except (KeyError, TypeError, ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""What a client answers, as records, and back."""
+"""Replies of clients as records."""
 
 from __future__ import annotations
 
@@ -30,16 +30,12 @@ def pack_refusal(code: str, *, read_data: bool = True) -> RecordDict:
 
 
 def read_data_in(content: RecordDict) -> bool:
-    """Whether a client that refused may have opened its data: unless it says that it did not."""
+    """Whether a client that refused may have opened its data: unless it denies it."""
     return header_of(content).get("read-data") is not False
 
 
 def refusal_in(content: RecordDict) -> str | None:
-    """The code of a refusal; ``None`` where the reply is none.
-
-    Raises:
-        DataError: The code is no code.
-    """
+    """The code of a refusal; ``None`` for other replies. Raises `DataError` for an unknown code."""
     code = header_of(content).get("refused")
     if code is not None and not (isinstance(code, str) and _CODE.fullmatch(code)):
         raise DataError("expected a refusal's code of up to 32 capital letters")
@@ -47,7 +43,6 @@ def refusal_in(content: RecordDict) -> str | None:
 
 
 def pack_update(update: ClientUpdate, form: Form) -> RecordDict:
-    """A client's update, its values in the form that plan and algorithm declare."""
     header: dict[str, Any] = {"client": update.client, "round": update.round}
     if update.num_examples is not None:
         header["num-examples"] = update.num_examples
@@ -66,7 +61,7 @@ def pack_update(update: ClientUpdate, form: Form) -> RecordDict:
 
 
 def add_receipt(content: RecordDict, receipt: LedgerReceipt | None) -> None:
-    """Put into a packed update where the client's ledger stands; nothing where there is no receipt."""
+    """Add the state of the client's ledger to a packed update, if there is a receipt."""
     if receipt is not None:
         cast("ConfigRecord", content[HEADER])[_RECEIPT] = json.dumps(receipt.to_json())
 
@@ -75,8 +70,7 @@ def unpack_update(content: RecordDict, form: Form, *, client: str) -> ClientUpda
     """Read the update of a client.
 
     Args:
-        form: What plan and algorithm declare of a reply.
-        client: Who sent it, as the transport knows; a reply under another name is refused.
+        client: The sender, as the transport knows; a reply under another name is refused.
 
     Raises:
         UpdateRejectedError: With the code ``SCHEMA`` or ``LAYOUT``.
@@ -99,18 +93,13 @@ def unpack_update(content: RecordDict, form: Form, *, client: str) -> ClientUpda
 
 
 def pack_report(report: ClientReport) -> RecordDict:
-    """A client's evaluation report."""
     tables = {name: table.to_json() for name, table in report.tables.items()}
     header = {"client": report.client, "round": report.round, "tables": json.dumps(tables)}
     return RecordDict({HEADER: ConfigRecord(header), METRICS: _pack_metrics(report.metrics)})  # type: ignore[arg-type]
 
 
 def unpack_report(content: RecordDict, *, client: str) -> ClientReport:
-    """Read the evaluation report of a client.
-
-    Raises:
-        UpdateRejectedError: With the code ``SCHEMA``.
-    """
+    """Read a client's evaluation report; raises `UpdateRejectedError` with the code ``SCHEMA``."""
     try:
         header = header_of(content)
         _expect_records(content, {HEADER, METRICS})
@@ -132,7 +121,7 @@ def _pack_metrics(metrics: Metrics) -> MetricRecord:
 
 
 def metrics_in(content: RecordDict) -> Metrics:
-    """The metrics of a reply; raises `DataError` where they are malformed."""
+    """The metrics of a reply; raises `DataError` if malformed."""
     record = content.get(METRICS)
     if not isinstance(record, MetricRecord) or len(record) > 200:
         raise DataError("expected a metric record of at most 200 numbers")
@@ -146,7 +135,7 @@ def metrics_in(content: RecordDict) -> Metrics:
 
 
 def event_in(header: Mapping[str, Any]) -> PrivacyEvent | None:
-    """What an update says was spent; raises `DataError` where that is malformed."""
+    """The claimed privacy cost of an update; raises `DataError` if malformed."""
     if "privacy-event" not in header:
         return None
     event = json_in(header, "privacy-event", dict)
@@ -183,4 +172,4 @@ def _expect_records(content: RecordDict, names: set[str]) -> None:
 
 def _expect_sender(header: Mapping[str, Any], client: str) -> None:
     if header.get("client") != client:
-        raise DataError("the reply bears another client's name than its sender's")
+        raise DataError("the reply has another client's name than its sender's")

@@ -1,4 +1,4 @@
-"""What a server asks, as records, and back."""
+"""Requests of servers as records."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 def pack_request(
     request: TrainRequest | EvaluateRequest, plan: RunPlan, *, roster: str = "", whole_roster: bool = True
 ) -> RecordDict:
-    """A request with the plan that it belongs to, and the signed roster to judge its cohort by.
+    """A request with its plan and the signed roster to check its cohort.
 
     Args:
-        whole_roster: False sends the roster's hash alone: it takes 433 bytes a member, and seldom changes.
+        whole_roster: False sends the roster's hash only: it takes 433 bytes a member, and seldom changes.
     """
     header = {
         "round": request.round,
@@ -46,11 +46,7 @@ def pack_request(
 
 
 def unpack_cohort(content: RecordDict) -> tuple[str, ...]:
-    """Names of the clients asked.
-
-    Raises:
-        DataError: They are no list of names.
-    """
+    """Names of the clients asked; raises `DataError` unless they are a list of names."""
     cohort = json_in(header_of(content), "cohort", list)
     if not all(isinstance(name, str) for name in cohort):
         raise DataError("expected a cohort of names")
@@ -58,12 +54,12 @@ def unpack_cohort(content: RecordDict) -> tuple[str, ...]:
 
 
 def hash_of_roster(text: str) -> str:
-    """By which a request names a roster that the client has."""
+    """How a request names a roster that the client has."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def unpack_roster(content: RecordDict) -> tuple[str, str]:
-    """The roster's text, not checked yet and empty where the client should have it, and its hash.
+    """The roster's text, unchecked and empty if the client should have it, and its hash.
 
     Raises:
         DataError: There is none.
@@ -79,8 +75,8 @@ def unpack_plan(content: RecordDict) -> RunPlan:
     """The plan of a request.
 
     Raises:
-        DataError: It is absent, or its hash is another.
-        PlanError: It is no valid plan.
+        DataError: It is missing, or its hash differs.
+        PlanError: The plan is not valid.
     """
     header = header_of(content)
     text, digest = header.get("plan"), header.get("plan-sha256")
@@ -104,11 +100,8 @@ def _validated(text: str, digest: str) -> RunPlan:
 def unpack_train_request(content: RecordDict, layout: Layout, form: Form) -> TrainRequest:
     """Read a training request for a model of the given layout.
 
-    Args:
-        form: What the algorithm sends to clients.
-
     Raises:
-        DataError: A part is absent, or has another type, size or number type than expected.
+        DataError: A part is missing, or has another type, size or number type than expected.
     """
     from fedcore.parameters import Parameters
 
@@ -124,11 +117,7 @@ def unpack_train_request(content: RecordDict, layout: Layout, form: Form) -> Tra
 
 
 def unpack_evaluate_request(content: RecordDict, layout: Layout, form: Form) -> EvaluateRequest:
-    """Read an evaluation request; raises as `unpack_train_request`.
-
-    Args:
-        form: The model alone.
-    """
+    """Read an evaluation request, whose form is the model alone; raises as `unpack_train_request`."""
     request = unpack_train_request(content, layout, form)
     return EvaluateRequest(
         round=request.round, attempt=request.attempt, cohort=request.cohort, parameters=request.parameters

@@ -249,10 +249,10 @@ def test_numbers_are_put_into_bands(audit: Command, tmp_path: Path) -> None:
     assert sizes == {"below 30": 20, "30 to 50": 40, "50 and above": 20, "unknown": 40}
     assert "30 to 50 & m" in told["groups"]["age*sex"]
     given: dict[str, object] = {"prediction": "hired", "group": "sex"}
-    assert "no column given as --group" in audit.refused(table, *options(**given, bands="age=30"))
+    assert "not a column given as --group" in audit.refused(table, *options(**given, bands="age=30"))
     assert "COL=EDGE,EDGE" in audit.refused(table, *options(**given, bands="age=x"))
     assert "rising numbers" in audit.refused(table, *options(**given, bands="sex=3,1"))
-    assert "cannot be put into bands" in audit.refused(table, *options(**given, bands="sex=1"))
+    assert "cannot split it into bands" in audit.refused(table, *options(**given, bands="sex=1"))
 
 
 def test_many_numbers_as_groups_are_pointed_out(audit: Command, tmp_path: Path) -> None:

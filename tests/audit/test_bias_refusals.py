@@ -31,7 +31,7 @@ def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     [
         ({}, {**PLAIN, "label": "Y"}, "has no column 'Y'; did you mean 'y'? it has y, p, s, sex, race, n"),
         ({"y": [1, 1, 1, 1]}, {**PLAIN, "prediction": "y"}, "has one value only (1)"),
-        ({}, {**PLAIN, "positive": "2"}, "--positive '2' is no value of column 'y' of t.csv; it has 0, 1"),
+        ({}, {**PLAIN, "positive": "2"}, "--positive '2' is not a value of column 'y' of t.csv; it has 0, 1"),
         ({}, {**PLAIN, "score": "s"}, "either --score COL or --prediction COL, and not both"),
         ({}, {"label": "y", "group": "sex"}, "either --score COL or --prediction COL, and not both"),
         ({"s": [0.1, "", 0.6, 0.7]}, SCORED, "column 's' of t.csv: 1 cell, the first in row 2, empty"),
@@ -49,13 +49,13 @@ def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         ({"n": ["1e300", 1, 1, 1]}, {**PLAIN, "weight": "n"}, "row 1, over 9,007,199,254,740,992"),
         ({"n": [0, 0, 0, 0]}, {**PLAIN, "weight": "n"}, "is 0 in every row"),
         ({"y": [0, 1, "", 1]}, PLAIN, "column 'y' of t.csv: 1 cell, the first in row 3, empty"),
-        ({"p": [0, 1, 2, 1]}, PLAIN, "column 'p' of t.csv predicts '2', which is no value of the label 'y'"),
-        ({"p": [0, 1, 2, 1]}, CHOSEN, "has 3 values (0, 1, 2); say with --positive which one is favourable"),
-        ({"y": [0, 1, 2, 1]}, SCORED, "has 3 values (0, 1, 2); say with --positive which one is favourable"),
+        ({"p": [0, 1, 2, 1]}, PLAIN, "column 'p' of t.csv predicts '2', not a value of the label 'y'"),
+        ({"p": [0, 1, 2, 1]}, CHOSEN, "has 3 values (0, 1, 2); set with --positive which one is favourable"),
+        ({"y": [0, 1, 2, 1]}, SCORED, "has 3 values (0, 1, 2); set with --positive which one is favourable"),
         (
             {"site": ["A", "B", "A", "B"]},
             {**PLAIN, "site": "site"},
-            "sex: no two of its groups meet at any site, so that a gap between them cannot be told from one between",
+            "sex: no two of its groups meet at any site, so that a gap between them cannot be separated from one",
         ),
         ({}, {**PLAIN, "limit": ["min(accuracy)>=0.9", "max(accuracy)<=0.2"]}, "no value is within both"),
         ({}, {**PLAIN, "group": "y"}, "column 'y' is given both as --group and as --label"),
@@ -92,7 +92,7 @@ def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         (
             {"y": ["a", "b", "c", "a"], "p": ["a", "b", "a", "a"]},
             {**PLAIN, "profile": "us-four-fifths"},
-            "--profile us-four-fifths compares who is selected; say with --positive which label of column 'y' that is: "
+            "--profile us-four-fifths compares who is selected; set with --positive which label of column 'y' that is: "
             "it has a, b, c",
         ),
         (
@@ -105,7 +105,7 @@ def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
             {**PLAIN, "kind": "regression", "profile": "nyc-ll144"},
             "--profile nyc-ll144 has no meaning in a regression",
         ),
-        ({"y": [f"{i}" for i in range(60)]}, PLAIN, "has 60 different values, which are no classes"),
+        ({"y": [f"{i}" for i in range(60)]}, PLAIN, "has 60 different values, too many for classes"),
         ({"sex": [f"{i}" for i in range(300)]}, PLAIN, "has 300 different values, too many to be groups"),
         (
             {"sex": [f"{i % 20}" for i in range(400)], "race": [f"{i // 20}" for i in range(400)]},

@@ -88,7 +88,7 @@ def test_a_label_of_many_values_is_not_sent_to_an_option_that_is_not_there(tmp_p
 
     refused = run(tmp_path / "t.csv", "--label", "income", "--group", "sex")
 
-    assert "has 60 different values, which are no classes; expected labels such as 0 and 1" in str(refused.exception)
+    assert "has 60 different values, too many for classes; expected labels such as 0 and 1" in str(refused.exception)
     assert "--kind" not in str(refused.exception)
 
 
@@ -119,7 +119,7 @@ def test_small_groups_are_not_shown(table):
     [
         (("--label", "incom", "--group", "sex"), "did you mean 'income'"),
         (("--label", "income", "--group", "income"), "given both"),
-        (("--label", "income", "--group", "sex", "--positive", "maybe"), "no value of column"),
+        (("--label", "income", "--group", "sex", "--positive", "maybe"), "not a value of column"),
     ],
 )
 def test_what_cannot_be_read_is_refused(table, words, message):

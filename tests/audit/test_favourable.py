@@ -31,7 +31,7 @@ def test_decisions_that_are_all_the_same_are_refused_until_it_is_said_what_they_
 ) -> None:
     refused = audit.refused(one_value(tmp_path / "t.csv"), *ONE_VALUE)
 
-    assert "has one value only (denied); say with --positive denied that it is the favourable one, or with" in refused
+    assert "has one value only (denied); set --positive denied if that is the favourable one" in refused
 
 
 @pytest.mark.parametrize(("positive", "rate", "note"), [("denied", 1.0, "every row"), ("approved", 0.0, "nobody is")])
@@ -50,7 +50,7 @@ def test_another_way_to_write_the_only_value_is_not_taken_for_another_one(
 ) -> None:
     refused = audit.refused(one_value(tmp_path / "t.csv", value), *ONE_VALUE, *options(positive=positive))
 
-    assert f"--positive '{positive}' is no value of column 'd' of t.csv; it has {value}" in refused
+    assert f"--positive '{positive}' is not a value of column 'd' of t.csv; it has {value}" in refused
 
 
 def test_decisions_that_never_are_the_favourable_label_select_nobody(audit: Command, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_guess_is_called_one_in_the_head_and_beside_the_verdict(audit: Command
 
     verdict, limit, guess, head, *_ = [line for line in shown.splitlines() if line]
     assert "favourable denied (a guess)" in head
-    assert guess.startswith("favourable 'denied' is a guess, for it is the last in order; say with --positive")
+    assert guess.startswith("favourable 'denied' is a guess: it is the last in order; set it with --positive")
     assert (limit[:6], verdict[:8]) == ("limit:", "verdict:")
     assert audit.json(table, *ONE_VALUE)["favourable_is_a_guess"] is True
     document = audit(table, *ONE_VALUE, *options(profile="model-card"))

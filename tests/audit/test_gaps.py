@@ -172,4 +172,4 @@ def test_small_values_that_are_no_shares_are_told_in_three_digits() -> None:
     gap = Gap(attribute="sex", metric="mean_absolute_error", pairs=(pair,), undefined=(), groups_compared=("a", "b"))
 
     assert gap.words == "mean absolute error: a 0.00123 (700 rows) over b 0.00111 (900 rows), 0.00012"
-    assert gap.told(0.1) == "0.10000"
+    assert gap.plain_words(0.1) == "0.10000"

@@ -73,7 +73,7 @@ def test_a_ratio_of_rates_that_are_all_zero_cannot_pass() -> None:
     finding = judge(limit_of(kind="ratio"), audit_of_selections({"female": (0, 10**6), "male": (0, 10**6)}))
 
     assert finding.verdict is Verdict.INCONCLUSIVE
-    assert "the ratio is undefined, for every rate is 0" in finding.reason
+    assert "the ratio is undefined, because every rate is 0" in finding.reason
     assert finding.estimate_meets is None
 
 

@@ -125,9 +125,9 @@ def test_a_rate_without_examples_has_no_interval(interval: object) -> None:
 
 
 def test_impossible_counts_and_confidences_are_refused() -> None:
-    with pytest.raises(DataError, match="successes must lie between 0 and 4, not 5"):
+    with pytest.raises(DataError, match="successes must be between 0 and 4, not 5"):
         wilson_interval(5, 4, confidence=0.95)
-    with pytest.raises(DataError, match="confidence must lie between 0 and 1, not 95"):
+    with pytest.raises(DataError, match="confidence must be between 0 and 1, not 95"):
         wilson_interval(1, 4, confidence=95)
 
 

@@ -74,7 +74,7 @@ def test_a_value_so_far_from_its_limit_passes_in_four_of_five_samples() -> None:
     # of 400 samples at 0.8 a share outside 0.73 to 0.86 has a probability of 1e-3.
     limit = limit_of(kind="worst-group", at_least="0.7", at_most=None)
     reason = judge(limit, audit_of_selections({"female": (290, 400), "male": (390, 400)})).reason
-    assert "can tell a value from the limit that is" in reason
+    assert "can separate a value from the limit if it is" in reason
     true = 0.7 + figure_in(reason) / 100
 
     drawn = np.random.default_rng(4).binomial(400, true, 400).tolist()
@@ -90,7 +90,7 @@ def test_of_a_limit_on_a_ratio_the_detectable_ratio_is_told() -> None:
 
     p = 97 / 204
     apart = (Z + Z80) * math.sqrt(p * (1 - p) * 2 / 100)
-    assert f"can tell a ratio of {(p - apart / 2) / (p + apart / 2):.2f} or less from equal rates" in reason
+    assert f"can separate a ratio of {(p - apart / 2) / (p + apart / 2):.2f} or less from equal rates" in reason
 
 
 def test_a_detectable_ratio_is_detected_in_four_of_five_samples() -> None:
@@ -109,7 +109,7 @@ def test_a_detectable_ratio_is_detected_in_four_of_five_samples() -> None:
 def test_so_few_rows_that_no_ratio_is_told_from_equal_rates_say_so() -> None:
     reason = judge(limit_of(kind="ratio"), audit_of_selections({"f": (1, 3), "m": (2, 3)}, min_cell=1)).reason
 
-    assert "so few examples can tell no ratio from equal rates" in reason
+    assert "so few examples cannot separate any ratio from equal rates" in reason
 
 
 def test_of_an_area_no_gap_of_1_or_more_is_called_detectable() -> None:

@@ -101,7 +101,7 @@ def test_a_hidden_group_is_not_named_as_left_out(audit: Command, tmp_path: Path)
     shown = audit(table, *given)
 
     assert "left out" not in shown
-    assert "race: not shown, because it has fewer than 10 rows (--min-cell) or would give such a group back" in shown
+    assert "race: not shown, because it has fewer than 10 rows (--min-cell) or would reveal such a group" in shown
 
 
 def test_nobody_selected_is_no_impact() -> None:

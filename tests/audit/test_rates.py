@@ -85,8 +85,8 @@ def test_a_score_table_is_cut_at_the_threshold() -> None:
         (0.55, "on no edge of the 10 score bins; the nearest are 0.5 and 0.6"),
         (0.01, "the nearest are 0.1 and 0.2"),
         (0.97, "the nearest are 0.9$"),
-        (0.0, "threshold 0.0 must lie between 0 and 1"),
-        (1.0, "threshold 1.0 must lie between 0 and 1"),
+        (0.0, "threshold 0.0 must be between 0 and 1"),
+        (1.0, "threshold 1.0 must be between 0 and 1"),
     ],
 )
 def test_a_threshold_off_the_bin_edges_is_refused(threshold: float, message: str) -> None:

@@ -173,7 +173,7 @@ def test_an_interruption_is_no_finding():
 
 def test_each_check_is_told_before_it_runs():
     told = []
-    examine([raising(ValueError())], tell=told.append)
+    examine([raising(ValueError())], progress=told.append)
     assert told == ["second"]
 
 

@@ -108,7 +108,7 @@ def test_a_port_that_speaks_no_tls_is_told(home, port):
 def test_a_port_that_says_nothing_is_told(home, port, monkeypatch):
     monkeypatch.setattr(route_module, "_TIMEOUT_SECONDS", 0.2)
     with plain_listener(port, None):
-        assert "is open, but says nothing" in only(looked_at(home), "route").what
+        assert "is open, but does not answer" in only(looked_at(home), "route").what
 
 
 def test_tls_without_http_is_told(home, port, monkeypatch):
@@ -125,7 +125,7 @@ def test_an_authority_that_is_no_certificate_is_told(home, port):
 @pytest.mark.parametrize(
     ("status", "state", "told"),
     [
-        (200, State.PROBLEM, "lets a stranger in"),
+        (200, State.PROBLEM, "admits unknown clients"),
         (404, State.PROBLEM, "answers as no fedcore server does (HTTP 404"),
         (415, State.PROBLEM, "answers as no fedcore server does"),
         (429, State.WARNING, "asks for fewer calls"),

@@ -525,7 +525,7 @@ def test_the_statement_of_a_run_says_which_of_the_three_levels_holds():
     probed, warnings = stated(RescalesWhereLarge())
     assert probed["isolation"]["name"] == "probed"
     assert [line.partition(":")[0] for line in warnings] == ["probed-isolation"]
-    assert "which was measured and not proven" in probed["plain_language"]
+    assert "which was measured, not proven" in probed["plain_language"]
     assert "not proven" not in isolated["plain_language"]
     forced, _ = stated(TinyTask(), isolation="isolated")
     assert forced["isolation"]["name"] == "isolated"

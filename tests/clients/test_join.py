@@ -194,8 +194,8 @@ def test_a_home_without_a_client_says_how_to_join(home):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"name = ", "is no TOML"),
-        (b"\xff", "is no TOML"),
+        (b"name = ", "is not TOML"),
+        (b"\xff", "is not TOML"),
         (b'name = "a"', "exactly the keys"),
         (b'name = "../x"\nconsortium = "heart"\nserver = "a:1"', "expected a name"),
         (b'name = "coordinator"\nconsortium = "heart"\nserver = "a:1"', "server's own name"),

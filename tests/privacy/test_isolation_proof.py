@@ -202,7 +202,7 @@ class Foreign:
 def test_a_factor_that_is_no_number_is_not_proven():
     layer = Times(3.0)
     layer.factor = Foreign()
-    assert "something else than a number" in part_problem(TinyTask(), nn.Sequential(nn.Linear(4, 2), layer))
+    assert "something other than a number" in part_problem(TinyTask(), nn.Sequential(nn.Linear(4, 2), layer))
     assert part_problem(TinyTask(), nn.Sequential(nn.Linear(4, 2), Times(2))) == ""
 
 

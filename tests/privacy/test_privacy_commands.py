@@ -197,7 +197,7 @@ def test_a_plan_says_where_delta_promises_little(monkeypatch, capsys, unit, delt
     assert (f"warning: {told}" in out) if told else ("warning" not in out)
 
 
-@pytest.mark.parametrize(("name", "told"), [("noise.png", ".svg"), ("absent/noise.svg", "is no folder")])
+@pytest.mark.parametrize(("name", "told"), [("noise.png", ".svg"), ("absent/noise.svg", "is not a folder")])
 def test_a_picture_that_cannot_be_written_is_refused_before_anything_is_computed(
     monkeypatch, capsys, tmp_path, name, told
 ):
@@ -246,7 +246,14 @@ def test_a_statement_is_explained_in_words(monkeypatch, capsys, tmp_path):
     simulate(TinyTask(), plan, out=tmp_path / "run")
     code, out, _ = run(monkeypatch, capsys, "explain", tmp_path / "run" / "privacy.json")
     assert code == 0
-    for words in ("can hardly tell", "1 % false alarms", "the server", "3 runs on the same records", "Ada", "up to 2"):
+    for words in (
+        "can hardly determine",
+        "1 % false alarms",
+        "the server",
+        "3 runs on the same records",
+        "Ada",
+        "up to 2",
+    ):
         assert words in out
 
 
@@ -260,12 +267,12 @@ def test_a_statement_of_test_noise_is_explained_as_none(monkeypatch, capsys, tmp
     [
         (None, "cannot be read"),
         ("", "is not JSON"),
-        ("[1]", "no privacy statement"),
+        ("[1]", "not a privacy statement"),
         ("{}", "promised no privacy"),
-        ('{"epsilon": 1}', "no privacy statement"),
+        ('{"epsilon": 1}', "not a privacy statement"),
         ('{"statement_version": 99}', "version 99"),
         ('{"statement_version": 2}', "epsilon: missing"),
-        ('{"statement_version": 2}', "privacy.json is no whole privacy statement"),
+        ('{"statement_version": 2}', "privacy.json is an incomplete privacy statement"),
         ("[" * 100_000, "is not JSON"),
     ],
 )

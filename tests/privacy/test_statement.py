@@ -22,7 +22,7 @@ STARRED = [name for name, field in FIELDS.items() if field.is_required()]
 
 
 def statement(**changes):
-    names = ("trials", "contact", "run", "warnings", "split_is_told", "ledgers", "acknowledged")
+    names = ("trials", "contact", "run", "warnings", "split_is_shown", "ledgers", "acknowledged")
     told = {name: changes.pop(name) for name in names if name in changes}
     sizes = changes.pop("client_sizes", [30, 40])
     rounds = changes.pop("rounds", 4)
@@ -197,7 +197,7 @@ def test_failed_attempts_are_charged_and_noted():
 def test_how_rows_lie_with_clients_is_told_to_be_released_where_it_is_alone():
     assert not any("split.json" in line for line in statement()["unprotected_outputs"])
     assert not any("simulation" in line for line in statement()["unprotected_outputs"])
-    assert any("split.json" in line for line in statement(split_is_told=True)["unprotected_outputs"])
+    assert any("split.json" in line for line in statement(split_is_shown=True)["unprotected_outputs"])
     simulated = simulate(TinyTask(), build_private_plan()).privacy
     assert any("split.json" in line for line in simulated["unprotected_outputs"])
 

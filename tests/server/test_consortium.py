@@ -253,8 +253,8 @@ def test_every_verb_needs_a_consortium(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"name = ", "is no TOML"),
-        (b"\xff", "is no TOML"),
+        (b"name = ", "is not TOML"),
+        (b"\xff", "is not TOML"),
         (b'name = "heart"', "exactly the keys"),
         (b'name = 5\naddress = "a:1"', "a text at name"),
         (b'name = "../x"\naddress = "a:1"', "expected a name"),

@@ -219,8 +219,8 @@ def privacy_of(**parts: Any) -> dict[str, Any]:
         "rng": {"name": "AES-256-CTR", "cryptographic": True, "seeded": False},
         "accountant": {"name": "PLD", "discretisation": 1e-4, "packages": [{"name": "dp-accounting"}]},
         "known_deviations": [],
-        "plain_language": "Whoever sees every update and the released model can hardly tell whether one given record "
-        "was used in training: formally (7.99, 1e-05)-differential privacy for one record of one client.",
+        "plain_language": "Anyone who sees every update and the released model can hardly determine whether one given "
+        "record was used in training: formally (7.99, 1e-05)-differential privacy for one record of one client.",
         **parts,
     }
 
@@ -591,7 +591,7 @@ class TestPrivacy:
         privacy = privacy_of(new_key={"deep": [{"er": 1.5}, "text"], "flag": True}, nothing=None)
         summary = {"epsilon": 1.0, "delta": 1e-5, "unit": "record"}
         text = page_of(write_run(tmp_path, summary=summary, files={"privacy.json": privacy})).text
-        assert "Whoever sees every update" in text
+        assert "Anyone who sees every update" in text
         assert "new key deep er 1.5 text flag yes" in text
         assert "nothing not defined" in text
 
@@ -657,7 +657,7 @@ class TestBadInput:
     def test_a_file_that_is_no_json_is_named(self, tmp_path: Path) -> None:
         directory = write_run(tmp_path)
         (directory / "bias.json").write_text("{", encoding="utf-8")
-        with pytest.raises(RunDirectoryError, match=r"bias\.json is no JSON"):
+        with pytest.raises(RunDirectoryError, match=r"bias\.json is not JSON"):
             write_report(directory)
 
     def test_a_full_disk_leaves_the_old_report_and_nothing_half_written(

@@ -76,7 +76,7 @@ def test_parquet_and_csv_read_alike(tmp_path):
         ("a,b,a\n1,2,3\n", "several columns named 'a'; give every column a name of its own"),
         ("a,b\n1,2\n1,2,3\n", "cannot be read as CSV"),
         ("a,b\n1,2,3\n1,2,3\n", "cannot be read as CSV"),
-        (bytes(range(256)), "no text in UTF-8"),
+        (bytes(range(256)), "not text in UTF-8"),
     ],
 )
 def test_what_is_no_table_is_refused(tmp_path, content, message):

@@ -149,7 +149,7 @@ def test_what_is_left_out_is_noted_and_logged_without_values(tmp_path, caplog):
         "left out, without a label: 1 row",
         "column 'secret' is left out: it holds mostly different words, as an identifier does",
         "column 'empty' is left out: it holds no value",
-        "1 cells of column 'pressure' are no numbers, and count as missing",
+        "1 cells of column 'pressure' are not numbers, and count as missing",
     }
     assert len(caplog.records) == 5
     assert "name 3" not in caplog.text

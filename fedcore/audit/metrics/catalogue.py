@@ -1,7 +1,7 @@
 """Every group metric in one row: how it is computed, limited, shown and explained.
 
 A metric of your own is a function from `Observed` to one `Estimate` a group, a row here, a test, and a row in
-``docs/audit-tables.md``. Rows stand in the order in which they are shown.
+``docs/audit-tables.md``. Metrics are shown in the order of their rows.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ _ROWS = (
     ),
     Metric(
         name="balanced_accuracy",
-        note="Mean over the classes of the share of their rows that are predicted rightly.",
+        note="Mean over the classes of the share of their rows that are predicted correctly.",
         source="classes",
         estimate=lambda seen: [balanced_accuracy(own) for own in seen.confusion],
         share=True,
@@ -129,7 +129,7 @@ _ROWS = (
     ),
     Metric(
         name="worst_class_accuracy",
-        note="Over the classes the least share of rows that are predicted rightly.",
+        note="The smallest share across classes of rows that are predicted correctly.",
         source="several classes",
         estimate=lambda seen: [worst_class_accuracy(own) for own in seen.confusion],
         share=True,
@@ -153,11 +153,11 @@ _ROWS = (
         better="low",
     ),
     _number(
-        "mean_prediction", Moments.mean_prediction, "What is predicted, on average.", "full text",
+        "mean_prediction", Moments.mean_prediction, "Mean of the predictions.", "full text",
         signed=True, column="mean prediction",
     ),
     _number(
-        "mean_target", Moments.mean_target, "What is true, on average.", "full text",
+        "mean_target", Moments.mean_target, "Mean of the true values.", "full text",
         signed=True, column="mean target",
     ),
     _number(
@@ -225,26 +225,24 @@ HEADLINES = tuple(name for name, metric in CATALOGUE.items() if metric.headline)
 
 
 def shown_in(place: Place) -> tuple[str, ...]:
-    """Return the metrics that appear there, in the order of the catalogue."""
+    """Return the metrics shown in this place, in the order of the catalogue."""
     return tuple(name for name, metric in CATALOGUE.items() if place in metric.places)
 
 
 def headlines_of(place: Place) -> tuple[str, ...]:
-    """Return the metrics that appear there, headlines first."""
     return _first_headlines(shown_in(place))
 
 
 def split_over_clients() -> tuple[str, ...]:
-    """Return the metrics whose gap is shown split over clients, the headline last."""
     return tuple(sorted(shown_in("clients"), key=HEADLINES.__contains__))
 
 
 def is_share(name: str) -> bool:
-    """Whether a metric is written in percent; a name that is not in the catalogue is not."""
+    """Whether a metric is written in percent; False for a name not in the catalogue."""
     return name in CATALOGUE and CATALOGUE[name].share
 
 
 def estimates_of(seen: Observed) -> dict[str, dict[str, Estimate]]:
-    """Return ``{metric: {group: estimate}}`` of every metric that is no rate and can be computed from these counts."""
+    """Return ``{metric: {group: estimate}}`` of every metric other than rates that these counts allow."""
     there = [(metric, metric.estimate) for source in seen.sources for metric in _ROWS if metric.source == source]
     return {metric.name: dict(zip(seen.groups, estimate(seen), strict=True)) for metric, estimate in there if estimate}

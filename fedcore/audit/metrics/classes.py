@@ -1,4 +1,4 @@
-"""Several labels: each class against the others, the class with the widest gap, and the class served worst."""
+"""Several labels: each class against the others, the class with the largest gap, and the class served worst."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from fedcore.audit.verdict.fairness import audit_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorstClass:
-    """The surest gap over the classes: that of the largest lower end.
+    """The clearest gap across classes: the largest lower end.
 
     Attributes:
-        label: The class that it is of; None where it is undefined for every class.
+        label: Its class; None if it is undefined for every class.
         parity: The gap, with its own interval; ``over_all_pairs`` is over all classes, too.
-        undefined: Classes for which there is no such gap, because fewer than two groups have the rate.
+        undefined: Classes without such a gap, because fewer than two groups have the rate.
     """
 
     label: str | None
@@ -29,14 +29,10 @@ class WorstClass:
 
 
 def with_classes(audit: AttributeAudit, table: AuditTable) -> AttributeAudit:
-    """Return the audit with each class against the others, where there are more than two and none is favourable.
+    """Return the audit with each class against the others, if there are more than two and none is favourable.
 
-    All intervals of all classes hold together with the audit's confidence (Bonferroni): the widest of many gaps is
-    wide by chance alone.
-
-    Args:
-        audit: Of the table.
-        table: Pooled counts.
+    All intervals of all classes hold together with the audit's confidence (Bonferroni): the largest of many gaps is
+    large by chance alone.
     """
     settings = audit.settings
     if isinstance(table, ValueTable) or len(table.labels) == 2 or settings.favourable is not None:
@@ -53,7 +49,7 @@ def with_classes(audit: AttributeAudit, table: AuditTable) -> AttributeAudit:
 
 
 def worst_classes(audit: AttributeAudit) -> dict[str, WorstClass]:
-    """Return the surest gap over the classes of every rate, and of every usual name of a gap, between shown groups.
+    """Return the clearest gap across classes of every rate, and of every usual name of a gap, between shown groups.
 
     The intervals of all classes hold together. Classes whose gap is undefined are named, and not compared.
     """
@@ -63,7 +59,6 @@ def worst_classes(audit: AttributeAudit) -> dict[str, WorstClass]:
 
 
 def _parities(audit: AttributeAudit, of_class: AttributeAudit) -> dict[str, Parity]:
-    """Return the gaps of one class, of every rate and under their usual names."""
     rates = {metric: {group: of[group] for group in audit.shown_in(metric)} for metric, of in of_class.groups.items()}
     found = {metric: parity_of(metric, [gap]) for metric, gap in of_class.shown_gaps.items()}
     return found | parities(audit.attribute, rates, confidence=of_class.settings.confidence)
@@ -80,7 +75,7 @@ def _worst(name: str, by_class: Mapping[str, Parity]) -> WorstClass:
 
 
 def _named(label: str, audit: AttributeAudit) -> AttributeAudit:
-    """Return the audit of one class without what is of all of them, its gaps saying which class they are of."""
+    """Return the audit of one class, without what concerns all classes; its gaps carry the class's name."""
 
     def own(gaps: Mapping[str, Gap]) -> dict[str, Gap]:
         return {metric: replace(gap, label=label) for metric, gap in gaps.items() if CATALOGUE[metric].needs_favourable}

@@ -1,4 +1,4 @@
-"""How evenly a model serves clients: another question than how it serves groups of people, and never mixed with it."""
+"""How evenly a model serves clients: another question than how it serves groups of people."""
 
 from __future__ import annotations
 
@@ -16,24 +16,21 @@ from fedcore.audit.statistics.intervals import Interval
 from fedcore.audit.statistics.mean_rates import mean_interval
 
 _STEPS = 1000
-"""Ends of intervals are told in steps of one over this."""
+"""Ends of intervals are rounded to multiples of one over this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSpread:
-    """Accuracy over clients, each counted once; None where no client has rows enough.
+    """Accuracy over clients, each counted once; None if no client has enough rows.
 
-    Clients of fewer than ``min_cell`` rows are counted in ``too_few_rows`` and in nothing else: an accuracy of so
-    few rows tells of single ones. The intervals are about these clients on other rows, and not about other clients.
+    Clients of fewer than ``min_cell`` rows are only counted in ``too_few_rows``: an accuracy over so few rows would
+    reveal single ones. The intervals are about these clients on other rows, not about other clients.
 
     Attributes:
-        judged: Clients that the figures are of.
         too_few_rows: Clients that were evaluated on fewer than ``min_cell`` rows, 0 among them.
-        mean: Mean accuracy of a client.
         worst_decile: Mean accuracy of the tenth of clients that is served worst, of one client at least.
-        gini: Gini coefficient: 0 if all are served alike; None if no row of any is predicted rightly.
+        gini: Gini coefficient: 0 if all are served equally; None if no row of any is predicted correctly.
         best: Name and accuracy of the client that is served best, with its interval taken alone.
-        worst: Name and accuracy of the client that is served worst, likewise.
     """
 
     judged: int
@@ -47,8 +44,8 @@ class ClientSpread:
     def to_json(self) -> dict[str, Any]:
         """Return ``{metric, judged, too_few_rows, mean, worst_decile, gini, best, worst}``.
 
-        A figure is ``{value, low, high}``, its ends told to a tenth of a point, outwards. The best and the worst client
-        are told with their rows; suppression covers groups, and no clients.
+        A figure is ``{value, low, high}``, its ends rounded outwards to a tenth of a point. The best and the worst
+        client are shown with their rows: suppression covers groups, not clients.
         """
         return {
             "metric": "accuracy",
@@ -57,18 +54,13 @@ class ClientSpread:
             "mean": _figure(self.mean),
             "worst_decile": _figure(self.worst_decile),
             "gini": _figure(self.gini),
-            "best": _told(self.best),
-            "worst": _told(self.worst),
+            "best": _rounded_out(self.best),
+            "worst": _rounded_out(self.worst),
         }
 
 
 def client_spread(accuracies: Mapping[str, Rate], *, min_cell: int, confidence: float = 0.95) -> ClientSpread:
-    """Compare clients.
-
-    Args:
-        accuracies: Of each client by name, over its held-out rows, counted without noise.
-        min_cell: Clients of fewer rows are left out.
-        confidence: Of each figure's interval.
+    """Compare clients by accuracy over held-out rows, counted without noise; those under ``min_cell`` are left out.
 
     Sources: the worst decile Li, T. et al. (2020), "Fair resource allocation in federated learning", arXiv
     1905.10497; the coefficient Gini, C. (1912), "Variabilità e mutabilità".
@@ -117,7 +109,7 @@ def _figure(found: Measure | None) -> dict[str, Any] | None:
     return {"value": found.value, "low": low, "high": high}
 
 
-def _told(one: tuple[str, Rate] | None) -> dict[str, Any] | None:
+def _rounded_out(one: tuple[str, Rate] | None) -> dict[str, Any] | None:
     if one is None:
         return None
     name, rate = one

@@ -23,7 +23,7 @@ def predicted_counts(table: GroupTable, threshold: float) -> NDArray[np.int64]:
 def _edge(table: GroupTable, threshold: float) -> int:
     place = threshold * table.num_bins
     if not 0 < threshold < 1:
-        raise DataError(f"attribute {table.attribute!r}: threshold {threshold!r} must lie between 0 and 1")
+        raise DataError(f"attribute {table.attribute!r}: threshold {threshold!r} must be between 0 and 1")
     if abs(place - round(place)) < 1e-9 and 0 < round(place) < table.num_bins:
         return round(place)
     lower = min(max(int(place), 1), table.num_bins - 1)
@@ -45,8 +45,8 @@ def favourable_index(table: GroupTable, favourable: str | None) -> int | None:
 def cells(predicted: NDArray[Any], index: int | None) -> dict[str, NDArray[Any]]:
     """Return the cells that rates are made of, each of shape (groups,).
 
-    Always ``rows`` and ``right``, those predicted rightly. Of label `index` against the rest also ``TP``, ``FP``,
-    ``FN`` and ``TN``: T and F say whether the prediction is right, P and N whether it is that label.
+    Always ``rows`` and ``right``, those predicted correctly. For label `index` against the rest also ``TP``, ``FP``,
+    ``FN`` and ``TN``.
     """
     rows = predicted.sum(axis=(1, 2))
     found = {"rows": rows, "right": np.trace(predicted, axis1=1, axis2=2)}

@@ -1,4 +1,4 @@
-"""Gaps between the groups of a quantity that is no plain rate."""
+"""Gaps between groups in quantities other than plain rates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fedcore.errors import DataError
 
 
 def difference(a: Measure, b: Measure) -> Interval:
-    """Return the interval of a - b for independent quantities, by ``square_and_add``.
+    """Return the interval of a - b for independent quantities by ``square_and_add``.
 
     Raises:
         DataError: One of them is undefined.
@@ -25,7 +25,7 @@ def difference(a: Measure, b: Measure) -> Interval:
 
 
 def ratio(a: Measure, b: Measure) -> Interval:
-    """Return the interval of a / b for independent quantities that are not below 0, by ``ratio_of``.
+    """Return the interval of a / b for independent quantities >= 0 by ``ratio_of``.
 
     Raises:
         DataError: One of them is undefined.
@@ -42,7 +42,7 @@ def _defined(measure: Measure) -> tuple[float, Interval]:
 def gap_of(attribute: str, metric: str, estimates: Mapping[str, Estimate], *, confidence: float) -> Gap:
     """Return the gap of a quantity over all groups but "unknown", with the intervals of ``gap_between``.
 
-    Ratios are of what cannot be below 0; elsewhere there are none.
+    Only quantities that cannot be negative have a ratio.
     """
     known = {group: estimate for group, estimate in estimates.items() if group != UNKNOWN}
     sides = {

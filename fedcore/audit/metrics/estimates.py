@@ -1,4 +1,4 @@
-"""Quantities by group that are no plain rates, with intervals at any confidence."""
+"""Quantities by group other than plain rates, with intervals at any confidence."""
 
 from __future__ import annotations
 
@@ -13,14 +13,7 @@ Spread = Callable[[float], Interval]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """A quantity of one group with its interval; all None where it is undefined.
-
-    Attributes:
-        value: The estimate.
-        low: Lower end of the interval.
-        high: Upper end.
-        n: Rows that it rests on.
-    """
+    """A quantity of one group with its interval, over `n` rows; all None if it is undefined."""
 
     value: float | None
     low: float | None
@@ -30,12 +23,11 @@ class Measure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A quantity before its confidence is chosen.
+    """A quantity over `n` rows before its confidence is chosen.
 
     Attributes:
-        value: The estimate; None where it is undefined.
-        n: Rows that it rests on.
-        spread: Its interval at a confidence; None where it is undefined.
+        value: The estimate; None if it is undefined.
+        spread: Its interval at a confidence; None if it is undefined.
     """
 
     value: float | None
@@ -43,7 +35,6 @@ class Estimate:
     spread: Spread | None = None
 
     def measure(self, confidence: float) -> Measure:
-        """Return the estimate with its interval."""
         if self.value is None or self.spread is None:
             return Measure(value=None, low=None, high=None, n=0)
         ends = self.spread(confidence)
@@ -54,7 +45,7 @@ UNDEFINED = Estimate(value=None, n=0)
 
 
 def normal(value: float, error: float, *, within: tuple[float, float]) -> Spread:
-    """Return the spread ``value +- z error``, cut to the range that the quantity can have."""
+    """Return ``value +- z error``, cut to the range that the quantity can have."""
 
     def ends(confidence: float) -> Interval:
         half = normal_quantile(confidence) * error

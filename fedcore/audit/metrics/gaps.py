@@ -1,4 +1,4 @@
-"""The distance between groups that are served well and badly, with intervals that do not flatter or alarm."""
+"""The distance between groups that are served well and badly, with intervals."""
 
 from __future__ import annotations
 
@@ -21,25 +21,18 @@ LedBy = Literal["difference", "ratio"]
 class Gap:
     """The gap of one metric over the groups of one attribute.
 
-    The pair that it names is the one whose gap is surest: of all pairs that whose difference has the largest lower
-    end (``led_by`` a ratio, the smallest upper end). The pair of the widest estimate is often the one of fewest rows.
-    Names, rates, and ends of intervals are of the named pair; a limit is held to ``widest`` and ``smallest_ratio``,
-    which are of any two groups.
+    It names the pair with the clearest gap: the largest lower end of all pairs' differences (``led_by`` a ratio, the
+    smallest upper end). The pair of the largest estimate is often the one of fewest rows. Names, rates, and ends of
+    intervals are of the named pair; limits are judged by ``widest`` and ``smallest_ratio``, which are of any two.
 
-    Rows of unknown group are not compared: they are no group that could be served badly, though their own
-    rate is reported beside the others. Groups without a rate cannot be compared and are named in
-    ``undefined``.
+    Rows of unknown group are not compared: they are not a group that could be served badly, though their own
+    rate is reported. Groups without a rate cannot be compared and are named in ``undefined``.
 
     Attributes:
-        attribute: Name of the attribute.
-        metric: Name of the metric.
         pairs: Every two groups that have a rate, with intervals that hold for all pairs at once.
         alone: Every group that has a rate with its exact interval, of all groups at once.
-        undefined: Groups whose rate is undefined.
-        groups_compared: Groups that have a rate.
-        label: The class that the rate takes against all others; None where that is known from elsewhere.
-        led_by: What the named pair is chosen by.
-        reference: The group that the other is compared with, where there is one.
+        label: The class that the rate takes against all others; None if known from context.
+        reference: The group that the other is compared with, if any.
     """
 
     attribute: str
@@ -63,7 +56,7 @@ class Gap:
         attribute: str,
         metric: str,
     ) -> Gap:
-        """Return the gap over these groups, of which those in `sides` have a rate."""
+        """Return the gap over these groups; those in `sides` have a rate."""
         return cls(
             attribute=attribute,
             metric=metric,
@@ -82,12 +75,10 @@ class Gap:
 
     @property
     def highest(self) -> str | None:
-        """Group of the higher rate of the named pair."""
         return None if self.pair is None else self.pair.highest.group
 
     @property
     def lowest(self) -> str | None:
-        """Group of the lower rate of the named pair."""
         return None if self.pair is None else self.pair.lowest.group
 
     @property
@@ -102,22 +93,18 @@ class Gap:
 
     @property
     def difference(self) -> float | None:
-        """Highest minus lowest rate of the named pair."""
         return None if self.difference_fraction is None else float(self.difference_fraction)
 
     @property
     def ratio(self) -> float | None:
-        """Lowest over highest rate of the named pair."""
         return None if self.ratio_fraction is None else float(self.ratio_fraction)
 
     @property
     def difference_low(self) -> float | None:
-        """Lower end of the named pair's difference."""
         return None if self.pair is None else self.pair.difference.low
 
     @property
     def difference_high(self) -> float | None:
-        """Upper end of the named pair's difference."""
         return None if self.pair is None else self.pair.difference.high
 
     @property
@@ -127,7 +114,6 @@ class Gap:
 
     @property
     def ratio_high(self) -> float | None:
-        """Upper end of the named pair's ratio."""
         return None if self.pair is None or self.pair.ratio is None else self.pair.ratio.high
 
     @cached_property
@@ -142,13 +128,12 @@ class Gap:
 
     @cached_property
     def smallest_ratio(self) -> Ends | None:
-        """Interval of the smallest ratio of any two groups."""
         ratios = [pair.ratio for pair in self.pairs if pair.ratio is not None]
         return lowest_of(ratios) if ratios else None
 
     @cached_property
     def furthest(self) -> Pair | None:
-        """The pair that may be furthest apart: of the largest upper end, of ratios of the smallest lower end."""
+        """The pair that may be furthest apart: the largest upper end, of ratios the smallest lower end."""
         if self.led_by == "ratio" and self.pairs and self.pairs[0].ratio is not None:
             return min(self.pairs, key=lambda pair: pair.ratio.low if pair.ratio else 1.0)
         return max(self.pairs, key=lambda pair: pair.difference.high, default=None)
@@ -160,28 +145,25 @@ class Gap:
 
     @cached_property
     def smallest_ratio_estimate(self) -> Fraction | None:
-        """Lowest over highest rate of all groups."""
         rates = [side.rate for pair in self.pairs for side in (pair.highest, pair.lowest)]
         return self._ratio(min(rates), max(rates)) if rates else None
 
     @cached_property
     def most(self) -> tuple[Side, Interval] | None:
-        """The group that surely has a high rate: that of the largest lower end, with its own interval."""
+        """The group whose rate is certainly high: the largest lower end, with its own interval."""
         return max(self.alone, key=lambda one: (one[1].low, one[0].rate), default=None)
 
     @cached_property
     def least(self) -> tuple[Side, Interval] | None:
-        """The group that surely has a low rate: that of the smallest upper end, with its own interval."""
+        """The group whose rate is certainly low: the smallest upper end, with its own interval."""
         return min(self.alone, key=lambda one: (one[1].high, one[0].rate), default=None)
 
     @cached_property
     def highest_ends(self) -> Ends | None:
-        """Ends of the highest rate, whichever group truly has it."""
         return highest_of(ends for _, ends in self.alone) if self.alone else None
 
     @cached_property
     def lowest_ends(self) -> Ends | None:
-        """Ends of the lowest rate, whichever group truly has it."""
         return lowest_of(ends for _, ends in self.alone) if self.alone else None
 
     def by_ratio(self) -> Gap:
@@ -190,14 +172,13 @@ class Gap:
 
     @property
     def name(self) -> str:
-        """The metric in words, with the class that it is of."""
         return self.metric.replace("_", " ") + (f" of {self.label}" if self.label is not None else "")
 
     @property
     def words(self) -> str:
-        """The gap with its direction and the rows it rests on.
+        """The gap with its direction and rows.
 
-        As ``selection rate: Male 30.1 % (301 of 1,000) over Female 11.2 % (112 of 1,000), 18.9 points``.
+        For example ``selection rate: Male 30.1 % (301 of 1,000) over Female 11.2 % (112 of 1,000), 18.9 points``.
         """
         if self.pair is None:
             return f"{self.name}: no gap, because fewer than two groups have a rate"
@@ -205,9 +186,9 @@ class Gap:
             return f"{self.name}: {self.value_words(self.pair.highest.rate)} in every group"
         if self.directed is not None:
             group, reference = self.directed.group, self.directed.reference
-            told = f"{group.group} {self.value_words(group.rate)} ({group.count}) against {reference.group}"
-            told += f" {self.value_words(reference.rate)} ({reference.count})"
-            return f"{self.name}: {told}, {self.difference_words(float(self.directed.difference), sign='+')}"
+            pair = f"{group.group} {self.value_words(group.rate)} ({group.count}) against {reference.group}"
+            pair += f" {self.value_words(reference.rate)} ({reference.count})"
+            return f"{self.name}: {pair}, {self.difference_words(float(self.directed.difference), sign='+')}"
         first, second = (
             f"{side.group} {self.value_words(side.rate)} ({side.count})"
             for side in (self.pair.highest, self.pair.lowest)
@@ -216,7 +197,7 @@ class Gap:
 
     @property
     def furthest_words(self) -> str:
-        """How far apart any two groups may be, if that is further than the named pair may be; else empty."""
+        """How far apart any two groups may be, if further than the named pair may be; else empty."""
         far = self.furthest
         if far is None or self.pair is None or far is self.pair:
             return ""
@@ -244,33 +225,31 @@ class Gap:
         return "" if ratio is None or ends is None else f"{float(ratio):.3f} ({ends.low:.3f} to {ends.high:.3f})"
 
     def difference_words(self, value: float, *, sign: str = "") -> str:
-        """Write a difference: of shares in points, of all else in the decimals of the rates."""
+        """Write a difference: of shares in points, of others in the decimals of the rates."""
         if is_share(self.metric):
             return f"{100 * value:{sign}.1f} points"
-        return ("+" if sign and value >= 0 else "") + self.told(value)
+        return ("+" if sign and value >= 0 else "") + self.plain_words(value)
 
     def value_words(self, rate: Fraction) -> str:
-        """Write a rate: of shares in percent."""
-        return f"{100 * float(rate):.1f} %" if is_share(self.metric) else self.told(float(rate))
+        return f"{100 * float(rate):.1f} %" if is_share(self.metric) else self.plain_words(float(rate))
 
-    def told(self, value: float) -> str:
-        """Write a value of a metric that is no share to the decimals that the gap's two rates have."""
+    def plain_words(self, value: float) -> str:
+        """Write a value of a metric other than shares to the decimals of the gap's two rates."""
         rates = [] if self.pair is None else [float(self.pair.highest.rate), float(self.pair.lowest.rate)]
         return f"{value:{figure_spec(*(rates or [value]), least=3)}}"
 
     def _ratio(self, lowest: Fraction, highest: Fraction) -> Fraction | None:
-        """A ratio that has no interval is not given either."""
+        """None if the ratio has no interval."""
         known = self.smallest_ratio is not None and has_ratio(self.metric)
         return lowest / highest if known and highest > 0 and lowest >= 0 else None
 
 
 def has_ratio(metric: str) -> bool:
-    """Whether a ratio of two groups says something of a metric."""
     return metric not in CATALOGUE or CATALOGUE[metric].has_ratio
 
 
 def _rank(pair: Pair) -> tuple[float, bool, float, Fraction]:
-    """By the lower end; of pairs that may be equal by how little it takes for them not to be."""
+    """By the lower end; of pairs that may be equal, by how small the overlap is."""
     return pair.difference.low, pair.apart > 0, pair.signed.low, pair.apart
 
 

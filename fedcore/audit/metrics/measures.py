@@ -1,4 +1,4 @@
-"""All that is measured beside plain rates, for one attribute: from its decisions and, if there are, its scores."""
+"""The metrics of one attribute other than rates: from its decisions and, if any, its scores."""
 
 from __future__ import annotations
 
@@ -33,17 +33,15 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measures:
-    """What is measured of one attribute's groups beside rates; small groups are in it.
+    """Metrics of one attribute's groups other than rates, small groups included.
 
     Attributes:
-        estimates: ``{metric: {group: estimate}}``, of what is no rate.
-        overall_area: The area of all rows together, whatever their group; None where none is measured.
+        overall_area: The area of all rows together, whatever their group; None if not measured.
         cross_areas: For two groups the area of the first's favourable rows over the second's others.
-        area_bounds: Least and greatest area of these rows for two groups, the first of them favourable, or of one and
+        area_bounds: Lowest and highest area of these rows for two groups, the first of them favourable, or of one and
             the same group, whatever the order of scores within a point.
         shifts: ``{distance: {(group, group): estimate}}``.
-        mean_scores: Mean score of each group.
-        curves: Scores against labels in bins, of each group that has rows; where scores may be probabilities.
+        curves: Calibration curve of each group that has rows, if scores may be probabilities.
     """
 
     estimates: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
@@ -72,7 +70,7 @@ class Measures:
         return {group: {**audit.to_reference.get(group, {}), **more.get(group, {})} for group in groups}
 
     def distances(self, groups: Iterable[str], *, confidence: float) -> dict[str, Parity]:
-        """Return the largest score shifts, and the largest difference of areas across two of the groups."""
+        """Return the largest score shifts, and the largest difference of areas across two groups."""
         kept = list(groups)
         found = {
             name: worst_shift(pairs, self.mean_scores, kept, confidence=confidence)
@@ -88,7 +86,6 @@ class Measures:
 
 
 def measures_of(seen: Observed) -> Measures:
-    """Measure what can be measured of one attribute's groups."""
     estimates, scores = estimates_of(seen), seen.scores
     if scores is None:
         return Measures(estimates=estimates)
@@ -109,10 +106,10 @@ def measures_of(seen: Observed) -> Measures:
 
 
 def measures_of_table(audit: AttributeAudit, table: AuditTable) -> Measures:
-    """Measure what the table that was audited allows: with a favourable label, and where scores were counted.
+    """Measure what the audited table allows: with a favourable label, and where scores were counted.
 
     Bins stand for their centres, so that a score is off by half a bin at most; the order within a bin is unknown,
-    and in the intervals of areas. Of counts with noise nothing is measured: no interval here would hold it.
+    which the intervals of areas include. Nothing is measured on counts with noise: no interval here would hold.
     """
     if isinstance(table, ValueTable):
         return measures_of(Observed(values=table, scores=predictions_of(table)))
@@ -123,7 +120,7 @@ def measures_of_table(audit: AttributeAudit, table: AuditTable) -> Measures:
 
 
 def _decisions(audit: AttributeAudit, table: GroupTable) -> GroupTable:
-    """Return rows by label and decision, a favourable label against all others where there is one."""
+    """Return rows by label and decision, a favourable label against all others if there is one."""
     if "true_positive_rate" not in audit.groups:
         return table
     found, falsely = audit.groups["true_positive_rate"], audit.groups["false_positive_rate"]
@@ -157,7 +154,7 @@ def _cross_areas(table: ScoreTable, areas: Areas) -> dict[Pair, Estimate]:
 
 
 def _area_bounds(table: ScoreTable, areas: Areas) -> dict[Pair, tuple[float, float]]:
-    """The order is known where all rows of a point have one score, so that both are the area itself."""
+    """Both bounds are the area itself where all rows of a point have one score."""
     found = {
         (table.groups[a], table.groups[b]): areas.bounds(a, b) for a, b in product(range(len(table.groups)), repeat=2)
     }
@@ -168,7 +165,7 @@ def _area_bounds(table: ScoreTable, areas: Areas) -> dict[Pair, tuple[float, flo
 
 
 def _worst_cross(areas: Mapping[Pair, Estimate], groups: list[str], *, confidence: float) -> Parity:
-    """Return the surest difference between the two areas across a pair; they share no row."""
+    """Return the clearest difference between the two areas across a pair; they share no row."""
     both = {
         pair: (areas[pair], areas[pair[::-1]])
         for pair in areas

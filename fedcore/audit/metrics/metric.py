@@ -1,4 +1,4 @@
-"""What there is to say of a group metric, in one value."""
+"""One row of the catalogue of group metrics."""
 
 from __future__ import annotations
 
@@ -29,26 +29,23 @@ class Metric:
     """One row of the catalogue.
 
     Attributes:
-        name: In plans, limits and JSON.
-        note: What it is, in a sentence that reports show; empty where its name says it.
+        note: An explanation that reports show; empty if the name is enough.
         source: What it is computed from. ``cells``: counts of the confusion table. ``classes``: labels and decisions;
-            ``several classes`` only of more than two labels, none of them favourable, ``benefits`` only where one is
-            favourable. ``scores`` and ``probabilities``: labels and scores. ``numbers``: targets that are numbers.
+            ``several classes`` only of more than two labels, none of them favourable, ``benefits`` only with a
+            favourable label. ``scores`` and ``probabilities``: labels and scores. ``numbers``: numeric targets.
             ``selection rates`` and ``pairs``: other metrics, so that no limit is set on it.
-        cells: Of a rate the cells that are counted, and those they are counted among; see `confusion.cells`.
+        cells: Of a rate the counted cells, and those of the denominator; see `confusion.cells`.
         estimate: Of other metrics the estimate of each group, in the order of the groups.
         share: Whether it is a share of rows, written in percent and its differences in points.
         at_most_one: Whether no two groups can be more than 1 apart.
-        signed: Whether it may be below 0, so that a bound may be, too.
-        better: Which end is better for a group; empty where neither is.
-        has_ratio: Whether its 0 means that there is nothing, so that a ratio of two groups says something.
-        instead: For a metric without a limit, the limits that come nearest to one on it.
-        headline: Whether it says in one figure how well a group is served.
-        shown_of_thin: Whether it is shown of a group of which another rate rests on few rows; see `suppression`.
+        signed: Whether it may be negative, so that a bound may be, too.
+        better: Which end is better for a group; empty if neither is.
+        has_ratio: Whether its 0 means nothing at all, so that a ratio of two groups is meaningful.
+        instead: For a metric without a limit, the nearest limits.
+        headline: Whether it shows in one figure how well a group is served.
+        shown_of_thin: Whether it is shown of a group with another rate over few rows; see `suppression`.
         bounded_loss: Whether the largest over the groups is reported, as bounded group loss.
-        interval: How its interval is formed, where that is not said for all of its kind.
-        column: Its heading in a text table.
-        places: Where it appears.
+        interval: How its interval is formed, if not as for all of its kind.
     """
 
     name: str
@@ -71,19 +68,19 @@ class Metric:
 
     @property
     def limits(self) -> tuple[Kind, ...]:
-        """The kinds of limits that may be set; only of rates has a ratio an interval that can be trusted."""
+        """Which kinds of limits may be set; only a rate's ratio has an interval to rely on."""
         if self.source in ("pairs", "selection rates"):
             return ()
         return ("difference", "worst-group") if self.cells is None else ("difference", "ratio", "worst-group")
 
     @property
     def in_own_unit(self) -> bool:
-        """Whether it is in the target's unit, so that nothing is known of its size."""
+        """Whether it is in the target's unit, so that its size is unbounded."""
         return self.source == "numbers"
 
     @property
     def watched(self) -> bool:
-        """Whether it is measured in every evaluated round, and not of the released model only."""
+        """Whether it is measured in every evaluated round, not of the released model only."""
         return self.cells is not None or self.source == "numbers"
 
     @property
@@ -93,5 +90,4 @@ class Metric:
 
     @property
     def needs_favourable(self) -> bool:
-        """Whether it is a rate of one label against the others."""
         return self.cells is not None and "right" not in self.cells

@@ -1,4 +1,4 @@
-"""How unsure a rate is whose counts have noise."""
+"""Uncertainty of a rate whose counts have noise."""
 
 from __future__ import annotations
 
@@ -10,23 +10,17 @@ from fedcore.audit.statistics.intervals import Interval, normal_quantile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noise:
-    """Noise on the two counts that a rate is made of.
-
-    Attributes:
-        successes: Variance of the noise on the rows counted.
-        others: Variance of the noise on the rows they are counted among, less those.
-    """
+    """Variances of the noise on a rate's successes and on its other rows."""
 
     successes: float = 0.0
     others: float = 0.0
 
     @property
     def present(self) -> bool:
-        """Whether there is any."""
         return self.successes + self.others > 0.0
 
     def drowns(self, n: int) -> bool:
-        """Whether so few rows were counted that they may be noise alone: fewer than three standard deviations."""
+        """Whether so few rows may be noise alone: fewer than three standard deviations."""
         return self.present and n < 3.0 * math.sqrt(self.successes + self.others)
 
     def interval(self, share: float, n: int, *, confidence: float) -> Interval:

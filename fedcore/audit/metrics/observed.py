@@ -1,4 +1,4 @@
-"""What was counted of one attribute's groups: what every metric is computed from."""
+"""Counts of one attribute's groups, from which every metric is computed."""
 
 from __future__ import annotations
 
@@ -22,13 +22,12 @@ from fedcore.errors import DataError
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """Counts by group, and what several metrics are computed from, once.
+    """Counts by group, and shared results of several metrics.
 
     Attributes:
         decisions: Labels by decision, of two labels the favourable one second; None without labels.
         scores: Scores of the same groups, with labels or without; None without scores.
-        values: Sums of targets and errors; None where targets are labels.
-        generator: Source of the bootstrap's draws.
+        values: Sums of targets and errors; None if targets are labels.
     """
 
     decisions: GroupTable | None = None
@@ -38,7 +37,7 @@ class Observed:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """What there is to compute from, in the words of `Metric.source`."""
+        """What metrics can be computed from, in the words of `Metric.source`."""
         classes = 0 if self.decisions is None else len(self.decisions.labels)
         labelled = self.scores is not None and self.scores.labelled
         there = {
@@ -59,21 +58,18 @@ class Observed:
 
     @property
     def confusion(self) -> NDArray[np.int64]:
-        """Rows by group, label and decision."""
         if self.decisions is None:
             raise DataError("there are no labels and decisions to compute a metric from")
         return self.decisions.counts
 
     @property
     def labelled_scores(self) -> ScoreTable:
-        """Scores with labels."""
         if self.scores is None:
             raise DataError("there are no scores to compute a metric from")
         return self.scores
 
     @property
     def points(self) -> NDArray[np.float64]:
-        """The scores that occur, shape (points,)."""
         return self.labelled_scores.points
 
     @property
@@ -83,19 +79,17 @@ class Observed:
 
     @cached_property
     def areas(self) -> Areas:
-        """Areas under the curve, within a group and across two."""
         return Areas.of(self.score_counts, exact=self.labelled_scores.exact)
 
     @cached_property
     def entropy(self) -> Mapping[str, list[Estimate]]:
-        """How unequally benefits fall on people; both indices are of the same draws."""
+        """Both indices of unequal benefits, from the same draws."""
         cells = self.confusion
         benefits = np.stack([cells[:, 1, 0], np.trace(cells, axis1=1, axis2=2), cells[:, 0, 1]], axis=1)
         return entropy_indices(benefits, generator=self.generator)
 
     @cached_property
     def moments(self) -> list[Moments]:
-        """Mean powers of targets and errors, of each group."""
         if self.values is None:
             raise DataError("there are no numbers to compute a metric from")
         return moments_of(self.values)

@@ -30,16 +30,9 @@ class Parity:
     """A gap under its usual name; None where undefined. All but the last is of the named pair of groups.
 
     Attributes:
-        difference: Higher minus lower rate, of equalized odds the surer one of two; of an impact ratio 1 - ratio.
-        low: Lower end of the difference's interval.
-        high: Upper end.
+        difference: Higher minus lower rate, of equalized odds the clearer of two; of an impact ratio 1 - ratio.
         ratio: Lower over higher rate.
-        ratio_low: Lower end of the ratio's interval.
-        ratio_high: Upper end.
-        highest: Group of the higher rate.
-        lowest: Group of the lower rate.
-        highest_count: Rows counted, and rows they are counted among, of the first group.
-        lowest_count: The same of the second.
+        highest_count: Rows counted, and the denominator, of the first group.
         over_all_pairs: Largest difference and smallest ratio of any two groups, with intervals; as in ``gap_json``.
     """
 
@@ -57,21 +50,15 @@ class Parity:
 
     @classmethod
     def of(cls, gap: Gap) -> Parity:
-        """Return the gap's named pair."""
-        told = gap_json(gap)
-        return cls(**{one.name: told[one.name] for one in fields(cls)})
+        content = gap_json(gap)
+        return cls(**{one.name: content[one.name] for one in fields(cls)})
 
 
 def parities(attribute: str, rates: Rates, *, confidence: float) -> dict[str, Parity]:
     """Return every named gap whose metrics are measured, over all groups given but "unknown".
 
     Each interval holds with the stated confidence: that of equalized odds is formed of two gaps' intervals at
-    half the error each (Bonferroni).
-
-    Args:
-        attribute: Name of the attribute.
-        rates: ``{metric: {group: rate}}``.
-        confidence: Of each interval.
+    half the error each (Bonferroni). Rates are ``{metric: {group: rate}}``.
     """
     found: dict[str, Parity] = {}
     for name, metrics in NAMES.items():
@@ -86,10 +73,8 @@ def impact_ratios(rates: Mapping[str, Rate], *, confidence: float) -> dict[str, 
     """Return each group's rate over the highest of all groups; None for "unknown" and where undefined.
 
     The interval is that of the smallest of the group's ratios to every group, all pairs at once, so that it
-    holds whichever group is truly the highest. As 6 RCNY 5-300 defines the impact ratio of a selection rate.
-
-    Returns:
-        For each group a rate whose ``value`` is the ratio, and whose counts are those of the group's rate.
+    holds whichever group truly has the highest rate. As 6 RCNY 5-300 defines the impact ratio of a selection rate.
+    The ratio is the rate's ``value``; its counts are those of the group's rate.
     """
     known = {group: rate for group, rate in rates.items() if group != UNKNOWN and rate.fraction is not None}
     best = max((rate.fraction or Fraction(0) for rate in known.values()), default=Fraction(0))
@@ -113,12 +98,12 @@ def impact_ratios(rates: Mapping[str, Rate], *, confidence: float) -> dict[str, 
 
 
 def parity_of(name: str, gaps: list[Gap]) -> Parity:
-    """Return what a name stands for, from the gaps that it is formed of; their intervals must hold together."""
+    """Return a named gap from the gaps it is formed of; their intervals must hold together."""
     return _impact(gaps) if name == "impact_ratio" else _worst(gaps)
 
 
 def _worst(gaps: list[Gap]) -> Parity:
-    """Return the surest of several gaps, and what is over all pairs of all of them; undefined if one is."""
+    """Return the clearest of several gaps, with extremes over all pairs of all of them; undefined if one is."""
     if any(gap.pair is None for gap in gaps):
         return Parity()
     surest = max(gaps, key=lambda gap: (gap.difference_low or 0.0, gap.difference or 0.0))
@@ -126,7 +111,7 @@ def _worst(gaps: list[Gap]) -> Parity:
 
 
 def _impact(gaps: list[Gap]) -> Parity:
-    """Return the surest of the ratios; undefined if the smallest is."""
+    """Return the clearest of the ratios; undefined if the smallest is."""
     (gap,) = gaps
     if gap.smallest_ratio_estimate is None:
         return Parity()
@@ -151,7 +136,7 @@ def _rest(ratio: float | None) -> float | None:
 
 
 def furthest_of(all_pairs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the largest difference and the smallest ratio of several; intervals that hold together form one."""
+    """Return the largest difference and smallest ratio of several; intervals that hold together form one."""
     found = [*all_pairs]
     return {
         name: None if any(one[name] is None for one in found) else pick(one[name] for one in found)

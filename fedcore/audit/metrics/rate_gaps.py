@@ -28,14 +28,7 @@ from fedcore.audit.tables.groups import UNKNOWN
 
 
 def gap_between(attribute: str, metric: str, rates: Mapping[str, Rate], *, confidence: float) -> Gap:
-    """Return the gap over all groups but "unknown".
-
-    Args:
-        attribute: Name of the attribute.
-        metric: Name of the metric.
-        rates: Rate of each group.
-        confidence: With which the intervals of all pairs hold together, and those of all groups.
-    """
+    """Return the gap over all groups but "unknown"; the intervals of all pairs hold together with this confidence."""
     known = {group: rate for group, rate in rates.items() if group != UNKNOWN}
     sides = {group: side for group, rate in known.items() if (side := side_of(group, rate)) is not None}
     each = pair_confidence(confidence, len(sides))
@@ -55,17 +48,16 @@ def gap_between(attribute: str, metric: str, rates: Mapping[str, Rate], *, confi
 
 
 def side_of(group: str, rate: Rate) -> Side | None:
-    """Return a group with its rate and counts; None where the rate is undefined."""
     return None if rate.fraction is None else Side(group=group, rate=rate.fraction, n=rate.n, counted=rate.successes)
 
 
 def pair_confidence(confidence: float, num_groups: int) -> float:
-    """Return the confidence of each pair with which all pairs hold together at ``confidence``."""
+    """Return the confidence of each pair, so that all pairs hold together at ``confidence``."""
     return 1 - (1 - confidence) / max(1, math.comb(num_groups, 2))
 
 
 def difference_of(a: Rate, b: Rate, *, confidence: float) -> Interval:
-    """Return the interval of the first rate less the second: of noisy counts formed of their own intervals."""
+    """Return the interval of a - b; for noisy counts from the rates' own intervals."""
     if not (a.noise.present or b.noise.present):
         return difference_interval(*_rows(a), *_rows(b), confidence=confidence)
     found = square_and_add(_share(a), a.interval(confidence), _share(b), b.interval(confidence))
@@ -73,21 +65,21 @@ def difference_of(a: Rate, b: Rate, *, confidence: float) -> Interval:
 
 
 def rate_ratio(a: Rate, b: Rate, *, confidence: float) -> Interval:
-    """Return the interval of the first rate over the second: Koopman's, of noisy counts of their logarithms."""
+    """Return the interval of a / b: Koopman's; for noisy counts from logarithms."""
     if not (a.noise.present or b.noise.present):
         return koopman_interval(*_rows(a), *_rows(b), confidence=confidence)
     return ratio_of(_share(a), a.interval(confidence), _share(b), b.interval(confidence))
 
 
 def _alone(rate: Rate, *, confidence: float) -> Interval:
-    """Return the exact interval of a rate, for many of which Wilson's are too short near 0 and 100 %."""
+    """Return the exact interval of a rate: Wilson's are too short near 0 and 100 % for many rates."""
     if rate.noise.present:
         return rate.interval(confidence)
     return exact_interval(*_rows(rate), confidence=confidence)
 
 
 def _rows(rate: Rate) -> tuple[float, float]:
-    """Return rows counted and rows in all; of weighted ones as many as would be as uncertain."""
+    """Return rows counted and rows in all; of weighted rows the effective numbers."""
     return rate.evidence if rate.weighted else (rate.successes, rate.n)
 
 

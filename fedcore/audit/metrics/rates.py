@@ -1,4 +1,4 @@
-"""Rates by group: how often something happens to the rows of a group, and how sure that is."""
+"""Rates by group with their intervals."""
 
 from __future__ import annotations
 
@@ -25,13 +25,9 @@ class Rate:
 
     Attributes:
         value: successes / n; None if undefined, which is when n is 0. Undefined is never shown as 0.
-        low: Lower end of the interval, or None.
-        high: Upper end of the interval, or None.
-        successes: Rows counted.
-        n: Rows they are counted among; for a true positive rate, the group's rows of the favourable label.
-        evidence: Successes and rows that speak for it: those counted, or with noise on the counts about as many fewer
-            as would be as uncertain without it.
-        noise: On the two counts.
+        n: Denominator; for a true positive rate, the group's rows of the favourable label.
+        evidence: Successes and rows behind it: those counted, or with noise on the counts as many fewer as would be as
+            uncertain without it.
         weighted: Whether rows count by sampling weights, so that the value is not that of the counts.
     """
 
@@ -49,11 +45,8 @@ class Rate:
         """Return the rate of rows of unequal weights, at the effective number of rows.
 
         Args:
-            successes: Rows counted, whatever their weights.
-            n: Rows they are counted among.
             sums: Of the weights of the first and of the second, and of the squares of the second's. The effective
                 number of rows is ``(sum w)^2 / sum w^2``. Source: Kish, L. (1965), "Survey Sampling", sec. 11.7.
-            confidence: Of the interval.
         """
         counted, among, squares = sums
         if not n or among <= 0:
@@ -68,12 +61,7 @@ class Rate:
 
     @classmethod
     def of(cls, successes: int, n: int, *, confidence: float, noise: Noise = EXACT) -> Rate:
-        """Return the rate of ``successes`` among ``n`` rows, undefined if n is 0 or drowned in noise.
-
-        Args:
-            confidence: Of the interval.
-            noise: On the two counts.
-        """
+        """Return the rate of ``successes`` among ``n`` rows, undefined if n is 0 or drowned in noise."""
         if n <= 0 or noise.drowns(n):
             return cls(value=None, low=None, high=None, successes=0, n=0)
         successes = min(max(successes, 0), n) if noise.present else successes
@@ -82,11 +70,7 @@ class Rate:
         return replace(known, low=ends.low, high=ends.high, evidence=noise.evidence(successes, n))
 
     def interval(self, confidence: float) -> Interval:
-        """Return the interval of a rate that is defined, at any confidence.
-
-        Raises:
-            DataError: It is undefined.
-        """
+        """Return the interval at any confidence; raises `DataError` if the rate is undefined."""
         if not self.noise.present:
             rows = self.evidence if self.weighted else (self.successes, self.n)
             return wilson_interval(*rows, confidence=confidence)
@@ -106,11 +90,9 @@ def group_rates(
     """Return every metric of every group, ``{metric: {group: rate}}``, "unknown" among the groups.
 
     Args:
-        table: Pooled counts.
         threshold: A row of a scored table is predicted positive if its score is at least this; on a bin edge.
         favourable: The label that counts as positive; by default the second of two. With more than two labels
             the metrics besides accuracy take it against all others, and are left out without it.
-        confidence: Of each rate's interval, taken alone.
 
     Raises:
         DataError: The threshold is on no inner bin edge, or the favourable label is none of the labels.
@@ -170,10 +152,7 @@ def _sampled_rates(
 
 
 def _noise(table: GroupTable, threshold: float, favourable: str | None, *, groups: int = 1) -> dict[str, Noise]:
-    """Return the noise on each metric's counts, in the sum of so many groups.
-
-    Noise is independent from cell to cell, so that variances add up as counts do.
-    """
+    """Return the noise on each metric's counts in the sum of ``groups`` groups: variances of cells add up."""
     ones = replace(table, counts=np.ones_like(table.counts))
     summed = _successes_and_trials(table, predicted_counts(ones, threshold), favourable)
     each = groups * table.variance
@@ -186,7 +165,7 @@ def _noise(table: GroupTable, threshold: float, favourable: str | None, *, group
 def _successes_and_trials(
     table: GroupTable, predicted: NDArray[Any], favourable: str | None
 ) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
-    """Return for each metric two rows of counts with one entry a group; `predicted` of `predicted_counts`."""
+    """Return two arrays of counts of shape (groups,) for each metric; `predicted` of `predicted_counts`."""
     known = cells(predicted, favourable_index(table, favourable))
     names = ((metric, CATALOGUE[metric].cells or ("", "")) for metric in METRICS)
     parts = ((metric, counted.split(), among.split()) for metric, (counted, among) in names)

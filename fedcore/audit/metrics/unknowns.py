@@ -1,4 +1,4 @@
-"""What rows of unknown group could hide: bounds that hold whoever they are."""
+"""Bounds of rates over all possible groups of the unknown rows."""
 
 from __future__ import annotations
 
@@ -9,18 +9,11 @@ from fedcore.audit.statistics.intervals import Interval
 
 
 def bounds(rate: Rate, unknown: Rate) -> Interval | None:
-    """Return the least and the greatest rate that a group may have, if any of the unknown rows may be its own.
+    """Return the lowest and highest rate of a group if any of the unknown rows may be its own; None without rows.
 
-    Sharp: the least is reached if all unknown failures and no unknown successes are the group's, the greatest
-    the other way round. It is about the rows at hand and no interval of confidence. Source: Manski, C. F.
-    (1989), "Anatomy of the selection problem", J. Hum. Resour. 24:343-360.
-
-    Args:
-        rate: Rate over the rows that are known to be the group's.
-        unknown: The same rate over the rows of unknown group.
-
-    Returns:
-        None where no row could be counted.
+    Sharp: the lowest if all unknown failures and no unknown successes are the group's, the highest the other way
+    round. It concerns the rows at hand and is not a confidence interval. Source: Manski, C. F. (1989), "Anatomy of the
+    selection problem", J. Hum. Resour. 24:343-360.
     """
     failures = unknown.n - unknown.successes
     if not rate.n and not unknown.n:

@@ -1,4 +1,4 @@
-"""A gap between two groups split over sites: how much of it is inside the sites, and how much is where people go.
+"""A gap between two groups split over sites: the part within sites, and the part from where people go.
 
 A gap over all sites may be far larger or smaller than that at any of them, or of the other sign (Simpson 1951,
 J. R. Stat. Soc. B 13:238-241), because groups are spread over sites unequally.
@@ -29,13 +29,11 @@ class SiteSplit:
     over all sites.
 
     Attributes:
-        gap: Rate of the first group minus that of the second, over all sites.
-        within: What remains if both groups were spread over the sites alike.
-        between: What remains if each site served both groups alike.
-        no_overlap: What comes from sites that have one of the two groups only; it is neither.
-        judged: Rates of the two groups at each site that has enough rows of both.
-        alone: Sites that have one of the two groups only.
-        small: Sites that have both, but one of them in too few rows to be judged.
+        within: What remains if both groups were spread over the sites equally.
+        between: What remains if each site served both groups equally.
+        no_overlap: The part from sites with only one of the two groups; it is neither.
+        judged: Rates of the two groups at each site with enough rows of both.
+        small: Sites with both, but one of them in too few rows to be judged.
         odds_ratio: Odds of the first over those of the second, common to the sites (Mantel and Haenszel).
         confidence: With which the intervals of ``difference_intervals`` hold at all judged sites at once, and those
             of ``ratio_intervals``; whichever two groups were chosen, of as many pairs as were compared.
@@ -60,19 +58,19 @@ class SiteSplit:
 
     @property
     def site_ratios(self) -> dict[str, Fraction]:
-        """The lower over the higher rate at each judged site; 1 where both are 0, for they are alike."""
+        """The lower over the higher rate at each judged site; 1 where both are 0."""
         return {site: _ratio(_exact(first), _exact(second)) for site, (first, second) in self.judged.items()}
 
     def num_over(self, limit: Fraction) -> int:
-        """Return at how many of the judged sites the gap is larger than the limit, in either direction."""
+        """Return the number of judged sites whose gap is over the limit, in either direction."""
         return sum(abs(gap) > limit for gap in self.site_gaps.values())
 
     def num_under(self, limit: Fraction) -> int:
-        """Return at how many of the judged sites the ratio is less than the limit, in either direction."""
+        """Return the number of judged sites whose ratio is under the limit, in either direction."""
         return sum(ratio < limit for ratio in self.site_ratios.values())
 
     def difference_intervals(self) -> list[Interval]:
-        """Return the interval of each judged site's gap, without its sign."""
+        """Return the interval of each judged site's absolute gap."""
         each = self._each
         return [
             unsigned(difference_interval(*a.evidence, *b.evidence, confidence=each)) for a, b in self.judged.values()
@@ -99,10 +97,9 @@ def split_over_sites(sites: SiteRates, *, min_cell: int = 1, confidence: float =
     sites that have both groups. Source: Kitagawa, E. M. (1955), J. Am. Stat. Assoc. 50:1168-1194.
 
     Args:
-        sites: Rates of the first and the second group at every site.
-        min_cell: A site with fewer rows of a group is not judged by itself; it is in the sums all the same.
+        min_cell: Sites with fewer rows of a group are in the sums, but not judged by themselves.
         confidence: Of the odds ratio's interval, and of all sites' intervals together.
-        num_pairs: Pairs of groups of which these two were chosen, because their gap is the widest.
+        num_pairs: Number of pairs from which this one was chosen for its large gap.
 
     Raises:
         DataError: One of the groups has no rows at any site.
@@ -172,7 +169,6 @@ def common_odds_ratio(sites: SiteRates, *, confidence: float) -> Measure:
 
 
 def _stratum(first: Rate, second: Rate) -> tuple[Fraction, Fraction, Fraction, Fraction]:
-    """Return the terms P, Q, R and S of Robins, Breslow and Greenland."""
     a, b = first.successes, first.n - first.successes
     c, d = second.successes, second.n - second.successes
     n = first.n + second.n

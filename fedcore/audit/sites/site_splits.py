@@ -1,4 +1,4 @@
-"""Every gap of an attribute split over sites, and what of it may be told without naming a site."""
+"""Every gap of an attribute split over sites, and what may be released of it without naming a site."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fedcore.audit.verdict.attribute_audit import AttributeAudit
 from fedcore.audit.verdict.limits import Limit
 
 FEWEST_SITES = 3
-"""What is told without names rests on this many sites: of two, either could subtract itself."""
+"""Results without names need this many sites: of two, either could subtract itself."""
 _DECIMALS, _ODDS_DECIMALS = 3, 2
 
 Splits = Mapping[str, SiteSplit | None]
@@ -23,11 +23,9 @@ SiteTables = Mapping[str, Mapping[str, Mapping[str, Rate]]]
 
 
 def splits_of(audit: AttributeAudit, by_site: SiteTables, metrics: Iterable[str]) -> dict[str, SiteSplit | None]:
-    """Split each metric's gap between the two groups that it names, of those that are shown.
+    """Split each metric's gap between its two named groups, over shown groups.
 
-    Returns:
-        For each metric its split; None where there is no gap, or where the part without overlap rests on fewer
-        than ``min_cell`` rows.
+    None without a gap, or if the part without overlap rests on fewer than ``min_cell`` rows.
     """
     found: dict[str, SiteSplit | None] = {}
     settings = audit.settings
@@ -50,11 +48,10 @@ def splits_of(audit: AttributeAudit, by_site: SiteTables, metrics: Iterable[str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverLimit:
-    """How the judged sites' own gaps lie to a limit.
+    """The judged sites' own gaps against a limit.
 
     Attributes:
-        limit: The limit, on the attribute that was split.
-        over: Sites whose gap is beyond it; of estimates alone, some of which chance puts there.
+        over: Sites whose estimate is beyond it, some by chance.
         over_beyond_chance: Sites whose whole interval is beyond it, all judged sites at once.
         within_beyond_chance: Sites whose whole interval keeps it.
     """
@@ -66,7 +63,6 @@ class OverLimit:
 
     @property
     def beyond_chance(self) -> dict[str, int]:
-        """The last two, as they are told in JSON."""
         return {
             "over_beyond_chance": self.over_beyond_chance,
             "within_beyond_chance": self.within_beyond_chance,
@@ -105,16 +101,12 @@ def _under_ratio(limit: Limit, bound: Fraction, split: SiteSplit) -> OverLimit:
 
 
 def unnamed_json(audit: AttributeAudit, splits: Splits) -> dict[str, Any]:
-    """Return ``{metric: {...}}`` of what may be told where sites must not be, null where nothing may.
+    """Return ``{metric: {...}}`` of what may be released without naming sites, null if nothing may.
 
-    Guarantee: no site is named and no gap of a site is among the numbers. A split is told if ``FEWEST_SITES`` sites
+    Guarantee: no site is named and no gap of a site is among the numbers. A split is released if ``FEWEST_SITES`` sites
     or more have rows of both groups, or none has; and how many sites are over a limit, by estimates and beyond chance,
-    if as many can be judged. The parts are told to three decimals, ``between`` as what the others leave of the gap, and
-    the odds ratio to two: in full precision the counts of three small sites could be searched for.
-
-    Args:
-        audit: Of the attribute, for its limits.
-        splits: As ``splits_of`` returns them.
+    if as many can be judged. The parts have three decimals, ``between`` as what the others leave of the gap, and
+    the odds ratio two: in full precision the counts of three small sites could be searched for.
     """
     return {
         metric: None if split is None or not enough_sites(split) else _unnamed(audit, metric, split)
@@ -123,7 +115,7 @@ def unnamed_json(audit: AttributeAudit, splits: Splits) -> dict[str, Any]:
 
 
 def enough_sites(split: SiteSplit) -> bool:
-    """Whether as many sites have both groups as a split without names must rest on, or none has."""
+    """Whether enough sites have both groups for a split without names, or none has."""
     return len(split.judged) + len(split.small) not in range(1, FEWEST_SITES)
 
 
@@ -146,8 +138,8 @@ def _unnamed(audit: AttributeAudit, metric: str, split: SiteSplit) -> dict[str, 
 
 def _unnamed_over(one: OverLimit, judged: int) -> dict[str, Any]:
     counts = {"sites": one.over, **one.beyond_chance}
-    told = counts if judged >= FEWEST_SITES else dict.fromkeys(counts)
-    return {"limit": one.limit.words, **told, "judged": judged}
+    released = counts if judged >= FEWEST_SITES else dict.fromkeys(counts)
+    return {"limit": one.limit.words, **released, "judged": judged}
 
 
 def _rounded(end: float | None) -> float | None:

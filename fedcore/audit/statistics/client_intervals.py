@@ -1,7 +1,7 @@
-"""How sure the figures over clients are: the clients are taken as given, and the rows of each as a sample.
+"""Intervals of figures over clients: the clients are fixed, the rows of each a sample.
 
-What holds for one rate does not hold by itself for a figure of many small ones. Each interval here is built to be too
-long rather than too short; that of their mean is in ``mean_rates``.
+An interval that holds for one rate need not hold for a figure of many small ones. Each interval here is rather too
+long than too short; that of their mean is in ``mean_rates``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MOST_DRAWN, _FEWEST_DRAWS = 4_000_000, 400
 
 
 def worst_decile(rates: NDArray[np.float64]) -> float:
-    """Return the mean of the lowest tenth of the rates, of one at least."""
+    """Return the mean of the lowest tenth of the rates, at least one."""
     last = np.sort(rates)[: math.ceil(len(rates) / 10)]
     return math.fsum(last) / len(last)
 
@@ -37,9 +37,8 @@ def worst_decile(rates: NDArray[np.float64]) -> float:
 def worst_decile_interval(successes: Counts, rows: Counts, *, confidence: float) -> Interval:
     """Return the interval of the worst decile; arguments as of `mean_interval`.
 
-    It rises with every client's rate, so that the ends of intervals that hold for all clients together, put in, are
-    ends of its own. They are exact ones (Clopper and Pearson 1934), for at such confidence Wilson's are too short near
-    0 and 100 %.
+    It rises with every client's rate, so that the ends of intervals that hold for all clients together give the ends of
+    its own. They are exact ones (Clopper and Pearson 1934): at such confidence Wilson's are too short near 0 and 100 %.
     """
     each = 1 - (1 - confidence) / len(rows)
     ends = [exact_interval(int(k), int(n), confidence=each) for k, n in zip(successes, rows, strict=True)]
@@ -59,7 +58,7 @@ def mean_difference(rates: NDArray[np.float64]) -> NDArray[np.float64]:
 def gini_interval(successes: Counts, rows: Counts, *, confidence: float) -> Interval:
     """Return the interval of the Gini coefficient, D / (2 mean) with the mean difference D; arguments as before.
 
-    D is a seminorm, so that D of the estimates is off by no more than D of their errors, also where all clients are
+    D is a seminorm, so that D of the estimates is off by at most D of their errors, also where all clients are
     alike. A parametric bootstrap has the quantile of that; half of the error is for D, and half for the mean.
     Source: Efron, B. and Tibshirani, R. (1993), "An introduction to the bootstrap", ch. 6.5.
     """
@@ -72,7 +71,7 @@ def gini_interval(successes: Counts, rows: Counts, *, confidence: float) -> Inte
 
 
 def _errors(successes: Counts, rows: Counts) -> NDArray[np.float64]:
-    """Return errors of the rates as other samples might have them, shape (draws, clients)."""
+    """Return bootstrap errors of the rates, shape (draws, clients)."""
     generator = np.random.default_rng(SEED)
     shares = (successes + _PRIOR) / (rows + 2 * _PRIOR)
     draws = min(NUM_DRAWS, max(_FEWEST_DRAWS, _MOST_DRAWN // len(rows)))

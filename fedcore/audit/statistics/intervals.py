@@ -4,9 +4,7 @@ All three invert or combine score tests, which keep close to the stated confiden
 examples and at 0 % and 100 %, where the textbook ("Wald") intervals fail (Newcombe 1998; Fagerland, Lydersen
 and Laake 2015, "Recommended confidence intervals for two independent binomial proportions",
 Stat. Methods Med. Res. 24:224-254). Rows are taken as independent draws: a sample of future cases.
-
-Every function raises ``DataError`` for a rate without examples: such a rate is undefined, and so is its
-interval.
+Every function raises ``DataError`` for a rate without examples: rate and interval are undefined.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ class Interval:
 def normal_quantile(confidence: float) -> float:
     """Return z with P(-z < Z < z) = confidence for a standard normal Z: 1.96 for 0.95."""
     if not 0 < confidence < 1:
-        raise DataError(f"confidence must lie between 0 and 1, not {confidence!r}")
+        raise DataError(f"confidence must be between 0 and 1, not {confidence!r}")
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
@@ -57,7 +55,7 @@ def wilson_interval(successes: float, trials: float, *, confidence: float) -> In
 
 
 def share_interval(p: float, trials: float, *, confidence: float) -> Interval:
-    """Return Wilson's interval of a share p seen in ``trials`` > 0 draws, which need be no whole number."""
+    """Return Wilson's interval of a share p from ``trials`` > 0 draws, not necessarily a whole number."""
     z = normal_quantile(confidence)
     shrink = 1 + z * z / trials
     centre = (p + z * z / (2 * trials)) / shrink
@@ -69,10 +67,7 @@ def exact_interval(successes: float, trials: float, *, confidence: float) -> Int
     """Return the interval of one rate that holds with at least the stated confidence, whatever the rate.
 
     Source: Clopper, C. J. and Pearson, E. S. (1934), "The use of confidence or fiducial limits illustrated in the case
-    of the binomial", Biometrika 26:404-413.
-
-    Raises:
-        DataError: As `wilson_interval`.
+    of the binomial", Biometrika 26:404-413. Raises `DataError` as `wilson_interval`.
     """
     from scipy.special import betaincinv
 
@@ -90,10 +85,7 @@ def newcombe_interval(
     """Return the hybrid score interval of rate a minus rate b, within [-1, 1].
 
     Source: Newcombe, R. G. (1998), "Interval estimation for the difference between independent proportions:
-    comparison of eleven methods", Stat. Med. 17:873-890, method 10.
-
-    Raises:
-        DataError: A rate has no trials, or successes outside 0 to trials.
+    comparison of eleven methods", Stat. Med. 17:873-890, method 10. Raises `DataError` as `wilson_interval`.
     """
     interval_a = wilson_interval(successes_a, trials_a, confidence=confidence)
     interval_b = wilson_interval(successes_b, trials_b, confidence=confidence)
@@ -108,10 +100,7 @@ def difference_interval(
 
     Near 0 and 100 % Wilson's intervals of few rows, which Newcombe's is formed of, are too short at the confidence that
     one of many pairs has: at that of 7 groups, its lower end for 10 rows of a rate of 0.5 % and 400 of a rate of 0 is
-    beyond the truth 20 times as often as both ends together may be.
-
-    Raises:
-        DataError: A rate has no trials, or successes outside 0 to trials.
+    beyond the truth 20 times as often as both ends together may be. Raises `DataError` as `wilson_interval`.
     """
     score = newcombe_interval(successes_a, trials_a, successes_b, trials_b, confidence=confidence)
     exact = square_and_add(
@@ -138,8 +127,8 @@ def square_and_add(a: float, interval_a: Interval, b: float, interval_b: Interva
 def ratio_of(a: float, interval_a: Interval, b: float, interval_b: Interval) -> Interval:
     """Return the interval of a / b, within [0, inf], from the interval of each positive estimate.
 
-    It is ``square_and_add`` of their logarithms. Where one of them or a lower end is 0 it reaches from the least to
-    the greatest ratio of two values in the intervals.
+    It is ``square_and_add`` of their logarithms. If one of them or a lower end is 0, it reaches from the smallest to
+    the largest ratio of two values in the intervals.
     """
     if min(a, b, interval_a.low, interval_b.low) <= 0:
         return Interval(
@@ -152,7 +141,7 @@ def ratio_of(a: float, interval_a: Interval, b: float, interval_b: Interval) -> 
 
 
 def _side(first: float, second: float) -> float:
-    """Return the length of the third side: how far a - b may be off on one side."""
+    """Return the hypotenuse: how far a - b may be off on one side."""
     return math.sqrt(first**2 + second**2)
 
 
@@ -163,14 +152,10 @@ def koopman_interval(
 
     Chosen over the Katz log interval because it needs no added half counts: with no success in a the lower
     end is 0, with none in b the upper end is infinite, with none in both the interval is [0, inf], and all of
-    these come from the same test.
-
+    these come from the same test. Raises `DataError` as `wilson_interval`.
     Source: Koopman, P. A. R. (1984), "Confidence intervals for the ratio of two binomial proportions",
     Biometrics 40:513-517; the statistic in the form of Miettinen, O. and Nurminen, M. (1985), Stat. Med.
     4:213-226, eq. 9 and 10, without their factor N / (N - 1).
-
-    Raises:
-        DataError: A rate has no trials, or successes outside 0 to trials.
     """
     _check(successes_a, trials_a)
     _check(successes_b, trials_b)
@@ -216,4 +201,4 @@ def _check(successes: float, trials: float) -> None:
     if trials <= 0:
         raise DataError("a rate without examples is undefined and has no interval")
     if not 0 <= successes <= trials:
-        raise DataError(f"successes must lie between 0 and {trials}, not {successes}")
+        raise DataError(f"successes must be between 0 and {trials}, not {successes}")

@@ -1,4 +1,4 @@
-"""How sure the mean of several rates is.
+"""The interval of the mean of several rates.
 
 Square-and-add over their Wilson intervals (Zou and Donner 2008) does not hold for many of few rows: it covers the mean
 of fifty rates of ten rows, all near 100 %, in 85 % of draws, not in 95 (``tests/audit/test_client_intervals.py``).
@@ -19,15 +19,11 @@ _HALVINGS = 60
 
 
 def mean_interval(successes: Counts, rows: Counts, *, confidence: float) -> Interval:
-    """Return the interval of the mean of several rates, each counted once, of clients or of classes.
+    """Return the interval of the mean of several rates (clients or classes), each counted once.
 
     It holds every mean m' with ``|m - m'| <= z sqrt(V(m'))``, where V is the largest variance of the estimate among
     all rates of that mean: for one rate, or rates of as many rows each, Wilson's interval of all rows (Wilson 1927).
-
-    Args:
-        successes: Of each rate, shape (rates,).
-        rows: Of each rate, shape (rates,), all over 0.
-        confidence: Of the interval.
+    Successes and rows have shape (rates,), all rows over 0.
     """
     mean, z = float((successes / rows).mean()), normal_quantile(confidence)
     weights = 1.0 / (float(len(rows)) ** 2 * rows.astype(np.float64))
@@ -39,7 +35,7 @@ def _lower_end(mean: float, weights: NDArray[np.float64], z: float) -> float:
 
     ``V(m')``, the largest ``sum w_i p_i (1 - p_i)`` of rates p_i with mean m', is reached where every p_i is
     ``(1 - t / w_i) / 2``, cut to [0, 1] (Lagrange). As t goes from -max w to max w, m' falls from 1 to 0, and the bound
-    is crossed once, for the root of V is concave.
+    is crossed once, since the root of V is concave.
     """
     low, high = -float(weights.max()), float(weights.max())
     for _ in range(_HALVINGS):

@@ -1,4 +1,4 @@
-"""Two groups side by side, with the interval of their own difference and of their own ratio."""
+"""Pairs of groups, with intervals of their difference and ratio."""
 
 from __future__ import annotations
 
@@ -14,13 +14,10 @@ Ends = tuple[float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One group of a pair.
+    """One group of a pair, with its exact rate over `n` rows.
 
     Attributes:
-        group: Its name.
-        rate: Its rate, exact.
-        n: Rows that the rate rests on.
-        counted: Rows counted among these; None where the quantity is no rate.
+        counted: Rows counted among these; None for quantities other than rates.
     """
 
     group: str
@@ -30,7 +27,6 @@ class Side:
 
     @property
     def count(self) -> str:
-        """The rows in words, as ``count_words``."""
         return count_words(self.counted, self.n)
 
 
@@ -39,10 +35,8 @@ class Pair:
     """Two groups, the one of the higher rate first; equal ones in the order given.
 
     Attributes:
-        highest: The group of the higher rate.
-        lowest: The other.
-        signed: Interval of highest - lowest; it reaches below 0 where either group may be the higher one.
-        signed_ratio: Interval of lowest / highest, which may reach over 1; None where a ratio has no interval.
+        signed: Interval of highest - lowest; it reaches below 0 if either group may be the higher one.
+        signed_ratio: Interval of lowest / highest, which may reach over 1; None if a ratio has no interval.
     """
 
     highest: Side
@@ -52,23 +46,19 @@ class Pair:
 
     @classmethod
     def of(cls, a: Side, b: Side, difference: Interval, ratio: Interval | None = None) -> Pair:
-        """Return the pair from the intervals of a - b and of a / b."""
         if a.rate < b.rate:
             return cls(highest=b, lowest=a, signed=negative(difference), signed_ratio=ratio)
         return cls(highest=a, lowest=b, signed=difference, signed_ratio=None if ratio is None else inverse(ratio))
 
     @property
     def difference(self) -> Interval:
-        """Interval of the distance between the two."""
         return unsigned(self.signed)
 
     @property
     def ratio(self) -> Interval | None:
-        """Interval of the smaller over the larger rate."""
         return None if self.signed_ratio is None else at_most_one(self.signed_ratio)
 
     def against(self, reference: str) -> Directed:
-        """Return the two in the direction of a reference, which is one of them."""
         if reference == self.lowest.group:
             ratio = None if self.signed_ratio is None else inverse(self.signed_ratio)
             return Directed(group=self.highest, reference=self.lowest, ends=self.signed, ratio_ends=ratio)
@@ -84,13 +74,10 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Directed:
-    """One group against the other, in its own direction: below 0, or under 1, where its rate is the lower one.
+    """One group against a reference: below 0, or under 1, if its rate is the lower one.
 
     Attributes:
-        group: The group.
-        reference: The other.
-        ends: Interval of the difference.
-        ratio_ends: Interval of group over reference, which may be infinite; None where a ratio has no interval.
+        ratio_ends: Interval of group over reference, which may be infinite; None if a ratio has no interval.
     """
 
     group: Side
@@ -100,18 +87,17 @@ class Directed:
 
     @property
     def difference(self) -> Fraction:
-        """Group minus reference."""
         return self.group.rate - self.reference.rate
 
     @property
     def ratio(self) -> Fraction | None:
-        """Group over reference; None if the reference's rate is 0 or one is below."""
+        """Group over reference; None if the reference's rate is 0 or a rate is negative."""
         rates = self.group.rate, self.reference.rate
         return rates[0] / rates[1] if rates[1] > 0 and rates[0] >= 0 and self.ratio_ends is not None else None
 
 
 def count_words(counted: int | None, of: int) -> str:
-    """Return ``301 of 1,000``, or ``1,000 rows`` of what is no rate."""
+    """Return ``301 of 1,000``, or ``1,000 rows`` for metrics other than rates."""
     return f"{of:,} row{'' if of == 1 else 's'}" if counted is None else f"{counted:,} of {of:,}"
 
 
@@ -133,18 +119,15 @@ def unsigned(difference: Interval) -> Interval:
 
 
 def at_most_one(ratio: Interval) -> Interval:
-    """Return the values of min(r, 1 / r) for r in the interval."""
     low, high = sorted(end if end <= 1 else 1 / end for end in (ratio.low, ratio.high))
     return Interval(low=low, high=1.0 if ratio.low <= 1 <= ratio.high else high)
 
 
 def highest_of(intervals: Iterable[Interval]) -> Ends:
-    """Return the interval of the largest of several quantities whose intervals hold together."""
     found = [*intervals]
     return max(one.low for one in found), max(one.high for one in found)
 
 
 def lowest_of(intervals: Iterable[Interval]) -> Ends:
-    """Return the interval of the smallest of several quantities whose intervals hold together."""
     found = [*intervals]
     return min(one.low for one in found), min(one.high for one in found)

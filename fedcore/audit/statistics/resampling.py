@@ -1,4 +1,4 @@
-"""The parametric bootstrap on counts: what other samples of the same size might have counted.
+"""The parametric bootstrap on counts: possible counts of other samples of the same size.
 
 Source: Efron, B. and Tibshirani, R. (1993), "An introduction to the bootstrap", ch. 6.5. Counts of rows drawn
 independently are multinomial, so that resampling counts is resampling rows, at a cost that does not grow with
@@ -20,17 +20,10 @@ SEED = 0
 def resampled(
     counts: NDArray[np.int64], *, generator: np.random.Generator, draws: int = NUM_DRAWS, prior: float = 0.0
 ) -> NDArray[np.int64]:
-    """Return other samples of as many rows as each group has.
+    """Return int64 bootstrap samples of shape (groups, draws, cells), from counts of shape (groups, cells).
 
-    Args:
-        counts: Rows of each cell, shape (groups, cells).
-        generator: Source of the draws.
-        draws: Number of samples.
-        prior: Added to each cell before its share is formed, so that a cell without rows is not taken as
-            impossible.
-
-    Returns:
-        int64 of shape (groups, draws, cells); zeros for a group without rows.
+    Each sample has as many rows as its group; zeros for a group without rows. ``prior`` is added to each cell before
+    its share is formed, so that a cell without rows is not taken as impossible.
     """
     groups, cells = counts.shape
     drawn = np.zeros((groups, draws, cells), dtype=np.int64)
@@ -45,7 +38,7 @@ def resampled(
 def upper_quantile(draws: NDArray[np.float64], confidence: float) -> float:
     """Return the value that a distance exceeds with chance ``1 - confidence``.
 
-    Beyond 99 %, where draws are few, it is taken from there on with a normal's tail, ``exp(-k x^2)``.
+    Above 99 %, where draws are few, it is extrapolated with a normal tail, ``exp(-k x^2)``.
     """
     within = min(confidence, 0.99)
     found = float(np.quantile(draws, within, method="higher"))

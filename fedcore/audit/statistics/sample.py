@@ -1,4 +1,4 @@
-"""How sure the mean of a bounded quantity is, from the first three moments of a sample."""
+"""The interval of the mean of a bounded quantity, from the first three moments of a sample."""
 
 from __future__ import annotations
 
@@ -16,15 +16,7 @@ ALIKE = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The moments about 0 of a quantity in [least, 1] over n > 1 rows.
-
-    Attributes:
-        n: Rows.
-        average: Mean.
-        square: Mean of the squares.
-        cube: Mean of the cubes.
-        least: What the quantity cannot be less than.
-    """
+    """The first three moments about 0 of a quantity in [least, 1] over n > 1 rows."""
 
     n: int
     average: float
@@ -34,12 +26,10 @@ class Sample:
 
     @property
     def variance(self) -> float:
-        """About the mean."""
         return max(0.0, self.square - self.average**2)
 
     @property
     def alike(self) -> bool:
-        """Whether nothing varies."""
         return self.variance <= ALIKE * max(self.square, ALIKE)
 
     @property
@@ -54,12 +44,12 @@ class Sample:
         """Return the mean; its interval reaches as far as the furthest of three.
 
         They are Student's; Hall's for skewed samples (Hall, P. 1992, "On the removal of skewness by transformation",
-        J. R. Stat. Soc. B 54:221-228); and `two_valued`, which alone is right where few rows make up the mean.
+        J. R. Stat. Soc. B 54:221-228); and `two_valued`, the only one that is right where few rows make up the mean.
         """
         return Estimate(value=self.average, n=self.n, spread=self._ends)
 
     def positive_mean(self) -> Estimate:
-        """Return the mean of what is never negative; its interval reaches as far as that of its logarithm, too."""
+        """Return the mean of a non-negative quantity; its interval reaches as far as that of its logarithm, too."""
 
         def ends(confidence: float) -> Interval:
             relative = self._error / self.average if self.average > 0 else 0.0
@@ -70,9 +60,9 @@ class Sample:
     def two_valued(self, confidence: float) -> Interval:
         """Return the interval of the mean if the quantity had two values, and this mean, variance and skewness.
 
-        Then it is that of a share, for which there is an exact one (Clopper and Pearson 1934). With skewness g the
-        share of the higher value is ``(1 - g / sqrt(4 + g^2)) / 2``. Rows that are all alike say of others only that
-        they are rare: as rare as what is never seen in n rows may be, and as far away as can be.
+        Then it is that of a share, with an exact interval (Clopper and Pearson 1934). With skewness g the share of the
+        higher value is ``(1 - g / sqrt(4 + g^2)) / 2``. If all rows are equal, other values may be as frequent as
+        something never seen in n rows, and as far away as possible.
         """
         if self.alike:
             unseen = exact_interval(0, self.n, confidence=confidence).high
@@ -99,17 +89,15 @@ class Sample:
         return student_quantile(confidence, self.n - 1)
 
     def _hall(self, t: float) -> float:
-        """Return the inverse of Hall's transformation."""
         k = self.skewness / math.sqrt(self.n)
         return t if abs(k) < 1e-9 else float(3 / k * (np.cbrt(1 + k * (t - k / 6)) - 1))
 
 
 def around(one: Interval, other: Interval) -> Interval:
-    """Return the interval that holds both."""
     return Interval(low=min(one.low, other.low), high=max(one.high, other.high))
 
 
 def times(value: float, logarithm: float) -> Interval:
-    """Return the interval of a positive value whose logarithm is so sure."""
+    """Return the interval of a positive value from that of its logarithm's error."""
     factor = math.exp(min(700.0, logarithm))
     return Interval(low=value / factor, high=value * factor)

@@ -99,32 +99,27 @@ def audit(
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """What was found; a notebook shows it as a page.
-
-    Attributes:
-        result: The audit with all its parts.
-    """
+    """The result of an audit; a notebook shows it as a page."""
 
     result: TableResult[Any]
 
     @property
     def verdict(self) -> Verdict | None:
-        """PASS, FAIL or INCONCLUSIVE; None without limits, which is no PASS."""
+        """PASS, FAIL or INCONCLUSIVE; None without limits, which is not a PASS."""
         return self.result.verdict
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """For every limit and attribute what was found, in a sentence."""
         return tuple(finding.reason for finding in self.result.findings)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know beside the numbers, in sentences."""
-        return tuple(map(_said, self.result.notes))
+        """What a reader must know besides the numbers, in sentences."""
+        return tuple(map(_with_arguments, self.result.notes))
 
     @cached_property
     def by_group(self) -> pd.DataFrame:
-        """Every metric of every group: value, ends of its interval, and the rows it rests on."""
+        """Every metric of every group: value, ends of its interval, number of rows."""
         rows = {
             (attribute, group, metric): one
             for attribute, by_group in self._content["groups"].items()
@@ -148,7 +143,6 @@ class Audit:
         return _frame(rows, ["attribute", "metric"], [*columns, "lowest_n"])
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of ``bias.json``, with small cells if `min_cell` was not given."""
         return result_json(self.result)
 
     def plot(self, metric: str | None = None, attribute: str | None = None) -> Picture:
@@ -159,7 +153,7 @@ class Audit:
             attribute: By default the first.
 
         Raises:
-            PlanError: There is no such metric or attribute.
+            PlanError: Unknown metric or attribute.
         """
         from fedcore.report.page.table_audit import metric_figure, picture_frame
 
@@ -170,7 +164,7 @@ class Audit:
         return Picture(svg=str(figure.picture), html=picture_frame(figure))
 
     def save(self, path: str | Path) -> Path:
-        """Write the page: one file without scripts that needs no network. Cells of under 10 rows are hidden in it.
+        """Write the page: one file without scripts or network access. Cells of under 10 rows are hidden in it.
 
         Raises:
             StorageError: It cannot be written.
@@ -178,11 +172,11 @@ class Audit:
         from fedcore.report.page.table_audit import render_audit
 
         shared = self.result.to_share()
-        write_whole(Path(path), render_audit(shared, notes=tuple(map(_said, shared.notes))))
+        write_whole(Path(path), render_audit(shared, notes=tuple(map(_with_arguments, shared.notes))))
         return Path(path)
 
     def __str__(self) -> str:
-        return _said(readable(self.result, closing=""))
+        return _with_arguments(readable(self.result, closing=""))
 
     def _repr_html_(self) -> str:
         from fedcore.report.page.table_audit import page_frame
@@ -196,12 +190,7 @@ class Audit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A picture that a notebook shows.
-
-    Attributes:
-        svg: The picture as an ``svg`` element, without the style of its page.
-        html: The picture in a frame, with its style.
-    """
+    """A picture for notebooks: `svg` is an element without style, `html` a frame with it."""
 
     svg: str
     html: str
@@ -225,7 +214,6 @@ def _asked(
     bands: Mapping[str, Sequence[float]] | None,
     **as_they_are: Any,
 ) -> tuple[BiasOptions, Table]:
-    """Return the arguments of `audit` as options of the command and a table."""
     columns = {TRUE: y_true, PREDICTED: predicted, WEIGHT: weights, SITE: sites}
     table, attributes = table_of_arrays(groups, columns)
     found = predicted_kind(table, kind)
@@ -282,17 +270,16 @@ def _one_of(what: str, given: str | None, known: Sequence[str]) -> str:
 
 @contextmanager
 def _in_python() -> Iterator[None]:
-    """Name arguments in messages, and not the options of the command."""
+    """Name arguments in messages, not the options of the command."""
     try:
         yield
     except PlanError as error:
-        raise PlanError([_said(problem) for problem in error.problems]) from None
+        raise PlanError([_with_arguments(problem) for problem in error.problems]) from None
     except DataError as error:
-        raise DataError(_said(str(error))) from None
+        raise DataError(_with_arguments(str(error))) from None
 
 
-def _said(text: str) -> str:
-    """Name the arguments where a text names options."""
+def _with_arguments(text: str) -> str:
     for option, argument in _PHRASES.items():
         text = re.sub(option, argument, text)
     return re.sub(r"--([a-z]+(?:-[a-z]+)*)", lambda found: _NAMES.get(found[1], found[1].replace("-", "_")), text)

@@ -1,4 +1,4 @@
-"""Arrays, series and frames as one table with named columns, and of which kind they are."""
+"""Arrays, series and frames as one table with named columns, and their kind."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _FEW = 20
 
 
 def table_of_arrays(groups: Any, columns: Mapping[str, Any]) -> tuple[Table, tuple[str, ...]]:
-    """Return a table of these columns and of the groups, and the names of the latter. Rows are taken by position.
+    """Return a table of these columns and the groups, and the groups' names. Rows are taken by position.
 
     Args:
         groups: A frame, a series, a mapping from names to columns, or a list or array of shape (rows,).
-        columns: Other columns by their names, of shape (rows,); None for those that are not given.
+        columns: Other columns by name, of shape (rows,); None for those not given.
 
     Raises:
-        DataError: Lengths differ, a column has more than one number a row, a group has a name that is taken, or there
-            is one group only.
+        DataError: Lengths differ, a column has several numbers per row, a group's name is taken, or there is only one
+            group.
     """
     import pandas as pd
 
@@ -57,13 +57,10 @@ def table_of_arrays(groups: Any, columns: Mapping[str, Any]) -> tuple[Table, tup
 
 
 def predicted_kind(table: Table, wanted: str | None) -> Predicted:
-    """Return what was predicted: one of the labels, a score, or a number like the target.
+    """Return the kind of prediction: a label, a score, or a number like the target.
 
-    Without `wanted` predictions that are all labels are decisions; other numbers are numbers where the targets are
-    fractions or have over 20 different values, and else scores.
-
-    Raises:
-        PlanError: `wanted` is none of these.
+    Without `wanted`, predictions that are all labels are decisions; other numbers are numbers if the targets are
+    fractions or have over 20 different values, and else scores. Raises `PlanError` for an unknown kind.
     """
     if wanted is not None:
         if wanted not in get_args(Predicted):
@@ -82,7 +79,7 @@ def predicted_kind(table: Table, wanted: str | None) -> Predicted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Values:
-    """What a column holds: its different texts where they are few, whether there are numbers, and whole ones only."""
+    """Values of a column: its different texts if few, whether there are numbers, and only whole ones."""
 
     few: frozenset[str] | None
     numeric: bool
@@ -101,7 +98,7 @@ def _values(table: Table, name: str) -> _Values:
 
 
 def _are_labels(predicted: _Values, true: _Values | None) -> bool:
-    """Whether every prediction is a label, and there are so few labels that they may be classes."""
+    """Whether every prediction is a label, and there are few enough labels to be classes."""
     if predicted.few is None:
         return False
     if true is None:

@@ -1,4 +1,4 @@
-"""The audit of a table as JSON: undefined and not shown are null, never 0 or NaN."""
+"""The audit of a table as JSON: undefined and hidden values are null, never 0 or NaN."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def result_json(result: TableResult[Any]) -> dict[str, Any]:
 
 
 def like_a_run(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the JSON of a table in the shape of a run's: all that is known of a gap in one place."""
+    """Return the JSON of a table in the shape of a run's: everything about a gap in one place."""
     gaps = {
         attribute: {name: {**gap, **content["explained"][attribute].get(name, {})} for name, gap in found.items()}
         for attribute, found in content["gaps"].items()
@@ -59,12 +59,11 @@ def like_a_run(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _overall(result: TableResult[Any]) -> dict[str, Any]:
-    """Return every metric over all rows; of rates those that mean something."""
     audit = next(iter(result.audits.values()))
     shown = {name: one for name, one in audit.overall.items() if name in result.metrics or name not in audit.groups}
     return {name: measure_json(one, suppressed=audit.hides_overall(name)) for name, one in shown.items()}
 
 
 def _groups(shown: Shown) -> dict[str, Any]:
-    """Return the groups without an "unknown" of no rows, for nobody has declared one."""
+    """Return the groups; "unknown" only if it has rows, since nobody declared it."""
     return {g: of for g, of in shown.groups_json().items() if g != UNKNOWN or shown.audit.sizes[UNKNOWN]}

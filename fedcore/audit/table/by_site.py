@@ -1,8 +1,8 @@
 """Every gap of a table split over the sites that its rows come from.
 
-No count of a site is shown. On the screen sites are named, each that has enough rows of both groups with its own
-gap, for whoever runs the command has the rows. Where small cells are hidden, as in files to share, a split is told as
-that of a run over its clients, and only if every site that has both groups has enough rows.
+No count of a site is shown. On the screen sites are named, each with enough rows of both groups with its own
+gap, since the user has the rows. If small cells are hidden, as in files to share, a split is released as that of a run
+over its clients, and only if every site with both groups has enough rows.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Splits = dict[str, dict[str, "SiteSplit | None"]]
 def site_splits(result: TableResult[Labels]) -> Splits:
     """Return ``{attribute: {metric: split}}`` of the highest and the lowest group that are shown.
 
-    None where there is no gap, or where sites of too few rows, or too few sites, could be told from it.
+    None without a gap, or if the split would reveal sites of too few rows, or too few sites.
     """
     if result.rows.site is None:
         return {}
@@ -63,12 +63,12 @@ def _for_sites(audit: AttributeAudit, result: TableResult[Labels]) -> AttributeA
 
 
 def _fewest(result: TableResult[Labels]) -> int:
-    """Rows of a group that a site needs to be judged by itself: hiding nothing does not make few rows more."""
+    """Rows of a group that a site needs to be judged by itself, also when nothing is hidden."""
     return MIN_CELL if result.options.min_cell is None else result.options.min_cell
 
 
 def splits_json(result: TableResult[Labels], splits: Splits) -> dict[str, Any]:
-    """Return ``{attribute: {metric: {...}}}`` with the parts as numbers, and null without a split."""
+    """Return ``{attribute: {metric: {...}}}`` with the parts as numbers, null without a split."""
     if _shared(result):
         return {attribute: unnamed_json(result.audits[attribute], found) for attribute, found in splits.items()}
     return {
@@ -81,7 +81,6 @@ def splits_json(result: TableResult[Labels], splits: Splits) -> dict[str, Any]:
 
 
 def split_lines(result: TableResult[Labels], splits: Splits, attribute: str) -> Iterator[str]:
-    """Return the splits of the main metrics in words, and why there is none of the others."""
     found = splits.get(attribute, {})
     without: dict[str, list[str]] = {}
     for metric in [name for name in shown_in("sites") if name in found] or ["accuracy"]:
@@ -99,10 +98,10 @@ def _why_none(result: TableResult[Labels], attribute: str, metric: str) -> str:
         return "no split, because fewer than two groups that are shown have a rate"
     if not gap.difference:
         return "no split, because there is no gap between the groups that are shown"
-    told = f"not shown, because the part at sites of one group only rests on fewer than {_fewest(result)} rows"
+    why = f"not shown, because the part at sites of one group only rests on fewer than {_fewest(result)} rows"
     if not _shared(result):
-        return f"{told} (--min-cell)"
-    return f"{told}, a site has fewer of a group, or fewer than {FEWEST_SITES} sites have both (--min-cell)"
+        return f"{why} (--min-cell)"
+    return f"{why}, a site has fewer of a group, or fewer than {FEWEST_SITES} sites have both (--min-cell)"
 
 
 def _rates_by_site(rows: Rows[Labels], attribute: str) -> dict[str, dict[str, dict[str, Rate]]]:

@@ -1,4 +1,4 @@
-"""The table as it is read, without the rows that are to be left out, and its columns of numbers."""
+"""Reading a table without the rows to leave out, and its columns of numbers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,7 @@ MOST_ROWS = 2**53
 
 
 def table_of(options: BiasOptions) -> Table:
-    """Read the file.
-
-    Raises:
-        DataError: The file is no table by its name, or cannot be read.
-    """
+    """Read the file; raises `DataError` if it is not a table or cannot be read."""
     path = options.table
     if path.is_file() and path.suffix.lower() not in {".csv", ".tsv", ".txt", ".data", ".parquet", ".pq"}:
         raise DataError(f"{path.name} is neither a .csv nor a .parquet file by its name; expected one of the two")
@@ -32,7 +28,7 @@ def table_of(options: BiasOptions) -> Table:
 
 
 def kept_rows(table: Table, options: BiasOptions) -> tuple[Table, dict[str, int]]:
-    """Return the rows that are not left out, and how many are, by the column that lacks them.
+    """Return the remaining rows, and the number left out by the column that lacks them.
 
     Raises:
         DataError: The table lacks a column, or no row is left.
@@ -52,7 +48,6 @@ def kept_rows(table: Table, options: BiasOptions) -> tuple[Table, dict[str, int]
 
 
 def dropped_notes(dropped: Mapping[str, int]) -> list[str]:
-    """Return in a sentence how many rows were left out; none where there are none."""
     if not dropped:
         return []
     columns = ", ".join(f"{count:,} without {name}" for name, count in dropped.items())
@@ -61,7 +56,7 @@ def dropped_notes(dropped: Mapping[str, int]) -> list[str]:
 
 
 def check_columns(table: Table, columns: tuple[str, ...]) -> None:
-    """Refuse a table that lacks a column, with the name that may be meant."""
+    """Refuse a table that lacks a column, with the nearest name."""
     for name in columns:
         if name not in table.columns:
             lower = {column.lower(): column for column in table.columns}
@@ -73,16 +68,16 @@ def check_columns(table: Table, columns: tuple[str, ...]) -> None:
 
 
 def sampling_of(table: Table, options: BiasOptions) -> NDArray[np.float64] | None:
-    """Return weights that are not whole, as those of a survey; None where all are whole.
+    """Return fractional weights, such as a survey's; None if all are whole.
 
     Raises:
-        DataError: A cell is no number of 0 or more, all are 0, or something is asked for that needs whole rows.
+        DataError: A cell is not a number of 0 or more, all are 0, or an option needs whole rows.
     """
     if options.weight is None:
         return None
     numbers = table.numbers(options.weight)
     if not np.isfinite(numbers).all() or (numbers < 0).any() or (numbers == np.floor(numbers)).all():
-        return None  # what is wrong with them is said where whole weights are read
+        return None  # errors are reported when whole weights are read
     unfit = {
         "--site": options.site is not None,
         f"--profile {options.profile}": options.profile in PROFILES and not PROFILES[options.profile].document,
@@ -97,17 +92,17 @@ def sampling_of(table: Table, options: BiasOptions) -> NDArray[np.float64] | Non
 
 
 def weights_of(table: Table, name: str | None) -> NDArray[np.int64]:
-    """Return how many rows each line stands for: 1, or what a column says.
+    """Return how many rows each line stands for: 1, or the number in a column.
 
     Raises:
-        DataError: A cell is no whole number of 0 or more, or all are 0, or they are too many to be counted.
+        DataError: A cell is not a whole number of 0 or more, or all are 0, or they are too many to be counted.
     """
     if name is None:
         return np.ones(len(table), dtype=np.int64)
     numbers = table.numbers(name)
     refuse(table, name, ~np.isfinite(numbers), "no number")
     refuse(table, name, numbers < 0, "negative; a row stands for 0 rows or more")
-    refuse(table, name, numbers != np.floor(numbers), "no whole number; a row stands for whole rows")
+    refuse(table, name, numbers != np.floor(numbers), "not a whole number; a row stands for whole rows")
     refuse(table, name, numbers > MOST_ROWS, f"over {MOST_ROWS:,}; so many rows cannot be counted exactly")
     if numbers.sum() > MOST_ROWS:
         raise DataError(
@@ -119,11 +114,7 @@ def weights_of(table: Table, name: str | None) -> NDArray[np.int64]:
 
 
 def numbers_of(table: Table, name: str, *, otherwise: str = "no number") -> NDArray[np.float64]:
-    """Return a column of finite numbers.
-
-    Raises:
-        DataError: A cell is empty, or is something else; the message ends in `otherwise`.
-    """
+    """Return a column of finite numbers; else raises `DataError` with a message that ends in `otherwise`."""
     numbers = table.numbers(name)
     if not np.isfinite(numbers).all():
         refuse(table, name, table.words(name).codes < 0, f"empty; every row needs one, or {DROP}")
@@ -132,7 +123,7 @@ def numbers_of(table: Table, name: str, *, otherwise: str = "no number") -> NDAr
 
 
 def refuse(table: Table, name: str, wrong: NDArray[np.bool_], why: str) -> None:
-    """Name the first wrong cell by its place alone: its content may be about a person."""
+    """Name the first wrong cell by its place only: its content may be about a person."""
     if wrong.any():
         first = int(np.argmax(wrong)) + 1
         count = int(wrong.sum())

@@ -1,4 +1,4 @@
-"""Which label of a table is the favourable one, and what cannot be audited without it."""
+"""The favourable label of a table, and what cannot be audited without it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fedcore.audit.verdict.profiles import PROFILES
 from fedcore.errors import DataError, PlanError
 
 _KNOWN = (("0", "1"), ("false", "true"), ("no", "yes"))
-"""Pairs of which nobody need ask, in any case of letters: the second is the favourable one."""
+"""Pairs with an obvious favourable value, the second; in any case of letters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,10 +19,8 @@ class Favourable:
     """The favourable label and its opposite.
 
     Attributes:
-        label: The favourable one.
         other: The only other value, or ``not LABEL`` of several.
-        guessed: Whether it is a guess: the last in order of two that do not say it themselves.
-        note: What a reader must know besides; empty if nothing.
+        guessed: Whether it is a guess: the last in order of two whose words do not decide.
     """
 
     label: str
@@ -34,14 +32,10 @@ class Favourable:
 def favourable_of(source: str, column: str, values: tuple[str, ...], wanted: str | None) -> Favourable:
     """Return the favourable one of a column's values.
 
-    Args:
-        source: Name of the table.
-        column: Name of the column.
-        values: What the column holds. Of one value only ``wanted`` may be another, that no row has.
-        wanted: The value that is said to be the favourable one; None if that is not said.
+    A wanted value must be in the column, unless the column has one value only.
 
     Raises:
-        DataError: The wanted value is not in the column; or none is wanted, and there are one or more than two.
+        DataError: The wanted value is not in the column; or none is wanted, and there are not two.
     """
     ordered = in_order(values)
     if len(values) == 1:
@@ -51,7 +45,7 @@ def favourable_of(source: str, column: str, values: tuple[str, ...], wanted: str
         return Favourable(label=wanted, other=_opposite(values, wanted))
     if len(values) > 2:
         raise DataError(
-            f"column {column!r} of {source} has {len(values)} values ({_listed(ordered)}); say with --positive which "
+            f"column {column!r} of {source} has {len(values)} values ({_listed(ordered)}); set with --positive which "
             "one is favourable, against the rest"
         )
     known = _known(values)
@@ -60,25 +54,20 @@ def favourable_of(source: str, column: str, values: tuple[str, ...], wanted: str
 
 
 def check_two(source: str, column: str, values: tuple[str, ...]) -> None:
-    """Refuse labels of one value.
-
-    Raises:
-        DataError: There is one only.
-    """
+    """Refuse labels of one value only; raises `DataError`."""
     if len(values) < 2:
         raise DataError(f"column {column!r} of {source} has one value only ({values[0]}); rates need two labels")
 
 
 def guess_words(label: str) -> str:
-    """Return in a sentence that the favourable label was not said."""
-    return f"favourable {label!r} is a guess, for it is the last in order; say with --positive which label it is"
+    return f"favourable {label!r} is a guess: it is the last in order; set it with --positive"
 
 
 def _of_one(source: str, column: str, only: str, wanted: str | None) -> Favourable:
     if wanted is None:
         raise DataError(
-            f"column {column!r} of {source} has one value only ({only}); say with --positive {only} that it is the "
-            "favourable one, or with --positive and another value that it is not"
+            f"column {column!r} of {source} has one value only ({only}); set --positive {only} if that is the "
+            "favourable one, or another value if it is not"
         )
     if wanted == only:
         return Favourable(label=only, other=f"not {only}", note=f"every row is {only} in column {column}")
@@ -89,17 +78,18 @@ def _of_one(source: str, column: str, only: str, wanted: str | None) -> Favourab
 
 def _check_held(source: str, column: str, values: Sequence[str], wanted: str) -> None:
     if wanted not in values:
-        raise DataError(f"--positive {wanted!r} is no value of column {column!r} of {source}; it has {_listed(values)}")
+        found = f"column {column!r} of {source}; it has {_listed(values)}"
+        raise DataError(f"--positive {wanted!r} is not a value of {found}")
 
 
 def _alike(first: str, second: str) -> bool:
-    """Tell whether two words may be meant as the same: in other letters, or as 1 and true."""
+    """Whether two words may mean the same: in other letters, or as 1 and true."""
     words = {first.lower(), second.lower()}
     return len(words) == 1 or any(words <= {pair[side] for pair in _KNOWN} for side in (0, 1))
 
 
 def _known(values: tuple[str, ...]) -> str | None:
-    """Return which of two values says itself that it is the favourable one."""
+    """Return which of two values is the favourable one by its own meaning."""
     by_word = {value.lower(): value for value in values}
     return next((by_word[pair[1]] for pair in _KNOWN if set(by_word) == set(pair)), None)
 
@@ -110,14 +100,10 @@ def _opposite(values: tuple[str, ...], label: str) -> str:
 
 
 def check_selected(options: BiasOptions, column: str, labels: Sequence[str]) -> None:
-    """Refuse a profile that compares who is selected where no label is favourable.
-
-    Raises:
-        PlanError: The profile is one of these.
-    """
+    """Refuse a profile that compares selection rates without a favourable label; raises `PlanError`."""
     if options.profile is not None and PROFILES[options.profile].compares_selection:
         raise PlanError(
-            f"--profile {options.profile} compares who is selected; say with --positive which label of column "
+            f"--profile {options.profile} compares who is selected; set with --positive which label of column "
             f"{column!r} that is: it has {_listed(labels)}"
         )
 

@@ -26,7 +26,6 @@ class Coded:
     codes: NDArray[np.int64]
 
     def select(self, rows: NDArray[np.bool_]) -> Coded:
-        """The rows that `rows` marks; bool, shape ``(rows,)``."""
         return Coded(vocabulary=self.vocabulary, codes=self.codes[rows])
 
 
@@ -34,12 +33,10 @@ def groups_of(table: Table, groups: Iterable[str], bands: Mapping[str, tuple[flo
     """Return each attribute's groups, and those of ``a*b``.
 
     Args:
-        table: The table.
-        groups: Columns, alone or crossed.
-        bands: For columns of numbers the edges between groups, rising; a value equal to one lies above it.
+        bands: Rising edges between groups for columns of numbers; a value equal to an edge is in the group above.
 
     Raises:
-        DataError: A column has too many values, or cannot be crossed or put into bands.
+        DataError: A column has too many values, or cannot be crossed or split into bands.
     """
     found: dict[str, Coded] = {}
     for group in groups:
@@ -72,7 +69,7 @@ def crossing(parts: dict[str, Coded]) -> Coded:
 
 
 def coded_column(table: Table, name: str) -> Coded:
-    """Return a column's groups in order; cells that are empty or say "unknown" are "unknown", the last."""
+    """Return a column's groups in order; empty cells and "unknown" are "unknown", the last."""
     words = table.words(name)
     known = in_order([value for value in words.values if value.lower() != UNKNOWN])
     if len(known) > MOST_GROUPS:
@@ -87,19 +84,19 @@ def coded_column(table: Table, name: str) -> Coded:
 
 
 def banded_column(table: Table, name: str, edges: tuple[float, ...]) -> Coded:
-    """Return a column of numbers as bands; empty cells, and those that say "unknown", are "unknown"."""
+    """Return a column of numbers as bands; empty cells and "unknown" are "unknown"."""
     words, numbers = table.words(name), table.numbers(name)
-    said = tuple(value for value in words.values if value.lower() != UNKNOWN)
-    known = words.positions(said, outside=-1, missing=-1) >= 0
+    known_words = tuple(value for value in words.values if value.lower() != UNKNOWN)
+    known = words.positions(known_words, outside=-1, missing=-1) >= 0
     if np.isnan(numbers[known]).any():
-        raise DataError(f"column {name!r} of {table.source} has cells that are no numbers; it cannot be put into bands")
+        raise DataError(f"column {name!r} of {table.source} has cells that are not numbers; cannot split it into bands")
     groups = Numeric(name=name, range=(0, 1), bands=edges).groups
     place = np.searchsorted(np.array(edges), np.nan_to_num(numbers), side="right")
     return Coded(vocabulary=groups, codes=np.where(known, place, len(groups) - 1).astype(np.int64))
 
 
 def in_order(values: tuple[str, ...] | list[str]) -> list[str]:
-    """Return numbers by size, and else words by the alphabet."""
+    """Sort numbers by size, words by alphabet."""
     try:
         return sorted(values, key=float)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What differs between a table of labels and one of numbers."""
+"""The differences between a table of labels and one of numbers."""
 
 from __future__ import annotations
 
@@ -20,18 +20,11 @@ class TableKind(Generic[Outcomes]):
     """One kind of table.
 
     Attributes:
-        example: A limit as it may be given.
-        unit: What cells of the text are in.
-        read: From a table, the rows that were left out of it by column, and the options to the rows.
-        count: From rows and an attribute to its table of counts.
-        observed: From rows, that table and the options to what metrics beside rates are computed from.
+        read: Makes rows from a table, the left-out rows by column, and the options.
+        count: Makes the table of counts of an attribute.
+        observed: Makes the input of metrics other than rates.
         sources: What these can be computed from, in the words of `Metric.source`.
-        rates: The rates that can be limited.
-        shown_rates: The rates that mean something by themselves.
-        columns: What was compared, for the head of the text.
-        head: What the JSON has of the columns.
-        more: What the JSON has besides of what was found.
-        sites: The split over sites of an attribute's gaps, line by line.
+        shown_rates: The rates that are defined by themselves.
     """
 
     example: str

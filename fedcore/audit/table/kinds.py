@@ -1,4 +1,4 @@
-"""The kinds of tables there are, and the audit of a table of either."""
+"""The kinds of tables, and the audit of a table of either."""
 
 from __future__ import annotations
 
@@ -27,12 +27,7 @@ from fedcore.tasks.tabular.table import Table
 def audited(
     options: BiasOptions, table: Table | None = None, *, progress: Callable[[str], None] = lambda _: None
 ) -> TableResult[Any]:
-    """Audit a table.
-
-    Args:
-        options: What is asked for.
-        table: The table itself; without, the file that the options name is read.
-        progress: Called with what is being done, for whoever waits.
+    """Audit a table, by default the file that the options name.
 
     Raises:
         PlanError: The options contradict one another or the table.
@@ -45,11 +40,7 @@ def audited(
 
 
 def read_rows(options: BiasOptions, table: Table | None = None) -> Rows[Any]:
-    """Read the rows of a table, or of the file that the options name.
-
-    Raises:
-        DataError: The table cannot be read.
-    """
+    """Read the rows of a table, or of the options' file; raises `DataError` if it cannot be read."""
     return KINDS[options.kind].read(*kept_rows(table_of(options) if table is None else table, options), options)
 
 

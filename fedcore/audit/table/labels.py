@@ -1,4 +1,4 @@
-"""Tables of labels: what is true, and what was decided or scored, as codes and as counts by group."""
+"""Tables of labels: truth, and decisions or scores, as codes and as counts by group."""
 
 from __future__ import annotations
 
@@ -27,16 +27,14 @@ _SAMPLED = (
 
 
 def read_labels(table: Table, dropped: dict[str, int], options: BiasOptions, *, to_learn: bool = False) -> Rows[Labels]:
-    """Read a table's columns.
+    """Read the columns of a table without its dropped rows.
 
     Args:
-        table: Without the rows that are left out.
-        dropped: How many these are, by the column that they lack.
-        options: What is asked for.
-        to_learn: Whether the decisions are labels that a model is to learn, so that there must be two.
+        dropped: Number of dropped rows, by the column that they lack.
+        to_learn: Whether the decisions are labels for a model to learn, so that there must be two.
 
     Raises:
-        DataError: A cell cannot be read as what it must be, or groups never meet at a site.
+        DataError: A cell cannot be read as its column requires, or groups never meet at a site.
     """
     sampling = None if to_learn else sampling_of(table, options)
     weights = weights_of(table, options.weight) if sampling is None else (sampling > 0).astype(np.int64)
@@ -51,7 +49,7 @@ def read_labels(table: Table, dropped: dict[str, int], options: BiasOptions, *, 
         threshold = threshold_of(options) or 0.0
         selected = (scores >= threshold).astype(np.int64)
         if options.threshold is None:
-            notes = [f"selected: score at least {threshold:g}, the middle of the range; --threshold says otherwise"]
+            notes = [f"selected: score at least {threshold:g}, the middle of the range; --threshold sets another"]
     if selected is None:
         raise DataError("no column of decisions")
     rows = Rows(
@@ -72,17 +70,16 @@ def read_labels(table: Table, dropped: dict[str, int], options: BiasOptions, *, 
 
 
 def rates_of(rows: Rows[Labels]) -> tuple[str, ...]:
-    """Return the rates that can be limited; without labels it is the selection rate alone."""
+    """Return the rates that can be limited; without labels only the selection rate."""
     return ("selection_rate",) if rows.outcomes.truth is None else RATES
 
 
 def shown_rates(rows: Rows[Labels]) -> tuple[str, ...]:
-    """Return the rates that mean something without a class; where none is favourable it is the accuracy alone."""
+    """Return the rates that are defined without a class; without a favourable label only the accuracy."""
     return ("accuracy",) if rows.outcomes.favourable is None else rates_of(rows)
 
 
 def sources_of(rows: Rows[Labels], options: BiasOptions) -> set[str]:
-    """Return what metrics beside rates can be computed from."""
     if rows.outcomes.truth is None or rows.sampling is not None:
         return set()
     there = {"classes", "several classes" if rows.outcomes.favourable is None else "benefits"}
@@ -92,7 +89,6 @@ def sources_of(rows: Rows[Labels], options: BiasOptions) -> set[str]:
 
 
 def decision_table(rows: Rows[Labels], attribute: str) -> GroupTable:
-    """Count labels and decisions by group."""
     coded, outcomes = rows.groups[attribute], rows.outcomes
     found = GroupTable.collect(
         attribute=attribute,
@@ -114,7 +110,7 @@ def decision_table(rows: Rows[Labels], attribute: str) -> GroupTable:
 
 
 def observed_labels(rows: Rows[Labels], table: GroupTable, options: BiasOptions) -> Observed:
-    """Return what metrics beside rates are computed from; nothing of rows with sampling weights."""
+    """Return the input of metrics other than rates; empty for rows with sampling weights."""
     if rows.sampling is not None:
         return Observed()
     coded, outcomes = rows.groups[table.attribute], rows.outcomes
@@ -134,14 +130,14 @@ def observed_labels(rows: Rows[Labels], table: GroupTable, options: BiasOptions)
 
 
 def threshold_of(options: BiasOptions) -> float | None:
-    """Return the score from which a row is selected; None where decisions or the median say it."""
+    """Return the score from which a row is selected; None if decisions or the median decide."""
     if options.score is None or options.cuts_at_median:
         return None
     return sum(options.score_range) / 2 if options.threshold is None else options.threshold
 
 
 def weighted_median(scores: NDArray[np.float64], weights: NDArray[np.int64]) -> float:
-    """Return the median of scores that stand for several rows each: the mean of the two in the middle."""
+    """Return the median of weighted scores: the mean of the two in the middle."""
     order = np.argsort(scores, kind="stable")
     reached, total = np.cumsum(weights[order]), int(weights.sum())
     lower, upper = (int(np.searchsorted(reached, place, side="left")) for place in ((total + 1) // 2, total // 2 + 1))
@@ -161,8 +157,8 @@ def _check_met(rows: Rows[Labels]) -> None:
         held = np.unique(np.stack([rows.site.codes[known], coded.codes[known]]), axis=1)
         if len(np.unique(held[1])) > 1 and np.bincount(held[0]).max() < 2:
             raise DataError(
-                f"{attribute}: no two of its groups meet at any site, so that a gap between them cannot be told from "
-                "one between sites; leave --site out to compare them all the same"
+                f"{attribute}: no two of its groups meet at any site, so that a gap between them cannot be separated "
+                "from one between sites; leave --site out to compare them all the same"
             )
 
 
@@ -177,7 +173,7 @@ def _scores(table: Table, name: str, span: tuple[float, float]) -> NDArray[np.fl
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Read:
-    """Labels' names, and the positions of what is true and of what was predicted; as in `Labels`."""
+    """Names of labels, and positions of truth and predictions; as in `Labels`."""
 
     names: tuple[str, ...]
     truth: NDArray[np.int64] | None = None
@@ -222,14 +218,14 @@ def _classes(table: Table, name: str, others: str) -> Words:
     refuse(table, name, words.codes < 0, f"empty; every row needs one, or {DROP}")
     if len(words.values) > MOST_LABELS:
         raise DataError(
-            f"column {name!r} of {table.source} has {len(words.values)} different values, which are no classes; "
+            f"column {name!r} of {table.source} has {len(words.values)} different values, too many for classes; "
             f"expected labels such as 0 and 1{others}"
         )
     return words
 
 
 def _alike(given: Words, values: tuple[str, ...]) -> Words:
-    """Return True and False as 1 and 0 where the other column says it so, and the other way round."""
+    """Return True and False as 1 and 0 if the other column is written so, and the other way round."""
     for mine, other in (({"True": "1", "False": "0"}, {"0", "1"}), ({"1": "True", "0": "False"}, {"True", "False"})):
         if set(given.values) <= set(mine) and set(values) <= other:
             return Words(codes=given.codes, values=tuple(mine[value] for value in given.values))
@@ -240,7 +236,7 @@ def _check_known(table: Table, name: str, given: Words, label: Words, labelled: 
     strange = [value for value in in_order(given.values) if value not in label.values]
     if strange:
         raise DataError(
-            f"column {name!r} of {table.source} predicts {strange[0]!r}, which is no value of the label {labelled!r}; "
+            f"column {name!r} of {table.source} predicts {strange[0]!r}, not a value of the label {labelled!r}; "
             f"that has {', '.join(in_order(label.values))}"
         )
 

@@ -29,11 +29,9 @@ def limits_of(texts: Iterable[str], *, attributes: Iterable[str], metrics: Itera
 
     Args:
         texts: ``[ATTRIBUTE:]METRIC<=NUMBER`` or ``>=``, or ``min(METRIC)>=NUMBER`` or ``max(METRIC)<=NUMBER``.
-        attributes: What is audited.
-        metrics: What is measured.
 
     Raises:
-        PlanError: A limit cannot be read, names what is not audited, or contradicts another; all are listed.
+        PlanError: A limit cannot be read, names something that is not audited, or contradicts another; lists all.
     """
     problems: list[str] = []
     limits: list[Limit] = []
@@ -71,7 +69,7 @@ def _limits(text: str, attributes: list[str], measured: set[str]) -> list[Limit]
 
 
 def _check_measured(metric: str, measured: set[str]) -> None:
-    """Refuse a metric that is not measured of this table, with those that are."""
+    """Refuse a metric that is not measured of this table, with the ones that are."""
     here = [*sorted(measured), *(name for name, parts in NAMES.items() if measured.issuperset(parts))]
     if metric in here:
         return

@@ -1,4 +1,4 @@
-"""Tables of numbers: targets and what was predicted for them, as counts and sums by group."""
+"""Tables of numbers: targets and predictions, as counts and sums by group."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NUM_BINS, _LARGEST = 64, 1e100
 
 
 def read_numbers(table: Table, dropped: dict[str, int], options: BiasOptions) -> Rows[Numbers]:
-    """Read a table's columns; lines that stand for no row are left out.
+    """Read a table's columns; lines of weight 0 are left out.
 
     Raises:
         DataError: A cell cannot be read, or every number is the same.
@@ -46,14 +46,13 @@ def read_numbers(table: Table, dropped: dict[str, int], options: BiasOptions) ->
 
 
 def error_table(rows: Rows[Numbers], attribute: str) -> ValueTable:
-    """Sum targets and errors by group."""
     coded, outcomes = rows.groups[attribute], rows.outcomes
     empty = ValueTable.zeros(attribute=attribute, groups=coded.vocabulary, span=outcomes.span, num_bins=_NUM_BINS)
     return empty.collected(coded.codes, outcomes.targets, outcomes.predictions, weights=rows.weights)
 
 
 def observed_numbers(rows: Rows[Numbers], table: ValueTable, _: BiasOptions) -> Observed:
-    """Return what metrics are computed from; distances between predictions are those of the rows, and not of bins."""
+    """Return the input of metrics; distances between predictions are those of rows, not of bins."""
     coded = rows.groups[table.attribute]
     predictions = scores_of_rows(
         groups=coded.vocabulary,

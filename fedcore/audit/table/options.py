@@ -1,4 +1,4 @@
-"""What ``fedcore audit bias`` is asked for, and what contradicts itself in it."""
+"""The options of ``fedcore audit bias``, and their contradictions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fedcore.audit.verdict.profiles import NYC_LL144, PROFILES
 from fedcore.errors import PlanError
 
 MIN_CELL = 10
-"""Fewest rows of a group, and of a rate's denominator, that are shown in what is written to be shared."""
+"""Fewest rows of a group, and of a rate's denominator, that are shown in files to share."""
 MISSING = ("refuse", "drop")
 KINDS = ("classification", "regression")
 
@@ -27,27 +27,18 @@ class BiasOptions:
     """The columns of a table, and how they are read.
 
     Attributes:
-        table: A CSV or Parquet file.
-        label: Column of what is true; None if only decisions are known, as in counts of who was selected.
-        score: Column of scores, or None.
+        label: Column of the truth; None if only decisions are known, as in counts of who was selected.
         prediction: Column of decisions, or None; exactly one of the two is given.
-        groups: Columns of groups; ``a*b`` crosses two.
-        references: For attributes the group that the others are compared with, as ``(attribute, group)``.
+        references: For attributes the group that others are compared with, as ``(attribute, group)``.
         bands: For columns of numbers the edges between groups, as ``(column, edges)``.
         weight: Column of how many each row stands for, or None for 1 each.
-        site: Column of where a row comes from, or None.
         threshold: A row is selected if its score is at least this; in the scores' own unit.
         positive: The label that counts as favourable, or None for the last in order.
-        score_range: Ends of the scores' range.
-        limits: Limits as they were written.
-        profile: Name of a set of rules, or None.
         min_cell: Groups and rates of fewer rows are not shown; None for the profile's default, or else for nothing
             hidden on a screen, and those of fewer than ``MIN_CELL`` hidden in files.
-        missing: What is done with rows that lack a label, a score or a decision: one of ``MISSING``.
-        encoding: Of the text of a CSV file.
+        missing: What to do with rows that lack a label, a score or a decision: one of ``MISSING``.
         min_rows: Groups of fewer rows are shown, and not judged.
         min_share: Groups of a smaller share of the rows are shown, and not judged; None for the profile's default.
-        confidence: Of every interval.
         kind: What the scores are for, one of ``KINDS``.
 
     Raises:
@@ -83,22 +74,20 @@ class BiasOptions:
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """Columns of groups, each once; the parts of crossings too."""
+        """Columns of groups, each once, including the parts of crossings."""
         return tuple(dict.fromkeys(part for group in self.groups for part in crossed(group)))
 
     @property
     def cuts_at_median(self) -> bool:
-        """Whether a profile says which scores are selected."""
+        """Whether the profile decides which scores are selected."""
         return self.score is not None and self.profile == NYC_LL144.name
 
     @property
     def judged(self) -> dict[str, Any]:
-        """What the settings of an audit say of the groups that are judged."""
         return {"min_rows": self.min_rows, "min_share": Fraction(str(self.min_share or 0))}
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Every column that is read."""
         named = (self.label, self.score, self.prediction, self.weight, self.site)
         return (*(name for name in named if name is not None), *self.attributes)
 
@@ -136,7 +125,7 @@ class BiasOptions:
             yield f"--confidence must be at least 0.5 and below 1, not {self.confidence:g}"
 
     def _classification_problems(self) -> Iterator[str]:
-        """Yield what is wrong with scores and decisions, which in a regression have other rules."""
+        """Yield problems with scores and decisions; a regression has other rules."""
         if (self.score is None) == (self.prediction is None):
             yield "give either --score COL or --prediction COL, and not both"
         yield from self._score_problems()
@@ -185,7 +174,7 @@ class BiasOptions:
                 yield f"--group {group}: a crossing names two different columns, as in sex*race"
         for name, edges in self.bands:
             if name not in self.attributes:
-                yield f"--bands {name}: it is no column given as --group"
+                yield f"--bands {name}: it is not a column given as --group"
             if not all(first < second for first, second in pairwise((-math.inf, *edges, math.inf))):
                 yield f"--bands {name}: the edges must be rising numbers"
         used = {
@@ -207,5 +196,4 @@ class BiasOptions:
 
 
 def crossed(group: str) -> list[str]:
-    """Return the columns of ``a*b``; a column that is not crossed is alone."""
     return [part.strip() for part in group.split(ATTRIBUTE_MARK)]

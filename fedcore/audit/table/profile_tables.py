@@ -1,4 +1,4 @@
-"""What a profile asks for, from the rows of a table."""
+"""The tables that a profile requires, from the rows of a table."""
 
 from __future__ import annotations
 
@@ -27,25 +27,23 @@ Lines = list[Category] | list[FourFifths]
 
 
 def profile_json(result: TableResult[Labels]) -> dict[str, Any] | None:
-    """Return the profile with date and source, and its tables; None without one."""
     profile = _profile(result)
     if profile is None:
         return None
-    told = profile_head(profile)
+    content = profile_head(profile)
     if profile.document:
-        return told
-    told |= {
+        return content
+    content |= {
         "unknown": {attribute: _unknown(result, attribute) for attribute in result.audits},
         "tables": {attribute: [_line(one) for one in _lines(result, attribute)] for attribute in result.audits},
     }
     if profile is NYC_LL144:
-        return told | {"median": result.rows.outcomes.median}
+        return content | {"median": result.rows.outcomes.median}
     few = {attribute: list(left_out(_shown_rates(result, attribute))) for attribute in result.audits}
-    return told | {"left_out_under_two_percent": few}
+    return content | {"left_out_under_two_percent": few}
 
 
 def profile_head(profile: Profile) -> dict[str, Any]:
-    """Return what a profile is, with date and sources."""
     return {
         "name": profile.name,
         "title": profile.title,
@@ -56,7 +54,6 @@ def profile_head(profile: Profile) -> dict[str, Any]:
 
 
 def profile_lines(result: TableResult[Labels]) -> Iterator[str]:
-    """Return the profile's tables as text."""
     profile = _profile(result)
     if profile is None:
         return
@@ -91,7 +88,7 @@ def _lines(result: TableResult[Labels], attribute: str) -> Lines:
 
 
 def _audit(result: TableResult[Labels], attribute: str) -> AttributeAudit:
-    """The audit that the profile's own table is drawn from."""
+    """The audit behind the profile's own table."""
     profile = _profile(result)
     shows_all = profile is not None and profile.shows_all and result.options.min_cell is None
     return (result.hiding(1) if shows_all else result).audits[attribute]
@@ -108,15 +105,15 @@ def _unknown(result: TableResult[Labels], attribute: str) -> int | None:
 
 
 def _line(one: Category | FourFifths) -> dict[str, Any]:
-    told: dict[str, Any] = {"category": one.group, "n": one.n, "selected": one.selected, "rate": _rate(one)}
+    content: dict[str, Any] = {"category": one.group, "n": one.n, "selected": one.selected, "rate": _rate(one)}
     if isinstance(one, Category):
-        return told | {
+        return content | {
             "share": float(one.share),
             "impact_ratio": _float(one.impact_ratio),
             "under_two_percent": one.small,
             "impact_ratio_without_small": _float(one.impact_ratio_of_large),
         }
-    return told | {
+    return content | {
         "reference": one.reference,
         "ratio": float(one.ratio),
         "under_four_fifths": one.under,

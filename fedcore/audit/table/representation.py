@@ -21,14 +21,13 @@ BASE_RATE = "base_rate"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Representation:
-    """What a table holds of the groups of one attribute.
+    """The groups of one attribute in a table.
 
     Attributes:
         shares: Of all rows, by group.
         base_rates: Share of the favourable label, by group.
         missing: For each column that has empty cells anywhere, the share of them by group.
         gaps: Of the base rate and of each column's missing share, over the groups that are shown.
-        suppressed: Groups that are not shown.
     """
 
     shares: Mapping[str, Rate]
@@ -41,10 +40,9 @@ class Representation:
 def represent(
     rows: Rows[Labels], empty: Mapping[str, NDArray[np.bool_]], *, confidence: float, min_cell: int
 ) -> dict[str, Representation]:
-    """Return what is there of each group, by attribute.
+    """Return the representation of each group, by attribute.
 
     Args:
-        rows: The table's labels under ``selected``, groups and weights.
         empty: For each column which cells are empty, shape (rows,).
     """
     sizes = {name: _sums(coded, rows.weights) for name, coded in rows.groups.items()}
@@ -56,7 +54,7 @@ def represent(
 
 
 def _present(sizes: Mapping[str, int]) -> dict[str, int]:
-    """Groups that have rows; of "unknown" nothing is said where there are none."""
+    """Groups; "unknown" only if it has rows."""
     return {group: size for group, size in sizes.items() if size or group != UNKNOWN}
 
 

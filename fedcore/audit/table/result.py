@@ -27,17 +27,7 @@ from fedcore.audit.verdict.shown import Shown
 
 @dataclass(frozen=True, kw_only=True)
 class TableResult(Generic[Outcomes]):
-    """What was found in one table.
-
-    Attributes:
-        kind: What is special to its labels or numbers.
-        options: What was asked for.
-        rows: The table.
-        settings: How it was read.
-        tables: Its counts by group, for each attribute.
-        audits: Audit of each attribute.
-        measures: What was measured beside rates, for each attribute.
-    """
+    """The audit of one table; `tables`, `audits` and `measures` are by attribute."""
 
     kind: TableKind[Outcomes]
     options: BiasOptions
@@ -49,40 +39,37 @@ class TableResult(Generic[Outcomes]):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of the rates that mean something."""
         return self.kind.shown_rates(self.rows)
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
-        """Every limit held against every attribute it names."""
         return judge_all(self.settings.limits, self.audits)
 
     @property
     def verdict(self) -> Verdict | None:
-        """The worst of the findings; None without limits, which is no PASS."""
+        """The worst of the findings; None without limits, which is not a PASS."""
         return overall(self.findings)
 
     @cached_property
     def shown(self) -> dict[str, Shown]:
-        """What may be shown of each attribute."""
         return {
             name: Shown(audit=audit, measures=self.measures[name], metrics=self.metrics)
             for name, audit in self.audits.items()
         }
 
     def to_share(self) -> TableResult[Outcomes]:
-        """Return the same with small cells hidden; as it is if the options say from how many rows on."""
+        """Return the same with small cells hidden; unchanged if the options set the smallest size."""
         return self if self.options.min_cell is not None else self.hiding(MIN_CELL)
 
     def hiding(self, min_cell: int) -> TableResult[Outcomes]:
-        """Return the same without groups and rates of fewer rows; of 1 with all."""
+        """Return the same without groups and rates of fewer rows; 1 hides nothing."""
         if self.settings.min_cell == min_cell:
             return self
         settings = replace(self.settings, min_cell=min_cell)
         return replace(self, settings=settings, audits=_audits(self.tables, settings, self.measures))
 
     def notes_on(self, metrics: Collection[str]) -> tuple[str, ...]:
-        """Return what a reader must know of these metrics beside the numbers, in sentences."""
+        """Return what a reader must know about these metrics besides the numbers, in sentences."""
         found = [*self.rows.notes, *self._ranks_the_wrong_way]
         for attribute, audit in self.audits.items():
             shown: Shares = {**self.shown[attribute].rates, **self.shown[attribute].estimates}
@@ -91,12 +78,12 @@ class TableResult(Generic[Outcomes]):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know beside the numbers, in sentences."""
+        """What a reader must know besides the numbers, in sentences."""
         return self.notes_on(CATALOGUE)
 
     @property
     def _ranks_the_wrong_way(self) -> tuple[str, ...]:
-        """A sentence where scores are higher for rows of the other label, over all groups; else none."""
+        """A sentence if scores are higher for rows of the other label, over all groups; else none."""
         of_all = next(iter(self.measures.values())).overall_area
         favourable = getattr(self.rows.outcomes, "favourable", None)
         if favourable is None or of_all is None or of_all >= 0.5:
@@ -145,5 +132,5 @@ def _audits(
 
 
 def listed(audit: AttributeAudit) -> tuple[str, ...]:
-    """Return the groups that have a line: all but an "unknown" of no rows."""
+    """Return the groups that have a line: "unknown" only if it has rows."""
     return tuple(group for group, size in audit.sizes.items() if group != UNKNOWN or size)

@@ -1,4 +1,4 @@
-"""The rows of a table as the audit reads them: about whom, what is true, and what was decided or predicted."""
+"""The rows of a table for the audit: groups, truth, and decisions or predictions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ class Labels:
     """Labels and decisions; all arrays have shape ``(rows,)``.
 
     Attributes:
-        names: The unfavourable and the favourable label or decision; of more than two none of which is favourable all
-            of them, in order.
-        guessed: Whether the favourable one is a guess.
+        names: The unfavourable and the favourable label or decision; if more than two and none is favourable, all of
+            them, in order.
         truth: Positions of the labels, int64; None without labels.
         selected: Positions of the decisions, int64.
         scores: Scores as given, float64; None without.
-        median: The sample's median score, where it is what decides; else None.
+        median: The sample's median score, if it decides; else None.
     """
 
     names: tuple[str, ...]
@@ -35,25 +34,25 @@ class Labels:
 
     @property
     def favourable(self) -> str | None:
-        """The label that is favourable; None where each class is taken against the others."""
+        """The favourable label; None if each class is compared with the others."""
         return self.names[1] if len(self.names) == 2 else None
 
     @property
     def shown_truth(self) -> NDArray[np.int64]:
-        """The labels; without them the decisions stand in, and only these may be read."""
+        """The labels; without them the decisions, and then only the decisions may be read."""
         return self.selected if self.truth is None else self.truth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numbers:
-    """Targets that are numbers and what was predicted; float64, shape ``(rows,)``."""
+    """Targets and predictions that are numbers; float64, shape ``(rows,)``."""
 
     targets: NDArray[np.float64]
     predictions: NDArray[np.float64]
 
     @property
     def span(self) -> tuple[float, float]:
-        """From the least to the greatest of targets and predictions, so that none is moved."""
+        """Smallest to largest of targets and predictions, so that none is clipped."""
         both = np.concatenate([self.targets, self.predictions])
         return float(both.min()), float(both.max())
 
@@ -66,15 +65,10 @@ class Rows(Generic[Outcomes]):
     """The rows of a table; all arrays have shape ``(rows,)``.
 
     Attributes:
-        source: The table's name.
-        lines: Lines of the table.
-        outcomes: What is true, and what was decided or predicted.
-        weights: How many rows each line stands for, int64.
+        weights: Number of rows that each line stands for, int64.
         groups: For each attribute and crossing its groups, "unknown" last.
         dropped: Rows that were left out, by the column that they lack.
-        notes: What was chosen for the reader, in sentences.
-        site: Where rows come from, or None.
-        sampling: Fractional weights, float64; None where each line stands for whole rows.
+        sampling: Fractional weights, float64; None if each line stands for whole rows.
     """
 
     source: str
@@ -89,5 +83,5 @@ class Rows(Generic[Outcomes]):
 
     @property
     def total(self) -> int:
-        """Rows that the table stands for."""
+        """Number of rows, by weight."""
         return int(self.weights.sum())

@@ -1,4 +1,4 @@
-"""Rows, and rows that stand for several, counted into cells."""
+"""Counting rows, and rows that stand for several, into cells."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from fedcore.errors import DataError
 
 
 def counted(cells: NDArray[np.int64], *, size: int, weights: ArrayLike | None = None) -> NDArray[np.int64]:
-    """Return how many rows are in each of ``size`` cells, int64; exact, for no sum may pass 2^53.
+    """Return the rows in each of ``size`` cells, int64; exact, since sums over 2^53 are refused.
 
     Raises:
-        DataError: The weights are no whole numbers of 0 or more for as many rows, or more than 2^53 in all.
+        DataError: The weights are not whole numbers of 0 or more, one per row, or over 2^53 in all.
     """
     if weights is None:
         return np.bincount(cells, minlength=size)

@@ -22,8 +22,7 @@ def cross(vocabularies: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
         vocabularies: For each attribute, in the order of crossing, its declared groups with ``"unknown"``.
 
     Raises:
-        DataError: Fewer than two attributes, one without ``"unknown"``, or a name that holds a separating
-            mark.
+        DataError: Fewer than two attributes, one without ``"unknown"``, or a name with a separator.
     """
     _check(vocabularies)
     known = ([group for group in groups if group != UNKNOWN] for groups in vocabularies.values())
@@ -36,7 +35,6 @@ def crossed_codes(vocabularies: Mapping[str, Sequence[str]], codes: Mapping[str,
     A row of unknown group in one attribute is unknown in the crossing.
 
     Args:
-        vocabularies: As for ``cross``.
         codes: For each attribute, whole numbers of shape (rows,): positions in its vocabulary.
 
     Raises:
@@ -53,17 +51,14 @@ def crossed_codes(vocabularies: Mapping[str, Sequence[str]], codes: Mapping[str,
 def parts(attribute: str, group: str) -> dict[str, str]:
     """Return the value of each crossed attribute in a group, ``{"sex": "female", "race": "Black"}``.
 
-    An attribute that is no crossing is its own only part.
-
-    Raises:
-        DataError: The attribute's name says crossing, and the group has another number of parts.
+    An attribute without crossing is its own only part. Raises `DataError` if the number of parts does not fit.
     """
     attributes = attribute.split(ATTRIBUTE_MARK)
     if group == UNKNOWN:
         return dict.fromkeys(attributes, UNKNOWN)
     values = [group] if len(attributes) == 1 else group.split(GROUP_MARK)
     if len(values) != len(attributes):
-        raise DataError(f"attribute {attribute!r} is a crossing by its name, but {group!r} is no group of one")
+        raise DataError(f"attribute {attribute!r} is a crossing by its name, but {group!r} is not a group of one")
     return dict(zip(attributes, values, strict=True))
 
 

@@ -38,15 +38,15 @@ def empty_tables(task: Task, plan: RunPlan) -> dict[str, AuditTable]:
 
 
 def predicts_numbers(task: Task) -> bool:
-    """Whether a task's targets are numbers, which it says by having a ``target_range``."""
+    """Whether a task's targets are numbers: it has a ``target_range``."""
     return not task.labels and hasattr(task, "target_range")
 
 
 def target_range(task: Task, examples: Examples | None) -> tuple[float, float] | None:
-    """The range of a numeric target: as the task declares it, or else of data that stands for everyone's.
+    """The range of a numeric target, declared by the task or read from public data.
 
     Args:
-        examples: The data; None where nothing may be read off it, such as the extremes of records that are protected.
+        examples: The data; None if nothing may be read from it, such as the extremes of protected records.
     """
     if not predicts_numbers(task):
         return None
@@ -90,10 +90,10 @@ def _problems_of_values(task: Task, plan: RunPlan, span: tuple[float, float] | N
 
 
 def declared_vocabularies(audit: AuditSection, examples: Examples) -> dict[str, tuple[str, ...]]:
-    """The vocabularies of the audited attributes, taken from data that stands for everyone's.
+    """The vocabularies of the audited attributes, read from data that represents every client's.
 
     Raises:
-        PlanError: Names every audited attribute that the data does not have, or has with another vocabulary than the
+        PlanError: Names every audited attribute that the data lacks, or has with another vocabulary than the
             plan declares: a client would refuse such a plan.
     """
     wanted = [part for attribute in audit.sensitive for part in attribute.split(ATTRIBUTE_MARK)]
@@ -111,9 +111,9 @@ def declared_vocabularies(audit: AuditSection, examples: Examples) -> dict[str, 
 def _difference(name: str, declared: Sequence[str], found: Sequence[str]) -> str:
     parts = [f"group {group!r} of the data is not declared" for group in found if group not in declared]
     parts += [f"the data has no group {group!r}" for group in declared if group not in found]
-    told = ", ".join(parts) or "the data has these groups in another order or number"
+    differences = ", ".join(parts) or "the data has these groups in another order or number"
     groups = ", ".join(f'"{group}"' for group in found)
-    return f"audit.vocabularies: of {name!r}, {told}; write {name} = [{groups}], or leave it out in a simulation"
+    return f"audit.vocabularies: of {name!r}, {differences}; write {name} = [{groups}], or leave it out in a simulation"
 
 
 def attribute_codes(examples: Examples, attribute: str, audit: AuditSection) -> NDArray[Any]:

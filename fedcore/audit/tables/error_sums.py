@@ -1,4 +1,4 @@
-"""What is summed over rows whose target is a number, and which sums some rows can have."""
+"""Sums over rows whose target is a number, and which sums are possible."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SUMS = (
     "target", "target_2", "target_3", "target_4", "error", "absolute_error", "error_2", "error_3", "absolute_error_3",
     "error_4", "error_6", "error_target", "error_target_2", "error_2_target", "error_2_target_2",
 )  # fmt: skip
-"""What is summed over rows: products of powers of the target, from 0 to 1 over its range, and of the error."""
+"""Summed over rows: products of powers of the target, from 0 to 1 over its range, and of the error."""
 _SLACK = 1e-9  # of a row, for sums of floats
 _FALLING = (
     ("rows", "target", "target_2", "target_3", "target_4"),
@@ -55,16 +55,15 @@ _PRODUCTS = (
 
 
 def summands(t: NDArray[np.float64], e: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    """Return what a row adds to each of ``SUMS``."""
     t2, e2, e3 = t * t, e * e, e**3
     return [t, t2, t2 * t, t2 * t2, e, np.abs(e), e2, e3, np.abs(e3), e2 * e2, e3 * e3, e * t, e * t2, e2 * t, e2 * t2]
 
 
 def possible(n: int, sums: NDArray[np.float64]) -> bool:
-    """Tell whether the sums can be those of n rows.
+    """Whether the sums can be those of n rows.
 
-    Of numbers in [0, 1] higher powers are smaller, and sums of products of any quantities form a positive
-    semidefinite matrix (Cauchy and Schwarz for each pair).
+    For numbers in [0, 1] higher powers are smaller, and sums of products form a positive semidefinite matrix
+    (Cauchy and Schwarz for each pair).
     """
     of = {"rows": float(n), **dict(zip(SUMS, sums.tolist(), strict=True))}
     if not n:

@@ -1,4 +1,4 @@
-"""The table that every group metric is computed from, and the only thing a client tells about its groups."""
+"""The table behind every group metric, the only thing a client releases about its groups."""
 
 from __future__ import annotations
 
@@ -26,19 +26,17 @@ class GroupTable:
     not a shorter table.
 
     Attributes:
-        attribute: Name of the sensitive attribute, such as ``sex`` or ``sex*race``.
         groups: Declared vocabulary, with ``"unknown"`` among it.
-        labels: Names of the classes, two or more.
         num_bins: Number of score bins if ``scored``, else the number of labels.
         scored: True: bin b holds rows with P(labels[1]) in [b, b + 1) / num_bins, and the last bin 1.0 too.
             False: bin b holds rows that were predicted as ``labels[b]``.
         counts: int64 of shape (groups, labels, bins), in rows; the table keeps a copy that cannot be written.
             With noise a count may be negative: cutting it off would make sums of counts too large.
-        variance: Of the noise in every cell, in rows squared; 0 where the counts are exact.
-        sampling: Weights of the rows, where they are sampled unequally; of a run None.
+        variance: Variance of the noise in every cell, in rows squared; 0 if the counts are exact.
+        sampling: Weights of the rows, if sampled unequally; None in a run.
 
     Raises:
-        DataError: The parts do not fit one another, or a count is no whole number, or negative without noise.
+        DataError: The parts do not fit one another, or a count is not a whole number, or negative without noise.
     """
 
     attribute: str
@@ -63,7 +61,7 @@ class GroupTable:
     def zeros(
         cls, *, attribute: str, groups: Sequence[str], labels: Sequence[str], num_bins: int, scored: bool
     ) -> Self:
-        """Return the table of no rows, the neutral element of ``+``."""
+        """Return the table without rows, the neutral element of ``+``."""
         counts = np.zeros((len(groups), len(labels), num_bins), dtype=np.int64)
         return cls(
             attribute=attribute,
@@ -91,7 +89,6 @@ class GroupTable:
         """Count rows. Exactly one of ``scores`` and ``predictions`` is given.
 
         Args:
-            attribute: Name of the attribute.
             groups: Declared vocabulary; ``group_codes`` are positions in it.
             labels: Class names; ``label_codes`` and ``predictions`` are positions in them.
             group_codes: Whole numbers of shape (rows,).
@@ -134,7 +131,6 @@ class GroupTable:
         return replace(empty, counts=counts)
 
     def __add__(self, other: GroupTable) -> GroupTable:
-        """Return the table of the rows of both."""
         if not isinstance(other, GroupTable):
             return NotImplemented
         if self.sampling is not None or other.sampling is not None:
@@ -155,16 +151,14 @@ class GroupTable:
 
     @property
     def vocabulary(self) -> tuple[object, ...]:
-        """What two tables must share to be added."""
+        """Tables are added only if these are equal."""
         return self.attribute, self.groups, self.labels, self.num_bins, self.scored
 
     @property
     def group_sizes(self) -> dict[str, int]:
-        """Rows of each group, in the order of the vocabulary."""
         return dict(zip(self.groups, self.counts.sum(axis=(1, 2)).tolist(), strict=True))
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain lists, strings and numbers that ``from_json`` reads back."""
         return {
             "attribute": self.attribute,
             "groups": list(self.groups),
@@ -180,7 +174,7 @@ class GroupTable:
         """Read what ``to_json`` wrote; the content may come from outside and is checked in full.
 
         Raises:
-            DataError: A key is absent or unknown, a part has another type, or the counts are refused.
+            DataError: A key is missing or unknown, a part has another type, or the counts are refused.
         """
         types = {
             "attribute": str, "groups": list, "labels": list, "num_bins": int, "scored": bool, "counts": list,
@@ -192,27 +186,17 @@ class GroupTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sampling:
-    """Sums of sampling weights in the cells of a table, of which the counts are the rows.
-
-    Attributes:
-        weights: Sum of the weights, shape of the counts, float64.
-        squares: Sum of their squares.
-    """
+    """Sums of sampling weights, and of their squares, in the cells of a table; float64, shape of the counts."""
 
     weights: NDArray[np.float64]
     squares: NDArray[np.float64]
 
 
 def check_parts(name: str, content: Any, types: Mapping[str, type]) -> None:
-    """Refuse what is not a table as JSON, for it comes from outside.
-
-    Args:
-        name: What it should be, for the error.
-        content: Anything.
-        types: The type of each part; no other part may be there.
+    """Refuse content from outside that is not a table as JSON; ``name`` describes it in the error.
 
     Raises:
-        DataError: A key is absent or unknown, or a part has another type.
+        DataError: A key is missing or unknown, or a part has another type.
     """
     if not isinstance(content, Mapping) or set(content) != set(types):
         raise DataError(f"a {name} has exactly the keys {', '.join(types)}")

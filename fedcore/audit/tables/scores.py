@@ -22,11 +22,9 @@ class ScoreTable:
     """Rows per group x label x point of rising score.
 
     Attributes:
-        groups: The groups.
-        points: The score that each point stands for, rising, float64 of shape (points,).
-        edges: Ends of the range that scores may have.
+        points: The score of each point, rising, float64 of shape (points,).
         counts: int64 of shape (groups, 2, points); the second label is the favourable one.
-        exact: Whether all rows of a point have its very score; else ranks within a point are not known.
+        exact: Whether all rows of a point have its very score; else ranks within a point are unknown.
         labelled: Whether the labels are known; if not, all rows are in the first.
     """
 
@@ -39,7 +37,7 @@ class ScoreTable:
 
     @property
     def unit(self) -> bool:
-        """Whether scores may be read as probabilities, because their range is 0 to 1."""
+        """Whether scores may be read as probabilities: their range is 0 to 1."""
         return self.edges == (0.0, 1.0)
 
     def binned(self, num_bins: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -70,12 +68,9 @@ def scores_of_rows(
     """Count rows by their scores; different scores are kept apart up to ``MOST_POINTS``.
 
     Args:
-        groups: Vocabulary; ``group_codes`` are positions in it.
         group_codes: Shape (rows,).
         label_codes: 1 for the favourable label and 0 for the other, shape (rows,); None without labels.
         scores: Finite, within ``edges``, shape (rows,).
-        edges: Ends of the scores' range.
-        weights: How many rows each row stands for.
     """
     points, place = np.unique(scores, return_inverse=True)
     exact = len(points) <= MOST_POINTS
@@ -98,10 +93,10 @@ def scores_of_rows(
 
 
 def scores_of_table(table: GroupTable, *, favourable: str | None = None) -> ScoreTable:
-    """Read a scored group table, whose bins stand for their centres.
+    """Read a scored group table, with bins at their centres.
 
     Raises:
-        DataError: The table holds predictions, or the favourable label is none of its own.
+        DataError: The table holds predictions, or lacks the favourable label.
     """
     if not table.scored:
         raise DataError(f"attribute {table.attribute!r}: the table holds predictions, not scores")
@@ -114,7 +109,7 @@ def scores_of_table(table: GroupTable, *, favourable: str | None = None) -> Scor
 
 
 def predictions_of(table: ValueTable) -> ScoreTable:
-    """Return the predictions by group as scores without labels, each bin standing for its middle."""
+    """Return the predictions by group as scores without labels, each bin at its middle."""
     width = (table.high - table.low) / table.num_bins
     counts = np.stack([table.counts, np.zeros_like(table.counts)], axis=1)
     return ScoreTable(

@@ -1,4 +1,4 @@
-"""The table of a target that is a number: sums of errors by group, and counts of what was predicted."""
+"""The table of a numeric target: sums of errors by group, and counts of predictions."""
 
 from __future__ import annotations
 
@@ -18,25 +18,22 @@ from fedcore.errors import DataError
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ValueTable:
-    """Sums per group of what targets and predictions are, closed under ``+``: sum first, divide last.
+    """Sums per group of targets and predictions, closed under ``+``: sum first, divide last.
 
-    The plan declares a range. What lies beyond it, target or prediction, is moved to its ends, so that every row adds
-    at most 1 to every sum; such rows are counted, and never refused: that they are there would tell whoever chooses the
-    range of single rows. In units of the range's width, from its lower end, the target t is in [0, 1] and the error
+    The plan declares a range. Values beyond it, targets or predictions, are moved to its ends, so that every row adds
+    at most 1 to every sum; such rows are counted, not refused: a refusal would reveal single rows to those who choose
+    the range. In units of the range's width, from its lower end, the target t is in [0, 1] and the error
     e = prediction - target in [-1, 1].
 
     Attributes:
-        attribute: Name of the sensitive attribute.
-        groups: Declared vocabulary, with ``"unknown"`` among it.
-        low: Lower end of the range.
-        high: Upper end.
+        groups: Declared vocabulary, including ``"unknown"``.
         num_bins: Equal bins over the range, in which predictions are counted.
         counts: Predictions in each bin, int64 of shape (groups, bins).
-        moved: Rows of which something was moved, int64 of shape (groups,).
+        moved: Rows with a moved value, int64 of shape (groups,).
         sums: Of each of ``SUMS``, float64 of shape (groups, sums).
 
     Raises:
-        DataError: The parts do not fit one another, or no rows have such sums.
+        DataError: The parts do not fit one another, or the sums are impossible.
     """
 
     attribute: str
@@ -64,7 +61,7 @@ class ValueTable:
 
     @classmethod
     def zeros(cls, *, attribute: str, groups: Sequence[str], span: tuple[float, float], num_bins: int) -> Self:
-        """Return the table of no rows, the neutral element of ``+``."""
+        """Return the table without rows, the neutral element of ``+``."""
         return cls(
             attribute=attribute,
             groups=tuple(groups),
@@ -92,16 +89,16 @@ class ValueTable:
                 length.
         """
         codes = np.asarray(group_codes)
-        truth, told = np.asarray(targets, dtype=np.float64), np.asarray(predictions, dtype=np.float64)
-        if not codes.shape == truth.shape == told.shape or codes.ndim != 1:
+        truth, predicted = np.asarray(targets, dtype=np.float64), np.asarray(predictions, dtype=np.float64)
+        if not codes.shape == truth.shape == predicted.shape or codes.ndim != 1:
             raise DataError(f"attribute {self.attribute!r}: groups, targets and predictions differ in length")
         if codes.size and not 0 <= codes.min() <= codes.max() < len(self.groups):
             raise DataError(f"attribute {self.attribute!r}: a group code is outside its vocabulary")
-        if not (np.isfinite(truth).all() and np.isfinite(told).all()):
+        if not (np.isfinite(truth).all() and np.isfinite(predicted).all()):
             raise DataError(f"attribute {self.attribute!r}: a target or a prediction is not a finite number")
         rows = np.ones(len(codes), dtype=np.int64) if weights is None else np.asarray(weights)
-        target, within = np.clip(truth, self.low, self.high), np.clip(told, self.low, self.high)
-        beyond = (target != truth) | (within != told)
+        target, within = np.clip(truth, self.low, self.high), np.clip(predicted, self.low, self.high)
+        beyond = (target != truth) | (within != predicted)
         groups, width = len(self.groups), self.high - self.low
         place = np.clip(((within - self.low) / width * self.num_bins).astype(np.int64), 0, self.num_bins - 1)
         counts = counted(codes * self.num_bins + place, size=groups * self.num_bins, weights=rows)
@@ -115,7 +112,6 @@ class ValueTable:
         )
 
     def __add__(self, other: ValueTable) -> ValueTable:
-        """Return the table of the rows of both."""
         if not isinstance(other, ValueTable):
             return NotImplemented
         if self.vocabulary != other.vocabulary:
@@ -134,21 +130,19 @@ class ValueTable:
 
     @property
     def variance(self) -> float:
-        """Of the noise in the counts, of which there is none."""
+        """Variance of the noise in the counts: none."""
         return 0.0
 
     @property
     def vocabulary(self) -> tuple[object, ...]:
-        """What two tables must share to be added."""
+        """Tables are added only if these are equal."""
         return self.attribute, self.groups, self.low, self.high, self.num_bins
 
     @property
     def group_sizes(self) -> dict[str, int]:
-        """Rows of each group, in the order of the vocabulary."""
         return dict(zip(self.groups, self.counts.sum(axis=1).tolist(), strict=True))
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain lists, strings and numbers that ``from_json`` reads back."""
         return {
             "attribute": self.attribute,
             "groups": list(self.groups),
@@ -165,7 +159,7 @@ class ValueTable:
         """Read what ``to_json`` wrote; the content may come from outside and is checked in full.
 
         Raises:
-            DataError: A key is absent or unknown, a part has another type, or the sums are refused.
+            DataError: A key is missing or unknown, a part has another type, or the sums are refused.
         """
         types = {
             "attribute": str, "groups": list, "low": float, "high": float, "num_bins": int, "counts": list,
@@ -178,26 +172,17 @@ class ValueTable:
 
 
 AuditTable = GroupTable | ValueTable
-"""What a client tells of the groups of an attribute: of labels, or of numbers."""
+"""A client's table of an attribute's groups: of labels, or of numbers."""
 
 
 def read_table(content: Any) -> AuditTable:
-    """Read what ``to_json`` of either table wrote.
-
-    Raises:
-        DataError: It is neither.
-    """
+    """Read what ``to_json`` of either table wrote; raises `DataError` for anything else."""
     if isinstance(content, Mapping) and "sums" in content:
         return ValueTable.from_json(content)
     return GroupTable.from_json(content)
 
 
 def pooled(one: AuditTable, other: AuditTable) -> AuditTable:
-    """Return the table of the rows of both.
-
-    Raises:
-        DataError: They are of different kinds, or do not share a vocabulary.
-    """
     if isinstance(one, GroupTable) and isinstance(other, GroupTable):
         return one + other
     if isinstance(one, ValueTable) and isinstance(other, ValueTable):
@@ -220,7 +205,6 @@ def _frozen(name: str, found: ArrayLike, shape: tuple[int, ...], kind: type) -> 
 
 
 def _check_sums(table: ValueTable) -> None:
-    """Refuse sums that no rows have."""
     n = table.counts.sum(axis=1)
     impossible = (table.counts < 0).any() or (table.moved < 0).any() or (table.moved > n).any()
     if impossible or not all(possible(int(rows), sums) for rows, sums in zip(n, table.sums, strict=True)):

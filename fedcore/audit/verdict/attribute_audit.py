@@ -1,4 +1,4 @@
-"""What is found out about one attribute, and its rates and gaps as JSON."""
+"""The audit of one attribute, and its rates and gaps as JSON."""
 
 from __future__ import annotations
 
@@ -21,28 +21,20 @@ class AttributeAudit:
 
     ``groups`` and ``gaps`` are the estimate, over every group; they are for the gate and for hooks, which
     must see small groups too. ``shown_gaps`` and ``to_json`` are for people: they leave out the suppressed
-    groups, for the size of a gap and the ends of its interval would give a hidden rate back.
+    groups, since the size of a gap and the ends of its interval would reveal a hidden rate.
 
     Attributes:
-        attribute: Name of the attribute.
-        settings: How the table was read.
         sizes: Rows of each group, "unknown" included.
-        overall: Rate of every metric over all rows.
-        groups: ``{metric: {group: rate}}``, "unknown" among the groups.
-        gaps: Gap of every metric over all groups but "unknown".
-        shown_gaps: Gap of every metric over the groups that are shown.
         small: Groups of 1 to ``min_cell - 1`` rows.
-        suppressed: Groups that are not shown: the small ones, and those that would give them back.
-        thin: Groups of which a rate rests on few rows, with those that would give it back: no rate is shown of them
-            that is not of all their rows.
-        thin_overall: Whether that is so of all rows together.
-        of_thin: What is shown of thin groups.
-        crosses_shown: Whether it crosses attributes that are audited beside it, alone or in another crossing.
+        suppressed: Groups that are not shown: the small ones, and those that would reveal them.
+        thin: Groups with a rate over few rows, and those that would reveal it: only rates over all rows are shown.
+        thin_overall: Whether the same holds for all rows together.
+        crosses_shown: Whether it crosses attributes that are also audited, alone or in another crossing.
         not_judged: Groups that are too small to be compared, by the settings.
-        to_reference: Where the settings name a group to compare with: for every other group the gap of every metric
-            between these two, with intervals that hold for all groups at once; limits on gaps are on these then.
-        classes: Of more than two labels none of which is favourable: each class against the others, with intervals
-            that hold for all classes at once. Filled by ``with_classes``, for it takes time.
+        to_reference: With a reference: for every other group the gap of every metric between these two, with intervals
+            that hold for all groups at once; limits on gaps then apply to these.
+        classes: With more than two labels and none favourable: each class against the others, with intervals
+            that hold for all classes at once. Filled by ``with_classes``, since it takes time.
     """
 
     attribute: str
@@ -64,11 +56,10 @@ class AttributeAudit:
 
     @property
     def reference(self) -> str | None:
-        """The group that the others are compared with; None where all are compared with all."""
+        """The group that others are compared with; None if all are compared with all."""
         return self.settings.references.get(self.attribute)
 
     def hides(self, metric: str, group: str) -> bool:
-        """Whether a metric of a group is not shown."""
         return group in self.suppressed or (group in self.thin and metric not in self.of_thin)
 
     def shown_in(self, metric: str) -> list[str]:
@@ -77,13 +68,13 @@ class AttributeAudit:
 
     @property
     def judged(self) -> list[str]:
-        """Groups that are compared, shown or not."""
         return [group for group in self.sizes if group not in self.not_judged]
 
     def gaps_held(self, limit: Limit) -> list[tuple[AttributeAudit, Gap]]:
-        """Return every gap that must keep a limit, with the audit that it is of; none if the metric is not measured.
+        """Return every gap that must keep a limit, with its audit; empty if the metric is not measured.
 
-        It is the gap over all groups, or between each and the reference, and either of every class where there are.
+        It is the gap over all groups, or between each and the reference, and either of every class if there are
+        several.
         """
         if limit.metric not in self.gaps:
             return [held for one in self.classes.values() for held in one.gaps_held(limit)]
@@ -92,7 +83,6 @@ class AttributeAudit:
         return [(self, gaps[limit.metric]) for gaps in self.to_reference.values() if limit.metric in gaps]
 
     def as_shown(self) -> AttributeAudit:
-        """Return the audit with the gaps between groups that are shown only."""
         kept = {
             group: {
                 metric: gap
@@ -106,7 +96,6 @@ class AttributeAudit:
         return replace(self, gaps=self.shown_gaps, to_reference=kept, classes=classes)
 
     def hides_overall(self, metric: str) -> bool:
-        """Whether a metric over all rows is not shown."""
         few = sum(self.sizes.values()) < self.settings.min_cell
         return few or (self.thin_overall and metric not in self.of_thin)
 

@@ -1,4 +1,4 @@
-"""One table in, one audit out; the estimate keeps every group, what is shown keeps small groups back."""
+"""From tables to audits; estimates include every group, what is shown hides small groups."""
 
 from __future__ import annotations
 
@@ -33,10 +33,9 @@ __all__ = [
 
 
 def audit_tables(tables: Iterable[AuditTable], settings: AuditSettings) -> dict[str, AttributeAudit]:
-    """Audit tables that are shown together, so that small cells of a crossing stay hidden by its margins too.
+    """Audit tables that are shown together, ``{attribute: audit}`` in their order.
 
-    Returns:
-        ``{attribute: audit}`` in the order of the tables.
+    Small cells of a crossing stay hidden by its margins too.
 
     Raises:
         DataError: Two tables of one attribute; or a table cannot be read with these settings.
@@ -56,18 +55,18 @@ def audit_tables(tables: Iterable[AuditTable], settings: AuditSettings) -> dict[
         pinned = {
             metric for attribute in block for metric in _pinning(by_attribute[attribute], settings, thin[attribute])
         }
-        told = tuple(metric for metric in OF_ALL_ROWS if metric not in pinned)
+        unpinned = tuple(metric for metric in OF_ALL_ROWS if metric not in pinned)
         for attribute in block:
-            audit = audit_of(by_attribute[attribute], settings, hidden[attribute], thin[attribute], told)
+            audit = audit_of(by_attribute[attribute], settings, hidden[attribute], thin[attribute], unpinned)
             found[attribute] = replace(audit, crosses_shown=ATTRIBUTE_MARK in attribute and len(block) > 1)
     return {attribute: found[attribute] for attribute in by_attribute}
 
 
 def _pinning(table: AuditTable, settings: AuditSettings, thin: Collection[str]) -> tuple[str, ...]:
-    """Return what is not shown of thin groups, because accuracy and selection rate would tell almost all the rest.
+    """Return what is hidden of thin groups, because accuracy and selection rate would reveal almost all the rest.
 
-    It is hidden of all that are thin in attributes that tell of one another, for these hide each other already: the
-    accuracy, or where every class has a selection rate, those.
+    It is hidden for all that are thin in linked attributes, since these hide each other already: the
+    accuracy, or if every class has a selection rate, those.
     """
     if isinstance(table, ValueTable):
         return ()
@@ -79,7 +78,7 @@ def _pinning(table: AuditTable, settings: AuditSettings, thin: Collection[str]) 
 
 
 def _of_all_rows(table: AuditTable, found: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """Return of each group's denominators all of its rows, with sampling weights also the effective number of them."""
+    """Return each group's total rows, with sampling weights also their effective number."""
     weighted = isinstance(table, GroupTable) and table.sampling is not None
     return {group: (rows[0], rows[len(rows) // 2]) if weighted else rows[:1] for group, rows in found.items()}
 
@@ -94,8 +93,7 @@ def audit_table(table: GroupTable, settings: AuditSettings) -> AttributeAudit:
     """Audit one table that is shown alone; use ``audit_tables`` for several about the same rows.
 
     Raises:
-        DataError: The threshold is on no bin edge of the table, or the favourable label is none of its
-            labels.
+        DataError: The threshold is on no bin edge of the table, or the table lacks the favourable label.
     """
     return audit_tables([table], settings)[table.attribute]
 
@@ -107,14 +105,11 @@ def audit_of(
     thin: Collection[str] = (),
     of_thin: tuple[str, ...] = OF_ALL_ROWS,
 ) -> AttributeAudit:
-    """Audit one table of which it is known what may be shown.
+    """Audit one table, given what may be shown.
 
     Args:
-        table: Pooled counts.
-        settings: How they are read.
         hidden: Groups that are not shown, as ``suppressed_groups`` finds them.
-        thin: Groups of which only what rests on all rows is shown, as ``thin_groups`` finds them.
-        of_thin: What that is.
+        thin: Groups that show only metrics over all rows, as ``thin_groups`` finds them.
 
     Raises:
         DataError: As ``audit_table``.
@@ -140,7 +135,7 @@ def audit_of(
 
 
 def _audit_of_values(table: ValueTable, settings: AuditSettings, hidden: Collection[str]) -> AttributeAudit:
-    """Of numbers there are no rates; what is measured of every group is in ``Measures``, its gaps are here."""
+    """Numbers have no rates; ``Measures`` has the metrics of every group, and this their gaps."""
     overall = {metric: one.measure(settings.confidence) for metric, one in overall_estimates(table).items()}
     audit = AttributeAudit(overall=overall, groups={}, **_about(table, settings, hidden))
     return _with_gaps(audit, value_estimates(table), partial(gap_of, table.attribute))
@@ -163,7 +158,7 @@ def _about(table: AuditTable, settings: AuditSettings, hidden: Collection[str]) 
 def _with_gaps(
     audit: AttributeAudit, quantities: Mapping[str, Mapping[str, Any]], gap: Callable[..., Gap]
 ) -> AttributeAudit:
-    """Return the audit with the gaps of these quantities, over all groups that are judged and over those shown."""
+    """Return the audit with the gaps of these quantities, over all judged groups and over those shown."""
     confidence = audit.settings.confidence
 
     def over(metric: str, groups: Collection[str]) -> Gap:
@@ -185,9 +180,9 @@ def against_reference(
     """Return ``{group: {metric: gap between it and the reference}}``, all groups at once (Bonferroni).
 
     Args:
-        audit: Of the attribute; without a reference there is nothing to compare.
+        audit: Of the attribute; empty without a reference.
         quantities: ``{metric: {group: quantity}}``.
-        gap: From a metric, two groups' quantities and a confidence to their gap.
+        gap: Makes the gap of a metric, two groups' quantities and a confidence.
     """
     reference = audit.reference
     others = [group for group in audit.judged if group not in (reference, UNKNOWN)]

@@ -1,4 +1,4 @@
-"""A gap as JSON: the pair that it names, and what holds for any two groups."""
+"""A gap as JSON: its named pair, and what holds for any two groups."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fedcore.audit.statistics.pairs import Side, count_words
 def gap_json(gap: Gap) -> dict[str, Any]:
     """Return the named pair with its direction in words; ``low`` and ``high`` are the ends of its difference.
 
-    ``over_all_pairs`` is the largest difference and the smallest ratio of any two groups, which limits are held to.
+    Limits are judged by ``over_all_pairs``, the largest difference and the smallest ratio of any two groups.
     """
     return {
         "difference": gap.difference,
@@ -35,7 +35,7 @@ def gap_json(gap: Gap) -> dict[str, Any]:
 
 
 def directed_json(gap: Gap) -> dict[str, Any]:
-    """Return a gap to a reference: the difference of the group less the reference, and its ratio to the reference."""
+    """Return a gap to a reference: group minus reference, and group over reference."""
     one, counts = gap.directed, {} if gap.pair is None else {"highest": gap.highest, "lowest": gap.lowest}
     if one is None:
         names = ("difference", "low", "high", "ratio", "ratio_low", "ratio_high", "highest", "lowest", "count")
@@ -56,12 +56,12 @@ def directed_json(gap: Gap) -> dict[str, Any]:
 
 
 def count_json(side: Side) -> dict[str, Any]:
-    """Return ``{counted, of}``: rows counted among the rows that a rate rests on; of what is no rate null."""
+    """Return ``{counted, of}``: rows counted among the rows behind a rate; null for other metrics."""
     return {"counted": side.counted, "of": side.n}
 
 
 def over_all_pairs(gap: Gap) -> dict[str, Any]:
-    """Return the largest difference and the smallest ratio of any two groups: estimates, and ends of intervals."""
+    """Return the largest difference and smallest ratio of any two groups: estimates, and ends of intervals."""
     difference, ratio = gap.widest_estimate, gap.smallest_ratio_estimate
     (low, high), (ratio_low, ratio_high) = gap.widest or (None, None), gap.smallest_ratio or (None, None)
     return {

@@ -1,4 +1,4 @@
-"""A gap as one line: the pair that it names with its own intervals, and what else any two groups may be apart."""
+"""A gap as one line: its named pair with intervals, and how far any two groups may be apart."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from fedcore.audit.metrics.gaps import Gap
 
 
 def gap_line(gap: Gap) -> str:
-    """Return the named pair with its direction, counts, interval and ratio, and how wide the gap of any two may be."""
+    """Return the named pair with its direction, counts, interval and ratio, and the largest possible gap of any two."""
     return f"{gap.words}{reach_words(gap)}"
 
 
 def reach_words(gap: Gap) -> str:
-    """Return what follows the words of a gap: the interval, the ratio with its own, and what any two may be apart."""
+    """Return the interval, the ratio with its own, and how far any two groups may be apart."""
     line = gap.interval_words
     if gap.ratio_words:
         line += f", ratio {gap.ratio_words}"

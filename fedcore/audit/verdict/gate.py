@@ -1,4 +1,4 @@
-"""Limits against audits.
+"""Judging limits.
 
 A verdict needs evidence in either direction; too little of it is a result of its own.
 """
@@ -23,7 +23,7 @@ __all__ = ["Finding", "Limit", "Verdict", "judge", "judge_all", "overall"]
 
 
 class Verdict(StrEnum):
-    """What the evidence says about a limit."""
+    """What the evidence shows about a limit."""
 
     PASS = "PASS"  # noqa: S105  (a verdict, not a password)
     FAIL = "FAIL"
@@ -34,22 +34,18 @@ _WORST_FIRST = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
 
 
 class Judged(Protocol):
-    """Anything with a verdict; None has judged nothing."""
+    """Anything with a verdict; None if nothing was judged."""
 
     @property
-    def verdict(self) -> Verdict | None:
-        """The verdict."""
+    def verdict(self) -> Verdict | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One limit held against one attribute.
+    """One limit judged for one attribute.
 
     Attributes:
-        limit: The limit.
-        attribute: Name of the attribute judged.
-        verdict: PASS, FAIL or INCONCLUSIVE.
-        reason: Why, in one sentence; tells no number that a suppressed group could be read from.
+        reason: One sentence, without numbers from which a suppressed group could be computed.
         estimate_meets: Whether the estimate alone is within the limit, in exact arithmetic; None if
             undefined. For information: the verdict rests on the interval.
     """
@@ -61,7 +57,6 @@ class Finding:
     estimate_meets: bool | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain strings, ``{limit, metric, attribute, verdict, reason}``."""
         return {
             "limit": self.limit.words,
             "metric": self.limit.metric,
@@ -72,10 +67,7 @@ class Finding:
 
 
 def judge_all(limits: Iterable[Limit], audits: Mapping[str, AttributeAudit]) -> tuple[Finding, ...]:
-    """Hold every limit against every attribute it names; a limit that finds no audit is INCONCLUSIVE.
-
-    A limit that is given twice, by itself and for every attribute too, is held against an attribute once.
-    """
+    """Judge every limit for every attribute it names, once each; without an audit the finding is INCONCLUSIVE."""
     held: dict[Limit, tuple[Limit, str]] = {}
     for limit in limits:
         for name in (list(audits) if limit.attribute == "*" else []) or [limit.attribute]:
@@ -86,12 +78,12 @@ def judge_all(limits: Iterable[Limit], audits: Mapping[str, AttributeAudit]) -> 
 
 
 def judge(limit: Limit, audit: AttributeAudit) -> Finding:
-    """Hold one limit against one attribute.
+    """Judge one limit for one attribute.
 
     PASS only if the whole interval meets the limit and every declared group has a rate; FAIL only if the whole
-    interval breaks it (a group without a rate cannot make a gap smaller); else INCONCLUSIVE. Where several gaps must
-    keep the limit, of classes or to a reference, the finding is of one with the worst verdict: of those that break the
-    limit the one that does so most surely, of the others the one whose interval reaches furthest.
+    interval breaks it (a group without a rate cannot make a gap smaller); else INCONCLUSIVE. If several gaps must
+    keep the limit, of classes or to a reference, the finding is the worst: of broken limits the most certain one, of
+    others the one whose interval reaches furthest.
     """
     found = [(gap, _judge_gap(limit, one, gap)) for one, gap in audit.gaps_held(limit)]
     if not found:
@@ -124,7 +116,7 @@ def overall(judged: Iterable[Judged]) -> Verdict | None:
 
 
 def _interval_meets(limit: Limit, gap: Gap) -> tuple[bool, bool]:
-    """Tell whether the whole interval meets the limit, and whether the whole interval breaks it."""
+    """Whether the whole interval meets the limit, and whether the whole interval breaks it."""
     low, high = _ends(limit, gap)
     if low is None or high is None:
         return False, False
@@ -134,7 +126,7 @@ def _interval_meets(limit: Limit, gap: Gap) -> tuple[bool, bool]:
 
 
 def _reach(limit: Limit, gap: Gap) -> float:
-    """Return how far the interval reaches towards what the limit forbids; of an undefined gap furthest of all."""
+    """Return how far the interval reaches beyond the limit; an undefined gap reaches furthest."""
     low, high = _ends(limit, gap)
     if low is None or high is None:
         return math.inf
@@ -142,7 +134,6 @@ def _reach(limit: Limit, gap: Gap) -> float:
 
 
 def _surely(limit: Limit, gap: Gap) -> float:
-    """Return how far beyond the limit the whole interval is."""
     low, high = _ends(limit, gap)
     if low is None or high is None:
         return -math.inf
@@ -175,7 +166,6 @@ def _ends(limit: Limit, gap: Gap) -> tuple[float | None, float | None]:
 
 
 def _missing(limit: Limit, gap: Gap) -> bool:
-    """Tell whether something that the limit speaks of is undefined."""
     return bool(gap.undefined) or _estimate_meets(limit, gap) is None
 
 
@@ -197,12 +187,12 @@ def _missing_words(limit: Limit, gap: Gap, hidden: list[str]) -> str:
     if named:
         return f"the rate is undefined for {', '.join(named)}"
     if limit.kind == "ratio" and gap.pair is not None and gap.smallest_ratio_estimate is None and not hidden:
-        return "the ratio is undefined, for every rate is 0"
+        return "the ratio is undefined, because every rate is 0"
     return ""
 
 
 def _numbers(limit: Limit, gap: Gap) -> str:
-    """Return the surest gap with its own interval and counts, and what else the verdict rests on."""
+    """Return the clearest gap with its interval and counts, and what else decides the verdict."""
     if limit.kind == "worst-group":
         return _worst_words(limit, gap)
     if limit.kind == "difference":
@@ -214,7 +204,7 @@ def _numbers(limit: Limit, gap: Gap) -> str:
 
 
 def _inverse_words(gap: Gap) -> str:
-    """Return the ratio that the limit is held to, where a group's ratio to its reference is over 1; else nothing."""
+    """Return the ratio that is judged, if a group's ratio to its reference is over 1; else nothing."""
     if gap.directed is None or (gap.directed.ratio or 0) <= 1 or gap.ratio_low is None or gap.ratio_high is None:
         return ""
     held = f"{gap.ratio:.3f} ({gap.ratio_low:.3f} to {gap.ratio_high:.3f})"
@@ -222,20 +212,20 @@ def _inverse_words(gap: Gap) -> str:
 
 
 def _worst_words(limit: Limit, gap: Gap) -> str:
-    """Return the group that is surely the worst, and how bad the value of any group may be."""
+    """Return the group that is certainly the worst, and the worst possible value of any group."""
     most = limit.at_most is not None
     worst, ends = gap.most if most else gap.least, _ends(limit, gap)
     if worst is None or ends[0] is None or ends[1] is None:
         return gap.words
     side, own = worst
     shares = is_share(gap.metric)
-    low, high = (f"{100 * end:.1f}" if shares else gap.told(end) for end in (own.low, own.high))
-    told = f"{gap.name}: {side.group} {gap.value_words(side.rate)} ({side.count}; {low} to {high})"
+    low, high = (f"{100 * end:.1f}" if shares else gap.plain_words(end) for end in (own.low, own.high))
+    words = f"{gap.name}: {side.group} {gap.value_words(side.rate)} ({side.count}; {low} to {high})"
     reach = ends[1] if most else ends[0]
     if reach == (own.high if most else own.low):
-        return told
-    any_group = f"{100 * reach:.1f} %" if shares else gap.told(reach)
-    return _joined(told, f"any group at {'most' if most else 'least'} {any_group}")
+        return words
+    any_group = f"{100 * reach:.1f} %" if shares else gap.plain_words(reach)
+    return _joined(words, f"any group at {'most' if most else 'least'} {any_group}")
 
 
 def _joined(*words: str) -> str:

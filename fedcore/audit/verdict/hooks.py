@@ -1,7 +1,7 @@
 """The named points of a run at which an audit may object.
 
-A hook is handed sums over many rows, never a row and never the model; it returns a decision and changes
-nothing. Hooks are called in the order they were registered in.
+A hook gets sums over many rows, never a row and never the model; it returns a decision and changes
+nothing. Hooks are called in the order of their registration.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fedcore.audit.verdict.limits import Limit
 
 
 class Point(StrEnum):
-    """Where in a run a hook is called, in the order a run passes them."""
+    """When in a run a hook is called, in order."""
 
     PLAN = "plan"
     DATA = "data"
@@ -31,17 +31,16 @@ class Point(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditContext:
-    """What a hook may know: additive statistics over the cohort, which it cannot change.
+    """The input of a hook: additive statistics over the cohort, read-only.
 
     Attributes:
-        point: Where the run stands.
-        round: That of the evaluated model: rounds closed so far, or fewer where an earlier model is released.
+        round: That of the evaluated model: rounds closed so far, or fewer if an earlier model is released.
         tables: Pooled counts by attribute; zeros at ``plan``, where nothing is counted yet.
         audits: Their audits by attribute, empty at ``plan``; small groups are not suppressed here.
         metrics: Further metrics of the evaluation, such as ``loss``.
         plan_sha256: Hash of the plan, so that a decision can be tied to it.
         epsilon: Privacy spent so far, or None without DP.
-        plan: The plan as it is written, its sections by name and keys in kebab-case.
+        plan: The plan as written, its sections by name and keys in kebab-case.
     """
 
     point: Point
@@ -61,13 +60,12 @@ class AuditContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What a hook says.
+    """The decision of a hook.
 
     Attributes:
-        verdict: Only PASS lets a release through; None if the hook observed and judged nothing.
+        verdict: Only PASS permits a release; None if the hook observed and judged nothing.
         findings: Sentences for the report. They are shown: nothing of a single row belongs in them.
-        hook: Name of the hook.
-        point: Where it was said; set by ``run_hooks``.
+        point: Set by ``run_hooks``.
     """
 
     verdict: Verdict | None
@@ -76,35 +74,30 @@ class Decision:
     point: Point | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return ``{hook, verdict, findings}``, and ``point`` where the file that it stands in does not tell it."""
+        """Return ``{hook, verdict, findings}``, and ``point`` if the file does not show it."""
         verdict = None if self.verdict is None else self.verdict.value
-        told: dict[str, Any] = {"hook": self.hook, "verdict": verdict, "findings": list(self.findings)}
+        content: dict[str, Any] = {"hook": self.hook, "verdict": verdict, "findings": list(self.findings)}
         if self.point in (None, Point.ROUND_EVALUATED, Point.BEFORE_RELEASE):
-            return told
-        return {**told, "point": self.point.value}
+            return content
+        return {**content, "point": self.point.value}
 
 
 @runtime_checkable
 class AuditHook(Protocol):
-    """What a plug-in author writes; ``fedcore.testing.audit_hook`` holds the tests it must pass.
-
-    Attributes:
-        name: Name in the report and in the journal.
-        points: Where it is called.
-    """
+    """The contract of a hook; ``fedcore.testing.audit_hook`` has its tests."""
 
     name: str
     points: frozenset[Point]
 
     def check(self, context: AuditContext) -> Decision:
-        """Look, and say what was found; the same context gives the same decision."""
+        """Return a decision; the same context gives the same decision."""
 
 
 def run_hooks(hooks: Iterable[AuditHook], context: AuditContext) -> tuple[Decision, ...]:
-    """Call the hooks that have this point, in the order given.
+    """Call the hooks of this point, in order.
 
     A hook that raises, or returns anything but a ``Decision``, is INCONCLUSIVE and so blocks a PASS before
-    release; only the type of the exception is told, for its text may hold data.
+    release; only the type of the exception is shown, since its text may hold data.
     """
     return tuple(_decide(hook, context) for hook in hooks if context.point in hook.points)
 
@@ -126,17 +119,17 @@ def _failed(name: str, finding: str, point: Point) -> Decision:
 
 
 def _frozen(content: Any) -> Any:
-    """Return plain values as ones that cannot be changed."""
+    """Return plain values as immutable ones."""
     if isinstance(content, Mapping):
         return MappingProxyType({name: _frozen(value) for name, value in content.items()})
     return tuple(map(_frozen, content)) if isinstance(content, list | tuple) else content
 
 
 class GateHook:
-    """Holds the plan's limits against the audits, after every evaluation and before release.
+    """Judges the plan's limits by the audits, after every evaluation and before release.
 
-    What takes time is measured before release only, such as what is no rate; limits on it are judged then.
-    Without limits its verdict is None: "nothing was promised" must not read as a PASS.
+    Slow metrics, such as those other than rates, are measured before release only; limits on them are judged then.
+    Without limits its verdict is None: "no limits" must not read as a PASS.
     """
 
     def __init__(self, limits: Iterable[Limit]) -> None:
@@ -145,7 +138,6 @@ class GateHook:
         self.limits = tuple(limits)
 
     def check(self, context: AuditContext) -> Decision:
-        """Judge every limit."""
         limits = self.limits
         if context.point is Point.ROUND_EVALUATED:
             measured = {metric for audit in context.audits.values() for metric in audit.gaps}

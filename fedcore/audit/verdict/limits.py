@@ -1,4 +1,4 @@
-"""Limits on gaps, and on how the worst group is served, as they are declared before any result is seen."""
+"""Limits on gaps, and on how the worst group is served, declared before any result is seen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fedcore.errors import PlanError
 LIMITED: tuple[str, ...] = tuple(name for name in (*RATES, *ESTIMATED) if CATALOGUE[name].limits)
 """What a limit may be set on."""
 WATCHED: tuple[str, ...] = tuple(name for name in LIMITED if CATALOGUE[name].watched)
-"""What is measured of every evaluated round, and not of the released model only."""
+"""Measured in every evaluated round, not of the released model only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +24,12 @@ class Limit:
     """A limit on a gap, or on how the worst group is served.
 
     Attributes:
-        metric: One of ``LIMITED``; of measures that are no rates not the ratio.
+        metric: One of ``LIMITED``; for metrics other than rates not with a ratio.
         attribute: Name of an audited attribute, or ``"*"`` for every one.
         kind: ``"difference"`` (highest - lowest), ``"ratio"`` (lowest / highest), or ``"worst-group"``, the metric
             itself in every group.
-        at_most: For a difference, or for what no group may have more of; over 0, and of shares at most 1.
-        at_least: For a ratio, or for what no group may have less of; in (0, 1].
+        at_most: For a difference, or the most of the worst group; over 0, and of shares at most 1.
+        at_least: For a ratio, or the least of the worst group; in (0, 1].
 
     Raises:
         PlanError: The parts contradict one another; all problems are listed.
@@ -56,10 +56,10 @@ class Limit:
         at_most: float | str | None = None,
         at_least: float | str | None = None,
     ) -> Self:
-        """Return the limit with its bound as it was written: 0.8 is 4/5, and not the float nearest to it.
+        """Return the limit with its bound as written: 0.8 is 4/5, not the nearest float.
 
         Raises:
-            PlanError: As the class; or a bound is no number.
+            PlanError: As the class; or a bound is not a number.
         """
         return cls(
             metric=metric,
@@ -81,7 +81,7 @@ class Limit:
 
     @property
     def unbounded(self) -> bool:
-        """Whether the metric is in the target's own unit, so that nothing is known of its size."""
+        """Whether the metric is in the target's own unit, so that its size is unbounded."""
         return self.metric in CATALOGUE and CATALOGUE[self.metric].in_own_unit
 
     def _problems(self) -> list[str]:
@@ -131,14 +131,11 @@ def limits_named(
     at_most: float | str | None = None,
     at_least: float | str | None = None,
 ) -> tuple[Limit, ...]:
-    """Return the limits that a name stands for: equalized odds are within one if both of their rates are.
+    """Return the limits behind a name: equalized odds are within a limit if both of their rates are.
 
     Args:
         name: One of ``LIMITED``, or a usual name of a gap, of ``parity.NAMES``.
-        attribute: As in ``Limit``.
-        kind: As in ``Limit``; of ``impact_ratio`` only the ratio, and no worst group of a usual name.
-        at_most: As in ``Limit``, as it was written.
-        at_least: As in ``Limit``, as it was written.
+        kind: As in ``Limit``; for ``impact_ratio`` only the ratio, and no worst group of a usual name.
 
     Raises:
         PlanError: The parts contradict one another.
@@ -154,7 +151,7 @@ def limits_named(
 
 
 def contradicting(limits: Iterable[Limit]) -> Iterator[str]:
-    """Return what no result could keep, or what is said twice and differently, in words."""
+    """Return the limits that no result could keep, or that are given twice and differ, in words."""
     first: dict[tuple[str, str, str, bool], Limit] = {}
     for limit in limits:
         other = first.setdefault((limit.attribute, limit.metric, limit.kind, limit.at_most is None), limit)

@@ -1,4 +1,4 @@
-"""Whether what a plan asks for can be measured at all, told before anything is trained."""
+"""Checks before training whether a plan's limits can be measured."""
 
 from __future__ import annotations
 
@@ -18,16 +18,13 @@ def check_measurable(
     *,
     noisy: bool = False,
 ) -> None:
-    """Refuse limits on what these tables can never tell.
+    """Refuse limits that these tables can never decide.
 
     Args:
-        settings: With the limits.
         tables: A table of each attribute; the counts do not matter.
-        noisy: Whether the counts will have noise.
 
     Raises:
-        PlanError: A limit is on what is measured of scores, of numbers or of a favourable label where there are none;
-            or a reference is no group.
+        PlanError: A limit needs scores, numbers or a favourable label that the tables lack; or a reference is unknown.
     """
     problems = [*dict.fromkeys(_problems(settings.limits, settings.favourable, tables.values()))]
     problems += _reference_problems(settings, {name: table.groups for name, table in tables.items()})
@@ -42,14 +39,10 @@ def check_measurable(
 
 
 def check_references(settings: AuditSettings, groups: Mapping[str, Collection[str]]) -> None:
-    """Refuse groups to compare with that are none.
-
-    Args:
-        settings: With the references.
-        groups: Vocabulary of each audited attribute.
+    """Refuse references that are not groups.
 
     Raises:
-        PlanError: A reference is of no audited attribute, or no known group of its own.
+        PlanError: The attribute of a reference is not audited, or lacks that known group.
     """
     if problems := [*_reference_problems(settings, groups)]:
         raise PlanError(problems)

@@ -1,4 +1,4 @@
-"""The smallest gap that so many rows could show, for whoever is told that the evidence does not suffice."""
+"""The smallest gap that the rows could show, for INCONCLUSIVE verdicts."""
 
 from __future__ import annotations
 
@@ -18,17 +18,15 @@ _POWER = normal_quantile(0.6)
 
 
 def detectable_difference(rates: Mapping[str, Rate], gap: Gap, *, confidence: float) -> float | None:
-    """Return the smallest true difference that the gap's interval would tell from none in 80 % of samples.
+    """Return the smallest true difference that the gap's interval would separate from 0 in 80 % of samples.
 
     For the two compared groups of fewest rows n1 and n2: ``(z + z80) sqrt(p (1 - p) (1 / n1 + 1 / n2))`` with
     z the two-sided quantile of the pair's confidence, z80 = 0.84 the 80 % quantile, and p the rate over all
-    groups compared with two successes and two failures added (Agresti and Coull 1998), so that it is never 0
-    or 1.
+    groups compared with two successes and two failures added (Agresti and Coull 1998), so that it is never 0 or 1.
+    A share in (0, 1], 1 if not even that is detected; None if fewer than two groups are compared.
+
     Source: Fleiss, Levin and Paik (2003), "Statistical Methods for Rates and Proportions", 3rd ed., sec. 4.2,
     solved for the difference, without continuity correction.
-
-    Returns:
-        A share in (0, 1], 1 where not even that is detected; None if fewer than two groups are compared.
     """
     compared = [rates[group] for group in gap.groups_compared]
     if len(compared) < 2:
@@ -39,13 +37,11 @@ def detectable_difference(rates: Mapping[str, Rate], gap: Gap, *, confidence: fl
 
 
 def detectable_ratio(rates: Mapping[str, Rate], gap: Gap, *, confidence: float) -> float | None:
-    """Return the largest ratio under 1 that would be told from equal rates in 80 % of samples.
+    """Return the largest ratio under 1 that would be separated from equal rates in 80 % of samples.
 
-    It is that of two rates which lie ``detectable_difference`` apart, half of it to either side of the rate p over
+    It is that of two rates ``detectable_difference`` apart, half of it to either side of the rate p over
     all groups: the test whether a ratio is 1 is the test whether a difference is 0.
-
-    Returns:
-        A ratio in [0, 1), 0 where none is detected; None if fewer than two groups are compared.
+    A ratio in [0, 1), 0 if none is detected; None if fewer than two groups are compared.
     """
     apart = detectable_difference(rates, gap, confidence=confidence)
     if apart is None:
@@ -55,22 +51,19 @@ def detectable_ratio(rates: Mapping[str, Rate], gap: Gap, *, confidence: float) 
 
 
 def detectable_by_interval(half_width: float, *, z: float) -> float:
-    """Return the smallest true distance that an interval as long would tell from none in 80 % of samples.
+    """Return the smallest true distance that an interval as long would separate from 0 in 80 % of samples.
 
-    ``half_width (1 + z80 / z)``, for the half width is z standard errors, and what is detectable z + z80 of them.
+    ``half_width (1 + z80 / z)``: the half width is z standard errors, and z + z80 of them are detectable; z is the
+    two-sided normal quantile of the interval's confidence.
     Source: Bloom, H. S. (1995), "Minimum detectable effects", Evaluation Review 19:547-556.
-
-    Args:
-        half_width: From the estimate to the interval's end.
-        z: The normal quantile of the interval's confidence, two-sided.
     """
     return half_width * (1 + _POWER / z)
 
 
 def power_words(limit: Limit, audit: AttributeAudit, gap: Gap) -> str:
-    """Return what so many examples could show, in words; empty where that is not known.
+    """Return the gap that these rows could show, in words; empty if unknown.
 
-    Gaps in rates are taken from the rows of the groups, all else from the length of the interval.
+    For rates computed from the rows of the groups, otherwise from the length of the interval.
     """
     confidence = audit.settings.confidence
     if limit.kind == "worst-group":
@@ -91,19 +84,18 @@ def _gap_words(limit: Limit, smallest: float | None) -> str:
         return ""
     if smallest >= 1 and CATALOGUE[limit.metric].at_most_one:
         return "so few examples can detect no gap at all"
-    return f"this many examples can detect a gap of {_told(limit, smallest)} or more"
+    return f"this many examples can detect a gap of {_difference_text(limit, smallest)} or more"
 
 
 def _ratio_words(largest: float | None) -> str:
     if largest is None:
         return ""
     if largest <= 0:
-        return "so few examples can tell no ratio from equal rates"
-    return f"this many examples can tell a ratio of {largest:.2f} or less from equal rates"
+        return "so few examples cannot separate any ratio from equal rates"
+    return f"this many examples can separate a ratio of {largest:.2f} or less from equal rates"
 
 
 def _distance_words(limit: Limit, gap: Gap, confidence: float) -> str:
-    """Tell how far from the limit the worst group's value must lie."""
     most = limit.at_most is not None
     if not gap.alone:
         return ""
@@ -114,10 +106,11 @@ def _distance_words(limit: Limit, gap: Gap, confidence: float) -> str:
     smallest = detectable_by_interval(half, z=z)
     if not math.isfinite(smallest):
         return ""
-    return f"this many examples can tell a value from the limit that is {_told(limit, smallest)} or more from it"
+    least = _difference_text(limit, smallest)
+    return f"this many examples can separate a value from the limit if it is {least} or more away"
 
 
-def _told(limit: Limit, value: float) -> str:
+def _difference_text(limit: Limit, value: float) -> str:
     return f"{100 * value:.1f} points" if is_share(limit.metric) else f"{value:.3g}"
 
 

@@ -1,7 +1,6 @@
-"""What particular rules ask to be computed of selections, with date and source.
+"""Computations that particular rules require of selections, with date and source.
 
-A profile supports evidence; whether a rule is kept is for people to say who know the case. None of this is legal
-advice.
+A profile supports evidence; people who know the case judge whether a rule is kept. None of this is legal advice.
 """
 
 from __future__ import annotations
@@ -25,14 +24,10 @@ class Profile:
     """A set of rules.
 
     Attributes:
-        name: As it is given on the command line.
-        title: What it is called.
         date: When its sources were last read.
-        sources: Where the rules stand.
-        remarks: What a reader must know.
-        shows_all: Whether its table has categories of any size, as its rules ask.
-        min_share: Groups of a smaller share of the rows are not judged, where the rules say so.
-        document: Whether it is a text under given headings, and no table.
+        shows_all: Whether its table has categories of any size, as its rules require.
+        min_share: Groups of a smaller share of the rows are not judged, if the rules say so.
+        document: Whether it is a text under given headings instead of a table.
     """
 
     name: str
@@ -46,7 +41,7 @@ class Profile:
 
     @property
     def compares_selection(self) -> bool:
-        """Whether it holds groups' selection rates against each other, so that one label must be favourable."""
+        """Whether it compares selection rates, so that one label must be favourable."""
         return not self.document
 
 
@@ -127,12 +122,10 @@ class Category:
     """One line of an audit by Local Law 144.
 
     Attributes:
-        group: The category.
-        n: Rows of it.
         selected: Rows that were selected, or scored above the sample's median.
         share: Its share of the rows of known category.
-        impact_ratio: Its rate over the highest of all categories, exact; None where undefined.
-        impact_ratio_of_large: The same over the highest of the categories of at least 2 %; None for one of less.
+        impact_ratio: Its rate over the highest of all categories, exact; None if undefined.
+        impact_ratio_of_large: The same over the highest of the categories of at least 2 %; None for a smaller one.
     """
 
     group: str
@@ -144,15 +137,13 @@ class Category:
 
     @property
     def small(self) -> bool:
-        """Whether it is less than 2 % of the rows."""
         return self.share < TWO_PERCENT
 
 
 def categories(rates: Mapping[str, Rate]) -> list[Category]:
     """Return a line for each group but "unknown"; the definitions are those of 6 RCNY 5-300.
 
-    Args:
-        rates: For each group how many were selected, or scored above the median, among how many.
+    Rates are the groups' selected rows, or rows scored above the median, among all.
     """
     known = {group: rate for group, rate in rates.items() if group != UNKNOWN}
     total = sum(rate.n for rate in known.values())
@@ -173,18 +164,14 @@ def categories(rates: Mapping[str, Rate]) -> list[Category]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FourFifths:
-    """One group held against the group of the highest rate.
+    """One group compared with the group of the highest rate.
 
     Attributes:
-        group: The group.
         reference: The group of the highest rate, among those of at least 2 %.
-        n: Rows of the group.
-        selected: Rows selected.
         ratio: Its rate over that of the reference, exact.
-        reverses: Whether one person selected in this group, and one fewer in the other, would turn the
-            difference around.
+        reverses: Whether one person selected in this group, and one fewer in the other, would reverse the difference.
         deviations: Difference in standard deviations (two-sample z, pooled); None if nobody or everybody is
-            selected, and of the reference, which is not compared with itself.
+            selected, and of the reference.
         p_value: Fisher's exact test, two-sided, of over 10^9 rows its normal limit; None of the reference.
     """
 
@@ -199,7 +186,6 @@ class FourFifths:
 
     @property
     def under(self) -> bool:
-        """Whether the ratio is less than four fifths, in exact arithmetic."""
         return self.ratio < FOUR_FIFTHS
 
 
@@ -232,7 +218,7 @@ def four_fifths(rates: Mapping[str, Rate]) -> list[FourFifths]:
 
 
 def left_out(rates: Mapping[str, Rate]) -> tuple[str, ...]:
-    """Return the groups of less than 2 % of the rows of known group, which four fifths are not asked of."""
+    """Return the groups under 2 % of the rows of known group, which the four-fifths rule leaves out."""
     known = _with_rows(rates)
     total = sum(rate.n for rate in known.values())
     return tuple(group for group, rate in known.items() if Fraction(rate.n, total) < TWO_PERCENT)

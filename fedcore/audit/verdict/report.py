@@ -38,14 +38,9 @@ class BiasReport:
     """The audit of a run at one point.
 
     Attributes:
-        plan_sha256: Hash of the plan, in which the limits were declared.
         round: That of the audited model.
-        settings: How the tables were read.
-        audits: Audits by attribute, as ``audit_tables`` returns them.
-        decisions: What the hooks said at this point.
-        measures: What was measured beside rates, by attribute; its gaps are in the audits.
-        sites: Gaps split over clients, by attribute and metric.
-        clients: How evenly clients are served, which is no group fairness.
+        measures: Metrics other than rates, by attribute; their gaps are in the audits.
+        clients: How evenly clients are served; this is not group fairness.
     """
 
     plan_sha256: str
@@ -59,37 +54,32 @@ class BiasReport:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Every limit held against every attribute it names."""
         return judge_all(self.settings.limits, self.audits)
 
     @property
     def verdict(self) -> Verdict | None:
-        """The worst of findings and decisions; None if nothing was judged, which is no PASS.
-
-        What is said after the release comes too late for it.
-        """
+        """The worst of findings and decisions before release; None if nothing was judged, which is not a PASS."""
         before = (decision for decision in self.decisions if decision.point is not Point.AFTER_RELEASE)
         return overall((*self.findings, *before))
 
     def worst_gap(self) -> Gap | None:
-        """Return the gap for a one-line summary, over the groups that are shown.
+        """Return the gap for a one-line summary, over the shown groups; None if no gap is defined.
 
         With limits, the gap furthest beyond its limit, or else nearest to it; without, the largest difference
-        in accuracy, or where targets are numbers in the mean absolute error. All by the end of the interval that is
-        nearest to no gap, for the widest estimate is often that of the fewest rows. None if no gap is defined.
+        in accuracy, or if targets are numbers in the mean absolute error. All by the end of the interval
+        nearest to no gap, since the largest estimate is often that of the fewest rows.
         """
         used = self._worst()
         return None if used is None else used[1]
 
     def worst_gap_is(self) -> str:
-        """Return in a few words which of all gaps `worst_gap` is, for there are many."""
         share, gap = self._worst() or ((0.0, 0.0), None)
         if self.settings.limits:
             return "gap beyond its limit" if share[1] > 1 else "gap nearest its limit"
         return "clearest gap" if gap is None else f"clearest gap in {gap.name}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain lists, strings and numbers; undefined and suppressed are null, never 0 or NaN."""
+        """Return plain values; undefined and suppressed are null, never 0 or NaN."""
         shown = {name: Shown.of(audit, self.measures.get(name)) for name, audit in self.audits.items()}
         return {
             "schema_version": SCHEMA_VERSION,
@@ -121,7 +111,7 @@ class BiasReport:
         }
 
     def _worst(self) -> tuple[Used, Gap] | None:
-        """Return the gap, and the share that it uses up of its limit or of the largest difference."""
+        """Return the gap, and its share of its limit or of the largest difference."""
         if self.settings.limits:
             named = ((limit, audit) for limit in self.settings.limits for audit in self._named_by(limit))
             used = [use for limit, audit in named for use in _uses(limit, audit)]
@@ -139,7 +129,6 @@ class BiasReport:
 
 
 def population(settings: AuditSettings) -> str:
-    """Return what the intervals are about, and how many of them hold at once."""
     if settings.looks == 1:
         return POPULATION
     return (
@@ -159,7 +148,7 @@ def _uses(limit: Limit, audit: AttributeAudit) -> Iterator[tuple[Used, Gap]]:
 
 
 def _surely_held(limit: Limit, gap: Gap) -> tuple[float | None, float | None]:
-    """Return what the limit holds, at the end of the interval that is nearest to meeting it, and by estimate."""
+    """Return the limited value at the end of the interval nearest to meeting it, and by estimate."""
     if limit.kind == "difference":
         return gap.difference_low, gap.difference
     if limit.kind == "ratio":

@@ -1,7 +1,6 @@
-"""How many rows a PASS would need, for whoever is told that the evidence does not suffice.
+"""How many rows a PASS would need, for INCONCLUSIVE verdicts.
 
-The assumption is that more rows have the rates seen. They will not have them exactly, so that the number is a scale to
-plan by, and no promise.
+It is assumed that more rows have the same rates. They will not exactly, so the number is for planning, not a promise.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ _AMONG = {"TP FN": "favourable rows", "FP TN": "other rows", "TP FP": "selected 
 
 
 def rows_words(limit: Limit, audit: AttributeAudit, gap: Gap) -> str:
-    """Return how many rows of each group a PASS would need, in words; empty where that is not known.
+    """Return how many rows of each group a PASS would need, in words; empty if unknown.
 
-    Known of rates without noise and without sampling weights, under which rows are not what counts. Each group is taken
-    to have as many rows, with the rates seen; the groups that decide are those of the highest and of the lowest rate.
+    Known for rates without noise and without sampling weights. Every group is taken to have as many rows, with the
+    rates seen; the groups with the highest and the lowest rate decide.
     """
     sides = [side for side, _ in gap.alone]
     rates = audit.groups.get(limit.metric, {}).values()
@@ -49,7 +48,6 @@ def rows_words(limit: Limit, audit: AttributeAudit, gap: Gap) -> str:
 
 
 def _confidence(limit: Limit, audit: AttributeAudit) -> float:
-    """Return the confidence with which the gap's intervals hold together."""
     if audit.reference is None or limit.kind == "worst-group":
         return audit.settings.confidence
     return 1 - (1 - audit.settings.confidence) / max(1, len(audit.to_reference))
@@ -64,7 +62,6 @@ def _is_met(limit: Limit, most: Fraction, least: Fraction) -> bool:
 
 
 def _passes(limit: Limit, confidence: float, groups: int, most: Side, least: Side) -> Callable[[int], bool]:
-    """Return whether so many rows of each group would give a PASS."""
     high, low = float(most.rate), float(least.rate)
 
     def passes(n: int) -> bool:
@@ -95,6 +92,6 @@ def _fewest(passes: Callable[[int], bool]) -> int | None:
 
 
 def _rounded(n: int) -> int:
-    """Round up to two digits: more would promise too much."""
+    """Round up to two digits: more would suggest too much precision."""
     step = int(10 ** max(0, math.floor(math.log10(n)) - 1))
     return -(-n // step) * step

@@ -1,4 +1,4 @@
-"""How a plan says that its tables are read, before any result is seen."""
+"""How a plan reads its tables, declared before any result is seen."""
 
 from __future__ import annotations
 
@@ -19,14 +19,11 @@ class AuditSettings:
         threshold: A row is predicted positive if its score is at least this; on an edge of the score bins.
         favourable: The label that counts as positive, or None for the second of two.
         confidence: Of every interval; a gap's interval holds with it for all pairs of groups together.
-        min_cell: Groups and rates of fewer rows are kept out of what is shown.
-        score_bins: Number of bins that clients count scores in.
-        limits: What the gate holds the result to.
-        references: For attributes the group that the others are compared with; limits are on these gaps then.
+        min_cell: Groups and rates of fewer rows are hidden.
+        references: For attributes the group that the others are compared with; limits then apply to these gaps.
         min_rows: Groups of fewer rows are shown, and not judged.
         min_share: Groups of a smaller share of the rows of known group are shown, and not judged.
-        looks: Evaluations of the same rows for all of which the intervals hold together; ``confidence`` is that of
-            each.
+        looks: Evaluations of the same rows for which the intervals hold together; ``confidence`` is that of each.
 
     Raises:
         PlanError: A value is out of range; all problems are listed.
@@ -62,14 +59,14 @@ class AuditSettings:
             raise PlanError(problems)
 
     def not_judged(self, attribute: str, sizes: Mapping[str, int]) -> tuple[str, ...]:
-        """Return the groups that are too small to be compared; a reference is compared whatever its size."""
+        """Return the groups that are too small to be compared; a reference is always compared."""
         known = {group: size for group, size in sizes.items() if group != UNKNOWN}
         fewest = max(Fraction(self.min_rows), self.min_share * sum(known.values()))
         return tuple(group for group, n in known.items() if n < fewest and group != self.references.get(attribute))
 
     @property
     def confidence_together(self) -> float:
-        """With which the intervals of all looks hold at once."""
+        """Confidence with which the intervals of all looks hold at once."""
         return 1 - self.looks * (1 - self.confidence)
 
 

@@ -1,7 +1,7 @@
-"""What may be shown of one attribute, and as JSON: one shape for a run and for a table of one's own.
+"""What may be shown of one attribute, and as JSON: one shape for a run and for a table.
 
 ``groups.<group>.<metric> = {value, low, high, n}`` and ``gaps.<metric> = {difference, ratio, low, high, highest,
-lowest}``, the ends those of the difference. Undefined is null with n = 0, and what is kept back null with n null;
+lowest}``, the ends those of the difference. Undefined is null with n = 0, and hidden is null with n null;
 neither is ever 0 or NaN.
 """
 
@@ -48,12 +48,11 @@ _GAP = (
 
 @dataclass(frozen=True)
 class Shown:
-    """One attribute without the groups that are kept back.
+    """One attribute without hidden groups.
 
     Attributes:
         audit: Rates and gaps; with the gaps of ``measures`` added.
-        measures: What was measured beside rates.
-        metrics: Names of the rates that mean something; without labels it is the selection rate alone.
+        metrics: Names of the rates that are defined; without labels only the selection rate.
     """
 
     audit: AttributeAudit
@@ -62,18 +61,16 @@ class Shown:
 
     @classmethod
     def of(cls, audit: AttributeAudit, measures: Measures | None = None) -> Shown:
-        """Show every rate that the audit holds."""
         return cls(audit=audit, measures=measures or Measures(), metrics=tuple(audit.groups))
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
-        """Groups whose numbers are shown; an "unknown" of no rows is not among them."""
+        """Groups whose numbers are shown; "unknown" only if it has rows."""
         sizes = self.audit.sizes
         return tuple(g for g, n in sizes.items() if g not in self.audit.suppressed and (g != UNKNOWN or n))
 
     @cached_property
     def rates(self) -> dict[str, dict[str, Rate]]:
-        """Rates, ``{metric: {group: rate}}``."""
         return {
             metric: {group: rate for group, rate in self.audit.groups[metric].items() if self._shows(metric, group)}
             for metric in self.metrics
@@ -81,7 +78,7 @@ class Shown:
 
     @cached_property
     def estimates(self) -> dict[str, dict[str, Measure]]:
-        """All that is no rate, ``{metric: {group: measure}}``."""
+        """Metrics other than rates, ``{metric: {group: measure}}``."""
         confidence = self.audit.settings.confidence
         return {
             metric: {group: one.measure(confidence) for group, one in by_group.items() if self._shows(metric, group)}
@@ -93,7 +90,6 @@ class Shown:
 
     @cached_property
     def compared(self) -> tuple[str, ...]:
-        """Groups that are shown and compared with one another."""
         return tuple(group for group in self.groups if group not in self.audit.not_judged)
 
     @cached_property
@@ -105,18 +101,16 @@ class Shown:
 
     @cached_property
     def impact(self) -> dict[str, Rate | None]:
-        """Impact ratio of every group; empty where nothing is selected."""
+        """Impact ratio of every group; empty if nothing is selected."""
         rates = self._compared_rates.get("selection_rate", {})
         return impact_ratios(rates, confidence=self.audit.settings.confidence)
 
     @cached_property
     def parities(self) -> dict[str, Parity]:
-        """Gaps under their usual names."""
         return parities(self.audit.attribute, self._compared_rates, confidence=self.audit.settings.confidence)
 
     @cached_property
     def distances(self) -> dict[str, Parity]:
-        """How far apart the scores of the groups lie."""
         confidence = self.audit.settings.confidence
         of_labels = self.measures.distances([g for g in self.compared if self._shows("auc", g)], confidence=confidence)
         found = self.measures.distances(self.compared, confidence=confidence)
@@ -124,26 +118,19 @@ class Shown:
 
     @cached_property
     def classes(self) -> dict[str, Shown]:
-        """Each class against the others; empty where one label is favourable."""
         return {label: Shown.of(one) for label, one in self.audit.classes.items()}
 
     @cached_property
     def worst_classes(self) -> dict[str, WorstClass]:
-        """The widest gap over the classes, by metric."""
         return worst_classes(self.audit)
 
     @cached_property
     def gaps(self) -> dict[str, Gap]:
-        """Gaps of what is measured."""
         wanted = {*self.metrics, *self.measures.estimates}
         return {metric: gap for metric, gap in self.audit.shown_gaps.items() if metric in wanted}
 
     def groups_json(self, *, marked: bool = False) -> dict[str, Any]:
-        """Return every group of the vocabulary with all that is measured of it.
-
-        Args:
-            marked: Whether what is kept back also says ``suppressed: true``.
-        """
+        """Return every group with all its metrics; `marked` adds ``suppressed: true`` where hidden."""
         measured: dict[str, Mapping[str, Rate | Measure | None]] = {**self.rates}
         measured |= {"impact_ratio": self.impact} if self.impact else {}
         measured |= self.estimates
@@ -156,8 +143,8 @@ class Shown:
         }
 
     def gaps_json(self) -> dict[str, Any]:
-        """Return the gaps, also under their usual names; of classes the widest."""
-        found = {metric: _gap_told(gap) for metric, gap in self.gaps.items()}
+        """Return the gaps, also under their usual names; with classes the largest."""
+        found = {metric: {name: gap_json(gap)[name] for name in _GAP} for metric, gap in self.gaps.items()}
         of_classes = {name: worst.parity for name, worst in self.worst_classes.items()}
         named = {**of_classes, **self.parities, **self.distances}
         return found | {name: asdict(parity) for name, parity in named.items()}
@@ -165,7 +152,7 @@ class Shown:
     def reference_json(self) -> dict[str, Any]:
         """Return ``{reference: group, gaps: {group: {metric: gap to the reference}}}``; empty without one.
 
-        In the direction of the reference: the difference is group minus reference, the ratio group over reference.
+        The difference is group minus reference, the ratio group over reference.
         """
         compared = self.audit.as_shown().to_reference
         if not compared:
@@ -177,7 +164,7 @@ class Shown:
         return {"reference": self.audit.reference, "gaps": gaps}
 
     def bounded_json(self) -> dict[str, Any]:
-        """Return the largest of the groups' errors, with intervals: what bounded group loss bounds.
+        """Return the largest of the groups' errors, with intervals: the quantity that bounded group loss bounds.
 
         Source: Agarwal, Dudík and Wu (2019), "Fair regression", arXiv 1905.12843.
         """
@@ -197,12 +184,11 @@ class Shown:
         }
 
     def explained_json(self) -> dict[str, Any]:
-        """Return what more is known of the gaps that are not under their usual names."""
-        told = {metric: gap_json(gap) for metric, gap in self.gaps.items()}
-        return {metric: {name: one[name] for name in one if name not in _GAP} for metric, one in told.items()}
+        content = {metric: gap_json(gap) for metric, gap in self.gaps.items()}
+        return {metric: {name: one[name] for name in one if name not in _GAP} for metric, one in content.items()}
 
     def bounds_json(self) -> dict[str, Any]:
-        """Return each group's selection rate at the least and at the most, whoever the unknown rows are."""
+        """Return each group's lowest and highest possible selection rate, wherever the unknown rows belong."""
         rates = self.rates.get("selection_rate", {})
         unknown = rates.get(UNKNOWN)
         if unknown is None or not unknown.n or unknown.noise.present:
@@ -220,7 +206,7 @@ class Shown:
         return found
 
     def area_bounds_json(self) -> dict[str, dict[str, Any]]:
-        """Return ``{group of the favourable rows: {group of the others: {low, high}}}``: bounds, and no intervals."""
+        """Return ``{group of the favourable rows: {group of the others: {low, high}}}``: bounds, not intervals."""
         found: dict[str, dict[str, Any]] = {}
         for (first, second), (low, high) in self.measures.area_bounds.items():
             if self._shows("auc", first) and self._shows("auc", second):
@@ -230,7 +216,7 @@ class Shown:
     def calibration_json(self) -> dict[str, list[dict[str, Any]]]:
         """Return each group's curve, ``[{score, value, low, high, n}]``: share of favourable labels by mean score.
 
-        Of a crossing beside its parts there are none: bin by bin, these would give its small ones back.
+        Not for a crossing next to its parts: bin by bin, these would reveal its small groups.
         """
         settings = self.audit.settings
         if self.audit.crosses_shown and settings.min_cell > 1:
@@ -241,17 +227,13 @@ class Shown:
 
 
 def ratio_ends(gap: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Return the interval of a gap's ratio, from its JSON; None where there is none, so that the ratio is not shown."""
+    """Return the interval of a gap's ratio, from its JSON; None without one: the ratio is then not shown."""
     low, high = gap.get("ratio_low"), gap.get("ratio_high")
     return None if gap.get("ratio") is None or low is None or high is None else (low, high)
 
 
-def _gap_told(gap: Gap) -> dict[str, Any]:
-    return {name: gap_json(gap)[name] for name in _GAP}
-
-
 def _largest(gap: Gap) -> dict[str, Any]:
-    """Return the group that surely has a large error with its own interval, and how large that of any group may be."""
+    """Return the group with certainly a large error and its interval, and how large any group's may be."""
     low, high = gap.highest_ends or (None, None)
     if gap.most is None:
         return {}
@@ -267,6 +249,6 @@ def _largest(gap: Gap) -> dict[str, Any]:
 
 
 def measure_json(one: Rate | Measure | None, *, suppressed: bool = False, marked: bool = False) -> dict[str, Any]:
-    """Return ``{value, low, high, n}``, of a rate or of anything else."""
-    told = rate_json(one or Measure(value=None, low=None, high=None, n=0), suppressed=suppressed)
-    return told if marked else {name: told[name] for name in ("value", "low", "high", "n")}
+    """Return ``{value, low, high, n}`` of a rate or another metric."""
+    content = rate_json(one or Measure(value=None, low=None, high=None, n=0), suppressed=suppressed)
+    return content if marked else {name: content[name] for name in ("value", "low", "high", "n")}

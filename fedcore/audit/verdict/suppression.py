@@ -1,21 +1,21 @@
-"""Which groups and rates are kept out of what is shown, so that nobody is found in a small cell.
+"""Which groups and rates are hidden, so that nobody is found in a small cell.
 
-A group of fewer than ``min_cell`` rows is hidden. Alone that is no protection: the total minus the groups
-shown gives it back, and so do the margins of a crossing. So what is shown is read as a reader could, as a set
-of equations; while they determine a small group, the smallest group that they need for it is hidden too.
-Several hidden groups can give one another away: what the shown parts of a shown total leave of it is a group, too,
-of people who are named by it. Where it is small, it is treated like one.
+A group of fewer than ``min_cell`` rows is hidden. Alone that does not protect: the total minus the groups
+shown reveals it, and so do the margins of a crossing. So what is shown is read as a set of equations, as a reader
+could; while they determine a small group, the smallest group that they need for it is hidden too.
+Several hidden groups can reveal one another: the rest of a shown total without its shown parts is a group, too,
+of people whom it names. If it is small, it is treated like one.
 Source: Willenborg, L. and de Waal, T. (2001), "Elements of Statistical Disclosure Control", ch. 4 (primary
 and secondary cell suppression; a cell is exposed if the additive relations determine it).
 
-A rate rests on its own denominator: the true positive rate of a group of 500 may be that of one person. Beside a
-group's rows, selection rate and base rate, any one further rate gives all the others, since a table of two by two
-with known margins has one free cell. So where one denominator of a group is small, the group is thin, and only what
-is of all its rows and leaves the table open is shown: ``OF_ALL_ROWS``. Which other groups are thin with it, so
-that totals do not give it back, is found as for whole groups.
+A rate has its own denominator: the true positive rate of a group of 500 may be that of one person. Given a
+group's rows, selection rate and base rate, any one further rate determines all the others, since a table of two by two
+with known margins has one free cell. So if one denominator of a group is small, the group is thin, and only metrics
+over all its rows that leave the table open are shown: ``OF_ALL_ROWS``. Which other groups are thin with it, so
+that totals do not reveal it, is found as for whole groups.
 
-What it does not do: keep a reader from bounds that follow from counts being no less than zero; or protect
-against what a reader knows from elsewhere. Where that matters, noise is the remedy.
+It does not hide bounds that follow from counts being 0 or more, or protect against what a reader knows from
+elsewhere. Use noise where that matters.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from fedcore.audit.tables.crossing import ATTRIBUTE_MARK, parts
 from fedcore.audit.tables.groups import UNKNOWN
 
 OF_ALL_ROWS = tuple(name for name, metric in CATALOGUE.items() if metric.shown_of_thin)
-"""What is shown of a thin group: rows predicted rightly and rows selected leave open which of the latter are right.
+"""Shown of a thin group: rows predicted correctly and rows selected leave open which of the latter are correct.
 
 Where they leave open less than ``min_cell`` rows, as where nobody is selected, only one of the two is shown.
 """
@@ -51,24 +51,19 @@ class Secret(NamedTuple):
 
 
 def suppressed_groups(sizes: Mapping[str, Mapping[str, int]], *, min_cell: int) -> dict[str, frozenset[str]]:
-    """Return for every attribute the groups to hide.
+    """Return for every attribute the groups to hide: those of 1 to min_cell - 1 rows, and more to protect them.
 
     All attributes that are shown together must be given together: the sizes by ``sex`` and by ``race`` are
-    the margins of ``sex*race``. Groups without rows are not hidden; they hold nobody.
-
-    Args:
-        sizes: For each attribute, rows of each group, "unknown" included.
-        min_cell: Groups of 1 to min_cell - 1 rows are hidden.
+    the margins of ``sex*race``. Groups without rows are not hidden; they hold nobody. Sizes include "unknown".
     """
     return thin_groups({name: {g: (n,) for g, n in of.items()} for name, of in sizes.items()}, min_cell=min_cell)
 
 
 def thin_groups(denominators: Sizes, *, min_cell: int) -> dict[str, frozenset[str]]:
-    """Return for every attribute the groups of which a rate rests on few rows, and those that would give it back.
+    """Return for every attribute the groups with a rate of 1 to min_cell - 1 rows, and those that would reveal it.
 
     Args:
-        denominators: For each attribute and group its rows, and the rows that each of its rates rests on.
-        min_cell: A denominator of 1 to min_cell - 1 rows is small.
+        denominators: For each attribute and group its rows, and the rows behind each of its rates.
     """
     hidden: set[Cell] = set()
     for attributes in linked(denominators):
@@ -85,7 +80,7 @@ def is_small(counts: Iterable[int], min_cell: int) -> bool:
 
 
 def linked(attributes: Iterable[str]) -> list[list[str]]:
-    """Return the attributes in blocks that share no part, for these cannot tell of one another."""
+    """Return the attributes in blocks that share no part: blocks reveal nothing of one another."""
     blocks: list[set[str]] = []
     for attribute in attributes:
         names = set(attribute.split(ATTRIBUTE_MARK))
@@ -110,9 +105,9 @@ def _hide(sizes: Sizes, min_cell: int) -> set[Cell]:
 def _next_to_hide(
     filled: Mapping[Cell, Counts], secrets: list[Secret], hidden: set[Cell], sums: Sums, min_cell: int
 ) -> Cell | None:
-    """Return the smallest group that a secret is given back by, of the same attribute if there is one.
+    """Return the smallest group from which a secret can be computed, of the same attribute if there is one.
 
-    What is found to be small and left over becomes a secret, too.
+    A group that is found to be small and left over becomes a secret, too.
     """
     shown = [cell for cell in filled if cell not in hidden]
     secrets += _small_rests(filled, shown, sums, min_cell)
@@ -123,10 +118,10 @@ def _next_to_hide(
 
 
 def _small_rests(filled: Mapping[Cell, Counts], shown: list[Cell], sums: Sums, min_cell: int) -> Iterator[Secret]:
-    """Yield what the shown parts of a shown total leave of it, where that is of few rows.
+    """Yield what the shown parts of a shown total leave of it, if few rows.
 
-    The totals are all rows and every shown group; its parts are the groups of any one attribute that lie within it.
-    Of counts with noise totals are not the sums of their parts in other attributes, and tell of no such rest.
+    The totals are all rows and every shown group; its parts are the groups of any one attribute within it.
+    With noise, totals are not the sums of their parts in other attributes, and reveal no such rest.
     """
     attributes = dict.fromkeys(attribute for attribute, _ in filled)
     of_all = {a: np.sum([size for cell, size in filled.items() if cell[0] == a], axis=0) for a in attributes}
@@ -145,7 +140,7 @@ def _small_rests(filled: Mapping[Cell, Counts], shown: list[Cell], sums: Sums, m
 
 
 def _derivations(shown: list[Cell], wanted: list[Secret], sums: Sums) -> list[list[Cell]]:
-    """Return for each secret the shown groups it can be computed from, none if it cannot be."""
+    """Return for each secret the shown groups it can be computed from, empty if it cannot be."""
     if not wanted:
         return []
     targets = np.stack([secret.members for secret in wanted], axis=1)

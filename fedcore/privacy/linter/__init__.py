@@ -1,4 +1,4 @@
-"""Plans, models and tasks that would break a privacy guarantee, found before anything is trained.
+"""Finds plans, models and tasks that would break a privacy guarantee, before training.
 
 Every rule is one `Rule` with its reason and its fix; ``docs/privacy-linter.md`` lists them all.
 """
@@ -25,10 +25,10 @@ __all__ = ["DROWNED", "RULES", "Finding", "Rule", "Subject", "lint", "lint_model
 
 
 def lint(subject: Subject) -> tuple[Finding, ...]:
-    """Apply every rule; nothing is found where the plan promises nothing.
+    """Apply every rule; nothing is found without a privacy promise.
 
-    Rules that measure on rows are tried only where those before them refuse nothing, for what they would find
-    then is known. Layers and losses are the matter of record-level privacy alone.
+    Rules that measure on rows run only if those before them refuse nothing, since they would find
+    the same. Rules on layers and losses are for record-level privacy only.
     """
     unit = subject.plan.privacy.unit
     if unit == "none":
@@ -44,23 +44,19 @@ def lint(subject: Subject) -> tuple[Finding, ...]:
 
 
 def lint_rows(subject: Subject) -> tuple[Finding, ...]:
-    """Apply the rules that need rows; the others were applied before there were any."""
+    """Apply the rules that need rows; the others ran before."""
     return tuple(Finding(rule=rule, where=where) for rule in ROW_RULES for where in rule.find(subject))
 
 
 def refuse(findings: Iterable[Finding]) -> None:
-    """Refuse what the linter refuses.
-
-    Raises:
-        PrivacyError: Lists every finding that is no warning, with reason and fix.
-    """
-    told = [f"  {finding.text}" for finding in findings if finding.rule.severity == "refuse"]
-    if told:
-        raise PrivacyError("this cannot be trained with the privacy that the plan promises:\n" + "\n".join(told))
+    """Refuse findings other than warnings; the `PrivacyError` lists every one with reason and fix."""
+    refused = [f"  {finding.text}" for finding in findings if finding.rule.severity == "refuse"]
+    if refused:
+        raise PrivacyError("this cannot be trained with the privacy that the plan promises:\n" + "\n".join(refused))
 
 
 def warnings_of(findings: Iterable[Finding]) -> list[str]:
-    """What a statement repeats: warnings, each in a line."""
+    """Warnings for the statement, one line each."""
     return [f"{finding.rule.id}: {finding.text}" for finding in findings if finding.rule.severity == "warn"]
 
 

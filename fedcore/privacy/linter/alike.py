@@ -1,4 +1,4 @@
-"""What makes passes over different batches comparable: the same random numbers, and nothing that is not finite."""
+"""Makes passes over different batches comparable: the same random numbers, and only finite values."""
 
 from __future__ import annotations
 
@@ -19,14 +19,11 @@ _WATCHED = 0x5EED_0F_70_12_C4
 class AlikeForEveryRow(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Gives every row of a batch, and a row alone, the same random numbers.
 
-    A record may draw numbers of its own (dropout, noise in a forward pass): that is no coupling. But which numbers a
+    A record may draw numbers of its own (dropout, noise in a forward pass): that is not a coupling. But which numbers a
     row gets depends on its place in the batch, so that its gradient in a batch and alone would differ. Here the k-th
     draw of a pass is made for each row by itself, from the k-th seed. A draw that is not one for each row, such as a
-    permutation of the batch, is left as it is: what comes of it is coupling. So is one from a generator of the task's
-    own, whose seed others may know: a record more would change what the records after it draw.
-
-    Args:
-        rows: Number of rows of the batch.
+    permutation of the batch, is unchanged: its effects are couplings. So are those of a draw from the task's own
+    generator, whose seed others may know: one more record would change what the records after it draw.
     """
 
     def __init__(self, rows: int) -> None:
@@ -35,18 +32,13 @@ class AlikeForEveryRow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._before = torch.default_generator.get_state()
 
     def __enter__(self) -> Self:
-        """Watch torch's generator."""
         self._before = torch.default_generator.get_state()
         torch.default_generator.manual_seed(_WATCHED)
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *raised: Any) -> None:
-        """Leave torch's generator as it was.
-
-        Raises:
-            PrivacyError: It was seeded meanwhile.
-        """
+        """Restore torch's generator; raises `PrivacyError` if it was seeded meanwhile."""
         super().__exit__(*raised)  # type: ignore[no-untyped-call]
         seeded = torch.default_generator.initial_seed() != _WATCHED
         torch.default_generator.set_state(self._before)
@@ -76,7 +68,7 @@ class AlikeForEveryRow(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 drawn.append(func(*(self._of_row(each, row) for each in args), **given))
         finally:
             generator.set_state(state)
-        return args[0] if func._schema.name.endswith("_") else _joined(drawn)
+        return args[0] if func._schema.name.endswith("_") else tree_map(lambda *parts: torch.cat(parts), *drawn)
 
     def _is_by_row(self, argument: Any) -> bool:
         """Whether it is a tensor of the rows, or the shape of one."""
@@ -90,11 +82,6 @@ class AlikeForEveryRow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return argument[row : row + 1] if isinstance(argument, Tensor) else [1, *argument[1:]]
 
 
-def _joined(drawn: list[Any]) -> Any:
-    """The rows' results as one."""
-    return tree_map(lambda *parts: torch.cat(parts), *drawn)
-
-
 def finite_or_zero(rows: Tensor) -> Tensor:
-    """The rows, each of which is zero where it holds a number that is not finite; shape ``(n, d)``."""
+    """The rows, zero where a row has a number that is not finite; shape ``(n, d)``."""
     return torch.where(rows.isfinite().all(1, keepdim=True), rows, torch.zeros_like(rows))

@@ -1,4 +1,4 @@
-"""A rule, what it looks at, and what it found."""
+"""A rule, its input, and its findings."""
 
 from __future__ import annotations
 
@@ -22,15 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What is linted; whatever is absent is not looked at.
+    """The input of the linter; absent parts are not checked.
 
     Attributes:
-        exchange: The algorithm and the encodings.
         largest_client: Public number of training records of the largest client.
-        training: Rows to learn from, for rules that measure; on the machine of whoever may see them only.
+        training: Rows to learn from, for rules that measure; only where they may be seen.
         held_out: Rows to evaluate on.
         probe: Measures on model and rows that records are isolated; raises PrivacyError.
-        isolation: How records are kept apart in this run.
     """
 
     plan: RunPlan
@@ -45,7 +43,7 @@ class Subject:
 
     @cached_property
     def privacy(self) -> Promise | None:
-        """The promise, its target ε turned into noise; ``None`` where there is none."""
+        """The promise, its target ε turned into noise; ``None`` without one."""
         section = self.plan.privacy
         if section.unit == "none":
             return None
@@ -60,12 +58,9 @@ class Rule:
     """One mistake that voids or weakens a guarantee.
 
     Attributes:
-        id: Short name, in kebab-case.
-        severity: ``refuse`` where the claim would be false, ``warn`` where it is less than it seems.
-        why: What goes wrong.
-        fix: What to do.
-        find: Yields one text for each place where it is so.
-        of_rows: Whether what is found depends on rows: it is shown where they are, and stands in no statement.
+        severity: ``refuse`` if the claim would be false, ``warn`` if it is weaker than it seems.
+        find: Yields one text for each place at fault.
+        of_rows: Whether findings depend on rows: they are then shown where the rows are, not in the statement.
     """
 
     id: str
@@ -89,6 +84,5 @@ class Finding:
         return f"{self.where}: {self.rule.why}; {self.rule.fix}"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
         rule = self.rule
         return {"rule": rule.id, "severity": rule.severity, "where": self.where, "why": rule.why, "fix": rule.fix}

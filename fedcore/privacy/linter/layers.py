@@ -54,7 +54,7 @@ def _pads(module: nn.Module) -> bool:
 
 def _has_averaged_buffer(module: nn.Module) -> bool:
     if _is_batch_norm(module) or _keeps_running_statistics(module):
-        return False  # told by a rule of its own
+        return False  # another rule reports it
     return any(
         buffer.is_floating_point() and name not in module._non_persistent_buffers_set
         for name, buffer in module.named_buffers(recurse=False)
@@ -96,7 +96,7 @@ LAYER_RULES = (
         id="renormalised-embedding",
         severity="refuse",
         why="max_norm rescales the rows of the tokens that occur, in the forward pass and without noise, so that the "
-        "released weights tell which tokens there were",
+        "released weights reveal which tokens occurred",
         fix="leave max_norm out",
         find=_layers(_renormalises),
     ),

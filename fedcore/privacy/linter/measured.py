@@ -1,4 +1,4 @@
-"""Rules that try out the mechanism as it is installed."""
+"""Rules that test the mechanism as installed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WIDE, _CLOSE = 0.5, 0.04  # about eight standard errors each: a false alarm in 
 
 
 def _for_records(subject: Subject) -> PrivacyPlan | None:
-    """The promise to records, whose mechanism is measured here; that to clients is the server's."""
+    """The promise to records, whose mechanism is measured here; the server's is for clients."""
     return subject.privacy if isinstance(subject.privacy, PrivacyPlan) else None
 
 
@@ -91,7 +91,7 @@ def _after_seeding() -> Tensor:
 
 
 def _clipping(subject: Subject) -> Iterator[str]:
-    """Leave out each of some awkward records, and see how far the sum moves."""
+    """Leave out each of some difficult records, and measure how far the sum moves."""
     privacy = _for_records(subject)
     if privacy is None or privacy.unit != "record":
         return
@@ -132,7 +132,7 @@ MEASURED_RULES = (
     Rule(
         id="seeded-noise",
         severity="refuse",
-        why="noise that follows from the run's seed is removed by whoever knows the seed, such as the server",
+        why="noise that follows from the run's seed can be removed by anyone who knows the seed, such as the server",
         fix="draw it from SecureRandomness as fedcore ships it",
         find=_seeded_noise,
     ),

@@ -1,4 +1,4 @@
-"""Rules about the task on rows: whether they stay apart, and whether those held out were trained on."""
+"""Rules about the task on rows: whether they stay apart, and whether held-out rows were trained on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TOLERANCE = 1e-9
 
 
 def _remembers(subject: Subject) -> Iterator[str]:
-    """A record's gradient before and after the model has seen others."""
+    """Compare a record's gradient before and after the model has seen others."""
     if subject.task is None or subject.model is None or subject.training is None or len(subject.training) < 2:
         return
     model = copy.deepcopy(subject.model).to(device="cpu", dtype=torch.float64).train()
@@ -59,7 +59,7 @@ def _by_evidence(subject: Subject) -> Iterator[str]:
 
 
 def _trained_rows(subject: Subject) -> Iterator[str]:
-    """Compare rows by their hashes, of which many take less room than many rows."""
+    """Compare rows by their hashes, which need less memory than the rows."""
     if subject.training is None or subject.held_out is None:
         return
     if subject.plan.privacy.evaluation_noise_multiplier is not None:
@@ -87,17 +87,17 @@ ROW_RULES = (
     Rule(
         id="probed-isolation",
         severity="warn",
-        why="that no record bears on another's gradient was measured before training, and is neither proven nor "
+        why="that no record affects another's gradient was measured before training, and is neither proven nor "
         "enforced",
         fix="write loss and model so that torch.func.vmap runs them on one row, or take a family's loss and known "
-        "layers; docs/privacy.md says which",
+        "layers; see docs/privacy.md",
         find=_by_evidence,
     ),
     Rule(
         id="trained-rows-evaluated",
         severity="warn",
         of_rows=True,
-        why="evaluation is exact, so that of rows which are trained on too it tells what the noise was to hide",
+        why="evaluation is exact, so that on rows that are also trained on it reveals what the noise should hide",
         fix="drop duplicate rows before the run",
         find=_trained_rows,
     ),

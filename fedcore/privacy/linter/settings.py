@@ -1,4 +1,4 @@
-"""Rules about what a plan says."""
+"""Rules about the settings of a plan."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _test_noise(subject: Subject) -> Iterator[str]:
 
 
 def _records(subject: Subject) -> float | None:
-    """Public number of records of a client: as it is told, or as the plan's divisor takes it to be."""
+    """Public number of records of a client, declared or from the plan's divisor."""
     privacy, divisor = subject.privacy, subject.plan.privacy.nominal_batch
     if subject.plan.privacy.unit == "client":
         return float(subject.plan.federation.clients)
@@ -94,9 +94,9 @@ def _unnoised_evaluation(subject: Subject) -> Iterator[str]:
 
 
 def _noise_in_every_bin(subject: Subject) -> Iterator[str]:
-    """Rates at a threshold of 0.5 sum half of the bins or all, each with noise of its own, where two or one would do.
+    """Rates at a threshold of 0.5 sum half of the bins or all, each with noise of its own; one or two bins would do.
 
-    Who needs the bins is left in peace: hooks of one's own, and ``fedminmax``, which takes the loss from them.
+    Runs that need the bins are not warned: hooks of one's own, and ``fedminmax``, which takes the loss from them.
     """
     audit, task = subject.plan.audit, subject.task
     if subject.plan.privacy.evaluation_noise_multiplier is None or not audit.sensitive or audit.hooks:
@@ -121,8 +121,8 @@ def _own_code(subject: Subject) -> Iterator[str]:
 def _drowned(subject: Subject) -> Iterator[str]:
     if isinstance(subject.privacy, CentralPrivacy) and subject.model is not None:
         learned = sum(each.numel() for each in subject.model.parameters() if each.requires_grad)
-        if told := subject.privacy.drowned(learned):
-            yield f"{told}, for {counted(learned, 'parameter')}"
+        if problem := subject.privacy.drowned(learned):
+            yield f"{problem}, for {counted(learned, 'parameter')}"
 
 
 DROWNED = Rule(
@@ -133,7 +133,7 @@ DROWNED = Rule(
     "noise is added where the rows are",
     find=_drowned,
 )
-"""The one warning that a run is not worth its time, which is therefore told in full wherever a plan is looked at."""
+"""The one warning that a run is a waste of time: shown in full wherever a plan is checked."""
 
 SETTING_RULES = (
     DROWNED,
@@ -147,8 +147,8 @@ SETTING_RULES = (
     Rule(
         id="test-noise",
         severity="warn",
-        why="noise and batches are drawn from the run's seed, so whoever knows it removes the noise: nothing is "
-        "promised, and the statement says so",
+        why="noise and batches are drawn from the run's seed, so anyone who knows it can remove the noise: nothing is "
+        "promised, as the statement shows",
         fix='set privacy.noise = "secure" for anything but a test',
         find=_test_noise,
     ),
@@ -177,14 +177,14 @@ SETTING_RULES = (
     Rule(
         id="size-released",
         severity="refuse",
-        why="the number of records is the secret that add-remove protects, and this tells it",
+        why="the number of records is the secret that add-remove protects, and this reveals it",
         fix='use federation.weighting = "uniform" and a constant privacy.nominal-batch, or relation zero-out',
         find=_size_released,
     ),
     Rule(
         id="client-sampling",
         severity="warn",
-        why="asking a sample of the clients amplifies nothing, for the server sees whom it asks; every client is "
+        why="asking a sample of the clients amplifies nothing, because the server sees whom it asks; every client is "
         "charged for every round",
         fix="ask all clients in fewer rounds, or sample records with privacy.sampling-rate, which does amplify",
         find=_client_sampling,
@@ -200,7 +200,7 @@ SETTING_RULES = (
     Rule(
         id="unnoised-evaluation",
         severity="warn",
-        why="evaluation on held-out rows is exact and charged to no account, so each one tells more about those rows",
+        why="evaluation on held-out rows is exact and charged to no account, so each one reveals more about those rows",
         fix="set privacy.evaluation-noise-multiplier, or federation.evaluate-every to the number of rounds, so that "
         "they are looked at once",
         find=_unnoised_evaluation,
@@ -209,8 +209,8 @@ SETTING_RULES = (
         id="noise-in-every-bin",
         severity="warn",
         why="each of N score bins has noise of its own and a rate at threshold 0.5 sums them up, where with 2 bins it "
-        "has √(N/2) times less; of noisy counts nothing but rates is told, so that the others are of no use",
-        fix="set audit.score-bins = 2, which tells the same rates, at the same ε",
+        "has √(N/2) times less; only rates are computed from noisy counts, so that the others are unused",
+        fix="set audit.score-bins = 2, which gives the same rates, at the same ε",
         find=_noise_in_every_bin,
     ),
     Rule(

@@ -1,6 +1,6 @@
-"""Rules about the code of a task, its model and method, read and not run.
+"""Rules about the code of a task, its model and method, read but not run.
 
-Reading finds what is written plainly; what is hidden is for the rules that measure.
+Reading finds plain mistakes; the rules that measure find hidden ones.
 """
 
 from __future__ import annotations
@@ -30,19 +30,18 @@ _SCHEDULES = ("scheduler", "plateau", "early_stop", "earlystop")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Code:
-    """A function's code, and what it is called."""
+    """A function's code and name."""
 
     name: str
     tree: ast.AST
     first_line: int
 
     def at(self, node: ast.AST) -> str:
-        """Where `node` is."""
         return f"{self.name}, line {self.first_line + getattr(node, 'lineno', 1) - 1}"
 
 
 def _learning_code(subject: Subject) -> Iterator[_Code]:
-    """What a gradient is computed by: the task's loss, and forward of every layer that is not a library's."""
+    """Code that computes gradients: the task's loss, and forward of every layer from outside libraries."""
     if subject.task is not None:
         yield from _code_of(type(subject.task), "loss")
     if subject.model is not None:
@@ -99,7 +98,7 @@ def _batch_statistics(subject: Subject) -> Iterator[str]:
 
 
 def _kept_state(subject: Subject) -> Iterator[str]:
-    """Assignments to, and changes in place of, attributes of ``self``."""
+    """Assignments to, and in-place changes of, attributes of ``self``."""
     for code in _learning_code(subject):
         for node in ast.walk(code.tree):
             targets: list[ast.expr] = []
@@ -163,14 +162,14 @@ SOURCE_RULES = (
     Rule(
         id="kept-state",
         severity="refuse",
-        why="what is kept of one batch bears on the gradients of the next, outside of clipping and noise",
+        why="state kept from one batch affects the gradients of the next, outside of clipping and noise",
         fix="keep it in a local variable",
         find=_kept_state,
     ),
     Rule(
         id="data-dependent-schedule",
         severity="refuse",
-        why="a schedule that follows losses of private rows tells about them without noise",
+        why="a schedule that follows losses of private rows reveals them without noise",
         fix="fix learning rate, clip norm, noise and number of rounds in the plan",
         find=_names(lambda name: any(part in name.lower() for part in _SCHEDULES), _learning_and_method),
     ),
@@ -185,7 +184,7 @@ SOURCE_RULES = (
     Rule(
         id="released-metrics",
         severity="warn",
-        why="what is printed, logged or written of training rows leaves without noise",
+        why="printed, logged or written training rows are released without noise",
         fix="leave it out; losses of training rows are private",
         find=_outlets,
     ),

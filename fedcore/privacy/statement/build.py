@@ -1,6 +1,6 @@
-"""The privacy statement of a model: what is promised, to whom, under which assumptions, and what is not.
+"""The privacy statement of a model: the promise, to whom, its assumptions, and its limits.
 
-An ε alone is no statement. Its fields, and what is refused for want of one, are in `statement`, the words in templates.
+An ε alone is not a statement. Its fields, and what makes one incomplete, are in `statement`, the words in templates.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from fedcore.privacy.statement.unit import UNNOISED_EVALUATION, client_fields, r
 from fedcore.privacy.statement.words import in_a_paragraph
 from fedcore.text.wording import counted
 
-UNNOISED_CHOICE = "which round's model is released, for it is chosen by these evaluations; the models are protected"
+UNNOISED_CHOICE = "which round's model is released, since it is chosen by these evaluations; the models are protected"
 _NOISED_EVALUATION = "every report on held-out rows, at the ε under evaluation"
 _SPLIT = (
-    "how many rows of each class every simulated client has, in split.json and the report; no deployed client tells it"
+    "how many rows of each class every simulated client has, in split.json and the report; no deployed client shows it"
 )
 _COMPOSITION = {
     "covers": "this run only; other uses of the same records add to it",
@@ -41,28 +41,23 @@ _FEWER = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """A model that is released, as far as its statement is about it.
+    """A released model, as far as its statement needs it.
 
     Attributes:
-        rounds: Rounds that were committed.
         asked: In how many attempts a client may have released an update, failed ones included; every client is charged
             for all.
-        client_sizes: Number of training records of each client, for the comparison of δ with 1/N; empty where
-            it is secret. Under unit client only how many there are is shown.
+        client_sizes: Number of training records of each client, for the comparison of δ with 1/N; empty if
+            secret. Under unit client only their number is shown.
         preprocessing: Whether scales, vocabularies and schema came from public knowledge or from the data.
         verification: Which checks of the guarantee were run on this task and model.
         run: Hash of the plan, and dates.
         trials: Declared number of runs on the same records from which this one was chosen, itself included.
-        warnings: What the linter said of plan and model without refusing them.
-        contact: Whom to ask.
-        split_is_told: Whether the run shows how the rows are split over the clients, as simulations do.
-        evaluation: The promise to held-out records; ``None`` where evaluation is exact.
-        evaluated: How often clients were asked to evaluate.
-        chosen_by_evaluation: Whether the released model is one round's, chosen by what clients reported of held-out
-            rows.
+        split_is_shown: Whether the run shows how the rows are split over the clients, as simulations do.
+        evaluation: The promise to held-out records; ``None`` if evaluation is exact.
+        chosen_by_evaluation: Whether the released model was chosen among rounds by evaluations on held-out rows.
         isolation: How each record's gradient is kept its own; under unit record.
         ledgers: Entry number and digest of the last charge in each client's receipts (`LedgerReceipt`).
-        acknowledged: The most charges that the receipts of one client show; ``None`` where no client sends any.
+        acknowledged: The most charges in the receipts of one client; ``None`` if no client sends any.
     """
 
     rounds: int
@@ -76,7 +71,7 @@ class Release:
     trials: int | None = None
     warnings: Sequence[str] = ()
     contact: str | None = None
-    split_is_told: bool = False
+    split_is_shown: bool = False
     ledgers: Mapping[str, Mapping[str, Any]] | None = None
     acknowledged: int | None = None
     evaluation: EvaluationPrivacy | None = None
@@ -113,7 +108,7 @@ def privacy_statement(plan: PrivacyPlan | CentralPrivacy, model: Release) -> dic
         "participations": model.asked,
         "accountant": accountant_description([event], plan.relation),
         "composition_scope": _COMPOSITION
-        | {"ledger_head": {name: dict(told) for name, told in (model.ledgers or {}).items()}}
+        | {"ledger_head": {name: dict(receipt) for name, receipt in (model.ledgers or {}).items()}}
         | _beside_the_ledgers(plan, model.asked, model.acknowledged),
         "hyperparameter_tuning": _tuning(plan, event, model.trials),
         "preprocessing": model.preprocessing,
@@ -133,19 +128,18 @@ def privacy_statement(plan: PrivacyPlan | CentralPrivacy, model: Release) -> dic
 
 
 def _adjust_outputs(statement: dict[str, Any], model: Release) -> None:
-    """Say which outputs this run protects, or does not, other than its unit does by itself."""
+    """Add outputs that this run protects, or does not, unlike others of its unit."""
     unprotected = statement["unprotected_outputs"]
     if model.evaluation is not None:
         unprotected.remove(UNNOISED_EVALUATION)
         statement["protected_outputs"].append(_NOISED_EVALUATION)
     elif model.chosen_by_evaluation:
         unprotected.append(UNNOISED_CHOICE)
-    if model.split_is_told:
+    if model.split_is_shown:
         unprotected.append(_SPLIT)
 
 
 def _evaluation(privacy: EvaluationPrivacy | None, evaluated: int) -> dict[str, Any]:
-    """The guarantee of held-out records, who are others than those trained on."""
     if privacy is None:
         return {"noise_multiplier": None, "epsilon": None, "words": "exact, and charged to nothing"}
     return {
@@ -162,7 +156,7 @@ def _evaluation(privacy: EvaluationPrivacy | None, evaluated: int) -> dict[str, 
 def _beside_the_ledgers(
     plan: PrivacyPlan | CentralPrivacy, asked: int, acknowledged: int | None
 ) -> dict[str, Mapping[str, Any]]:
-    """Both numbers where the clients' receipts show fewer charges than the statement counts, and why."""
+    """Both numbers and the reason if the clients' receipts show fewer charges than the statement counts."""
     if acknowledged is None or acknowledged >= asked:
         return {}
     epsilon = finite(epsilon_of(plan.event(acknowledged), plan.delta, plan.relation)) if acknowledged else 0.0
@@ -220,5 +214,5 @@ def _deviations(plan: PrivacyPlan | CentralPrivacy, model: Release, epsilon: flo
         spent = epsilon_of(held_out.event(model.evaluated), held_out.delta, held_out.relation)
         if spent > epsilon:
             times = f"in {model.evaluated} evaluations"
-            noted.append(f"held-out records have the larger ε of {spent:.2f}, for what is told of them {times}")
+            noted.append(f"held-out records have the larger ε of {spent:.2f}, for what is released about them {times}")
     return noted

@@ -1,4 +1,4 @@
-"""The fields of a privacy statement, and the refusal of one that leaves something out.
+"""The fields of a privacy statement, and the refusal of an incomplete one.
 
 After NIST SP 800-226 (2025), Ponomareva et al. 2023 (arXiv 2303.00654, section 5.3) and the OpenDP deployment
 registry (arXiv 2509.13509).
@@ -24,7 +24,7 @@ Group = Annotated[dict[str, Any], Field(min_length=1)]
 
 
 class _Part(BaseModel):
-    """A group of the statement: what the words need of it, and anything besides."""
+    """A group of fields: those that the words need, and any others."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow", allow_inf_nan=False)
 
@@ -63,7 +63,7 @@ class Worded(_Part):
 
 
 class Statement(_Part):
-    """The content of ``privacy.json``; a field without a default must be there for a model to be released."""
+    """The content of ``privacy.json``; a field without a default is required for a release."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -116,20 +116,12 @@ class Statement(_Part):
 
 
 def check_statement(content: Mapping[str, Any]) -> None:
-    """Refuse a statement that leaves out, or leaves empty, what a release needs, or states what cannot be.
-
-    Raises:
-        PrivacyError: Names every field at fault.
-    """
+    """Refuse a statement that lacks what a release needs, or is impossible; the `PrivacyError` names every field."""
     _check(content, "this privacy statement cannot be released with a model")
 
 
 def read_statement(path: Path) -> dict[str, Any]:
-    """Read a ``privacy.json``.
-
-    Raises:
-        PrivacyError: The file cannot be read, or holds no whole statement.
-    """
+    """Read a ``privacy.json``; raises `PrivacyError` if it cannot be read or is incomplete."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -139,11 +131,11 @@ def read_statement(path: Path) -> dict[str, Any]:
     if found == {}:
         raise PrivacyError(f"{path} is empty: the run promised no privacy, so there is nothing to explain")
     if not isinstance(found, dict) or "statement_version" not in found:
-        raise PrivacyError(f"{path} is no privacy statement; expected the privacy.json of a run")
+        raise PrivacyError(f"{path} is not a privacy statement; expected the privacy.json of a run")
     version = found["statement_version"]
     if version != STATEMENT_VERSION:
         raise PrivacyError(f"{path} has version {version!r} of the statement; expected {STATEMENT_VERSION}")
-    _check(found, f"{path} is no whole privacy statement, so it is not to be relied on")
+    _check(found, f"{path} is an incomplete privacy statement, so do not rely on it")
     return found
 
 

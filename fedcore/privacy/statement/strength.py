@@ -1,7 +1,7 @@
-"""How strong a guarantee is, in more than one number.
+"""The strength of a guarantee, in more than one number.
 
-An ε at one δ says little by itself ("(ε, δ) considered harmful", arXiv 2503.10945): the profile, μ where it is
-exact, and what an attacker can achieve at most stand beside it.
+An ε at one δ says little by itself ("(ε, δ) considered harmful", arXiv 2503.10945): the profile, an exact μ,
+and upper bounds on attacks are shown with it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _STRONG, _REASONABLE = 1.0, 10.0
 
 
 def strength(plan: PrivacyPlan | CentralPrivacy, event: PrivacyEvent) -> dict[str, Any]:
-    """Fields that tell the guarantee of `event` in other terms than one ε."""
+    """Fields that show the guarantee of `event` in other terms than one ε."""
     losses = privacy_losses(event, plan.relation)
     epsilon, mu = epsilon_of(event, plan.delta, plan.relation), exact_mu(event, plan.relation)
     at_delta = {f"{delta:.0e}": finite(losses.epsilon(delta)) if losses else 0.0 for delta in _DELTAS}
@@ -49,5 +49,5 @@ def _tier(epsilon: float, plan: PrivacyPlan | CentralPrivacy) -> str:
 
 
 def finite(value: float) -> float | None:
-    """A number as JSON knows it; ``None`` for infinity."""
+    """A number for JSON; ``None`` for infinity."""
     return value if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""What the privacy statement says by the unit: who is protected, how, from whom, and whom one must trust."""
+"""The parts of a statement that depend on the unit: who is protected, how, from whom, and who is trusted."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _PUBLIC = ("the labels and the columns", "the vocabulary of every attribute", "t
 
 
 def record_fields(plan: PrivacyPlan, event: PrivacyEvent, sizes: Sequence[int]) -> dict[str, Any]:
-    """Where the unit is a record and the noise each client's own."""
+    """Fields of a record as the unit, with noise by each client."""
     records, sampled = plan.max_records_per_person, plan.sampling_rate < 1
     several = person_epsilon(event, records, plan.delta, plan.relation) if records else math.inf
     is_secret = plan.relation is Relation.ADD_REMOVE
@@ -80,7 +80,7 @@ def record_fields(plan: PrivacyPlan, event: PrivacyEvent, sizes: Sequence[int]) 
 def _record_reach(plan: PrivacyPlan, *, is_secret: bool) -> dict[str, Any]:
     return {
         "protected_outputs": ["every update that a client sends", "every model of the run", "the released model"],
-        "protected_from": ["the server", "the other clients", "whoever uses the model"],
+        "protected_from": ["the server", "the other clients", "users of the model"],
         "unprotected_outputs": [
             UNNOISED_EVALUATION,
             _TIMES,
@@ -100,7 +100,7 @@ def _record_reach(plan: PrivacyPlan, *, is_secret: bool) -> dict[str, Any]:
 
 
 def client_fields(plan: CentralPrivacy, event: PrivacyEvent, clients: Sequence[int]) -> dict[str, Any]:
-    """Where the unit is a client and the noise the server's."""
+    """Fields of a client as the unit, with noise by the server."""
     sampled = plan.sampling_rate < 1
     words = "a client's updates count once a round, however many records and persons are behind them"
     adaptive = f", the clip norm following the {plan.quantile:g} quantile of their norms" if plan.quantile else ""
@@ -132,7 +132,7 @@ def client_fields(plan: CentralPrivacy, event: PrivacyEvent, clients: Sequence[i
 def _client_reach(*, sampled: bool) -> dict[str, Any]:
     return {
         "protected_outputs": ["every model of the run", "the released model"],
-        "protected_from": ["the other clients", "whoever uses the model"],
+        "protected_from": ["the other clients", "users of the model"],
         "unprotected_outputs": [
             "every update as the server receives it",
             "evaluation metrics and group counts over the clients' held-out rows, released as they are",

@@ -13,12 +13,11 @@ from fedcore.text.wording import counted
 
 
 def in_a_paragraph(statement: Mapping[str, Any]) -> str:
-    """The statement in the words of a paragraph."""
     return _templates().get_template("paragraph.txt.j2").render(statement)
 
 
 def explained(statement: Mapping[str, Any]) -> str:
-    """The statement for somebody who answers for data protection and is no statistician; several paragraphs."""
+    """The statement for a data protection officer without statistics; several paragraphs."""
     return _templates().get_template("explained.txt.j2").render(statement)
 
 

@@ -1,4 +1,4 @@
-"""What was found, by group and over clients, from the content of ``bias.json``."""
+"""Results by group and over clients, from the content of ``bias.json``."""
 
 from __future__ import annotations
 
@@ -20,12 +20,10 @@ Content = Mapping[str, Any]
 
 
 def attributes(bias: Content, *, crossed: bool) -> list[str]:
-    """Return the audited attributes, either those by themselves or the crossings."""
     return [name for name in bias["groups"] if (ATTRIBUTE_MARK in name) == crossed]
 
 
 def group_table(bias: Content, attribute: str) -> list[str]:
-    """Return the rates and measures of every group, with intervals."""
     groups = listed(bias, attribute)
     metrics = [name for name in _TOLD if any(name in one for one in groups.values())]
     rows = [
@@ -36,7 +34,6 @@ def group_table(bias: Content, attribute: str) -> list[str]:
 
 
 def gap_table(bias: Content, attribute: str) -> list[str]:
-    """Return the gaps, with the groups they are between and their intervals."""
     gaps = bias["gaps"][attribute]
     names = [name for name in (*_TOLD, *NAMES) if name in gaps]
     rows = [_gap_row(name, gaps[name]) for name in dict.fromkeys(names)]
@@ -44,7 +41,6 @@ def gap_table(bias: Content, attribute: str) -> list[str]:
 
 
 def reference_table(bias: Content, attribute: str) -> list[str]:
-    """Return each group against the reference, in its own direction; empty without one."""
     found = bias.get("to_reference", {}).get(attribute) or {}
     rows = [
         [words(name), escaped(group), *_directed(name, gap)]
@@ -57,24 +53,21 @@ def reference_table(bias: Content, attribute: str) -> list[str]:
 
 
 def listed(bias: Content, attribute: str) -> dict[str, Content]:
-    """Return the groups that have rows or are kept back."""
     groups = bias["groups"][attribute]
     return {g: one for g, one in groups.items() if g != UNKNOWN or next(iter(one.values()))["n"] != 0}
 
 
 def rows_of(one: Content) -> str:
-    """Return how many rows a group has."""
     n = one[served(one)]["n"]
     return NOT_SHOWN if n is None else f"{n:,}"
 
 
 def served(one: Content) -> str:
-    """Return the metric that tells how well a group is served, of those that are measured."""
     return next(metric for metric in (*HEADLINES, "selection_rate") if metric in one)
 
 
 def class_table(bias: Content, attribute: str) -> list[str]:
-    """Return the gaps of each class against the others; empty where one label is favourable."""
+    """Return the gaps of each class against the others; empty if one label is favourable."""
     classes = bias.get("by_class", {}).get(attribute, {}).get("classes", {})
     rows = [
         [escaped(label), *_gap_row(name, one["gaps"][name])]
@@ -86,17 +79,16 @@ def class_table(bias: Content, attribute: str) -> list[str]:
 
 
 def over_clients(bias: Content) -> Iterator[str]:
-    """Return what is known of gaps within and between clients; none of them is named."""
+    """Return the gaps within and between clients, without clients' names."""
     for attribute, splits in bias["sites"].items():
-        told = [(metric, splits[metric]) for metric in split_over_clients() if splits.get(metric) is not None]
-        if told:
-            rows = [_split_row(metric, split) for metric, split in told]
+        text = [(metric, splits[metric]) for metric in split_over_clients() if splits.get(metric) is not None]
+        if text:
+            rows = [_split_row(metric, split) for metric, split in text]
             columns = ["gap", "points", "within clients", "between clients", "one group only", "odds ratio"]
-            yield from ["", f"By {escaped(attribute)}:", "", *table(columns, rows), "", _judged(told[0][1])]
+            yield from ["", f"By {escaped(attribute)}:", "", *table(columns, rows), "", _judged(text[0][1])]
 
 
 def spread(bias: Content) -> Iterator[str]:
-    """Return how evenly clients are served, without their names."""
     found = bias["clients"]
     if not found or not found["judged"]:
         return
@@ -114,12 +106,12 @@ def _gap_row(name: str, gap: Content) -> list[str]:
     difference, low, high = gap["difference"], gap["low"], gap["high"]
     if difference is None or low is None or high is None:
         return [words(name), "fewer than two groups compared", "undefined", "undefined"]
-    told = f"{difference:.3f} ({low:.3f} to {high:.3f})"
+    text = f"{difference:.3f} ({low:.3f} to {high:.3f})"
     if in_points(name):
-        told = f"{100 * difference:.1f} points ({100 * low:.1f} to {100 * high:.1f})"
+        text = f"{100 * difference:.1f} points ({100 * low:.1f} to {100 * high:.1f})"
     if most := str(gap.get("furthest") or "").partition(":")[0]:
-        told += f"; {most}"
-    return [words(name), escaped(between_words(gap)), told, _ratio(name, gap)]
+        text += f"; {most}"
+    return [words(name), escaped(between_words(gap)), text, _ratio(name, gap)]
 
 
 def _directed(name: str, gap: Content) -> list[str]:
@@ -134,7 +126,6 @@ def _directed(name: str, gap: Content) -> list[str]:
 
 
 def _ratio(name: str, gap: Content) -> str:
-    """Return a ratio with its interval; of what has none there is nothing to tell."""
     ends = ratio_ends(gap)
     if ends is None:
         return "undefined" if name in RATES and gap["ratio"] is None else NO_RATIO
@@ -151,13 +142,13 @@ def _split_row(metric: str, split: Content) -> list[str]:
 
 def _judged(split: Content) -> str:
     alone, few = split["not_judged"]["one_group_only"], split["not_judged"]["too_few_rows"]
-    told = f"Clients with rows enough to be judged alone: {split['judged']}; with too few: {few}; with one of the "
-    told += f"groups only: {alone}."
+    text = f"Clients with rows enough to be judged alone: {split['judged']}; with too few: {few}; with one of the "
+    text += f"groups only: {alone}."
     for one in split["over_limit"]:
         if one["sites"] is not None:
-            told += (
+            text += (
                 f" Over the limit ({escaped(one['limit'])}): {one['sites']} of {one['judged']}, "
                 f"{one['over_beyond_chance']} of them beyond chance; within it beyond chance: "
                 f"{one['within_beyond_chance']}."
             )
-    return told
+    return text

@@ -20,17 +20,15 @@ def model_card(bias: Content, summary: Content, *, day: date) -> str:
     """Return the audit as Markdown.
 
     Args:
-        bias: Content of ``bias.json``; empty where nothing was audited.
-        summary: Content of ``summary.json``.
-        day: On which it is written.
+        bias: Content of ``bias.json``; empty if nothing was audited.
     """
     lines = [f"# Bias audit: {escaped(summary['task'])}", ""]
     if not bias.get("groups"):
         return "\n".join([*lines, "Nothing was audited: the plan names no sensitive attribute."]) + "\n"
     lines += [
-        f"Written by fedcore {summary['fedcore_version']} on {day.isoformat()}, to be completed by whoever answers for "
-        "the model: intended use, training data and ethical considerations are not known to a run. The figures are "
-        "evidence and no legal advice.",
+        f"Written by fedcore {summary['fedcore_version']} on {day.isoformat()}, to be completed by those responsible "
+        "for the model: intended use, training data and ethical considerations are not known to a run. The figures are "
+        "evidence, not legal advice.",
         "",
     ]
     for section in (_details, _factors, _metrics, _data, _analyses, _verdict, _caveats, frameworks):
@@ -100,7 +98,6 @@ def _caveats(bias: Content, summary: Content) -> Iterator[str]:
 
 
 def _decisions(bias: Content) -> str:
-    """Return how a row comes to be selected."""
     if not any("selection_rate" in one for groups in bias["groups"].values() for one in groups.values()):
         if any(one.get("classes") for one in bias["by_class"].values()):
             return "No label is favourable: each is taken against the others."

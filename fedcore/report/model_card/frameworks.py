@@ -1,6 +1,6 @@
-"""The headings of particular rules, where the figures of a run have something to say under them.
+"""The headings of particular rules that a run's figures can fill.
 
-They order evidence. Whether a rule is met is for people to say who know the system and its use.
+They order evidence. People who know the system and its use judge whether a rule is met.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ Content = Mapping[str, Any]
 
 
 def frameworks(bias: Content, summary: Content) -> Iterator[str]:
-    """Return the sections of all frameworks, as lines of Markdown."""
     yield from ("## EU AI Act: headings of the technical documentation", "")
     yield from (_source(EU_AI_ACT), "")
     yield from _data(bias, summary)
@@ -35,7 +34,7 @@ def _source(profile: Profile) -> str:
 
 
 def _data(bias: Content, summary: Content) -> Iterator[str]:
-    """Annex IV 2(d): of the data, what the held-out rows show."""
+    """Annex IV 2(d): what the held-out rows show of the data."""
     yield from ("### 2(d) Data: main characteristics", "")
     if summary.get("examples") is not None:
         yield f"{summary['examples']:,} rows at {summary['clients']} clients, held-out rows among them."
@@ -47,7 +46,7 @@ def _data(bias: Content, summary: Content) -> Iterator[str]:
 
 
 def _testing(bias: Content) -> Iterator[str]:
-    """Annex IV 2(g): how it was tested."""
+    """Annex IV 2(g): testing."""
     yield from ("### 2(g) Validation and testing: metrics, potentially discriminatory impacts", "")
     yield "- Metrics, thresholds and methods: metrics, above; limits were declared in the plan, before the run."
     yield f"- Potentially discriminatory impacts: gaps between groups by {_names(bias)}, with intervals, above."

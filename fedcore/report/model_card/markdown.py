@@ -14,12 +14,12 @@ _MARKS = re.compile(r"([\\`*_{}\[\]<>#|])")
 
 
 def escaped(text: str) -> str:
-    """Return text in which nothing is a mark or a command, on one line."""
+    """Return text on one line without Markdown marks or commands."""
     return _MARKS.sub(r"\\\1", printable(" ".join(str(text).split())))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return a table's lines; the cells stand as they are."""
+    """Return a table's lines; the cells are not escaped."""
     lines = [columns, ["---"] * len(columns), *rows]
     return [f"| {' | '.join(cells)} |" for cells in lines]
 
@@ -34,10 +34,9 @@ def measured(metric: str, one: Mapping[str, Any] | None) -> str:
 def figure(metric: str, value: float, low: float | None, high: float | None) -> str:
     """Write a value with its interval: shares in per cent, others to three decimals."""
     scale, digits, unit = (100, 1, " %") if is_share(metric) else (1, 3, "")
-    told = f"{scale * value:.{digits}f}{unit}"
-    return told if low is None or high is None else f"{told} ({scale * low:.{digits}f} to {scale * high:.{digits}f})"
+    text = f"{scale * value:.{digits}f}{unit}"
+    return text if low is None or high is None else f"{text} ({scale * low:.{digits}f} to {scale * high:.{digits}f})"
 
 
 def words(metric: str) -> str:
-    """Return a metric's name as it stands in a sentence."""
     return metric.replace("_", " ").replace("auc", "AUC")

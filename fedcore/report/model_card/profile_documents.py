@@ -1,6 +1,6 @@
-"""Profiles that are documents: an audit as Markdown under the headings that a rule asks for.
+"""Profiles that are documents: an audit as Markdown under the headings of a rule.
 
-What the audit cannot know is left to people, in lines that say so.
+What the audit cannot know is left to people, in marked lines.
 """
 
 from __future__ import annotations
@@ -26,31 +26,30 @@ from fedcore.report.model_card.sections import (
 Content = dict[str, Any]
 
 
-def document(told: Content, *, day: date) -> str | None:
-    """Return the document of an audit's profile as Markdown; None where its profile is none.
+def document(audit: Content, *, day: date) -> str | None:
+    """Return the document of an audit's profile as Markdown; None for a profile without one.
 
     Args:
-        told: The audit as JSON, as ``bias_json.result_json`` returns it.
-        day: On which it is written.
+        audit: The audit as JSON, as ``bias_json.result_json`` returns it.
     """
-    profile = PROFILES[told["profile"]["name"]] if told["profile"] else None
+    profile = PROFILES[audit["profile"]["name"]] if audit["profile"] else None
     if profile is None or not profile.document:
         return None
-    bias = like_a_run(told)
+    bias = like_a_run(audit)
     lines = [
-        f"# Bias audit of {escaped(told['table']['name'])}: {escaped(profile.title)}",
+        f"# Bias audit of {escaped(audit['table']['name'])}: {escaped(profile.title)}",
         "",
-        _origin(told, profile, day),
+        _origin(audit, profile, day),
     ]
     for section in _SECTIONS[profile.name]:
         lines += ["", *section(bias)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _origin(told: Content, profile: Profile, day: date) -> str:
+def _origin(audit: Content, profile: Profile, day: date) -> str:
     sources = "; ".join(map(escaped, profile.sources))
     return (
-        f"Written by fedcore {told['fedcore_version']} on {day.isoformat()}, from {escaped(told['table']['name'])}. "
+        f"Written by fedcore {audit['fedcore_version']} on {day.isoformat()}, from {escaped(audit['table']['name'])}. "
         f"Source: {sources}; read {profile.date}."
     )
 
@@ -159,6 +158,6 @@ def _decisions(bias: Content) -> str:
 def _verdict(bias: Content) -> Iterator[str]:
     yield bias["verdict"] or "Nothing was judged: no limits were declared."
     if bias.get("favourable_is_a_guess"):
-        yield from ("", f"Whatever is said of it, {escaped(guess_words(bias['favourable']))}.")
+        yield from ("", f"Note: {escaped(guess_words(bias['favourable']))}.")
     if bias["findings"]:
         yield from ("", *(f"- {escaped(finding['reason'])}" for finding in bias["findings"]))

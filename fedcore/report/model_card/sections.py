@@ -1,4 +1,4 @@
-"""What every document about an audit says, from the content of ``bias.json``."""
+"""Sections common to all documents about an audit, from the content of ``bias.json``."""
 
 from __future__ import annotations
 
@@ -22,33 +22,30 @@ Content = Mapping[str, Any]
 
 
 def factors(bias: Content, *, rows: str) -> Iterator[str]:
-    """Return the groups of every attribute with their rows, which are called so."""
+    """Return the groups of every attribute with their rows; ``rows`` names the rows."""
     for attribute in bias["groups"]:
-        told = ", ".join(
+        figures = ", ".join(
             f"{escaped(group)} ({rows_of(one)})" for group, one in listed(bias, attribute).items() if group != UNKNOWN
         )
         unknown = listed(bias, attribute).get(UNKNOWN)
         rest = "" if unknown is None else f"; of unknown group {rows_of(unknown)}, reported and not compared"
-        yield f"- {escaped(attribute)}: {told}{rest}."
+        yield f"- {escaped(attribute)}: {figures}{rest}."
     yield ""
     yield f"In parentheses the {rows}. Groups and rates of fewer than {bias['min_cell']} rows, and others that would"
-    yield "give them back, are not shown."
+    yield "reveal them, are not shown."
 
 
 def intervals(bias: Content) -> Iterator[str]:
-    """Return how the intervals are formed."""
     yield f"- Intervals of {100 * bias['confidence']:g} % confidence; a gap's interval holds for all pairs of groups at"
     yield "  once. " + "; ".join(f"{words(name)}: {escaped(method)}" for name, method in bias["methods"].items()) + "."
 
 
 def limits(bias: Content, *, declared: str) -> Iterator[str]:
-    """Return the limits, and when they were declared."""
     found = list(dict.fromkeys(finding["limit"] for finding in bias["findings"]))
     yield f"- Limits, declared {declared}: {'; '.join(map(escaped, found)) or 'none'}."
 
 
 def quantitative(bias: Content) -> Iterator[str]:
-    """Return rates and gaps, of attributes by themselves and of crossings."""
     for heading, crossed in (("Unitary results", False), ("Intersectional results", True)):
         names = attributes(bias, crossed=crossed)
         if names:
@@ -63,7 +60,7 @@ def quantitative(bias: Content) -> Iterator[str]:
 
 
 def rows_by_group(bias: Content) -> Iterator[str]:
-    """Return rows by group, and the share of them that is favourable where labels are known."""
+    """Return rows by group, and the favourable share of them if labels are known."""
     for attribute in bias["groups"]:
         rows = [
             [escaped(group), rows_of(one), *([measured("base_rate", one["base_rate"])] if "base_rate" in one else [])]
@@ -74,7 +71,7 @@ def rows_by_group(bias: Content) -> Iterator[str]:
 
 
 def has_labels(bias: Content) -> bool:
-    """Return whether labels were counted, so that groups have base rates, of one label or of each."""
+    """Return whether labels were counted, so that groups have base rates of one label or of each."""
     of_one = any("base_rate" in one for groups in bias["groups"].values() for one in groups.values())
     return of_one or any(one.get("classes") for one in bias.get("by_class", {}).values())
 
@@ -84,18 +81,17 @@ def accuracy_by_group(bias: Content) -> Iterator[str]:
     for attribute in [*attributes(bias, crossed=False), *attributes(bias, crossed=True)]:
         overall = bias["overall"][attribute]
         metric = served(overall)
-        told = "; ".join(
+        figures = "; ".join(
             f"{escaped(group)} {measured(metric, one.get(metric))}" for group, one in listed(bias, attribute).items()
         )
-        yield f"- {words(metric).capitalize()} by {escaped(attribute)}: {told}. All rows:"
+        yield f"- {words(metric).capitalize()} by {escaped(attribute)}: {figures}. All rows:"
         yield f"  {measured(metric, overall[metric])}."
 
 
 def caveats(bias: Content) -> Iterator[str]:
-    """Return what is not shown or undefined, and what no audit can tell."""
     for attribute, hidden in bias["suppressed"].items():
         if hidden:
-            yield f"- {escaped(attribute)}: too small to be shown, or would give such a group back: " + (
+            yield f"- {escaped(attribute)}: too small to be shown, or would reveal such a group: " + (
                 ", ".join(map(escaped, hidden)) + "; the verdict rests on them, too."
             )
     for attribute, thin in bias.get("partly_suppressed", {}).items():
@@ -114,7 +110,7 @@ def caveats(bias: Content) -> Iterator[str]:
         }
         if undefined:
             yield f"- {escaped(attribute)}: undefined in a group: {', '.join(sorted(undefined))}."
-    yield "- A gap within its interval of 0 is no proof that there is none; one over it is no proof of its cause."
+    yield "- A gap within its interval of 0 does not prove that there is none; one outside it does not prove its cause."
     if not has_labels(bias):
         return
     yield "- Calibration within groups and equal error rates cannot all hold where base rates differ (Chouldechova"

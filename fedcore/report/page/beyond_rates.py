@@ -1,4 +1,4 @@
-"""What is measured of groups beside rates: impact ratios, areas, calibration, and a gap's split over clients."""
+"""Metrics of groups other than rates: impact ratios, areas, calibration, and a gap's split over clients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ _MOST_CURVES = 6
 
 
 def more_figures(attribute: str, rates: Mapping[str, Mapping[str, Rate]], bias: Bias) -> list[Figure]:
-    """Return a picture of each that was measured; empty if none was."""
     figures = [
         _intervals(attribute, metric, rates.get(metric, {}), bias)
         for metric in shown_in("page")
@@ -36,31 +35,31 @@ def _intervals(attribute: str, metric: str, rates: Mapping[str, Rate], bias: Bia
         return None
     quantity, name = Quantity.of(metric), attribute.replace("*", " and ")
     order = sorted(rates, key=lambda group: (defined.get(group, 2.0), group))
-    title, said = f"{quantity.title} by {name}", _said(metric, bias.gaps.get(attribute, {}).get(metric, {}))
+    title, sentence = f"{quantity.title} by {name}", _sentence(metric, bias.gaps.get(attribute, {}).get(metric, {}))
     marked = order[0] if len(defined) > 1 else None
     chart = IntervalChart(
         rows=[IntervalRow(name=group, rate=rates[group], marked=group == marked) for group in order],
         quantity=quantity,
         reference=None,
         min_cell=bias.min_cell,
-        says=sentences([f"{title}, with intervals, the lowest first.", said]),
+        says=sentences([f"{title}, with intervals, the lowest first.", sentence]),
     )
     rows = []
     for group in order:
         rate = rates[group]
         reach = interval_text(rate.low, rate.high, quantity, exact=True) or "not defined"
-        told = rate_text(rate, quantity, min_cell=bias.min_cell, exact=True)
-        rows.append([group, told, *(("not shown",) * 2 if rate.suppressed else (reach, count_text(rate.n)))])
+        text = rate_text(rate, quantity, min_cell=bias.min_cell, exact=True)
+        rows.append([group, text, *(("not shown",) * 2 if rate.suppressed else (reach, count_text(rate.n)))])
     return Figure(
         title=title,
-        sentence=said or "With intervals, the lowest first.",
+        sentence=sentence or "With intervals, the lowest first.",
         picture=chart.draw(),
         table=Table(columns=[name, quantity.words, "interval", "rows"], rows=rows),
         note=CATALOGUE[metric].note,
     )
 
 
-def _said(metric: str, gap: Mapping[str, Any]) -> str:
+def _sentence(metric: str, gap: Mapping[str, Any]) -> str:
     if metric != "impact_ratio":
         return gap_sentence(metric, gap)
     if gap.get("ratio") is None or gap.get("low") is None or gap.get("high") is None:
@@ -78,7 +77,7 @@ def _calibration(attribute: str, bias: Bias) -> Figure | None:
     drawn = [
         CalibrationCurve(name=group, bins=curves[group], weight=_weight(group, worst, len(order))) for group in order
     ]
-    said = f"{worst} is furthest from the dashed line, on which scores are probabilities." if len(order) > 1 else ""
+    sentence = f"{worst} is furthest from the dashed line, on which scores are probabilities." if len(order) > 1 else ""
     title, quantity = f"Calibration by {name}", Quantity.of("true_positive_rate")
     rows = [
         [group, f"{one['score']:.3f}", quantity.text(one["value"], exact=True),
@@ -89,8 +88,8 @@ def _calibration(attribute: str, bias: Bias) -> Figure | None:
     left_out = "" if len(order) == len(curves) else f" The {len(order)} groups furthest from it are drawn."
     return Figure(
         title=title,
-        sentence=said or "The dashed line is where scores are probabilities.",
-        picture=CalibrationChart(curves=drawn, says=sentences([f"{title}, with intervals.", said])).draw(),
+        sentence=sentence or "The dashed line is where scores are probabilities.",
+        picture=CalibrationChart(curves=drawn, says=sentences([f"{title}, with intervals.", sentence])).draw(),
         table=Table(columns=[name, "mean score", "favourable", "interval", "rows"], rows=rows),
         note=f"Rows of like scores: what share of them is favourable. No point stands for fewer than {bias.min_cell} "
         f"rows.{left_out}",
@@ -132,19 +131,19 @@ def _split(attribute: str, bias: Bias) -> Figure | None:
 
 
 def _sites_words(split: Mapping[str, Any]) -> str:
-    """Return how many clients can be judged, and how many of them are over each limit; no names."""
+    """Return how many clients can be judged, and how many of them are over each limit, without names."""
     alone, few = split["not_judged"]["one_group_only"], split["not_judged"]["too_few_rows"]
-    told = f"{counted(split['judged'], 'client')} of {split['judged'] + alone + few} can be judged alone"
+    text = f"{counted(split['judged'], 'client')} of {split['judged'] + alone + few} can be judged alone"
     reasons = [f"{alone} {'has' if alone == 1 else 'have'} one of the groups only" if alone else "",
                f"{few} {'has' if few == 1 else 'have'} too few rows" if few else ""]  # fmt: skip
-    told += "".join(f"; {reason}" for reason in reasons if reason) + "."
+    text += "".join(f"; {reason}" for reason in reasons if reason) + "."
     over = [
         f"{one['sites']} of {one['judged']} are over the limit ({one['limit']}), {one['over_beyond_chance']} of them "
         f"beyond chance; {one['within_beyond_chance']} are within it beyond chance."
         for one in split["over_limit"]
         if one["sites"] is not None
     ]
-    return " ".join([told, *over])
+    return " ".join([text, *over])
 
 
 def _odds(split: Mapping[str, Any]) -> str:

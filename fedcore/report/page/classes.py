@@ -1,4 +1,4 @@
-"""Of several labels, how far apart the groups are in each class."""
+"""How far apart the groups are in each of several classes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST = 20
 
 
 def class_figures(attribute: str, bias: Bias) -> list[Figure]:
-    """Return a picture of the gaps of each class against the others; none where one label is favourable."""
+    """Return a picture of the gaps of each class against the others; none if one label is favourable."""
     classes: Mapping[str, Any] = bias.by_class.get(attribute, {}).get("classes", {})
     found = (
         [_figure(attribute, metric, classes, bias) for metric in reversed(shown_in("class pictures"))]
@@ -35,30 +35,32 @@ def _figure(attribute: str, metric: str, classes: Mapping[str, Any], bias: Bias)
     name, words = attribute.replace("*", " and "), Quantity.of(metric).words
     quantity = Quantity(name=f"gap of the {words}", share=True, cost=True)
     clearest = gaps[order[0]]
-    said = f"Clearest in {order[0]}: {clearest['highest']} over {clearest['lowest']}, {_told(metric, clearest)}."
+    sentence = (
+        f"Clearest in {order[0]}: {clearest['highest']} over {clearest['lowest']}, {_difference(metric, clearest)}."
+    )
     rows = [
         IntervalRow(name=label, rate=_as_rate(gaps[label]), marked=label == order[0] and len(order) > 1)
         for label in order[:_MOST]
     ]
     title = f"Gap of the {words} by {name}, class by class"
     chart = IntervalChart(
-        rows=rows, quantity=quantity, reference=None, min_cell=bias.min_cell, says=sentences([f"{title}.", said])
+        rows=rows, quantity=quantity, reference=None, min_cell=bias.min_cell, says=sentences([f"{title}.", sentence])
     )
     table = [
         [label, "fewer than two groups have a rate" if label not in defined else
-         f"{gaps[label]['highest']} over {gaps[label]['lowest']}", _told(metric, gaps[label])]
+         f"{gaps[label]['highest']} over {gaps[label]['lowest']}", _difference(metric, gaps[label])]
         for label in (*order, *(label for label in gaps if label not in defined))
     ]  # fmt: skip
     return Figure(
         title=title,
-        sentence=said,
+        sentence=sentence,
         picture=chart.draw(),
         table=Table(columns=["class", "higher over lower", "difference"], rows=table),
         note="Each class against the others; the intervals hold for all classes at once.",
     )
 
 
-def _told(metric: str, gap: Mapping[str, Any]) -> str:
+def _difference(metric: str, gap: Mapping[str, Any]) -> str:
     return difference_text(metric, gap["difference"], gap["low"], gap["high"])
 
 

@@ -1,4 +1,4 @@
-"""The clients: what each gets out of the model, what each holds, and who took part."""
+"""The clients: results, rows and participation."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _MOST_ROWS, _MOST_COLUMNS, _MOST_PARTICIPANTS = 60, 24, 20
 
 
 def client_figures(record: RunRecord) -> list[Figure]:
-    """Return the spread over the clients, how even it is, the split, and the participation if a reply was rejected."""
+    """Return the spread over clients, its evenness, the split, and the participation if a reply was rejected."""
     figures = [_spread(record), _evenness(record), _split(record.split), _participation(record)]
     return [figure for figure in figures if figure is not None]
 
 
 def client_values(record: RunRecord) -> tuple[list[ClientValue], list[str]]:
-    """Return the clients' results at the end, the worst first, and the clients that have none."""
+    """Return the clients' final results, the worst first, and the clients without any."""
     final, name = record.final, record.headline
     if final is None or name is None:
         return [], []
@@ -69,7 +69,6 @@ def _spread(record: RunRecord) -> Figure | None:
 
 
 def _evenness(record: RunRecord) -> Figure | None:
-    """Return how evenly clients are served; None if it was not measured."""
     found = record.bias.spread
     if not found.get("judged"):
         return None
@@ -120,7 +119,7 @@ def _split(split: Split | None) -> Figure | None:
 
 
 def _drawn_clients(split: Split) -> tuple[Sequence[int], str]:
-    """Return the clients that get a row; of too many, some evenly spaced by size."""
+    """Return the clients that get a row: if too many, some evenly spaced by size."""
     if len(split.clients) <= _MOST_ROWS:
         return range(len(split.clients)), "The darker a cell, the larger its share of the client’s rows."
     by_size = sorted(range(len(split.clients)), key=lambda k: -sum(split.counts[k]))
@@ -133,7 +132,7 @@ def _drawn_clients(split: Split) -> tuple[Sequence[int], str]:
 
 
 def _drawn_columns(split: Split) -> tuple[list[str], list[list[int]]]:
-    """Return names and counts of the columns; of too many, the most frequent ones, the rest in one."""
+    """Return names and counts of the columns: if too many, the most frequent ones and the rest in one."""
     if len(split.categories) <= _MOST_COLUMNS:
         return list(split.categories), [list(row) for row in split.counts]
     totals = [sum(row[k] for row in split.counts) for k in range(len(split.categories))]

@@ -1,4 +1,4 @@
-"""What the gate and the hooks say, in lines of the page."""
+"""Results of the gate and the hooks, in lines of the page."""
 
 from __future__ import annotations
 
@@ -12,13 +12,7 @@ from fedcore.report.page.wording import capitalised
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What the audit says in one line.
-
-    Attributes:
-        verdict: PASS, FAIL or INCONCLUSIVE; empty if nothing was judged.
-        subject: The limit, or the name of the hook.
-        words: Sentences.
-    """
+    """One finding; `subject` is the limit or the hook, `verdict` is empty if nothing was judged."""
 
     verdict: str
     subject: str
@@ -26,7 +20,6 @@ class Finding:
 
 
 def findings(bias: Bias) -> list[Finding]:
-    """Return what the gate found, and what the hooks add to it."""
     found = [_finding(one) for one in bias.findings]
     said = {str(one.get("reason")) for one in bias.findings}
     for decision in bias.decisions:
@@ -39,7 +32,7 @@ def findings(bias: Bias) -> list[Finding]:
 
 
 def _finding(content: Mapping[str, Any]) -> Finding:
-    """Return one finding; a reason that begins with limit and verdict is not made to repeat them."""
+    """Return one finding; the limit and verdict at the start of its reason are not repeated."""
     verdict, reason = str(content.get("verdict") or ""), str(content.get("reason") or "")
     limit, _, rest = reason.partition(f": {verdict}; ")
     if rest:

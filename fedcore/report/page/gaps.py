@@ -18,12 +18,6 @@ Gap = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GapLine:
-    """One metric's surest gap.
-
-    Attributes:
-        ratio: With its interval; empty where it has none.
-    """
-
     metric: str
     between: str
     difference: str
@@ -31,7 +25,6 @@ class GapLine:
 
 
 def gap_lines(gaps: Mapping[str, Gap]) -> list[GapLine]:
-    """Return ``{metric: gap}`` as it is shown."""
     return [
         GapLine(
             metric=Quantity.of(metric).words,
@@ -44,13 +37,11 @@ def gap_lines(gaps: Mapping[str, Gap]) -> list[GapLine]:
 
 
 def gap_table(gaps: Mapping[str, Gap]) -> Table:
-    """Return every metric's gap."""
     rows = [[line.metric, line.between, line.difference, line.ratio or "–"] for line in gap_lines(gaps)]
     return Table(columns=["metric", "higher over lower", "difference", "ratio"], rows=rows)
 
 
 def gap_sentence(metric: str, gap: Gap) -> str:
-    """Return the gap with its direction and its interval; empty if there is none."""
     words = str(gap.get("words") or "").partition(": ")[2]
     if not words or gap.get("difference") is None:
         return ""
@@ -59,8 +50,8 @@ def gap_sentence(metric: str, gap: Gap) -> str:
 
 
 def _difference(metric: str, gap: Gap) -> str:
-    told = difference_text(metric, gap.get("difference"), gap.get("low"), gap.get("high"))
-    return "; ".join(filter(None, [told, str(gap.get("furthest") or "").partition(":")[0]]))
+    text = difference_text(metric, gap.get("difference"), gap.get("low"), gap.get("high"))
+    return "; ".join(filter(None, [text, str(gap.get("furthest") or "").partition(":")[0]]))
 
 
 def _ratio(metric: str, gap: Gap) -> str:

@@ -1,4 +1,4 @@
-"""How well each group is served, and how sure that is."""
+"""How well each group is served, with intervals."""
 
 from __future__ import annotations
 
@@ -24,12 +24,7 @@ Rates = Mapping[str, Rate]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One attribute.
-
-    Attributes:
-        gaps: The clearest gap of each metric that is drawn.
-        all_gaps: Those of every metric.
-    """
+    """One attribute; `gaps` has the metrics that are drawn, `all_gaps` all of them."""
 
     heading: str
     figures: Sequence[Figure]
@@ -38,7 +33,6 @@ class Part:
 
 
 def group_parts(record: RunRecord) -> list[Part]:
-    """Return a part for each audited attribute; empty if nothing was audited."""
     curves = record.final.groups if record.final else {}
     attributes = dict.fromkeys([*record.bias.groups, *curves])
     parts = [_part(attribute, record) for attribute in attributes]
@@ -46,14 +40,14 @@ def group_parts(record: RunRecord) -> list[Part]:
 
 
 def headline(rates: Mapping[str, Rates]) -> str | None:
-    """Return what tells in one figure how well a group is served, of what is measured."""
+    """Return the measured metric that best shows how well a group is served."""
     return next((metric for metric in HEADLINES if rates.get(metric)), None)
 
 
 def worst_group(metric: str, rates: Rates) -> str | None:
-    """Return the group that is surely served worst; None if fewer than two groups can be compared.
+    """Return the group that is certainly served worst; None if fewer than two groups can be compared.
 
-    By the end of its interval that is nearest to being served well: the lowest rate is often that of the fewest rows.
+    By the end of its interval nearest to being served well: the lowest rate is often that of the fewest rows.
     """
     defined = {group: served_at_best(metric, rate) for group, rate in rates.items() if group != _UNKNOWN}
     known = {group: sure for group, sure in defined.items() if sure is not None}
@@ -61,7 +55,7 @@ def worst_group(metric: str, rates: Rates) -> str | None:
 
 
 def served_at_best(metric: str, rate: Rate) -> float | None:
-    """Return how well the group is served at the best, the higher the better; None if it is not known."""
+    """Return how well the group is served at best, the higher the better; None if unknown."""
     if rate.value is None:
         return None
     if Quantity.of(metric).cost:
@@ -70,7 +64,7 @@ def served_at_best(metric: str, rate: Rate) -> float | None:
 
 
 def shown_rates(record: RunRecord, attribute: str) -> dict[str, Rates]:
-    """Return ``{metric: {group: rate}}`` as the audit found it, or else as the last evaluation did."""
+    """Return ``{metric: {group: rate}}`` from the audit, or else from the last evaluation."""
     audited = record.bias.groups.get(attribute)
     last = record.final.groups.get(attribute, {}) if record.final else {}
     served = next((metric for metric in HEADLINES if metric in record.metrics), HEADLINES[0])
@@ -134,9 +128,9 @@ def _rate_table(attribute: str, order: Sequence[str], rates: Rates, quantity: Qu
     for group in order:
         rate = rates[group]
         interval = interval_text(rate.low, rate.high, quantity, exact=True) or "not defined"
-        told = rate_text(rate, quantity, min_cell=bias.min_cell, exact=True)
+        text = rate_text(rate, quantity, min_cell=bias.min_cell, exact=True)
         count = "not shown" if rate.suppressed else count_text(rate.n)
-        rows.append([group, told, "not shown" if rate.suppressed else interval, count])
+        rows.append([group, text, "not shown" if rate.suppressed else interval, count])
     return Table(columns=[_name(attribute), quantity.words, f"{_confidence(bias)} interval", "rows"], rows=rows)
 
 
@@ -176,5 +170,5 @@ def _confidence(bias: Bias) -> str:
 
 
 def _name(attribute: str) -> str:
-    """Return the attribute as it stands in a heading; a crossing ``a*b`` as ``a and b``."""
+    """Return the attribute for use in a heading; a crossing ``a*b`` as ``a and b``."""
     return attribute.replace("*", " and ").replace("_", " ")

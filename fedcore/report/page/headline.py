@@ -1,4 +1,4 @@
-"""The cards at the top, and what a reader must be warned of."""
+"""The cards at the top, and the warnings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fedcore.text.wording import bytes_text, counted
 VERDICTS = {
     "PASS": ("✓", "pass", "Every declared limit holds, with its whole interval."),
     "FAIL": ("✕", "fail", "A declared limit is broken, with its whole interval."),
-    "INCONCLUSIVE": ("?", "open", "The evidence does not suffice to say that the limits hold, or that they do not."),
+    "INCONCLUSIVE": ("?", "open", "The evidence does not show whether the limits hold."),
 }
 
 
@@ -33,8 +33,7 @@ class Card:
 
     Attributes:
         value: The number, or a few words.
-        detail: A sentence to it.
-        verdict: ``pass``, ``fail`` or ``open`` on the card of the verdict, with its sign; else empty.
+        verdict: ``pass``, ``fail`` or ``open`` on the card of the verdict; else empty.
     """
 
     label: str
@@ -45,7 +44,7 @@ class Card:
 
 
 def cards(record: RunRecord) -> list[Card]:
-    """Return the cards in the order they are read: what was asked for, and never what was not."""
+    """Return the cards in reading order, only for what was asked for."""
     audited = bool(record.bias.groups) or bool(record.final and record.final.groups)
     judged = record.summary.get("audit_verdict") in VERDICTS
     found = [
@@ -61,13 +60,13 @@ def cards(record: RunRecord) -> list[Card]:
 
 
 def warnings(record: RunRecord) -> list[str]:
-    """Return what the run warns of, and the rejected replies if it does not name them."""
-    told = [str(words) for words in record.summary.get("warnings") or ()]
+    """Return the run's warnings, and the rejected replies if not among them."""
+    shown = [str(words) for words in record.summary.get("warnings") or ()]
     names = [*dict.fromkeys(rejection.client for rejection in record.rejected)]
-    if names and not all(any(name in words for words in told) for name in names):
+    if names and not all(any(name in words for words in shown) for name in names):
         replies = counted(len(record.rejected), "reply", "replies")
-        told.append(f"{replies} of {listed(names)} did not count; see “Who took part”")
-    return [capitalised(words).rstrip(".") + "." for words in told if words]
+        shown.append(f"{replies} of {listed(names)} did not count; see “Who took part”")
+    return [capitalised(words).rstrip(".") + "." for words in shown if words]
 
 
 def _quality(record: RunRecord) -> Card:
@@ -89,7 +88,7 @@ def _quality(record: RunRecord) -> Card:
 
 
 def _overall_interval(record: RunRecord, quantity: Quantity) -> str:
-    """Return the interval that the audit found, if it is about the same rows."""
+    """Return the audit's interval, if it is about the same rows."""
     for rates in record.bias.overall.values():
         rate = rates.get(quantity.name)
         if rate and rate.value is not None and abs(rate.value - record.metrics[quantity.name]) < 5e-4:
@@ -112,7 +111,6 @@ def groups_card(record: RunRecord) -> Card:
 
 
 def _worst(record: RunRecord) -> tuple[str, str, str] | None:
-    """Return attribute, metric and group of whoever is served worst."""
     found = []
     attributes = record.bias.groups or (record.final.groups if record.final else {})
     for attribute in attributes:
@@ -143,8 +141,8 @@ def _privacy(record: RunRecord) -> Card:
         return Card(label="Privacy", value=value, detail=f"The guarantee does not hold; see the warnings.{nominal}")
     relation = record.privacy.get("neighbouring_relation")
     name = relation.get("name") if isinstance(relation, dict) else relation
-    told = f"Per {unit_words(record)}, δ = {delta}" + (f", {name} relation" if name else "")
-    return Card(label="Privacy spent", value=f"ε = {EPSILON.text(epsilon)}", detail=f"{told}.")
+    shown = f"Per {unit_words(record)}, δ = {delta}" + (f", {name} relation" if name else "")
+    return Card(label="Privacy spent", value=f"ε = {EPSILON.text(epsilon)}", detail=f"{shown}.")
 
 
 def _verdict(record: RunRecord) -> Card:

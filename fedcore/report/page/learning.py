@@ -1,4 +1,4 @@
-"""How the model learned: its metrics, and the length of its steps, over the rounds."""
+"""The metrics and the length of updates over the rounds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def learning_figures(record: RunRecord) -> list[Figure]:
     """Return a figure for each metric, the headline first, then the length of the updates."""
     names = dict.fromkeys([record.headline or "", *(name for one in record.evaluated for name in one.evaluation or ())])
     rounds, note = drawn_rounds(record.evaluated)
-    metrics = [name for name in names if _has(rounds, name)][:_MOST_METRICS]
+    metrics = [name for name in names if any(name in (one.evaluation or {}) for one in rounds)][:_MOST_METRICS]
     committed, of_committed = drawn_rounds([one for one in record.rounds if one.committed])
     figures = [
         _metric_figure(name, rounds, committed, sentences([note]) or of_committed, record.chosen_round)
@@ -30,14 +30,9 @@ def learning_figures(record: RunRecord) -> list[Figure]:
     return figures
 
 
-def _has(rounds: Sequence[Round], name: str) -> bool:
-    return any(name in (one.evaluation or {}) for one in rounds)
-
-
 def _metric_figure(
     name: str, rounds: Sequence[Round], committed: Sequence[Round], note: str, chosen: int | None
 ) -> Figure:
-    """Draw a metric; training goes on between the rounds that are evaluated."""
     quantity = Quantity.of(name)
     points = [(float(one.number), (one.evaluation or {}).get(name)) for one in rounds]
     held_out = Curve(name="held-out", points=points)
@@ -69,7 +64,6 @@ def _metric_figure(
 
 
 def _course(curve: Curve, quantity: Quantity) -> str:
-    """Tell where a curve ends, and where it was best."""
     last, value = curve.drawn[-1]
     better = min if quantity.cost else max
     best, top = better(curve.drawn, key=lambda point: point[1])

@@ -1,4 +1,4 @@
-"""The page, put together and written."""
+"""The whole page, and writing it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,11 @@ from fedcore.text.wording import counted
 
 
 def write_report(directory: Path) -> Path:
-    """Write ``report.html`` beside the results of a run, from nothing but the files in its directory.
-
-    Returns:
-        Path of the report.
+    """Write ``report.html`` from the files of a run's directory, and return its path.
 
     Raises:
-        RunDirectoryError: The directory holds no finished run, or the report cannot be written; a report
-            that stood there before still does.
+        RunDirectoryError: The directory holds no finished run, or the report cannot be written; an existing
+            report is kept.
     """
     path = directory / "report.html"
     write_whole(path, render(read_run(directory)))
@@ -35,9 +32,9 @@ def write_report(directory: Path) -> Path:
 
 
 def render(record: RunRecord) -> str:
-    """Return the page: one HTML document that refers to nothing outside itself."""
+    """Return the page: one HTML document without external references."""
     return template("report.html.j2").render(
-        title=_title(record),
+        title=str(record.summary.get("task") or "run"),
         facts=_facts(record),
         warnings=warnings(record),
         cards=cards(record),
@@ -59,10 +56,6 @@ def render(record: RunRecord) -> str:
     )
 
 
-def _title(record: RunRecord) -> str:
-    return str(record.summary.get("task") or "run")
-
-
 def _facts(record: RunRecord) -> str:
     summary = record.summary
     clients, rounds = summary.get("clients"), summary.get("rounds")
@@ -77,7 +70,6 @@ def _facts(record: RunRecord) -> str:
 
 
 def _origin(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return versions and hashes, by what they are of."""
     versions = dict(summary.get("versions") or {})
     if summary.get("fedcore_version"):
         versions = {"fedcore": summary["fedcore_version"], **versions}

@@ -1,4 +1,4 @@
-"""What the run spent of privacy, and what that promises."""
+"""The privacy spent by the run, and the guarantee."""
 
 from __future__ import annotations
 
@@ -25,22 +25,19 @@ class Entry:
 
 
 def is_private(record: RunRecord) -> bool:
-    """Tell whether the run claims anything."""
     return bool(record.privacy) or record.summary.get("epsilon") is not None
 
 
 def is_refuted(record: RunRecord) -> bool:
-    """Tell whether an audit refuted what the run claims."""
     return record.summary.get("privacy_audit") == "VIOLATED"
 
 
 def unit_words(record: RunRecord) -> str:
-    """Return what one privacy unit is: ``record``."""
     return str(record.summary.get("unit") or _named(record.privacy.get("unit")) or "unit")
 
 
 def privacy_figures(record: RunRecord) -> list[Figure]:
-    """Return ε over the rounds, and what each unit of it bought; empty without DP."""
+    """Return ε over the rounds, and the metric by ε; empty without DP."""
     rounds, note = drawn_rounds([one for one in record.rounds if one.committed and one.epsilon is not None])
     if not rounds:
         return []
@@ -51,7 +48,6 @@ def privacy_figures(record: RunRecord) -> list[Figure]:
 
 
 def terms(record: RunRecord) -> tuple[Entry, ...]:
-    """Return the terms that one asks for first, of those that the statement has."""
     found = record.privacy
     sampling = found.get("sampling")
     rate = sampling.get("rate") if isinstance(sampling, Mapping) else None
@@ -69,7 +65,6 @@ def terms(record: RunRecord) -> tuple[Entry, ...]:
 
 
 def _person(person: Any) -> dict[str, Any]:
-    """ε of a person with several records, where a cap is declared."""
     if not isinstance(person, Mapping) or not person.get("max_records"):
         return {}
     return {f"ε of a person with up to {counted(person['max_records'], 'record')}": EPSILON.text(person.get("epsilon"))}
@@ -81,7 +76,7 @@ def _share(group: Any, name: str) -> str | None:
 
 
 def statement(content: Mapping[str, Any]) -> tuple[Entry, ...]:
-    """Return the statement as it is shown, whatever its keys; the plain words stand elsewhere."""
+    """Return the statement for display, whatever its keys, without its plain words."""
     return tuple(_entry(key, value) for key, value in content.items() if key != "plain_language")
 
 
@@ -134,7 +129,6 @@ def _bought(record: RunRecord, name: str, rounds: Sequence[Round], note: str) ->
 
 
 def _target(plan: str) -> tuple[float, str] | None:
-    """Return the ε that the plan aims at."""
     try:
         target = tomllib.loads(plan).get("privacy", {}).get("epsilon")
     except (tomllib.TOMLDecodeError, AttributeError):

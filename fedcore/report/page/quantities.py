@@ -1,4 +1,4 @@
-"""What a metric is, and how its values are written."""
+"""How a metric's values are written."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ class Quantity:
     """A metric and the way to write it.
 
     Attributes:
-        name: As in ``summary.json``.
-        share: Whether it lies in [0, 1] and is written in per cent.
-        cost: Whether less of it is better.
+        share: Whether it is in [0, 1] and written in per cent.
         bound: Whether it is an upper bound, which is rounded up: written smaller it would be false.
     """
 
@@ -33,7 +31,6 @@ class Quantity:
 
     @classmethod
     def of(cls, name: str) -> Quantity:
-        """Tell by the metric's name what it is."""
         known = CATALOGUE.get(name)
         if known is not None:
             return cls(name=name, share=known.share, cost=known.better == "low")
@@ -45,22 +42,15 @@ class Quantity:
 
     @property
     def words(self) -> str:
-        """The name as it stands in a sentence."""
         words = self.name.replace("_", " ")
         return words.upper() if words in ACRONYMS else words
 
     @property
     def title(self) -> str:
-        """The name as a heading."""
         return self.words[:1].upper() + self.words[1:]
 
     def text(self, value: float | None, *, exact: bool = False) -> str:
-        """Write a value: ``93.0 %`` or ``0.2412``; one more digit in tables.
-
-        Args:
-            value: None is written as "not defined".
-            exact: Whether it stands in a table.
-        """
+        """Write a value: ``93.0 %`` or ``0.2412``; one more digit if `exact`, for tables."""
         if value is None:
             return "not defined"
         if self.share:
@@ -78,13 +68,7 @@ EPSILON = Quantity(name="ε", cost=True, bound=True)
 
 
 def significant(value: float, digits: int, *, up: bool = False) -> str:
-    """Write a number with so many significant digits, without an exponent where it can be read without.
-
-    Args:
-        value: The number.
-        digits: How many.
-        up: Whether to round up, instead of to the nearest.
-    """
+    """Write a number with so many significant digits, rounded up if `up`, without an exponent if readable."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     magnitude = math.floor(math.log10(abs(value)))
@@ -96,7 +80,7 @@ def significant(value: float, digits: int, *, up: bool = False) -> str:
 
 
 def _rounded_up(value: float, places: int) -> float:
-    """Round up to so many decimal places; what is off by the float's own rounding only stays."""
+    """Round up to so many decimal places, except for the float's own rounding error."""
     exact = Decimal(repr(value))
     return float(exact.quantize(Decimal(1).scaleb(-places), rounding=ROUND_CEILING))
 

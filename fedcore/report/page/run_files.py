@@ -17,11 +17,7 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uf
 
 
 def read_run(directory: Path) -> RunRecord:
-    """Read a run directory.
-
-    Raises:
-        RunDirectoryError: ``summary.json`` is absent, or a file is not what it should be.
-    """
+    """Read a run directory; raises `RunDirectoryError` if ``summary.json`` is missing, or a file is malformed."""
     summary = _read_json(directory / "summary.json")
     if not summary:
         raise RunDirectoryError(f"{directory} holds no finished run: expected a summary.json in it")
@@ -58,14 +54,14 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     try:
         content = clean(json.loads(text))
     except ValueError as error:
-        raise RunDirectoryError(f"{path} is no JSON: {error}") from error
+        raise RunDirectoryError(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise RunDirectoryError(f"{path}: expected a JSON object, found a {type(content).__name__}")
     return content
 
 
 def clean(content: Any) -> Any:
-    """Replace what no page can show: unprintable characters, and numbers that are none."""
+    """Replace values that no page can show: unprintable characters, infinity and NaN."""
     if isinstance(content, str):
         return _UNPRINTABLE.sub("\ufffd", content)
     if isinstance(content, float):

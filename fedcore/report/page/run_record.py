@@ -13,12 +13,7 @@ Metrics = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """A rate of one group.
-
-    Attributes:
-        value: None if undefined or suppressed.
-        n: Rows it is counted among; None if suppressed.
-    """
+    """A rate of one group; `value` is None if undefined or suppressed, `n` if suppressed."""
 
     value: float | None = None
     low: float | None = None
@@ -28,7 +23,7 @@ class Rate:
 
     @classmethod
     def of(cls, found: Mapping[str, Any]) -> Rate:
-        """Read ``{value, low, high, n, suppressed?}``; a missing number of rows means it is not shown."""
+        """Read ``{value, low, high, n, suppressed?}``; a missing number of rows means it is hidden."""
         n = found.get("n")
         return cls(
             value=found.get("value"),
@@ -41,8 +36,6 @@ class Rate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """A reply that was not counted."""
-
     round: int
     client: str
     code: str
@@ -74,7 +67,6 @@ class Round:
 
     @classmethod
     def of(cls, line: Mapping[str, Any]) -> Round:
-        """Read one line."""
         number = int(line["round"])
         evaluation = line.get("evaluation")
         return cls(
@@ -101,12 +93,10 @@ class Bias:
     """The content of ``bias.json``.
 
     Attributes:
-        groups: ``{attribute: {metric: {group: rate}}}``, turned round from the file.
-        overall: ``{attribute: {metric: rate}}``.
+        groups: ``{attribute: {metric: {group: rate}}}``, reordered from the file.
         gaps: ``{attribute: {metric: gap}}`` as in the file.
         calibration: ``{attribute: {group: [bin]}}`` as in the file.
-        by_class: Of several labels each against the others, ``{attribute: {worst, classes}}`` as in the file.
-        sites: ``{attribute: {metric: split}}`` as in the file, without metrics that have none.
+        by_class: Each of several labels against the others, ``{attribute: {worst, classes}}`` as in the file.
         spread: How evenly clients are served, as under ``clients`` in the file.
     """
 
@@ -125,7 +115,6 @@ class Bias:
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Bias:
-        """Read the file; what it lacks stays at its default."""
         groups: dict[str, dict[str, dict[str, Rate]]] = {}
         for attribute, by_group in (content.get("groups") or {}).items():
             for group, metrics in by_group.items():
@@ -149,7 +138,7 @@ class Bias:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """How a simulation dealt the rows: counts of shape (clients, categories)."""
+    """How a simulation distributed the rows: counts of shape (clients, categories)."""
 
     attribute: str
     categories: tuple[str, ...]
@@ -159,7 +148,6 @@ class Split:
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Split | None:
-        """Read the file; None if it is absent or holds no counts."""
         counts = tuple(tuple(int(n) for n in row) for row in content.get("counts") or ())
         if not counts or not counts[0]:
             return None
@@ -177,9 +165,7 @@ class RunRecord:
     """A finished run.
 
     Attributes:
-        summary: ``summary.json`` as it stands.
-        plan: ``plan.toml`` as it stands; empty if absent.
-        rounds: Every attempt at a round, in order.
+        plan: The text of ``plan.toml``; empty if absent.
         privacy: The statement; empty without DP.
     """
 
@@ -192,35 +178,32 @@ class RunRecord:
 
     @property
     def evaluated(self) -> tuple[Round, ...]:
-        """The rounds whose model was evaluated."""
         return tuple(one for one in self.rounds if one.committed and one.evaluation)
 
     @property
     def chosen_round(self) -> int | None:
-        """The round that the model is of, where the plan chose one before the last."""
+        """The round of the model, if the plan chose one before the last."""
         number = self.summary.get("released_round")
         return None if number is None or number == self.summary.get("rounds") else int(number)
 
     @property
     def final(self) -> Round | None:
-        """The round that the model is of, as it was evaluated: the last, unless another was chosen."""
+        """The evaluation of the model's round: the last, unless another was chosen."""
         last = self.evaluated[-1] if self.evaluated else None
         return next((one for one in self.evaluated if one.number == self.chosen_round), last)
 
     @property
     def metrics(self) -> Metrics:
-        """The metrics of the released model."""
         return _numbers(self.summary.get("metrics"))
 
     @property
     def headline(self) -> str | None:
-        """Name of the metric that stands first: accuracy or error, or else loss, or else whatever there is."""
+        """Name of the first metric: accuracy or error, else loss, else any."""
         names = self.metrics or (self.final.evaluation if self.final and self.final.evaluation else {})
         return next((name for name in (*HEADLINES, "loss", *names) if name in names), None)
 
     @property
     def rejected(self) -> tuple[Rejection, ...]:
-        """Every reply that was not counted."""
         return tuple(rejection for one in self.rounds for rejection in one.rejected)
 
 

@@ -21,11 +21,10 @@ _PICTURE_HEIGHT, _PAGE_HEIGHT = 60, 700
 
 
 def render_audit(result: TableResult[Any], *, notes: Sequence[str] | None = None) -> str:
-    """Return the page: one HTML document that refers to nothing outside itself.
+    """Return the page: one HTML document without external references.
 
     Args:
-        result: What was found.
-        notes: What a reader must know besides, in sentences; by default those of the result.
+        notes: Notes for the reader, in sentences; by default those of the result.
     """
     content = clean(result_json(result))
     record = _record(result, content)
@@ -44,24 +43,21 @@ def render_audit(result: TableResult[Any], *, notes: Sequence[str] | None = None
 
 
 def metric_figure(result: TableResult[Any], attribute: str, metric: str) -> Figure:
-    """Return the picture of a metric by group."""
     record = _record(result, clean(result_json(result)))
     return interval_figure(attribute, metric, shown_rates(record, attribute)[metric], record)
 
 
 def picture_frame(figure: Figure) -> str:
-    """Return a picture as a notebook shows it."""
     height = _PICTURE_HEIGHT * (3 + len(figure.table.rows))
     return framed(template("picture.html.j2").render(figure=figure), height=height, width="460px")
 
 
 def page_frame(result: TableResult[Any], *, notes: Sequence[str]) -> str:
-    """Return the page as a notebook shows it."""
     return framed(render_audit(result, notes=notes), height=_PAGE_HEIGHT, width="100%")
 
 
 def framed(page: str, *, height: int, width: str) -> str:
-    """Return a page in a frame of its own, so that its style changes nothing around it; no script runs in it."""
+    """Return a page in its own frame, so that its style changes nothing around it; scripts do not run."""
     return f'<iframe sandbox srcdoc="{escape(page)}" style="width:{width};height:{height}px;border:0"></iframe>'
 
 

@@ -14,7 +14,6 @@ _TO = "\u00a0to\u00a0"  # an interval is not broken over two lines
 
 
 def rate_text(rate: Rate, quantity: Quantity, *, min_cell: int, exact: bool = False) -> str:
-    """Write a rate, or why there is none."""
     if rate.suppressed:
         return f"not shown (protects cells of fewer than {min_cell} rows)"
     if rate.value is None:
@@ -23,7 +22,7 @@ def rate_text(rate: Rate, quantity: Quantity, *, min_cell: int, exact: bool = Fa
 
 
 def interval_text(low: float | None, high: float | None, quantity: Quantity, *, exact: bool = False) -> str:
-    """Write ``82.0 to 92.3 %``; empty if there is no interval."""
+    """Write ``82.0 to 92.3 %``; empty without an interval."""
     if low is None or high is None:
         return ""
     first, last = quantity.text(low, exact=exact), quantity.text(high, exact=exact)
@@ -36,15 +35,15 @@ def in_points(metric: str) -> bool:
 
 
 def difference_text(metric: str, value: float | None, low: float | None, high: float | None) -> str:
-    """Write a difference with its interval: ``5.1 points (1.0 to 9.9)`` of shares, ``0.051 (0.010 to 0.099)`` else."""
+    """Write a difference with its interval: ``5.1 points (1.0 to 9.9)`` for shares, else ``0.051 (0.010 to 0.099)``."""
     if value is None:
         return NOT_DEFINED
-    told = f"{100 * value:.1f} points" if in_points(metric) else f"{value:.3f}"
-    return told + difference_reach(metric, low, high)
+    text = f"{100 * value:.1f} points" if in_points(metric) else f"{value:.3f}"
+    return text + difference_reach(metric, low, high)
 
 
 def difference_reach(metric: str, low: float | None, high: float | None) -> str:
-    """Write the interval of a difference, of shares `` (1.0 to 9.9)``; empty if there is none."""
+    """Write the interval of a difference, for shares `` (1.0 to 9.9)``; empty without one."""
     if low is None or high is None:
         return ""
     return f" ({100 * low:z.1f}{_TO}{100 * high:z.1f})" if in_points(metric) else f" ({low:.3f}{_TO}{high:.3f})"
@@ -58,12 +57,10 @@ def ratio_text(value: float | None, low: float | None, high: float | None) -> st
 
 
 def count_text(count: float | None) -> str:
-    """Write a whole number with its thousands apart."""
     return NOT_DEFINED if count is None else f"{round(count):,}"
 
 
 def delta_text(delta: float | None) -> str:
-    """Write a small probability as people do: ``1e-5``."""
     return NOT_DEFINED if delta is None else plain_exponent(f"{delta:g}")
 
 
@@ -83,7 +80,7 @@ def seconds_text(seconds: float | None) -> str:
 
 
 def capitalised(words: str) -> str:
-    """Write a sentence's first letter large, an acronym all of it, and leave the others."""
+    """Write the first letter of a sentence in upper case, an acronym wholly."""
     first = words.partition(" ")[0].removesuffix(":")
     if first in ACRONYMS:
         return first.upper() + words[len(first) :]

@@ -1,4 +1,4 @@
-"""Share of favourable labels by score, for each group, against the line on which the two are equal."""
+"""Share of favourable labels by score, for each group, with the diagonal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CalibrationCurve:
 
     Attributes:
         bins: ``{score, value, low, high, n}`` of rising mean score.
-        weight: ``main``, ``accent`` (the one to look at) or ``faint``.
+        weight: ``main``, ``accent`` (highlighted) or ``faint``.
     """
 
     name: str
@@ -34,23 +34,17 @@ class CalibrationCurve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationChart:
-    """What is drawn.
-
-    Attributes:
-        curves: Later ones are drawn over earlier ones; none is empty.
-        says: The picture in a sentence.
-    """
+    """`says` describes the picture; later curves are drawn over earlier ones, and none is empty."""
 
     curves: Sequence[CalibrationCurve]
     says: str
 
     def draw(self) -> Markup:
-        """Return the picture."""
         x = Scale(low=0.0, high=1.0, start=_LEFT, end=WIDTH - _NAMES)
         y = Scale(low=0.0, high=1.0, start=_HEIGHT - _FOOT, end=_TOP)
         parts = [*_grid(x, y)]
         for place, curve in enumerate(self.curves):
-            # beside one another, for the bins of all groups lie at about the same scores
+            # side by side, since the bins of all groups have similar scores
             parts.append(_curve(curve, x, y, _APART * (place - (len(self.curves) - 1) / 2)))
         return picture([*parts, *_names(self.curves, x, y)], height=_HEIGHT, says=self.says)
 
@@ -74,17 +68,17 @@ def _curve(curve: CalibrationCurve, x: Scale, y: Scale, aside: float) -> Markup:
 
 def _mark(curve: CalibrationCurve, one: Mapping[str, float], place: tuple[float, float], y: Scale) -> Markup:
     low, high, left = y(one["low"]), y(one["high"]), number(place[0])
-    told = (
+    hover = (
         f"{curve.name}: score {one['score']:.2f}, {_SHARE.text(one['value'])} favourable "
         f"({_SHARE.text(one['low'])} to {_SHARE.text(one['high'])}), {count_text(one['n'])} rows"
     )
     reach = path(f"M{left} {number(low)}V{number(high)}", "reach")
     dot = element("circle", cx=place[0], cy=place[1], r=3.6, class_="dot")
-    return element("g", title(told), reach, dot, class_=f"interval {curve.weight}")
+    return element("g", title(hover), reach, dot, class_=f"interval {curve.weight}")
 
 
 def _names(curves: Sequence[CalibrationCurve], x: Scale, y: Scale) -> list[Markup]:
-    """Return the names beside the curves' ends, moved apart where they would overlap."""
+    """Return the names at the curves' ends, moved apart if they would overlap."""
     ends = [(x(curve.bins[-1]["score"]), y(curve.bins[-1]["value"])) for curve in curves]
     places = spread([top for _, top in ends], apart=14, low=_TOP + 4, high=y.start)
     parts = []

@@ -22,12 +22,7 @@ _HEIGHT, _FLOOR = 250.0, 40.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientValue:
-    """One client's result.
-
-    Attributes:
-        n: Rows it was evaluated on.
-        marked: Whether it is among the worst tenth.
-    """
+    """One client's result over `n` rows; `marked` if among the worst tenth."""
 
     name: str
     value: float
@@ -37,19 +32,13 @@ class ClientValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientChart:
-    """What is drawn.
-
-    Attributes:
-        clients: The worst first; at least one.
-        says: The picture in a sentence.
-    """
+    """`says` describes the picture; the worst of one or more clients comes first."""
 
     clients: Sequence[ClientValue]
     quantity: Quantity
     says: str
 
     def draw(self) -> Markup:
-        """Return the picture."""
         return self._rows() if len(self.clients) <= MOST_ROWS else self._strip()
 
     def _axis(self, steps: int) -> Axis:
@@ -90,7 +79,6 @@ class ClientChart:
         return picture(parts, height=_HEIGHT, says=self.says)
 
     def _worst(self, x: Scale, y: Scale) -> list[Markup]:
-        """Return a ground under the worst tenth, and its name beneath."""
         worst = sum(client.marked for client in self.clients)
         start, end = x(0) - 8, (x(worst - 1) + x(worst)) / 2
         ground = element("rect", x=start, y=y.end - 6, width=end - start, height=y.start - y.end + 6, class_="ground")
@@ -111,6 +99,6 @@ class ClientChart:
         radius = 2.6 + 4.4 * math.sqrt(client.n / largest)
         if len(self.clients) > MOST_ROWS:
             radius *= 0.75
-        told = f"{client.name}: {self.quantity.text(client.value)} on {counted(client.n, 'row')}"
+        hover = f"{client.name}: {self.quantity.text(client.value)} on {counted(client.n, 'row')}"
         style = "client accent" if client.marked else "client main"
-        return element("circle", title(told), cx=x, cy=y, r=radius, class_=style)
+        return element("circle", title(hover), cx=x, cy=y, r=radius, class_=style)

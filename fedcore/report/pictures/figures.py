@@ -15,12 +15,7 @@ _MOST_ROUNDS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """The numbers behind a picture, written out.
-
-    Attributes:
-        columns: Headings; the first column names the rows.
-        rows: One text for each column.
-    """
+    """The numbers of a picture as text; the first column names the rows."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -28,12 +23,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One picture.
-
-    Attributes:
-        sentence: What it shows.
-        note: What one must know to read it; may be empty.
-    """
+    """One picture; `sentence` describes it, `note` explains how to read it."""
 
     title: str
     sentence: str
@@ -43,12 +33,10 @@ class Figure:
 
 
 def drawn_rounds(rounds: Sequence[Round]) -> tuple[list[Round], str]:
-    """Return the rounds that are drawn, and a note if those are not all."""
     places = thinned(len(rounds), at_most=_MOST_ROUNDS)
     note = f"{len(places)} of {len(rounds):,} evaluated rounds are drawn, evenly spaced."
     return [rounds[place] for place in places], note if len(places) < len(rounds) else ""
 
 
 def sentences(parts: Iterable[str]) -> str:
-    """Join what is not empty."""
     return " ".join(part for part in parts if part)

@@ -1,4 +1,4 @@
-"""What pictures share: grids with their words, levels to compare with, intervals, and names of rows."""
+"""Common parts of pictures: grids with labels, reference lines, intervals, and names of rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fedcore.report.pictures.svg import WIDTH, element, number, path, shortened,
 
 
 def upright_grid(ticks: Iterable[tuple[float, str]], top: float, bottom: float, *, below: float) -> list[Markup]:
-    """Return an upright line at each place, and its words `below` the last."""
+    """Return a vertical line at each place, with its label `below`."""
     parts = []
     for x, words in ticks:
         parts.append(path(f"M{number(x)} {number(top)}V{number(bottom)}", "grid"))
@@ -19,7 +19,7 @@ def upright_grid(ticks: Iterable[tuple[float, str]], top: float, bottom: float, 
 
 
 def level_grid(ticks: Iterable[tuple[float, str]], start: float, end: float, *, beside: float = 7) -> list[Markup]:
-    """Return a level line at each height, and its words left of it."""
+    """Return a horizontal line at each height, with its label to the left."""
     parts = []
     for y, words in ticks:
         parts.append(path(f"M{number(start)} {number(y)}H{number(end)}", "grid"))
@@ -28,24 +28,22 @@ def level_grid(ticks: Iterable[tuple[float, str]], start: float, end: float, *, 
 
 
 def upright_reference(x: float, words: str, top: float, bottom: float) -> list[Markup]:
-    """Return an upright line to compare with, named at the top of the picture."""
+    """Return a vertical reference line, named at the top of the picture."""
     line = path(f"M{number(x)} {number(top)}V{number(bottom)}", "reference")
     return [line, text(_inside(x, words), 11, words, style="tick", anchor="middle")]
 
 
 def reach(low: float, high: float, y: float, *, cap: float) -> list[Markup]:
-    """Return an interval from place to place, with its ends."""
     ends = f"M{number(low)} {number(y - cap)}v{2 * cap:g}M{number(high)} {number(y - cap)}v{2 * cap:g}"
     return [path(f"M{number(low)} {number(y)}H{number(high)}", "reach"), path(ends, "cap")]
 
 
 def row_name(name: str, width: float, y: float, *, marked: bool = False) -> Markup:
-    """Return the name of a row, cut to a width and whole under a pointer."""
+    """Return the name of a row, shortened to a width, in full on hover."""
     style = "name accent" if marked else "name"
     return element("text", title(name), shortened(name, width), x=0.0, y=y, class_=style)
 
 
 def _inside(x: float, words: str) -> float:
-    """The middle of words that stay in the picture."""
     half = text_width(words, 11) / 2
     return min(WIDTH - half, max(half, x))

@@ -17,14 +17,7 @@ _TOP, _TOTAL, _GAP = 24.0, 46.0, 8.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeatMap:
-    """What is drawn. A cell is as dark as its share of the row: sizes differ, and skew is what matters.
-
-    Attributes:
-        rows: Names from top to bottom.
-        columns: Names from left to right.
-        counts: Shape (rows, columns).
-        says: The picture in a sentence.
-    """
+    """Counts of shape (rows, columns), shaded by their share of the row; `says` describes the picture."""
 
     rows: Sequence[str]
     columns: Sequence[str]
@@ -32,7 +25,6 @@ class HeatMap:
     says: str
 
     def draw(self) -> Markup:
-        """Return the picture."""
         grid = _grid(self)
         bottom = _TOP + grid.height * len(self.rows)
         parts = [*self._column_names(grid), text(WIDTH, 12, "rows", style="tick", anchor="end")]
@@ -68,18 +60,18 @@ class HeatMap:
         return parts
 
     def _largest_share(self) -> float:
-        """Return the largest share that a category has of a row; it gets the full shade."""
+        """Return the largest share of a category in a row, which gets the full shade."""
         return max((max(row) / sum(row) for row in self.counts if sum(row)), default=1.0)
 
     def _cell(self, place: int, column: int, top: float, grid: _Grid) -> Markup:
         count = self.counts[place][column]
         share = count / max(1, sum(self.counts[place])) / self._largest_share()
         left = grid.left + grid.width * column
-        told = title(f"{self.rows[place]}, {self.columns[column]}: {counted(count, 'row')}")
+        hover = title(f"{self.rows[place]}, {self.columns[column]}: {counted(count, 'row')}")
         edge = 1.5 if grid.height > 12 else 0.5
         cell = element(
             "rect",
-            told,
+            hover,
             x=left,
             y=top,
             width=grid.width - edge,

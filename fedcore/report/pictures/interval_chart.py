@@ -20,11 +20,7 @@ _TOP, _ROW, _LOW_ROW, _FOOT, _INSET = 26.0, 37.0, 23.0, 22.0, 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntervalRow:
-    """One group.
-
-    Attributes:
-        marked: Whether it is the one to look at.
-    """
+    """One group; `marked` highlights it."""
 
     name: str
     rate: Rate
@@ -33,14 +29,7 @@ class IntervalRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntervalChart:
-    """What is drawn.
-
-    Attributes:
-        rows: From top to bottom.
-        reference: Rate over all rows, or None.
-        min_cell: Groups of fewer rows are not shown.
-        says: The picture in a sentence.
-    """
+    """`says` describes the picture; `reference` is the rate over all rows, groups under `min_cell` rows are hidden."""
 
     rows: Sequence[IntervalRow]
     quantity: Quantity
@@ -49,7 +38,6 @@ class IntervalChart:
     says: str
 
     def draw(self) -> Markup:
-        """Return the picture."""
         axis = self._axis()
         scale = Scale(low=axis.low, high=axis.high, start=_INSET, end=WIDTH - _INSET)
         heights = [_LOW_ROW if row.rate.value is None else _ROW for row in self.rows]
@@ -71,18 +59,19 @@ class IntervalChart:
         return value_axis(ends, share=self.quantity.share)
 
     def _row(self, row: IntervalRow, scale: Scale, top: float) -> list[Markup]:
-        told = rate_text(row.rate, self.quantity, min_cell=self.min_cell)
-        shown = told.partition(" (")[0] if row.rate.value is None else told
+        value = rate_text(row.rate, self.quantity, min_cell=self.min_cell)
+        shown = value.partition(" (")[0] if row.rate.value is None else value
         rows = f"n {count_text(row.rate.n)}" if row.rate.value is not None and row.rate.n else ""
         label = row_name(row.name, WIDTH - text_width(shown + rows) - 30, top + 13, marked=row.marked)
         if row.rate.value is None:
-            return [label, _missing(shown, told, top + 13)]
-        return [label, _numbers(told, rows, top + 13), self._interval(row, told, scale, top + 25)]
+            missing = element("text", title(value), shown, x=WIDTH, y=top + 13, class_="missing", text_anchor="end")
+            return [label, missing]
+        return [label, _numbers(value, rows, top + 13), self._interval(row, value, scale, top + 25)]
 
-    def _interval(self, row: IntervalRow, told: str, scale: Scale, y: float) -> Markup:
+    def _interval(self, row: IntervalRow, value: str, scale: Scale, y: float) -> Markup:
         rate, words = row.rate, interval_text(row.rate.low, row.rate.high, self.quantity)
         rows = "" if rate.n is None else f", {count_text(rate.n)} rows"
-        hover = title(f"{row.name}: {told}, interval {words or 'not defined'}{rows}")
+        hover = title(f"{row.name}: {value}, interval {words or 'not defined'}{rows}")
         marks = []
         if rate.low is not None and rate.high is not None:
             marks += reach(scale(rate.low), scale(rate.high), y, cap=4)
@@ -90,11 +79,7 @@ class IntervalChart:
         return element("g", hover, *marks, class_="interval accent" if row.marked else "interval main")
 
 
-def _numbers(told: str, rows: str, y: float) -> Markup:
-    value = element("tspan", told, class_="figure")
+def _numbers(value: str, rows: str, y: float) -> Markup:
+    figure = element("tspan", value, class_="figure")
     beside = element("tspan", rows, dx=9) if rows else ""
-    return element("text", value, beside, x=WIDTH, y=y, class_="tick", text_anchor="end")
-
-
-def _missing(words: str, told: str, y: float) -> Markup:
-    return element("text", title(told), words, x=WIDTH, y=y, class_="missing", text_anchor="end")
+    return element("text", figure, beside, x=WIDTH, y=y, class_="tick", text_anchor="end")

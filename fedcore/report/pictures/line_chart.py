@@ -21,12 +21,7 @@ Weight = Literal["main", "accent", "faint"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """One curve.
-
-    Attributes:
-        points: Places on the horizontal axis with their values; None leaves a hole.
-        weight: How it is drawn: ``main``, ``accent`` (the one to look at) or ``faint``.
-    """
+    """One curve; `weight` is ``main``, ``accent`` (highlighted) or ``faint``, and None leaves a gap."""
 
     name: str
     points: Sequence[tuple[float, float | None]]
@@ -34,7 +29,6 @@ class Curve:
 
     @property
     def drawn(self) -> list[tuple[float, float]]:
-        """The points that have a value."""
         return [(x, value) for x, value in self.points if value is not None]
 
 
@@ -44,13 +38,8 @@ class LineChart:
 
     Attributes:
         curves: Later ones are drawn over earlier ones.
-        quantity: Of the vertical axis.
-        across: Name of the horizontal axis.
-        rounds: Whether the horizontal axis counts rounds.
-        zero: Whether the vertical axis starts at 0.
-        reference: A level to compare with, and its name.
-        mark: A place on the horizontal axis to look at, and its name.
-        says: The picture in a sentence.
+        reference: A reference level and its name.
+        mark: A marked place on the horizontal axis and its name.
     """
 
     curves: Sequence[Curve]
@@ -63,7 +52,6 @@ class LineChart:
     mark: tuple[float, str] | None = None
 
     def draw(self) -> Markup:
-        """Return the picture."""
         frame = _frame(self)
         parts = [
             *_vertical_axis(self, frame),
@@ -136,7 +124,7 @@ def _reference(chart: LineChart, frame: _Frame) -> list[Markup]:
 
 
 def _mark(chart: LineChart, frame: _Frame) -> list[Markup]:
-    """Return an upright line at the marked place, named above the curves."""
+    """Return a vertical line at the marked place, named above the curves."""
     if chart.mark is None:
         return []
     x, name = frame.x(chart.mark[0]), chart.mark[1]
@@ -145,7 +133,7 @@ def _mark(chart: LineChart, frame: _Frame) -> list[Markup]:
 
 
 def _curve(curve: Curve, frame: _Frame) -> Markup:
-    """Return the line, broken where a value is missing; points that stand alone are dots."""
+    """Return the line, broken at missing values; isolated points are dots."""
     written, pen_down = [], False
     for x, value in curve.points:
         if value is not None:
@@ -160,7 +148,7 @@ def _curve(curve: Curve, frame: _Frame) -> Markup:
 
 
 def _bands(chart: LineChart, frame: _Frame) -> Markup:
-    """Return one invisible band for each place, which tells its values to a pointer and marks them."""
+    """Return an invisible band for each place, which shows and marks its values on hover."""
     places = sorted({x for curve in chart.curves for x, _ in curve.drawn})
     places = [places[k] for k in thinned(len(places), at_most=_MOST_BANDS)]
     width = (frame.x.end - frame.x.start) / max(len(places), 2)
@@ -168,17 +156,17 @@ def _bands(chart: LineChart, frame: _Frame) -> Markup:
     bands = []
     for x in places:
         here = [(curve.name, found[x]) for curve, found in values if x in found]
-        told = ", ".join(f"{name} {chart.quantity.text(value)}".strip() for name, value in here)
+        text = ", ".join(f"{name} {chart.quantity.text(value)}".strip() for name, value in here)
         place = Quantity(name=chart.across).text(x) if not chart.rounds else f"{x:g}"
         upright = f"M{number(frame.x(x))} {number(_TOP)}V{number(_HEIGHT - _FOOT)}"
-        bands.append(element("path", title(f"{chart.across} {place}: {told}"), d=upright))
+        bands.append(element("path", title(f"{chart.across} {place}: {text}"), d=upright))
         dots = "".join(f"M{number(frame.x(x))} {number(frame.y(value))}h0" for _, value in here)
         bands.append(element("path", d=dots))
     return element("g", *bands, class_="bands", style=f"stroke-width:{number(width)}px")
 
 
 def _names(chart: LineChart, frame: _Frame) -> list[Markup]:
-    """Return the names at the curves' ends, moved apart where they would overlap."""
+    """Return the names at the curves' ends, moved apart if they would overlap."""
     named = [curve for curve in chart.curves if curve.drawn and _end_name(chart, curve)]
     ends = [(frame.x(curve.drawn[-1][0]), frame.y(curve.drawn[-1][1])) for curve in named]
     places = spread([y for _, y in ends], apart=14, low=_TOP, high=_HEIGHT - _FOOT)

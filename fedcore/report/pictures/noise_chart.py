@@ -1,4 +1,4 @@
-"""Noise on the mean against ε, as a picture that stands alone."""
+"""Noise on the mean by ε, as a stand-alone picture."""
 
 from __future__ import annotations
 
@@ -18,14 +18,10 @@ _STYLE = (
 
 
 def noise_picture(curves: Mapping[str, Sequence[tuple[float, float | None]]], *, useless_above: float) -> str:
-    """Draw curves of the noise on the mean over ε, the first of them as the one to look at.
+    """Draw curves of the noise on the mean over ε as an SVG document, the first one highlighted.
 
     Args:
-        curves: Points (ε, noise) by name.
-        useless_above: Noise from which nothing is learned.
-
-    Returns:
-        A whole SVG document.
+        useless_above: Noise above which nothing is learned.
     """
     names = list(curves)
     drawn = LineChart(

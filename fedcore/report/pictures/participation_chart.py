@@ -1,4 +1,4 @@
-"""Who was asked in which round, whose reply counted, and whose did not."""
+"""Who was asked in which round, and whose reply counted."""
 
 from __future__ import annotations
 
@@ -18,20 +18,13 @@ _TOP, _ROW, _FOOT = 6.0, 20.0, 36.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParticipationChart:
-    """What is drawn.
-
-    Attributes:
-        clients: Names from top to bottom.
-        rounds: Every attempt at a round.
-        says: The picture in a sentence.
-    """
+    """Every attempt at a round, for clients from top to bottom; `says` describes the picture."""
 
     clients: Sequence[str]
     rounds: Sequence[Round]
     says: str
 
     def draw(self) -> Markup:
-        """Return the picture."""
         bottom = _TOP + _ROW * len(self.clients)
         left = min(96.0, max(text_width(name) for name in self.clients)) + 12
         first, last = self.rounds[0].number, self.rounds[-1].number
@@ -51,14 +44,13 @@ class ParticipationChart:
 
 def _mark(rejection: Rejection, x: Scale, y: float) -> Markup:
     place = x(rejection.round)
-    told = title(f"round {rejection.round}, {rejection.client}: {rejection.code}, {rejection.reason}")
+    hover = title(f"round {rejection.round}, {rejection.client}: {rejection.code}, {rejection.reason}")
     ground = element("circle", cx=place, cy=y, r=6.5, class_="hole")
     cross = path(f"M{number(place - 3.5)} {number(y - 3.5)}l7 7m0-7l-7 7", "rejected")
-    return element("g", told, ground, cross)
+    return element("g", hover, ground, cross)
 
 
 def _spans(rounds: Sequence[int], x: Scale, y: float) -> str:
-    """Return one stroke for each unbroken sequence of rounds."""
     strokes: list[list[int]] = []
     for here in rounds:
         if strokes and here <= strokes[-1][1] + 1:

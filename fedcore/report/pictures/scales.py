@@ -9,12 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """A straight line from values to places.
-
-    Attributes:
-        low: Value at ``start``.
-        high: Value at ``end``; greater than ``low``.
-    """
+    """A straight line from values (`low` < `high`) to places (`start`, `end`)."""
 
     low: float
     high: float
@@ -22,7 +17,7 @@ class Scale:
     end: float
 
     def __call__(self, value: float) -> float:
-        """Return the place of a value; one beyond the ends is drawn at the end."""
+        """Return the place of a value; values outside are drawn at the end."""
         share = (value - self.low) / (self.high - self.low)
         return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
 
@@ -36,23 +31,18 @@ class Axis:
 
     @property
     def low(self) -> float:
-        """First tick."""
         return self.ticks[0]
 
     @property
     def high(self) -> float:
-        """Last tick."""
         return self.ticks[-1]
 
 
 def value_axis(values: Iterable[float], *, share: bool, zero: bool = False, target: int = 4) -> Axis:
-    """Return an axis that encloses all values.
+    """Return an axis that contains all values, which may be empty.
 
     Args:
-        values: What is drawn; may be empty.
-        share: Whether values lie in [0, 1], which the axis then does not leave.
-        zero: Whether the axis starts at 0.
-        target: Number of steps aimed at.
+        share: Whether values are in [0, 1], and the axis too.
     """
     drawn = list(values) or [0.0, 1.0]
     low, high = min(drawn), max(drawn)
@@ -69,7 +59,7 @@ def value_axis(values: Iterable[float], *, share: bool, zero: bool = False, targ
 
 
 def round_axis(first: int, last: int, *, target: int = 5) -> Axis:
-    """Return the ticks for rounds: whole numbers, the first and the last round among them."""
+    """Return ticks at whole rounds, including the first and the last."""
     if last <= first:
         return Axis(ticks=(float(first),), step=1.0)
     step = max(1, round(nice_step((last - first) / target)))
@@ -78,15 +68,15 @@ def round_axis(first: int, last: int, *, target: int = 5) -> Axis:
 
 
 def nice_step(rough: float) -> float:
-    """Return the number 1, 2 or 5 x 10^k that is nearest above three quarters of ``rough``."""
+    """Return the number 1, 2 or 5 x 10^k nearest above three quarters of ``rough``."""
     magnitude = 10.0 ** math.floor(math.log10(rough))
     return next(m * magnitude for m in (1, 2, 5, 10) if m * magnitude >= 0.75 * rough)
 
 
 def spread(places: Sequence[float], *, apart: float, low: float, high: float) -> list[float]:
-    """Move places so that they are ``apart`` and between ``low`` and ``high``, about where they were.
+    """Move places so that they are ``apart`` and between ``low`` and ``high``, near where they were.
 
-    If there are too many for that they are spaced evenly.
+    Too many are spaced evenly.
     """
     if not places:
         return []
@@ -101,7 +91,7 @@ def spread(places: Sequence[float], *, apart: float, low: float, high: float) ->
 
 
 def _pushed(rising: Sequence[float], apart: float, high: float) -> list[float]:
-    """Move places onwards until they are apart, and back as far as the last must not pass ``high``."""
+    """Move places onwards until they are apart, and back so that the last stays below ``high``."""
     moved = list(rising)
     for k in range(1, len(moved)):
         moved[k] = max(moved[k], moved[k - 1] + apart)
@@ -112,7 +102,7 @@ def _pushed(rising: Sequence[float], apart: float, high: float) -> list[float]:
 
 
 def thinned(count: int, *, at_most: int) -> tuple[int, ...]:
-    """Return evenly spaced positions in a sequence of ``count``, the first and the last among them."""
+    """Return evenly spaced positions in a sequence of ``count``, including the first and the last."""
     if count <= at_most:
         return tuple(range(count))
     return tuple(round(k * (count - 1) / (at_most - 1)) for k in range(at_most))

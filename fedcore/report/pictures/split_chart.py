@@ -1,4 +1,4 @@
-"""Gaps as bars stacked of their parts: within clients, between them, and where one group only is."""
+"""Gaps as stacked bars: within clients, between clients, and from clients with only one group."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ PARTS = {"within": "within clients", "between": "between clients", "no_overlap":
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitRow:
-    """One gap.
+    """One metric's gap.
 
     Attributes:
-        name: Of its metric.
-        parts: Shares of 1 in the order of ``PARTS``; they sum to the gap, and may be below 0.
+        parts: Shares of 1 in the order of ``PARTS``; they sum to the gap, and may be negative.
         low: Lower end of the gap's interval, or None.
-        high: Upper end of it, or None.
     """
 
     name: str
@@ -34,18 +32,10 @@ class SplitRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitChart:
-    """What is drawn.
-
-    Attributes:
-        rows: From top to bottom.
-        says: The picture in a sentence.
-    """
-
     rows: Sequence[SplitRow]
     says: str
 
     def draw(self) -> Markup:
-        """Return the picture."""
         axis = value_axis([end for row in self.rows for end in _ends(row)], share=False, zero=True)
         scale = Scale(low=axis.low, high=axis.high, start=_INSET, end=WIDTH - _INSET)
         bottom = _TOP + _ROW * len(self.rows)
@@ -56,7 +46,7 @@ class SplitChart:
 
 
 def stacked(parts: Sequence[float]) -> list[tuple[float, float]]:
-    """Return where each part begins and ends: those over 0 to the right of it, those below to the left."""
+    """Return where each part begins and ends: positive ones to the right of 0, negative ones to the left."""
     right = left = 0.0
     found = []
     for part in parts:
@@ -101,10 +91,10 @@ def _row(row: SplitRow, scale: Scale, top: float) -> list[Markup]:
         y = bar + _BAR + 5
         marks += reach(scale(row.low), scale(row.high), y, cap=3)
         marks.append(element("circle", cx=scale(gap), cy=y, r=3.6, class_="dot"))
-    told = title(f"{row.name}: gap {100 * gap:.1f} points = {numbers}")
+    hover = title(f"{row.name}: gap {100 * gap:.1f} points = {numbers}")
     return [
         text(0.0, top + 13, row.name, style="name"),
         text(WIDTH, top + 13, f"{100 * gap:.1f} points", style="figure", anchor="end"),
-        element("g", told, *bars),
+        element("g", hover, *bars),
         element("g", *marks, class_="interval main"),
     ]

@@ -11,16 +11,11 @@ WIDTH = 344.0  # of every picture, in the units of its text: one column of the p
 
 
 def element(name: str, *content: str, **attributes: object) -> Markup:
-    """Return one element.
-
-    Args:
-        name: Of the element.
-        *content: Elements, or text, which is escaped.
-        **attributes: None leaves an attribute out; ``_`` stands for ``-``; ``class_`` for ``class``.
-    """
+    """Return an element with escaped text; None leaves an attribute out, ``_`` becomes ``-``, ``class_`` ``class``."""
+    values = {key: number(value) if isinstance(value, float) else value for key, value in attributes.items()}
     written = Markup("").join(
-        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _written(value))
-        for key, value in attributes.items()
+        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), value)
+        for key, value in values.items()
         if value is not None
     )
     if not content:
@@ -29,13 +24,7 @@ def element(name: str, *content: str, **attributes: object) -> Markup:
 
 
 def picture(content: Iterable[Markup], *, height: float, says: str) -> Markup:
-    """Return a whole picture.
-
-    Args:
-        content: Its elements.
-        height: In the units of its text; the width is ``WIDTH``.
-        says: What it shows, in a sentence, for those who do not see it.
-    """
+    """Return a whole picture, ``WIDTH`` wide; ``says`` describes it for those who do not see it."""
     size = f"0 0 {number(WIDTH)} {number(height)}"
     return element("svg", *content, viewBox=size, role="img", aria_label=says)
 
@@ -46,17 +35,15 @@ def text(x: float, y: float, content: str, *, style: str = "", anchor: str | Non
 
 
 def path(d: str, style: str, *content: str) -> Markup:
-    """Return a path."""
     return element("path", *content, d=d, class_=style)
 
 
 def title(content: str) -> Markup:
-    """Return what is shown while a pointer rests on the mark."""
     return element("title", content)
 
 
 def number(value: float) -> str:
-    """Write a coordinate, to a tenth."""
+    """Write a coordinate to a tenth."""
     return f"{round(value, 1) + 0.0:.1f}".removesuffix(".0")
 
 
@@ -67,14 +54,10 @@ def text_width(content: str, size: float = 11.5) -> float:
 
 
 def shortened(content: str, width: float, size: float = 11.5) -> str:
-    """Cut a text to a width, with an ellipsis for what is missing."""
+    """Cut a text to a width, with an ellipsis."""
     if text_width(content, size) <= width:
         return content
     kept = content
     while kept and text_width(kept + "…", size) > width:
         kept = kept[:-1]
     return kept.rstrip() + "…"
-
-
-def _written(value: object) -> object:
-    return number(value) if isinstance(value, float) else value

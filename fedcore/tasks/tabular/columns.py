@@ -53,13 +53,13 @@ class Numeric(_Part):
     """A column of numbers: an input for each of `NUM_KNOTS` points of its range, and one for a missing value.
 
     A value is shared by the two points next to it, in proportion to their nearness (a linear B-spline, de Boor
-    1978), so that even a linear model follows a curve, and no value, however large, weighs more than one.
+    1978), so that even a linear model can follow a curve, and every value weighs at most one.
 
     Attributes:
-        range: The first point, which stands for all smaller values too, and the last.
+        range: The first point, also for all smaller values, and the last.
         scale: ``log`` spreads out the values near the first point, for columns with a long tail.
-        bands: Edges between the groups of an audit, rising; a value equal to an edge lies above it.
-        use: Whether it is an input at all; groups of an audit need none.
+        bands: Rising edges between the groups of an audit; a value equal to an edge is in the group above.
+        use: Whether it is an input; groups of an audit need not be.
     """
 
     kind: Literal["numeric"] = "numeric"
@@ -71,7 +71,6 @@ class Numeric(_Part):
 
     @property
     def width(self) -> int:
-        """Number of inputs."""
         return NUM_KNOTS + 1 if self.use else 0
 
     @property
@@ -85,11 +84,7 @@ class Numeric(_Part):
 
 
 class Categorical(_Part):
-    """A column of words: an input for each category, one for any other word, one for none.
-
-    Attributes:
-        categories: The declared words.
-    """
+    """A column of words: an input for each declared category, one for any other word, one for none."""
 
     kind: Literal["categorical"] = "categorical"
     name: str
@@ -98,7 +93,6 @@ class Categorical(_Part):
 
     @property
     def width(self) -> int:
-        """Number of inputs."""
         return len(self.categories) + 2 if self.use else 0
 
     @property
@@ -108,11 +102,7 @@ class Categorical(_Part):
 
 
 class Binary(_Part):
-    """A column of two words: two inputs, -1 or 1 (0 for neither), and whether it is neither.
-
-    Attributes:
-        categories: The words that become -1 and 1.
-    """
+    """A column of two words, -1 and 1: two inputs, the word (0 for neither), and whether it is neither."""
 
     kind: Literal["binary"] = "binary"
     name: str
@@ -121,7 +111,6 @@ class Binary(_Part):
 
     @property
     def width(self) -> int:
-        """Number of inputs."""
         return 2 if self.use else 0
 
     @property
@@ -188,11 +177,9 @@ class Schema(_Part):
 
     @property
     def width(self) -> int:
-        """Number of inputs."""
         return sum(column.width for column in self.columns)
 
     def column(self, name: str) -> Column | None:
-        """The column of this name."""
         return next((column for column in self.columns if column.name == name), None)
 
 

@@ -1,4 +1,4 @@
-"""A first schema, read off a table's rows: for a person to correct, or for a simulation to go on with."""
+"""A first schema from a table's rows: for a person to correct, or for a simulation to use."""
 
 from __future__ import annotations
 
@@ -27,11 +27,7 @@ _MOST_NUMERIC_CLASSES = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A drafted schema.
-
-    Attributes:
-        reasons: Why a column was left out, by its name.
-    """
+    """A drafted schema, with the reasons why columns were left out."""
 
     schema: Schema
     reasons: dict[str, str]
@@ -41,15 +37,14 @@ def draft_schema(table: Table, *, label: Label | None, grouped: Collection[str] 
     """Guess the kind of every column.
 
     Words with fewer than 5 rows are not declared, and ranges end at the 0.5 % and 99.5 % quantiles, rounded
-    outward to two digits: a schema should tell as little as possible about single rows. Whole numbers with up
+    outward to two digits: a schema should reveal as little as possible about single rows. Whole numbers with up
     to 5 different values are taken for codes, and so for categories.
 
     Args:
-        table: The rows to read, training rows only.
-        grouped: Columns whose values are groups: every value is declared, and none is left out.
+        grouped: Columns whose values are groups: every value is declared.
 
     Raises:
-        DataError: A column holds infinite numbers, or one of `grouped` no value or too many.
+        DataError: A column has infinite numbers, or one of `grouped` no value or too many.
     """
     columns: list[Column] = []
     reasons: dict[str, str] = {}
@@ -69,7 +64,7 @@ def draft_label(table: Table, name: str) -> Label:
     Of two classes the second, positive one is the larger number, or else the word with fewer rows.
 
     Raises:
-        DataError: There are fewer than two classes, or so many that they are no classes.
+        DataError: There are fewer than two classes, or too many.
     """
     words = table.words(name)
     if len(words.values) < 2:
@@ -124,7 +119,7 @@ def _draft_groups(table: Table, name: str, words: Words, numbers: NDArray[np.flo
 
 
 def _reason_to_ignore(words: Words, numbers: NDArray[np.float64], *, numeric: bool) -> str:
-    """Why a column is no input; empty when it is one."""
+    """Why a column is not an input; empty if it is."""
     rows = int((words.codes >= 0).sum())
     if not words.values:
         return "holds no value"
@@ -149,7 +144,7 @@ def _differ(numbers: NDArray[np.float64]) -> bool:
 
 
 def _draft_numbers(name: str, values: NDArray[np.float64]) -> Numeric:
-    """Range, scale and quartile bands of numbers of which at least two differ."""
+    """Range, scale and quartile bands of numbers with at least two different values."""
     low, middle, high = (float(value) for value in np.quantile(values, (_TAIL, 0.5, 1 - _TAIL)))
     if low == high:
         low, high = float(values.min()), float(values.max())
@@ -186,7 +181,7 @@ def _rows_of(words: Words) -> NDArray[np.int64]:
 
 
 def _sorted(words: Collection[str]) -> tuple[str, ...]:
-    """By number where all are numbers, else by letter."""
+    """Numerically if all are numbers, else alphabetically."""
     try:
         return tuple(sorted(words, key=float))
     except ValueError:

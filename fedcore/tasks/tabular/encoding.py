@@ -20,14 +20,11 @@ _LOG_STEPS = 1000.0
 
 
 def encode_inputs(table: Table, schema: Schema) -> torch.Tensor:
-    """The inputs of every row.
+    """The inputs of every row: float32, shape ``(rows, schema.width)``.
 
-    A row's inputs depend on the schema and the row alone. They are divided by the root of the number of
+    A row's inputs depend on the schema and the row only. They are divided by the root of the number of
     columns, so that a row's norm is at most about one in narrow and wide tables alike, and one clip norm
     and one learning rate fit both.
-
-    Returns:
-        float32, shape ``(rows, schema.width)``.
     """
     used = [column for column in schema.columns if column.use]
     parts = [torch.zeros((len(table), 0)), *(torch.from_numpy(_encode(table, column)) for column in used)]
@@ -43,11 +40,7 @@ def encode_groups(table: Table, columns: Iterable[Column]) -> dict[str, Attribut
 
 
 def encode_label(table: Table, label: Label) -> torch.Tensor:
-    """The class of every row: int64, shape ``(rows,)``.
-
-    Raises:
-        DataError: A row has no label, or one that is not declared.
-    """
+    """The class of every row: int64, shape ``(rows,)``; raises `DataError` for missing and undeclared labels."""
     codes = table.words(label.name).positions(label.classes, outside=-2, missing=-1)
     undeclared = int((codes == -2).sum())
     if undeclared:
@@ -89,11 +82,7 @@ def _encode_number(values: NDArray[np.float64], column: Numeric) -> NDArray[np.f
 
 
 def finite_numbers(table: Table, name: str) -> NDArray[np.float64]:
-    """A column's numbers, NaN where missing.
-
-    Raises:
-        DataError: Some are infinite.
-    """
+    """A column's numbers, NaN if missing; raises `DataError` if some are infinite."""
     values = table.numbers(name)
     infinite = int(np.isinf(values).sum())
     if infinite:

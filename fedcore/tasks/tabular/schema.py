@@ -1,4 +1,4 @@
-"""The schema that a run of ``tabular`` goes by: declared in a file, or drafted from the training rows."""
+"""The schema of a run of ``tabular``: declared in a file, or drafted from the training rows."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _NO_LABEL = "tabular needs to know what to predict; give --label COLUMN"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettledSchema:
-    """A schema with its label, as the plan wants it.
+    """A schema with its label, fitted to the plan.
 
     Attributes:
-        table: The rows of ``task.data`` that have a label, where a draft had to read them.
-        preprocessing: What the privacy statement says of it.
+        table: The labelled rows of ``task.data``, if a draft had to read them.
+        preprocessing: The privacy statement's words about it.
         notes: What was left out, in words without values.
     """
 
@@ -54,7 +54,7 @@ def settle_schema(settings: TabularSettings, plan: RunPlan) -> SettledSchema:
     """Read or draft the schema, and fit it to the plan.
 
     Raises:
-        PlanError: The plan names columns or classes that there are not (tells all), or needs a declared schema.
+        PlanError: The plan names unknown columns or classes (lists all), or needs a declared schema.
         DataError: The table or the schema file cannot be used.
     """
     if settings.schema is not None:
@@ -71,7 +71,7 @@ def settle_schema(settings: TabularSettings, plan: RunPlan) -> SettledSchema:
 
 
 def declared_schema(settings: TabularSettings) -> Schema:
-    """The schema that the plan declares, by its file or its content, with the label that it asks for.
+    """The schema in the plan's file or content, with the plan's label.
 
     Raises:
         PlanError: It declares none, or no such label.
@@ -94,7 +94,6 @@ def _without(schema: Schema, label: Label) -> tuple[Column, ...]:
 
 
 def labelled_rows(table: Table, label: str) -> tuple[Table, tuple[str, ...]]:
-    """The rows that have a label, and a note where some have none."""
     known = table.words(label).codes >= 0
     if known.all():
         return table, ()
@@ -117,7 +116,7 @@ def _drafted(settings: TabularSettings, table: Table, federation: FederationSect
         schema=_without_client(draft.schema.model_copy(update={"columns": columns}), settings.client),
         label=label,
         table=table,
-        preprocessing="not covered: column kinds, categories and ranges were drafted from the training rows and tell "
+        preprocessing="not covered: column kinds, categories and ranges were drafted from the training rows and reveal "
         "something about them",
         notes=(_DRAFTED, *notes, *left_out),
     )
@@ -156,7 +155,6 @@ def _declared_label(settings: TabularSettings, schema: Schema) -> Label:
 
 
 def _with_positive(label: Label, positive: str | None) -> Label:
-    """The label with the class that was asked for as its second."""
     if positive is None:
         return label
     if positive not in label.classes or len(label.classes) != 2:
@@ -174,7 +172,7 @@ def _clients(table: Table, name: str) -> Categorical:
 
 
 def _without_client(schema: Schema, client: str | None) -> Schema:
-    """The schema in which the column that says whose a row is, is no input; there must be another one."""
+    """The schema without the client's column as an input; another input must remain."""
     columns = tuple(
         one.model_copy(update={"use": False}) if one.use and one.name == client else one for one in schema.columns
     )
@@ -184,11 +182,7 @@ def _without_client(schema: Schema, client: str | None) -> Schema:
 
 
 def refuse_unknown_columns(settings: TabularSettings, label: str, table: Table) -> None:
-    """Refuse a plan that names columns that its own table lacks.
-
-    Raises:
-        PlanError: Tells all.
-    """
+    """Refuse a plan that names columns that its own table lacks; the `PlanError` lists all."""
     wanted = {label: "task.options.label", **settings.grouped}
     problems = [
         f"{key}: there is no column {name!r} in {table.source}; {nearest(name, table.columns)}"
@@ -222,7 +216,7 @@ def _group_problems(column: Column | None, hint: str) -> Iterator[str]:
 
 
 def undeclared_columns(schema: Schema, label: Label, table: Table) -> tuple[str, ...]:
-    """Notes on the columns of a table that a declared schema leaves out."""
+    """Notes on columns of a table that a declared schema leaves out."""
     known: Iterable[str] = {label.name, *(column.name for column in schema.columns)}
     return tuple(
         f"column {name!r} is left out: the schema does not declare it" for name in table.columns if name not in known

@@ -1,4 +1,4 @@
-"""The schema of a table: drafting it as a file, and holding a table against it."""
+"""The schema of a table: drafting it as a file, and checking it against a table."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from fedcore.tasks.tabular.toml import refuse, schema_to_toml
 
 _HEADER = """\
 # Schema of {source}, drafted from its {rows} rows: read and correct it.
-# Whoever takes part needs this same file. A drafted range or category tells something about the rows that it was
-# drafted from; put in what is known beforehand (an age is from 0 to 120), then say public = true.
+# Every client needs this same file. A drafted range or category reveals something about the rows that it was
+# drafted from; put in what is known beforehand (an age is from 0 to 120), then set public = true.
 #
 # kind = "numeric"      range = [low, high]; values outside count as the nearer end. scale = "linear" or "log".
 #                       bands = [...] are the edges between the groups that an audit compares.
@@ -49,22 +49,17 @@ def check_schema(schema: Schema, table: Table, *, source: str, grouped: Collecti
     """Refuse a schema that contradicts a table.
 
     Args:
-        source: Name of the schema's file.
-        grouped: Columns that the table must have though they are no inputs.
+        grouped: Columns that the table must have although they are not inputs.
 
     Raises:
-        DataError: Tells every contradiction.
+        DataError: Lists every contradiction.
     """
     needed = [column for column in schema.columns if column.use or column.name in grouped]
     refuse(source, [problem for column in needed for problem in _contradictions(column, table)])
 
 
 def check_columns(table: Table, names: Collection[str]) -> None:
-    """Refuse a table that lacks one of the columns.
-
-    Raises:
-        DataError: Names every one, and the nearest column that there is.
-    """
+    """Refuse a table without these columns; the `DataError` names each, with the nearest column."""
     problems = [
         f"there is no column {name!r} in {table.source}; {nearest(name, table.columns)}"
         for name in names
@@ -75,7 +70,7 @@ def check_columns(table: Table, names: Collection[str]) -> None:
 
 
 def nearest(name: str, names: Collection[str]) -> str:
-    """A hint at the name that was meant."""
+    """A hint at the intended name."""
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
 

@@ -1,4 +1,4 @@
-"""What a plan says of a table: the file, the label, the columns that matter for other reasons than as inputs."""
+"""A plan's settings for a table: the file, the label, and columns that are not only inputs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ class TabularSettings:
         data: The table; in a deployment each client brings its own.
         label: Column to predict; the schema's when absent.
         schema: A declared schema, its file or its content; drafted from the training rows when absent.
-        positive: Which of two classes is the positive one.
         hidden: Widths of hidden layers; none for a linear model.
         sensitive: Columns that are audited, crossings split.
-        client: Column that says whose a row is; never an input.
+        client: Column that names the client of a row; never an input.
     """
 
     data: Path | None
@@ -41,11 +40,7 @@ class TabularSettings:
 
     @classmethod
     def from_plan(cls, plan: RunPlan) -> TabularSettings:
-        """Read the options.
-
-        Raises:
-            PlanError: Tells all that are unknown or of another type.
-        """
+        """Read the options; the `PlanError` lists all that are unknown or of another type."""
         options = plan.task.options
         problems = list(_problems(options))
         if problems:
@@ -64,7 +59,7 @@ class TabularSettings:
 
     @property
     def grouped(self) -> dict[str, str]:
-        """Columns that must have groups, and the plan's key that names them."""
+        """Columns that must have groups, with the plan's key."""
         named = dict.fromkeys(self.sensitive, "audit.sensitive")
         return named if self.client is None else {**named, self.client: "federation.partition"}
 

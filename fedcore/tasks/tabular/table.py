@@ -1,4 +1,4 @@
-"""Tables as they lie on disk: CSV or Parquet, and their cells as words and as numbers."""
+"""Tables in CSV or Parquet files, and their cells as words and as numbers."""
 
 from __future__ import annotations
 
@@ -30,15 +30,14 @@ class Words:
     """A column read as text.
 
     Attributes:
-        codes: For each row a position in `values`, -1 where there is none; int64, shape ``(rows,)``.
-        values: Different texts, in the order in which they come.
+        codes: For each row a position in `values`, -1 if empty; int64, shape ``(rows,)``.
     """
 
     codes: NDArray[np.int64]
     values: tuple[str, ...]
 
     def positions(self, vocabulary: tuple[str, ...], *, outside: int, missing: int) -> NDArray[np.int64]:
-        """Each row's position in `vocabulary`, with the codes given for what is not in it."""
+        """Each row's position in `vocabulary`, or the code for unlisted or missing words."""
         place = {word: position for position, word in enumerate(vocabulary)}
         lookup = np.array([*(place.get(value, outside) for value in self.values), missing], dtype=np.int64)
         return lookup[self.codes]
@@ -48,11 +47,8 @@ class Words:
 class Table:
     """Named columns of equal length, each cell read by itself.
 
-    What a cell means depends on the cell alone, never on the column's other rows, so that two data owners
+    The meaning of a cell depends on the cell only, never on the column's other rows, so that two data owners
     read one value alike.
-
-    Attributes:
-        source: The file's name, for messages.
     """
 
     source: str
@@ -63,19 +59,13 @@ class Table:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns, all different."""
         return tuple(self.frame.columns)
 
     def select(self, rows: NDArray[np.bool_]) -> Table:
-        """The rows that `rows` marks; bool, shape ``(rows,)``."""
         return Table(source=self.source, frame=self.frame[rows])
 
     def words(self, name: str) -> Words:
-        """A column as text; whole numbers are written without a decimal point.
-
-        Raises:
-            DataError: The cells are lists or the like.
-        """
+        """A column as text, whole numbers without a decimal point; raises `DataError` for nested cells."""
         import pandas as pd
 
         try:
@@ -91,7 +81,7 @@ class Table:
         return Words(codes=lookup[codes], values=values)
 
     def numbers(self, name: str) -> NDArray[np.float64]:
-        """A column as float64, shape ``(rows,)``; NaN where the cell holds no number."""
+        """A column as float64, shape ``(rows,)``; NaN for cells without a number."""
         import pandas as pd
 
         column = self.frame[name]
@@ -106,8 +96,6 @@ def read_table(
     """Read a ``.csv`` (comma, semicolon, tab or bar; first line names the columns) or ``.parquet`` file.
 
     Args:
-        path: The file.
-        encoding: Of the text of a CSV file.
         remedy: What to do where the text has another encoding, as a sentence's end.
 
     Raises:
@@ -125,7 +113,7 @@ def read_table(
 
 
 def _encoding(path: Path, encoding: str) -> str:
-    """Return the encoding with or without the mark that a text in it may begin with."""
+    """Return the encoding with or without a byte order mark."""
     name = codecs.lookup(encoding).name
     if name == "utf-8":
         return "utf-8-sig"
@@ -162,7 +150,7 @@ def _read_csv(path: Path, encoding: str, remedy: str) -> pd.DataFrame:
         raise DataError(f"the table {path.name} is empty; expected a line of column names and rows below") from None
     except UnicodeError:
         name = encoding.upper().removesuffix("-SIG")
-        raise DataError(f"the table {path.name} is no text in {name}; {remedy}") from None
+        raise DataError(f"the table {path.name} is not text in {name}; {remedy}") from None
     except (OSError, ValueError, Warning) as error:  # pandas' parser errors are ValueErrors
         reason = str(error).strip().splitlines()[0]
         raise DataError(
@@ -215,7 +203,7 @@ def _checked_names(path: Path, names: list[str]) -> list[str]:
 
 
 def _text(value: object) -> str | None:
-    """A cell's text, the same for ``1``, ``1.0`` and ``"1.0"``; nothing where the cell holds none."""
+    """A cell's text, the same for ``1``, ``1.0`` and ``"1.0"``; None if empty."""
     text = str(value).strip()
     whole = _WHOLE.fullmatch(text)
     return whole[1] if whole else (text if text not in MISSING_WORDS else None)

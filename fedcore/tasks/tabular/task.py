@@ -38,16 +38,12 @@ _log = logging.getLogger("fedcore")
 class Tabular(Classification):
     """Rows of a table: numbers, words and missing cells in, a class out.
 
-    How cells become inputs is fixed by a schema (``fedcore.tasks.tabular.columns``). Without a declared one, a
-    simulation drafts it from its training rows, which the privacy statement then names as not covered.
-
-    Args:
-        settings: What the plan says.
-        settled: The schema, and the table where it was read already.
+    A schema (``fedcore.tasks.tabular.columns``) fixes how cells become inputs. Without a declared one, a
+    simulation drafts it from its training rows, which the privacy statement then lists as not covered.
 
     Attributes:
         labels: The classes; of two, the second is the positive one.
-        preprocessing: What the privacy statement says of the schema.
+        preprocessing: The privacy statement's words about the schema.
         notes: What was left out or read as missing, in words without values.
     """
 
@@ -64,10 +60,10 @@ class Tabular(Classification):
 
     @classmethod
     def from_plan(cls, plan: RunPlan) -> Tabular:
-        """Build the task from ``task.data``, ``task.options`` and the columns that the plan speaks of.
+        """Build the task from ``task.data``, ``task.options`` and the columns that the plan names.
 
         Raises:
-            PlanError: Options or names of columns are wrong; tells all.
+            PlanError: Options or names of columns are wrong; lists all.
             DataError: The table or the schema cannot be used.
         """
         settings = TabularSettings.from_plan(plan)
@@ -75,13 +71,13 @@ class Tabular(Classification):
 
     @classmethod
     def settle(cls, plan: RunPlan) -> RunPlan:
-        """The plan with the content of its schema in place of the file's path, and the groups of audited columns.
+        """The plan with the content of its schema instead of the file's path, and the groups of audited columns.
 
         So the schema is part of the plan's hash, of what an owner approves, and of what every client encodes with. The
-        options ``label`` and ``positive`` become a part of it, since which label is learned is an owner's matter too.
+        options ``label`` and ``positive`` become part of it, since owners also approve the learned label.
 
         Raises:
-            PlanError: Options are wrong; tells all.
+            PlanError: Options are wrong; lists all.
             DataError: The schema cannot be used.
         """
         settings = TabularSettings.from_plan(plan)
@@ -97,7 +93,7 @@ class Tabular(Classification):
         )
 
     def build_model(self) -> nn.Module:
-        """A linear model, which bends at the knots of numeric columns; or hidden layers with ReLU between."""
+        """A linear model with knots for numeric columns, or hidden layers with ReLU between."""
         widths = (self._schema.width, *self._settings.hidden, len(self.labels))
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
@@ -119,7 +115,7 @@ class Tabular(Classification):
         )
 
     def _take_table(self, path: Path | None) -> Table:
-        """The rows with a label, of the table at hand or of another owner's."""
+        """The labelled rows of the loaded table, or of another owner's."""
         table, self._table = self._table, None  # kept no longer than needed: a task travels to its workers
         if table is not None and path == self._settings.data:
             return table
@@ -148,7 +144,7 @@ class Tabular(Classification):
                 known = table.words(column.name).codes >= 0
                 words = int(np.isnan(finite_numbers(table, column.name)[known]).sum())
                 if words:
-                    yield f"{words} cells of column {column.name!r} are no numbers, and count as missing"
+                    yield f"{words} cells of column {column.name!r} are not numbers, and count as missing"
 
     def _note(self, notes: Iterable[str]) -> None:
         new = tuple(notes)

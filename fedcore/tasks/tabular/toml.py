@@ -1,4 +1,4 @@
-"""A schema as TOML that a person can read and correct, and as the content that a plan holds."""
+"""A schema as TOML for people to read and correct, and as content of a plan."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ _EXPECTED = {
 
 
 def schema_to_toml(draft: Draft, *, header: str = "") -> str:
-    """Write a schema so that `read_schema` gives it back."""
     lines = [header] if header else []
     lines += ["public = " + ("true" if draft.schema.public else f"false  # {_WHEN_PUBLIC}"), ""]
     if draft.schema.label is not None:
@@ -57,7 +56,7 @@ def read_schema(path: Path) -> Schema:
     """Read a schema file.
 
     Raises:
-        DataError: The file is absent or no TOML, or holds unknown keys, kinds or values; tells all problems.
+        DataError: The file is missing or not TOML, or has unknown keys, kinds or values; lists all problems.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -71,11 +70,8 @@ def read_schema(path: Path) -> Schema:
 def schema_of(content: Mapping[str, Any], *, source: str) -> Schema:
     """The schema of a file's content, or of what `schema_content` gave.
 
-    Args:
-        source: What errors call it.
-
     Raises:
-        DataError: Tells all problems.
+        DataError: Lists all problems.
     """
     columns = content.get("columns", {})
     if isinstance(columns, Mapping):  # in a file, each column is a section
@@ -92,7 +88,7 @@ def schema_of(content: Mapping[str, Any], *, source: str) -> Schema:
 def schema_content(schema: Schema) -> dict[str, Any]:
     """A schema as plain values, the same for every spelling of it.
 
-    Columns are a list: their order is that of a model's inputs, and a table of JSON has none.
+    Columns are a list: their order is that of a model's inputs, and a JSON object has none.
     """
     columns = [
         {"name": column.name, **tomllib.loads("\n".join(_column_lines(column, "")))} for column in schema.columns
@@ -102,7 +98,6 @@ def schema_content(schema: Schema) -> dict[str, Any]:
 
 
 def _in_words(problem: Any, columns: Any) -> str:
-    """Where, what was expected, what was found."""
     kind, loc, found = problem["type"], list(problem["loc"]), problem["input"]
     section, known, what = "", ["public", "label", "columns"], "section"
     if loc[0] == "label" and len(loc) > 1:
@@ -131,7 +126,7 @@ def _column_lines(column: Column, comment: str) -> list[str]:
 
 
 def _toml(value: Any) -> str:
-    """A value as TOML; its texts are JSON's but for the delete character."""
+    """A value as TOML; its texts are JSON's except for the delete character."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
@@ -148,6 +143,5 @@ def _number(value: float) -> str:
 
 
 def refuse(source: str, problems: Collection[str]) -> None:
-    """Raise `DataError` with all problems of a schema, if there are any."""
     if problems:
         raise DataError("\n".join(f"schema {source}: {problem}" for problem in problems))

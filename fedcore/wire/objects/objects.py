@@ -1,4 +1,4 @@
-"""One object: pulled, its hash, head and size checked."""
+"""One object: pulled, with hash, head and size checked."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ObjectError(DataError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectLimits:
-    """What one message may cost whoever reads it."""
+    """The cost limits of reading one message."""
 
     small_bytes: int = 4 * _MIB
     small_objects: int = 64
@@ -42,8 +42,6 @@ class ObjectLimits:
 
 @dataclass(frozen=True, slots=True)
 class ObjectParts:
-    """The head and the body of an object."""
-
     kind: str
     children: tuple[str, ...]
     body: memoryview
@@ -75,5 +73,5 @@ def _parts(content: bytes) -> ObjectParts:
         raise ObjectError("MALFORMED", "an object's head is not ASCII text") from None
     ids = tuple(children.split(",")) if children else ()
     if not all(len(child) == _ID_LENGTH and _HEX.issuperset(child) for child in ids):
-        raise ObjectError("MALFORMED", "an object names a child that is no SHA-256 hash")
+        raise ObjectError("MALFORMED", "an object names a child that is not a SHA-256 hash")
     return ObjectParts(kind, ids, body)

@@ -20,11 +20,7 @@ _LONGEST_WAIT_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteArray:
-    """An array whose bytes are still on the other side.
-
-    Attributes:
-        chunks: Ids of the chunks in order; one that occurs twice is named twice.
-    """
+    """An array whose bytes are still on the other side; `chunks` are ids in order, repeated if they occur twice."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -43,7 +39,7 @@ class RemoteRecords:
 class ObjectReader:
     """Reads the small objects of one message.
 
-    What was read is kept, so that `records` can be called again when it raised Flower's ``ObjectUnavailableError``.
+    Objects are cached, so that `records` can be called again after Flower's ``ObjectUnavailableError``.
     """
 
     def __init__(self, pull: Pull, limits: ObjectLimits | None = None) -> None:
@@ -55,7 +51,7 @@ class ObjectReader:
 
         Raises:
             ObjectError: An object is malformed, too large, or gone.
-            ObjectUnavailableError: An object is not there yet.
+            ObjectUnavailableError: An object has not arrived yet.
         """
         message = self._object(message_id, "Message")
         if len(message.children) != 1:
@@ -83,7 +79,7 @@ class ObjectReader:
 
 
 def read_records(message_id: str, pull: Pull, limits: ObjectLimits | None = None) -> RemoteRecords:
-    """The content of a message whose objects are there, or come while `pull` waits for them; raises `ObjectError`."""
+    """The content of a message whose objects exist, or arrive while `pull` waits; raises `ObjectError`."""
     return ObjectReader(pull, limits).records(message_id)
 
 
@@ -93,7 +89,7 @@ def read_chunks(
     """The bytes of an array, one chunk at a time, each checked against its id.
 
     Args:
-        max_bytes: The size that the array should have: a larger one is refused without being pulled to its end.
+        max_bytes: The array's expected size: a larger one is refused before it is complete.
 
     Raises:
         ObjectError: A chunk is malformed, too large, or gone.
@@ -120,10 +116,10 @@ def patiently(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Pull:
-    """A `pull` that waits for objects still on their way: 20 ms, doubling to 1 s, and not over `stall_seconds` in all.
+    """A `pull` that waits for objects in transit: 20 ms, doubling to 1 s, and at most `stall_seconds` in all.
 
-    Flower's own waits at least a second, which is most of a small round. The patience is for all objects
-    together, so that a sender who is slow with each of them costs no more than one who is slow once.
+    Flower's own waits at least a second, which is most of a small round. All objects share one budget,
+    so that a sender who is slow with each of them costs the same as one who is slow once.
     """
     waited = 0.0
 
@@ -146,7 +142,7 @@ def patiently(
 
 
 def _references(parts: ObjectParts) -> dict[str, str]:
-    """The names and ids in a RecordDict or an ArrayRecord; every id is one of its children."""
+    """The names and ids in a RecordDict or an ArrayRecord; every id is a child of it."""
     references = _json(parts.body)
     if not isinstance(references, dict) or not all(isinstance(child, str) for child in references.values()):
         raise ObjectError("MALFORMED", "expected names with object ids")
@@ -173,7 +169,7 @@ def _array(parts: ObjectParts) -> RemoteArray:
 
 
 def _small_record(parts: ObjectParts) -> ConfigRecord | MetricRecord:
-    """Flower's own decoder on bytes whose hash, type and size are checked: protobuf, which runs no code."""
+    """Flower's own decoder, on bytes of checked hash, type and size: protobuf runs no code."""
     kind = ConfigRecord if parts.kind == "ConfigRecord" else MetricRecord
     try:
         return kind.inflate(f"{parts.kind}  {len(parts.body)}\0".encode() + parts.body)

@@ -1,4 +1,4 @@
-"""How long a call to the SuperLink is tried again."""
+"""How long calls to the SuperLink are retried."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def bounded_retry(
     passing: frozenset[int] = frozenset(),
     on_first: Callable[[], None] = lambda: None,
 ) -> RetryInvoker:
-    """Retries what may pass, for a while. Flower's own never ends, and kills its process on a 401.
+    """Retry temporary failures for a while. Flower's own never ends, and kills its process on a 401.
 
     Args:
-        stopping: Whether the process is to end, so that nothing is worth another try.
-        passing: Statuses that may pass, besides those of a server under load.
+        stopping: Whether the process is about to end, so that another try is pointless.
+        passing: Temporary statuses, besides those of a server under load.
         on_first: Called when the first try of a call has failed.
     """
     return RetryInvoker(

@@ -1,4 +1,4 @@
-"""Messages on their way out, two objects in memory at a time."""
+"""Outgoing messages, two objects in memory at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fedcore.wire.objects.objects import Push
 
 
 def array_over(buffer: memoryview, *, dtype: str, shape: tuple[int, ...], stype: str) -> Array:
-    """A Flower array over memory that stays where it is: nothing of its size is copied until a chunk is sent.
+    """A Flower array over existing memory: nothing of its size is copied until a chunk is sent.
 
     Put it into a record with `record_of`: the constructor of ``ArrayRecord`` takes ``bytes`` only.
     """
@@ -33,7 +33,6 @@ def array_over(buffer: memoryview, *, dtype: str, shape: tuple[int, ...], stype:
 
 
 def record_of(arrays: Mapping[str, Array]) -> ArrayRecord:
-    """A record of arrays as they are, not copied."""
     record = ArrayRecord()
     for name, array in arrays.items():
         record[name] = array
@@ -41,12 +40,7 @@ def record_of(arrays: Mapping[str, Array]) -> ArrayRecord:
 
 
 class Outgoing:
-    """Messages on their way out. Objects that several of them share are sent once.
-
-    Attributes:
-        headers: The messages without their content, each with its id.
-        trees: Their object trees.
-    """
+    """Outgoing messages without their content, with their object trees. Shared objects are sent once."""
 
     def __init__(self, messages: Iterable[Message]) -> None:
         self._objects: dict[str, InflatableObject] = {}
@@ -63,7 +57,7 @@ class Outgoing:
     def push(self, wanted: Iterable[str], push: Push, *, window: int = 2) -> None:
         """Send the objects that the other side lacks, children first, at most `window` at a time.
 
-        A message itself goes last: whoever finds it there finds all of it.
+        The message itself goes last: a receiver that finds it finds all of it.
         """
         lacking = set(wanted)
         with no_object_id_recompute():
@@ -73,7 +67,7 @@ class Outgoing:
 
 
 def _name_chunks(message: Message) -> None:
-    """Have Flower name an array's chunks one by one, so that a mapped array is never in memory as a whole."""
+    """Make Flower name an array's chunks one by one, so that a mapped array is never in memory as a whole."""
     records = message.content.values() if message.has_content() else ()
     for array in (each for record in records if isinstance(record, ArrayRecord) for each in record.values()):
         if "_chunks" in array.__dict__:
@@ -104,7 +98,7 @@ def push_contents(contents: Iterator[tuple[str, bytes]], push: Push, *, window: 
 
 
 def _deflated(item: InflatableObject) -> bytes:
-    """The object as it is sent: a copy, so that a mapped array's pages can go again."""
+    """The object's sent form: a copy, so that a mapped array's pages can be released."""
     content = item.deflate()
     if isinstance(item, ArrayChunk):
         let_go(item.data)

@@ -153,7 +153,7 @@ def _statement(run: FinishedRun, model_sha256: str) -> dict[str, Any] | None:
         trials=plan.privacy.trials,
         warnings=run.privacy_warnings,
         contact=plan.privacy.contact,
-        split_is_told=run.split is not None,
+        split_is_shown=run.split is not None,
         evaluation=evaluation_privacy(run.task, plan),
         evaluated=state.evaluated,
         chosen_by_evaluation=chooses_a_round(plan),

@@ -77,7 +77,7 @@ def diagnose(home: Path | None, plan_file: Path | None, data: Mapping[str, Path]
         return Diagnosis(kind=kind, home=home, findings=tuple(unread))
     with _spinner() as show:
         checks = (*machine_checks(), *_checks_of(kind, home, plan, data))
-        found = examine(checks, tell=show)
+        found = examine(checks, progress=show)
     return Diagnosis(kind=kind, home=home, findings=tuple(found))
 
 

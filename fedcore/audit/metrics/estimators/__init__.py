@@ -1,1 +1,1 @@
-"""One file a metric that is no rate: its estimate for each group, with an interval."""
+"""One file for each metric other than rates: its estimate for each group, with an interval."""

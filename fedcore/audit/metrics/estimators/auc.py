@@ -30,9 +30,6 @@ class Areas:
         won: Pairs in which the favourable row scores higher, float64 of shape (groups, groups).
         tied: Pairs at one point.
         spread: Variance of the area by DeLong, NaN where a label has fewer than two rows.
-        positives: Favourable rows of each group.
-        negatives: Other rows of each group.
-        exact: Whether all rows of a point have one score.
     """
 
     won: NDArray[np.float64]
@@ -62,7 +59,6 @@ class Areas:
 
     @property
     def pooled(self) -> float | None:
-        """The area over all groups together; None without rows of both labels."""
         pairs = float(sum(self.positives)) * float(sum(self.negatives))
         return float((self.won + self.tied / 2).sum()) / pairs if pairs else None
 
@@ -102,9 +98,9 @@ class Areas:
 def area_interval(
     value: float, num_positive: int, num_negative: int, *, confidence: float, wider: float = 1.0
 ) -> Interval:
-    """Return the score interval of an area: the areas that it is no more than z standard errors away from.
+    """Return the score interval of an area: the areas within z standard errors of it.
 
-    Unlike the usual one it is no point where the ranking is perfect. Its variance at an area A is
+    Unlike the usual one it has positive length for a perfect ranking. Its variance at an area A is
     ``A (1 - A) (1 + M (1 - A) / (2 - A) + M A / (1 + A)) / (m n)`` with M = (m + n) / 2 - 1, which is too small
     where the scores of the labels spread very differently; it is then made ``wider``.
     Source: Newcombe, R. G. (2006), "Confidence intervals for an effect size measure based on the
@@ -143,7 +139,7 @@ def _delong(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[n
 
 
 def _crossing(surplus: Callable[[float], float], outer: float, inner: float) -> float:
-    """Return where the surplus is 0 between ``outer``, where it is over 0, and ``inner``."""
+    """Return where the surplus is 0 between ``outer`` (surplus above 0) and ``inner``."""
     from scipy.optimize import brentq
 
     if surplus(outer) <= 0 or surplus(inner) >= 0:

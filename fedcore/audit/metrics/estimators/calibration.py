@@ -1,4 +1,4 @@
-"""Whether scores may be taken for probabilities: Brier score, calibration error and calibration curves."""
+"""Whether scores can be read as probabilities: Brier score, calibration error and calibration curves."""
 
 from __future__ import annotations
 
@@ -21,20 +21,13 @@ NUM_BINS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreBin:
-    """Rows of one group whose scores are alike.
-
-    Attributes:
-        scores: Sum of their scores.
-        favourable: How many have the favourable label.
-        n: How many there are.
-    """
+    """Rows of one group with similar scores: their sum of scores, favourable labels and number."""
 
     scores: float
     favourable: int
     n: int
 
     def __add__(self, other: ScoreBin) -> ScoreBin:
-        """Return the bin of the rows of both."""
         return ScoreBin(
             scores=self.scores + other.scores, favourable=self.favourable + other.favourable, n=self.n + other.n
         )
@@ -67,14 +60,11 @@ def calibration_curves(table: ScoreTable) -> list[tuple[ScoreBin, ...]]:
 def joined(
     curves: Mapping[str, Sequence[ScoreBin]], shown: Collection[str], *, min_cell: int
 ) -> dict[str, tuple[ScoreBin, ...]]:
-    """Join neighbouring bins, the same of every group, until none tells of 1 to ``min_cell`` - 1 rows.
+    """Join neighbouring bins, the same for every group, until none holds 1 to ``min_cell`` - 1 rows.
 
-    Leaving small ones out would not do: the group's own rates give back what is left out. Nor would joining each group
-    by itself: where another attribute has all rows of a bin, the other groups' give it back. So what the groups that
-    are not shown have together is looked at, too.
-
-    Returns:
-        The curves of the groups that are shown, without bins of no rows.
+    Leaving small ones out is not enough: the group's own rates would reveal them. Neither is joining each group by
+    itself: if another attribute has all rows of a bin, the other groups' would reveal it. So the sum of the groups that
+    are not shown is checked, too. Bins without rows are left out of the shown curves.
     """
     kept = {group: list(bins) for group, bins in curves.items() if group in shown}
     rest = [bins for group, bins in curves.items() if group not in shown]
@@ -88,7 +78,7 @@ def joined(
 
 
 def _edges(counts: NDArray[np.int64], min_cell: int) -> list[int]:
-    """Return where bins begin and end, so that no row of counts, of shape (groups, bins), has few rows in one."""
+    """Return where bins begin and end, so that no row of counts (groups, bins) has a bin of few rows."""
     edges = [0]
     for end in range(1, counts.shape[1] + 1):
         if not _few(counts[:, edges[-1] : end], min_cell):
@@ -107,12 +97,8 @@ def _few(counts: NDArray[np.int64], min_cell: int) -> bool:
 def brier_score(points: NDArray[np.float64], counts: NDArray[np.int64]) -> Estimate:
     """Return the mean squared distance of score and label, with a score interval of a bounded mean.
 
-    Wilson's interval for as many rows as would have this variance, had each distance been 0 or 1; for that
-    variance is the greatest there is.
-
-    Args:
-        points: Score of each point, shape (points,).
-        counts: Rows by label and point, shape (2, points).
+    Wilson's interval for as many rows as would have this variance if each distance were 0 or 1, the largest variance
+    there is. Scores have shape (points,), rows by label and point (2, points).
     """
     n = int(counts.sum())
     if not n:
@@ -149,14 +135,13 @@ def calibration_errors(table: ScoreTable, *, generator: np.random.Generator) -> 
 def _errors(
     counts: NDArray[np.int64], means: NDArray[np.float64], *, about: NDArray[np.int64] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the error of each table of shape (..., 2, bins), and how far its bins are from those of ``about``."""
+    """Return the error of each table of shape (..., 2, bins), and the distance of its bins from those of ``about``."""
     own = _distances(counts, means)
     there = own if about is None else _distances(about, means)
     return np.abs(own).sum(axis=-1), np.abs(own - there).sum(axis=-1)
 
 
 def _distances(counts: NDArray[np.int64], means: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return each bin's part of the error, with its sign."""
     away = counts[..., 1, :] - (counts * means).sum(axis=-2)
     return np.asarray(away / counts.sum(axis=(-2, -1))[..., None])
 

@@ -32,11 +32,8 @@ def calibration_slope(points: Array, counts: NDArray[np.int64]) -> Estimate:
     """Return the slope of the line of least squares through label on score: 1 where scores are calibrated.
 
     Under 1 the scores are too extreme, over 1 too timid. Undefined with fewer than ``FEWEST`` rows of either label:
-    of a group without favourable rows the line is flat, whatever the scores are worth.
-
-    Args:
-        points: Score of each point, shape (points,).
-        counts: Rows by label and point, shape (2, points).
+    without favourable rows the line is flat, whatever the scores are worth. Scores have shape (points,), rows by
+    label and point (2, points).
     """
     n = int(counts.sum())
     if min(counts.sum(axis=1)) < FEWEST:
@@ -51,13 +48,7 @@ def calibration_slope(points: Array, counts: NDArray[np.int64]) -> Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class _Line:
-    """Rows around their mean score.
-
-    Attributes:
-        centred: Score of each point less the mean score.
-        rows: Rows at each point.
-        favourable: Rows of the favourable label among them.
-    """
+    """Rows around their mean score: the points' scores less the mean, with all rows and favourable rows at each."""
 
     centred: Array
     rows: Array

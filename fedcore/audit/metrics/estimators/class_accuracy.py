@@ -1,4 +1,4 @@
-"""How rightly the classes of a group are predicted: on average over the classes, and the worst of them."""
+"""Recall of the classes of a group: the mean, and the lowest."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from fedcore.audit.statistics.mean_rates import mean_interval
 
 
 def balanced_accuracy(confusion: NDArray[np.int64]) -> Estimate:
-    """Return the mean over the classes of the share of their rows predicted rightly, with `mean_interval`.
+    """Return the mean recall over classes with `mean_interval`, from rows by label and prediction (classes, classes).
 
-    Args:
-        confusion: Rows by label and prediction, shape (classes, classes). Undefined if a class has no rows.
+    Undefined if a class has no rows.
     """
     rows, hits = confusion.sum(axis=1), np.diagonal(confusion)
     if not rows.all():
@@ -27,13 +26,10 @@ def balanced_accuracy(confusion: NDArray[np.int64]) -> Estimate:
 
 
 def worst_class_accuracy(confusion: NDArray[np.int64]) -> Estimate:
-    """Return the least share of a class predicted rightly.
+    """Return the lowest recall of a class; `confusion` as for `balanced_accuracy`.
 
     Its interval is formed of exact ones (Clopper and Pearson 1934) that hold for all classes together (Bonferroni):
     at such confidence Wilson's are too short near 0 and 100 %.
-
-    Args:
-        confusion: As for `balanced_accuracy`.
     """
     rows, hits = confusion.sum(axis=1), np.diagonal(confusion)
     if not rows.all():

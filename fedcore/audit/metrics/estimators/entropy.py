@@ -1,8 +1,8 @@
-"""How unequally benefits fall on people: generalised entropy and the Theil index, from confusion counts.
+"""How unequally benefits are distributed: generalised entropy and the Theil index, from confusion counts.
 
-Each person's benefit is ``prediction - label + 1``: 0 for who is wrongly turned down, 2 for who is wrongly
-selected, 1 for the others. Source: Speicher et al. (2018), "A unified approach to quantifying algorithmic
-unfairness", KDD, arXiv 1807.00787, eq. 2 (alpha = 2) and its limit at alpha = 1.
+Each person's benefit is ``prediction - label + 1``: 0 if wrongly rejected, 2 if wrongly selected, else 1.
+Source: Speicher et al. (2018), "A unified approach to quantifying algorithmic unfairness", KDD, arXiv 1807.00787,
+eq. 2 (alpha = 2) and its limit at alpha = 1.
 """
 
 from __future__ import annotations
@@ -21,14 +21,9 @@ BENEFITS = np.array([0.0, 1.0, 2.0])
 
 
 def entropy_indices(counts: NDArray[np.int64], *, generator: np.random.Generator) -> dict[str, list[Estimate]]:
-    """Return both indices of each group, with intervals by bootstrap.
+    """Return ``{"generalized_entropy": …, "theil_index": …}`` by group, with intervals by bootstrap.
 
-    Args:
-        counts: Rows of benefit 0, 1 and 2, shape (groups, 3).
-        generator: Source of the draws.
-
-    Returns:
-        ``{"generalized_entropy": …, "theil_index": …}``; undefined where nobody has any benefit.
+    Counts are rows of benefit 0, 1 and 2, shape (groups, 3). Undefined where nobody has any benefit.
     """
     drawn = resampled(counts, generator=generator, prior=0.5)
     indices: dict[str, Index] = {"generalized_entropy": _entropy, "theil_index": _theil}

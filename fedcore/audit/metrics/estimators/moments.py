@@ -18,12 +18,11 @@ from fedcore.audit.tables.values import ValueTable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moments:
-    """Means over the rows of one group, of target t in [0, 1] and error e in [-1, 1], in units of the range.
+    """Means over a group's n rows of target t in [0, 1] and error e in [-1, 1], in units of the range.
 
     Attributes:
-        n: Rows.
-        low: Least target.
-        width: Greatest less least target.
+        low: Lowest target.
+        width: Highest less lowest target.
         of: Mean of each of ``error_sums.SUMS``.
     """
 
@@ -52,7 +51,7 @@ class Moments:
 
         The delta method's (Serfling 1980, "Approximation theorems of mathematical statistics", ch. 3), widened by
         ``1 + g / (2 sqrt n)`` for squared errors of skewness g: without, it is too narrow where tails are heavy. It
-        reaches as far as the interval of squared errors, for where a few rows are off the delta method fails.
+        reaches as far as the interval of squared errors, since the delta method fails where a few rows are far off.
         """
         if self._targets().alike:
             return UNDEFINED
@@ -93,7 +92,7 @@ class Moments:
         return Sample(self.n, of["target"] + of["error"], square, cube)
 
     def _in_unit(self, estimate: Estimate, low: float = 0.0) -> Estimate:
-        """Return a quantity in units of the range in its own unit."""
+        """Return a quantity given in units of the range in its own unit."""
         return _moved(estimate, lambda value: low + self.width * value)
 
 
@@ -110,7 +109,6 @@ def _moved(estimate: Estimate, rising: Callable[[float], float]) -> Estimate:
 
 
 def moments_of(table: ValueTable) -> list[Moments]:
-    """Return the moments of each group."""
     sizes = table.counts.sum(axis=1).tolist()
     return [_moments(table, n, sums) for n, sums in zip(sizes, table.sums, strict=True)]
 

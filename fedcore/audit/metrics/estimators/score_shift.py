@@ -28,8 +28,9 @@ def score_shifts(table: ScoreTable, *, generator: np.random.Generator) -> dict[s
     ``kolmogorov_smirnov`` is the largest difference between the shares of rows under a score, in [0, 1];
     ``wasserstein`` the area between the two curves of these shares, in units of the score. Chance alone makes
     both positive. The interval is ``distance +- q``, where q is the bootstrap's quantile of the same distance
-    between the difference of two curves and its estimate: by the triangle inequality the distance is off by no
-    more, alike groups included.
+    between the difference of two curves and its estimate: by the triangle inequality the distance is off by at most
+    that, also for equal groups.
+
     Source: for the bootstrap Giné, E. and Zinn, J. (1990), Ann. Probab. 18:851-869; for the second distance
     Ramdas, Garcia and Cuturi (2017), Entropy 19:47.
     """
@@ -56,9 +57,9 @@ def score_shifts(table: ScoreTable, *, generator: np.random.Generator) -> dict[s
 def worst_shift(
     pairs: Mapping[Pair, Estimate], means: Mapping[str, float], groups: Sequence[str], *, confidence: float
 ) -> Parity:
-    """Return the surest distance between two of the groups: that of the largest lower end.
+    """Return the clearest distance between two groups: the largest lower end.
 
-    ``highest`` is the one of the higher mean score. Of pairs that may not be apart at all it is that of most rows.
+    ``highest`` has the higher mean score. If every interval reaches 0, it is the pair with the most rows.
     """
     kept = {pair: estimate for pair, estimate in pairs.items() if set(pair) <= set(groups)}
     if not kept:
@@ -82,7 +83,6 @@ def worst_shift(
 
 
 def mean_scores(table: ScoreTable) -> dict[str, float]:
-    """Return the mean score of each group that has rows."""
     rows = table.counts.sum(axis=1)
     return {
         group: float(own @ table.points / own.sum()) for group, own in zip(table.groups, rows, strict=True) if own.any()

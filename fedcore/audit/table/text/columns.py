@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 
 def aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows with columns of equal width: the first to the left, the others to the right."""
+    """Return lines with columns of equal width: the first left-aligned, the others right-aligned."""
     width = [0] * max(map(len, table))
     for row in table:
         width = [max(old, len(cell)) for old, cell in zip(width, _filled(row, len(width)), strict=True)]

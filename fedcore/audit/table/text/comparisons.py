@@ -13,14 +13,14 @@ from fedcore.text.figures import figure_text
 
 
 def points_words(difference: float | None, low: float | None, high: float | None) -> str:
-    """Return a difference of shares and the ends of its interval in points, or that it is undefined."""
+    """Return a difference of shares and its interval in points, or that it is undefined."""
     if difference is None or low is None or high is None:
         return "undefined"
     return f"{100 * difference:.1f} points ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def class_lines(shown: Shown) -> Iterator[str]:
-    """Return the clearest gap of each class, by metric, and the class that has the clearest of all."""
+    """Return the clearest gap of each class, by metric, and the class with the clearest of all."""
     if not shown.classes:
         return
     metrics = [metric for metric in shown_in("class table") if metric in shown.worst_classes]
@@ -44,7 +44,6 @@ def class_lines(shown: Shown) -> Iterator[str]:
 
 
 def reference_lines(shown: Shown) -> Iterator[str]:
-    """Return a table of each group against the reference, in its own direction."""
     compared = shown.audit.as_shown().to_reference
     if not compared:
         return
@@ -63,7 +62,7 @@ def reference_lines(shown: Shown) -> Iterator[str]:
 
 
 def furthest_lines(shown: Shown) -> Iterator[str]:
-    """Return equalized odds, the largest error of a group, and how far apart scores or predictions of groups are."""
+    """Return equalized odds, the largest error of a group, and the distance between groups' scores or predictions."""
     odds = shown.parities.get("equalized_odds")
     if odds is not None and odds.difference is not None and odds.low is not None and odds.high is not None:
         yield (

@@ -17,14 +17,7 @@ _NOT_SHOWN = "not shown"
 
 
 def group_block(attribute: str, shown: Shown, metrics: Sequence[str], *, hidden: bool) -> list[str]:
-    """Return a line for each group, with its rows and the metrics given.
-
-    Args:
-        attribute: Heads the column of groups.
-        shown: What may be shown of the attribute.
-        metrics: Columns, in order.
-        hidden: Whether groups that are not shown have a line, too.
-    """
+    """Return a line for each group, with its rows and these metrics; ``hidden`` adds lines for hidden groups."""
     measured: dict[str, Mapping[str, Rate | Measure | None]] = {**shown.rates, **shown.estimates}
     measured["impact_ratio"] = shown.impact
     table = [[attribute, "n", *(CATALOGUE[metric].column for metric in metrics)]]

@@ -1,4 +1,4 @@
-"""What a reader must know of an attribute's groups beside the numbers, in sentences."""
+"""Notes on an attribute's groups, in sentences."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Shares = Mapping[str, Mapping[str, Rate | Measure]]
 
 
 def attribute_notes(attribute: str, audit: AttributeAudit, shown: Shares) -> list[str]:
-    """Return what a reader must know of one attribute: groups of numbers, unknown, hidden and undefined ones."""
+    """Return notes on one attribute: groups of numbers; unknown, hidden and undefined groups."""
     found = []
     if len(audit.sizes) > MANY and all(_is_number(group) for group in audit.sizes if group != UNKNOWN):
         found.append(
@@ -30,13 +30,13 @@ def attribute_notes(attribute: str, audit: AttributeAudit, shown: Shares) -> lis
     if audit.suppressed:
         found.append(
             f"{attribute}: not shown, because it has fewer than {audit.settings.min_cell} rows (--min-cell) or would "
-            f"give such a group back: {_named(audit.suppressed)}"
+            f"reveal such a group: {_named(audit.suppressed)}"
         )
     thin = [g for g in audit.thin if any(metric not in OF_ALL_ROWS for metric in shown)]
     if thin:
         found.append(
             f"{attribute}: shown in part, because a rate rests on fewer than {audit.settings.min_cell} rows "
-            f"(--min-cell) or would give such a rate back: {_named(thin)}"
+            f"(--min-cell) or would reveal such a rate: {_named(thin)}"
         )
     found += not_judged_notes(attribute, audit)
     for metric, rates in shown.items():
@@ -47,7 +47,7 @@ def attribute_notes(attribute: str, audit: AttributeAudit, shown: Shares) -> lis
 
 
 def alike_notes(attribute: str, groups: Iterable[str]) -> list[str]:
-    """Return in a sentence which groups differ by case or spaces only; none where all differ otherwise."""
+    """Return a sentence that names groups differing only by case or spaces; else nothing."""
     alike: dict[str, list[str]] = {}
     for group in groups:
         alike.setdefault("".join(group.casefold().split()), []).append(group)
@@ -58,7 +58,7 @@ def alike_notes(attribute: str, groups: Iterable[str]) -> list[str]:
 
 
 def not_judged_notes(attribute: str, audit: AttributeAudit) -> list[str]:
-    """Return in a sentence which groups are too small to be judged, and by which option; none without them."""
+    """Return a sentence that names the groups too small to be judged, and the option; else nothing."""
     if not audit.not_judged:
         return []
     rows, share = audit.settings.min_rows, audit.settings.min_share
@@ -68,7 +68,7 @@ def not_judged_notes(attribute: str, audit: AttributeAudit) -> list[str]:
 
 
 def _named(groups: Sequence[str]) -> str:
-    """Return the first groups by name, and how many more there are; JSON has them all."""
+    """Return the first groups by name, and the number of others; JSON has them all."""
     more = f" and {len(groups) - MANY} more" if len(groups) > MANY else ""
     return ", ".join(groups[:MANY]) + more
 

@@ -19,12 +19,9 @@ from fedcore.text.printable import printable
 
 
 def readable(result: TableResult[Any], *, everything: bool = False, closing: str = MORE) -> str:
-    """Return the verdict and a table for each attribute, line by line; with ``everything`` all that was measured.
+    """Return the verdict and a table for each attribute; with ``everything`` all metrics.
 
-    Args:
-        result: What was found.
-        everything: Whether to show every metric.
-        closing: The last line, which says where the rest is.
+    The last line, ``closing``, points to the rest.
     """
     metrics = _shown(result, everything=everything)
     lines = [*_verdict(result), "", *_head(result)]
@@ -38,7 +35,6 @@ def readable(result: TableResult[Any], *, everything: bool = False, closing: str
 
 
 def _shown(result: TableResult[Any], *, everything: bool) -> list[str]:
-    """Return the metrics that are shown, of those that are measured."""
     shown = next(iter(result.shown.values()))
     there = {*result.metrics, *shown.estimates, *(["impact_ratio"] if shown.impact else [])}
     found = [name for name in shown_in("full text" if everything else "text") if name in there]
@@ -48,7 +44,7 @@ def _shown(result: TableResult[Any], *, everything: bool) -> list[str]:
 
 
 def _blocks(metrics: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the metrics of one table after the other: by what they are computed from, and the brief ones first."""
+    """Yield the metrics of one table after the other: by source, short ones first."""
     kinds = {name: _kind_of(name) for name in metrics}
     for kind in sorted({*kinds.values()}):
         yield [name for name in metrics if kinds[name] == kind]

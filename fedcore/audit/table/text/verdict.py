@@ -1,4 +1,4 @@
-"""The verdict and what decides it, and where the rest is: the first and the last lines of an audit's text."""
+"""The first and last lines of an audit's text: the verdict, its reasons, and where the rest is."""
 
 from __future__ import annotations
 
@@ -10,13 +10,7 @@ MORE = "more: --all prints every metric and gap, and --out DIR or --json keeps t
 
 
 def verdict_lines(verdict: Verdict | None, findings: Iterable[Finding], *, example: str) -> Iterator[str]:
-    """Return the verdict, and each limit with what was found, the worst first.
-
-    Args:
-        verdict: Of all findings; None without limits.
-        findings: One a limit and attribute.
-        example: A limit as it may be given where there is none.
-    """
+    """Return the verdict, and each limit with its finding, the worst first; ``example`` is shown without limits."""
     if verdict is None:
         yield f"verdict: none, because no limit was given (--limit '{example}')"
         return
