@@ -1,10 +1,14 @@
 """What a client keeps between rounds."""
 
+import os
+import time
+
 import pytest
 import torch
 
 from fedcore.aggregation.contract import Array
 from fedcore.errors import DataError
+from fedcore_clients.agent.home import ClientHome
 from fedcore_clients.training.memory import ClientMemory
 from tests.builders import build_parameters, build_request
 
@@ -59,3 +63,12 @@ def test_a_damaged_file_is_refused(tmp_path, content):
 def test_vectors_that_were_not_declared_are_not_kept(tmp_path):
     with pytest.raises(DataError, match="expected 'own' to keep as 2 float32"):
         memory(tmp_path).keep("north", request(1), before={}, after={"own": torch.zeros(3)})
+
+
+def test_a_home_forgets_runs_that_asked_nothing_for_a_month_and_no_others(tmp_path):
+    home = ClientHome(tmp_path)
+    for run, days in (("over", 31), ("going on", 29)):
+        home.memory_of(run).mkdir(parents=True)
+        os.utime(home.memory_of(run), times=(time.time() - days * 86400,) * 2)
+    home.forget_old_runs()
+    assert [home.memory_of(run).exists() for run in ("over", "going on")] == [False, True]

@@ -120,7 +120,7 @@ def test_a_run_on_a_disk_that_fills_up_can_be_gone_on_with(tmp_path, monkeypatch
         real(handle)
 
     monkeypatch.setattr(files.os, "fsync", full_later)
-    with pytest.raises(StorageError, match="go on"):
+    with pytest.raises(StorageError, match="resume"):
         simulate(TinyTask(), build_plan(), out=tmp_path / "run")
     monkeypatch.setattr(files.os, "fsync", real)
     directory = RunDirectory.open(tmp_path / "run")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import shutil
+import time
 from pathlib import Path
 
 from fedcore.errors import TrustError
@@ -13,6 +15,8 @@ from fedcore.trust.identity import COORDINATOR, FlowerKey, Identity, PublicIdent
 from fedcore.trust.private_file import create_private, read_private
 
 _MAX_BYTES = 65_536
+
+_MOST_DAYS = 30
 
 
 class ClientSettings(Document):
@@ -64,6 +68,13 @@ class ClientHome:
         self.memory = path / "memory"
         self.lock = path / "lock"
         self.secret_file = path / "held-out.secret"
+
+    def forget_old_runs(self) -> None:
+        """Remove what was kept for runs that asked nothing for `_MOST_DAYS`: nobody says that such a run is over."""
+        oldest = time.time() - _MOST_DAYS * 24 * 3600
+        for folder in self.memory.glob("*"):
+            if folder.stat().st_mtime < oldest:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def memory_of(self, run: str) -> Path:
         """Where vectors of a run are kept; its name comes from outside, so that the folder's is a hash of it."""

@@ -72,6 +72,7 @@ class Agent:
         self._answered: RequestFacts | None = None
         self._spool = _empty_directory(home.spool)
         remove_leftovers(home.path)
+        home.forget_old_runs()
         self._app = AppProcess(
             AppSettings(
                 client=self._guard.name,

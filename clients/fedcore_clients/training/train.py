@@ -67,7 +67,7 @@ def _loss_factors(local: LocalModel, client: Client, request: TrainRequest) -> T
     if weights is None:
         return None
     if not local.exchange.algorithm.weighs_rows:
-        raise DataError("row weights: the plan's algorithm does not weight rows")
+        raise DataError("row weights: the plan's algorithm does not weigh rows")
     if weights.attribute not in local.plan.audit.sensitive:
         raise DataError("row weights: the request weights by an attribute that the plan does not audit")
     table = empty_tables(local.task, local.plan)[weights.attribute]

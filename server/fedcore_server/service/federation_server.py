@@ -144,12 +144,12 @@ class FederationServer:
             trouble = ""
         except FedcoreError as error:
             trouble = str(error)
-        self._monitoring.serving(not trouble)
         if trouble != self._trouble:
             self._trouble = trouble
             self._show(f"clients are not served: {trouble}" if trouble else "clients are served again")
             with suppress(StorageError):
                 self._write_facts()
+        self._monitoring.serving(not trouble)  # last: who acts on it reads why in the facts
 
     def _start_next(self, access: SuperLinkAccess) -> None:
         name = self._store.next_queued()
