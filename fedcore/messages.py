@@ -32,6 +32,7 @@ class TrainRequest:
         cohort: Names of the clients asked, sorted.
         shared: Vectors of the model's size that the algorithm shares with clients, by name.
         row_weights: Weights of the rows' losses; ``None`` if all weigh the same.
+        retried: The attempt in which an earlier round was committed, where it was not the first.
         quorate: False if too few clients were connected for a quorum: nobody is asked, and the round fails.
     """
 
@@ -41,6 +42,7 @@ class TrainRequest:
     parameters: Parameters
     shared: Mapping[str, Tensor] = field(default_factory=dict)
     row_weights: RowWeights | None = None
+    retried: Mapping[int, int] = field(default_factory=dict)
     quorate: bool = True
 
 

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 MODEL = "model"
 """The segment of a request that holds the model."""
 
-ITEM_BYTES = {"float64": 8, "float32": 4, "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1}
+FLOATING = ("float64", "float32", "bfloat16", "float16")
+ITEM_BYTES = {
+    "float64": 8, "float32": 4, "bfloat16": 2, "float16": 2, "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

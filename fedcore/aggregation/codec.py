@@ -10,7 +10,7 @@ from torch import Tensor
 from fedcore.aggregation.contract import Array, Context, Encoding, Tensors
 from fedcore.errors import PlanError
 from fedcore.seeding import torch_generator
-from fedcore.segments import Form, Segment
+from fedcore.segments import FLOATING, ITEM_BYTES, Form, Segment
 
 _MOST_TIMES, _FEW_BYTES = 3, 1024
 
@@ -42,11 +42,14 @@ class Codec:
         for name in sends:
             values, stages = vector, []
             for place, encoding in enumerate(encodings):
-                if not values.dtype.startswith("float"):
-                    kind = type(encoding).__name__
+                kind, key = type(encoding).__name__, f"{name}/{place}"
+                if values.dtype not in FLOATING:
                     raise PlanError(f"aggregation.encode: {kind} needs floating-point values, and finds {values.dtype}")
-                key = f"{name}/{place}"
                 after, beside = encoding.declare(values)
+                if unknown := {array.dtype for array in (after, *beside.values())} - set(ITEM_BYTES):
+                    raise PlanError(
+                        f"aggregation.encode: {kind} makes {', '.join(sorted(unknown))}, which cannot travel"
+                    )
                 stages.append(_Stage(key=key, encoding=encoding, before=values, beside=beside))
                 segments += [Segment(f"{key}.{each}", array.dtype, array.size) for each, array in beside.items()]
                 self.kept |= {f"{key}.{each}": values for each in encoding.keeps}

@@ -11,7 +11,7 @@ from fedcore.aggregation.registry import RULES
 from fedcore.algorithms.contract import Algorithm
 from fedcore.errors import PlanError
 from fedcore.method.exchange import Exchange
-from fedcore.method.names import DEFAULT_RULE
+from fedcore.method.names import rule_of
 from fedcore.plugins import name_of
 from fedcore.server_optimizers.contract import ServerOptimizer
 from fedcore.server_optimizers.registry import SERVER_OPTIMIZERS
@@ -19,6 +19,10 @@ from fedcore.server_optimizers.registry import SERVER_OPTIMIZERS
 if TYPE_CHECKING:
     from fedcore.audit.tables.values import AuditTable
     from fedcore.plan import RunPlan
+
+
+_LARGE = 10**6
+"""Elements of a vector beside which an encoding's constant part is nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +43,12 @@ class Method:
         """
         method = cls(
             exchange=Exchange.of(plan),
-            rule=RULES.make(plan.aggregation.rule or DEFAULT_RULE),
+            rule=RULES.make(rule_of(plan)),
             optimizer=SERVER_OPTIMIZERS.make(plan.federation.server_optimizer),
         )
-        method.exchange.codec(Array(dtype=plan.training.precision, size=1))  # or each client would refuse it by itself
+        method.exchange.codec(
+            Array(dtype=plan.training.precision, size=_LARGE)
+        )  # or each client would refuse it by itself
         if problems := [*method._problems(plan), *method._privacy_problems(plan)]:
             raise PlanError(problems)
         return method
@@ -87,7 +93,7 @@ def check_learnable(plan: RunPlan, tables: Mapping[str, AuditTable]) -> None:
 
 
 def _rule_name(plan: RunPlan) -> str:
-    return name_of(plan.aggregation.rule or DEFAULT_RULE)
+    return name_of(rule_of(plan))
 
 
 def _encodings(plan: RunPlan) -> list[str]:

@@ -67,6 +67,7 @@ def plan_round(state: ServerState, plan: RunPlan, available: Sequence[str]) -> T
         parameters=state.parameters,
         shared={name: remembered[name].to(dtype) for name in algorithm.shares},
         row_weights=algorithm.row_weights(remembered),
+        retried={int(number): attempt for number, attempt in state.part("retried").items()},
     )
 
 
