@@ -114,6 +114,23 @@ class ClientUpdate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateBlock:
+    """Updates of one or more clients, so that a cohort's vectors are checked and added at once.
+
+    Attributes:
+        updates: All but the vectors, which `values` holds.
+        values: Encoded vectors by the name of their segment, a row for each update; shape ``(k, n)``.
+    """
+
+    updates: tuple[ClientUpdate, ...]
+    values: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, update: ClientUpdate) -> UpdateBlock:
+        return cls(updates=(update,), values={name: vector.unsqueeze(0) for name, vector in update.values.items()})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClientReport:
     """A client's reply to an evaluate request: sums and group counts, never a row.
 

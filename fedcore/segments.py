@@ -93,17 +93,22 @@ class Form:
             start = end
         return views
 
-    def check(self, values: Mapping[str, Tensor]) -> None:
-        """Refuse segments other than those declared; raises `LayoutError`, which names the first difference."""
+    def check(self, values: Mapping[str, Tensor], *, rows: int | None = None) -> None:
+        """Refuse segments other than those declared; raises `LayoutError`, which names the first difference.
+
+        Args:
+            rows: Of each segment, where they are those of a block.
+        """
+        before = () if rows is None else (rows,)
         for segment in self.segments:
             found = values.get(segment.name)
             if found is None:
                 raise LayoutError(f"segment {segment.name!r} is missing")
             kind = str(found.dtype).removeprefix("torch.")
-            if kind != segment.dtype or found.shape != (segment.size,):
+            if kind != segment.dtype or found.shape != (*before, segment.size):
                 raise LayoutError(
                     f"segment {segment.name!r}: expected {segment.size} {segment.dtype}, "
-                    f"found {tuple(found.shape)} {kind}"
+                    f"found {tuple(found.shape[len(before) :])} {kind}"
                 )
         if extra := set(values) - {segment.name for segment in self.segments}:
             raise LayoutError(f"segments that were not declared: {', '.join(sorted(extra))}")

@@ -81,14 +81,17 @@ class Codec:
         self.form.check(travelling)
         return travelling, keeps
 
-    def decode(self, travelled: Tensors) -> dict[str, Tensor]:
+    def decode(self, travelled: Tensors, *, rows: int | None = None) -> dict[str, Tensor]:
         """The vectors that were sent.
+
+        Args:
+            rows: Of each segment, where they are those of a block.
 
         Raises:
             LayoutError: The segments differ from the declared ones.
             DataError: They are not what an encoding makes.
         """
-        self.form.check(travelled)
+        self.form.check(travelled, rows=rows)
         vectors = {}
         for name, stages in self._stages.items():
             values = travelled[name]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fedcore.aggregation.contract import Block, Rule, State
-from fedcore.storage.large_vectors import slices
+from fedcore.storage.large_vectors import add_rows, slices
 
 
 class Mean(Rule):
@@ -45,9 +45,7 @@ class WeightedSum:
 
     def add(self, block: Block) -> None:
         for name, total in self.totals.items():
-            for row, factor in zip(block.vectors[name], block.factors.tolist(), strict=True):
-                for part, values in slices(total, row):
-                    part.add_(values, alpha=factor)
+            add_rows(total, block.vectors[name], block.factors)
         for divisor in block.divisors.tolist():
             self.divisor += divisor
 
