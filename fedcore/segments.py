@@ -63,6 +63,10 @@ class Form:
     def size(self) -> int:
         return self.num_bytes // ITEM_BYTES[self.dtype]
 
+    def times(self, rows: int) -> Form:
+        """The form of a block: each segment with the elements of so many rows."""
+        return Form(tuple(Segment(each.name, each.dtype, rows * each.size) for each in self.segments))
+
     def packed(self, values: Mapping[str, Tensor]) -> Tensor:
         """One array of all segments; a single segment is returned itself.
 

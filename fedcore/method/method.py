@@ -12,6 +12,7 @@ from fedcore.algorithms.contract import Algorithm
 from fedcore.errors import PlanError
 from fedcore.method.exchange import Exchange
 from fedcore.method.names import rule_of
+from fedcore.method.per_plan import once_per_plan
 from fedcore.plugins import name_of
 from fedcore.server_optimizers.contract import ServerOptimizer
 from fedcore.server_optimizers.registry import SERVER_OPTIMIZERS
@@ -41,17 +42,7 @@ class Method:
             PlanError: A name is unknown, options are wrong, or parts contradict the plan or each other.
             TaskError: The user's own part cannot be imported.
         """
-        method = cls(
-            exchange=Exchange.of(plan),
-            rule=RULES.make(rule_of(plan)),
-            optimizer=SERVER_OPTIMIZERS.make(plan.federation.server_optimizer),
-        )
-        method.exchange.codec(
-            Array(dtype=plan.training.precision, size=_LARGE)
-        )  # or each client would refuse it by itself
-        if problems := [*method._problems(plan), *method._privacy_problems(plan)]:
-            raise PlanError(problems)
-        return method
+        return _method_of(plan)
 
     @property
     def algorithm(self) -> Algorithm:
@@ -79,6 +70,20 @@ class Method:
             )
         if unit == "record" and plan.privacy.relation == "add-remove" and self.rule.by_examples:
             yield f"{rule}: it weighs by the number of examples, secret with relation add-remove; use 'uniform'"
+
+
+@once_per_plan
+def _method_of(plan: RunPlan) -> Method:
+    method = Method(
+        exchange=Exchange.of(plan),
+        rule=RULES.make(rule_of(plan)),
+        optimizer=SERVER_OPTIMIZERS.make(plan.federation.server_optimizer),
+    )
+    large = Array(dtype=plan.training.precision, size=_LARGE)
+    method.exchange.codec(large)  # what it refuses, each client would refuse by itself
+    if problems := [*method._problems(plan), *method._privacy_problems(plan)]:
+        raise PlanError(problems)
+    return method
 
 
 def check_learnable(plan: RunPlan, tables: Mapping[str, AuditTable]) -> None:

@@ -29,8 +29,14 @@ def plan_of(**sections):
     federation = {"clients": 4, "rounds": 4, **sections.pop("federation", {})}
     aggregation = {"rule": "uniform"}
     algorithm = {"name": "scaffold"}
+    engine = {"name": "loop", **sections.pop("engine", {})}
     return build_plan(
-        training=training, federation=federation, aggregation=aggregation, algorithm=algorithm, **sections
+        engine=engine,
+        training=training,
+        federation=federation,
+        aggregation=aggregation,
+        algorithm=algorithm,
+        **sections,
     )
 
 
@@ -121,7 +127,7 @@ def test_an_attempt_without_a_quorum_moves_no_control_variate(tmp_path):
     """With all controls zero at first, the server's stays the mean of the clients'."""
     ready = prepare(TinyTask(), plan_of(federation={"cohort_size": 2}))
     state = init_state(ready.task, ready.plan)
-    with build_engine(ready.task, ready.plan, ready.clients, ready.device, memory=tmp_path) as engine:
+    with build_engine("loop", ready.task, ready.plan, ready.clients, ready.device, memory=tmp_path) as engine:
         for kept in (True, False, True, True):
             request = plan_round(state, ready.plan, engine.available())
             replies = list(engine.train(request))

@@ -239,8 +239,8 @@ def _check_weight(update: ClientUpdate, method: Method) -> None:
 
 
 def _check_metrics(client: str, metrics: Metrics, allowed: Collection[str] | None) -> None:
-    numbers = [*metrics.sums.values(), *metrics.counts.values()]
-    if set(metrics.sums) != set(metrics.counts) or not all(math.isfinite(number) for number in numbers):
+    numbers = (*metrics.sums.values(), *metrics.counts.values())
+    if metrics.sums.keys() != metrics.counts.keys() or not all(map(math.isfinite, numbers)):
         raise UpdateRejectedError(client, "METRICS", NOT_FINITE)
     if not all(_METRIC_NAME.fullmatch(name) for name in metrics.sums):
         raise UpdateRejectedError(client, "METRICS", "a metric's name is not of lower-case letters, digits and _")
