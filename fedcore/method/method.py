@@ -12,6 +12,7 @@ from fedcore.algorithms.contract import Algorithm
 from fedcore.errors import PlanError
 from fedcore.method.exchange import Exchange
 from fedcore.method.names import rule_of
+from fedcore.method.returned import check_names, check_returns
 from fedcore.plugins import name_of
 from fedcore.server_optimizers.contract import ServerOptimizer
 from fedcore.server_optimizers.registry import SERVER_OPTIMIZERS
@@ -39,18 +40,20 @@ class Method:
 
         Raises:
             PlanError: A name is unknown, options are wrong, or parts contradict the plan or each other.
-            TaskError: The user's own part cannot be imported.
+            TaskError: The user's own part cannot be imported, or contradicts its own declaration.
         """
         method = cls(
             exchange=Exchange.of(plan),
             rule=RULES.make(rule_of(plan)),
             optimizer=SERVER_OPTIMIZERS.make(plan.federation.server_optimizer),
         )
+        check_names(method.algorithm, plan)
         method.exchange.codec(
             Array(dtype=plan.training.precision, size=_LARGE)
         )  # or each client would refuse it by itself
         if problems := [*method._problems(plan), *method._privacy_problems(plan)]:
             raise PlanError(problems)
+        check_returns(method.algorithm, method.rule, plan)
         return method
 
     @property

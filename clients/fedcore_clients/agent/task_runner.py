@@ -15,7 +15,6 @@ from fedcore.method.exchange import vector_of
 from fedcore.plan import RunPlan
 from fedcore.privacy.isolation import Level
 from fedcore.privacy.linter import Subject, lint, lint_rows, refuse
-from fedcore.refusals import Refusal
 from fedcore.segments import MODEL, Form, Segment
 from fedcore.task import Task
 from fedcore.wire.records import check_declared_array
