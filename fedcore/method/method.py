@@ -12,7 +12,7 @@ from fedcore.algorithms.contract import Algorithm
 from fedcore.errors import PlanError
 from fedcore.method.exchange import Exchange
 from fedcore.method.names import rule_of
-from fedcore.method.returned import check_names, check_returns
+from fedcore.method.returned import check_encoding, check_names, check_returns
 from fedcore.plugins import name_of
 from fedcore.server_optimizers.contract import ServerOptimizer
 from fedcore.server_optimizers.registry import SERVER_OPTIMIZERS
@@ -48,6 +48,8 @@ class Method:
             optimizer=SERVER_OPTIMIZERS.make(plan.federation.server_optimizer),
         )
         check_names(method.algorithm, plan)
+        for each, encoding in zip(plan.aggregation.encode, method.exchange.encodings, strict=True):
+            check_encoding(encoding, f"encoding {name_of(each)!r}", plan.training.precision)
         method.exchange.codec(
             Array(dtype=plan.training.precision, size=_LARGE)
         )  # or each client would refuse it by itself

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from fedcore.aggregation.contract import Array, Context
 from fedcore.algorithms.contract import Cohort
 from fedcore.errors import TaskError
 from fedcore.method.names import rule_of
 from fedcore.plugins import name_of
 
 if TYPE_CHECKING:
-    from fedcore.aggregation.contract import Combination, Rule
+    from fedcore.aggregation.contract import Combination, Encoding, Rule
     from fedcore.algorithms.contract import Algorithm, State, Tensors
     from fedcore.plan import RunPlan
+
+_FEW = 40
 
 
 def stepped(
@@ -63,6 +66,23 @@ def check_returns(algorithm: Algorithm, rule: Rule, plan: RunPlan) -> None:
         raise TaskError(f"{part} must return an object with add and finish; found {_kind(combination)}")
     mean, _ = finished(combination, algorithm, plan=plan, size=1)
     stepped(algorithm, mean, start, Cohort(counted=1, clients=1), plan=plan, size=1)
+
+
+def check_encoding(encoding: Encoding, part: str, dtype: str) -> None:
+    """Refuse an encoding that does not return what the contract says, tried on a few zeros.
+
+    Raises:
+        TaskError: Names the part, what was expected and what was found.
+    """
+    pair_returned(
+        encoding.declare(Array(dtype=dtype, size=_FEW)), f"declare of {part}", "the values and what is beside"
+    )
+    zeros = torch.zeros(_FEW, dtype=getattr(torch, dtype))
+    context = Context(client="", round=1, uniform=torch.zeros_like)
+    found: Any = encoding.encode(zeros, dict.fromkeys(encoding.keeps, zeros), context)
+    if not isinstance(found, tuple) or len(found) != 3:
+        expected = "the values, what is beside them and what is kept"
+        raise TaskError(f"encode of {part} must return three values, {expected}; found {_kind(found)}")
 
 
 def check_names(algorithm: Algorithm, plan: RunPlan) -> None:

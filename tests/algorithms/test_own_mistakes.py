@@ -1,9 +1,9 @@
-"""What is easily wrong in an algorithm or rule of one's own is refused by name, before training where it can be."""
+"""What is easily wrong in parts of one's own is refused by name, before training where it can be."""
 
 import pytest
 import torch
 
-from fedcore.aggregation.contract import Rule
+from fedcore.aggregation.contract import Encoding, Rule
 from fedcore.aggregation.mean import Mean, WeightedSum
 from fedcore.algorithms.contract import Algorithm, Cohort
 from fedcore.errors import TaskError
@@ -115,6 +115,28 @@ def test_an_algorithm_that_contradicts_its_declaration_is_refused_before_trainin
 def test_a_rule_that_returns_something_else_is_refused_before_training(name, words):
     with pytest.raises(TaskError, match=words):
         Method.of(build_plan(aggregation={"rule": f"{__name__}:{name}"}))
+
+
+class DeclaresAlone(Encoding):
+    def declare(self, values):
+        return values
+
+
+class EncodesTwo(Encoding):
+    def encode(self, values, kept, context):
+        return values, {}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("DeclaresAlone", "declare of encoding '.*:DeclaresAlone' must return two values, .*; found an object of type"),
+        ("EncodesTwo", "encode of encoding .* must return three values, .*; found 2 values"),
+    ],
+)
+def test_an_encoding_that_returns_something_else_is_refused_before_training(name, words):
+    with pytest.raises(TaskError, match=words):
+        Method.of(build_plan(aggregation={"encode": [f"{__name__}:{name}"]}))
 
 
 def test_a_state_that_is_incomplete_only_after_updates_is_refused_when_the_round_is_closed():
