@@ -68,7 +68,14 @@ class Registry:
         name, separator, rest = text.partition(":")
         if name in self.rows:
             return Plugin(name=name, target=self.rows[name], values=(rest,) if separator else (), options=options)
-        if self.rows and not all(part.isidentifier() for part in rest.split(".")):  # "zipf:1" names no object
+        if self.rows and not _is_path(rest):  # "zipf:1" names no object
+            found, _, value = rest.partition(":")
+            if value and _is_path(found):
+                raise PlanError(
+                    f"{self.what} {text!r}: options of one's own {self.what} are given by name, as in "
+                    f'{{ name = "{name}:{found}", option = {value} }}; on the command line for an algorithm: '
+                    f"--set algorithm.options.OPTION={value}"
+                )
             raise PlanError(f"{unknown(name, self.rows, self.what)} (one of your own: module:object)")
         return Plugin(name=text, target=text, values=(), options=options)
 
@@ -161,6 +168,10 @@ def own_modules(references: Iterable[Reference], registry: Registry) -> tuple[st
     """The ``module:object`` of each reference that is not registered."""
     plugins = (registry.read(reference) for reference in references)
     return tuple(plugin.target for plugin in plugins if plugin.name not in registry.rows)
+
+
+def _is_path(text: str) -> bool:
+    return all(part.isidentifier() for part in text.split("."))
 
 
 def literal(text: str) -> int | float | str:

@@ -91,6 +91,7 @@ def test_all_problems_in_all_sections_are_told_at_once():
         ({"training": {"optimizer-options": {"lr": 1.0}}}, "lr is set by learning-rate"),
         ({"federation": {"weighting": "uniform"}}, "federation.weighting has moved; it is now aggregation.rule"),
         ({"mitigation": {"method": "reweighing"}}, "mitigation.method has moved; it is now algorithm.name"),
+        ({"mitigation": {"name": "reweighing"}}, "section [mitigation] has moved; it is now [algorithm]"),
         (
             {"audit": {"sensitive": ["a"], "limits": [{"metric": "acuracy", "at-most": 0.1}]}},
             "audit.limits: limit: unknown metric 'acuracy'; did you mean 'accuracy'?",

@@ -60,6 +60,11 @@ def test_an_unknown_name_is_answered_with_the_nearest_whether_or_not_an_option_f
         KINDS.make(name)
 
 
+def test_an_option_behind_ones_own_object_is_answered_with_how_to_give_it():
+    with pytest.raises(PlanError, match=r"given by name, as in \{ name = \"my_wheel:Wheel\", option = 0.5 \}"):
+        KINDS.make("my_wheel:Wheel:0.5")
+
+
 def test_a_kind_without_registered_ones_expects_module_and_object():
     with pytest.raises(TaskError, match="expected hook as 'module:object', found 'mine'"):
         Registry(what="hook", rows={}).make("mine")

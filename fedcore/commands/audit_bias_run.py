@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,12 +15,14 @@ from fedcore.audit.table.bias_json import result_json
 from fedcore.audit.table.kinds import audited
 from fedcore.audit.table.options import BiasOptions
 from fedcore.audit.table.text.report import readable
+from fedcore.audit.table.text.verdict import ALL, MORE
 from fedcore.audit.verdict.gate import Verdict
 from fedcore.errors import PlanError, StorageError
 from fedcore.report.model_card.profile_documents import document
 from fedcore.report.page.table_audit import render_audit
 from fedcore.storage.files import write_whole
 from fedcore.text.printable import printable_json
+from fedcore.text.wording import named
 
 _FAILED, _INCONCLUSIVE = 3, 4
 
@@ -32,21 +35,22 @@ def bias_command(*, out: Path | None, as_json: bool, everything: bool, fail_on_i
     options = _options(**given)
     with Console(stderr=True, highlight=False).status(f"reading {options.table.name} …") as status:
         result = audited(options, progress=status.update)
-        content, shown = result_json(result), readable(result, everything=everything)
+        closing = MORE if out is None else ALL
+        content, shown = result_json(result), readable(result, everything=everything, closing=closing)
         to_share = result.to_share()
         shared, text = result_json(to_share), readable(to_share, everything=True)
         written = document(shared, day=datetime.now(UTC).date())
+    files = {
+        "audit.html": render_audit(to_share) if out else None,
+        "bias.json": f"{_json(shared)}\n",
+        "bias.txt": text,
+        "bias.md": written,
+    }
     if out is not None:
-        _keep(
-            out,
-            {
-                "bias.json": f"{_json(shared)}\n",
-                "bias.txt": text,
-                "bias.md": written,
-                "audit.html": render_audit(to_share),
-            },
-        )
-    print(_json(content) if as_json else written or shown, end="\n" if as_json else "")
+        _keep(out, files)
+    print(_json(content) if as_json else written or shown, end="\n" if as_json else "", flush=True)
+    if out is not None:
+        print(f"wrote {named([str(out / name) for name, text in files.items() if text is not None])}", file=sys.stderr)
     return _exit_code(content["verdict"], fail_on_inconclusive=fail_on_inconclusive)
 
 

@@ -13,6 +13,7 @@ from fedcore.errors import PlanError
 from fedcore.method.exchange import Exchange
 from fedcore.method.names import rule_of
 from fedcore.method.per_plan import once_per_plan
+from fedcore.method.returned import check_encoding, check_names, check_returns
 from fedcore.plugins import name_of
 from fedcore.server_optimizers.contract import ServerOptimizer
 from fedcore.server_optimizers.registry import SERVER_OPTIMIZERS
@@ -40,7 +41,7 @@ class Method:
 
         Raises:
             PlanError: A name is unknown, options are wrong, or parts contradict the plan or each other.
-            TaskError: The user's own part cannot be imported.
+            TaskError: The user's own part cannot be imported, or contradicts its own declaration.
         """
         return _method_of(plan)
 
@@ -79,10 +80,14 @@ def _method_of(plan: RunPlan) -> Method:
         rule=RULES.make(rule_of(plan)),
         optimizer=SERVER_OPTIMIZERS.make(plan.federation.server_optimizer),
     )
+    check_names(method.algorithm, plan)
+    for each, encoding in zip(plan.aggregation.encode, method.exchange.encodings, strict=True):
+        check_encoding(encoding, f"encoding {name_of(each)!r}", plan.training.precision)
     large = Array(dtype=plan.training.precision, size=_LARGE)
     method.exchange.codec(large)  # what it refuses, each client would refuse by itself
     if problems := [*method._problems(plan), *method._privacy_problems(plan)]:
         raise PlanError(problems)
+    check_returns(method.algorithm, method.rule, plan)
     return method
 
 

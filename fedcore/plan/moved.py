@@ -28,6 +28,6 @@ def without_moved(mapping: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]
         section, key = path.split(".")
         if isinstance(rest.get(section), dict) and rest[section].pop(key, None) is not None:
             problems.append(f"{path} has moved; it is now {now}")
-    if rest.get("mitigation") == {}:
-        del rest["mitigation"]
+    if rest.pop("mitigation", None):
+        problems.append('section [mitigation] has moved; it is now [algorithm], with name = "reweighing" or another')
     return rest, problems

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -21,14 +21,26 @@ class AlgorithmContract:
         raise NotImplementedError
 
     def test_update_is_among_what_it_sends(self) -> None:
-        assert "update" in self.make_algorithm().sends
+        sends = self.make_algorithm().sends
+        assert "update" in sends, f"sends must hold 'update', the change of the model; found {sends!r}"
 
     def test_it_sends_and_keeps_what_it_declares(self) -> None:
         algorithm = self.make_algorithm()
         sent, kept = _finished(algorithm, _vectors(algorithm, 0))
-        assert set(sent) == set(algorithm.sends)
-        assert set(kept) == set(algorithm.keeps)
-        assert all(vector.shape == (_SIZE,) for vector in (*sent.values(), *kept.values()))
+        assert set(sent) == set(algorithm.sends), f"finish must send {algorithm.sends!r}; found {tuple(sent)!r}"
+        assert set(kept) == set(algorithm.keeps), f"finish must keep {algorithm.keeps!r}; found {tuple(kept)!r}"
+        for name, vector in {**sent, **kept}.items():
+            assert vector.shape == (_SIZE,), f"{name!r} must have the model's size; found shape {tuple(vector.shape)}"
+
+    def test_it_adjusts_the_gradient_in_place(self) -> None:
+        """A new gradient that is returned, or bound to the name, is lost."""
+        algorithm, vectors = self.make_algorithm(), _vectors(self.make_algorithm(), 0)
+        gradient = vectors["gradient"].clone()
+        returned: object = _adjust(algorithm, gradient, vectors)
+        assert returned is None, "adjust must change the gradient in place, such as with gradient.add_, and return None"
+        changed = not torch.equal(gradient, vectors["gradient"])
+        own = type(algorithm).adjust is not Algorithm.adjust
+        assert changed or not own, "adjust left the gradient as it was; change it in place, such as with gradient.add_"
 
     def test_a_cohort_gives_what_its_clients_give_one_by_one(self) -> None:
         algorithm = self.make_algorithm()
@@ -37,39 +49,45 @@ class AlgorithmContract:
         together = _adjusted(algorithm, cohort), *_finished(algorithm, cohort, cohort=True)
         for number, client in enumerate(clients):
             alone = _adjusted(algorithm, client), *_finished(algorithm, client)
-            torch.testing.assert_close(together[0][number], alone[0])
+            _same(together[0][number], alone[0], "the gradient from adjust")
             for many, one in zip(together[1:], alone[1:], strict=True):
                 for name in one:
-                    torch.testing.assert_close(many[name][number], one[name])
+                    _same(many[name][number], one[name], f"{name!r} from finish")
 
     def test_it_changes_nothing_but_the_gradient(self) -> None:
         algorithm, vectors = self.make_algorithm(), _vectors(self.make_algorithm(), 0)
         before = {name: vector.clone() for name, vector in vectors.items()}
         _adjusted(algorithm, vectors)
         _finished(algorithm, vectors)
-        assert all(torch.equal(vectors[name], vector) for name, vector in before.items())
+        for name, vector in before.items():
+            assert torch.equal(vectors[name], vector), f"adjust and finish must not change {name!r} in place"
 
     def test_its_state_has_what_it_shares_and_can_be_stored(self) -> None:
         algorithm = self.make_algorithm()
         state = algorithm.start(_SIZE)
         direction, after = algorithm.step(_mean(algorithm), state, Cohort(counted=2, clients=4))
-        assert direction.shape == (_SIZE,)
-        assert direction.dtype == torch.float64
-        for each in (state, after):
-            assert set(algorithm.shares) <= set(each)
-            json.dumps({name: value for name, value in each.items() if not isinstance(value, Tensor)})
-        json.dumps(algorithm.report(after))
+        found = f"found {direction.dtype} of shape {tuple(direction.shape)}"
+        assert (direction.shape, direction.dtype) == ((_SIZE,), torch.float64), (
+            f"the direction from step must be float64 of the model's size; {found}"
+        )
+        for part, each in (("start", state), ("step", after)):
+            missing = set(algorithm.shares) - set(each)
+            assert not missing, f"the state from {part} must hold what shares names; it lacks {sorted(missing)}"
+            _check_json({name: value for name, value in each.items() if not isinstance(value, Tensor)}, part)
+        _check_json(algorithm.report(after), "report")
 
     def test_without_updates_a_model_that_stands_still_stays_finite(self) -> None:
         algorithm = self.make_algorithm()
         nothing = {name: torch.zeros(_SIZE, dtype=torch.float64) for name in algorithm.sends}
         direction, _ = algorithm.step(nothing, algorithm.start(_SIZE), Cohort(counted=0, clients=4))
-        assert bool(torch.isfinite(direction).all())
+        assert bool(torch.isfinite(direction).all()), "without updates the direction from step must be finite"
 
     def test_it_stands_to_each_privacy_unit(self) -> None:
         for unit in ("record", "client"):
             why = self.make_algorithm().refusal(unit)
-            assert why is None or why
+            assert why is None or why, (
+                f"refusal({unit!r}) must be None where the unit holds, or a reason; found {why!r}"
+            )
 
 
 def _vectors(algorithm: Algorithm, seed: int) -> dict[str, Tensor]:
@@ -85,10 +103,28 @@ def _mean(algorithm: Algorithm) -> dict[str, Tensor]:
 
 def _adjusted(algorithm: Algorithm, vectors: Mapping[str, Tensor]) -> Tensor:
     gradient = vectors["gradient"].clone()
+    _adjust(algorithm, gradient, vectors)
+    return gradient
+
+
+def _adjust(algorithm: Algorithm, gradient: Tensor, vectors: Mapping[str, Tensor]) -> object:
     shared = {name: vectors[name] for name in algorithm.shares}
     kept = {name: vectors[name] for name in algorithm.keeps}
-    algorithm.adjust(gradient, vectors["weights"], vectors["received"], shared, kept)
-    return gradient
+    adjust: Callable[..., object] = algorithm.adjust
+    return adjust(gradient, vectors["weights"], vectors["received"], shared, kept)
+
+
+def _same(found: Tensor, expected: Tensor, what: str) -> None:
+    torch.testing.assert_close(
+        found, expected, msg=lambda why: f"{what} must be the same for a cohort (k, d) and for each client alone\n{why}"
+    )
+
+
+def _check_json(values: Mapping[str, object], part: str) -> None:
+    try:
+        json.dumps(values)
+    except TypeError as error:
+        raise AssertionError(f"{part} must return tensors and plain JSON values only: {error}") from error
 
 
 def _finished(

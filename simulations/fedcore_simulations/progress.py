@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedcore.listeners import Beginning, Ending
+from fedcore.method.names import method_words
 from fedcore.plan import RunPlan
 from fedcore.plugins import name_of
 from fedcore.privacy.accounting import rounded_up
@@ -54,7 +55,8 @@ class RoundsDisplay:
         clients = f"{counted(len(beginning.clients), 'client')} ({name_of(plan.federation.partition)})"
         self._console.print(
             f"{beginning.task}: {counted(beginning.rows or 0, 'row')}, {clients}, "
-            f"{counted(plan.federation.rounds, 'round')}, privacy {plan.privacy.unit}{noise}, {beginning.device}",
+            f"{counted(plan.federation.rounds, 'round')}, {method_words(plan)}, "
+            f"privacy {plan.privacy.unit}{noise}, {beginning.device}",
             soft_wrap=True,
         )
         for note in beginning.notes:

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from fedcore.audit import audit
+from fedcore.cli import main
 from fedcore.errors import DataError, PlanError
 from tests.audit.bias_table import Command, options, write_table
 
@@ -196,3 +197,51 @@ def test_importing_the_audit_imports_nothing_that_costs_seconds() -> None:
     asked = "import sys, fedcore.audit; assert not {'numpy', 'pandas', 'scipy', 'torch'} & {*sys.modules}, sys.modules"
 
     subprocess.run([sys.executable, "-c", asked], check=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"predicted": None}, "predicted: expected decisions, scores or numbers, one for each row; found None"),
+        ({"groups": "sex"}, "groups: expected columns of values, .* such as df[['sex']]; found the text 'sex'"),
+        ({"groups": ["sex", "race"]}, "such as df[['sex', 'race']]; found the text 'sex', 'race'"),
+        ({"y_true": "y"}, "y_true: expected values, one for each row, such as df['y']; found the text 'y'"),
+        ({"weights": "w"}, "weights: expected values, one for each row"),
+    ],
+)
+def test_names_in_the_place_of_columns_are_refused_with_an_example(
+    rows: pd.DataFrame, given: dict[str, Any], words: str
+) -> None:
+    usual = {"y_true": rows.y, "predicted": rows.score, "groups": rows[["sex"]]}
+    with pytest.raises(DataError) as refused:
+        audit(**{**usual, **given})
+    assert all(part in str(refused.value) for part in words.split(".*"))
+
+
+def test_an_unknown_argument_is_refused_with_the_nearest_one(rows: pd.DataFrame) -> None:
+    with pytest.raises(PlanError, match="unknown argument of audit: 'thresold'; did you mean 'threshold'"):
+        audit(rows.y, rows.score, groups=rows.sex, thresold=0.4)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("name", ["a.json", "page", "a.html.txt"])
+def test_a_page_is_not_saved_under_the_name_of_another_kind_of_file(
+    rows: pd.DataFrame, tmp_path: Path, name: str
+) -> None:
+    found = audit(rows.y, rows.score, groups=rows.sex)
+    with pytest.raises(PlanError, match=f"expected a name that ends in .html, found '.*{re.escape(name)}'"):
+        found.save(tmp_path / name)
+    assert found.save(str(tmp_path / "PAGE.HTM")).exists()
+
+
+def test_the_command_names_the_files_that_it_wrote_and_asks_for_none(
+    rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, out = write_table(tmp_path / "t.csv", rows.to_dict("list")), tmp_path / "kept"
+    words = ["fedcore", "audit", "bias", str(table), "--label", "y", "--score", "score", "--group", "sex"]
+    for more in ([], ["--out", str(out)]):
+        monkeypatch.setattr(sys, "argv", [*words, *more])
+        with pytest.raises(SystemExit):
+            main()
+    told = capsys.readouterr()
+    assert told.out.count("--out DIR or --json keeps them") == 1
+    assert f"wrote {out / 'audit.html'}, {out / 'bias.json'}, {out / 'bias.txt'}\n" in told.err

@@ -196,6 +196,13 @@ def test_a_broken_chain_is_told(home):
         ({"limits": {"model-megabytes": 1e-5}}, {}, "SIZE"),
         ({"approval": {"required": True}}, {}, "APPROVAL"),
         ({}, {"training": {"optimizer": "LBFGS"}}, "RANGE"),
+        (
+            {"limits": {"model-megabytes": 3e-4}, "training": {"memory": True}},
+            {"algorithm": {"name": "scaffold"}},
+            "SIZE",
+        ),
+        ({}, {"algorithm": {"name": "scaffold"}}, "MEMORY"),
+        ({}, {"aggregation": {"encode": ["top-k:0.5"]}}, "MEMORY"),
     ],
 )
 def test_each_refusal_that_a_plan_would_meet_is_told(home, server, policy, plan, code):
@@ -206,6 +213,12 @@ def test_each_refusal_that_a_plan_would_meet_is_told(home, server, policy, plan,
     assert any(each.what.startswith(f"refused with {code}:") for each in found)
     assert all(each.state is State.PROBLEM for each in found)
     assert contents(home.path) == before
+
+
+def test_a_method_that_keeps_vectors_is_allowed_where_the_policy_allows_memory(home, server):
+    write_policy(home, training={"memory": True})
+    roster_of(home, server, "b", "c")
+    assert only(looked_at(home, build_plan(algorithm={"name": "scaffold"})), "plan").state is State.OK
 
 
 def test_a_plan_needs_the_members_of_its_cohort(home, server):

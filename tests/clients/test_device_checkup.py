@@ -71,6 +71,16 @@ def test_what_a_device_would_refuse_is_found_with_its_line(task, kind, what, bui
     assert "tests/clients/test_device_checkup.py:" in found.what
 
 
+METHODS = [{"algorithm": {"name": "scaffold"}}, {"aggregation": {"encode": ["top-k:0.5"]}}]
+
+
+@pytest.mark.parametrize("build", BUILDERS)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_that_shares_or_keeps_vectors_is_tried_with_zeros(method, build):
+    (found,) = device_trial(TinyTask(), build(**ON_AUTO, **method), build_client())
+    assert found.state is State.OK, found.what
+
+
 def test_code_that_waits_for_the_device_is_named():
     (found,) = tried(Waits())
     assert found.state is State.WARNING

@@ -44,7 +44,7 @@ def test_the_table_of_the_policy_has_every_section() -> None:
 
 def test_the_plan_that_is_shown_can_be_deployed_and_the_policy_that_is_shown_allows_it() -> None:
     (plan,) = (block for block in _part("A plan of your own") if block.language == "toml" and not block.comment)
-    (allowed,) = (block for block in blocks(PAGE) if block.comment == "not a plan: part of a policy")
+    (allowed,) = (block for block in _part("The policy") if block.comment == "not a plan: part of a policy")
     resolved = deployable(RunPlan.from_mapping(tomllib.loads(plan.text)))
     policy = Policy.from_mapping(tomllib.loads(allowed.text))
 

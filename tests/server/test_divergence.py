@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from fedcore.algorithms.contract import Algorithm
 from fedcore.errors import DivergedError
 from fedcore_server.rounds.divergence import diverged, ignorant_loss, with_first_loss
 from fedcore_server.rounds.gate import NOT_FINITE
@@ -147,3 +148,16 @@ def test_a_run_that_diverges_in_its_last_round_ends_and_warns():
 def _kept(path, task=None):
     plan = RunDirectory(path).plan()
     return load_checkpoint(path / "checkpoint", init_state(task or Line(), plan), plan)
+
+
+class Lost(Algorithm):
+    """Moves the model to where no number is."""
+
+    def step(self, mean, state, cohort):
+        return mean["update"] + (math.nan if mean["update"].any() else 0.0), state
+
+
+def test_a_run_whose_model_is_not_finite_is_not_advised_to_be_resumed():
+    with pytest.raises(DivergedError, match=r"the model itself is not finite, so that it cannot be resumed") as lost:
+        simulate(TinyTask(), build_plan(algorithm={"name": f"{__name__}:Lost"}))
+    assert "or resume this one" not in str(lost.value)

@@ -190,3 +190,31 @@ def test_the_held_out_rows_depend_on_number_and_seed_alone():
     assert int(held_out_rows(100, 0.2, 1).sum()) == 20
     assert not torch.equal(held_out_rows(100, 0.2, 1), held_out_rows(100, 0.2, 2))
     assert int(held_out_rows(1, 0.9, 0).sum()) == 0
+
+
+class Beyond:
+    """Gives one row to a client that is not there."""
+
+    remedy = "fewer clients"
+
+    def names(self, examples):
+        return None
+
+    def deal(self, rows, generator):
+        owner = np.arange(len(rows)) % rows.clients
+        owner[7] = 99
+        return owner
+
+
+class Listed(Beyond):
+    def deal(self, rows, generator):
+        return super().deal(rows, generator).tolist()
+
+
+def test_a_client_that_is_not_there_is_named_with_its_row():
+    with pytest.raises(
+        DataError, match=r"expected an int64 array with a client from 0 to 5 .*, found client 99 for row"
+    ):
+        split(f"{__name__}:Beyond", clients=6)
+    with pytest.raises(DataError, match="found an object of type list"):
+        split(f"{__name__}:Listed", clients=6)

@@ -15,12 +15,12 @@ from fedcore.method.exchange import vector_of
 from fedcore.plan import RunPlan
 from fedcore.privacy.isolation import Level
 from fedcore.privacy.linter import Subject, lint, lint_rows, refuse
-from fedcore.refusals import Refusal
 from fedcore.segments import MODEL, Form, Segment
 from fedcore.task import Task
 from fedcore.wire.records import check_declared_array
 from fedcore.wire.replies import pack_report, pack_update
 from fedcore.wire.requests import unpack_evaluate_request, unpack_train_request
+from fedcore_clients.policy.request_gate import check_memory
 from fedcore_clients.training.device_choice import choose_device
 from fedcore_clients.training.dp.full_precision import probe_precision
 from fedcore_clients.training.dp.made_up_rows import made_up_rows
@@ -130,8 +130,7 @@ class TaskRunner:
         if choice.note:
             _log.warning(choice.note)
         local = LocalModel(self._task, plan, choice.device, memory=self._memory)
-        if local.exchange.remembers and self._memory is None:
-            raise Refusal.MEMORY("the method keeps vectors here between rounds; training.memory does not allow it")
+        check_memory(local.exchange, allowed=self._memory is not None)
         if problems := list(local.exchange.refusals(plan)):
             raise PrivacyError("; ".join(problems))
         refuse(lint(Subject(plan=plan, task=self._task, model=local.model, exchange=local.exchange)))

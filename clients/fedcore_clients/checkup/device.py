@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -65,15 +66,17 @@ def _waits(task: Task, plan: RunPlan, client: Client, kind: str, *, float64: boo
     if plan.privacy.unit == "record" and _level(task, once, client) is not Level.PROVEN:
         # Opacus' hooks end the process where one of them fails on the fake device.
         once = once.updated(privacy={"unit": "none"})
-    with pretended, global_streams_kept(torch.device("cpu")):
-        local = LocalModel(task, once, pretended.device)
+    with pretended, global_streams_kept(torch.device("cpu")), TemporaryDirectory(prefix="fedcore-memory-") as memory:
+        local = LocalModel(task, once, pretended.device, memory=Path(memory))
         held_out = None if client.held_out is None else _some(client.held_out)
         rows = Client(name=client.name, training=_some(client.training), held_out=held_out)
         rows = rows.to(dtype=local.dtype, device=local.device)
         received = Parameters(local.parameters.buffer.cpu(), local.parameters.layout)
+        shared = {name: torch.zeros_like(received.buffer) for name in local.exchange.algorithm.shares}
+        request = TrainRequest(round=1, attempt=0, cohort=(), parameters=received, shared=shared)
         pretended.reset()
         try:
-            train_locally(local, rows, TrainRequest(round=1, attempt=0, cohort=(), parameters=received))
+            train_locally(local, rows, request)
             training = pretended.reads.copy()
             evaluate_locally(local, rows, EvaluateRequest(round=1, attempt=0, cohort=(), parameters=received))
         except Exception as error:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from fedcore.checkup.finding import Finding, ok, problem
 from fedcore.errors import RefusedError
+from fedcore.method.exchange import Exchange
 from fedcore.text.wording import counted
 from fedcore.trust.roster import Roster
 from fedcore_clients.agent.home import ClientHome
@@ -22,7 +23,7 @@ from fedcore_clients.policy.approvals import Approvals, Clock
 from fedcore_clients.policy.budget import Account, coordinator_of
 from fedcore_clients.policy.daily_requests import DailyRequests
 from fedcore_clients.policy.request_facts import RequestFacts
-from fedcore_clients.policy.request_gate import KnownMembers, check_request
+from fedcore_clients.policy.request_gate import KnownMembers, check_memory, check_request
 from fedcore_clients.policy.settings import Policy
 from fedcore_clients.training.device import resolve_device
 from fedcore_clients.training.device_choice import choose_device
@@ -97,6 +98,7 @@ class _Gate:
                 approvals=Approvals(self._copy(self.home.approvals), self.clock),
                 requests_today=DailyRequests(self.home.path / "requests.json", self.clock).today,
             )
+            check_memory(Exchange.of(facts.plan), allowed=self.policy.training.memory)
             if facts.kind == "train":
                 self._account().charge(facts)
         except RefusedError as error:
@@ -123,6 +125,7 @@ def _facts(trial: PlanTrial, kind: Kind, me: str, roster: Roster | None) -> Requ
     """The first request of a run, to as many clients as the plan asks for."""
     plan = trial.plan
     size = plan.federation.cohort_size or plan.federation.clients
+    shares = Exchange.of(plan).algorithm.shares if kind == "train" else ()
     known = [member.name for member in roster.members] if roster else [f"other-{index}" for index in range(1, size)]
     return RequestFacts(
         run=_RUN,
@@ -134,5 +137,5 @@ def _facts(trial: PlanTrial, kind: Kind, me: str, roster: Roster | None) -> Requ
         cohort=(me, *[name for name in known if name != me][: size - 1]),
         roster_version=roster.version if roster else _Everybody.version,
         model_dtype=plan.training.precision,
-        array_bytes=trial.model_bytes,
+        array_bytes=trial.model_bytes * (1 + len(shares)),
     )

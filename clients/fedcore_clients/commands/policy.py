@@ -113,7 +113,11 @@ def _check(path: Path) -> None:
     from fedcore_clients.policy.settings import Policy
 
     found = Policy.from_toml(path)
+    training = found.training
     print(f"{path} is valid: {', '.join(found.tasks.allowed) or 'no task'} may be trained")
+    print(f"algorithms: {', '.join(training.algorithms) or 'none'}")
+    print(f"encodings: {', '.join(training.encodings) or 'none'}")
+    print(f"vectors kept here between rounds: {'allowed' if training.memory else 'not allowed'} (training.memory)")
     print(f"sha256 {found.sha256}")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fedcore.aggregation.registry import ENCODINGS
 from fedcore.algorithms.registry import ALGORITHMS
@@ -26,6 +26,9 @@ from fedcore_clients.policy.privacy_gate import check_privacy
 from fedcore_clients.policy.request_facts import RequestFacts, shown
 from fedcore_clients.policy.settings import Policy
 from fedcore_clients.policy.summary import plan_summary
+
+if TYPE_CHECKING:
+    from fedcore.method.exchange import Exchange
 
 SCHEMA = "schema"
 """The option of a task that says how a table is read."""
@@ -86,6 +89,18 @@ def check_request(
     _check_release(request, policy)
     _check_requests(request.plan, requests_today, policy)
     _check_approval(request, policy, approvals)
+
+
+def check_memory(exchange: Exchange, *, allowed: bool) -> None:
+    """Refuse a method that keeps vectors here, where the policy's ``training.memory`` does not allow it.
+
+    Separate, since only the process that trains imports the method; `check_request` has allowed its names before.
+
+    Raises:
+        RefusedError: With the code ``MEMORY``.
+    """
+    if exchange.remembers and not allowed:
+        raise Refusal.MEMORY("the method keeps vectors here between rounds; training.memory does not allow it")
 
 
 def _check_kind(request: RequestFacts) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 
 from fedcore.algorithms.contract import Algorithm, LocalWork, Tensors
+from fedcore.errors import TaskError
 from fedcore.messages import TrainRequest
+from fedcore.method.returned import algorithm_of, check_vectors, pair_returned
 from fedcore_clients.training.local_model import LocalModel
 
 _RECEIVED = "received"
@@ -33,18 +35,39 @@ class Session:
         self._vectors = {name: vector[trained].to(local.device) for name, vector in vectors.items()}
 
     def step(self) -> None:
+        """One step of the optimizer.
+
+        Raises:
+            TaskError: `adjust` returns something.
+        """
         self._steps += 1
         if self._vectors:
             vectors, algorithm = self._vectors, self._algorithm
             shared = {name: vectors[name] for name in algorithm.shares}
             kept = {name: vectors[name] for name in algorithm.keeps}
-            algorithm.adjust(self._local.gradient, self._weights, vectors[_RECEIVED], shared, kept)
+            found: object = algorithm.adjust(  # type: ignore[func-returns-value]
+                self._local.gradient, self._weights, vectors[_RECEIVED], shared, kept
+            )
+            if found is not None:
+                raise TaskError(
+                    f"adjust of {algorithm_of(self._local.plan)} must change the gradient in place, such as with "
+                    f"gradient.add_(…), and return nothing; it returned an object of type {type(found).__name__}"
+                )
         self._optimizer.step()
 
     def finish(self) -> tuple[Tensors, Tensors]:
-        """What is sent, and what is kept; on the CPU."""
+        """What is sent, and what is kept; on the CPU.
+
+        Raises:
+            TaskError: They are not the vectors that the algorithm declares.
+        """
         plan = self._local.plan
         private = plan.privacy.learning_rate if self._local.privacy else None
         work = LocalWork(steps=max(1, self._steps), learning_rate=private or plan.training.learning_rate)
         trained = self._local.parameters.buffer.cpu()
-        return self._algorithm.finish(trained, self._received, self._shared, self._kept, work)
+        found = self._algorithm.finish(trained, self._received, self._shared, self._kept, work)
+        part, size = f"finish of {algorithm_of(self._local.plan)}", len(trained)
+        sent, kept = pair_returned(found, part, "what is sent and what is kept")
+        check_vectors(sent, self._algorithm.sends, size, f"{part} must send what sends declares", only=True)
+        check_vectors(kept, self._algorithm.keeps, size, f"{part} must keep what keeps declares", only=True)
+        return sent, kept

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from fedcore.audit.metrics.catalogue import HEADLINES
 from fedcore.audit.table.arrays import PREDICTED, SITE, TRUE, WEIGHT, predicted_kind, table_of_arrays
@@ -22,10 +23,13 @@ from fedcore.audit.verdict.gate import Verdict
 from fedcore.errors import DataError, PlanError
 from fedcore.storage.files import write_whole
 from fedcore.tasks.tabular.table import Table
+from fedcore.text.toml_problems import unknown
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
 Limits = Mapping[str, tuple[float | None, float | None]] | Sequence[str]
 _NAMES = {
     "group": "groups", "label": TRUE, "prediction": PREDICTED, "score": PREDICTED, "weight": WEIGHT, "site": SITE,
@@ -40,6 +44,22 @@ _PHRASES = {
 }
 
 
+def _with_nearest_names(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
+    """Refuse an unknown keyword with the nearest one."""
+    known = [*signature(function).parameters]
+
+    @wraps(function)
+    def called(*args: _Given.args, **given: _Given.kwargs) -> _Result:
+        if problems := [
+            unknown(name, known, f"argument of {function.__name__}") for name in given if name not in known
+        ]:
+            raise PlanError(problems)
+        return function(*args, **given)
+
+    return called
+
+
+@_with_nearest_names
 def audit(
     y_true: Any,
     predicted: Any,
@@ -166,9 +186,15 @@ class Audit:
     def save(self, path: str | Path) -> Path:
         """Write the page: one file without scripts or network access. Cells of under 10 rows are hidden in it.
 
+        Args:
+            path: Ends in .html or .htm.
+
         Raises:
+            PlanError: It has another ending.
             StorageError: It cannot be written.
         """
+        if Path(path).suffix.lower() not in (".html", ".htm"):
+            raise PlanError(f"save writes a page of HTML: expected a name that ends in .html, found {str(path)!r}")
         from fedcore.report.page.table_audit import render_audit
 
         shared = self.result.to_share()
@@ -214,6 +240,8 @@ def _asked(
     bands: Mapping[str, Sequence[float]] | None,
     **as_they_are: Any,
 ) -> tuple[BiasOptions, Table]:
+    if predicted is None:
+        raise DataError("predicted: expected decisions, scores or numbers, one for each row; found None")
     columns = {TRUE: y_true, PREDICTED: predicted, WEIGHT: weights, SITE: sites}
     table, attributes = table_of_arrays(groups, columns)
     found = predicted_kind(table, kind)

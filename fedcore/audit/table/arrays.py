@@ -12,6 +12,7 @@ from fedcore.audit.tables.crossing import ATTRIBUTE_MARK
 from fedcore.audit.tables.groups import UNKNOWN
 from fedcore.errors import DataError, PlanError
 from fedcore.tasks.tabular.table import Table
+from fedcore.text.wording import named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +45,8 @@ def table_of_arrays(groups: Any, columns: Mapping[str, Any]) -> tuple[Table, tup
     found = {name: _column(name, values) for name, values in columns.items() if values is not None} | by_name
     lengths = {name: len(values) for name, values in found.items()}
     if len({*lengths.values()}) > 1:
+        if len({length for name, length in lengths.items() if name not in by_name}) == 1 and _are_names(groups):
+            raise _names_of_groups(groups)
         counts = ", ".join(f"{name} has {length:,}" for name, length in lengths.items())
         raise DataError(f"every column needs as many rows as the others: {counts}")
     if not all(lengths.values()):
@@ -117,14 +120,30 @@ def _groups(groups: Any) -> Mapping[Any, Any]:
         return {"group" if groups.name is None else groups.name: groups}
     if isinstance(groups, Mapping):
         return groups
+    if isinstance(groups, str):
+        raise _names_of_groups([groups])
     if np.ndim(groups) == 2:
         return {f"group {number}": column for number, column in enumerate(np.asarray(groups).T, start=1)}
     return {"group": groups}
 
 
+def _are_names(groups: Any) -> bool:
+    texts = isinstance(groups, Sequence) and all(isinstance(name, str) for name in groups)
+    return texts and len({*groups}) == len(groups)
+
+
+def _names_of_groups(names: Sequence[str]) -> DataError:
+    found = named([*map(repr, names)])
+    return DataError(
+        f"groups: expected columns of values, one for each row, such as df[{[*names]!r}]; found the text {found}"
+    )
+
+
 def _column(name: str, values: Any) -> pd.Series[Any]:
     import pandas as pd
 
+    if isinstance(values, str):
+        raise DataError(f"{name}: expected values, one for each row, such as df[{values!r}]; found the text {values!r}")
     if isinstance(values, pd.Series):
         return values.reset_index(drop=True)
     if isinstance(values, pd.DataFrame):

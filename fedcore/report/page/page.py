@@ -59,10 +59,12 @@ def render(record: RunRecord) -> str:
 def _facts(record: RunRecord) -> str:
     summary = record.summary
     clients, rounds = summary.get("clients"), summary.get("rounds")
+    encodings = " + ".join(summary.get("encodings") or ())
     facts = [
         counted(int(clients), "client") if clients is not None else "",
         counted(int(rounds), "round") if rounds is not None else "",
         counted(int(summary["examples"]), "row") if summary.get("examples") is not None else "",
+        ", ".join(part for part in (summary.get("algorithm"), summary.get("rule"), encodings) if part),
         f"{summary['engine']} engine" if summary.get("engine") else "",
         "" if is_private(record) else "no differential privacy",
     ]

@@ -20,6 +20,7 @@ from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.evaluation import evaluation_privacy
 from fedcore.refusals import FINAL
+from fedcore.storage.large_vectors import is_finite
 from fedcore.task import Task
 from fedcore.text.wording import named
 from fedcore_server.rounds.audit_points import AuditPoints
@@ -159,10 +160,12 @@ class Run:
         why = diverged(self.plan, state, evaluation) if evaluation and not done(state, self.plan) else None
         if why is None:
             return None
-        return DivergedError(
-            f"{why}; what was charged stays charged. Begin a new run with a smaller learning rate or a "
-            "federation.max-update-norm, or resume this one as it is"
-        )
+        advice = "Begin a new run with a smaller learning rate or a federation.max-update-norm"
+        if is_finite(state.parameters.buffer):
+            advice += ", or resume this one as it is"
+        else:
+            why += ", and the model itself is not finite, so that it cannot be resumed"
+        return DivergedError(f"{why}; what was charged stays charged. {advice}")
 
     def _train(self, state: ServerState) -> tuple[ServerState, RoundReport]:
         request = plan_round(state, self.plan, self.federation.available())

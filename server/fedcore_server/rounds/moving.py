@@ -10,6 +10,7 @@ from torch import Tensor
 from fedcore.aggregation.contract import State, Tensors
 from fedcore.algorithms.contract import Cohort
 from fedcore.method.method import Method
+from fedcore.method.returned import stepped
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.central import CentralPrivacy
@@ -28,7 +29,8 @@ def moved(
         counted: Clients whose updates are in the mean.
     """
     cohort = Cohort(counted=_public(counted, plan), clients=plan.federation.clients)
-    direction, algorithm = method.algorithm.step(mean, state.part("algorithm"), cohort)
+    size = state.parameters.layout.size
+    direction, algorithm = stepped(method.algorithm, mean, state.part("algorithm"), cohort, plan=plan, size=size)
     step, optimizer = method.optimizer.step(direction, state.part("optimizer"))
     parameters = _stepped(state.parameters, step, plan.federation.server_learning_rate)
     after = ServerState(

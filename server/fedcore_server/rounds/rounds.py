@@ -22,6 +22,7 @@ import torch
 
 from fedcore.messages import ClientUpdate, TrainRequest, UpdateBlock
 from fedcore.method.method import Method
+from fedcore.method.returned import finished
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.central import CentralPrivacy
@@ -79,6 +80,9 @@ def close_round(
     Updates are taken one at a time, or in blocks, and dropped once added up. Malformed and repeated ones are rejected,
     each by itself. With fewer valid updates than the plan's quorum the round fails: the model stays, and the next
     attempt asks anew.
+
+    Raises:
+        TaskError: The algorithm or the rule does not return what it declares.
     """
     method, tally = Method.of(plan), Tally()
     gates = [NormGate(plan, state, vector) for vector in method.algorithm.sends]
@@ -88,7 +92,7 @@ def close_round(
         tally.note(reply)
         if not isinstance(reply, Rejection):
             combination.add(block_of(reply, method, plan, state))
-    mean, aggregation = combination.finish()
+    mean, aggregation = finished(combination, method.algorithm, plan=plan, size=state.parameters.layout.size)
     committed = request.quorate and len(tally.counted) >= _needed(plan, request.cohort)
     report = tally.report(request, plan, state, committed=committed, mean=mean["update"])
     judged = state.with_parts(gate={key: kept for gate in gates for key, kept in gate.part().items()})

@@ -15,8 +15,10 @@ from torch import nn
 import fedcore
 from fedcore.audit.verdict.gap_words import reach_words
 from fedcore.audit.verdict.report import BiasReport
+from fedcore.method.names import rule_of
 from fedcore.plan import RunPlan
 from fedcore.plan.evaluation_schedule import chooses_a_round
+from fedcore.plugins import name_of
 from fedcore.privacy.evaluation import evaluation_privacy
 from fedcore.privacy.isolation import Isolation
 from fedcore.privacy.plan import Relation, Unit
@@ -173,6 +175,8 @@ def _summary(run: FinishedRun, statement: Mapping[str, Any] | None, model_sha256
         "task": run.task.name,
         "engine": run.engine,
         "algorithm": plan.algorithm.name,
+        "rule": name_of(rule_of(plan)),
+        "encodings": [name_of(each) for each in plan.aggregation.encode],
         "clients": plan.federation.clients,
         "rounds": outcome.state.round,
         "released_round": outcome.state.released_round,

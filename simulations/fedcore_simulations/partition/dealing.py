@@ -78,11 +78,19 @@ def _dealt(partitioner: Partitioner, rows: Rows, specification: str) -> Owner:
 
 
 def _check_owner(owner: Owner, rows: Rows, specification: str) -> None:
-    if owner.shape != (len(rows),) or owner.dtype != np.int64 or owner.min() < 0 or owner.max() >= rows.clients:
-        raise DataError(
-            f"partition {specification!r}: expected an int64 array with a client from 0 to {rows.clients - 1} for each "
-            f"of {counted(len(rows), 'row')}, found {owner.dtype} of shape {owner.shape}"
-        )
+    if not isinstance(owner, np.ndarray):
+        found = f"an object of type {type(owner).__name__}"
+    elif owner.shape != (len(rows),) or owner.dtype != np.int64:
+        found = f"{owner.dtype} of shape {owner.shape}"
+    elif (wrong := (owner < 0) | (owner >= rows.clients)).any():
+        row = int(wrong.argmax())
+        found = f"client {owner[row]} for row {row}"
+    else:
+        return
+    raise DataError(
+        f"partition {specification!r}: expected an int64 array with a client from 0 to {rows.clients - 1} for each "
+        f"of {counted(len(rows), 'row')}, found {found}"
+    )
 
 
 def _numbered(clients: int) -> tuple[str, ...]:

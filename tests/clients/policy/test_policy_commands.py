@@ -74,6 +74,16 @@ def test_the_groups_and_metrics_of_a_reference_task_that_is_allowed_are_its_own(
     assert set(allowing([name])["release"]["evaluation"]) == set(task.metrics)
 
 
+def test_policy_check_says_which_methods_are_allowed_and_whether_memory_is(tmp_path):
+    path = tmp_path / "policy.toml"
+    path.write_text('[training]\nalgorithms = ["fedavg", "my_algorithm:FedDyn"]\nencodings = []\nmemory = true\n')
+    told = run("policy", "--check", str(path))
+    assert "no task may be trained\nalgorithms: fedavg, my_algorithm:FedDyn\nencodings: none\n" in told
+    assert "vectors kept here between rounds: allowed (training.memory)" in told
+    path.write_text("")
+    assert "vectors kept here between rounds: not allowed" in run("policy", "--check", str(path))
+
+
 def test_policy_check_tells_the_problems(tmp_path):
     (tmp_path / "policy.toml").write_text("[cohort]\nminimun = 3\n")
     with pytest.raises(PlanError, match="did you mean 'minimum'"):

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from fedcore.audit.verdict.gate import Finding, Verdict
 
-MORE = "more: --all prints every metric and gap, and --out DIR or --json keeps them"
+ALL = "more: --all prints every metric and gap"
+MORE = f"{ALL}, and --out DIR or --json keeps them"
 
 
 def verdict_lines(verdict: Verdict | None, findings: Iterable[Finding], *, example: str) -> Iterator[str]:
