@@ -7,7 +7,8 @@ import math
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from fedcore.aggregation.contract import Array, Context, Encoding, Tensors
+from fedcore.aggregation.contract import Array, Context, Encoding
+from fedcore.parameters import Tensors
 
 _ROUNDING = 1.0 + 1e-5
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from fedcore.algorithms.contract import Algorithm, LocalWork, Tensors
+from fedcore.algorithms.contract import Algorithm, LocalWork
 from fedcore.messages import TrainRequest
+from fedcore.parameters import Tensors
 from fedcore_clients.training.local_model import LocalModel
 
 _RECEIVED = "received"
