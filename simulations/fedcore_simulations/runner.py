@@ -17,7 +17,7 @@ from fedcore.listeners import Beginning, Listeners, RunListener
 from fedcore.plan import RunPlan
 from fedcore.privacy.linter import DROWNED, Finding, warnings_of
 from fedcore.seeding import global_streams_kept
-from fedcore.task import Task
+from fedcore.task import Task, extras_of
 from fedcore.tasks.registry import checked_task, load_task, settled
 from fedcore.tracking.registry import load_trackers
 from fedcore_server.rounds.driver import Outcome, Run
@@ -191,7 +191,7 @@ def _beginning(ready: Preparation, directory: RunDirectory | None, records: list
         lines=tuple(records),
         rows=ready.examples,
         device=str(ready.device),
-        notes=(*getattr(ready.task, "notes", ()), *filter(None, [ready.device_note])),
+        notes=(*extras_of(ready.task).notes, *filter(None, [ready.device_note])),
         warnings=tuple(_warnings(ready.findings)),
     )
 

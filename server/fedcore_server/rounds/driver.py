@@ -20,7 +20,7 @@ from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.evaluation import evaluation_privacy
 from fedcore.refusals import FINAL
-from fedcore.task import Task
+from fedcore.task import Task, extras_of
 from fedcore.text.wording import named
 from fedcore_server.rounds.audit_points import AuditPoints
 from fedcore_server.rounds.choice import chosen
@@ -210,7 +210,7 @@ class Run:
             reports,
             points.tables,
             points.settings,
-            measured=getattr(self.task, "metrics", None),
+            measured=extras_of(self.task).metrics,
             privacy=evaluation_privacy(self.task, self.plan),
         )
 
