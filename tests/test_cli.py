@@ -143,7 +143,7 @@ def test_a_typo_in_a_plan_is_told_before_anything_that_costs_seconds_is_imported
 def test_help_teaches(fedcore):
     code, out, _ = fedcore("simulate", "--help")
     assert code == 0
-    for word in ("--epsilon", "dirichlet:A", "module:object", "--resume", "Examples"):
+    for word in ("--epsilon", "dirichlet:0.3", "module:object", "--resume", "Examples"):
         assert word in out
 
 

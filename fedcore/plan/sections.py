@@ -9,14 +9,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from fedcore.aggregation.registry import ENCODINGS, RULES
+from fedcore.algorithms.registry import ALGORITHMS
 from fedcore.plan.audit_sections import AuditSection
 from fedcore.plan.section import Count, NonNegative, OpenUnit, PluginReference, Positive, Section, Share
+from fedcore.plugins import option_of
+from fedcore.server_optimizers.registry import SERVER_OPTIMIZERS
+from fedcore.tasks.registry import TASKS
+from fedcore.tracking.registry import TRACKERS
 
 
 class TaskSection(Section):
     """The task and its data."""
 
-    name: str = Field("digits", description="a reference task, or `module:object` of a task of one's own")
+    name: str = Field("digits", description=f"the task: {TASKS.choices('`')} of your own")
     data: str | None = Field(
         None,
         description="path handed to the task's `load_data`; in a deployment the *name* of a data set, "
@@ -38,8 +44,8 @@ class FederationSection(Section):
     seed: int = Field(0, ge=0, description="seed of everything that is not privacy noise")
     partition: PluginReference = Field(
         "iid",
-        description="how a simulation splits rows: `iid`, `dirichlet:A`, `shards:K`, `by:COLUMN`, `sizes:lognormal`, "
-        "or `module:object`",
+        description="how a simulation splits rows, such as `iid`, `dirichlet:0.3` or `by:COLUMN`; "
+        "the help of `fedcore simulate` lists all",
     )
     held_out: OpenUnit = Field(0.2, description="share of the rows kept for evaluation, never trained on")
     cohort_size: Count | None = Field(None, description="clients asked in a round; all when absent")
@@ -70,8 +76,8 @@ class FederationSection(Section):
     )
     server_optimizer: PluginReference = Field(
         "sgd",
-        description="how the mean update moves the model: `sgd`, `adam`, `yogi`, `adagrad`, or `module:object`; with "
-        'options as a table, such as `{ name = "sgd", momentum = 0.9 }`',
+        description=f"how the mean update moves the model: {SERVER_OPTIMIZERS.choices('`')}; with options as a "
+        'table, such as `{ name = "sgd", momentum = 0.9 }`',
     )
     server_learning_rate: Positive = Field(1.0, description="step length of the server optimizer")
     averaging: Annotated[float, Field(ge=0, lt=1)] = Field(
@@ -90,9 +96,7 @@ class FederationSection(Section):
     @property
     def partition_column(self) -> str | None:
         """The attribute whose values are the clients; ``None`` unless rows are partitioned ``by`` one."""
-        options = {"name": self.partition} if isinstance(self.partition, str) else self.partition
-        kind, _, column = str(options.get("name")).partition(":")
-        return column or options.get("column") if kind == "by" else None
+        return option_of(self.partition, "by", "column") or None
 
 
 class AlgorithmSection(Section):
@@ -100,8 +104,7 @@ class AlgorithmSection(Section):
 
     name: str = Field(
         "fedavg",
-        description="`fedavg`, `fedprox:MU`, `scaffold`; `reweighing` and `fedminmax`, which weigh rows by group; "
-        "`fairfed`, `agnostic` and `q-fedavg:Q`, which weigh clients; or `module:object`",
+        description=f"{ALGORITHMS.choices('`')}; the first option may follow a colon, as in `fedprox:0.1`",
     )
     options: dict[str, Any] = Field(default_factory=dict, description="the algorithm's options by name")
 
@@ -116,13 +119,14 @@ class AggregationSection(Section):
 
     rule: PluginReference | None = Field(
         None,
-        description="`mean` weighs clients by examples, `uniform` all alike, `trimmed-mean:SHARE` leaves out extremes; "
-        "or `module:object`. By default `mean`, and `uniform` under privacy",
+        description=f"{RULES.choices('`')}. By default `mean`, which weighs clients by examples, and under privacy "
+        "`uniform`, which weighs them equally",
     )
     encode: tuple[PluginReference, ...] = Field(
         (),
         max_length=4,
-        description="encodings of the update, in order: `norm-clip:MAX`, `top-k:SHARE`, `int8`, or `module:object`",
+        description=f"encodings of the update, in order, each with its first option as in `top-k:0.1`: "
+        f"{ENCODINGS.choices('`')}",
     )
 
 
@@ -245,8 +249,8 @@ class RunSection(Section):
 
     track: tuple[PluginReference, ...] = Field(
         (),
-        description="trackers that a simulation, or the server, copies the run to: `mlflow`, `tensorboard`, or "
-        '`module:object`; with options as a table, such as `{ name = "mlflow", experiment = "wards" }`',
+        description=f"trackers that a simulation, or the server, copies the run to: {TRACKERS.choices('`')}; with "
+        'options as a table, such as `{ name = "mlflow", experiment = "wards" }`',
     )
 
 
