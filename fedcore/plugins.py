@@ -4,7 +4,7 @@ The grammar is the same at every plug-in point::
 
     "dirichlet"                            a registered name
     "dirichlet:0.3"                        with its first option
-    "my_module:MyPartitioner"              one's own, found in the working directory first
+    "my_module:MyPartitioner"              your own, found in the working directory first
     { name = "dirichlet", alpha = 0.3 }    either of them, with options by name
 
 A class is called with its options; any other object is taken as it is. A first option written behind the name is a

@@ -365,7 +365,7 @@ def test_what_fails_at_a_client_is_told_with_the_client_the_round_and_how_to_go_
         code, _, err = fedcore("simulate", "own_task:Own", *QUICK, "--no-privacy", "--out", "one")
     assert code == 2
     assert "error: client-1 failed in round 2:" in err
-    assert err.endswith("the last finished round is kept. Go on with: fedcore simulate --resume one\n")
+    assert err.endswith("the last finished round is kept. Resume with: fedcore simulate --resume one\n")
     assert fedcore("simulate", "--resume", "one", "--workers", "1")[0] == 0
 
 

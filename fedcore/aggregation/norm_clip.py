@@ -29,7 +29,7 @@ class NormClip(Encoding):
         return self._clipped(values), {}, {}
 
     def decode(self, values: Tensor, beside: Tensors, declared: Array) -> Tensor:
-        """Clipped once more where a client has not: a bound that rests on its word is none."""
+        """Clip again where the client did not, since the server cannot rely on it."""
         longest = float(vector_norm(values.double(), dim=-1).max())
         return self._clipped(values) if longest > self.max_norm * _ROUNDING else values
 

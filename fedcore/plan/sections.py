@@ -32,7 +32,7 @@ class TaskSection(Section):
     code: dict[str, str] | None = Field(
         None,
         description="in a deployment, what every host must have: fedcore's minor version, and the SHA-256 of each "
-        "module of one's own that the plan names. `fedcore run` fills it in",
+        "module of your own that the plan names. `fedcore run` fills it in",
     )
 
 

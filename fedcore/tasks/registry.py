@@ -55,7 +55,7 @@ def makes_clients(plan: RunPlan) -> bool:
 
 
 def check_known(name: str) -> None:
-    """Refuse a name that no reference task has; what it takes to import one is left to whoever loads it.
+    """Refuse a name that no reference task has; what it takes to import one is left to `load_task`.
 
     Raises:
         TaskError: With the nearest name.

@@ -58,8 +58,8 @@ class Preparation:
         plan: Resolved: no number is left to be derived.
         device_note: Why the device is not the one that was found first; empty where it is.
         examples: Number of all rows.
-        split: How the rows lie with the clients, for ``split.json``; ``None`` where their number is secret.
-        findings: What the linter says of plan, model and rows without refusing them.
+        split: How the rows are split across the clients, for ``split.json``; ``None`` where their number is secret.
+        findings: What the linter found in plan, model and rows, without refusing them.
         isolation: How records are kept apart; ``None`` where nothing is promised to them.
     """
 

@@ -104,10 +104,10 @@ def resume(
     listeners: Sequence[RunListener] = (),
     command: str | None = None,
 ) -> SimulationResult:
-    """Go on with a run that was stopped, from its last committed round.
+    """Resume a run that was stopped, from its last committed round.
 
     Raises:
-        RunDirectoryError: There is no run to go on with.
+        RunDirectoryError: There is no run to resume.
     """
     directory = RunDirectory.open(Path(path))
     plan = directory.plan()
@@ -197,7 +197,7 @@ def _beginning(ready: Preparation, directory: RunDirectory | None, records: list
 
 
 def _warnings(findings: Iterable[Finding]) -> Iterator[str]:
-    """A short line for each, and once where the rest is to be had; in full only what makes the run worthless."""
+    """A short line for each, and once where to read the rest; in full only what makes the run worthless."""
     short = False
     for finding in findings:
         in_full = finding.rule is DROWNED

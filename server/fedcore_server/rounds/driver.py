@@ -198,7 +198,7 @@ class Run:
         return self._reported(state.candidate, points, round=state.round, attempt=0)
 
     def _reported(self, parameters: Parameters, points: AuditPoints, *, round: int, attempt: int) -> Evaluation:
-        """Evaluate on every client, whoever trained: a cohort's accuracy would be another question.
+        """Evaluate on every client, not only the cohort: its accuracy would answer another question.
 
         A client takes only requests that are newer than those before, by round and attempt.
         """
@@ -234,7 +234,7 @@ def _why_not(report: RoundReport) -> str:
 def _log_round(record: RoundRecord) -> None:
     report = record.report
     metrics = record.evaluation.metrics if record.evaluation else {}
-    told = " ".join(f"{name}={value:.4f}" for name, value in metrics.items())
+    metrics_text = " ".join(f"{name}={value:.4f}" for name, value in metrics.items())
     _log.info(
         "round=%d attempt=%d committed=%s counted=%d/%d rejected=%d %s",
         report.round,
@@ -243,5 +243,5 @@ def _log_round(record: RoundRecord) -> None:
         len(report.counted),
         len(report.asked),
         len(report.rejected),
-        told,
+        metrics_text,
     )

@@ -105,7 +105,7 @@ Track = Annotated[
 ]
 Resume = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Go on with a run that was stopped.", rich_help_panel=_RUN),
+    typer.Option(metavar="DIR", help="Resume a run that was stopped.", rich_help_panel=_RUN),
 ]
 Json = Annotated[
     bool, typer.Option("--json", help="Print summary.json alone on standard output.", rich_help_panel=_RUN)
@@ -188,7 +188,7 @@ def schema(
 ) -> None:
     """Draft the schema of a table: kinds, categories and ranges that all clients must agree on.
 
-    Read and correct it: a drafted range tells something about the rows it was drafted from.
+    Read and correct it: a drafted range reveals something about the rows it was drafted from.
     """
     from fedcore.tasks.tabular.schema_file import draft_schema_file
 

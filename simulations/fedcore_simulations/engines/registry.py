@@ -45,7 +45,7 @@ def build_engine(
 
     Raises:
         PlanError: It cannot train this run exactly, and says why.
-        TaskError: An engine of one's own cannot be imported.
+        TaskError: An engine of your own cannot be imported.
     """
     from fedcore_simulations.engines.workers import default_workers
 
