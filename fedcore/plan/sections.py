@@ -39,7 +39,7 @@ class TaskSection(Section):
 class FederationSection(Section):
     """Who takes part, and how updates become the next model."""
 
-    clients: Count = Field(10, description="number of clients; a deployment waits for so many before its first round")
+    clients: Count = Field(10, description="number of clients; a deployment waits for that many before its first round")
     rounds: Count = Field(30, description="number of rounds")
     seed: int = Field(0, ge=0, description="seed of everything that is not privacy noise")
     partition: PluginReference = Field(
@@ -55,8 +55,8 @@ class FederationSection(Section):
     quorum: Count = Field(1, description="valid updates without which a round fails")
     max_examples: Count = Field(
         1_000_000,
-        description="most rows by which a client's update is weighed, however many it claims; set it to what the "
-        "largest client has",
+        description="largest number of rows by which a client's update is weighted, even if it reports more; set it to "
+        "the largest client's number",
     )
     max_update_norm: Positive | None = Field(
         None,
@@ -68,8 +68,8 @@ class FederationSection(Section):
     )
     max_loss_ratio: Positive = Field(
         100.0,
-        description="a run pauses when its evaluated loss is not finite, or more than so many times that of its first "
-        "evaluation or of a model that knows nothing, whichever is less. The latter is known for ready-made losses: "
+        description="a run pauses when its evaluated loss is not finite, or exceeds this multiple of the loss of its "
+        "first evaluation or of an uninformed model, whichever is less. The latter is known for ready-made losses: "
         "the logarithm of the number of classes (for language models, of parameters), or the square of the largest "
         "target in the declared range. What was charged stays charged. Noisy losses, which are cut to a bound, are not "
         "judged",
@@ -89,7 +89,7 @@ class FederationSection(Section):
         3600.0, description="deployment: a client that has not answered by then is late, and not counted"
     )
     patience_seconds: NonNegative = Field(
-        600.0, description="deployment: how long to wait for clients to connect before a round is asked of fewer"
+        600.0, description="deployment: how long to wait for clients to connect before a round starts with fewer"
     )
     evaluate_every: Count = Field(1, description="rounds between evaluations; the last round is always evaluated")
 
