@@ -108,8 +108,13 @@ class Listeners:
                 getattr(listener, call)(*arguments)
             except Exception as error:  # a listener never ends a run
                 if number not in self._failed:
-                    _log.warning("listener %s failed: %s: %s", listener.name, type(error).__name__, error)
+                    _log.warning("listener %s failed: %s: %s", name_of(listener), type(error).__name__, error)
                 self._failed.add(number)
+
+
+def name_of(listener: RunListener) -> str:
+    """Its name in messages, which must not fail for want of one."""
+    return str(getattr(listener, "name", type(listener).__name__))
 
 
 def _why(error: BaseException) -> str:

@@ -32,6 +32,7 @@ class TrainRequest:
         cohort: Names of the clients asked, sorted.
         shared: Vectors of the model's size that the algorithm shares with clients, by name.
         row_weights: Weights of the rows' losses; ``None`` if all weigh the same.
+        retried: The attempt in which an earlier round was committed, where it was not the first.
         quorate: False if too few clients were connected for a quorum: nobody is asked, and the round fails.
     """
 
@@ -41,6 +42,7 @@ class TrainRequest:
     parameters: Parameters
     shared: Mapping[str, Tensor] = field(default_factory=dict)
     row_weights: RowWeights | None = None
+    retried: Mapping[int, int] = field(default_factory=dict)
     quorate: bool = True
 
 
@@ -109,6 +111,23 @@ class ClientUpdate:
     metrics: Metrics = field(default_factory=Metrics)
     privacy_event: PrivacyEvent | None = None
     receipt: LedgerReceipt | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateBlock:
+    """Updates of one or more clients, so that a cohort's vectors are checked and added at once.
+
+    Attributes:
+        updates: All but the vectors, which `values` holds.
+        values: Encoded vectors by the name of their segment, a row for each update; shape ``(k, n)``.
+    """
+
+    updates: tuple[ClientUpdate, ...]
+    values: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, update: ClientUpdate) -> UpdateBlock:
+        return cls(updates=(update,), values={name: vector.unsqueeze(0) for name, vector in update.values.items()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 MODEL = "model"
 """The segment of a request that holds the model."""
 
-ITEM_BYTES = {"float64": 8, "float32": 4, "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1}
+FLOATING = ("float64", "float32", "bfloat16", "float16")
+ITEM_BYTES = {
+    "float64": 8, "float32": 4, "bfloat16": 2, "float16": 2, "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,10 @@ class Form:
     def size(self) -> int:
         return self.num_bytes // ITEM_BYTES[self.dtype]
 
+    def times(self, rows: int) -> Form:
+        """The form of a block: each segment with the elements of so many rows."""
+        return Form(tuple(Segment(each.name, each.dtype, rows * each.size) for each in self.segments))
+
     def packed(self, values: Mapping[str, Tensor]) -> Tensor:
         """One array of all segments; a single segment is returned itself.
 
@@ -90,17 +97,22 @@ class Form:
             start = end
         return views
 
-    def check(self, values: Mapping[str, Tensor]) -> None:
-        """Refuse segments other than those declared; raises `LayoutError`, which names the first difference."""
+    def check(self, values: Mapping[str, Tensor], *, rows: int | None = None) -> None:
+        """Refuse segments other than those declared; raises `LayoutError`, which names the first difference.
+
+        Args:
+            rows: Of each segment, where they are those of a block.
+        """
+        before = () if rows is None else (rows,)
         for segment in self.segments:
             found = values.get(segment.name)
             if found is None:
                 raise LayoutError(f"segment {segment.name!r} is missing")
             kind = str(found.dtype).removeprefix("torch.")
-            if kind != segment.dtype or found.shape != (segment.size,):
+            if kind != segment.dtype or found.shape != (*before, segment.size):
                 raise LayoutError(
                     f"segment {segment.name!r}: expected {segment.size} {segment.dtype}, "
-                    f"found {tuple(found.shape)} {kind}"
+                    f"found {tuple(found.shape[len(before) :])} {kind}"
                 )
         if extra := set(values) - {segment.name for segment in self.segments}:
             raise LayoutError(f"segments that were not declared: {', '.join(sorted(extra))}")

@@ -42,6 +42,13 @@ def test_a_listener_that_raises_is_logged_once_with_its_name_and_changes_nothing
     assert result.summary["model_sha256"] == simulate(TinyTask(), plan).summary["model_sha256"]
 
 
+def test_a_listener_without_a_name_cannot_end_a_run_either(caplog):
+    listeners = Listeners([object()])
+    with caplog.at_level(logging.WARNING, logger="fedcore"):
+        listeners.round_closed({})
+    assert caplog.records[0].message.startswith("listener object failed: AttributeError")
+
+
 def test_a_run_that_pauses_ends_with_the_reason_and_every_attempt_is_shown():
     listener = Remembered()
     plan = build_plan(federation={"round_attempts": 2}, training={"learning_rate": 1e30}, audit={"sensitive": []})

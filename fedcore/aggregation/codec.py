@@ -11,7 +11,7 @@ from fedcore.aggregation.contract import Array, Context, Encoding
 from fedcore.errors import PlanError
 from fedcore.parameters import Tensors
 from fedcore.seeding import torch_generator
-from fedcore.segments import Form, Segment
+from fedcore.segments import FLOATING, ITEM_BYTES, Form, Segment
 
 _MOST_TIMES, _FEW_BYTES = 3, 1024
 
@@ -43,11 +43,14 @@ class Codec:
         for name in sends:
             values, stages = vector, []
             for place, encoding in enumerate(encodings):
-                if not values.dtype.startswith("float"):
-                    kind = type(encoding).__name__
+                kind, key = type(encoding).__name__, f"{name}/{place}"
+                if values.dtype not in FLOATING:
                     raise PlanError(f"aggregation.encode: {kind} needs floating-point values, and finds {values.dtype}")
-                key = f"{name}/{place}"
                 after, beside = encoding.declare(values)
+                if unknown := {array.dtype for array in (after, *beside.values())} - set(ITEM_BYTES):
+                    raise PlanError(
+                        f"aggregation.encode: {kind} makes {', '.join(sorted(unknown))}, which cannot travel"
+                    )
                 stages.append(_Stage(key=key, encoding=encoding, before=values, beside=beside))
                 segments += [Segment(f"{key}.{each}", array.dtype, array.size) for each, array in beside.items()]
                 self.kept |= {f"{key}.{each}": values for each in encoding.keeps}
@@ -79,14 +82,17 @@ class Codec:
         self.form.check(travelling)
         return travelling, keeps
 
-    def decode(self, travelled: Tensors) -> dict[str, Tensor]:
+    def decode(self, travelled: Tensors, *, rows: int | None = None) -> dict[str, Tensor]:
         """The vectors that were sent.
+
+        Args:
+            rows: Of each segment, where they are those of a block.
 
         Raises:
             LayoutError: The segments differ from the declared ones.
             DataError: They are not what an encoding makes.
         """
-        self.form.check(travelled)
+        self.form.check(travelled, rows=rows)
         vectors = {}
         for name, stages in self._stages.items():
             values = travelled[name]

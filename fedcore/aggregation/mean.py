@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fedcore.aggregation.contract import Block, Rule
 from fedcore.parameters import State
-from fedcore.storage.large_vectors import slices
+from fedcore.storage.large_vectors import add_rows, slices
 
 
 class Mean(Rule):
@@ -46,9 +46,7 @@ class WeightedSum:
 
     def add(self, block: Block) -> None:
         for name, total in self.totals.items():
-            for row, factor in zip(block.vectors[name], block.factors.tolist(), strict=True):
-                for part, values in slices(total, row):
-                    part.add_(values, alpha=factor)
+            add_rows(total, block.vectors[name], block.factors)
         for divisor in block.divisors.tolist():
             self.divisor += divisor
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from fedcore.algorithms.contract import Algorithm, Cohort, LocalWork
+from fedcore.algorithms.contract import Algorithm, Cohort, Contribution, LocalWork
 from fedcore.parameters import State, Tensors
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ class Scaffold(Algorithm):
     def check(self, plan: RunPlan) -> Iterator[str]:
         if plan.training.optimizer != "SGD" or plan.training.optimizer_options:
             yield "control variates are defined for plain SGD; set training.optimizer to SGD, without optimizer-options"
+
+    def weigh(self, contribution: Contribution, state: State, plan: RunPlan) -> tuple[float, float]:
+        """All clients weigh the same: otherwise the server's variate drifts away from the mean of the clients'."""
+        return 1.0, 1.0
 
     def adjust(self, gradient: Tensor, weights: Tensor, received: Tensor, shared: Tensors, kept: Tensors) -> None:
         gradient.add_(shared["control"] - kept["own_control"])

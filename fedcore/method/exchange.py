@@ -13,6 +13,7 @@ from fedcore.aggregation.contract import Array, Encoding
 from fedcore.aggregation.registry import ENCODINGS
 from fedcore.algorithms.contract import Algorithm
 from fedcore.algorithms.registry import ALGORITHMS
+from fedcore.method.per_plan import once_per_plan
 from fedcore.plugins import name_of
 from fedcore.segments import MODEL, Form, Segment
 
@@ -35,10 +36,7 @@ class Exchange:
             PlanError: A name is unknown, or options are wrong.
             TaskError: The user's own part cannot be imported.
         """
-        return cls(
-            algorithm=ALGORITHMS.make(plan.algorithm.reference),
-            encodings=tuple(ENCODINGS.make(each) for each in plan.aggregation.encode),
-        )
+        return _exchange_of(plan)
 
     def refusals(self, plan: RunPlan) -> Iterator[str]:
         """Why the plan's privacy unit would not hold; asked by the server, and by each client for itself."""
@@ -66,6 +64,14 @@ class Exchange:
     def memory(self, vector: Array) -> dict[str, Array]:
         """State that a client keeps between rounds, by name."""
         return dict.fromkeys(self.algorithm.keeps, vector) | self.codec(vector).kept
+
+
+@once_per_plan
+def _exchange_of(plan: RunPlan) -> Exchange:
+    return Exchange(
+        algorithm=ALGORITHMS.make(plan.algorithm.reference),
+        encodings=tuple(ENCODINGS.make(each) for each in plan.aggregation.encode),
+    )
 
 
 def vector_of(buffer: Tensor) -> Array:

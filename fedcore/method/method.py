@@ -11,7 +11,8 @@ from fedcore.aggregation.registry import RULES
 from fedcore.algorithms.contract import Algorithm
 from fedcore.errors import PlanError
 from fedcore.method.exchange import Exchange
-from fedcore.method.names import DEFAULT_RULE
+from fedcore.method.names import rule_of
+from fedcore.method.per_plan import once_per_plan
 from fedcore.plugins import name_of
 from fedcore.server_optimizers.contract import ServerOptimizer
 from fedcore.server_optimizers.registry import SERVER_OPTIMIZERS
@@ -19,6 +20,10 @@ from fedcore.server_optimizers.registry import SERVER_OPTIMIZERS
 if TYPE_CHECKING:
     from fedcore.audit.tables.values import AuditTable
     from fedcore.plan import RunPlan
+
+
+_LARGE = 10**6
+"""Elements of a vector beside which an encoding's constant part is nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,15 +42,7 @@ class Method:
             PlanError: A name is unknown, options are wrong, or parts contradict the plan or each other.
             TaskError: The user's own part cannot be imported.
         """
-        method = cls(
-            exchange=Exchange.of(plan),
-            rule=RULES.make(plan.aggregation.rule or DEFAULT_RULE),
-            optimizer=SERVER_OPTIMIZERS.make(plan.federation.server_optimizer),
-        )
-        method.exchange.codec(Array(dtype=plan.training.precision, size=1))  # or each client would refuse it by itself
-        if problems := [*method._problems(plan), *method._privacy_problems(plan)]:
-            raise PlanError(problems)
-        return method
+        return _method_of(plan)
 
     @property
     def algorithm(self) -> Algorithm:
@@ -75,6 +72,20 @@ class Method:
             yield f"{rule}: it weighs by the number of examples, secret with relation add-remove; use 'uniform'"
 
 
+@once_per_plan
+def _method_of(plan: RunPlan) -> Method:
+    method = Method(
+        exchange=Exchange.of(plan),
+        rule=RULES.make(rule_of(plan)),
+        optimizer=SERVER_OPTIMIZERS.make(plan.federation.server_optimizer),
+    )
+    large = Array(dtype=plan.training.precision, size=_LARGE)
+    method.exchange.codec(large)  # what it refuses, each client would refuse by itself
+    if problems := [*method._problems(plan), *method._privacy_problems(plan)]:
+        raise PlanError(problems)
+    return method
+
+
 def check_learnable(plan: RunPlan, tables: Mapping[str, AuditTable]) -> None:
     """Refuse an algorithm that cannot use the tables that clients will fill.
 
@@ -87,7 +98,7 @@ def check_learnable(plan: RunPlan, tables: Mapping[str, AuditTable]) -> None:
 
 
 def _rule_name(plan: RunPlan) -> str:
-    return name_of(plan.aggregation.rule or DEFAULT_RULE)
+    return name_of(rule_of(plan))
 
 
 def _encodings(plan: RunPlan) -> list[str]:

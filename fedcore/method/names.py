@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING
 
 from fedcore.aggregation.registry import ENCODINGS, RULES
 from fedcore.algorithms.registry import ALGORITHMS
-from fedcore.plugins import own_modules
+from fedcore.plugins import Reference, own_modules
 from fedcore.server_optimizers.registry import SERVER_OPTIMIZERS
 
 if TYPE_CHECKING:
     from fedcore.plan import RunPlan
 
-DEFAULT_RULE = "mean"
+
+def rule_of(plan: RunPlan) -> Reference:
+    """The rule that a plan names, or that it means where it names none."""
+    return plan.aggregation.rule or ("mean" if plan.privacy.unit == "none" else "uniform")
 
 
 def check_names(plan: RunPlan) -> None:
@@ -28,7 +31,7 @@ def own_code(plan: RunPlan) -> tuple[str, ...]:
     """The ``module:object`` of every part of a plan's method that is not fedcore's."""
     return (
         *own_modules([plan.algorithm.reference], ALGORITHMS),
-        *own_modules([plan.aggregation.rule or DEFAULT_RULE], RULES),
+        *own_modules([rule_of(plan)], RULES),
         *own_modules(plan.aggregation.encode, ENCODINGS),
         *own_modules([plan.federation.server_optimizer], SERVER_OPTIMIZERS),
     )

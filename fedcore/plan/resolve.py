@@ -35,13 +35,14 @@ def resolve(plan: RunPlan, facts: DataFacts | None = None) -> RunPlan:
         TaskError: The user's own part of the method cannot be imported.
     """
     from fedcore.method.method import Method
+    from fedcore.method.names import rule_of
     from fedcore.privacy.resolution import resolve_privacy
 
     if facts is None and (problems := [*_missing(plan)]):
         raise PlanError(problems)
     private = plan.privacy.unit != "none"
     changes: dict[str, dict[str, Any]] = {
-        "aggregation": {"rule": plan.aggregation.rule or ("uniform" if private else "mean")},
+        "aggregation": {"rule": rule_of(plan)},
         "federation": {"clients": plan.federation.clients if facts is None else facts.clients},
         "audit": dict(facts.audit) if facts else {},
     }

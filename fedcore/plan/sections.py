@@ -238,8 +238,8 @@ class EngineSection(Section):
 
     name: PluginReference = Field(
         "auto",
-        description="`loop` trains one client after the other in each worker; `auto` takes the fastest that can run "
-        "the plan; or `module:object`",
+        description="`auto` takes the fastest engine that can run the plan; or an engine's name, of which the help of "
+        "`fedcore simulate` lists all, or `module:object`",
     )
     workers: Annotated[int, Field(ge=0)] = Field(0, description="worker processes; 0 is one for each core")
 

@@ -71,6 +71,24 @@ def norm(vector: Tensor) -> float:
     return math.hypot(*(float(torch.linalg.vector_norm(part, dtype=torch.float64)) for (part,) in slices(vector)))
 
 
+def norms(rows: Tensor) -> list[float]:
+    """The norm of each row of shape ``(k, d)``; several small ones at once."""
+    if len(rows) == 1 or rows.numel() * 8 > SLICE_BYTES:
+        return [norm(row) for row in rows]
+    found: list[float] = torch.linalg.vector_norm(rows.to(torch.float64), dim=1).tolist()
+    return found
+
+
+def add_rows(total: Tensor, rows: Tensor, factors: Tensor) -> None:
+    """Add the rows of shape ``(k, d)``, each times its factor, to a sum in float64; several small ones at once."""
+    if len(rows) > 1 and rows.numel() * 8 <= SLICE_BYTES:
+        total.add_(factors @ rows.to(torch.float64))
+        return
+    for row, factor in zip(rows, factors.tolist(), strict=True):
+        for part, values in slices(total, row):
+            part.add_(values, alpha=factor)
+
+
 def difference(after: Tensor, before: Tensor) -> Tensor:
     """``after - before``; of single vectors in scratch memory, slice by slice."""
     if after.dim() != 1 or after.device.type != "cpu":

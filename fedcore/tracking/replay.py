@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.errors import RunDirectoryError, StorageError
-from fedcore.listeners import Beginning, Ending, RunListener
+from fedcore.listeners import Beginning, Ending, RunListener, name_of
 from fedcore.plan import RunPlan
 
 
@@ -34,7 +34,7 @@ def replay(directory: Path, trackers: Sequence[RunListener]) -> int:
             tracker.run_begins(plan, beginning)
             tracker.run_ends(Ending(summary=summary, directory=directory, failure=failure))
         except Exception as error:
-            raise StorageError(f"tracker {tracker.name} failed: {type(error).__name__}: {error}") from error
+            raise StorageError(f"tracker {name_of(tracker)} failed: {type(error).__name__}: {error}") from error
     return sum(line["committed"] for line in lines)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flwr.app import RecordDict
 
@@ -39,6 +39,8 @@ def pack_request(
     }
     if isinstance(request, TrainRequest) and request.row_weights is not None:
         header["row-weights"] = json.dumps(request.row_weights.to_json())
+    if isinstance(request, TrainRequest) and request.retried:
+        header["retried"] = json.dumps(list(request.retried.items()))
     shared = request.shared if isinstance(request, TrainRequest) else {}
     buffer = request.parameters.buffer
     form = Form.of(Segment(name, str(buffer.dtype).removeprefix("torch."), len(buffer)) for name in (MODEL, *shared))
@@ -113,7 +115,14 @@ def unpack_train_request(content: RecordDict, layout: Layout, form: Form) -> Tra
         parameters=Parameters(vectors.pop(MODEL), layout),
         shared=vectors,
         row_weights=RowWeights.from_json(json_in(header, "row-weights", dict)) if "row-weights" in header else None,
+        retried=_retried(json_in(header, "retried", list)) if "retried" in header else {},
     )
+
+
+def _retried(pairs: list[Any]) -> dict[int, int]:
+    if not all(isinstance(pair, list) and [type(each) for each in pair] == [int, int] for pair in pairs):
+        raise DataError("expected pairs of round and attempt as 'retried'")
+    return dict(pairs)
 
 
 def unpack_evaluate_request(content: RecordDict, layout: Layout, form: Form) -> EvaluateRequest:

@@ -23,7 +23,7 @@ class DealtClients(Sequence[Client]):
     """
 
     def __init__(self, names: Sequence[str], rows: Examples, ends: NDArray[np.int64]) -> None:
-        self._names, self._rows, self._ends = names, rows, ends
+        self.names, self.rows, self._ends = names, rows, ends
 
     @classmethod
     def of(cls, examples: Examples, held_out: NDArray[np.bool_], division: Partition) -> DealtClients:
@@ -32,10 +32,15 @@ class DealtClients(Sequence[Client]):
         return cls(division.names, rows, np.cumsum(np.bincount(place, minlength=2 * len(division.names))))
 
     def to(self, *, dtype: torch.dtype, device: torch.device) -> DealtClients:
-        return DealtClients(self._names, self._rows.to(dtype=dtype, device=device), self._ends)
+        return DealtClients(self.names, self.rows.to(dtype=dtype, device=device), self._ends)
+
+    def training_places(self) -> tuple[list[int], list[int]]:
+        """First training row of each client in `rows`, and their number."""
+        starts = np.concatenate(([0], self._ends[1:-1:2]))
+        return starts.tolist(), (self._ends[::2] - starts).tolist()
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self.names)
 
     @overload
     def __getitem__(self, index: int) -> Client: ...
@@ -47,5 +52,5 @@ class DealtClients(Sequence[Client]):
         position = range(len(self))[index]
         start = int(self._ends[2 * position - 1]) if position else 0
         middle, end = (int(each) for each in self._ends[2 * position : 2 * position + 2])
-        held_out = self._rows.select(slice(middle, end)) if end > middle else None
-        return Client(name=self._names[position], training=self._rows.select(slice(start, middle)), held_out=held_out)
+        held_out = self.rows.select(slice(middle, end)) if end > middle else None
+        return Client(name=self.names[position], training=self.rows.select(slice(start, middle)), held_out=held_out)

@@ -39,7 +39,7 @@ from fedcore_server.rounds.evaluation import audit_settings
 from fedcore_server.rounds.plan_hooks import load_hooks
 from fedcore_server.runs.model_file import check_savable
 from fedcore_simulations.dealt_clients import DealtClients
-from fedcore_simulations.engines.registry import build_engine, check_engine
+from fedcore_simulations.engines.registry import Choice, check_engine, choose_engine
 from fedcore_simulations.engines.workers import default_workers
 from fedcore_simulations.partition.dealing import Partition, partition
 from fedcore_simulations.partition.registry import PARTITIONERS
@@ -57,6 +57,7 @@ class Preparation:
     Attributes:
         plan: Resolved: no number is left to be derived.
         device_note: Why the device is not the one that was found first; empty where it is.
+        engine: How clients are trained.
         examples: Number of all rows.
         split: How the rows are split across the clients, for ``split.json``; ``None`` where their number is secret.
         findings: What the linter found in plan, model and rows, without refusing them.
@@ -69,6 +70,7 @@ class Preparation:
     hooks: tuple[AuditHook, ...]
     device: torch.device
     device_note: str
+    engine: Choice
     examples: int
     split: dict[str, Any] | None
     findings: tuple[Finding, ...]
@@ -93,7 +95,7 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
     model, isolation = _check_model(task, plan, examples, choice.device)
     plan = _resolve(task, plan, examples, division, held_out)
     largest = int(np.bincount(division.owner[~held_out], minlength=1).max())
-    build_engine(task, plan, clients, choice.device)  # refuses what it cannot run
+    engine = choose_engine(task, plan, clients, choice.device)
     subject = Subject(plan=plan, task=task, model=model, exchange=Exchange.of(plan), largest_client=largest)
     findings = lint(_with_rows(subject, examples, held_out, isolation))
     refuse(findings)
@@ -110,6 +112,7 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
         hooks=hooks,
         device=choice.device,
         device_note=choice.note,
+        engine=engine,
         examples=len(examples),
         findings=findings,
         isolation=isolation,

@@ -156,7 +156,7 @@ def _results(
             directory.record(record, state, ready.plan)
 
     memory = None if directory is None else directory.path / "checkpoint" / "memory"
-    engine = build_engine(ready.task, ready.plan, ready.clients, ready.device, memory=memory)
+    engine = build_engine(ready.engine.reference, ready.task, ready.plan, ready.clients, ready.device, memory=memory)
     with engine, global_streams_kept(ready.device):
         started = time.monotonic()
         run = Run(task=ready.task, plan=ready.plan, federation=engine, hooks=ready.hooks, listeners=listeners)
@@ -191,7 +191,7 @@ def _beginning(ready: Preparation, directory: RunDirectory | None, records: list
         lines=tuple(records),
         rows=ready.examples,
         device=str(ready.device),
-        notes=(*extras_of(ready.task).notes, *filter(None, [ready.device_note])),
+        notes=(*extras_of(ready.task).notes, *filter(None, [ready.device_note, ready.engine.note])),
         warnings=tuple(_warnings(ready.findings)),
     )
 

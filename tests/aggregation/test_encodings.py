@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fedcore.aggregation.codec import Codec
-from fedcore.aggregation.contract import Array
+from fedcore.aggregation.contract import Array, Encoding
 from fedcore.aggregation.int8 import Int8
 from fedcore.aggregation.norm_clip import NormClip
 from fedcore.aggregation.top_k import TopK
@@ -137,7 +137,37 @@ def test_an_update_that_its_client_did_not_clip_is_clipped_by_the_server():
     assert float(long.norm()) == pytest.approx(1.0)
 
 
+class Halves(Encoding):
+    """Numbers of half the size."""
+
+    dtype = "float16"
+
+    def declare(self, values):
+        return Array(dtype=self.dtype, size=values.size), {}
+
+    def encode(self, values, kept, context):
+        return values.half(), {}, {}
+
+    def decode(self, values, beside, declared):
+        return values.to(getattr(torch, declared.dtype))
+
+
+def test_numbers_of_half_the_size_travel_and_others_are_refused_before_training():
+    halves = codec(Halves(), dtype="float32")
+    update = torch.linspace(-1, 1, SIZE)
+    travelling, _ = halves.encode({"update": update}, {}, client="a", round=1, seed=0)
+    array = halves.form.packed(travelling)
+    assert array.numel() * array.element_size() == 2 * SIZE
+    assert halves.decode(halves.form.unpacked(array))["update"] == pytest.approx(update, abs=1e-3)
+    other = Halves()
+    other.dtype = "complex64"
+    with pytest.raises(PlanError, match="Halves makes complex64, which cannot travel"):
+        codec(other)
+
+
 def test_encodings_that_make_updates_much_larger_are_refused():
+    with pytest.raises(PlanError, match="make updates larger"):
+        Method.of(build_plan(aggregation={"encode": ["top-k:1.0"] * 3}))
     with pytest.raises(PlanError, match="make updates larger"):
         Codec([TopK(1.0)] * 3, ("update",), Array(dtype="float32", size=1000))
     with pytest.raises(PlanError, match="at most 4"):

@@ -150,16 +150,17 @@ def test_q_fedavg_follows_the_paper_and_is_the_uniform_mean_at_zero():
     assert even.tolist() == pytest.approx([0.5, 1.5])
 
 
-def test_row_weights_travel_with_the_request_and_survive_a_checkpoint(tmp_path):
+def test_row_weights_and_retries_travel_with_the_request_and_survive_a_checkpoint(tmp_path):
     weights = RowWeights(attribute="sex", factors=((1.0, 2.0), (0.5, 1.0), (1.0, 1.0)))
     algorithm = {"groups": {"female": 1.0}, "row_weights": weights.to_json()}
-    state = ServerState(round=1, parameters=build_parameters(1.0, 2.0), parts={"algorithm": algorithm})
+    parts = {"algorithm": algorithm, "retried": {"1": 2}}
+    state = ServerState(round=1, parameters=build_parameters(1.0, 2.0), parts=parts)
     plan = plan_of("fedminmax")
     request = plan_round(state, plan, ["client-0"])
-    assert request.row_weights == weights
+    assert (request.row_weights, request.retried) == (weights, {1: 2})
     form = Exchange.of(plan).request_form(vector_of(state.parameters.buffer))
     received = unpack_train_request(pack_request(request, plan), state.parameters.layout, form)
-    assert received.row_weights == weights
+    assert (received.row_weights, received.retried) == (weights, {1: 2})
     save_checkpoint(tmp_path, state, plan)
     assert load_checkpoint(tmp_path, state, plan).parts == state.parts
 

@@ -8,7 +8,10 @@ from torch import nn
 
 from fedcore.errors import PlanError
 from fedcore.method.method import Method
+from fedcore_clients.training.local_model import LocalModel
+from fedcore_server.rounds.rounds import close_round, init_state, plan_round
 from fedcore_simulations import runner, simulate
+from fedcore_simulations.engines.registry import build_engine
 from fedcore_simulations.preparation import prepare
 from tests.builders import TinyTask, build_plan
 
@@ -26,8 +29,14 @@ def plan_of(**sections):
     federation = {"clients": 4, "rounds": 4, **sections.pop("federation", {})}
     aggregation = {"rule": "uniform"}
     algorithm = {"name": "scaffold"}
+    engine = {"name": "loop", **sections.pop("engine", {})}
     return build_plan(
-        training=training, federation=federation, aggregation=aggregation, algorithm=algorithm, **sections
+        engine=engine,
+        training=training,
+        federation=federation,
+        aggregation=aggregation,
+        algorithm=algorithm,
+        **sections,
     )
 
 
@@ -112,6 +121,22 @@ def stop_after(monkeypatch, trainings):
         return real(local, client, request)
 
     monkeypatch.setattr(loop, "train_locally", train)
+
+
+def test_an_attempt_without_a_quorum_moves_no_control_variate(tmp_path):
+    """With all controls zero at first, the server's stays the mean of the clients'."""
+    ready = prepare(TinyTask(), plan_of(federation={"cohort_size": 2}))
+    state = init_state(ready.task, ready.plan)
+    with build_engine("loop", ready.task, ready.plan, ready.clients, ready.device, memory=tmp_path) as engine:
+        for kept in (True, False, True, True):
+            request = plan_round(state, ready.plan, engine.available())
+            replies = list(engine.train(request))
+            state, _ = close_round(state, ready.plan, request, replies if kept else [])
+    asked = plan_round(state, ready.plan, [client.name for client in ready.clients])
+    assert (state.round, asked.retried) == (3, {2: 1})
+    memory = LocalModel(ready.task, ready.plan, ready.device, memory=tmp_path).memory
+    own = [memory.recall(client.name, asked)["own_control"] for client in ready.clients]
+    assert torch.allclose(torch.stack(own).mean(0), state.part("algorithm")["control"], atol=1e-12)
 
 
 def test_on_synthetic_data_it_is_ahead_of_fedavg_after_ten_rounds():

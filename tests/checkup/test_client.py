@@ -232,7 +232,7 @@ def test_a_budget_that_the_plan_would_overdraw_is_told_and_not_charged(home):
         cohort=("hospital-a",),
         roster_version=1,
         model_dtype="float32",
-        model_bytes=8,
+        array_bytes=8,
     )
     larger = policy.privacy.budget.model_copy(update={"epsilon": 50.0})
     Account.opened(home, policy.privacy.model_copy(update={"budget": larger}), lambda: NOW).charge(facts)

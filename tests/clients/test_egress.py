@@ -25,7 +25,7 @@ def facts(plan, size=5):
         cohort=("north", "south"),
         roster_version=1,
         model_dtype="float32",
-        model_bytes=4 * size,
+        array_bytes=4 * size,
     )
 
 

@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -23,14 +24,13 @@ def request(round):
     return build_request(build_parameters(0.0, 0.0), round=round)
 
 
-def remembered(path, round, plan="a"):
-    return memory(path, plan).recall("north", request(round))["own"].tolist()
+def remembered(path, round, plan="a", **changes):
+    return memory(path, plan).recall("north", replace(request(round), **changes))["own"].tolist()
 
 
-def train(path, round, *values):
-    at = memory(path)
-    before = at.recall("north", request(round))
-    at.keep("north", request(round), before=before, after={"own": torch.tensor(values)})
+def train(path, round, *values, attempt=0):
+    at, asked = memory(path), replace(request(round), attempt=attempt)
+    at.keep("north", asked, before=at.recall("north", asked), after={"own": torch.tensor(values)})
 
 
 def test_a_round_that_is_asked_again_starts_from_what_was_kept_before_it(tmp_path):
@@ -38,6 +38,14 @@ def test_a_round_that_is_asked_again_starts_from_what_was_kept_before_it(tmp_pat
     train(tmp_path, 2, 2.0, 2.0)
     assert remembered(tmp_path, 3) == [2.0, 2.0]
     assert remembered(tmp_path, 2) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("attempt", "expected"), [(0, [1.0, 1.0]), (1, [2.0, 2.0])])
+def test_an_attempt_that_failed_leaves_nothing(tmp_path, attempt, expected):
+    train(tmp_path, 1, 1.0, 1.0)
+    train(tmp_path, 2, 2.0, 2.0, attempt=attempt)
+    assert remembered(tmp_path, 4, retried={2: 1}) == expected
+    assert remembered(tmp_path, 4, retried={3: 1}) == ([2.0, 2.0] if attempt == 0 else [1.0, 1.0])
 
 
 @pytest.mark.parametrize(("round", "plan"), [(1, "a"), (3, "b")])

@@ -103,7 +103,7 @@ def code_of(check):
 def facts(plan, kind, parameters):
     return RequestFacts(
         run="r", incarnation=1, round=1, attempt=0, kind=kind, plan=plan, cohort=("client-0",), roster_version=1,
-        model_dtype="float32", model_bytes=parameters.buffer.numel() * 4,
+        model_dtype="float32", array_bytes=parameters.buffer.numel() * 4,
     )  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def shape_of_training(local, client, parameters):
     """All of a reply but its protected numbers."""
     update = train_locally(local, client, build_request(parameters))
     left = UpdateFacts(
-        vectors=[vector.numpy() for vector in update.values.values()],
+        vectors={name: vector.numpy() for name, vector in update.values.items()},
         num_examples=update.num_examples,
         metrics=update.metrics,
         privacy_event=update.privacy_event,

@@ -37,7 +37,7 @@ class GoldenRun:
 
 def golden_run(name: str, directory: Path, **sections: dict[str, Any]) -> GoldenRun:
     """Simulate a plan, with keys of `sections` laid over it, through the public door only."""
-    plan = {"engine": {"workers": 1}, **PLANS[name]}
+    plan = {"engine": {"workers": 1, "name": "loop"}, **PLANS[name]}
     plan["training"] = {"device": "cpu", **plan.get("training", {})}
     plan |= {section: {**plan.get(section, {}), **keys} for section, keys in sections.items()}
     if "data" in plan.get("task", {}):

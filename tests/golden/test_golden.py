@@ -54,6 +54,12 @@ def test_the_numbers_are_those_recorded(name, run_of):
 
 
 @pytest.mark.parametrize("name", PLANS)
+def test_the_fastest_engine_gives_the_same_numbers(name, tmp_path):
+    run = golden_run(name, tmp_path, engine={"name": "auto"})
+    assert not (found := unlike(name, run)), f"{name}: {'; '.join(found)}"
+
+
+@pytest.mark.parametrize("name", PLANS)
 def test_the_files_are_those_recorded_to_the_bit(name, run_of):
     here = canary()
     if other := [key for key, value in RECORDED["canary"].items() if here[key] != value]:

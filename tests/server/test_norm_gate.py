@@ -7,7 +7,7 @@ from random import Random
 import pytest
 import torch
 
-from fedcore.messages import ClientUpdate
+from fedcore.messages import ClientUpdate, UpdateBlock
 from fedcore_server.rounds.gate import Opened
 from fedcore_server.rounds.norm_gate import TIMES, NormGate
 from fedcore_server.rounds.rounds import close_round, init_state, plan_round
@@ -146,7 +146,7 @@ def test_of_many_first_updates_no_more_than_25_are_put_aside():
         for number in range(100):
             taken.append(number)
             update = build_update(f"client-{number}", 1.0)
-            yield Opened(update=update, vectors=update.values, norms={"update": 1.0})
+            yield Opened(updates=(update,), vectors=UpdateBlock.of(update).values, norms={"update": [1.0]})
 
     next(gate.passed(stream()))
     assert len(taken) == 25

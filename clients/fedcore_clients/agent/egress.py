@@ -60,7 +60,7 @@ def _checked_update(content: RecordDict, facts: RequestFacts, policy: Policy, cl
     return content
 
 
-def _vectors(content: RecordDict, facts: RequestFacts) -> list[NDArray[Any]]:
+def _vectors(content: RecordDict, facts: RequestFacts) -> dict[str, NDArray[Any]]:
     """What the update holds, decoded. Without encodings an array of the request's own type and size is not looked into.
 
     Raises:
@@ -68,16 +68,16 @@ def _vectors(content: RecordDict, facts: RequestFacts) -> list[NDArray[Any]]:
     """
     array = one_array(content)
     plain = not facts.plan.aggregation.encode
-    if plain and array.dtype == facts.model_dtype and len(array.data) == facts.model_bytes:
-        return [np.frombuffer(array.data, np.dtype(array.dtype))]
+    if plain and array.dtype == facts.model_dtype and len(array.data) == facts.array_bytes:
+        return {"update": np.frombuffer(array.data, np.dtype(array.dtype))}
     from fedcore.aggregation.contract import Array
     from fedcore.method.exchange import Exchange
 
     exchange, precision = Exchange.of(facts.plan), facts.plan.training.precision
-    size = facts.model_bytes // ITEM_BYTES[precision] // (1 + len(exchange.algorithm.shares))
+    size = facts.array_bytes // ITEM_BYTES[precision] // (1 + len(exchange.algorithm.shares))
     codec = exchange.codec(Array(dtype=precision, size=size))
     try:
         decoded = codec.decode(segments_of(content, codec.form))
     except (DataError, LayoutError) as error:
         raise Refusal.LAYOUT(f"the update is not what the plan declares: {error}") from error
-    return [vector.numpy() for vector in decoded.values()]
+    return {name: vector.numpy() for name, vector in decoded.items()}

@@ -151,7 +151,7 @@ class Guard:
         self._daily.note()
         self._newest[place.run, place.kind] = place.order
         self.events.append("accepted", **event_fields(place), peer=envelope.source, peer_head=envelope.chain_head)
-        return Request(envelope=envelope, content=content, facts=facts, array_bytes=facts.model_bytes)
+        return Request(envelope=envelope, content=content, facts=facts, array_bytes=facts.array_bytes)
 
     def _check_request(self, facts: RequestFacts) -> None:
         if self._roster is None:
@@ -182,7 +182,7 @@ class Guard:
             cohort=unpack_cohort(content),
             roster_version=self._roster.version if self._roster else 0,
             model_dtype=array.dtype,
-            model_bytes=array_bytes(array),
+            array_bytes=array_bytes(array),
         )
 
     def _keep(self, envelope: Envelope, facts: RequestFacts, content: RecordDict) -> None:
@@ -207,7 +207,7 @@ class Guard:
         self._daily.note()
         self.events.append("answered-again", **event_fields(place))
         answer = self._sealed(kept, envelope)
-        return Request(envelope=envelope, content=content, facts=facts, array_bytes=facts.model_bytes, answer=answer)
+        return Request(envelope=envelope, content=content, facts=facts, array_bytes=facts.array_bytes, answer=answer)
 
     def _refuse_stale(self, place: Place) -> None:
         """A request is accepted only if it is newer than every accepted one of its kind in this run."""

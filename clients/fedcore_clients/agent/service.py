@@ -199,7 +199,7 @@ class Agent:
 
     def _check_layout(self, request: Request, facts: RequestFacts) -> None:
         """Have the child compare the declared model with the task's, before it is fetched or charged; once a plan."""
-        declared = (facts.plan.sha256, facts.kind, facts.model_bytes)
+        declared = (facts.plan.sha256, facts.kind, facts.array_bytes)
         if declared != self._fitting:
             self._asked(f"{LAYOUT}{facts.kind}", request, None)
             self._fitting = declared

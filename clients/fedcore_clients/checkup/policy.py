@@ -134,5 +134,5 @@ def _facts(trial: PlanTrial, kind: Kind, me: str, roster: Roster | None) -> Requ
         cohort=(me, *[name for name in known if name != me][: size - 1]),
         roster_version=roster.version if roster else _Everybody.version,
         model_dtype=plan.training.precision,
-        model_bytes=trial.model_bytes,
+        array_bytes=trial.model_bytes,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,11 +27,11 @@ class UpdateFacts:
     """An update that is about to leave.
 
     Attributes:
-        vectors: What the update holds, decoded; each flat, and maybe mapped from a file.
+        vectors: What the update holds, decoded, by name; each flat, and maybe mapped from a file.
         num_examples: Training rows, as the update reports them; ``None`` where the plan makes them secret.
     """
 
-    vectors: Sequence[NDArray[Any]]
+    vectors: Mapping[str, NDArray[Any]]
     num_examples: int | None
     metrics: Metrics = field(default_factory=Metrics)
     privacy_event: PrivacyEvent | None = None
@@ -103,17 +103,17 @@ def _check_metrics(metrics: Metrics, allowed: Collection[str], key: str) -> None
             raise Refusal.METRICS(f"metric {shown(name)} is not finite")
 
 
-def _check_values(vectors: Sequence[NDArray[Any]], max_norm: float | None) -> None:
-    """Check every number once, in slices: no copy of a large model is made."""
+def _check_values(vectors: Mapping[str, NDArray[Any]], max_norm: float | None) -> None:
+    """Check every number once, in slices: no copy of a large model is made. The norm is that of ``update``."""
     squares = 0.0
     step = _SLICE_BYTES // np.dtype(np.float64).itemsize
     with np.errstate(over="ignore"):
-        for values, start in ((each, start) for each in vectors for start in range(0, len(each), step)):
-            part = values[start : start + step]
+        for name, start in ((each, start) for each in vectors for start in range(0, len(vectors[each]), step)):
+            part = vectors[name][start : start + step]
             if not np.isfinite(part).all():
                 raise Refusal.NONFINITE("the update holds numbers that are not finite")
-            squares += _sum_of_squares(part)
-            let_go(values.base)  # free the checked pages of a mapped file
+            squares += _sum_of_squares(part) if name == "update" else 0.0
+            let_go(vectors[name].base)  # free the checked pages of a mapped file
     if max_norm is not None and math.sqrt(squares) > max_norm:
         raise Refusal.NORM(f"release.max-update-norm is {max_norm:g}, and the update's norm is larger")
 

@@ -22,7 +22,7 @@ class RequestFacts:
         cohort: Names of the clients asked.
         roster_version: Version of the server's roster.
         model_dtype: Number type that the request declares for the model.
-        model_bytes: Size of the model that the request declares.
+        array_bytes: Size of the request's vectors: the model, and what the algorithm shares.
     """
 
     run: str
@@ -34,7 +34,7 @@ class RequestFacts:
     cohort: tuple[str, ...]
     roster_version: int
     model_dtype: str
-    model_bytes: int
+    array_bytes: int
 
     @property
     def data_set(self) -> str:

@@ -205,11 +205,11 @@ def _check_model(request: RequestFacts, policy: Policy) -> None:
     precision, limit = request.plan.training.precision, policy.limits.model_megabytes
     if request.model_dtype != precision:
         raise Refusal.LAYOUT(f"the plan's model is {precision}, and the request declares another number type")
-    if request.model_bytes <= 0 or request.model_bytes % _NUMBER_BYTES[precision]:
-        raise Refusal.SIZE(f"{shown(request.model_bytes)} bytes are not a whole number of {precision}")
-    if request.model_bytes > limit * _MEGABYTE:
+    if request.array_bytes <= 0 or request.array_bytes % _NUMBER_BYTES[precision]:
+        raise Refusal.SIZE(f"{shown(request.array_bytes)} bytes are not a whole number of {precision}")
+    if request.array_bytes > limit * _MEGABYTE:
         raise Refusal.SIZE(
-            f"limits.model-megabytes is {limit:g}, and the model has {request.model_bytes / _MEGABYTE:.1f} megabytes"
+            f"limits.model-megabytes is {limit:g}, and the request has {request.array_bytes / _MEGABYTE:.1f} megabytes"
         )
 
 

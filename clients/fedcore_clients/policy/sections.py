@@ -195,7 +195,7 @@ class ReleaseSection(PolicySection):
         "plan makes their number a secret (add-remove), since a refusal would show it",
     )
     max_update_norm: Positive | None = Field(
-        None, description="largest Euclidean norm of an update that leaves (code NORM)", examples=[100.0]
+        None, description="largest Euclidean norm of the vector `update` of a reply (code NORM)", examples=[100.0]
     )
 
 
@@ -203,7 +203,9 @@ class LimitsSection(PolicySection):
     """What a request may cost."""
 
     model_megabytes: Positive = Field(
-        2048.0, description="largest model in megabytes of 1,000,000 bytes, refused by its declared size (code SIZE)"
+        2048.0,
+        description="largest request (the model, and what an algorithm shares beside it) in megabytes of 1,000,000 "
+        "bytes, refused by its declared size (code SIZE)",
     )
     seconds_per_task: Count = Field(3600, description="seconds after which training or evaluating is ended")
     requests_per_day: Count | None = Field(

@@ -79,7 +79,7 @@ def _privacy(request: RequestFacts) -> str:
 
 def _leaving(request: RequestFacts, policy: Policy) -> list[str]:
     release, audit = policy.release, request.plan.audit
-    leaving = [f"leaves in each round: an update of {request.model_bytes / _MEGABYTE:.2f} MB"]
+    leaving = [f"leaves in each round: an update, for a request of {request.array_bytes / _MEGABYTE:.2f} MB"]
     if request.plan.privacy.unit == "none" or request.plan.privacy.relation != "add-remove":
         leaving.append("leaves in each round: the number of training rows")
     if request.plan.privacy.unit == "none" and release.training:

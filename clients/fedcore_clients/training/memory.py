@@ -21,9 +21,9 @@ from fedcore.storage.files import place_whole
 class ClientMemory:
     """Vectors by name, for each client of a process; a file each, written whole.
 
-    Each file holds the vectors before and after its round. A repeated request for the same round, after a failed
-    attempt or a restart of the server, starts from those before: the round did not count. A request for an earlier
-    round belongs to a run begun anew, and starts from zeros.
+    Each file holds the vectors before and after its round. The next request starts from those before where that round,
+    or that attempt at it, did not count. A request for an earlier round starts from zeros: the run was begun anew, or
+    its server lost its newest checkpoint.
 
     Args:
         directory: ``None`` where nothing is kept.
@@ -43,8 +43,9 @@ class ClientMemory:
         stored = self._read(client) if self._kept else None
         if stored is None or stored[0] > request.round:
             return {name: torch.zeros(each.size, dtype=_dtype(each)) for name, each in self._kept.items()}
-        which = "before" if stored[0] == request.round else "after"
-        return {name: stored[1][f"{which}.{name}"] for name in self._kept}
+        number, attempt, tensors = stored
+        counted = number < request.round and attempt == request.retried.get(number, 0)
+        return {name: tensors[f"{'after' if counted else 'before'}.{name}"] for name in self._kept}
 
     def keep(
         self, client: str, request: TrainRequest, *, before: Mapping[str, Tensor], after: Mapping[str, Tensor]
@@ -66,22 +67,22 @@ class ClientMemory:
         tensors = {f"before.{name}": before[name].contiguous().clone() for name in self._kept}
         tensors |= {f"after.{name}": after[name].detach().cpu().contiguous().clone() for name in self._kept}
         self._directory.mkdir(parents=True, exist_ok=True)
-        metadata = {"round": str(request.round), "plan": self._plan}
+        metadata = {"round": str(request.round), "attempt": str(request.attempt), "plan": self._plan}
         place_whole(self._path(client), lambda path: save_file(tensors, path, metadata=metadata))
 
-    def _read(self, client: str) -> tuple[int, dict[str, Tensor]] | None:
+    def _read(self, client: str) -> tuple[int, int, dict[str, Tensor]] | None:
         if self._directory is None:
             return None
         with contextlib.suppress(FileNotFoundError):
             return self._stored(self._path(client))
         return None
 
-    def _stored(self, path: Path) -> tuple[int, dict[str, Tensor]] | None:
+    def _stored(self, path: Path) -> tuple[int, int, dict[str, Tensor]] | None:
         try:
             with safe_open(path, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
                 metadata = file.metadata() or {}
-                number, plan = int(metadata["round"]), metadata["plan"]
+                number, attempt, plan = int(metadata["round"]), int(metadata["attempt"]), metadata["plan"]
         except (SafetensorError, KeyError, ValueError) as error:
             raise DataError(f"{path} is damaged: {error}; delete it, and the client starts from zeros") from error
         if plan != self._plan:
@@ -91,7 +92,7 @@ class ClientMemory:
                 vector = tensors.get(f"{which}.{name}")
                 if vector is None or vector.shape != (array.size,) or vector.dtype != _dtype(array):
                     raise DataError(f"{path} is of another algorithm or model; delete it, and start from zeros")
-        return number, tensors
+        return number, attempt, tensors
 
     def _path(self, client: str) -> Path:
         if self._directory is None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fedcore.audit.tables.declared import attribute_codes, empty_tables
 from fedcore.audit.tables.groups import GroupTable
+from fedcore.data.examples import Examples
 from fedcore.errors import DataError, PlanError
 from fedcore.local_optimizer import build_optimizer
 from fedcore.messages import ClientUpdate, TrainRequest
@@ -34,7 +35,7 @@ def train_locally(local: LocalModel, client: Client, request: TrainRequest) -> C
     stream = ("train", request.round, request.attempt, client.name)
     seed_stream(local, *stream)
     optimizer = build_optimizer(local.plan, local.trained)
-    factors = _loss_factors(local, client, request)
+    factors = loss_factors(local, client.training, request)
     kept = local.memory.recall(client.name, request)
     session = Session(local, optimizer, request, kept)
     # Without privacy a batch is not split: the loss of a row may look at the others.
@@ -58,8 +59,8 @@ def train_locally(local: LocalModel, client: Client, request: TrainRequest) -> C
     )
 
 
-def _loss_factors(local: LocalModel, client: Client, request: TrainRequest) -> Tensor | None:
-    """Weight of each training row's loss, shape ``(n,)``.
+def loss_factors(local: LocalModel, rows: Examples, request: TrainRequest) -> Tensor | None:
+    """Weight of each row's loss, shape ``(n,)``; ``None`` if all weigh the same.
 
     Judged by plan and task only: a refusal because a row's group is missing would reveal that row.
     """
@@ -73,8 +74,8 @@ def _loss_factors(local: LocalModel, client: Client, request: TrainRequest) -> T
     table = empty_tables(local.task, local.plan)[weights.attribute]
     if not isinstance(table, GroupTable) or weights.shape != (len(table.groups), len(table.labels)):
         raise DataError("row weights: expected a factor for each group and label of the plan, and no more")
-    groups = attribute_codes(client.training, weights.attribute, local.plan.audit)
-    labels = client.training.columns["targets"].cpu().numpy()
+    groups = attribute_codes(rows, weights.attribute, local.plan.audit)
+    labels = rows.columns["targets"].cpu().numpy()
     return torch.from_numpy(weights.for_rows(groups, labels)).to(local.dtype).to(local.device)
 
 

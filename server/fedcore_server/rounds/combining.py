@@ -24,17 +24,17 @@ def combination_of(method: Method, plan: RunPlan, state: ServerState) -> Combina
 
 
 def block_of(reply: Opened, method: Method, plan: RunPlan, state: ServerState) -> Block:
-    factor, divisor = _weight(reply, method, plan, state)
-    return Block(
-        vectors={name: vector.unsqueeze(0) for name, vector in reply.vectors.items()},
-        factors=torch.tensor([factor], dtype=torch.float64),
-        divisors=torch.tensor([divisor], dtype=torch.float64),
-    )
+    weights = torch.tensor(_weights(reply, method, plan, state), dtype=torch.float64)
+    return Block(vectors=reply.vectors, factors=weights[:, 0], divisors=weights[:, 1])
 
 
-def _weight(reply: Opened, method: Method, plan: RunPlan, state: ServerState) -> tuple[float, float]:
-    algorithm, examples = method.algorithm, reply.update.num_examples
+def _weights(reply: Opened, method: Method, plan: RunPlan, state: ServerState) -> list[tuple[float, float]]:
+    """Factor and divisor of each update."""
+    algorithm, part = method.algorithm, state.part("algorithm")
     if not (algorithm.weighs_clients or method.rule.by_examples):
-        return 1.0, 1.0
-    contribution = Contribution(client=reply.client, num_examples=examples, norm=reply.norm)
-    return algorithm.weigh(contribution, state.part("algorithm"), plan)
+        return [(1.0, 1.0)] * len(reply.updates)
+    contributions = (
+        Contribution(client=update.client, num_examples=update.num_examples, norm=norm)
+        for update, norm in zip(reply.updates, reply.norms["update"], strict=True)
+    )
+    return [algorithm.weigh(contribution, part, plan) for contribution in contributions]

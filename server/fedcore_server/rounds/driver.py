@@ -182,10 +182,11 @@ class Run:
 
     def _reported_algorithm(self, state: ServerState, evaluation: Evaluation | None) -> dict[str, Any] | None:
         """What the algorithm reports of the round; nothing where it would give back what an evaluation keeps back."""
+        report = self._algorithm.report(state.part("algorithm"))
         if not self._algorithm.learns:
-            return None
+            return {"shown": True, **report} if report else None
         kept_back = state.part("record").get("kept_back", False) or (evaluation is not None and evaluation.keeps_back)
-        return {"shown": False} if kept_back else {"shown": True, **self._algorithm.report(state.part("algorithm"))}
+        return {"shown": False} if kept_back else {"shown": True, **report}
 
     def _released(self, state: ServerState, points: AuditPoints) -> Evaluation:
         """Evaluate what is released; an earlier round's model again, for its own tables are no longer here."""

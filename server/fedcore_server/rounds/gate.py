@@ -5,25 +5,23 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fedcore.aggregation.codec import Codec
 from fedcore.audit.tables.values import AuditTable
 from fedcore.errors import DataError, LayoutError, UpdateRejectedError
-from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
+from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest, UpdateBlock
 from fedcore.method.exchange import vector_of
 from fedcore.method.method import Method
 from fedcore.metrics import Metrics
 from fedcore.plan import RunPlan
 from fedcore.privacy.evaluation import ACCURACY, LOSS, EvaluationPrivacy
 from fedcore.privacy.plan import PrivacyPlan
-from fedcore.storage.large_vectors import is_finite
-from fedcore.storage.large_vectors import norm as vector_norm
+from fedcore.storage.large_vectors import is_finite, norms
 from fedcore_server.rounds.state import Rejection
 
 NOT_FINITE = "the metrics are not finite sums with counts"
@@ -37,121 +35,155 @@ _METRIC_NAME = re.compile("[a-z0-9_]{1,64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """An accepted update.
+    """Accepted updates.
 
     Attributes:
-        vectors: What the client sent, decoded; each of the model's size.
-        norms: Euclidean norm of each.
+        updates: All but the vectors.
+        vectors: What the clients sent, decoded, a row for each; shape ``(k, d)``.
+        norms: Euclidean norm of each row.
     """
 
-    update: ClientUpdate
+    updates: tuple[ClientUpdate, ...]
     vectors: Mapping[str, Tensor]
-    norms: Mapping[str, float]
+    norms: Mapping[str, Sequence[float]]
 
     @property
-    def client(self) -> str:
-        return self.update.client
+    def clients(self) -> list[str]:
+        return [update.client for update in self.updates]
 
-    @property
-    def norm(self) -> float:
-        """Norm of the update."""
-        return self.norms["update"]
+    def rows(self, which: Sequence[int]) -> Opened:
+        return Opened(
+            updates=tuple(self.updates[row] for row in which),
+            vectors={name: rows[which] for name, rows in self.vectors.items()},
+            norms={name: [norms[row] for row in which] for name, norms in self.norms.items()},
+        )
+
+    def only(self, kept: Sequence[bool]) -> Iterator[Opened]:
+        """The rows that are kept; nothing where none is."""
+        if all(kept):
+            yield self
+        elif any(kept):
+            yield self.rows([row for row, keep in enumerate(kept) if keep])
 
 
 def opened_replies(
-    replies: Iterable[ClientUpdate | Rejection], request: TrainRequest, plan: RunPlan, method: Method
+    replies: Iterable[ClientUpdate | UpdateBlock | Rejection], request: TrainRequest, plan: RunPlan, method: Method
 ) -> Iterator[Opened | Rejection]:
-    """Each reply opened, or why it is rejected; a client's second reply is rejected."""
-    seen: set[str] = set()
-    codec = method.exchange.codec(vector_of(request.parameters.buffer))
+    """The replies opened, or why they are rejected; a client's second reply is rejected."""
+    gate = _Gate(request, plan, method)
     for reply in replies:
-        if reply.client in seen and isinstance(reply, ClientUpdate):
-            yield Rejection(client=reply.client, code="DUPLICATE", reason="this client has sent an update already")
-            continue
-        try:
-            opened = _opened(reply, request, plan, method, codec)
-        except UpdateRejectedError as error:
-            yield Rejection(client=error.client, code=error.code, reason=str(error))
-            continue
-        if isinstance(opened, Opened):
-            seen.add(opened.client)
-        yield opened
+        if isinstance(reply, Rejection):
+            yield gate.judged(reply)
+        else:
+            yield from gate.opened(reply if isinstance(reply, UpdateBlock) else UpdateBlock.of(reply))
 
 
-def _opened(
-    reply: ClientUpdate | Rejection, request: TrainRequest, plan: RunPlan, method: Method, codec: Codec
-) -> Opened | Rejection:
-    """A reply, opened or rejected.
+class _Gate:
+    """The gate of one round.
 
     Guarantee:
         Under unit `client`, whether a client's numbers are finite, how long its update is, what its training metrics
         are, and whether it failed after it had read its data depends on its rows, and shows neither in who was counted
         nor in a rejection: it counts as zero, which is within every clip norm.
     """
-    by_client = plan.privacy.unit == "client"
-    if isinstance(reply, Rejection):
-        if not (by_client and reply.refusal and reply.read_data):
+
+    def __init__(self, request: TrainRequest, plan: RunPlan, method: Method) -> None:
+        self._request, self._method, self._most = request, method, plan.federation.max_examples
+        self._cohort, self._seen = frozenset(request.cohort), set[str]()
+        self._codec = method.exchange.codec(vector_of(request.parameters.buffer))
+        self._by_client = plan.privacy.unit == "client"
+        privacy = PrivacyPlan.from_run_plan(plan)
+        self._event = privacy.event(1) if privacy else None
+
+    def judged(self, reply: Rejection) -> Opened | Rejection:
+        """A client's refusal, counted as zero where it may depend on its rows."""
+        if not (self._by_client and reply.refusal and reply.read_data):
             return reply
         # For the operator, who is trusted; none of it is written to the run directory.
         _log.warning("%s refused (%s) after it had read its data, and counts as zero", reply.client, reply.refusal)
-        return _zero(reply.client, request)
-    update = replace(reply, metrics=Metrics()) if by_client else reply
-    _check_expected(update.client, update.round, request)
-    vectors = _decoded(update, codec)
-    norms = {name: vector_norm(vector) for name, vector in vectors.items()}
-    if not all(math.isfinite(norm) for norm in norms.values()) and not all(
-        is_finite(vector) for vector in vectors.values()
-    ):
-        if by_client:
-            return _zero(update.client, request)
-        raise UpdateRejectedError(update.client, "NONFINITE", _not_finite(vectors, request))
-    check_update(update, plan, method)
-    return Opened(update=_capped(update, plan), vectors=vectors, norms=norms)
+        return self._zero(reply.client)
+
+    def opened(self, block: UpdateBlock) -> Iterator[Opened | Rejection]:
+        try:
+            vectors = self._codec.decode(block.values, rows=len(block.updates))
+        except (LayoutError, DataError) as error:
+            yield from self._unreadable(block, error)
+            return
+        lengths = {name: norms(rows) for name, rows in vectors.items()}
+        updates, kept = list(block.updates), []
+        for row, update in enumerate(block.updates):
+            finite = all(math.isfinite(each[row]) for each in lengths.values())
+            try:
+                self._check_expected(update)
+                if not finite and (found := self._not_finite(update.client, vectors, row)):
+                    yield found
+                else:
+                    updates[row] = self._checked(update)
+                    kept.append(row)
+                self._seen.add(update.client)
+            except UpdateRejectedError as error:
+                yield Rejection(client=error.client, code=error.code, reason=str(error))
+        opened = Opened(updates=tuple(updates), vectors=vectors, norms=lengths)
+        places = set(kept)
+        yield from opened.only([row in places for row in range(len(updates))])
+
+    def _unreadable(self, block: UpdateBlock, error: Exception) -> Iterator[Opened | Rejection]:
+        """What cannot be decoded costs its own client's contribution, and no other's of its block."""
+        if len(block.updates) > 1:
+            for row, update in enumerate(block.updates):
+                values = {name: rows[row : row + 1] for name, rows in block.values.items()}
+                yield from self.opened(UpdateBlock(updates=(update,), values=values))
+            return
+        client = block.updates[0].client
+        yield Rejection(client=client, code="LAYOUT", reason=str(UpdateRejectedError(client, "LAYOUT", str(error))))
+
+    def _check_expected(self, update: ClientUpdate) -> None:
+        if update.client in self._seen:
+            raise UpdateRejectedError(update.client, "DUPLICATE", "this client has sent an update already")
+        if update.client not in self._cohort or update.round != self._request.round:
+            raise _not_asked(update.client, update.round)
+
+    def _checked(self, update: ClientUpdate) -> ClientUpdate:
+        """An update whose vectors are accepted, with its number of examples cut to the plan's `max_examples`.
+
+        The number is only claimed. A false one gains nothing beyond the cap; an honest large client, where the cap was
+        set too low, loses weight and not its place in the round.
+
+        Raises:
+            UpdateRejectedError: With the code ``WEIGHT``, ``PRIVACY`` or ``METRICS``.
+        """
+        if self._by_client:
+            update = replace(update, metrics=Metrics())
+        _check_weight(update, self._method)
+        if update.privacy_event != self._event:
+            raise UpdateRejectedError(update.client, "PRIVACY", "the update was not made with the plan's privacy")
+        if self._event and update.metrics.sums:
+            raise UpdateRejectedError(update.client, "PRIVACY", "a private update must hold no training metric")
+        _check_metrics(update.client, update.metrics, _TRAINING_METRICS)
+        _check_accuracies(update.client, update.metrics)
+        if update.num_examples is None or update.num_examples <= self._most:
+            return update
+        return replace(update, num_examples=self._most)
+
+    def _not_finite(self, client: str, vectors: Mapping[str, Tensor], row: int) -> Opened | Rejection | None:
+        """What becomes of a client's update that is not finite; ``None`` where only its norm is not."""
+        views = self._request.parameters.layout.views
+        found = (name for rows in vectors.values() for name, view in views(rows[row]) if not is_finite(view.flatten()))
+        if (first := next(found, None)) is None:
+            return None
+        if self._by_client:
+            return self._zero(client)
+        why = f"the update holds numbers that are not finite, first in {first!r}"
+        return Rejection(client=client, code="NONFINITE", reason=str(UpdateRejectedError(client, "NONFINITE", why)))
+
+    def _zero(self, client: str) -> Opened:
+        update = ClientUpdate(client=client, round=self._request.round, values={}, num_examples=None)
+        zeros = torch.zeros_like(self._request.parameters.buffer).unsqueeze(0)
+        return Opened(updates=(update,), vectors={"update": zeros}, norms={"update": [0.0]})
 
 
-def check_update(update: ClientUpdate, plan: RunPlan, method: Method) -> None:
-    """Check everything in an update except its vectors.
-
-    Raises:
-        UpdateRejectedError: With the code ``WEIGHT``, ``PRIVACY`` or ``METRICS``.
-    """
-    _check_weight(update, method)
-    privacy = PrivacyPlan.from_run_plan(plan)
-    if update.privacy_event != (privacy.event(1) if privacy else None):
-        raise UpdateRejectedError(update.client, "PRIVACY", "the update was not made with the plan's privacy")
-    if privacy and update.metrics.sums:
-        raise UpdateRejectedError(update.client, "PRIVACY", "a private update must hold no training metric")
-    _check_metrics(update.client, update.metrics, _TRAINING_METRICS)
-    _check_accuracies(update.client, update.metrics)
-
-
-def _decoded(update: ClientUpdate, codec: Codec) -> dict[str, Tensor]:
-    try:
-        return codec.decode(update.values)
-    except (LayoutError, DataError) as error:
-        raise UpdateRejectedError(update.client, "LAYOUT", str(error)) from error
-
-
-def _zero(client: str, request: TrainRequest) -> Opened:
-    update = ClientUpdate(client=client, round=request.round, values={}, num_examples=None)
-    return Opened(update=update, vectors={"update": torch.zeros_like(request.parameters.buffer)}, norms={"update": 0.0})
-
-
-def _not_finite(vectors: Mapping[str, Tensor], request: TrainRequest) -> str:
-    views = (view for vector in vectors.values() for view in request.parameters.layout.views(vector))
-    first = next(name for name, view in views if not is_finite(view.flatten()))
-    return f"the update holds numbers that are not finite, first in {first!r}"
-
-
-def _capped(update: ClientUpdate, plan: RunPlan) -> ClientUpdate:
-    """The update with its number of examples cut to the plan's `max_examples`.
-
-    The number is only claimed. A false one gains nothing beyond the cap; an honest large client, where the cap was set
-    too low, loses weight and not its place in the round.
-    """
-    if update.num_examples is None or update.num_examples <= plan.federation.max_examples:
-        return update
-    return replace(update, num_examples=plan.federation.max_examples)
+def _not_asked(client: str, round: int) -> UpdateRejectedError:
+    return UpdateRejectedError(client, "NOT_EXPECTED", f"no reply was asked of {client!r} for round {round}")
 
 
 def check_report(
@@ -175,7 +207,8 @@ def check_report(
     Raises:
         UpdateRejectedError: With the code ``NOT_EXPECTED``, ``METRICS`` or ``TABLE``.
     """
-    _check_expected(report.client, report.round, request)
+    if report.client not in request.cohort or report.round != request.round:
+        raise _not_asked(report.client, report.round)
     _check_metrics(report.client, report.metrics, measured if privacy is None else (LOSS, ACCURACY))
     if privacy is None:
         _check_accuracies(report.client, report.metrics)
@@ -205,14 +238,9 @@ def _check_weight(update: ClientUpdate, method: Method) -> None:
         raise UpdateRejectedError(update.client, "WEIGHT", "the number of examples is negative")
 
 
-def _check_expected(client: str, round: int, request: TrainRequest | EvaluateRequest) -> None:
-    if client not in request.cohort or round != request.round:
-        raise UpdateRejectedError(client, "NOT_EXPECTED", f"no reply was asked of {client!r} for round {round}")
-
-
 def _check_metrics(client: str, metrics: Metrics, allowed: Collection[str] | None) -> None:
-    numbers = [*metrics.sums.values(), *metrics.counts.values()]
-    if set(metrics.sums) != set(metrics.counts) or not all(math.isfinite(number) for number in numbers):
+    numbers = (*metrics.sums.values(), *metrics.counts.values())
+    if metrics.sums.keys() != metrics.counts.keys() or not all(map(math.isfinite, numbers)):
         raise UpdateRejectedError(client, "METRICS", NOT_FINITE)
     if not all(_METRIC_NAME.fullmatch(name) for name in metrics.sums):
         raise UpdateRejectedError(client, "METRICS", "a metric's name is not of lower-case letters, digits and _")

@@ -38,7 +38,10 @@ def moved(
         parts=state.parts,
     )
     average = _average(state, parameters, plan.federation.averaging)
-    return after.with_parts(algorithm=algorithm, optimizer=optimizer, aggregation=aggregation, average=average)
+    retried = {**state.part("retried"), **({str(after.round): state.attempt} if state.attempt else {})}
+    return after.with_parts(
+        algorithm=algorithm, optimizer=optimizer, aggregation=aggregation, average=average, retried=retried
+    )
 
 
 def _public(counted: int, plan: RunPlan) -> float:

@@ -54,15 +54,14 @@ class NormGate:
     def passed(self, replies: Iterable[Opened | Rejection]) -> Iterator[Opened | Rejection]:
         """The replies, with a rejection in place of those too long; a run's first ones are delayed."""
         aside: list[Opened] = []
-        for reply in replies:
+        for reply in (part for each in replies for part in self._small(each)):
             if isinstance(reply, Rejection):
                 yield reply
                 continue
-            norm = reply.norms[self._vector]
-            if 0.0 < norm <= ABSURD:
-                self._received[reply.client] = norm
-            if self._limit is not None or norm > ABSURD:
-                yield self._judged(reply)
+            norms = dict(zip(reply.clients, reply.norms[self._vector], strict=True))
+            self._received |= {client: norm for client, norm in norms.items() if 0.0 < norm <= ABSURD}
+            if self._limit is not None or max(norms.values()) > ABSURD:
+                yield from self._judged(reply)
                 continue
             aside.append(_put_aside(reply))
             if len(aside) >= _most_aside(reply):
@@ -80,21 +79,26 @@ class NormGate:
         votes = {client: norm for each in (*self._before, self._received) for client, norm in each.items()}
         return min(ABSURD, TIMES * _median(votes.values())) if len(votes) >= _FEWEST else None
 
+    def _small(self, reply: Opened | Rejection) -> Iterator[Opened | Rejection]:
+        """Single updates as long as they may be put aside."""
+        if isinstance(reply, Rejection) or self._limit is not None or len(reply.updates) == 1:
+            yield reply
+        else:
+            yield from (reply.rows([row]) for row in range(len(reply.updates)))
+
     def _emptied(self, aside: list[Opened]) -> Iterator[Opened | Rejection]:
         while aside:
-            yield self._judged(aside.pop(0))
+            yield from self._judged(aside.pop(0))
 
-    def _judged(self, reply: Opened) -> Opened | Rejection:
-        limit, norm = ABSURD if self._limit is None else self._limit, reply.norms[self._vector]
-        if norm <= limit:
-            return reply
+    def _judged(self, reply: Opened) -> Iterator[Opened | Rejection]:
+        limit, norms = ABSURD if self._limit is None else self._limit, reply.norms[self._vector]
         usual = "the largest possible" if limit == ABSURD else f"{TIMES:g} times the usual norm"
         where = "federation.max-update-norm" if self._fixed is not None else usual
-        return Rejection(
-            client=reply.client,
-            code="NORM",
-            reason=f"the norm of {self._vector} is {norm:.3g}, and the limit ({where}) {limit:.3g}",
-        )
+        for client, norm in zip(reply.clients, norms, strict=True):
+            if norm > limit:
+                reason = f"the norm of {self._vector} is {norm:.3g}, and the limit ({where}) {limit:.3g}"
+                yield Rejection(client=client, code="NORM", reason=reason)
+        yield from reply.only([norm <= limit for norm in norms])
 
 
 def _newest(before: Iterable[Mapping[str, float]], received: Mapping[str, float]) -> list[Mapping[str, float]]:
@@ -119,10 +123,10 @@ def _median(norms: Collection[float]) -> float:
 
 
 def _put_aside(reply: Opened) -> Opened:
-    """A copy that stays valid when the next update is taken."""
-    return replace(reply, vectors={name: put_aside(vector) for name, vector in reply.vectors.items()})
+    """A copy of a single update that stays valid when the next is taken."""
+    return replace(reply, vectors={name: put_aside(rows[0]).unsqueeze(0) for name, rows in reply.vectors.items()})
 
 
 def _most_aside(reply: Opened) -> int:
-    num_bytes = sum(vector.numel() * vector.element_size() for vector in reply.vectors.values())
+    num_bytes = sum(rows.numel() * rows.element_size() for rows in reply.vectors.values())
     return max(_FEWEST, min(_ENOUGH, _FIRST_BYTES // max(num_bytes, 1)))

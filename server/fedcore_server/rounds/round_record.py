@@ -23,7 +23,7 @@ class RoundRecord:
     Attributes:
         evaluation: None where the plan evaluates less often than every round.
         epsilon: Spent so far; None without privacy, or where the round was not evaluated.
-        algorithm: The report of an algorithm that learns from evaluations; else None.
+        algorithm: What the algorithm reports of its state; None where it reports nothing.
         chosen_round: The best round so far, where the plan chooses one and any was within its limits.
     """
 

@@ -20,7 +20,7 @@ from functools import reduce
 
 import torch
 
-from fedcore.messages import ClientUpdate, TrainRequest
+from fedcore.messages import ClientUpdate, TrainRequest, UpdateBlock
 from fedcore.method.method import Method
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
@@ -67,16 +67,18 @@ def plan_round(state: ServerState, plan: RunPlan, available: Sequence[str]) -> T
         parameters=state.parameters,
         shared={name: remembered[name].to(dtype) for name in algorithm.shares},
         row_weights=algorithm.row_weights(remembered),
+        retried={int(number): attempt for number, attempt in state.part("retried").items()},
     )
 
 
 def close_round(
-    state: ServerState, plan: RunPlan, request: TrainRequest, updates: Iterable[ClientUpdate | Rejection]
+    state: ServerState, plan: RunPlan, request: TrainRequest, updates: Iterable[ClientUpdate | UpdateBlock | Rejection]
 ) -> tuple[ServerState, RoundReport]:
     """Turn the replies to `request` into the next state.
 
-    Updates are taken one at a time and dropped once added up. Malformed and repeated ones are rejected, each by itself.
-    With fewer valid updates than the plan's quorum the round fails: the model stays, and the next attempt asks anew.
+    Updates are taken one at a time, or in blocks, and dropped once added up. Malformed and repeated ones are rejected,
+    each by itself. With fewer valid updates than the plan's quorum the round fails: the model stays, and the next
+    attempt asks anew.
     """
     method, tally = Method.of(plan), Tally()
     gates = [NormGate(plan, state, vector) for vector in method.algorithm.sends]

@@ -29,13 +29,13 @@ class Tally:
         if isinstance(reply, Rejection):
             self.rejected.append(reply)
             return
-        update = reply.update
-        self.counted.append(update.client)
-        self._metrics += update.metrics
-        if update.num_examples is not None:
-            self._sizes[update.client] = update.num_examples
-        if update.receipt is not None:
-            self._receipts[update.client] = update.receipt
+        for update in reply.updates:
+            self.counted.append(update.client)
+            self._metrics += update.metrics
+            if update.num_examples is not None:
+                self._sizes[update.client] = update.num_examples
+            if update.receipt is not None:
+                self._receipts[update.client] = update.receipt
 
     def released(self, request: TrainRequest) -> bool:
         unread = {each.client for each in self.rejected if not each.read_data}

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fedcore.errors import DataError, LayoutError, RunDirectoryError
+from fedcore.method.exchange import Exchange
 from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.plan.evaluation_schedule import most_in_work
@@ -82,6 +83,8 @@ def load_checkpoint(directory: Path, initial: ServerState, plan: RunPlan) -> Ser
         except RunDirectoryError:
             raise lost from None
         _log.warning("%s; the one before it, of round %d, is used", lost, state.round)
+        if Exchange.of(plan).remembers:
+            _log.warning("what clients keep between rounds may be one round ahead of it; there they start from zeros")
         evaluated = state.evaluated + most_in_work(plan, after_round=state.round)
         return replace(state, asked=state.asked + 1, evaluated=evaluated)
 

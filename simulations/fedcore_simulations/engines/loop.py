@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from fedcore.errors import EngineError, FedcoreError
-from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest
+from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest, UpdateBlock
 from fedcore.method.exchange import Exchange, vector_of
 from fedcore.parameters import Layout, Parameters
 from fedcore.plan import RunPlan
-from fedcore.segments import MODEL
+from fedcore.segments import MODEL, Form
 from fedcore.task import Task
 from fedcore_clients.training.evaluation import evaluate_locally
 from fedcore_clients.training.local_model import Client, LocalModel
@@ -65,6 +65,7 @@ class LoopEngine:
         self._local: LocalModel | None = None
         self._threads = torch.get_num_threads()
         self._temporary: TemporaryDirectory[str] | None = None
+        self._at_once = 1
 
     def __enter__(self) -> Self:
         """Start the workers, or prepare this process."""
@@ -81,9 +82,9 @@ class LoopEngine:
         self._request_form, self._reply_form = exchange.request_form(vector), exchange.codec(vector).form
         self._pool = WorkerPool(
             num_workers=self.num_workers,
-            make_job=partial(_make_job, self._task, self._plan, self._clients, self._memory),
+            make_job=partial(self._job(), self._task, self._plan, self._clients, self._memory),
             request_bytes=self._request_form.num_bytes,
-            reply_bytes=self._reply_form.num_bytes,
+            reply_bytes=self._at_once * self._reply_form.num_bytes,
         )
         return self
 
@@ -98,7 +99,7 @@ class LoopEngine:
             self._temporary.cleanup()
         torch.set_num_threads(self._threads)
 
-    def refusal(self) -> None:
+    def refusal(self) -> str | None:
         """It takes every run: the others are compared with it."""
         return None
 
@@ -106,13 +107,13 @@ class LoopEngine:
         """All clients: simulated ones are always there."""
         return list(self._index)
 
-    def train(self, request: TrainRequest) -> Iterator[ClientUpdate | Rejection]:
+    def train(self, request: TrainRequest) -> Iterator[ClientUpdate | UpdateBlock | Rejection]:
         """Train the cohort; updates in its order, each to be used before the next is taken."""
         if self._local is not None:
             for name in request.cohort:
                 yield _for_client(train_locally, self._local, self._clients[self._index[name]], request)
             return
-        for _, update, slot in self._run("train", request):
+        for update, slot in self._run("train", request, self._places(request)):
             yield replace(update, values=self._reply_form.unpacked(viewed(slot, self._reply_form.dtype)))
 
     def evaluate(self, request: EvaluateRequest) -> Iterator[ClientReport | Rejection]:
@@ -121,10 +122,20 @@ class LoopEngine:
             for name in request.cohort:
                 yield _for_client(evaluate_locally, self._local, self._clients[self._index[name]], request)
             return
-        for _, report, _ in self._run("evaluate", request):
+        for report, _ in self._run("evaluate", request, self._places(request)):
             yield report
 
-    def _run(self, kind: str, request: TrainRequest | EvaluateRequest) -> Iterator[tuple[int, Any, Tensor]]:
+    def _places(self, request: TrainRequest | EvaluateRequest) -> list[int]:
+        return [self._index[name] for name in request.cohort]
+
+    def _job(self) -> Callable[..., Job]:
+        """Called once in each worker."""
+        return LoopJob
+
+    def _run(
+        self, kind: str, request: TrainRequest | EvaluateRequest, asked: Sequence[Any]
+    ) -> Iterator[tuple[Any, Tensor]]:
+        """What the job makes of each thing asked, and the slot that it has written."""
         if self._pool is None:
             raise RuntimeError("an engine works inside its with statement only")
         shared = request.shared if isinstance(request, TrainRequest) else {}
@@ -132,7 +143,7 @@ class LoopEngine:
         views = self._request_form.unpacked(viewed(self._pool.request, self._request_form.dtype))
         for name, vector in vectors.items():
             views[name].copy_(vector)
-        return self._pool.run(kind, _light(request), [self._index[name] for name in request.cohort])
+        return self._pool.run(kind, _light(request), asked)
 
 
 def _light(request: TrainRequest | EvaluateRequest) -> TrainRequest | EvaluateRequest:
@@ -166,28 +177,30 @@ def _for_client(
         ) from error
 
 
-def _make_job(task: Task, plan: RunPlan, clients: Sequence[Client], memory: Path, request: Tensor) -> Job:
-    """What a worker does, with a warm model of its own."""
-    return _Job(LocalModel(task, plan, torch.device("cpu"), memory=memory), clients, request)
+class LoopJob:
+    """Trains or evaluates one client on the shared request, with a warm model of its worker's own."""
 
-
-class _Job:
-    """Trains or evaluates one client on the shared request."""
-
-    def __init__(self, local: LocalModel, clients: Sequence[Client], request: Tensor) -> None:
+    def __init__(self, task: Task, plan: RunPlan, clients: Sequence[Client], memory: Path, request: Tensor) -> None:
+        local = LocalModel(task, plan, torch.device("cpu"), memory=memory)
         self._local, self._clients = local, clients
         vectors = local.request_form.unpacked(viewed(request, local.request_form.dtype))
         self._model = Parameters(vectors.pop(MODEL), local.parameters.layout)
         self._shared = vectors
 
-    def __call__(self, kind: str, request: TrainRequest | EvaluateRequest, client: int, slot: Tensor) -> Any:
+    def __call__(self, kind: str, request: TrainRequest | EvaluateRequest, asked: Any, slot: Tensor) -> Any:
         if isinstance(request, EvaluateRequest):
-            asked = replace(request, parameters=self._model)
-            return _for_client(evaluate_locally, self._local, self._clients[client], asked)
-        order = replace(request, parameters=self._model, shared=self._shared)
-        update = _for_client(train_locally, self._local, self._clients[client], order)
-        form = self._local.codec.form
-        views = form.unpacked(viewed(slot, form.dtype))
-        for name, values in update.values.items():
-            views[name].copy_(values)
+            order = replace(request, parameters=self._model)
+            return _for_client(evaluate_locally, self._local, self._clients[asked], order)
+        return self._train(replace(request, parameters=self._model, shared=self._shared), asked, slot)
+
+    def _train(self, request: TrainRequest, asked: Any, slot: Tensor) -> Any:
+        update = _for_client(train_locally, self._local, self._clients[asked], request)
+        written(slot, self._local.codec.form, update.values)
         return replace(update, values={})
+
+
+def written(slot: Tensor, form: Form, values: Mapping[str, Tensor]) -> None:
+    """Copy the segments of a reply into shared memory."""
+    views = form.unpacked(viewed(slot[: form.num_bytes], form.dtype))
+    for name, vector in values.items():
+        views[name].copy_(vector.flatten())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 AUTO = "auto"
 ENGINES = Registry(
     what="engine",
-    rows={"loop": "fedcore_simulations.engines.loop:LoopEngine"},  # fastest first; the last one takes every run
+    rows={  # fastest first; the last one takes every run
+        "batched": "fedcore_simulations.engines.batched.engine:BatchedEngine",
+        "loop": "fedcore_simulations.engines.loop:LoopEngine",
+    },
     parts=("refusal", "available", "train", "evaluate", "__enter__", "__exit__"),
 )
 
@@ -35,25 +39,53 @@ def check_engine(reference: Reference) -> None:
         ENGINES.read(reference)
 
 
-def build_engine(
-    task: Task, plan: RunPlan, clients: Sequence[Client], device: torch.device, *, memory: Path | None = None
-) -> Engine:
-    """The engine that the plan names, not yet started; for ``auto`` the first that can run this plan.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The engine of a run.
 
-    Args:
-        memory: Directory of what clients keep between rounds; a temporary one where it is not given.
+    Attributes:
+        note: Why it is not a faster one; empty where it is the fastest, or the plan's own.
+    """
+
+    reference: Reference
+    note: str = ""
+
+
+def choose_engine(task: Task, plan: RunPlan, clients: Sequence[Client], device: torch.device) -> Choice:
+    """The engine that the plan names, or for ``auto`` the fastest that trains this run exactly.
+
+    It depends on the plan and the task alone, not on how fast each happened to be, so that the same plan gives the
+    same bits.
 
     Raises:
         PlanError: It cannot train this run exactly, and says why.
         TaskError: An engine of your own cannot be imported.
     """
+    automatic, why = plan.engine.name == AUTO, list[str]()
+    for reference in ENGINES.rows if automatic else (plan.engine.name,):
+        refusal = build_engine(reference, task, plan, clients, device).refusal()
+        if refusal is None:
+            return Choice(reference=reference, note="; ".join(why))
+        why.append(f"engine {name_of(reference)!r} cannot run this plan: {refusal}")
+    raise PlanError(f"{why[-1]}; use another engine.name, or auto")
+
+
+def build_engine(
+    reference: Reference,
+    task: Task,
+    plan: RunPlan,
+    clients: Sequence[Client],
+    device: torch.device,
+    *,
+    memory: Path | None = None,
+) -> Engine:
+    """An engine, not yet started.
+
+    Args:
+        memory: Directory of what clients keep between rounds; a temporary one where it is not given.
+    """
     from fedcore_simulations.engines.workers import default_workers
 
     workers = plan.engine.workers or default_workers()
-    why = ""
-    for reference in ENGINES.rows if plan.engine.name == AUTO else (plan.engine.name,):
-        engine: Engine = ENGINES.make(reference, task, plan, clients, num_workers=workers, device=device, memory=memory)
-        if (refusal := engine.refusal()) is None:
-            return engine
-        why = f"engine {name_of(reference)!r} cannot run this plan: {refusal}; use another engine.name, or auto"
-    raise PlanError(why)
+    engine: Engine = ENGINES.make(reference, task, plan, clients, num_workers=workers, device=device, memory=memory)
+    return engine

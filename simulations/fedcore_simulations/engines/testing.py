@@ -9,15 +9,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import nn
 
 from fedcore.data.examples import Attribute, Examples
-from fedcore.messages import ClientUpdate, EvaluateRequest, TrainRequest
+from fedcore.messages import EvaluateRequest, TrainRequest, UpdateBlock
 from fedcore.plan import RunPlan, merge
 from fedcore.task import Task
 from fedcore.task_families import Classification
@@ -25,6 +28,7 @@ from fedcore_clients.training.evaluation import evaluate_locally
 from fedcore_clients.training.local_model import Client, LocalModel
 from fedcore_clients.training.train import train_locally
 from fedcore_server.rounds.rounds import init_state, plan_round
+from fedcore_server.rounds.state import Rejection
 from fedcore_simulations.engines.contract import Engine
 from fedcore_simulations.preparation import Preparation, prepare
 
@@ -41,8 +45,11 @@ class ExampleTask(Classification):
     name = "example"
     labels: tuple[str, ...] = ("no", "yes")
 
+    def __init__(self, dropout: float = 0.1) -> None:
+        self.dropout = dropout
+
     def build_model(self) -> nn.Module:
-        return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(0.1), nn.Linear(8, 2))
+        return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(self.dropout), nn.Linear(8, 2))
 
     def load_data(self, path: Path | None) -> Examples:
         generator = torch.Generator().manual_seed(0)
@@ -52,8 +59,25 @@ class ExampleTask(Classification):
         return Examples(columns={"inputs": inputs, "targets": targets}, attributes={"sex": sex})
 
 
+_PLANS: tuple[Mapping[str, Mapping[str, Any]], ...] = (
+    {"training": {"precision": "float64"}},
+    {"privacy": _PRIVATE},
+    {
+        "training": {"precision": "float64", "local-epochs": 2},
+        "algorithm": {"name": "scaffold"},
+        "aggregation": {"rule": "uniform", "encode": ["int8"]},
+    },
+)
+
+
 class EngineContract:
-    """Set `make_engine`; the reference is `train_locally`, called client by client."""
+    """Set `make_engine`; the reference is `train_locally`, called client by client.
+
+    Attributes:
+        tolerance: Largest difference of an update in float64; 0 for an engine that computes the same bits.
+    """
+
+    tolerance = 0.0
 
     def make_engine(self, task: Task, plan: RunPlan, clients: Sequence[Client]) -> Engine:
         """A new engine, not yet started."""
@@ -65,14 +89,25 @@ class EngineContract:
             assert sorted(engine.available()) == [client.name for client in ready.clients]
 
     def test_its_updates_equal_those_of_local_training(self) -> None:
-        for sections in ({"training": {"precision": "float64"}}, {"privacy": _PRIVATE}):
-            ready = _ready(**sections)
-            request = _request(ready)
+        trained = 0
+        for sections, dropout in product(_PLANS, (0.0, 0.1)):
+            ready = _ready(dropout, **sections)
             if self.make_engine(ready.task, ready.plan, ready.clients).refusal() is None:
-                with self._engine(ready) as engine:
-                    updates = {update.client: update.values["update"].clone() for update in _updates(engine, request)}
-                for client, expected in _locally_trained(ready, request):
-                    assert torch.equal(updates[client], expected)
+                trained += 1
+                self._check_rounds(ready)
+        assert trained, "it refuses every plan"
+
+    def _check_rounds(self, ready: Preparation) -> None:
+        """Two rounds, so that what clients keep between them counts."""
+        with self._engine(ready) as engine, TemporaryDirectory() as memory:
+            local = LocalModel(ready.task, ready.plan, _CPU, memory=Path(memory))
+            for number in (1, 2):
+                request = replace(_request(ready), round=number)
+                found = _replies(engine, request)
+                for client in ready.clients:
+                    mine = client.to(dtype=local.dtype, device=local.device)
+                    for name, expected in train_locally(local, mine, request).values.items():
+                        assert torch.allclose(found[client.name][name], expected, rtol=0.0, atol=self.tolerance)
 
     def test_its_reports_equal_those_of_local_evaluation(self) -> None:
         ready = _ready(audit={"sensitive": ["sex"]})
@@ -87,7 +122,7 @@ class EngineContract:
         ready = _ready(federation={"cohort-size": 2})
         request = _request(ready)
         with self._engine(ready) as engine:
-            assert tuple(update.client for update in _updates(engine, request)) == request.cohort
+            assert tuple(_replies(engine, request)) == request.cohort
 
     def test_a_refusal_gives_the_reason(self) -> None:
         ready = _ready()
@@ -98,14 +133,14 @@ class EngineContract:
         return self.make_engine(ready.task, ready.plan, ready.clients)
 
 
-def _ready(**sections: Mapping[str, Any]) -> Preparation:
+def _ready(dropout: float = 0.1, **sections: Mapping[str, Any]) -> Preparation:
     plan: dict[str, Any] = {
         "federation": {"clients": 4, "rounds": 3},
         "aggregation": {"rule": "uniform" if "privacy" in sections else "mean"},
         "training": {"learning-rate": 0.1, "batch-size": 16, "device": "cpu"},
         "engine": {"workers": 1},
     }
-    return prepare(ExampleTask(), RunPlan.from_mapping(merge(plan, sections)))
+    return prepare(ExampleTask(dropout), RunPlan.from_mapping(merge(plan, sections)))
 
 
 def _request(ready: Preparation) -> TrainRequest:
@@ -113,14 +148,12 @@ def _request(ready: Preparation) -> TrainRequest:
     return plan_round(init_state(ready.task, ready.plan), ready.plan, names)
 
 
-def _updates(engine: Engine, request: TrainRequest) -> Iterator[ClientUpdate]:
-    for update in engine.train(request):
-        assert isinstance(update, ClientUpdate)
-        yield update
-
-
-def _locally_trained(ready: Preparation, request: TrainRequest) -> Iterator[tuple[str, torch.Tensor]]:
-    local = LocalModel(ready.task, ready.plan, _CPU)
-    for client in ready.clients:
-        mine = client.to(dtype=local.dtype, device=local.device)
-        yield client.name, train_locally(local, mine, request).values["update"]
+def _replies(engine: Engine, request: TrainRequest) -> dict[str, dict[str, torch.Tensor]]:
+    """Copies of each client's vectors, for their memory may be used again."""
+    found = {}
+    for reply in engine.train(request):
+        assert not isinstance(reply, Rejection)
+        block = reply if isinstance(reply, UpdateBlock) else UpdateBlock.of(reply)
+        for row, update in enumerate(block.updates):
+            found[update.client] = {name: vectors[row].clone() for name, vectors in block.values.items()}
+    return found

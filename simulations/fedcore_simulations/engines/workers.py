@@ -22,8 +22,8 @@ _MOST_SLOTS = 64
 _ALIGNMENT = 64
 _ORPHAN_CHECK_SECONDS = 1.0
 
-Job = Callable[[str, Any, int, Tensor], Any]
-"""``job(kind, request, client index, slot) -> small result``; may write the slot."""
+Job = Callable[[str, Any, Any, Tensor], Any]
+"""``job(kind, request, asked, slot) -> small result``; may write the slot."""
 
 
 class WorkerPool:
@@ -66,29 +66,29 @@ class WorkerPool:
             theirs.close()
             self._workers.append((process, ours))
 
-    def run(self, kind: str, request: Any, clients: Sequence[int]) -> Iterator[tuple[int, Any, Tensor]]:
-        """Run the job for each client; yield ``(client, result, slot)`` in the order of `clients`.
+    def run(self, kind: str, request: Any, asked: Sequence[Any]) -> Iterator[tuple[Any, Tensor]]:
+        """Run the job for each thing asked, such as a client's place; yield ``(result, slot)`` in that order.
 
         A slot is valid until the next one is taken.
 
         Raises:
-            EngineError: The job failed in a client, or a worker died; the pool is of no further use.
+            EngineError: The job failed, or a worker died; the pool is of no further use.
         """
-        chunk = max(1, min(len(clients) // (4 * len(self._workers)), self._num_slots // (2 * len(self._workers))))
+        chunk = max(1, min(len(asked) // (4 * len(self._workers)), self._num_slots // (2 * len(self._workers))))
         idle = [connection for _, connection in self._workers]
         finished: dict[int, Any] = {}
         sent = taken = 0
-        while taken < len(clients):
-            while idle and sent < len(clients) and sent - taken + chunk <= self._num_slots:
-                positions = range(sent, min(sent + chunk, len(clients)))
-                self._send(idle.pop(), (kind, request, [(p, clients[p], p % self._num_slots) for p in positions]))
+        while taken < len(asked):
+            while idle and sent < len(asked) and sent - taken + chunk <= self._num_slots:
+                positions = range(sent, min(sent + chunk, len(asked)))
+                self._send(idle.pop(), (kind, request, [(p, asked[p], p % self._num_slots) for p in positions]))
                 sent = positions.stop
             if taken not in finished:
                 for connection in wait([c for _, c in self._workers if c not in idle]):
                     finished |= self._receive(connection)  # type: ignore[arg-type]
                     idle.append(connection)
             while taken in finished:
-                yield clients[taken], finished.pop(taken), self._slots[taken % self._num_slots]
+                yield finished.pop(taken), self._slots[taken % self._num_slots]
                 taken += 1
 
     def close(self) -> None:
@@ -170,10 +170,10 @@ def _work(
         connection.send(_answer(job, kind, asked, jobs, slots))
 
 
-def _answer(job: Job, kind: str, request: Any, jobs: list[tuple[int, int, int]], slots: Tensor) -> Any:
+def _answer(job: Job, kind: str, request: Any, jobs: list[tuple[int, Any, int]], slots: Tensor) -> Any:
     """The results, or the first error: of fedcore's kind, for others may not survive the way through a pipe."""
     try:
-        return [(position, job(kind, request, client, slots[slot])) for position, client, slot in jobs]
+        return [(position, job(kind, request, each, slots[slot])) for position, each, slot in jobs]
     except FedcoreError as error:
         return error
     except Exception:

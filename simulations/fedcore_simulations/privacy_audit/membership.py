@@ -76,7 +76,7 @@ def _confidence(ready: Preparation, rows: Examples, member: torch.Tensor) -> tor
             clients.append(Client(name=client.name, training=client.training.select(kept), held_out=None))
         start = end
     state = init_state(ready.task, ready.plan)
-    with build_engine(ready.task, ready.plan, tuple(clients), ready.device) as engine:
+    with build_engine("loop", ready.task, ready.plan, tuple(clients), ready.device) as engine:
         while not done(state, ready.plan):
             request = plan_round(state, ready.plan, engine.available())
             state, _ = close_round(state, ready.plan, request, engine.train(request))

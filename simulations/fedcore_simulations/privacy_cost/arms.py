@@ -109,7 +109,7 @@ def _changed(plan: RunPlan, arm: Arm) -> RunPlan:
 def _trained(ready: Preparation, plan: RunPlan) -> torch.nn.Module:
     """The model of a whole run, which is not released: two arms promise what they do not keep."""
     plan = plan.updated(federation={"max-loss-ratio": _ANY_LOSS})
-    with build_engine(ready.task, plan, ready.clients, ready.device) as engine:
+    with build_engine(ready.engine.reference, ready.task, plan, ready.clients, ready.device) as engine:
         run = Run(task=ready.task, plan=plan, federation=engine)
         outcome = run.to_end(init_state(ready.task, plan), lambda record, state: None)
     return copy.deepcopy(released_model(ready.task, plan, outcome.state.released))

@@ -87,7 +87,7 @@ def build_request(plan: RunPlan | None = None, **changes: Any) -> RequestFacts:
         "cohort": ("north", "south"),
         "roster_version": 3,
         "model_dtype": "float32",
-        "model_bytes": 4 * 5962,
+        "array_bytes": 4 * 5962,
     }
     return RequestFacts(**(values | changes))
 

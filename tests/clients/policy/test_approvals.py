@@ -75,7 +75,7 @@ def test_a_plan_that_waits_says_what_it_asks_for(approvals):
         "algorithm 'fedavg'",
         f"privacy: ε is at most {rounded_up(epsilon)} at δ = 1e-05 over all rounds, for each record (zero-out); "
         "repeated rounds are added, up to your limits",
-        "leaves in each round: an update of 0.02 MB",
+        "leaves in each round: an update, for a request of 0.02 MB",
         "leaves in each round: the number of training rows",
         "leaves when evaluated, without noise: sums over the held-out rows of loss, accuracy",
         "leaves when evaluated, without noise: counts by stroke",

@@ -21,12 +21,12 @@ EVENT = PrivacyPlan.from_run_plan(build_plan()).event(1)
 
 
 def build_facts(**changes) -> UpdateFacts:
-    vectors = [changes.pop("values", np.zeros(SIZE, dtype=np.float32))]
+    vectors = {"update": changes.pop("values", np.zeros(SIZE, dtype=np.float32))}
     return UpdateFacts(**({"vectors": vectors, "num_examples": 100, "privacy_event": EVENT} | changes))
 
 
 def build_asked(plan=None, **changes):
-    return build_request(plan, **({"model_bytes": SIZE * 4} | changes))
+    return build_request(plan, **({"array_bytes": SIZE * 4} | changes))
 
 
 def build_report(*, rows=100.0, tables=(), **sums) -> ClientReport:
@@ -55,7 +55,7 @@ def test_an_update_made_as_planned_may_leave():
 def test_numbers_that_are_not_finite_do_not_leave(bad, place):
     values = np.zeros(5_000_001, dtype=np.float32)
     values[place] = bad
-    request = build_asked(model_bytes=values.nbytes)
+    request = build_asked(array_bytes=values.nbytes)
     assert code_of(check_update, build_facts(values=values), request, build_policy()) == "NONFINITE"
 
 
@@ -63,7 +63,7 @@ def test_an_update_longer_than_the_policys_norm_does_not_leave():
     policy = build_policy(release={"max-update-norm": 10.0})
     values = np.zeros(5_000_000, dtype=np.float32)
     values[0] = values[-1] = 7.0
-    request = build_asked(model_bytes=values.nbytes)
+    request = build_asked(array_bytes=values.nbytes)
     check_update(build_facts(values=values), request, policy)
     values[2_500_000] = 2.0
     assert code_of(check_update, build_facts(values=values), request, policy) == "NORM"
@@ -73,12 +73,12 @@ def test_a_norm_that_overflows_is_too_long_and_no_error():
     policy = build_policy(release={"max-update-norm": 1e300})
     plan = build_plan(training={"precision": "float64"})
     facts = build_facts(values=np.full(SIZE, 1e200))
-    assert code_of(check_update, facts, build_asked(plan, model_bytes=SIZE * 8), policy) == "NORM"
+    assert code_of(check_update, facts, build_asked(plan, array_bytes=SIZE * 8), policy) == "NORM"
 
 
 def test_a_large_update_in_a_file_is_checked_without_a_copy(tmp_path):
     values = np.memmap(tmp_path / "update", dtype=np.float32, mode="w+", shape=(25_000_000,))
-    request = build_asked(model_bytes=values.nbytes)
+    request = build_asked(array_bytes=values.nbytes)
     tracemalloc.start()
     check_update(build_facts(values=values), request, build_policy(release={"max-update-norm": 1.0}))
     peak = tracemalloc.get_traced_memory()[1]

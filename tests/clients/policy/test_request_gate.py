@@ -278,10 +278,10 @@ def test_n10_group_tables_that_are_listed_may_be_asked_for():
 @pytest.mark.parametrize(
     ("changes", "code", "message"),
     [
-        ({"model_bytes": 5 * 10**9}, "SIZE", "limits.model-megabytes is 2048, and the model has 5000.0 megabytes"),
-        ({"model_bytes": 0}, "SIZE", "not a whole number of float32"),
-        ({"model_bytes": -4}, "SIZE", "not a whole number of float32"),
-        ({"model_bytes": 4001}, "SIZE", "not a whole number of float32"),
+        ({"array_bytes": 5 * 10**9}, "SIZE", "limits.model-megabytes is 2048, and the request has 5000.0 megabytes"),
+        ({"array_bytes": 0}, "SIZE", "not a whole number of float32"),
+        ({"array_bytes": -4}, "SIZE", "not a whole number of float32"),
+        ({"array_bytes": 4001}, "SIZE", "not a whole number of float32"),
         ({"model_dtype": "float64"}, "LAYOUT", "the plan's model is float32"),
         ({"model_dtype": "object"}, "LAYOUT", "the plan's model is float32"),
     ],

@@ -59,7 +59,7 @@ requests = st.fixed_dictionaries(
         "cohort": st.lists(st.sampled_from(["north", "south", "west", "sybil"]), max_size=4).map(tuple),
         "roster_version": st.integers(2, 4),
         "model_dtype": st.sampled_from(["float32", "float64", "int8"]),
-        "model_bytes": st.integers(-8, 10**10),
+        "array_bytes": st.integers(-8, 10**10),
     },
 )
 

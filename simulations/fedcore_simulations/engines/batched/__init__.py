@@ -1,0 +1,1 @@
+"""The ``batched`` engine: many clients in one tensor operation."""

@@ -1,0 +1,85 @@
+"""One model for many clients."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
+
+import torch
+from torch import Tensor, nn
+
+from fedcore_clients.training.local_model import LocalModel
+from fedcore_simulations.engines.batched.layers import COHORT_LAYERS, CohortLayer, why_not
+
+
+class CohortModel:
+    """A copy of a model that applies to each row the weights of its client.
+
+    Args:
+        size: Clients at most.
+
+    Attributes:
+        weights: A row for each client; shape ``(size, d)``.
+        gradient: Shape ``(size, t)``, for the trainable parameters.
+    """
+
+    def __init__(self, local: LocalModel, size: int) -> None:
+        layout = local.parameters.layout
+        self.weights = torch.empty(size, layout.size, dtype=local.dtype)
+        self.gradient = torch.zeros(size, layout.num_trained, dtype=local.dtype)
+        self._num_trained, self._others = layout.num_trained, set(layout.names)
+        original = copy.deepcopy(local.model)
+        ends = [*accumulate((math.prod(shape) for shape in layout.shapes), initial=0)]
+        places = {name: (start, shape) for name, start, shape in zip(layout.names, ends, layout.shapes, strict=False)}
+        by_identity = {id(each): places[name] for name, each in original.named_parameters() if name in places}
+        self._layers: list[tuple[CohortLayer, dict[str, tuple[int, tuple[int, ...]]]]] = []
+        self._made: dict[int, nn.Module] = {}
+        self.model = self._replaced(original, by_identity).train()
+        self._buffers = [(places[name], each) for name, each in self.model.named_buffers() if name in places]
+        self._active = 0
+
+    @staticmethod
+    def refusal(model: nn.Module) -> str | None:
+        return next(filter(None, (why_not(name, layer) for name, layer in model.named_modules())), None)
+
+    def receive(self, vector: Tensor, clients: int) -> None:
+        """Start that many clients from a received model."""
+        self.weights[:clients] = vector
+        for (start, shape), buffer in self._buffers:
+            buffer.copy_(vector[start : start + buffer.numel()].view(shape))
+        self.activate(clients)
+
+    def activate(self, clients: int) -> None:
+        """Keep the first clients only."""
+        if clients == self._active:
+            return
+        self._active = clients
+        for layer, places in self._layers:
+            layer.bind(dict(_views(self.weights[:clients], places)), dict(_views(self.gradient[:clients], places)))
+
+    def backward(self, losses: Tensor, weights: Tensor) -> None:
+        """Leave the gradient of the weighted sum of losses, both of shape ``(k * n,)``, in `gradient`."""
+        losses.backward(weights)  # type: ignore[no-untyped-call]
+        for layer, _ in self._layers:
+            layer.finish_step()
+
+    def _replaced(self, module: nn.Module, places: Mapping[int, tuple[int, tuple[int, ...]]]) -> nn.Module:
+        if id(module) in self._made:
+            return self._made[id(module)]
+        own = {name: places[id(each)] for name, each in module._parameters.items() if id(each) in places}
+        self._made[id(module)] = module
+        if own:
+            layer = self._made[id(module)] = COHORT_LAYERS[type(module)](module)
+            self._layers.append((layer, own))
+            return layer
+        for name, child in module._modules.items():
+            if child is not None:
+                module._modules[name] = self._replaced(child, places)
+        return module
+
+
+def _views(rows: Tensor, places: Mapping[str, tuple[int, tuple[int, ...]]]) -> Iterator[tuple[str, Tensor]]:
+    for name, (start, shape) in places.items():
+        yield name, rows[:, start : start + math.prod(shape)].view(len(rows), *shape)

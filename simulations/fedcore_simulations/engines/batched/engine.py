@@ -1,0 +1,144 @@
+"""The ``batched`` engine: the cohort in chunks, and each layer of a chunk one tensor operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from fedcore.messages import ClientUpdate, TrainRequest, UpdateBlock
+from fedcore.plan import RunPlan
+from fedcore.segments import ITEM_BYTES
+from fedcore.task import Task
+from fedcore_clients.training.local_model import Client
+from fedcore_server.rounds.rounds import init_state, plan_round
+from fedcore_server.rounds.state import Rejection
+from fedcore_simulations.engines.batched.cohort_model import CohortModel
+from fedcore_simulations.engines.batched.population import Population
+from fedcore_simulations.engines.batched.training import ELEMENTWISE, CohortTraining
+from fedcore_simulations.engines.loop import LoopEngine, LoopJob, written
+from fedcore_simulations.engines.workers import Job, viewed
+
+_CHUNK_BYTES, _MOST_CLIENTS = 32 * 2**20, 64
+_PROBE_CLIENTS, _PROBE_ROUNDS = 3, 2
+
+
+class BatchedEngine(LoopEngine):
+    """Trains many clients at once, and evaluates as ``loop`` does.
+
+    Each layer with parameters has the weights of a chunk of clients; all else runs on the rows of them all. Results
+    equal those of ``loop`` up to rounding, and do not depend on the workers: chunks depend on the sizes of the model
+    and of the cohort alone.
+    """
+
+    name = "batched"
+
+    def __init__(self, task: Task, plan: RunPlan, clients: Sequence[Client], **settings: Any) -> None:
+        super().__init__(task, plan, clients, **settings)
+        self._training: CohortTraining | None = None
+
+    def __enter__(self) -> Self:
+        size = init_state(self._task, self._plan).parameters.layout.size
+        self._at_once = at_once(size, self._plan)
+        super().__enter__()
+        if self._local is not None:
+            self._training = CohortTraining(self._local, Population.of(self._clients), self._at_once)
+        return self
+
+    def refusal(self) -> str | None:
+        """Why it cannot train this run exactly as ``loop`` does; the last reason is found by trying both."""
+        plan = self._plan
+        if plan.privacy.unit == "record":
+            return "record-level privacy needs the gradient of each row"
+        if self._device.type != "cpu":
+            return f"it runs on the CPU, and the device is {self._device}"
+        if plan.training.optimizer not in ELEMENTWISE:
+            return f"optimizer {plan.training.optimizer} does not treat each number by itself"
+        with torch.random.fork_rng(devices=[]):
+            model = self._task.build_model()
+        return CohortModel.refusal(model) or _difference(self._task, plan, self._clients)
+
+    def train(self, request: TrainRequest) -> Iterator[ClientUpdate | UpdateBlock | Rejection]:
+        """Train the cohort; a block for each chunk, in its order, each to be used before the next is taken."""
+        chunks = _chunks(self._places(request), self._at_once)
+        if self._training is not None:
+            yield from (self._training.train(request, chunk) for chunk in chunks)
+            return
+        for block, slot in self._run("train", request, chunks):
+            rows = len(block.updates)
+            form = self._reply_form.times(rows)
+            values = form.unpacked(viewed(slot[: form.num_bytes], form.dtype))
+            yield replace(block, values={name: vector.view(rows, -1) for name, vector in values.items()})
+
+    def _job(self) -> Callable[..., Job]:
+        return _BatchedJob
+
+
+class _BatchedJob(LoopJob):
+    """Trains a chunk of clients, or evaluates one, on the shared request."""
+
+    def __init__(self, task: Task, plan: RunPlan, clients: Sequence[Client], memory: Path, request: Tensor) -> None:
+        super().__init__(task, plan, clients, memory, request)
+        size = self._local.parameters.layout.size
+        self._training = CohortTraining(self._local, Population.of(clients), at_once(size, plan))
+
+    def _train(self, request: TrainRequest, asked: Any, slot: Tensor) -> Any:
+        block = self._training.train(request, asked)
+        written(slot, self._local.codec.form.times(len(asked)), block.values)
+        return replace(block, values={})
+
+
+def _chunks(places: list[int], most: int) -> list[list[int]]:
+    """Chunks of about equal size."""
+    size = max(1, -(-len(places) // max(1, -(-len(places) // most))))
+    return [places[start : start + size] for start in range(0, len(places), size)]
+
+
+def at_once(size: int, plan: RunPlan) -> int:
+    """Clients in a chunk, so that their weights stay near the processor."""
+    return max(1, min(_MOST_CLIENTS, _CHUNK_BYTES // (size * ITEM_BYTES[plan.training.precision])))
+
+
+def _difference(task: Task, plan: RunPlan, clients: Sequence[Client]) -> str | None:
+    """How a few clients with few rows differ when they are trained at once, in float64; ``None`` where they do not."""
+    plan = plan.updated(training={"precision": "float64"}, engine={"workers": 1})
+    batch = plan.training.batch_size
+    some = [
+        Client(name=client.name, training=client.training.select(slice(0, most)), held_out=None)
+        for client, most in zip(clients[:_PROBE_CLIENTS], (2 * batch + 1, batch, batch + 1), strict=False)
+    ]
+    try:
+        at_once, alone = (_trained(engine, task, plan, some) for engine in (BatchedEngine, LoopEngine))
+    except Exception as error:
+        text = str(error).strip().splitlines()[-1:] or [""]
+        return f"the task cannot be run on the rows of several clients at once ({type(error).__name__}: {text[0]})"
+    if any(not torch.allclose(one, other, rtol=1e-7, atol=1e-10) for one, other in zip(at_once, alone, strict=True)):
+        return "a client's update depends on the rows that it is trained beside"
+    return None
+
+
+def _trained(engine: type[LoopEngine], task: Task, plan: RunPlan, clients: list[Client]) -> list[Tensor]:
+    """The replies of some rounds, which share made-up vectors where the algorithm shares any."""
+    names, generator = [client.name for client in clients], torch.Generator().manual_seed(0)
+    state, found = init_state(task, plan), []
+    with (
+        torch.random.fork_rng(devices=[]),
+        engine(task, plan, clients, num_workers=1, device=torch.device("cpu")) as trying,
+    ):
+        for number in range(1, _PROBE_ROUNDS + 1):
+            request = plan_round(state, plan, [client.name for client in clients])
+            shared = {
+                name: torch.randn(vector.shape, generator=generator, dtype=vector.dtype) / 100
+                for name, vector in request.shared.items()
+            }
+            asked = replace(request, round=number, cohort=tuple(names), shared=shared)
+            for reply in trying.train(asked):
+                block = UpdateBlock.of(reply) if isinstance(reply, ClientUpdate) else reply
+                if isinstance(block, UpdateBlock):
+                    rows = range(len(block.updates))
+                    found += [vectors[row].double() for row in rows for vectors in block.values.values()]
+    return found

@@ -1,0 +1,192 @@
+"""Layers that hold the weights of many clients, and apply to each row those of its client.
+
+The rows of a batch are sorted by client, equally many for each: shape ``(k * n, …)``. So a task's own loss, which has
+one value for each row, runs on the rows of many clients at once, and knows nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class CohortLayer(nn.Module):
+    """A layer with weights for each client.
+
+    Attributes:
+        weights: The layer's parameters by name; each of shape ``(k, …)``.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self._settings(layer)
+        self.weights: dict[str, Tensor] = {}
+        self.gradients: dict[str, Tensor] = {}
+
+    def _settings(self, layer: Any) -> None:
+        """Keep what the layer's forward pass needs besides its parameters."""
+
+    def bind(self, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> None:
+        """Use these weights, and leave their gradients in these tensors."""
+        self.weights = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
+        self.gradients = dict(gradients)
+
+    def finish_step(self) -> None:
+        """Called after each backward pass."""
+        for name, weight in self.weights.items():
+            if weight.grad is None:
+                self.gradients[name].zero_()
+            else:
+                self.gradients[name].copy_(weight.grad)
+            weight.grad = None
+
+    def _of_clients(self, rows: Tensor) -> Tensor:
+        """Rows of shape ``(k * n, …)`` as ``(k, n, …)``."""
+        clients = len(next(iter(self.weights.values())))
+        return rows.view(clients, len(rows) // clients, *rows.shape[1:])
+
+    def _for_rows(self, name: str, rows: Tensor) -> Tensor:
+        """A parameter of shape ``(k, *shape)`` that broadcasts against rows of shape ``(k, n, …, *shape)``."""
+        weight = self.weights[name]
+        return weight.view(len(weight), *(1,) * (rows.dim() - weight.dim()), *weight.shape[1:])
+
+
+class CohortLinear(CohortLayer):
+    """``nn.Linear``; its gradients are written where they belong, without a copy."""
+
+    def _settings(self, layer: nn.Linear) -> None:
+        self._anchor = torch.zeros(1, requires_grad=True)  # so that the backward pass comes here
+        self._uses: list[int] = []  # of the layer in a step; by number of rows
+
+    def bind(self, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> None:
+        self.weights, self.gradients = dict(weights), dict(gradients)
+
+    def finish_step(self) -> None:
+        if not self._uses:  # the loss does not depend on this layer
+            for gradient in self.gradients.values():
+                gradient.zero_()
+        self._uses.clear()
+
+    def forward(self, rows: Tensor) -> Tensor:
+        result: Tensor = _Affine.apply(rows, self._anchor, self)  # type: ignore[no-untyped-call]
+        return result
+
+    def affine(self, rows: Tensor) -> Tensor:
+        """Of rows of shape ``(k, m, inputs)``."""
+        weight = self.weights["weight"].transpose(1, 2)
+        if "bias" not in self.weights:
+            return torch.bmm(rows, weight)
+        return torch.baddbmm(self.weights["bias"].unsqueeze(1), rows, weight)
+
+    def take_gradient(self, rows: Tensor, gradient: Tensor) -> None:
+        """Add what a use of the layer contributes."""
+        kept = min(1, len(self._uses))
+        self.gradients["weight"].baddbmm_(gradient.transpose(1, 2), rows, beta=kept)
+        if "bias" in self.gradients:
+            self.gradients["bias"].mul_(kept).add_(gradient.sum(1))
+        self._uses.append(rows.shape[1])
+
+
+class _Affine(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, rows: Tensor, anchor: Tensor, layer: CohortLinear) -> Tensor:
+        clients, inputs = len(layer.weights["weight"]), rows.shape[-1]
+        context.layer, context.rows = layer, rows.reshape(clients, -1, inputs)
+        return layer.affine(context.rows).view(*rows.shape[:-1], -1)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, None, None]:
+        layer, rows = context.layer, context.rows
+        own = gradient.reshape(len(rows), rows.shape[1], -1)
+        before = None
+        if context.needs_input_grad[0]:
+            before = torch.bmm(own, layer.weights["weight"]).view(*gradient.shape[:-1], -1)
+        layer.take_gradient(rows, own)
+        return before, None, None
+
+
+class CohortEmbedding(CohortLayer):
+    def _settings(self, layer: nn.Embedding) -> None:
+        self._padding = layer.padding_idx
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        weight = self.weights["weight"]
+        clients, words, _ = weight.shape
+        starts = torch.arange(clients).mul_(words).view(clients, *(1,) * tokens.dim())
+        places = (self._of_clients(tokens) + starts).view(tokens.shape)
+        if self._padding is None:
+            return functional.embedding(places, weight.reshape(clients * words, -1))
+        found = functional.embedding(places, weight.reshape(clients * words, -1))
+        padded = (tokens == self._padding).unsqueeze(-1)
+        return torch.where(padded, found.detach(), found)  # the padding's row is not trained
+
+
+class CohortLayerNorm(CohortLayer):
+    def _settings(self, layer: nn.LayerNorm) -> None:
+        self._shape, self._eps = layer.normalized_shape, layer.eps
+
+    def forward(self, rows: Tensor) -> Tensor:
+        normal = self._of_clients(functional.layer_norm(rows, self._shape, eps=self._eps))
+        scaled = normal * self._for_rows("weight", normal)
+        return (scaled + self._for_rows("bias", normal) if "bias" in self.weights else scaled).view(rows.shape)
+
+
+class CohortGroupNorm(CohortLayer):
+    def _settings(self, layer: nn.GroupNorm) -> None:
+        self._groups, self._eps = layer.num_groups, layer.eps
+
+    def forward(self, rows: Tensor) -> Tensor:
+        normal = self._of_clients(functional.group_norm(rows, self._groups, eps=self._eps))
+        shape = (len(normal), 1, rows.shape[1], *(1,) * (rows.dim() - 2))
+        return (normal * self.weights["weight"].view(shape) + self.weights["bias"].view(shape)).view(rows.shape)
+
+
+class CohortConvolution(CohortLayer):
+    """``nn.Conv1d`` and ``nn.Conv2d``, one client after the other: a grouped convolution is slower on the CPU."""
+
+    def _settings(self, layer: nn.Conv1d | nn.Conv2d) -> None:
+        self._options = (layer.stride, layer.padding, layer.dilation, layer.groups)
+        self._convolve: Any = functional.conv1d if isinstance(layer, nn.Conv1d) else functional.conv2d
+
+    def forward(self, rows: Tensor) -> Tensor:
+        biases = self.weights.get("bias", [None] * len(self.weights["weight"]))
+        clients = zip(self._of_clients(rows), self.weights["weight"], biases, strict=True)
+        return torch.cat([self._convolve(own, weight, bias, *self._options) for own, weight, bias in clients])
+
+
+COHORT_LAYERS: Mapping[type[nn.Module], type[CohortLayer]] = {
+    nn.Linear: CohortLinear,
+    nn.Embedding: CohortEmbedding,
+    nn.LayerNorm: CohortLayerNorm,
+    nn.GroupNorm: CohortGroupNorm,
+    nn.Conv1d: CohortConvolution,
+    nn.Conv2d: CohortConvolution,
+}
+"""What takes a layer's place. A subclass may do anything in its forward pass, and is not listed."""
+
+
+def why_not(name: str, layer: nn.Module) -> str | None:
+    """Why a layer cannot be run on the rows of many clients; ``None`` where it can."""
+    kind = type(layer).__name__
+    where = f"layer {name!r} ({kind})" if name else f"the model ({kind})"
+    if isinstance(layer, nn.modules.dropout._DropoutNd | nn.RReLU) and getattr(layer, "p", 1.0) > 0:
+        return f"{where} draws random numbers, which each client has of its own"
+    if isinstance(layer, nn.modules.batchnorm._NormBase):
+        return f"{where} looks at all rows of a batch"
+    if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
+        return f"{where} has hooks"
+    if any(own.requires_grad for own in layer._parameters.values() if own is not None) and not _known(layer):
+        return f"{where} has parameters, and is none of {', '.join(sorted(each.__name__ for each in COHORT_LAYERS))}"
+    return None
+
+
+def _known(layer: nn.Module) -> bool:
+    if isinstance(layer, nn.Embedding) and (layer.max_norm is not None or layer.scale_grad_by_freq or layer.sparse):
+        return False
+    if isinstance(layer, nn.Conv1d | nn.Conv2d) and layer.padding_mode != "zeros":
+        return False
+    return type(layer) in COHORT_LAYERS and all(own is None or own.requires_grad for own in layer._parameters.values())

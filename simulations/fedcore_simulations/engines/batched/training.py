@@ -1,0 +1,187 @@
+"""Local training of many clients at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fedcore.algorithms.contract import Algorithm, LocalWork
+from fedcore.local_optimizer import build_optimizer
+from fedcore.messages import ClientUpdate, TrainRequest, UpdateBlock
+from fedcore.metrics import Metrics
+from fedcore_clients.training.local_model import LocalModel
+from fedcore_clients.training.train import loss_factors
+from fedcore_simulations.engines.batched.cohort_model import CohortModel
+from fedcore_simulations.engines.batched.cohort_rows import CohortRows, Step, steps_of
+from fedcore_simulations.engines.batched.population import Population
+
+ELEMENTWISE = ("SGD", "Adam", "AdamW", "Adamax", "Adagrad", "Adadelta", "NAdam", "RAdam", "RMSprop", "Rprop")
+"""Optimizers that treat each number by itself, so that a cohort's weights can be one parameter of them."""
+
+Vectors = dict[str, Tensor]
+
+
+class CohortTraining:
+    """Trains clients of a population as `train_locally` trains each of them.
+
+    Args:
+        size: Clients at once, at most.
+    """
+
+    def __init__(self, local: LocalModel, population: Population, size: int) -> None:
+        self._local, self._population, self._cohort = local, population, CohortModel(local, size)
+        self._algorithm, self._training = local.exchange.algorithm, local.plan.training
+        self._adjusts = type(self._algorithm).adjust is not Algorithm.adjust
+
+    def train(self, request: TrainRequest, clients: Sequence[int]) -> UpdateBlock:
+        """Updates of clients, given by their places in the population, in this order."""
+        sizes = {client: self._population.sizes[client] for client in clients}
+        order = sorted(clients, key=lambda client: -sizes[client])  # who has no more rows drops out at the end
+        kept = [self._local.memory.recall(self._population.names[client], request) for client in order]
+        losses = self._run(request, order, _stacked(kept))
+        sent, keeps = self._finished(request, order, _stacked(kept))
+        block = _Block(self._local, request, self._population, order, losses)
+        places = {client: row for row, client in enumerate(order)}
+        return block.made(sent, keeps, kept, rows=[places[client] for client in clients])
+
+    def _run(self, request: TrainRequest, order: Sequence[int], kept: Vectors) -> Tensor:
+        """Train in place; returns the sum of losses that each client met."""
+        cohort, received, trained = self._cohort, request.parameters.buffer, self._local.parameters.layout.num_trained
+        cohort.receive(received, len(order))
+        stepping = _Stepping(self._local, cohort, len(order))
+        vectors = {"received": received, **request.shared} if self._adjusts else {}
+        shared = {name: vector[:trained] for name, vector in vectors.items()}
+        own = {name: rows[:, :trained] for name, rows in kept.items()} if self._adjusts else {}
+        factors = loss_factors(self._local, self._population.rows, request)
+        met = torch.zeros(len(order), dtype=self._local.dtype)
+        for step in self._steps(request, order):
+            active = len(step.rows)
+            stepping.leave(active)
+            losses = self._losses(step, factors)
+            met[:active] += (losses if step.real is None else torch.where(step.real, losses, 0.0)).sum(1)
+            if self._adjusts:
+                given = {name: vector.expand(active, -1) for name, vector in shared.items()}
+                mine = {name: rows[:active] for name, rows in own.items()}
+                gradient, weights = cohort.gradient[:active], cohort.weights[:active, :trained]
+                self._algorithm.adjust(gradient, weights, given.pop("received"), given, mine)
+            stepping.step()
+        stepping.leave(0)
+        return met
+
+    def _losses(self, step: Step, factors: Tensor | None) -> Tensor:
+        """Loss of each row, shape ``(k, n)``; leaves the gradients of the clients' means."""
+        rows, weights = step.rows.flatten(), step.weights.to(self._local.dtype).flatten()
+        losses = self._local.task.loss(self._cohort.model, self._population.rows.batch(rows))
+        self._cohort.backward(losses, weights if factors is None else weights * factors[rows])
+        return losses.detach().view(step.rows.shape)
+
+    def _steps(self, request: TrainRequest, order: Sequence[int]) -> Iterator[Step]:
+        names, starts = self._population.names, self._population.starts
+        return iter(
+            CohortRows(
+                [starts[client] for client in order],
+                [self._population.sizes[client] for client in order],
+                [("order", request.round, request.attempt, names[client]) for client in order],
+                seed=self._local.plan.federation.seed,
+                epochs=self._training.local_epochs,
+                batch_size=self._training.batch_size,
+            )
+        )
+
+    def _finished(self, request: TrainRequest, order: Sequence[int], kept: Vectors) -> tuple[Mapping[str, Any], Any]:
+        """What the algorithm sends and keeps of each client; shape ``(k, d)``."""
+        sizes = [self._population.sizes[client] for client in order]
+        steps = steps_of(sizes, epochs=self._training.local_epochs, batch_size=self._training.batch_size)
+        work = LocalWork(
+            steps=torch.tensor(steps, dtype=self._local.dtype).clamp(min=1).unsqueeze(1),
+            learning_rate=self._training.learning_rate,
+        )
+        rows = len(order)
+        received = request.parameters.buffer.expand(rows, -1)
+        shared = {name: vector.expand(rows, -1) for name, vector in request.shared.items()}
+        return self._algorithm.finish(self._cohort.weights[:rows], received, shared, kept, work)
+
+
+class _Stepping:
+    """The clients' optimizer on the weights of all of them. Who has no more rows stays as it is."""
+
+    def __init__(self, local: LocalModel, cohort: CohortModel, clients: int) -> None:
+        self._cohort, self._trained, self._active = cohort, local.parameters.layout.num_trained, clients
+        training = local.plan.training
+        self._rate = training.learning_rate
+        self._plain = training.optimizer == "SGD" and not training.optimizer_options
+        if not self._plain:
+            weights = nn.Parameter(cohort.weights[:clients, : self._trained])
+            weights.grad = cohort.gradient[:clients]
+            self._optimizer = build_optimizer(local.plan, [weights])
+            self._gone: list[tuple[slice, Tensor]] = []
+
+    def leave(self, active: int) -> None:
+        """From now on only the first clients are trained."""
+        if active == self._active:
+            return
+        if not self._plain:
+            gone = slice(active, self._active)
+            self._gone.append((gone, self._cohort.weights[gone].clone()))
+            self._cohort.gradient[gone] = 0.0
+        self._active = active
+        if active:
+            self._cohort.activate(active)
+        elif not self._plain:
+            for gone, weights in self._gone:
+                self._cohort.weights[gone] = weights
+
+    def step(self) -> None:
+        if self._plain:
+            active = slice(0, self._active)
+            self._cohort.weights[active, : self._trained].sub_(self._cohort.gradient[active], alpha=self._rate)
+        else:
+            self._optimizer.step()
+
+
+class _Block:
+    """From a cohort's vectors to its replies."""
+
+    def __init__(
+        self, local: LocalModel, request: TrainRequest, population: Population, order: Sequence[int], losses: Tensor
+    ) -> None:
+        self._local, self._request, self._epochs = local, request, local.plan.training.local_epochs
+        self._names = [population.names[client] for client in order]
+        self._sizes, self._losses = [population.sizes[client] for client in order], losses.tolist()
+
+    def made(
+        self, sent: Mapping[str, Tensor], keeps: Mapping[str, Tensor], kept: Sequence[Vectors], *, rows: list[int]
+    ) -> UpdateBlock:
+        if self._local.exchange.remembers or self._local.exchange.encodings:
+            values = _stacked([self._encoded(row, sent, keeps, kept[row]) for row in range(len(self._names))])
+        else:
+            values = dict(sent)
+        if rows != list(range(len(rows))):
+            values = {name: vectors[rows] for name, vectors in values.items()}
+        return UpdateBlock(updates=tuple(self._update(row) for row in rows), values=values)
+
+    def _update(self, row: int) -> ClientUpdate:
+        seen = float(self._sizes[row] * self._epochs)
+        return ClientUpdate(
+            client=self._names[row],
+            round=self._request.round,
+            values={},
+            num_examples=self._sizes[row],
+            metrics=Metrics(sums={"loss": self._losses[row]}, counts={"loss": seen}),
+        )
+
+    def _encoded(self, row: int, sent: Mapping[str, Tensor], keeps: Mapping[str, Tensor], before: Vectors) -> Vectors:
+        """What travels of one client; what it keeps is stored."""
+        local, own = self._local, {name: rows[row] for name, rows in sent.items()}
+        seed, name = local.plan.federation.seed, self._names[row]
+        values, remembered = local.codec.encode(own, before, client=name, round=self._request.round, seed=seed)
+        after = {name: rows[row] for name, rows in keeps.items()} | remembered
+        local.memory.keep(name, self._request, before=before, after=after)
+        return values
+
+
+def _stacked(rows: Sequence[Mapping[str, Tensor]]) -> Vectors:
+    return {name: torch.stack([row[name] for row in rows]) for name in (rows[0] if rows else {})}
