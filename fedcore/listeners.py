@@ -70,7 +70,7 @@ class RunListener(Protocol):
         """Called once, before the first round is asked; the plan has every number filled in."""
 
     def round_closed(self, line: Mapping[str, Any]) -> None:
-        """Called after every round, including failed ones, with its line of ``rounds.jsonl``, which is on disk."""
+        """Called after every round, including failed ones, with its line of ``rounds.jsonl``."""
 
     def run_ends(self, ending: Ending) -> None:
         """Called once, when the results are on disk, or the run has failed, paused or was stopped."""

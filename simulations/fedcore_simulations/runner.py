@@ -21,13 +21,13 @@ from fedcore.task import Task, extras_of
 from fedcore.tasks.registry import checked_task, load_task, settled
 from fedcore.tracking.registry import load_trackers
 from fedcore_server.rounds.driver import Outcome, Run
-from fedcore_server.rounds.round_record import RoundRecord
 from fedcore_server.rounds.rounds import init_state
 from fedcore_server.rounds.state import ServerState
 from fedcore_server.runs.directory import RunDirectory
 from fedcore_server.runs.participation import took_part_in
 from fedcore_server.runs.results import FinishedRun, Results, build_results
 from fedcore_simulations.engines.registry import build_engine
+from fedcore_simulations.keeping import Keeping
 from fedcore_simulations.preparation import PROBED, Preparation, prepare
 
 
@@ -148,19 +148,13 @@ def _results(
     records: list[dict[str, Any]],
 ) -> tuple[Outcome, Results]:
     """Train, evaluate and audit; `records` grows by a line each round."""
-    before = len(records)
-
-    def keep(record: RoundRecord, state: ServerState) -> None:
-        records.append(record.to_json())
-        if directory is not None:
-            directory.record(record, state, ready.plan)
-
+    before, keeping = len(records), Keeping(directory, ready.plan, records)
     memory = None if directory is None else directory.path / "checkpoint" / "memory"
     engine = build_engine(ready.engine.reference, ready.task, ready.plan, ready.clients, ready.device, memory=memory)
-    with engine, global_streams_kept(ready.device):
+    with engine, keeping, global_streams_kept(ready.device):
         started = time.monotonic()
         run = Run(task=ready.task, plan=ready.plan, federation=engine, hooks=ready.hooks, listeners=listeners)
-        outcome = run.to_end(state, keep)
+        outcome = run.to_end(state, keeping.keep)
         wall_seconds = time.monotonic() - started
     names = [client.name for client in ready.clients]
     finished = FinishedRun(

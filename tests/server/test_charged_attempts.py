@@ -44,7 +44,7 @@ class Refusing:
 
 def run(directory, federation, state):
     driver = Run(task=TinyTask(), plan=federation.plan, federation=federation)
-    return driver.to_end(state, lambda record, state: directory.record(record, state, federation.plan)).state
+    return driver.to_end(state, lambda record, state: directory.record([record], state, federation.plan)).state
 
 
 @pytest.mark.parametrize(("read_data", "before"), [(False, 0), (True, 1)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,9 +80,10 @@ class RunDirectory:
         """Store the state before the first round, so that there always is one to resume from."""
         save_checkpoint(self.path / "checkpoint", state, plan)
 
-    def record(self, record: RoundRecord, state: ServerState, plan: RunPlan) -> None:
-        """Store a round, or a failed attempt: first its line, then the checkpoint that makes it count."""
-        append_line(self.path / "rounds.jsonl", json.dumps(record.to_json(), allow_nan=False))
+    def record(self, records: Sequence[RoundRecord], state: ServerState, plan: RunPlan) -> None:
+        """Store rounds, or failed attempts: first their lines, then the checkpoint that makes them count."""
+        lines = (json.dumps(record.to_json(), allow_nan=False) for record in records)
+        append_line(self.path / "rounds.jsonl", "\n".join(lines))
         save_checkpoint(self.path / "checkpoint", state, plan)
 
     def restore(self, initial: ServerState, plan: RunPlan) -> ServerState:

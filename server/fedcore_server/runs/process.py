@@ -163,7 +163,7 @@ class RunProcess:
         self._events.append("round-asked", round=request.round, attempt=request.attempt, asked=list(request.cohort))
 
     def _keep(self, record: RoundRecord, state: ServerState) -> None:
-        self._directory.record(record, state, self._plan)
+        self._directory.record([record], state, self._plan)
         if record.report.committed:
             self._store.change(self._name, crashes=0)
 
