@@ -20,11 +20,11 @@ _HEAD = """\
 
 A plan is a TOML file that says all about a run. Every key has a default except where it says *required*, so a plan
 holds what differs from the defaults. An unknown key or value is an error that names the nearest one known, and all
-problems of the file are told at once. What needs the task or its data (an optimizer's name, a limit's metric, a
+problems of the file are reported at once. What needs the task or its data (an optimizer's name, a limit's metric, a
 partition's column) is checked next, before anything is trained or written.
 
 The defaults below are those of a plan that leaves the key out. `fedcore simulate` without arguments runs
-[simulations/scenarios/digits.toml](../simulations/scenarios/digits.toml), which sets many of them. Options lie over
+[simulations/scenarios/digits.toml](../simulations/scenarios/digits.toml), which sets many of them. Options override
 the plan, and `--set section.key=value` sets any key of a section. The plan with every number filled in is
 `plan.toml` in the run directory.
 

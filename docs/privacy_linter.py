@@ -30,7 +30,7 @@ The same rules are applied before every run, and what is refused there is not tr
   `record-isolation`) before it trains. `fedcore doctor --data` applies the latter too, and warns of
   `trained-rows-evaluated`.
 
-Warnings do not stop a run. They stand in its privacy statement, under `verification`, except for
+Warnings do not stop a run. They are in its privacy statement, under `verification`, except for
 `trained-rows-evaluated`: it says something about rows, and is shown only where the rows are.
 
 The command also says how records are kept apart in a run: `proven`, `isolated` or `probed`

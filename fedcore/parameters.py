@@ -10,12 +10,17 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fedcore.errors import LayoutError
 from fedcore.storage.large_vectors import norm
+
+Tensors = Mapping[str, Tensor]
+State = Mapping[str, Any]
+"""Tensors and plain JSON values by name: what a checkpoint holds of a part."""
 
 
 @dataclass(frozen=True, slots=True)

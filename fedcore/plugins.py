@@ -4,7 +4,7 @@ The grammar is the same at every plug-in point::
 
     "dirichlet"                            a registered name
     "dirichlet:0.3"                        with its first option
-    "my_module:MyPartitioner"              one's own, found in the working directory first
+    "my_module:MyPartitioner"              your own, found in the working directory first
     { name = "dirichlet", alpha = 0.3 }    either of them, with options by name
 
 A class is called with its options; any other object is taken as it is. A first option written behind the name is a
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.errors import PlanError, TaskError
-from fedcore.text.toml_problems import kebab, unknown
+from fedcore.text.toml_problems import kebab, nearest, unknown
 
 Reference = str | Mapping[str, Any]
 
@@ -58,6 +58,10 @@ class Registry:
     rows: Mapping[str, str]
     parts: tuple[str, ...] = ()
 
+    def choices(self, mark: str = "") -> str:
+        """The registered names in words, each between marks, for descriptions and help."""
+        return ", ".join(f"{mark}{name}{mark}" for name in self.rows) + f", or {mark}module:object{mark}"
+
     def read(self, reference: Reference) -> Plugin:
         """Read a reference; nothing is imported.
 
@@ -86,7 +90,7 @@ class Registry:
             PlanError: The name is unknown.
             TaskError: It cannot be imported.
         """
-        return load_object(self.read(reference).target, what=self.what)
+        return self._found(self.read(reference))
 
     def make(self, reference: Reference, *context: Any, **named_context: Any) -> Any:
         """Import what a reference names, and make it.
@@ -103,11 +107,20 @@ class Registry:
 
     def build(self, plugin: Plugin, *context: Any, **named_context: Any) -> Any:
         """As `make`, of a reference that was read."""
-        made = self._made(load_object(plugin.target, what=self.what), plugin, context, named_context)
+        made = self._made(self._found(plugin), plugin, context, named_context)
         missing = [part for part in self.parts if not callable(getattr(made, part, None))]
         if missing:
             raise TaskError(f"{self.what} {plugin.name!r} lacks {', '.join(missing)}")
         return made
+
+    def _found(self, plugin: Plugin) -> Any:
+        try:
+            return load_object(plugin.target, what=self.what)
+        except TaskError as error:
+            near = None if plugin.name in self.rows else nearest(plugin.name.partition(":")[0], self.rows)
+            if near is None or not isinstance(error.__cause__, ModuleNotFoundError):
+                raise
+            raise TaskError(f"{error}; did you mean {near!r}?") from error.__cause__
 
     def _made(self, found: Any, plugin: Plugin, context: tuple[Any, ...], named_context: dict[str, Any]) -> Any:
         if not isinstance(found, type):
@@ -120,10 +133,14 @@ class Registry:
         is_text = bool(own) and own[0].annotation in (str, "str")
         values = plugin.values if is_text else tuple(map(literal, plugin.values))
         try:
-            signature.bind(*context, *values, **named_context, **options)
+            given = signature.bind(*context, *values, **named_context, **options).arguments
         except TypeError as error:
             takes = ", ".join(kebab(each.name) for each in own) or "none"
             raise PlanError(f"{self.what} {plugin.name!r}: {error}; its options are: {takes}") from error
+        wrong = [each.name for each in own if _is_number(each) and isinstance(given.get(each.name), str)]
+        if wrong:
+            problems = (f"{kebab(name)}: expected a number, found {given[name]!r}" for name in wrong)
+            raise PlanError(f"{self.what} {plugin.name!r}: {'; '.join(problems)}")
         try:
             return found(*context, *values, **named_context, **options)
         except (TypeError, ValueError, OverflowError, AttributeError) as error:
@@ -164,6 +181,13 @@ def name_of(reference: Reference) -> str:
     return reference if isinstance(reference, str) else str(reference.get("name", ""))
 
 
+def option_of(reference: Reference, name: str, option: str) -> Any:
+    """The first option, called `option`, where the reference names the plug-in `name`; else ``None``."""
+    text, options = _name_and_options(reference, "plug-in")
+    found, separator, rest = text.partition(":")
+    return None if found != name else rest if separator else options.get(option)
+
+
 def own_modules(references: Iterable[Reference], registry: Registry) -> tuple[str, ...]:
     """The ``module:object`` of each reference that is not registered."""
     plugins = (registry.read(reference) for reference in references)
@@ -182,6 +206,10 @@ def literal(text: str) -> int | float | str:
         except ValueError:
             continue
     return text
+
+
+def _is_number(option: inspect.Parameter) -> bool:
+    return option.annotation in (int, float, "int", "float") or type(option.default) in (int, float)
 
 
 def _name_and_options(reference: Reference, what: str) -> tuple[str, dict[str, Any]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -15,24 +16,20 @@ from fedcore.errors import DataError, FedcoreError, TaskError
 from fedcore.metrics import Metrics
 from fedcore.task_families import Classification, LanguageModelling
 
+if TYPE_CHECKING:
+    from fedcore.plan import RunPlan
+
 
 @runtime_checkable
 class Task(Protocol):
     """A learning task. The same task serves a simulation, a federation server and a client.
 
     The ready-made families in ``fedcore.task_families`` supply `loss`, `predict`, `measure` and `labels`,
-    so that most tasks write two methods. They also have `metrics`, the names that `measure` gives: a server
-    rejects a report with any other. A task without it may give metrics of any name.
+    so that most tasks write two methods. What a task may have besides is in `TaskExtras`.
 
     Attributes:
         name: Shown in results; letters, digits and hyphens.
         labels: Names of the classes, in the order of the targets' codes; empty when there are none.
-
-    A class may have ``from_plan(plan)``, which makes the task from the whole plan, and ``settle(plan)``, which gives
-    the plan with the content of the files that its options name: so it is in the plan's hash and at every client.
-
-    A task whose targets are numbers has ``target_range``, the least and the greatest there can be, or None where the
-    plan is to say it: without labels and without this attribute nothing can be audited.
     """
 
     name: str
@@ -52,6 +49,36 @@ class Task(Protocol):
 
     def measure(self, model: nn.Module, batch: Batch) -> Metrics:
         """Sums of the metrics over the rows of `batch`, ``loss`` among them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskExtras:
+    """What a task, or its class, may have besides; the defaults are those of a task without them.
+
+    Attributes:
+        metrics: Names that `measure` gives: a server rejects a report with any other. None accepts any name.
+        target_range: The least and the greatest target, where targets are numbers; None where the plan declares them.
+            A task with neither labels nor this attribute cannot be audited.
+        preprocessing: How the privacy statement describes what was done to the rows.
+        notes: Sentences about the data, for the results.
+        makes_clients: Whether the data has as many clients as the plan says.
+        from_plan: Makes the task from the whole plan instead of ``task.options``.
+        settle: The plan with the content of the files that its options name, so that its hash and every client has it.
+    """
+
+    metrics: tuple[str, ...] | None = None
+    target_range: tuple[float, float] | tuple[()] | None = ()
+    preprocessing: str = "not covered: the task's own load_data"
+    notes: tuple[str, ...] = ()
+    makes_clients: bool = False
+    from_plan: Callable[[RunPlan], Task] | None = None
+    settle: Callable[[RunPlan], RunPlan] | None = None
+
+
+def extras_of(task: Any) -> TaskExtras:
+    """The optional parts of a task, or of its class."""
+    names = [field.name for field in fields(TaskExtras) if hasattr(task, field.name)]
+    return TaskExtras(**{name: getattr(task, name) for name in names})
 
 
 def load_examples(task: Task, path: Path | None) -> Examples:

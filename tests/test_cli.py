@@ -143,7 +143,7 @@ def test_a_typo_in_a_plan_is_told_before_anything_that_costs_seconds_is_imported
 def test_help_teaches(fedcore):
     code, out, _ = fedcore("simulate", "--help")
     assert code == 0
-    for word in ("--epsilon", "dirichlet:A", "module:object", "--resume", "Examples"):
+    for word in ("--epsilon", "dirichlet:0.3", "module:object", "--resume", "Examples"):
         assert word in out
 
 
@@ -220,7 +220,7 @@ def test_a_second_run_gets_a_directory_of_its_own(here, fedcore):
         (["own_task:Own", "--partition", "dirichlet:0"], "expected dirichlet:A with a number A > 0, found 0"),
         (["own_task:Own", "--set", "federation.partition={name='dirichlet', beta=1}"], "its options are: alpha"),
         (["own_task:Own", "--sensitive", "sex"], "the data has no attribute 'sex'"),
-        (["own_task:Own", "--engine", "warp"], "unknown engine: 'warp'; known are loop"),
+        (["own_task:Own", "--engine", "warp"], "unknown engine: 'warp'; known are batched, loop"),
         (["own_task:Own", "--set", "training.device=gpu"], "expected a device auto, cpu"),
         (["own_task:Own", "--set", "training.optimizer=Sdg"], "no optimizer 'Sdg'"),
         (["own_task:Own", "--set", "federation.roundz=3"], "did you mean 'rounds'"),
@@ -232,7 +232,7 @@ def test_a_second_run_gets_a_directory_of_its_own(here, fedcore):
         (["own_task:Own", "--set", "aggregation.rule=trimmed-mean:0.7"], "expected a number between 0 and 0.5"),
         (["own_task:Own", "--set", "audit.hooks=['own_task:nothing']"], "no audit hook"),
         (["--resume", "nowhere"], "nowhere holds no run"),
-        (["--resume", "nowhere", "--rounds", "3"], "only --workers and --json go with it"),
+        (["--resume", "nowhere", "--rounds", "3"], "only --workers and --json may be added"),
     ],
 )
 def test_bad_input_is_one_message_exit_code_2_and_nothing_written(here, fedcore, arguments, message):
@@ -365,7 +365,7 @@ def test_what_fails_at_a_client_is_told_with_the_client_the_round_and_how_to_go_
         code, _, err = fedcore("simulate", "own_task:Own", *QUICK, "--no-privacy", "--out", "one")
     assert code == 2
     assert "error: client-1 failed in round 2:" in err
-    assert err.endswith("the last finished round is kept. Go on with: fedcore simulate --resume one\n")
+    assert err.endswith("the last finished round is kept. Resume with: fedcore simulate --resume one\n")
     assert fedcore("simulate", "--resume", "one", "--workers", "1")[0] == 0
 
 

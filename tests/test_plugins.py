@@ -73,3 +73,14 @@ def test_a_kind_without_registered_ones_expects_module_and_object():
 def test_a_missing_part_is_named():
     with pytest.raises(TaskError, match="kind 'sign' lacks turn"):
         Registry(what="kind", rows=KINDS.rows, parts=("turn",)).make("sign:x")
+
+
+@pytest.mark.parametrize("reference", ["wheel:wide", {"name": "wheel", "size": "wide"}])
+def test_a_text_where_a_number_belongs_is_named_with_its_option(reference):
+    with pytest.raises(PlanError, match=r"^kind 'wheel': size: expected a number, found 'wide'$"):
+        KINDS.make(reference)
+
+
+def test_a_misspelt_name_with_a_text_behind_it_is_answered_with_the_nearest():
+    with pytest.raises(TaskError, match="No module named 'whel'; did you mean 'wheel'"):
+        KINDS.make("whel:wide")

@@ -7,8 +7,9 @@ from torch import nn
 from fedcore import Attribute, Classification, Examples, LanguageModelling, Reconstruction, Regression
 from fedcore.errors import DataError, TaskError
 from fedcore.metrics import Metrics
-from fedcore.task import check_task, load_examples
+from fedcore.task import TaskExtras, check_task, extras_of, load_examples
 from fedcore.tasks.digits import STROKES, Digits
+from fedcore.tasks.synthetic import Synthetic
 from fedcore.testing.task import TaskContract
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_plan, build_private_plan
@@ -294,3 +295,9 @@ def test_a_task_may_be_built_from_the_whole_plan():
 
     plan = build_plan(task={"name": f"{__name__}:Sited"}, federation={"rounds": 9})
     assert load_task(plan).rounds == 9
+
+
+def test_a_task_has_only_the_optional_parts_that_it_declares():
+    assert extras_of(Digits()) == TaskExtras(metrics=Digits.metrics, preprocessing=Digits.preprocessing)
+    assert extras_of(object()) == TaskExtras()
+    assert extras_of(Synthetic).makes_clients

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fedcore.aggregation.contract import Array, Context, Encoding, Tensors
+from fedcore.aggregation.contract import Array, Context, Encoding
 from fedcore.errors import PlanError
+from fedcore.parameters import Tensors
 from fedcore.seeding import torch_generator
 from fedcore.segments import FLOATING, ITEM_BYTES, Form, Segment
 

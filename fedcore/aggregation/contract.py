@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from torch import Tensor
 
+from fedcore.parameters import State, Tensors
+
 if TYPE_CHECKING:
     from fedcore.plan import RunPlan
-
-Tensors = Mapping[str, Tensor]
-State = Mapping[str, Any]
-"""Tensors and plain JSON values by name: what a checkpoint holds of a part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fedcore.aggregation.contract import Array, Context, Encoding, Tensors
+from fedcore.aggregation.contract import Array, Context, Encoding
+from fedcore.parameters import Tensors
 
 _LEVELS = 127
 

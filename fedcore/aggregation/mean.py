@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from fedcore.aggregation.contract import Block, Rule, State
+from fedcore.aggregation.contract import Block, Rule
+from fedcore.parameters import State
 from fedcore.storage.large_vectors import add_rows, slices
 
 

@@ -7,7 +7,8 @@ import math
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from fedcore.aggregation.contract import Array, Context, Encoding, Tensors
+from fedcore.aggregation.contract import Array, Context, Encoding
+from fedcore.parameters import Tensors
 
 _ROUNDING = 1.0 + 1e-5
 
@@ -28,7 +29,7 @@ class NormClip(Encoding):
         return self._clipped(values), {}, {}
 
     def decode(self, values: Tensor, beside: Tensors, declared: Array) -> Tensor:
-        """Clipped once more where a client has not: a bound that rests on its word is none."""
+        """Clip again where the client did not, since the server cannot rely on it."""
         longest = float(vector_norm(values.double(), dim=-1).max())
         return self._clipped(values) if longest > self.max_norm * _ROUNDING else values
 

@@ -10,8 +10,9 @@ import math
 import torch
 from torch import Tensor
 
-from fedcore.aggregation.contract import Array, Context, Encoding, Tensors
+from fedcore.aggregation.contract import Array, Context, Encoding
 from fedcore.errors import DataError
+from fedcore.parameters import Tensors
 
 
 class TopK(Encoding):

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from fedcore.aggregation.contract import Block, Rule, State
+from fedcore.aggregation.contract import Block, Rule
+from fedcore.parameters import State
 from fedcore.storage.large_vectors import let_go_of, put_aside, scratch
 
 if TYPE_CHECKING:

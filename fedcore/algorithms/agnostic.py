@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fedcore.algorithms.client_shares import ClientShares
-from fedcore.algorithms.contract import Evaluated, State
+from fedcore.algorithms.contract import Evaluated
 from fedcore.algorithms.simplex import ascended, check_step
+from fedcore.parameters import State
 
 if TYPE_CHECKING:
     from fedcore.plan import RunPlan

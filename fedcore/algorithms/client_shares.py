@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fedcore.algorithms.contract import Algorithm, Contribution, State
+from fedcore.algorithms.contract import Algorithm, Contribution
+from fedcore.parameters import State
 
 if TYPE_CHECKING:
     from fedcore.plan import RunPlan

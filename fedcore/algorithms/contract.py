@@ -13,16 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from fedcore.parameters import State, Tensors
 from fedcore.storage.large_vectors import difference
 
 if TYPE_CHECKING:
     from fedcore.algorithms.row_weights import RowWeights
     from fedcore.audit.tables.values import AuditTable
     from fedcore.plan import RunPlan
-
-Tensors = Mapping[str, Tensor]
-State = Mapping[str, Any]
-"""Tensors and plain JSON values by name: what a checkpoint holds of a part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

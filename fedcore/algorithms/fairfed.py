@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from fedcore.algorithms.audited import attribute_problems, audited_attribute, label_problems, labelled
 from fedcore.algorithms.client_shares import ClientShares
-from fedcore.algorithms.contract import Evaluated, State
+from fedcore.algorithms.contract import Evaluated
 from fedcore.algorithms.simplex import check_step
 from fedcore.audit.metrics.rates import METRICS, group_rates
 from fedcore.audit.tables.groups import UNKNOWN, GroupTable
+from fedcore.parameters import State
 from fedcore.text.toml_problems import unknown
 
 if TYPE_CHECKING:

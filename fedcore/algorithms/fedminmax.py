@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fedcore.algorithms.audited import attribute_problems, audited_attribute, label_problems, labelled
-from fedcore.algorithms.contract import Algorithm, Evaluated, State
+from fedcore.algorithms.contract import Algorithm, Evaluated
 from fedcore.algorithms.row_weights import RowWeights
 from fedcore.algorithms.simplex import ascended, check_step
 from fedcore.audit.tables.groups import UNKNOWN, GroupTable
+from fedcore.parameters import State
 
 if TYPE_CHECKING:
     from fedcore.audit.tables.values import AuditTable

@@ -9,7 +9,8 @@ import math
 
 from torch import Tensor
 
-from fedcore.algorithms.contract import Algorithm, Tensors
+from fedcore.algorithms.contract import Algorithm
+from fedcore.parameters import Tensors
 
 
 class FedProx(Algorithm):

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fedcore.algorithms.client_shares import ClientShares, share_of
-from fedcore.algorithms.contract import Contribution, Evaluated, State
+from fedcore.algorithms.contract import Contribution, Evaluated
+from fedcore.parameters import State
 
 if TYPE_CHECKING:
     from fedcore.plan import RunPlan

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from fedcore.plugins import Registry
 
+ALLOWED = {
+    "fedavg": "fedcore.algorithms.fedavg:FedAvg",
+    "fedprox": "fedcore.algorithms.fedprox:FedProx",
+    "scaffold": "fedcore.algorithms.scaffold:Scaffold",
+    "fairfed": "fedcore.algorithms.fairfed:FairFed",
+    "agnostic": "fedcore.algorithms.agnostic:Agnostic",
+    "q-fedavg": "fedcore.algorithms.q_fedavg:QFedAvg",
+}
+"""What a client's policy allows by default."""
+
+WEIGH_ROWS = {
+    "reweighing": "fedcore.algorithms.reweighing:Reweighing",
+    "fedminmax": "fedcore.algorithms.fedminmax:FedMinMax",
+}
+"""What weighs rows by group: a client's policy must name it."""
+
 ALGORITHMS = Registry(
     what="algorithm",
-    rows={
-        "fedavg": "fedcore.algorithms.fedavg:FedAvg",
-        "fedprox": "fedcore.algorithms.fedprox:FedProx",
-        "scaffold": "fedcore.algorithms.scaffold:Scaffold",
-        "reweighing": "fedcore.algorithms.reweighing:Reweighing",
-        "fedminmax": "fedcore.algorithms.fedminmax:FedMinMax",
-        "fairfed": "fedcore.algorithms.fairfed:FairFed",
-        "agnostic": "fedcore.algorithms.agnostic:Agnostic",
-        "q-fedavg": "fedcore.algorithms.q_fedavg:QFedAvg",
-    },
+    rows={**ALLOWED, **WEIGH_ROWS},
     parts=("adjust", "finish", "start", "step", "learn", "weigh", "row_weights", "check", "refusal", "report"),
 )

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from fedcore.algorithms.contract import Algorithm, Cohort, Contribution, LocalWork, State, Tensors
+from fedcore.algorithms.contract import Algorithm, Cohort, Contribution, LocalWork
+from fedcore.parameters import State, Tensors
 
 if TYPE_CHECKING:
     from fedcore.plan import RunPlan

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _LARGEST_RISK = 1e12
-"""A client's loss is its word: one beyond belief must not end the run."""
+"""Losses are reported by clients, and a huge one must not end the run."""
 
 
 def ascended(shares: Mapping[str, float], risks: Mapping[str, float], *, step: float) -> dict[str, float]:

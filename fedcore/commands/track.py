@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from fedcore.tracking.registry import TRACKERS
+
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a run.", show_default=False)]
 To = Annotated[
     list[str],
-    typer.Option("--to", metavar="TRACKER", help="mlflow, tensorboard, or module:object; may be repeated."),
+    typer.Option("--to", metavar="TRACKER", help=f"{TRACKERS.choices()}; may be repeated."),
 ]
 
 

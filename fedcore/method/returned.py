@@ -16,7 +16,8 @@ from fedcore.plugins import name_of
 
 if TYPE_CHECKING:
     from fedcore.aggregation.contract import Combination, Encoding, Rule
-    from fedcore.algorithms.contract import Algorithm, State, Tensors
+    from fedcore.algorithms.contract import Algorithm
+    from fedcore.parameters import State, Tensors
     from fedcore.plan import RunPlan
 
 _FEW = 40

@@ -60,6 +60,6 @@ class AuditSection(Section):
     )
     hooks: tuple[PluginReference, ...] = Field(
         (),
-        description="audit hooks of one's own, each `module:object`; with options as a table, such as "
+        description="audit hooks of your own, each `module:object`; with options as a table, such as "
         '`{ name = "my_hooks:Bound", limit = 3 }`',
     )

@@ -28,12 +28,11 @@ def before_training(plan: RunPlan) -> bool:
 
 def _may_learn(plan: RunPlan) -> bool:
     from fedcore.algorithms.registry import ALGORITHMS
-    from fedcore.plugins import load_object
 
     plugin = ALGORITHMS.read(plan.algorithm.reference)
     if plugin.name == "fedavg":
         return False  # without the import of torch
-    return plugin.name not in ALGORITHMS.rows or load_object(plugin.target, what="algorithm").learns
+    return plugin.name not in ALGORITHMS.rows or ALGORITHMS.load(plan.algorithm.reference).learns
 
 
 def after_training(plan: RunPlan) -> bool:

@@ -9,14 +9,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from fedcore.aggregation.registry import ENCODINGS, RULES
+from fedcore.algorithms.registry import ALGORITHMS
 from fedcore.plan.audit_sections import AuditSection
 from fedcore.plan.section import Count, NonNegative, OpenUnit, PluginReference, Positive, Section, Share
+from fedcore.plugins import option_of
+from fedcore.server_optimizers.registry import SERVER_OPTIMIZERS
+from fedcore.tasks.registry import TASKS
+from fedcore.tracking.registry import TRACKERS
 
 
 class TaskSection(Section):
     """The task and its data."""
 
-    name: str = Field("digits", description="a reference task, or `module:object` of a task of one's own")
+    name: str = Field("digits", description=f"the task: {TASKS.choices('`')} of your own")
     data: str | None = Field(
         None,
         description="path handed to the task's `load_data`; in a deployment the *name* of a data set, "
@@ -26,20 +32,20 @@ class TaskSection(Section):
     code: dict[str, str] | None = Field(
         None,
         description="in a deployment, what every host must have: fedcore's minor version, and the SHA-256 of each "
-        "module of one's own that the plan names. `fedcore run` fills it in",
+        "module of your own that the plan names. `fedcore run` fills it in",
     )
 
 
 class FederationSection(Section):
     """Who takes part, and how updates become the next model."""
 
-    clients: Count = Field(10, description="number of clients; a deployment waits for so many before its first round")
+    clients: Count = Field(10, description="number of clients; a deployment waits for that many before its first round")
     rounds: Count = Field(30, description="number of rounds")
     seed: int = Field(0, ge=0, description="seed of everything that is not privacy noise")
     partition: PluginReference = Field(
         "iid",
-        description="how a simulation splits rows: `iid`, `dirichlet:A`, `shards:K`, `by:COLUMN`, `sizes:lognormal`, "
-        "or `module:object`",
+        description="how a simulation splits rows, such as `iid`, `dirichlet:0.3` or `by:COLUMN`; "
+        "the help of `fedcore simulate` lists all",
     )
     held_out: OpenUnit = Field(0.2, description="share of the rows kept for evaluation, never trained on")
     cohort_size: Count | None = Field(None, description="clients asked in a round; all when absent")
@@ -49,8 +55,8 @@ class FederationSection(Section):
     quorum: Count = Field(1, description="valid updates without which a round fails")
     max_examples: Count = Field(
         1_000_000,
-        description="most rows by which a client's update is weighed, however many it claims; set it to what the "
-        "largest client has",
+        description="largest number of rows by which a client's update is weighted, even if it reports more; set it to "
+        "the largest client's number",
     )
     max_update_norm: Positive | None = Field(
         None,
@@ -62,16 +68,16 @@ class FederationSection(Section):
     )
     max_loss_ratio: Positive = Field(
         100.0,
-        description="a run pauses when its evaluated loss is not finite, or more than so many times that of its first "
-        "evaluation or of a model that knows nothing, whichever is less. The latter is known for ready-made losses: "
+        description="a run pauses when its evaluated loss is not finite, or exceeds this multiple of the loss of its "
+        "first evaluation or of an uninformed model, whichever is less. The latter is known for ready-made losses: "
         "the logarithm of the number of classes (for language models, of parameters), or the square of the largest "
         "target in the declared range. What was charged stays charged. Noisy losses, which are cut to a bound, are not "
         "judged",
     )
     server_optimizer: PluginReference = Field(
         "sgd",
-        description="how the mean update moves the model: `sgd`, `adam`, `yogi`, `adagrad`, or `module:object`; with "
-        'options as a table, such as `{ name = "sgd", momentum = 0.9 }`',
+        description=f"how the mean update moves the model: {SERVER_OPTIMIZERS.choices('`')}; with options as a "
+        'table, such as `{ name = "sgd", momentum = 0.9 }`',
     )
     server_learning_rate: Positive = Field(1.0, description="step length of the server optimizer")
     averaging: Annotated[float, Field(ge=0, lt=1)] = Field(
@@ -83,16 +89,14 @@ class FederationSection(Section):
         3600.0, description="deployment: a client that has not answered by then is late, and not counted"
     )
     patience_seconds: NonNegative = Field(
-        600.0, description="deployment: how long to wait for clients to connect before a round is asked of fewer"
+        600.0, description="deployment: how long to wait for clients to connect before a round starts with fewer"
     )
     evaluate_every: Count = Field(1, description="rounds between evaluations; the last round is always evaluated")
 
     @property
     def partition_column(self) -> str | None:
         """The attribute whose values are the clients; ``None`` unless rows are partitioned ``by`` one."""
-        options = {"name": self.partition} if isinstance(self.partition, str) else self.partition
-        kind, _, column = str(options.get("name")).partition(":")
-        return column or options.get("column") if kind == "by" else None
+        return option_of(self.partition, "by", "column") or None
 
 
 class AlgorithmSection(Section):
@@ -100,8 +104,7 @@ class AlgorithmSection(Section):
 
     name: str = Field(
         "fedavg",
-        description="`fedavg`, `fedprox:MU`, `scaffold`; `reweighing` and `fedminmax`, which weigh rows by group; "
-        "`fairfed`, `agnostic` and `q-fedavg:Q`, which weigh clients; or `module:object`",
+        description=f"{ALGORITHMS.choices('`')}; the first option may follow a colon, as in `fedprox:0.1`",
     )
     options: dict[str, Any] = Field(default_factory=dict, description="the algorithm's options by name")
 
@@ -116,13 +119,14 @@ class AggregationSection(Section):
 
     rule: PluginReference | None = Field(
         None,
-        description="`mean` weighs clients by examples, `uniform` all alike, `trimmed-mean:SHARE` leaves out extremes; "
-        "or `module:object`. By default `mean`, and `uniform` under privacy",
+        description=f"{RULES.choices('`')}. By default `mean`, which weighs clients by examples, and under privacy "
+        "`uniform`, which weighs them equally",
     )
     encode: tuple[PluginReference, ...] = Field(
         (),
         max_length=4,
-        description="encodings of the update, in order: `norm-clip:MAX`, `top-k:SHARE`, `int8`, or `module:object`",
+        description=f"encodings of the update, in order, each with its first option as in `top-k:0.1`: "
+        f"{ENCODINGS.choices('`')}",
     )
 
 
@@ -234,8 +238,8 @@ class EngineSection(Section):
 
     name: PluginReference = Field(
         "auto",
-        description="`loop` trains one client after the other in each worker; `auto` takes the fastest that can run "
-        "the plan; or `module:object`",
+        description="`auto` takes the fastest engine that can run the plan; or an engine's name, of which the help of "
+        "`fedcore simulate` lists all, or `module:object`",
     )
     workers: Annotated[int, Field(ge=0)] = Field(0, description="worker processes; 0 is one for each core")
 
@@ -245,8 +249,8 @@ class RunSection(Section):
 
     track: tuple[PluginReference, ...] = Field(
         (),
-        description="trackers that a simulation, or the server, copies the run to: `mlflow`, `tensorboard`, or "
-        '`module:object`; with options as a table, such as `{ name = "mlflow", experiment = "wards" }`',
+        description=f"trackers that a simulation, or the server, copies the run to: {TRACKERS.choices('`')}; with "
+        'options as a table, such as `{ name = "mlflow", experiment = "wards" }`',
     )
 
 

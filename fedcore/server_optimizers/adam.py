@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fedcore.server_optimizers.contract import ServerOptimizer, State, check_decay
+from fedcore.parameters import State
+from fedcore.server_optimizers.contract import ServerOptimizer, check_decay
 
 
 class Adam(ServerOptimizer):

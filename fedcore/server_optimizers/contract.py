@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from torch import Tensor
 
-State = Mapping[str, Tensor]
+from fedcore.parameters import State
 
 
 class ServerOptimizer:
@@ -20,7 +18,7 @@ class ServerOptimizer:
 
         Args:
             update: Float64, shape ``(d,)``.
-            state: Vectors of that shape by name; empty before the first round.
+            state: What the last round left; empty before the first. Its tensors have that shape.
         """
         raise NotImplementedError
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fedcore.server_optimizers.contract import ServerOptimizer, State, check_decay
+from fedcore.parameters import State
+from fedcore.server_optimizers.contract import ServerOptimizer, check_decay
 
 
 class Sgd(ServerOptimizer):

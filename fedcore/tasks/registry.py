@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fedcore.errors import PlanError, TaskError
-from fedcore.plugins import Plugin, Registry, load_object
+from fedcore.plugins import Plugin, Registry
 
 if TYPE_CHECKING:
     from fedcore.plan import RunPlan
-    from fedcore.task import Task
+    from fedcore.task import Task, TaskExtras
 
 TASKS = Registry(
     what="task",
@@ -24,44 +24,38 @@ TASKS = Registry(
     },
 )
 
-MAKE_CLIENTS = frozenset({"synthetic"})
-"""Tasks whose data has as many clients as the plan says."""
-
 _PARTS = ("build_model", "load_data", "loss", "predict", "measure")
 
 
 def load_task(plan: RunPlan) -> Task:
     """Build the task that a plan names, with the plan's options.
 
-    A class with a ``from_plan`` method is given the whole plan instead of ``task.options``.
-
     Raises:
         TaskError: It cannot be imported or built, or lacks a part of the contract.
     """
-    plugin = _read(plan.task.name)
-    found = load_object(plugin.target, what="task")
-    made = _from_plan(found, plan) if hasattr(found, "from_plan") else _from_options(plugin, plan.task.options)
+    from_plan = _extras(plan).from_plan
+    made = _from_options(_read(plan.task.name), plan.task.options) if from_plan is None else _made(from_plan, plan)
     return checked_task(made, plan.task.name)
 
 
 def settled(plan: RunPlan) -> RunPlan:
     """The plan with the content of the files that its task's options name, so that its hash and its clients have it.
 
-    A task that reads files has a class method ``settle``, from a plan to a plan.
-
     Raises:
         TaskError: The task cannot be imported.
         FedcoreError: A file cannot be used.
     """
-    settle = getattr(load_object(_read(plan.task.name).target, what="task"), "settle", None)
-    if settle is None:
-        return plan
-    found: RunPlan = settle(plan)
-    return found
+    settle = _extras(plan).settle
+    return plan if settle is None else settle(plan)
+
+
+def makes_clients(plan: RunPlan) -> bool:
+    """Whether the task's data has as many clients as the plan says."""
+    return _extras(plan).makes_clients
 
 
 def check_known(name: str) -> None:
-    """Refuse a name that no reference task has; what it takes to import one is left to whoever loads it.
+    """Refuse a name that no reference task has; what it takes to import one is left to `load_task`.
 
     Raises:
         TaskError: With the nearest name.
@@ -69,9 +63,16 @@ def check_known(name: str) -> None:
     _read(name)
 
 
-def _from_plan(found: Any, plan: RunPlan) -> Any:
+def _extras(plan: RunPlan) -> TaskExtras:
+    from fedcore.task import extras_of  # torch
+
+    _read(plan.task.name)
+    return extras_of(TASKS.load(plan.task.name))
+
+
+def _made(from_plan: Callable[[RunPlan], Task], plan: RunPlan) -> Task:
     try:
-        return found.from_plan(plan)
+        return from_plan(plan)
     except TypeError as error:
         raise TaskError(f"task {plan.task.name!r} cannot be built from task.options: {error}") from error
 

@@ -61,6 +61,7 @@ class Synthetic(Classification):
 
     name = "synthetic"
     labels = tuple(str(number) for number in range(NUM_CLASSES))
+    makes_clients = True
     preprocessing = "public: the rows are drawn from a published distribution, and used as they are"
 
     def __init__(

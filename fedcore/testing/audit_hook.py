@@ -87,24 +87,24 @@ class HookContract:
         for point in self.make_hook().points:
             self._check(example_context(point))
 
-    def test_it_bears_groups_without_rows(self) -> None:
-        """A rate among no rows is None, and no hook may stumble over it."""
+    def test_it_accepts_groups_without_rows(self) -> None:
+        """The rate of a group without rows is None."""
         for groups in ({"female": (0, 0, 0, 0), "male": (40, 20, 10, 30)}, dict.fromkeys(_MADE, (0, 0, 0, 0))):
             for point in self.make_hook().points:
                 self._check(example_context(point, groups))
 
-    def test_it_bears_a_run_that_audits_nothing(self) -> None:
+    def test_it_accepts_a_run_that_audits_nothing(self) -> None:
         """A plan may name the hook and no attribute."""
         for point in self.make_hook().points:
             self._check(example_context(point, tables={}, audits={}, plan={}))
 
-    def test_it_says_the_same_of_the_same(self) -> None:
-        """A run asks again where it is gone on with, and others may check what was said."""
+    def test_equal_contexts_give_equal_decisions(self) -> None:
+        """A resumed run asks again, and others may check the decision."""
         for point in self.make_hook().points:
             first, second = self.make_hook(), self.make_hook()
             said = first.check(example_context(point))
-            assert first.check(example_context(point)) == said, "asked again, it said something else"
-            assert second.check(example_context(point)) == said, "another one of it said something else"
+            assert first.check(example_context(point)) == said, "asked again, it decided otherwise"
+            assert second.check(example_context(point)) == said, "a new hook decided otherwise"
 
     def test_it_changes_nothing_that_it_is_handed(self) -> None:
         """The hooks after it are handed the same."""
@@ -120,6 +120,6 @@ class HookContract:
         decision = hook.check(context)
         assert isinstance(decision, Decision), f"at {context.point} it returned no Decision"
         assert decision.verdict is None or isinstance(decision.verdict, Verdict), "its verdict is a Verdict or None"
-        assert decision.hook == hook.name, "it speaks in another's name"
+        assert decision.hook == hook.name, "its decision has another hook's name"
         assert isinstance(decision.findings, tuple), "its findings are a tuple"
         assert all(isinstance(finding, str) for finding in decision.findings), "its findings are sentences"

@@ -43,6 +43,8 @@ def example_line(number: int = 1, *, committed: bool = True) -> dict[str, Any]:
         "epsilon": 1.5 if committed else None,
         "algorithm": None,
         "chosen_round": None,
+        "bytes_sent": 4000,
+        "bytes_received": 2000,
         "wall_seconds": 0.25,
     }
 
@@ -76,15 +78,15 @@ class ListenerContract:
             listener.round_closed(line)
         listener.run_ends(Ending(summary=example_summary()))
 
-    def test_it_bears_a_run_that_fails_before_its_first_round(self) -> None:
+    def test_it_accepts_a_run_that_fails_before_its_first_round(self) -> None:
         self._begun().run_ends(Ending(failure="paused: no client is connected"))
 
-    def test_it_bears_a_run_that_is_resumed(self) -> None:
+    def test_it_accepts_a_run_that_is_resumed(self) -> None:
         listener = self._begun(example_line(1), example_line(2, committed=False))
         listener.round_closed(example_line(2))
         listener.run_ends(Ending(summary=example_summary()))
 
-    def test_it_bears_a_beginning_that_failed(self) -> None:
+    def test_it_accepts_a_beginning_that_failed(self) -> None:
         listener = self.make_listener()
         listener.round_closed(example_line())
         listener.run_ends(Ending(summary=example_summary()))

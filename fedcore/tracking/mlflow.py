@@ -40,7 +40,7 @@ class MlflowTracker:
         experiment: Name of the experiment.
     """
 
-    name = "mlflow"
+    name = package = "mlflow"
 
     def __init__(self, experiment: str = "fedcore") -> None:
         self._experiment = experiment

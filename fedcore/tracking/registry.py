@@ -21,19 +21,21 @@ TRACKERS = Registry(
     parts=("run_begins", "round_closed", "run_ends"),
 )
 
-_EXTRAS = {"mlflow": "mlflow", "tensorboard": "tensorboardX"}
-"""What each needs installed; its extra has the tracker's name."""
-
 
 def check_tracker(reference: Reference) -> None:
-    """Refuse a tracker that is unknown or not installed; nothing is imported.
+    """Refuse a tracker that is unknown or not installed; nothing heavy is imported.
+
+    A registered tracker names the package that it needs in ``package``; the extra that installs it has the tracker's
+    name.
 
     Raises:
         PlanError: With the nearest name, or with the command that installs it.
     """
     name = TRACKERS.read(reference).name
-    package = _EXTRAS.get(name)
-    if package is not None and importlib.util.find_spec(package) is None:
+    if name not in TRACKERS.rows:
+        return
+    package = TRACKERS.load(name).package
+    if importlib.util.find_spec(package) is None:
         raise PlanError(f"tracker {name!r} needs {package}, which is not installed: pip install 'fedcore[{name}]'")
 
 

@@ -24,7 +24,7 @@ class TensorboardTracker:
         directory: Parent of the folders; ``tensorboard`` in the working directory by default.
     """
 
-    name = "tensorboard"
+    name, package = "tensorboard", "tensorboardX"
 
     def __init__(self, directory: str = "tensorboard") -> None:
         self._directory = Path(directory)

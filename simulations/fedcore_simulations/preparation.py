@@ -59,8 +59,8 @@ class Preparation:
         device_note: Why the device is not the one that was found first; empty where it is.
         engine: How clients are trained.
         examples: Number of all rows.
-        split: How the rows lie with the clients, for ``split.json``; ``None`` where their number is secret.
-        findings: What the linter says of plan, model and rows without refusing them.
+        split: How the rows are split across the clients, for ``split.json``; ``None`` where their number is secret.
+        findings: What the linter found in plan, model and rows, without refusing them.
         isolation: How records are kept apart; ``None`` where nothing is promised to them.
     """
 

@@ -69,7 +69,7 @@ class RoundsDisplay:
 
     @property
     def has_started(self) -> bool:
-        """Whether a run was prepared, so that what fails from then on may be gone on with."""
+        """Whether a run was prepared, so that it can be resumed after a failure."""
         return self._rounds > 0
 
     def stop(self) -> None:

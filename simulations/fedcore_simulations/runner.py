@@ -17,7 +17,7 @@ from fedcore.listeners import Beginning, Listeners, RunListener
 from fedcore.plan import RunPlan
 from fedcore.privacy.linter import DROWNED, Finding, warnings_of
 from fedcore.seeding import global_streams_kept
-from fedcore.task import Task
+from fedcore.task import Task, extras_of
 from fedcore.tasks.registry import checked_task, load_task, settled
 from fedcore.tracking.registry import load_trackers
 from fedcore_server.rounds.driver import Outcome, Run
@@ -104,10 +104,10 @@ def resume(
     listeners: Sequence[RunListener] = (),
     command: str | None = None,
 ) -> SimulationResult:
-    """Go on with a run that was stopped, from its last committed round.
+    """Resume a run that was stopped, from its last committed round.
 
     Raises:
-        RunDirectoryError: There is no run to go on with.
+        RunDirectoryError: There is no run to resume.
     """
     directory = RunDirectory.open(Path(path))
     plan = directory.plan()
@@ -185,13 +185,13 @@ def _beginning(ready: Preparation, directory: RunDirectory | None, records: list
         lines=tuple(records),
         rows=ready.examples,
         device=str(ready.device),
-        notes=(*getattr(ready.task, "notes", ()), *filter(None, [ready.device_note, ready.engine.note])),
+        notes=(*extras_of(ready.task).notes, *filter(None, [ready.device_note, ready.engine.note])),
         warnings=tuple(_warnings(ready.findings)),
     )
 
 
 def _warnings(findings: Iterable[Finding]) -> Iterator[str]:
-    """A short line for each, and once where the rest is to be had; in full only what makes the run worthless."""
+    """A short line for each, and once where to read the rest; in full only what makes the run worthless."""
     short = False
     for finding in findings:
         in_full = finding.rule is DROWNED

@@ -2,8 +2,9 @@
 
 import pytest
 
-from fedcore.algorithms.registry import ALGORITHMS
+from fedcore.algorithms.registry import ALGORITHMS, WEIGH_ROWS
 from fedcore.testing.algorithm import AlgorithmContract
+from fedcore_clients.policy.settings import Policy
 
 
 class TestEveryAlgorithm(AlgorithmContract):
@@ -13,3 +14,7 @@ class TestEveryAlgorithm(AlgorithmContract):
 
     def make_algorithm(self):
         return ALGORITHMS.make(self.name)
+
+    def test_a_policy_allows_it_by_default_unless_it_weighs_rows(self):
+        assert (self.name in WEIGH_ROWS) == self.make_algorithm().weighs_rows
+        assert (self.name in Policy().training.algorithms) != self.make_algorithm().weighs_rows

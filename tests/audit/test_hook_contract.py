@@ -99,9 +99,9 @@ class TestSound(HookContract):
         (Borrower, "test_it_returns_a_decision_in_its_own_name"),
         (Talker, "test_it_returns_a_decision_in_its_own_name"),
         (Silent, "test_it_returns_a_decision_in_its_own_name"),
-        (Counter, "test_it_says_the_same_of_the_same"),
-        (Divider, "test_it_bears_groups_without_rows"),
-        (Divider, "test_it_bears_a_run_that_audits_nothing"),
+        (Counter, "test_equal_contexts_give_equal_decisions"),
+        (Divider, "test_it_accepts_groups_without_rows"),
+        (Divider, "test_it_accepts_a_run_that_audits_nothing"),
         (Meddler, "test_it_changes_nothing_that_it_is_handed"),
     ],
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 import typer
@@ -22,6 +24,7 @@ from fedcore_simulations.commands.options import plan_from_options
 from tests.builders import Remembered, build_parameters, build_plan, build_request
 from tests.tracking.conftest import SECTIONS
 
+ROOT = Path(__file__).parents[2]
 OWN = """
 from tests.builders import Remembered
 
@@ -33,6 +36,13 @@ class Mine(Remembered):
 
 ALL = []
 """
+
+
+@pytest.mark.parametrize("name", TRACKERS.rows)
+def test_a_registered_tracker_names_the_package_that_its_extra_installs(name):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert name in project["optional-dependencies"]
+    assert importlib.util.find_spec(TRACKERS.load(name).package)
 
 
 def test_an_unknown_tracker_is_answered_with_the_nearest_name_before_training():

@@ -230,7 +230,7 @@ class Guard:
         except TrustError as error:
             raise Refusal.ROSTER(str(error)) from error
         if self._roster is not None and roster.version <= self._roster.version:
-            raise Refusal.ROSTER("the roster is older than the one seen before, or another one of the same version")
+            raise Refusal.ROSTER("the roster is older than the one seen before, or differs from it in the same version")
         member = roster.member(self.name)
         if member is None or member.identity_key != self._identity.public.key:
             raise Refusal.ROSTER("the roster does not hold this client with its own key")

@@ -141,7 +141,9 @@ class Agent:
         self._answered, started = None, time.monotonic()
         try:
             fleet.reply(incoming, self._signed_answer(fleet, incoming))
-            self._show_answered(time.monotonic() - started)
+            if self._answered is not None:
+                self._show_answered(self._answered, time.monotonic() - started)
+                self._forget_if_over(self._answered)
         except (TrustError, DataError, StorageError) as error:
             self._show(f"dropped a message: {error}")
             self._drop(fleet, incoming, "dropped", reason=str(error)[:500])
@@ -185,16 +187,15 @@ class Agent:
         self._answered = facts
         return answer
 
-    def _show_answered(self, seconds: float) -> None:
-        """Print that an answer was sent; the last evaluation is all that a client sees of a run's end."""
-        if (facts := self._answered) is not None:
-            last = facts.plan.federation.rounds
-            over = (facts.kind, facts.round) == ("evaluate", last)
-            if over:  # what was kept between its rounds is of no more use
-                shutil.rmtree(self._home.memory_of(facts.run), ignore_errors=True)
-            ended = "; that was its last round" if over else ""
-            place = f"run {facts.run}, round {facts.round} of {last} ({facts.kind})"
-            self._show(f"answered: {place}, {seconds:.1f} s{ended}")
+    def _show_answered(self, facts: RequestFacts, seconds: float) -> None:
+        ended = "; that was its last round" if _is_last(facts) else ""
+        place = f"run {facts.run}, round {facts.round} of {facts.plan.federation.rounds} ({facts.kind})"
+        self._show(f"answered: {place}, {seconds:.1f} s{ended}")
+
+    def _forget_if_over(self, facts: RequestFacts) -> None:
+        """Delete what the client kept between the rounds of a run that has ended."""
+        if _is_last(facts):
+            shutil.rmtree(self._home.memory_of(facts.run), ignore_errors=True)
 
     def _check_layout(self, request: Request, facts: RequestFacts) -> None:
         """Have the child compare the declared model with the task's, before it is fetched or charged; once a plan."""
@@ -241,6 +242,11 @@ class Agent:
             self._note(connected=False, pid=None)
             with suppress(StorageError):
                 self._guard.events.append("stopped")
+
+
+def _is_last(facts: RequestFacts) -> bool:
+    """Whether a request is a run's last evaluation, which is all that a client sees of the end."""
+    return (facts.kind, facts.round) == ("evaluate", facts.plan.federation.rounds)
 
 
 def _empty_directory(path: Path) -> Path:

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from fedcore.aggregation.registry import ENCODINGS
+from fedcore.algorithms.registry import ALLOWED, WEIGH_ROWS
 from fedcore.text.toml_problems import kebab
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
@@ -84,13 +86,13 @@ class TrainingSection(PolicySection):
         description="names under training.optimizer-options that a plan may set",
     )
     algorithms: tuple[str, ...] = Field(
-        ("fedavg", "fedprox", "scaffold", "fairfed", "agnostic", "q-fedavg"),
+        tuple(ALLOWED),
         description="algorithms that a plan may name, also `module:object` installed here (code ALGORITHM). "
-        "`reweighing` and `fedminmax` weigh rows: a group and label may then count 100 times as much as another, so "
-        "that without differential privacy an update can give few rows away",
+        f"{' and '.join(f'`{name}`' for name in WEIGH_ROWS)} weigh rows: a group and label may then count 100 times "
+        "as much as another, so that without differential privacy an update can give few rows away",
     )
     encodings: tuple[str, ...] = Field(
-        ("norm-clip", "top-k", "int8"),
+        tuple(ENCODINGS.rows),
         description="encodings that a plan may name, also `module:object` installed here (code ALGORITHM)",
     )
     memory: Switch = Field(

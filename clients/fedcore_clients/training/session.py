@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from fedcore.algorithms.contract import Algorithm, LocalWork, Tensors
+from fedcore.algorithms.contract import Algorithm, LocalWork
 from fedcore.errors import TaskError
 from fedcore.messages import TrainRequest
 from fedcore.method.returned import algorithm_of, check_vectors, pair_returned
+from fedcore.parameters import Tensors
 from fedcore_clients.training.local_model import LocalModel
 
 _RECEIVED = "received"

@@ -13,7 +13,7 @@ from fedcore.audit.tables.values import AuditTable, ValueTable
 from fedcore.data.examples import Examples
 from fedcore.errors import DataError, PlanError
 from fedcore.plan import AuditSection, RunPlan
-from fedcore.task import Task
+from fedcore.task import Task, extras_of
 
 
 def empty_tables(task: Task, plan: RunPlan) -> dict[str, AuditTable]:
@@ -39,7 +39,7 @@ def empty_tables(task: Task, plan: RunPlan) -> dict[str, AuditTable]:
 
 def predicts_numbers(task: Task) -> bool:
     """Whether a task's targets are numbers: it has a ``target_range``."""
-    return not task.labels and hasattr(task, "target_range")
+    return not task.labels and extras_of(task).target_range != ()
 
 
 def target_range(task: Task, examples: Examples | None) -> tuple[float, float] | None:
@@ -50,9 +50,9 @@ def target_range(task: Task, examples: Examples | None) -> tuple[float, float] |
     """
     if not predicts_numbers(task):
         return None
-    declared: tuple[float, float] | None = task.target_range  # type: ignore[attr-defined]  # checked above
-    if declared is not None or examples is None:
-        return declared
+    declared = extras_of(task).target_range
+    if declared or examples is None:
+        return declared or None
     targets = examples.columns["targets"]
     return float(targets.min()), float(targets.max())
 
@@ -63,8 +63,9 @@ def _tables_of_values(task: Task, plan: RunPlan) -> dict[str, AuditTable]:
             f"audit.sensitive: task {task.name!r} has neither labels nor a target_range, and the audit counts labels "
             "or sums the errors of numbers; leave it empty"
         )
-    span = plan.audit.target_range or task.target_range  # type: ignore[attr-defined]  # as above
-    if problems := [*_problems_of_values(task, plan, span)]:
+    span = plan.audit.target_range or extras_of(task).target_range or None
+    problems = [*_problems_of_values(task, plan, span)]
+    if span is None or problems:
         raise PlanError(problems)
     return {
         attribute: ValueTable.zeros(

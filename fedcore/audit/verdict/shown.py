@@ -36,7 +36,7 @@ MEASURE_METHODS = {
     "worst class": "exact intervals of all classes at once (Clopper and Pearson 1934, Bonferroni)",
     "others": "parametric bootstrap of the counts, 2,000 draws",
 }
-"""How the intervals of what is no plain rate are formed; those of rates are in ``report.METHODS``."""
+"""How the intervals of other metrics than plain rates are formed; those of rates are in ``report.METHODS``."""
 
 
 BOUNDED = tuple(name for name, metric in CATALOGUE.items() if metric.bounded_loss)

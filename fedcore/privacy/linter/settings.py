@@ -96,7 +96,7 @@ def _unnoised_evaluation(subject: Subject) -> Iterator[str]:
 def _noise_in_every_bin(subject: Subject) -> Iterator[str]:
     """Rates at a threshold of 0.5 sum half of the bins or all, each with noise of its own; one or two bins would do.
 
-    Runs that need the bins are not warned: hooks of one's own, and ``fedminmax``, which takes the loss from them.
+    Runs that need the bins are not warned: hooks of your own, and ``fedminmax``, which takes the loss from them.
     """
     audit, task = subject.plan.audit, subject.task
     if subject.plan.privacy.evaluation_noise_multiplier is None or not audit.sensitive or audit.hooks:
@@ -225,7 +225,7 @@ SETTING_RULES = (
     Rule(
         id="own-method",
         severity="warn",
-        why="an algorithm or encoding of one's own runs on released gradients and updates, and the guarantee holds "
+        why="an algorithm or encoding of your own runs on released gradients and updates, and the guarantee holds "
         "only if it looks at nothing else",
         fix="check that it never reads rows",
         find=_own_code,

@@ -1,4 +1,4 @@
-"""``tabular``: any table of one's own, as a classification."""
+"""``tabular``: any table, as a classification."""
 
 from __future__ import annotations
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fedcore.aggregation.contract import Block, Rule, State
+from fedcore.aggregation.contract import Block, Rule
 from fedcore.errors import PrivacyError
+from fedcore.parameters import State
 from fedcore.plan import RunPlan
 from fedcore.privacy.central import CentralPrivacy
 from fedcore.privacy.noise import Randomness, SecureRandomness, SeededRandomness

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from fedcore.plan import RunPlan
-from fedcore.task import Task
+from fedcore.task import Task, extras_of
 from fedcore.task_families import Classification, LanguageModelling, Regression
 from fedcore_server.rounds.evaluation import Evaluation
 from fedcore_server.rounds.gate import NOT_FINITE
@@ -52,7 +52,7 @@ def ignorant_loss(task: Task, plan: RunPlan, state: ServerState) -> float | None
         return math.log(len(task.labels))  # of equal probabilities
     if measure is LanguageModelling.measure:
         return math.log(len(state.parameters.buffer))  # no more tokens than parameters, and of equal probabilities
-    span = (getattr(task, "target_range", None) or plan.audit.target_range) if measure is Regression.measure else None
+    span = (extras_of(task).target_range or plan.audit.target_range) if measure is Regression.measure else None
     return max(end**2 for end in span) if span else None  # of predicting zero
 
 

@@ -21,7 +21,7 @@ from fedcore.plan import RunPlan
 from fedcore.privacy.evaluation import evaluation_privacy
 from fedcore.refusals import FINAL
 from fedcore.storage.large_vectors import is_finite
-from fedcore.task import Task
+from fedcore.task import Task, extras_of
 from fedcore.text.wording import named
 from fedcore_server.rounds.audit_points import AuditPoints
 from fedcore_server.rounds.choice import chosen
@@ -202,7 +202,7 @@ class Run:
         return self._reported(state.candidate, points, round=state.round, attempt=0)
 
     def _reported(self, parameters: Parameters, points: AuditPoints, *, round: int, attempt: int) -> Evaluation:
-        """Evaluate on every client, whoever trained: a cohort's accuracy would be another question.
+        """Evaluate on every client, not only the cohort: its accuracy would answer another question.
 
         A client takes only requests that are newer than those before, by round and attempt.
         """
@@ -214,7 +214,7 @@ class Run:
             reports,
             points.tables,
             points.settings,
-            measured=getattr(self.task, "metrics", None),
+            measured=extras_of(self.task).metrics,
             privacy=evaluation_privacy(self.task, self.plan),
         )
 
@@ -238,7 +238,7 @@ def _why_not(report: RoundReport) -> str:
 def _log_round(record: RoundRecord) -> None:
     report = record.report
     metrics = record.evaluation.metrics if record.evaluation else {}
-    told = " ".join(f"{name}={value:.4f}" for name, value in metrics.items())
+    metrics_text = " ".join(f"{name}={value:.4f}" for name, value in metrics.items())
     _log.info(
         "round=%d attempt=%d committed=%s counted=%d/%d rejected=%d %s",
         report.round,
@@ -247,5 +247,5 @@ def _log_round(record: RoundRecord) -> None:
         len(report.counted),
         len(report.asked),
         len(report.rejected),
-        told,
+        metrics_text,
     )

@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedcore.aggregation.contract import State, Tensors
 from fedcore.algorithms.contract import Cohort
 from fedcore.method.method import Method
 from fedcore.method.returned import stepped
-from fedcore.parameters import Parameters
+from fedcore.parameters import Parameters, State, Tensors
 from fedcore.plan import RunPlan
 from fedcore.privacy.central import CentralPrivacy
 from fedcore.storage.large_vectors import scratch, slices

@@ -1,6 +1,6 @@
 """The process that drives one incarnation of one run: started by the server, and gone with it.
 
-Whatever ends it, the run can be gone on with: rounds are committed to disk one by one, and the incarnation is
+Whatever ends it, the run can be resumed: rounds are committed to disk one by one, and the incarnation is
 counted, on disk, before the first message of it is sent.
 """
 

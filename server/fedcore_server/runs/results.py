@@ -29,7 +29,7 @@ from fedcore.report.model_card import model_card
 from fedcore.report.release_words import withheld_words
 from fedcore.storage.files import append_line
 from fedcore.storage.mapped_bytes import sha256
-from fedcore.task import Task
+from fedcore.task import Task, extras_of
 from fedcore_server.rounds.choice import choice_words
 from fedcore_server.rounds.divergence import diverged
 from fedcore_server.rounds.driver import Outcome
@@ -147,7 +147,7 @@ def _statement(run: FinishedRun, model_sha256: str) -> dict[str, Any] | None:
         rounds=state.round,
         asked=state.asked,
         client_sizes=[] if _rows_are_secret(privacy) else run.client_sizes,
-        preprocessing=getattr(run.task, "preprocessing", "not covered: the task's own load_data"),
+        preprocessing=extras_of(run.task).preprocessing,
         verification=run.verification,
         model_sha256=model_sha256,
         versions=_versions(),
@@ -193,7 +193,7 @@ def _summary(run: FinishedRun, statement: Mapping[str, Any] | None, model_sha256
         "client_rounds_per_second": round(client_rounds / run.wall_seconds, 3) if run.wall_seconds > 0 else None,
         "bytes_sent": sum(line.get("bytes_sent", 0) for line in run.records),
         "bytes_received": sum(line.get("bytes_received", 0) for line in run.records),
-        "notes": list(getattr(run.task, "notes", ())),
+        "notes": list(extras_of(run.task).notes),
         "warnings": _warnings(run, statement),
         "participation": dict(run.took_part["clients"]) if run.took_part else None,
         "model_sha256": model_sha256,

@@ -10,7 +10,7 @@ from typing import Any
 from fedcore.errors import PlanError
 from fedcore.method.names import check_names
 from fedcore.plan import RunPlan, merge, read_toml
-from fedcore.tasks.registry import MAKE_CLIENTS, check_known
+from fedcore.tasks.registry import check_known, makes_clients
 from fedcore.tracking.registry import check_tracker
 from fedcore_simulations.engines.registry import check_engine
 from fedcore_simulations.partition.registry import PARTITIONERS
@@ -46,11 +46,9 @@ def plan_from_options(subject: str | None, options: Mapping[str, Any], settings:
     check_names(plan)
     for tracker in plan.run.track:
         check_tracker(tracker)
-    decided = plan.task.name not in MAKE_CLIENTS or "clients" in plan.task.options
-    if "federation.clients" in given and plan.federation.partition_column and decided:
-        raise PlanError(
-            f"--clients: by:{plan.federation.partition_column} makes a client of each value; leave --clients out"
-        )
+    column = plan.federation.partition_column
+    if "federation.clients" in given and column and ("clients" in plan.task.options or not makes_clients(plan)):
+        raise PlanError(f"--clients: by:{column} makes a client of each value; leave --clients out")
     return plan
 
 

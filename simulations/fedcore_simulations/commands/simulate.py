@@ -8,6 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
+from fedcore.aggregation.registry import ENCODINGS
+from fedcore.algorithms.registry import ALGORITHMS
+from fedcore.tasks.registry import TASKS
+from fedcore.tracking.registry import TRACKERS
+from fedcore_simulations.engines.registry import ENGINES
+from fedcore_simulations.partition.registry import PARTITIONERS
+
 _TASK = "Which data and model"
 _FEDERATION = "The federation"
 _PRIVACY = "Privacy"
@@ -17,8 +24,8 @@ Subject = Annotated[
     str | None,
     typer.Argument(
         metavar="[TASK|PLAN.toml|SCENARIO]",
-        help="digits (the default), diabetes, diabetes-progression, tabular, synthetic; a plan file; or module:object "
-        "of your own task.",
+        help=f"A reference task ({', '.join(TASKS.rows)}); module:object of your own; a scenario; or a plan file. "
+        "Default: digits.",
         show_default=False,
     ),
 ]
@@ -34,7 +41,8 @@ PartitionOption = Annotated[
     str | None,
     typer.Option(
         "--partition",
-        help="iid, dirichlet:A (skewed classes, smaller A is more), shards:K, by:COLUMN, or sizes:lognormal.",
+        help=f"{PARTITIONERS.choices()}; with an option as in dirichlet:0.3 (skewed classes), shards:2, by:COLUMN or "
+        "sizes:lognormal.",
         rich_help_panel=_FEDERATION,
     ),
 ]
@@ -42,7 +50,7 @@ AlgorithmOption = Annotated[
     str | None,
     typer.Option(
         "--algorithm",
-        help="fedavg, fedprox:MU, scaffold, reweighing, fedminmax, fairfed, agnostic, q-fedavg:Q, or module:object.",
+        help=f"{ALGORITHMS.choices()}; with an option as in fedprox:0.1.",
         rich_help_panel=_FEDERATION,
     ),
 ]
@@ -50,7 +58,7 @@ EncodeOption = Annotated[
     list[str] | None,
     typer.Option(
         "--encode",
-        help="Encoding of updates: norm-clip:MAX, top-k:SHARE, int8, or module:object; repeat it for several.",
+        help=f"Encoding of updates: {ENCODINGS.choices()}; with an option as in top-k:0.1; repeat it for several.",
         rich_help_panel=_FEDERATION,
     ),
 ]
@@ -71,7 +79,11 @@ Delta = Annotated[float | None, typer.Option(help="δ of the guarantee.", rich_h
 NoPrivacy = Annotated[bool, typer.Option("--no-privacy", help="Train without privacy.", rich_help_panel=_PRIVACY)]
 EngineOption = Annotated[
     str | None,
-    typer.Option("--engine", help="auto or loop; how clients are trained, never what comes out.", rich_help_panel=_RUN),
+    typer.Option(
+        "--engine",
+        help=f"auto, {ENGINES.choices()}; how clients are trained, never what comes out.",
+        rich_help_panel=_RUN,
+    ),
 ]
 Workers = Annotated[int | None, typer.Option(help="Worker processes; default one for each core.", rich_help_panel=_RUN)]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything but privacy noise.", rich_help_panel=_RUN)]
@@ -87,13 +99,13 @@ Track = Annotated[
     list[str] | None,
     typer.Option(
         metavar="TRACKER",
-        help="Copy the run to mlflow, tensorboard, or module:object; may be repeated.",
+        help=f"Copy the run to {TRACKERS.choices()}; may be repeated.",
         rich_help_panel=_RUN,
     ),
 ]
 Resume = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Go on with a run that was stopped.", rich_help_panel=_RUN),
+    typer.Option(metavar="DIR", help="Resume a run that was stopped.", rich_help_panel=_RUN),
 ]
 Json = Annotated[
     bool, typer.Option("--json", help="Print summary.json alone on standard output.", rich_help_panel=_RUN)
@@ -176,7 +188,7 @@ def schema(
 ) -> None:
     """Draft the schema of a table: kinds, categories and ranges that all clients must agree on.
 
-    Read and correct it: a drafted range tells something about the rows it was drafted from.
+    Read and correct it: a drafted range reveals something about the rows it was drafted from.
     """
     from fedcore.tasks.tabular.schema_file import draft_schema_file
 

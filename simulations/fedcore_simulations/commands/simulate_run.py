@@ -80,15 +80,15 @@ def _refuse_other_options(
 ) -> None:
     given = [path for path, value in options.items() if value is not None and path != "engine.workers"]
     if subject or given or settings or out:
-        raise PlanError("--resume goes on with the plan of the run as it is; only --workers and --json go with it")
+        raise PlanError("--resume continues the plan of the run as it is; only --workers and --json may be added")
 
 
 def _say_how_to_resume(console: Console, directory: Path) -> None:
     if (directory / "checkpoint" / "state.safetensors").is_file():
         again = shlex.join(["fedcore", "simulate", "--resume", str(directory)])
-        console.print(f"the last finished round is kept. Go on with: {again}", soft_wrap=True)
+        console.print(f"the last finished round is kept. Resume with: {again}", soft_wrap=True)
     else:
-        console.print("no round was finished; nothing to go on with")
+        console.print("no round was finished; there is nothing to resume")
 
 
 def _directory_name(task: str) -> str:

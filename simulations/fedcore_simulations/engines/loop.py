@@ -147,7 +147,7 @@ class LoopEngine:
 
 
 def _light(request: TrainRequest | EvaluateRequest) -> TrainRequest | EvaluateRequest:
-    """The request without its vectors, which lie in shared memory, and without its cohort."""
+    """The request without its vectors, which are in shared memory, and without its cohort."""
     nothing = Parameters(torch.empty(0), Layout((), (), 0))
     if isinstance(request, TrainRequest):
         return replace(request, parameters=nothing, shared={}, cohort=())

@@ -59,7 +59,7 @@ def choose_engine(task: Task, plan: RunPlan, clients: Sequence[Client], device: 
 
     Raises:
         PlanError: It cannot train this run exactly, and says why.
-        TaskError: An engine of one's own cannot be imported.
+        TaskError: An engine of your own cannot be imported.
     """
     automatic, why = plan.engine.name == AUTO, list[str]()
     for reference in ENGINES.rows if automatic else (plan.engine.name,):

@@ -90,7 +90,7 @@ def blank(examples: Examples) -> Examples:
 
 
 def loudest(examples: Examples, row: int, *, gain: float) -> Examples:
-    """The same rows, of which only one has a weight: its gradient lies in every layer, and is far too long."""
+    """The same rows, of which only one has a weight: its gradient is in every layer, and far too long."""
     rows = len(examples)
     weight = torch.zeros(rows)
     weight[row] = gain

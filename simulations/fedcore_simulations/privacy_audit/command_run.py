@@ -60,7 +60,7 @@ def audit_command(
             found = replace(found, probes=(*found.probes, _stated(statement, found.proven)))
         progress.update(bar, advance=1, description="membership attack")
         rates = (
-            attack(ready, models=attack_models, generator=generator, tell=lambda _: progress.update(bar, advance=1))
+            attack(ready, models=attack_models, generator=generator, progress=lambda _: progress.update(bar, advance=1))
             if attack_models
             else {}
         )

@@ -1,4 +1,4 @@
-"""How well an attacker tells members from others by the model's losses alone: LiRA, with few shadow models.
+"""How well an attacker distinguishes members from others by the model's losses alone: LiRA, with few shadow models.
 
 Carlini et al. 2022, "Membership inference attacks from first principles", arXiv 2112.03570: the loss of a row under
 the attacked model is compared with Gaussians fitted to its losses under models trained with and without it. A measured
@@ -43,13 +43,13 @@ class AttackRates:
 
 
 def attack(
-    ready: Preparation, *, models: int, generator: torch.Generator, tell: Callable[[int], None] = lambda _: None
+    ready: Preparation, *, models: int, generator: torch.Generator, progress: Callable[[int], None] = lambda _: None
 ) -> dict[str, AttackRates]:
     """Train `models` federations, each on a random half of every client's rows, and attack each by the others.
 
     Args:
         models: Four or more; each costs a whole run.
-        tell: Told after each model how many are trained.
+        progress: Called after each model with the number trained.
 
     Returns:
         Rates over all rows under ``all``, and for each group of the audited attributes under ``attribute=group``.
@@ -60,7 +60,7 @@ def attack(
     scores = torch.empty(models, len(rows), dtype=torch.float64)
     for number in range(models):
         scores[number] = _confidence(ready, rows, members[number])
-        tell(number + 1)
+        progress(number + 1)
     evidence = _likelihood_ratios(scores.numpy(), members.numpy())
     truth = members.numpy()
     return {name: _rates(evidence[:, chosen], truth[:, chosen]) for name, chosen in _groups(ready, rows)}

@@ -58,11 +58,11 @@ class Outcomes:
     clipped: Mapping[str, Mapping[str, float | None]]
 
 
-def train_arms(plan: RunPlan, *, runs: int, tell: Callable[[], None] = lambda: None) -> Outcomes:
+def train_arms(plan: RunPlan, *, runs: int, progress: Callable[[], None] = lambda: None) -> Outcomes:
     """Train every arm `runs` times: same rows, same first model, fresh batches and noise.
 
     Args:
-        tell: Called after each run.
+        progress: Called after each run.
 
     Raises:
         PlanError: The plan promises nothing, or audits no attribute of a task with labels.
@@ -87,7 +87,7 @@ def train_arms(plan: RunPlan, *, runs: int, tell: Callable[[], None] = lambda: N
             predicted[arm].append(_predictions(ready.task, model, held_out, ready.plan))
             if arm is Arm.PRIVATE and plan.privacy.unit == "record":
                 clipped.append(_exceeds(ready, model))
-            tell()
+            progress()
     among, hits = _hits(ready, labels, {arm: np.stack(each) for arm, each in predicted.items()})
     return Outcomes(
         groups={name: _grouping(ready, name, held_out) for name in plan.audit.sensitive},

@@ -23,7 +23,7 @@ def cost_command(plan: RunPlan, *, runs: int, as_json: bool) -> int:
     console = Console(stderr=True, highlight=False)
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("training three arms", total=len(Arm) * runs)
-        outcomes = train_arms(plan, runs=runs, tell=lambda: progress.update(bar, advance=1))
+        outcomes = train_arms(plan, runs=runs, progress=lambda: progress.update(bar, advance=1))
     audit = plan.audit
     found = {
         attribute: costs(outcomes, attribute, confidence=audit.confidence, min_cell=audit.min_cell)

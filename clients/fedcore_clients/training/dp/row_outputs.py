@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fedcore.data.examples import Batch, Examples
 from fedcore.metrics import Metrics
-from fedcore.task import Task
+from fedcore.task import Task, extras_of
 from fedcore_clients.training.device import is_of_the_device
 from fedcore_clients.training.dp.made_up_rows import made_up_rows
 
@@ -40,7 +40,7 @@ def row_metrics(task: Task, model: nn.Module, batch: Batch, *, loss_bound: float
     A row for which they fail or are not finite counts as one row with the loss `loss_bound`, and with 0 in every other
     metric. The task declares its metrics, or made-up rows show them.
     """
-    names = set(getattr(task, "metrics", ())) or _names_measured(task, model, batch)
+    names = set(extras_of(task).metrics or ()) or _names_measured(task, model, batch)
     broken = Metrics(
         sums={name: loss_bound if name == "loss" else 0.0 for name in names}, counts=dict.fromkeys(names, 1.0)
     )

@@ -24,7 +24,7 @@ class SuperLinkSettings:
     Attributes:
         host: The public address to bind, such as ``0.0.0.0``.
         port: The public port; 0 for a free one.
-        name: What clients connect to; the certificate must bear it. None: not checked.
+        name: What clients connect to; the certificate must name it. None: not checked.
         certificate: Server certificate in PEM format, and `key` its private key, readable by nobody else.
         database: The SQLite file; made if it is absent.
         flower_home: A directory for what Flower itself writes.

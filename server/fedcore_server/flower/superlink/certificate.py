@@ -21,7 +21,7 @@ def check_certificate(certificate: Path, key: Path, *, name: str | None, now: da
     """Check that certificate and key exist, belong together, are valid now, and that nobody else can read the key.
 
     Args:
-        name: The host name or address that clients connect to; the certificate must bear it. None: not checked.
+        name: The host name or address that clients connect to; the certificate must name it. None: not checked.
 
     Raises:
         DeploymentError: One of these does not hold.

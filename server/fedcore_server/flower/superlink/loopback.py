@@ -1,6 +1,6 @@
 """The side of the SuperLink that only fedcore's own driver may use: Control and Runtime, on loopback.
 
-Other users of the machine can reach loopback, so each request bears a token that is made at every start.
+Other users of the machine can reach loopback, so each request carries a token that is made at every start.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def open_grid(runtime_address: str, secret: bytes, bearer: str, run_id: int) -> 
 def _acquire(runtime_address: str, secret: bytes, bearer: str, run_id: int) -> str:
     """The token of a run's task.
 
-    Flower hands out whatever waits, oldest first. A task of another run is left alone: it returns to its own driver
+    Flower assigns whatever waits, oldest first. A task of another run is left alone: it returns to its own driver
     within half a minute, or belongs to a run without a driver.
     """
     signed = SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={_ACQUIRE})

@@ -52,7 +52,7 @@ class CohortModel:
         self.activate(clients)
 
     def activate(self, clients: int) -> None:
-        """Go on with the first clients only."""
+        """Keep the first clients only."""
         if clients == self._active:
             return
         self._active = clients

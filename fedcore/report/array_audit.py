@@ -21,6 +21,7 @@ from fedcore.audit.table.result import TableResult
 from fedcore.audit.table.text.report import readable
 from fedcore.audit.verdict.gate import Verdict
 from fedcore.errors import DataError, PlanError
+from fedcore.report.page.table_audit import metric_figure, page_frame, picture_frame, render_audit
 from fedcore.storage.files import write_whole
 from fedcore.tasks.tabular.table import Table
 from fedcore.text.toml_problems import unknown
@@ -175,8 +176,6 @@ class Audit:
         Raises:
             PlanError: Unknown metric or attribute.
         """
-        from fedcore.report.page.table_audit import metric_figure, picture_frame
-
         name = _one_of("attribute", attribute, [*self._content["groups"]])
         metrics = [*dict.fromkeys(self.by_group.loc[name].index.get_level_values("metric"))]
         usual = next((one for one in HEADLINES if one in metrics), metrics[0])
@@ -195,8 +194,6 @@ class Audit:
         """
         if Path(path).suffix.lower() not in (".html", ".htm"):
             raise PlanError(f"save writes a page of HTML: expected a name that ends in .html, found {str(path)!r}")
-        from fedcore.report.page.table_audit import render_audit
-
         shared = self.result.to_share()
         write_whole(Path(path), render_audit(shared, notes=tuple(map(_with_arguments, shared.notes))))
         return Path(path)
@@ -205,8 +202,6 @@ class Audit:
         return _with_arguments(readable(self.result, closing=""))
 
     def _repr_html_(self) -> str:
-        from fedcore.report.page.table_audit import page_frame
-
         return page_frame(self.result, notes=self.notes)
 
     @cached_property
