@@ -76,7 +76,7 @@ class Registry:
             found, _, value = rest.partition(":")
             if value and _is_path(found):
                 raise PlanError(
-                    f"{self.what} {text!r}: options of one's own {self.what} are given by name, as in "
+                    f"{self.what} {text!r}: options of your own {self.what} are given by name, as in "
                     f'{{ name = "{name}:{found}", option = {value} }}; on the command line for an algorithm: '
                     f"--set algorithm.options.OPTION={value}"
                 )
