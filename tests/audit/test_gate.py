@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from fedcore.audit.metrics.catalogue import CATALOGUE
-from fedcore.audit.metrics.rate_gaps import gap_between
+from fedcore.audit.metrics.group_gaps import gap_between
 from fedcore.audit.metrics.rates import Rate
 from fedcore.audit.tables.groups import UNKNOWN
 from fedcore.audit.verdict.attribute_audit import AttributeAudit
+from fedcore.audit.verdict.evidence import detectable_difference
 from fedcore.audit.verdict.gate import Verdict, judge, judge_all, overall
-from fedcore.audit.verdict.power import detectable_difference
 from fedcore.audit.verdict.settings import AuditSettings
 from fedcore.errors import PlanError
 from tests.audit.builders import audit_of_selections, limit_of

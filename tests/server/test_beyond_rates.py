@@ -15,7 +15,7 @@ from fedcore.audit.metrics.gaps import Gap
 from fedcore.audit.statistics.intervals import Interval
 from fedcore.audit.statistics.pairs import Pair, Side
 from fedcore.audit.tables.scores import scores_of_table
-from fedcore.audit.verdict.gap_words import reach_words
+from fedcore.audit.verdict.gap_json import reach_words
 from fedcore.report.page.beyond_rates import more_figures
 from fedcore.report.page.groups import shown_rates
 from fedcore.report.page.run_record import Bias, RunRecord

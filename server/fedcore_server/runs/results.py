@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 import fedcore
-from fedcore.audit.verdict.gap_words import reach_words
+from fedcore.audit.verdict.gap_json import reach_words
 from fedcore.audit.verdict.report import BiasReport
 from fedcore.plan import RunPlan
 from fedcore.plan.evaluation_schedule import chooses_a_round
