@@ -21,7 +21,7 @@ from fedcore.report.page.groups import shown_rates
 from fedcore.report.page.run_record import Bias, RunRecord
 from fedcore.report.page.wording import capitalised, difference_text
 from fedcore.report.pictures.figures import Figure
-from fedcore.report.pictures.split_chart import SplitChart, SplitRow, stacked
+from fedcore.report.pictures.split_chart import SplitRow, split_chart, stacked
 from fedcore_simulations import simulate
 from tests.audit.builders import limit_of
 from tests.audit.test_run_measures import scored_table
@@ -123,7 +123,7 @@ def test_stacked_parts_reach_from_the_zero_line_to_the_gap() -> None:
 
 def test_bars_are_as_long_as_their_parts() -> None:
     row = SplitRow(name="accuracy", parts=(0.3, -0.1, 0.05), low=0.2, high=0.3)
-    drawn = str(SplitChart(rows=[row], says="").draw())
+    drawn = str(split_chart([row], says=""))
 
     widths = [float(found) for found in re.findall(r'width="([\d.]+)" height="12" class="part', drawn)]
     assert widths[0] / widths[1] == pytest.approx(3, rel=0.01)

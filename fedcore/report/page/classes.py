@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedcore.audit.metrics.catalogue import shown_in
-from fedcore.report.page.quantities import Quantity
 from fedcore.report.page.run_record import Bias, Rate
-from fedcore.report.page.wording import difference_text
+from fedcore.report.page.wording import Quantity, difference_text
 from fedcore.report.pictures.figures import Figure, Table, sentences
 from fedcore.report.pictures.interval_chart import IntervalChart, IntervalRow
 

@@ -6,14 +6,13 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from fedcore.report.page.quantities import Quantity
 from fedcore.report.page.run_record import Rate, RunRecord, Split
-from fedcore.report.page.wording import interval_text, listed
+from fedcore.report.page.wording import Quantity, interval_text, listed
 from fedcore.report.pictures.client_chart import ClientChart, ClientValue
 from fedcore.report.pictures.figures import Figure, Table, sentences
 from fedcore.report.pictures.heat_map import HeatMap
 from fedcore.report.pictures.interval_chart import IntervalChart, IntervalRow
-from fedcore.report.pictures.participation_chart import ParticipationChart
+from fedcore.report.pictures.participation_chart import participation_chart
 from fedcore.report.pictures.scales import thinned
 from fedcore.text.wording import counted
 
@@ -166,7 +165,7 @@ def _participation(record: RunRecord) -> Figure | None:
     return Figure(
         title="Who took part",
         sentence=said,
-        picture=ParticipationChart(clients=shown, rounds=record.rounds, says=f"Participation. {said}").draw(),
+        picture=participation_chart(shown, record.rounds, says=f"Participation. {said}"),
         table=Table(columns=["round", "client", "code", "reason"], rows=rows),
         note=note,
     )

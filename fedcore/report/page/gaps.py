@@ -9,8 +9,7 @@ from typing import Any
 from fedcore.audit.metrics.catalogue import RATES
 from fedcore.audit.verdict.gap_json import between_words
 from fedcore.audit.verdict.shown import ratio_ends
-from fedcore.report.page.quantities import Quantity
-from fedcore.report.page.wording import NOT_DEFINED, difference_reach, difference_text, ratio_text
+from fedcore.report.page.wording import NOT_DEFINED, Quantity, difference_reach, difference_text, ratio_text
 from fedcore.report.pictures.figures import Table
 
 Gap = Mapping[str, Any]

@@ -8,9 +8,8 @@ from itertools import accumulate
 
 from markupsafe import Markup
 
-from fedcore.report.page.quantities import Quantity
 from fedcore.report.page.run_record import Rate
-from fedcore.report.page.wording import count_text, interval_text, rate_text
+from fedcore.report.page.wording import Quantity, count_text, interval_text, rate_text
 from fedcore.report.pictures.frame import reach, row_name, upright_grid, upright_reference
 from fedcore.report.pictures.scales import Axis, Scale, value_axis
 from fedcore.report.pictures.svg import WIDTH, element, picture, text_width, title
