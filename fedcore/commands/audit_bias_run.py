@@ -16,7 +16,7 @@ from fedcore.audit.table.options import BiasOptions
 from fedcore.audit.table.text.report import readable
 from fedcore.audit.verdict.gate import Verdict
 from fedcore.errors import PlanError, StorageError
-from fedcore.report.model_card.profile_documents import document
+from fedcore.report.model_card.documents import document
 from fedcore.report.page.table_audit import render_audit
 from fedcore.storage.files import write_whole
 from fedcore.text.printable import printable_json
