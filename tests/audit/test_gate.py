@@ -170,7 +170,7 @@ def test_the_worst_verdict_is_the_verdict_and_no_limit_is_none() -> None:
         "fail": audit_of_selections({"a": (1000, 10000), "b": (3100, 10000)}),
         "open": audit_of_selections({"a": (30, 100), "b": (31, 100)}),
     }
-    found = {name: judge(limit_of(), audit) for name, audit in audits.items()}
+    found = {name: judge(limit_of(), audit).verdict for name, audit in audits.items()}
 
     assert overall(found.values()) is Verdict.FAIL
     assert overall([found["pass"], found["open"]]) is Verdict.INCONCLUSIVE

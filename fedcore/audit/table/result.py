@@ -73,7 +73,7 @@ class TableResult(Generic[Outcomes]):
     @property
     def verdict(self) -> Verdict | None:
         """The worst of the findings; None without limits, which is not a PASS."""
-        return overall(self.findings)
+        return overall(finding.verdict for finding in self.findings)
 
     @cached_property
     def shown(self) -> dict[str, Shown]:

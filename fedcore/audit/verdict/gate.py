@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from fedcore.audit.metrics.catalogue import is_share
 from fedcore.audit.metrics.gaps import Gap
@@ -32,13 +32,6 @@ class Verdict(StrEnum):
 
 _UNKNOWN = (-math.inf, math.inf)
 _WORST_FIRST = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
-
-
-class Judged(Protocol):
-    """Anything with a verdict; None if nothing was judged."""
-
-    @property
-    def verdict(self) -> Verdict | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,13 +102,10 @@ def _judge_gap(limit: Limit, audit: AttributeAudit, gap: Gap) -> Finding:
     return _finding(limit, audit.attribute, verdict, reason, _estimate_meets(limit, gap))
 
 
-def overall(judged: Iterable[Judged]) -> Verdict | None:
+def overall(verdicts: Iterable[Verdict | None]) -> Verdict | None:
     """Return FAIL if any is, else INCONCLUSIVE if any is, else PASS; None if nothing was judged."""
-    verdicts = {one.verdict for one in judged}
-    for verdict in _WORST_FIRST:
-        if verdict in verdicts:
-            return verdict
-    return None
+    found = {*verdicts}
+    return next((verdict for verdict in _WORST_FIRST if verdict in found), None)
 
 
 def _turned(limit: Limit, value: Number) -> Number:

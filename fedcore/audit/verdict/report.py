@@ -59,8 +59,8 @@ class BiasReport:
     @property
     def verdict(self) -> Verdict | None:
         """The worst of findings and decisions before release; None if nothing was judged, which is not a PASS."""
-        before = (decision for decision in self.decisions if decision.point is not Point.AFTER_RELEASE)
-        return overall((*self.findings, *before))
+        before = [decision.verdict for decision in self.decisions if decision.point is not Point.AFTER_RELEASE]
+        return overall([*(finding.verdict for finding in self.findings), *before])
 
     def worst_gap(self) -> Gap | None:
         """Return the gap for a one-line summary, over the shown groups; None if no gap is defined.
