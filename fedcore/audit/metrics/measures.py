@@ -13,7 +13,7 @@ from fedcore.audit.metrics.catalogue import estimates_of
 from fedcore.audit.metrics.confusion import cells, favourable_index, predicted_counts
 from fedcore.audit.metrics.estimates import Estimate
 from fedcore.audit.metrics.estimators.auc import Areas
-from fedcore.audit.metrics.estimators.calibration import ScoreBin, calibration_curves
+from fedcore.audit.metrics.estimators.calibration import Bins, calibration_curves
 from fedcore.audit.metrics.estimators.score_shift import mean_scores, score_shifts, worst_shift
 from fedcore.audit.metrics.gaps import Gap
 from fedcore.audit.metrics.group_gaps import difference, pair_confidence, ratio
@@ -49,7 +49,7 @@ class Measures:
     area_bounds: Mapping[Pair, tuple[float, float]] = field(default_factory=dict)
     shifts: Mapping[str, Mapping[Pair, Estimate]] = field(default_factory=dict)
     mean_scores: Mapping[str, float] = field(default_factory=dict)
-    curves: Mapping[str, tuple[ScoreBin, ...]] = field(default_factory=dict)
+    curves: Mapping[str, Bins] = field(default_factory=dict)
 
     def added(self, audit: AttributeAudit) -> AttributeAudit:
         """Return the audit with the gaps of these measures, so that limits on them can be judged."""
@@ -112,11 +112,11 @@ def _decisions(audit: AttributeAudit, table: GroupTable) -> GroupTable:
     return replace(table, labels=labels, num_bins=2, scored=False, counts=counts)
 
 
-def _curves(table: ScoreTable) -> dict[str, tuple[ScoreBin, ...]]:
+def _curves(table: ScoreTable) -> dict[str, Bins]:
     if not (table.labelled and table.unit):
         return {}
     found = zip(table.groups, calibration_curves(table), strict=True)
-    return {group: bins for group, bins in found if any(one.n for one in bins)}
+    return {group: bins for group, bins in found if bins[:, 2].any()}
 
 
 def _cross_areas(table: ScoreTable, areas: Areas) -> dict[Pair, Estimate]:

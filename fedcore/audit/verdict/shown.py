@@ -15,7 +15,7 @@ from typing import Any
 from fedcore.audit.metrics.catalogue import CATALOGUE
 from fedcore.audit.metrics.classes import WorstClass, worst_classes
 from fedcore.audit.metrics.estimates import Measure
-from fedcore.audit.metrics.estimators.calibration import joined
+from fedcore.audit.metrics.estimators.calibration import bins_json, joined
 from fedcore.audit.metrics.gaps import Gap
 from fedcore.audit.metrics.measures import Measures, Pair
 from fedcore.audit.metrics.parity import Parity, impact_ratios, parities
@@ -216,7 +216,7 @@ class Shown:
             return {}
         shown = [group for group in self.measures.curves if self._shows("calibration_slope", group)]
         curves = joined(self.measures.curves, shown, min_cell=settings.min_cell)
-        return {group: [one.to_json(settings.confidence) for one in bins] for group, bins in curves.items()}
+        return {group: bins_json(bins, settings.confidence) for group, bins in curves.items()}
 
 
 def ratio_ends(gap: Mapping[str, Any]) -> tuple[float, float] | None:
