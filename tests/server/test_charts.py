@@ -18,7 +18,7 @@ from fedcore.report.page.run_record import Rate, Rejection, Round
 from fedcore.report.page.wording import EPSILON, Quantity, interval_text, listed, seconds_text
 from fedcore.report.pictures.client_chart import ClientChart, ClientValue
 from fedcore.report.pictures.heat_map import HeatMap
-from fedcore.report.pictures.interval_chart import IntervalChart, IntervalRow
+from fedcore.report.pictures.interval_chart import IntervalChart
 from fedcore.report.pictures.line_chart import Curve, LineChart
 from fedcore.report.pictures.participation_chart import participation_chart
 from fedcore.report.pictures.scales import nice_step, round_axis, spread, thinned, value_axis
@@ -38,8 +38,7 @@ def line_chart(*curves: Curve, quantity: Quantity = ACCURACY, **parts: Any) -> E
 
 
 def interval_chart(rates: Mapping[str, Rate], *, reference: float | None = 0.5) -> ET.Element:
-    rows = [IntervalRow(name=name, rate=rate) for name, rate in rates.items()]
-    return drawn(IntervalChart(rows=rows, quantity=ACCURACY, reference=reference, min_cell=10, says="it says").draw())
+    return drawn(IntervalChart(rates=rates, quantity=ACCURACY, reference=reference, min_cell=10, says="it says").draw())
 
 
 def client_chart(values: Sequence[float], *, n: int = 10, quantity: Quantity = ACCURACY) -> ET.Element:

@@ -11,7 +11,7 @@ from fedcore.report.page.run_record import Bias, Rate
 from fedcore.report.page.wording import Quantity, count_text, interval_text, rate_text, ratio_text
 from fedcore.report.pictures.calibration_chart import CalibrationCurve, calibration_chart
 from fedcore.report.pictures.figures import Figure, Table, sentences
-from fedcore.report.pictures.interval_chart import IntervalChart, IntervalRow
+from fedcore.report.pictures.interval_chart import IntervalChart
 from fedcore.report.pictures.split_chart import PARTS, SplitRow, split_chart
 from fedcore.text.wording import counted
 
@@ -58,10 +58,11 @@ def rates_figure(
     quantity, intervals = Quantity.of(metric), f"{confidence} interval".strip()
     title = f"{quantity.title} by {name}"
     chart = IntervalChart(
-        rows=[IntervalRow(name=group, rate=rate, marked=group == marked) for group, rate in rates.items()],
+        rates=rates,
         quantity=quantity,
-        reference=reference,
         min_cell=min_cell,
+        reference=reference,
+        marked=marked,
         says=sentences([f"{title}, with {intervals}s, the lowest first.", sentence]),
     )
     rows = []

@@ -11,7 +11,7 @@ from fedcore.report.page.wording import Quantity, interval_text, listed
 from fedcore.report.pictures.client_chart import ClientChart, ClientValue
 from fedcore.report.pictures.figures import Figure, Table, sentences
 from fedcore.report.pictures.heat_map import HeatMap
-from fedcore.report.pictures.interval_chart import IntervalChart, IntervalRow
+from fedcore.report.pictures.interval_chart import IntervalChart
 from fedcore.report.pictures.participation_chart import participation_chart
 from fedcore.report.pictures.scales import thinned
 from fedcore.text.wording import counted
@@ -78,9 +78,9 @@ def _evenness(record: RunRecord) -> Figure | None:
     few = f"; {counted(found['too_few_rows'], 'client')} of too few rows left out" if found["too_few_rows"] else ""
     said = f"Over {counted(found['judged'], 'client')}, with {100 * record.bias.confidence:g}\u202f% intervals{few}."
     chart = IntervalChart(
-        rows=[IntervalRow(name=name, rate=rate, marked="worst" in name) for name, rate in rates.items()],
+        rates=rates,
         quantity=share,
-        reference=None,
+        marked=_EVENNESS["worst_decile"],
         min_cell=record.bias.min_cell,
         says=f"{title}. {said} {'; '.join(f'{name} {value} ({reach})' for name, value, reach in rows)}.",
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fedcore.audit.metrics.catalogue import CATALOGUE, HEADLINES, headlines_of
 from fedcore.report.page.beyond_rates import more_figures, rates_figure
 from fedcore.report.page.classes import class_figures
-from fedcore.report.page.gaps import GapLine, gap_lines, gap_sentence, gap_table
+from fedcore.report.page.gaps import gap_rows, gap_sentence, gap_table
 from fedcore.report.page.run_record import Rate, Round, RunRecord
 from fedcore.report.page.wording import Quantity
 from fedcore.report.pictures.figures import Figure, Table, drawn_rounds
@@ -26,7 +26,7 @@ class Part:
 
     heading: str
     figures: Sequence[Figure]
-    gaps: Sequence[GapLine]
+    gaps: Sequence[Sequence[str]]
     all_gaps: Table
 
 
@@ -86,7 +86,7 @@ def _part(attribute: str, record: RunRecord) -> Part:
     return Part(
         heading=f"By {_name(attribute)}",
         figures=figures,
-        gaps=gap_lines({metric: gaps[metric] for metric in _DRAWN if metric in gaps}),
+        gaps=gap_rows({metric: gaps[metric] for metric in _DRAWN if metric in gaps}),
         all_gaps=gap_table(gaps),
     )
 
