@@ -13,7 +13,8 @@ from fedcore.algorithms.audited import attribute_problems, audited_attribute, la
 from fedcore.algorithms.client_shares import ClientShares
 from fedcore.algorithms.contract import Evaluated
 from fedcore.algorithms.simplex import check_step
-from fedcore.audit.metrics.rates import METRICS, group_rates
+from fedcore.audit.metrics.catalogue import RATES
+from fedcore.audit.metrics.rates import group_rates
 from fedcore.audit.tables.groups import UNKNOWN, GroupTable
 from fedcore.parameters import State
 from fedcore.text.toml_problems import unknown
@@ -29,8 +30,8 @@ class FairFed(ClientShares):
     """Shares that follow the clients' gaps."""
 
     def __init__(self, metric: str = "true_positive_rate", step: float = 1.0, attribute: str = "") -> None:
-        if metric not in METRICS:
-            raise ValueError(unknown(metric, METRICS, "metric"))
+        if metric not in RATES:
+            raise ValueError(unknown(metric, RATES, "metric"))
         self.metric, self.step_size, self.attribute = metric, check_step(step), attribute
 
     def check(self, plan: RunPlan) -> Iterator[str]:

@@ -14,11 +14,10 @@ from rich.console import Console
 from fedcore.audit.table.bias_json import result_json
 from fedcore.audit.table.kinds import audited
 from fedcore.audit.table.options import BiasOptions
-from fedcore.audit.table.text.report import readable
-from fedcore.audit.table.text.verdict import ALL, MORE
+from fedcore.audit.table.text.report import ALL, MORE, readable
 from fedcore.audit.verdict.gate import Verdict
 from fedcore.errors import PlanError, StorageError
-from fedcore.report.model_card.profile_documents import document
+from fedcore.report.model_card.documents import document
 from fedcore.report.page.table_audit import render_audit
 from fedcore.storage.files import write_whole
 from fedcore.text.printable import printable_json

@@ -17,7 +17,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from fedcore.audit.tables.declared import declared_vocabularies, empty_tables, target_range
 from fedcore.audit.verdict.hooks import AuditHook
-from fedcore.audit.verdict.measurable import check_measurable
+from fedcore.audit.verdict.settings import check_measurable
 from fedcore.data.examples import Examples
 from fedcore.data.held_out import choose_held_out, size_is_secret
 from fedcore.errors import TaskError

@@ -12,6 +12,7 @@ from fedcore.audit.verdict.attribute_audit import AttributeAudit
 from fedcore.audit.verdict.fairness import audit_table
 from fedcore.audit.verdict.hooks import AuditContext, Point
 from fedcore.audit.verdict.limits import Limit
+from fedcore.audit.verdict.report import BiasReport
 from fedcore.audit.verdict.settings import AuditSettings
 
 LABELS = ("no", "yes")
@@ -43,6 +44,13 @@ def audit_of_selections(
     groups: Mapping[str, tuple[int, int]], *, attribute: str = "sex", **settings: Any
 ) -> AttributeAudit:
     return audit_table(table_of_selections(groups, attribute=attribute), AuditSettings(**settings))
+
+
+def shown_json(audit: AttributeAudit) -> dict[str, Any]:
+    """Return what a run writes of one attribute, audited alone."""
+    report = BiasReport(plan_sha256="", round=1, settings=audit.settings, audits={audit.attribute: audit})
+    content = report.to_json()
+    return {name: content[name][audit.attribute] for name in ("overall", "groups", "gaps", "suppressed")}
 
 
 def limit_of(**parts: Any) -> Limit:

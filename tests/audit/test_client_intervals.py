@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fedcore.audit.metrics.clients import client_spread, gini
-from fedcore.audit.metrics.rates import Rate
-from fedcore.audit.statistics.client_intervals import (
+from fedcore.audit.metrics.clients import (
+    client_spread,
+    gini,
     gini_interval,
     mean_difference,
     mean_interval,
     worst_decile_interval,
 )
+from fedcore.audit.metrics.rates import Rate
 from fedcore.audit.statistics.intervals import exact_interval, wilson_interval
 
 FIGURES = {

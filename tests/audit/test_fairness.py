@@ -8,7 +8,7 @@ from fedcore.audit.tables.groups import UNKNOWN
 from fedcore.audit.verdict.fairness import audit_table, audit_tables
 from fedcore.audit.verdict.settings import AuditSettings
 from fedcore.errors import DataError
-from tests.audit.builders import audit_of_selections, table_of, table_of_selections
+from tests.audit.builders import audit_of_selections, shown_json, table_of, table_of_selections
 
 
 def test_an_audit_holds_rates_and_gaps_of_every_metric() -> None:
@@ -22,7 +22,7 @@ def test_an_audit_holds_rates_and_gaps_of_every_metric() -> None:
 
 def test_a_small_group_stays_in_the_estimate_and_is_not_shown() -> None:
     audit = audit_of_selections({"a": (0, 4), "b": (20, 50), "c": (90, 100), "d": (80, 100)}, min_cell=10)
-    shown = audit.to_json()
+    shown = shown_json(audit)
 
     assert audit.small == ("a",)
     assert audit.suppressed == ("a", "b")
@@ -36,7 +36,7 @@ def test_a_small_group_stays_in_the_estimate_and_is_not_shown() -> None:
 
 def test_the_gap_that_is_shown_is_no_function_of_a_hidden_group() -> None:
     shown = [
-        audit_of_selections({"a": (selected, 4), "b": (20 - selected, 50), "c": (90, 100), "d": (80, 100)}).to_json()
+        shown_json(audit_of_selections({"a": (selected, 4), "b": (20 - selected, 50), "c": (90, 100), "d": (80, 100)}))
         for selected in (0, 4)
     ]
 
@@ -45,14 +45,14 @@ def test_the_gap_that_is_shown_is_no_function_of_a_hidden_group() -> None:
 
 
 def test_an_undefined_rate_is_null_and_not_suppressed() -> None:
-    shown = audit_of_selections({"female": (30, 100), "male": (40, 100)}).to_json()
+    shown = shown_json(audit_of_selections({"female": (30, 100), "male": (40, 100)}))
 
     assert shown["groups"][UNKNOWN]["accuracy"] == {"value": None, "low": None, "high": None, "n": 0}
     assert shown["groups"]["male"]["false_positive_rate"]["n"] == 0
 
 
 def test_too_few_rows_altogether_show_nothing() -> None:
-    shown = audit_of_selections({"female": (3, 5), "male": (1, 4)}).to_json()
+    shown = shown_json(audit_of_selections({"female": (3, 5), "male": (1, 4)}))
 
     assert shown["overall"]["accuracy"]["suppressed"]
     assert shown["gaps"]["accuracy"]["difference"] is None
@@ -61,7 +61,7 @@ def test_too_few_rows_altogether_show_nothing() -> None:
 def test_what_is_shown_is_json_without_nan_or_infinity() -> None:
     audit = audit_of_selections({"female": (0, 100), "male": (0, 100), "other": (0, 0)})
 
-    json.dumps(audit.to_json(), allow_nan=False)
+    json.dumps(shown_json(audit), allow_nan=False)
 
 
 def test_tables_shown_together_are_suppressed_together() -> None:

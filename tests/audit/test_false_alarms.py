@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from fedcore.audit.metrics.rate_gaps import pair_confidence
+from fedcore.audit.metrics.group_gaps import pair_confidence
 from fedcore.audit.statistics.intervals import difference_interval, newcombe_interval
 from fedcore.audit.verdict.gate import Verdict, judge
 from tests.audit.builders import audit_of_selections, limit_of

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedcore.audit.metrics.gaps import Gap
-from fedcore.audit.metrics.rate_gaps import gap_between, pair_confidence
+from fedcore.audit.metrics.group_gaps import gap_between, pair_confidence
 from fedcore.audit.metrics.rates import Rate
 from fedcore.audit.statistics.intervals import Interval, difference_interval, koopman_interval
 from fedcore.audit.statistics.pairs import Pair, Side

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from fedcore.audit.metrics.catalogue import CATALOGUE
-from fedcore.audit.metrics.rate_gaps import gap_between
+from fedcore.audit.metrics.group_gaps import gap_between
 from fedcore.audit.metrics.rates import Rate
 from fedcore.audit.tables.groups import UNKNOWN
 from fedcore.audit.verdict.attribute_audit import AttributeAudit
+from fedcore.audit.verdict.evidence import detectable_difference
 from fedcore.audit.verdict.gate import Verdict, judge, judge_all, overall
-from fedcore.audit.verdict.power import detectable_difference
 from fedcore.audit.verdict.settings import AuditSettings
 from fedcore.errors import PlanError
 from tests.audit.builders import audit_of_selections, limit_of
@@ -170,7 +170,7 @@ def test_the_worst_verdict_is_the_verdict_and_no_limit_is_none() -> None:
         "fail": audit_of_selections({"a": (1000, 10000), "b": (3100, 10000)}),
         "open": audit_of_selections({"a": (30, 100), "b": (31, 100)}),
     }
-    found = {name: judge(limit_of(), audit) for name, audit in audits.items()}
+    found = {name: judge(limit_of(), audit).verdict for name, audit in audits.items()}
 
     assert overall(found.values()) is Verdict.FAIL
     assert overall([found["pass"], found["open"]]) is Verdict.INCONCLUSIVE

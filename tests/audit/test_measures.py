@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fedcore.audit.metrics.estimate_gaps import gap_of
 from fedcore.audit.metrics.estimates import Estimate, normal
 from fedcore.audit.metrics.estimators.auc import Areas
 from fedcore.audit.metrics.estimators.calibration import brier_score, calibration_errors
@@ -18,6 +17,7 @@ from fedcore.audit.metrics.estimators.calibration_slope import calibration_slope
 from fedcore.audit.metrics.estimators.class_accuracy import balanced_accuracy, worst_class_accuracy
 from fedcore.audit.metrics.estimators.entropy import entropy_indices
 from fedcore.audit.metrics.estimators.score_shift import score_shifts
+from fedcore.audit.metrics.group_gaps import gap_between
 from fedcore.audit.metrics.measures import Measures, measures_of
 from fedcore.audit.metrics.observed import Observed
 from fedcore.audit.metrics.parity import impact_ratios, parities
@@ -223,7 +223,7 @@ def test_an_undefined_group_is_named_in_a_gap_and_not_compared() -> None:
         UNKNOWN: Estimate(value=0.1, n=9, spread=normal(0.1, 0.1, within=(0, 1))),
     }
 
-    gap = gap_of("g", "auc", estimates, confidence=0.95)
+    gap = gap_between("g", "auc", estimates, confidence=0.95)
 
     assert (gap.highest, gap.lowest, gap.undefined) == ("a", "b", ("c",))
     assert gap.difference == pytest.approx(0.2)

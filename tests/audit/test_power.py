@@ -8,13 +8,13 @@ import re
 import numpy as np
 import pytest
 
-from fedcore.audit.metrics.estimate_gaps import gap_of
 from fedcore.audit.metrics.estimates import Estimate, normal
+from fedcore.audit.metrics.group_gaps import gap_between
 from fedcore.audit.verdict.attribute_audit import AttributeAudit
+from fedcore.audit.verdict.evidence import detectable_by_interval, detectable_ratio
 from fedcore.audit.verdict.fairness import audit_table
 from fedcore.audit.verdict.gate import judge
 from fedcore.audit.verdict.limits import Limit
-from fedcore.audit.verdict.power import detectable_by_interval, detectable_ratio
 from fedcore.audit.verdict.settings import AuditSettings
 from tests.audit.builders import audit_of_selections, limit_of, table_of
 
@@ -30,7 +30,7 @@ def audit_of_values(
         group: Estimate(value=value, n=100, spread=normal(value, error, within=spread))
         for group, value in (("a", first), ("b", second))
     }
-    gap = gap_of("sex", metric, estimates, confidence=0.95)
+    gap = gap_between("sex", metric, estimates, confidence=0.95)
     return AttributeAudit(
         attribute="sex",
         settings=AuditSettings(),

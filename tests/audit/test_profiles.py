@@ -30,7 +30,7 @@ def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_only_the_group_under_four_fifths_is_under_it() -> None:
-    found = {line.group: (line.ratio, line.under) for line in four_fifths(rates(UGESP))}
+    found = {line.category: (line.ratio, line.under_four_fifths) for line in four_fifths(rates(UGESP))}
 
     assert found == {
         "White": (1, False),
@@ -42,27 +42,27 @@ def test_only_the_group_under_four_fifths_is_under_it() -> None:
 
 def test_three_men_of_twenty_and_one_woman_of_ten_are_too_few_to_judge() -> None:
     # Questions and Answers (1979), no. 21.
-    women = next(line for line in four_fifths(rates({"men": (3, 20), "women": (1, 10)})) if line.group == "women")
+    women = next(line for line in four_fifths(rates({"men": (3, 20), "women": (1, 10)})) if line.category == "women")
 
-    assert (women.ratio, women.under, women.reverses) == (Fraction(2, 3), True, True)
-    assert not next(line for line in four_fifths(rates(UGESP)) if line.group == "Black").reverses
+    assert (women.ratio, women.under_four_fifths, women.one_person_reverses) == (Fraction(2, 3), True, True)
+    assert not next(line for line in four_fifths(rates(UGESP)) if line.category == "Black").one_person_reverses
 
 
 def test_significance_is_fisher_s_and_the_pooled_z() -> None:
     from scipy.stats import hypergeom
 
-    black = next(line for line in four_fifths(rates(UGESP)) if line.group == "Black")
+    black = next(line for line in four_fifths(rates(UGESP)) if line.category == "Black")
 
     chances = hypergeom(140, 75, 60).pmf(np.arange(61))
-    assert black.p_value == pytest.approx(chances[chances <= chances[27] * (1 + 1e-9)].sum())
+    assert black.fisher_p == pytest.approx(chances[chances <= chances[27] * (1 + 1e-9)].sum())
     pooled = 75 / 140
-    assert black.deviations == pytest.approx((0.6 - 0.45) / (pooled * (1 - pooled) * (1 / 80 + 1 / 60)) ** 0.5)
+    assert black.standard_deviations == pytest.approx((0.6 - 0.45) / (pooled * (1 - pooled) * (1 / 80 + 1 / 60)) ** 0.5)
 
 
 def test_of_very_many_rows_significance_goes_on_as_it_was() -> None:
     # 0.9 sqrt(n) persons apart: the same number of standard deviations, whatever n is.
     fewer, more = (
-        four_fifths(rates({"a": (n // 2, n), "b": (n // 2 + int(0.9 * n**0.5), n)}))[0].p_value
+        four_fifths(rates({"a": (n // 2, n), "b": (n // 2 + int(0.9 * n**0.5), n)}))[0].fisher_p
         for n in (4 * 10**8, 4 * 10**12)
     )
 
@@ -70,16 +70,16 @@ def test_of_very_many_rows_significance_goes_on_as_it_was() -> None:
 
 
 def test_groups_of_less_than_two_percent_are_not_held_to_four_fifths() -> None:
-    found = [line.group for line in four_fifths(rates({"a": (50, 96), "b": (30, 100), "tiny": (4, 4)}))]
+    found = [line.category for line in four_fifths(rates({"a": (50, 96), "b": (30, 100), "tiny": (4, 4)}))]
 
     assert found == ["a", "b", "tiny"]
-    assert [line.group for line in four_fifths(rates({"a": (50, 99), "b": (30, 100), "tiny": (3, 3)}))] == ["a", "b"]
+    assert [line.category for line in four_fifths(rates({"a": (50, 99), "b": (30, 100), "tiny": (3, 3)}))] == ["a", "b"]
 
 
 def test_the_group_of_the_highest_rate_is_not_compared_with_itself() -> None:
-    white = next(line for line in four_fifths(rates(UGESP)) if line.group == "White")
+    white = next(line for line in four_fifths(rates(UGESP)) if line.category == "White")
 
-    assert (white.ratio, white.deviations, white.p_value) == (1, None, None)
+    assert (white.ratio, white.standard_deviations, white.fisher_p) == (1, None, None)
 
 
 def test_groups_that_four_fifths_are_not_asked_of_are_named(audit: Command, tmp_path: Path) -> None:
@@ -110,17 +110,17 @@ def test_nobody_selected_is_no_impact() -> None:
 
 
 def test_a_small_category_counts_in_one_reading_and_not_in_the_other() -> None:
-    found = {line.group: line for line in categories(rates({"a": (40, 100), "b": (30, 100), "c": (3, 3)}))}
+    found = {line.category: line for line in categories(rates({"a": (40, 100), "b": (30, 100), "c": (3, 3)}))}
 
     assert {g: line.impact_ratio for g, line in found.items()} == {
         "a": Fraction(2, 5), "b": Fraction(3, 10), "c": 1,
     }  # fmt: skip
-    assert {g: line.impact_ratio_of_large for g, line in found.items()} == {"a": 1, "b": Fraction(3, 4), "c": None}
-    assert [line.group for line in found.values() if line.small] == ["c"]
+    assert {g: line.impact_ratio_without_small for g, line in found.items()} == {"a": 1, "b": Fraction(3, 4), "c": None}
+    assert [line.category for line in found.values() if line.under_two_percent] == ["c"]
 
 
 def test_unknown_is_no_category() -> None:
-    assert [line.group for line in categories(rates({"a": (1, 2), UNKNOWN: (2, 2)}))] == ["a"]
+    assert [line.category for line in categories(rates({"a": (1, 2), UNKNOWN: (2, 2)}))] == ["a"]
 
 
 @pytest.mark.parametrize(

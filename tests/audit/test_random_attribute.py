@@ -7,14 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from fedcore.audit.metrics.estimate_gaps import gap_of
 from fedcore.audit.metrics.estimates import Estimate
 from fedcore.audit.metrics.estimators.auc import Areas
 from fedcore.audit.metrics.estimators.calibration import brier_score
 from fedcore.audit.metrics.estimators.calibration_slope import calibration_slope
 from fedcore.audit.metrics.estimators.class_accuracy import balanced_accuracy
 from fedcore.audit.metrics.gaps import Gap
-from fedcore.audit.metrics.rate_gaps import gap_between
+from fedcore.audit.metrics.group_gaps import gap_between
 from fedcore.audit.metrics.rates import group_rates
 from fedcore.audit.tables.groups import UNKNOWN, GroupTable
 from fedcore.audit.tables.scores import scores_of_rows
@@ -42,7 +41,7 @@ def gaps(drawn: np.random.Generator, rows: int) -> dict[str, Gap]:
         "balanced_accuracy": lambda g: balanced_accuracy(table.counts[g]),
     }
     return found | {
-        metric: gap_of("g", metric, {"a": measure(0), "b": measure(1)}, confidence=0.95)
+        metric: gap_between("g", metric, {"a": measure(0), "b": measure(1)}, confidence=0.95)
         for metric, measure in measures.items()
     }
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedcore.audit.metrics.rates import METRICS, Rate, group_rates, overall_rates
+from fedcore.audit.metrics.catalogue import RATES
+from fedcore.audit.metrics.rates import Rate, group_rates, overall_rates
 from fedcore.audit.tables.groups import UNKNOWN, GroupTable
 from fedcore.errors import DataError
 from tests.audit.builders import table_of
@@ -52,7 +53,7 @@ def test_every_metric_of_a_small_table_is_the_textbook_s() -> None:
 
     rates = group_rates(table_of({"male": (tn, fp, fn, tp)}))
 
-    assert set(rates) == set(METRICS) == set(expected)
+    assert set(rates) == set(RATES) == set(expected)
     for metric, (successes, n) in expected.items():
         assert (rates[metric]["male"].successes, rates[metric]["male"].n) == (successes, n), metric
 
@@ -139,7 +140,7 @@ def test_rates_differences_and_ratios_are_fairlearn_s(data: str, seed: int) -> N
     from fairlearn import metrics as fairlearn
     from sklearn.metrics import accuracy_score
 
-    from fedcore.audit.metrics.rate_gaps import gap_between
+    from fedcore.audit.metrics.group_gaps import gap_between
 
     generator = np.random.default_rng(seed)
     label, prediction, group = _rows(data, generator)

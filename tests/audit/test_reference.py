@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fedcore.audit.metrics.group_gaps import gap_between
 from fedcore.audit.metrics.measures import measures_of_table
-from fedcore.audit.metrics.rate_gaps import gap_between
 from fedcore.audit.metrics.rates import Rate
 from fedcore.audit.statistics.intervals import difference_interval, koopman_interval
 from fedcore.audit.verdict.attribute_audit import AttributeAudit

@@ -13,9 +13,8 @@ from fedcore.audit.verdict.fairness import audit_table
 from fedcore.audit.verdict.gate import Verdict, judge
 from fedcore.audit.verdict.hooks import GateHook, Point
 from fedcore.audit.verdict.limits import limits_named
-from fedcore.audit.verdict.measurable import check_measurable
 from fedcore.audit.verdict.report import BiasReport
-from fedcore.audit.verdict.settings import AuditSettings
+from fedcore.audit.verdict.settings import AuditSettings, check_measurable
 from fedcore.audit.verdict.shown import Shown
 from fedcore.errors import PlanError
 from fedcore.plan import RunPlan

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedcore.audit.metrics.denominators import denominators
-from fedcore.audit.metrics.rate_gaps import gap_between
+from fedcore.audit.metrics.confusion import denominators
+from fedcore.audit.metrics.group_gaps import gap_between
 from fedcore.audit.metrics.rates import group_rates
 from fedcore.audit.statistics.intervals import wilson_interval
 from fedcore.audit.tables.groups import GroupTable, Sampling

@@ -219,7 +219,9 @@ def test_four_hospitals_are_split_in_a_run(tmp_path: Path) -> None:
     for metric, split in bias.sites["sex"].items():
         if split is not None:
             assert split.gap == split.within + split.between + split.no_overlap
-            assert split.gap == bias.audits["sex"].shown_gaps[metric].difference_fraction
+            pair = bias.audits["sex"].shown_gaps[metric].pair
+            assert pair is not None
+            assert split.gap == pair.apart
     selection = told["selection_rate"]
     assert selection["judged"] + sum(selection["not_judged"].values()) == 4
     assert selection["not_judged"]["too_few_rows"] >= 1  # hardly a woman at one of them

@@ -7,18 +7,24 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fedcore.audit.metrics.rates import Rate
-from fedcore.audit.sites.decomposition import common_odds_ratio, split_over_sites
+from fedcore.audit.sites.decomposition import SiteSplit, common_odds_ratio, split_over_sites
 from fedcore.audit.statistics.intervals import difference_interval
 from fedcore.errors import DataError
 from tests.audit.bias_table import Command, options, write_table
+from tests.audit.builders import limit_of
 from tests.tasks.builders import shared_file
 
 HOSPITALS = ("cleveland", "hungarian", "switzerland", "va")
+
+
+def beyond(split: SiteSplit, **limit: Any) -> int:
+    return split.against(limit_of(**limit))["sites"]
 
 
 def rates(sites: Mapping[str, tuple[int, int, int, int]]) -> dict[str, tuple[Rate, Rate]]:
@@ -74,14 +80,12 @@ def test_small_sites_are_in_the_sums_and_not_judged() -> None:
 
     assert (split.small, dict(split.site_gaps)) == (("small",), {"large": Fraction(1, 5)})
     assert split.gap == Fraction(35, 59) - Fraction(29, 140)
-    assert split.num_over(Fraction(1, 10)) == 1
-    assert split.num_over(Fraction(1, 5)) == 0
-    assert split.num_under(Fraction(2, 3)) == 0
-    assert split.num_under(Fraction(7, 10)) == 1
+    assert [beyond(split, kind="difference", at_most=bound) for bound in ("0.1", "0.2")] == [1, 0]
+    assert [beyond(split, kind="ratio", at_least=bound) for bound in ("2/3", "0.7")] == [0, 1]
 
 
 def test_sites_where_nobody_is_selected_serve_both_alike() -> None:
-    assert dict(split_over_sites(rates({"x": (0, 5, 0, 5)})).site_ratios) == {"x": 1}
+    assert beyond(split_over_sites(rates({"x": (0, 5, 0, 5)})), kind="ratio", at_least=1) == 0
 
 
 def test_of_one_site_the_odds_ratio_and_its_error_are_woolf_s() -> None:
@@ -178,8 +182,8 @@ def test_of_twenty_small_sites_that_keep_a_limit_none_is_over_it_beyond_chance(
         counts = drawn.binomial(15, true, (20, 2))
         sites = rates({f"s{k}": (int(a), 15, int(b), 15) for k, (a, b) in enumerate(counts)})
         split = split_over_sites(sites, min_cell=10)
-        over += split.num_over(Fraction(limit))
-        alarms += any(one.low > float(limit) for one in split.difference_intervals())
+        over += beyond(split, kind="difference", at_most=limit)
+        alarms += any(one.low > float(limit) for one in split.intervals("difference"))
 
     assert over > 5 * tables  # by their estimates more than a quarter of the sites are
     assert alarms <= 36  # 5 % of the tables may have one; were it so, more than 9 % of 400 had in 1 run of 1,000
@@ -188,7 +192,7 @@ def test_of_twenty_small_sites_that_keep_a_limit_none_is_over_it_beyond_chance(
 def test_a_site_far_over_a_ratio_is_over_it_beyond_chance_and_one_at_par_is_within() -> None:
     split = split_over_sites(rates({"far": (90, 100, 30, 100), "par": (4500, 5000, 4450, 5000), "few": (6, 12, 5, 12)}))
 
-    far, par, few = split.ratio_intervals()
+    far, par, few = split.intervals("ratio")
     assert far.high < 0.8 < par.low
     assert few.low < 0.8 < few.high
 
@@ -196,7 +200,7 @@ def test_a_site_far_over_a_ratio_is_over_it_beyond_chance_and_one_at_par_is_with
 def test_the_intervals_of_sites_hold_for_every_pair_that_the_groups_were_chosen_from() -> None:
     sites = rates({"x": (30, 50, 20, 50), "y": (25, 50, 20, 50)})
 
-    found = split_over_sites(sites, num_pairs=3).difference_intervals()[0]
+    found = split_over_sites(sites, num_pairs=3).intervals("difference")[0]
 
     expected = difference_interval(30, 50, 20, 50, confidence=1 - 0.05 / 6)
     assert (found.low, found.high) == (0.0, pytest.approx(expected.high))

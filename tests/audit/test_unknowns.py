@@ -6,8 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from fedcore.audit.metrics.rates import Rate
-from fedcore.audit.metrics.unknowns import bounds
+from fedcore.audit.metrics.rates import Rate, bounds
 from fedcore.audit.statistics.intervals import Interval
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fedcore.audit.metrics.catalogue import value_estimates
 from fedcore.audit.metrics.estimates import Estimate
 from fedcore.audit.metrics.measures import measures_of_table
-from fedcore.audit.metrics.regression import overall_estimates, value_estimates
 from fedcore.audit.tables.groups import UNKNOWN
 from fedcore.audit.tables.values import SUMS, ValueTable, pooled, read_table
 from fedcore.audit.verdict.fairness import audit_table
@@ -315,9 +315,9 @@ def test_limits_in_the_targets_unit_may_be_over_one() -> None:
 
 def test_the_error_over_all_rows_is_that_of_the_sum() -> None:
     group, target, predicted = rows(6)
-    found = overall_estimates(empty().collected(group, target, predicted))
+    found = value_estimates(empty().collected(group, target, predicted).whole())
 
-    assert found["mean_absolute_error"].value == pytest.approx(np.abs(predicted - target).mean())
+    assert found["mean_absolute_error"][UNKNOWN].value == pytest.approx(np.abs(predicted - target).mean())
 
 
 def test_distances_of_predictions_are_measured_in_the_targets_unit() -> None:

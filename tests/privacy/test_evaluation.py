@@ -9,9 +9,8 @@ import torch
 from scipy import stats
 
 from fedcore import Examples
-from fedcore.audit.metrics.noise import EXACT, Noise
-from fedcore.audit.metrics.rate_gaps import gap_between
-from fedcore.audit.metrics.rates import Rate, group_rates
+from fedcore.audit.metrics.group_gaps import gap_between
+from fedcore.audit.metrics.rates import EXACT, Noise, Rate, group_rates
 from fedcore.audit.tables.groups import GroupTable
 from fedcore.errors import DataError, PlanError
 from fedcore.messages import EvaluateRequest

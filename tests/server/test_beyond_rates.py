@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedcore.audit.metrics.estimators.calibration import ScoreBin, calibration_curves, joined
+from fedcore.audit.metrics.estimators.calibration import Bins, calibration_curves, joined
 from fedcore.audit.metrics.gaps import Gap
 from fedcore.audit.statistics.intervals import Interval
 from fedcore.audit.statistics.pairs import Pair, Side
 from fedcore.audit.tables.scores import scores_of_table
-from fedcore.audit.verdict.gap_words import reach_words
+from fedcore.audit.verdict.gap_json import reach_words
 from fedcore.report.page.beyond_rates import more_figures
 from fedcore.report.page.groups import shown_rates
 from fedcore.report.page.run_record import Bias, RunRecord
 from fedcore.report.page.wording import capitalised, difference_text
 from fedcore.report.pictures.figures import Figure
-from fedcore.report.pictures.split_chart import SplitChart, SplitRow, stacked
+from fedcore.report.pictures.split_chart import SplitRow, split_chart, stacked
 from fedcore_simulations import simulate
 from tests.audit.builders import limit_of
 from tests.audit.test_run_measures import scored_table
@@ -79,17 +79,17 @@ def test_no_point_of_a_calibration_curve_stands_for_fewer_rows_than_a_cell(conte
         assert all(one["low"] <= one["value"] <= one["high"] for one in bins)
 
 
-def bins_of(*rows: int) -> list[ScoreBin]:
-    return [ScoreBin(scores=n * place / 10, favourable=n // 2, n=n) for place, n in enumerate(rows)]
+def bins_of(*rows: int) -> Bins:
+    return np.array([(n * place / 10, n // 2, n) for place, n in enumerate(rows)])
 
 
 def test_bins_are_joined_with_their_neighbours_and_keep_every_row() -> None:
     bins = bins_of(3, 4, 20, 1, 12, 2, 0, 0, 0, 0)
     found = joined({"f": bins}, ["f"], min_cell=10)["f"]
 
-    assert [one.n for one in found] == [27, 15]
-    assert sum(one.favourable for one in found) == sum(one.favourable for one in bins)
-    assert [one.n for one in joined({"f": bins}, ["f"], min_cell=1)["f"]] == [3, 4, 20, 1, 12, 2]
+    assert [n for _, _, n in found] == [27, 15]
+    assert found[:, 1].sum() == bins[:, 1].sum()
+    assert [n for _, _, n in joined({"f": bins}, ["f"], min_cell=1)["f"]] == [3, 4, 20, 1, 12, 2]
 
 
 def test_bins_are_joined_alike_in_all_groups_and_what_is_not_shown_is_never_few() -> None:
@@ -101,8 +101,8 @@ def test_bins_are_joined_alike_in_all_groups_and_what_is_not_shown_is_never_few(
     }
     found = joined(curves, ["a", "b"], min_cell=10)
 
-    assert [one.n for one in found["a"]] == [41, 40, 40, 40, 120, 80]  # the fifth to the eighth by the 11 not shown
-    assert [one.n for one in found["b"]] == [80, 40, 40, 40, 120, 43]
+    assert [n for _, _, n in found["a"]] == [41, 40, 40, 40, 120, 80]  # the fifth to the eighth by the 11 not shown
+    assert [n for _, _, n in found["b"]] == [80, 40, 40, 40, 120, 43]
 
 
 def test_a_curve_is_that_of_the_rows() -> None:
@@ -111,10 +111,10 @@ def test_a_curve_is_that_of_the_rows() -> None:
 
     mine = rows["groups"] == 0
     places = np.minimum((rows["scores"][mine] * 10).astype(int), 9)
-    for place, one in zip(sorted(set(places)), curve, strict=True):
+    for place, (total, favourable, n) in zip(sorted(set(places)), curve, strict=True):
         labels, scores = rows["labels"][mine][places == place], rows["scores"][mine][places == place]
-        assert (one.n, one.favourable) == (len(labels), labels.sum())
-        assert one.scores == pytest.approx(scores.sum())
+        assert (n, favourable) == (len(labels), labels.sum())
+        assert total == pytest.approx(scores.sum())
 
 
 def test_stacked_parts_reach_from_the_zero_line_to_the_gap() -> None:
@@ -123,7 +123,7 @@ def test_stacked_parts_reach_from_the_zero_line_to_the_gap() -> None:
 
 def test_bars_are_as_long_as_their_parts() -> None:
     row = SplitRow(name="accuracy", parts=(0.3, -0.1, 0.05), low=0.2, high=0.3)
-    drawn = str(SplitChart(rows=[row], says="").draw())
+    drawn = str(split_chart([row], says=""))
 
     widths = [float(found) for found in re.findall(r'width="([\d.]+)" height="12" class="part', drawn)]
     assert widths[0] / widths[1] == pytest.approx(3, rel=0.01)

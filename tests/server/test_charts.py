@@ -14,14 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from fedcore.report.page.quantities import EPSILON, Quantity
 from fedcore.report.page.run_record import Rate, Rejection, Round
-from fedcore.report.page.wording import interval_text, listed, seconds_text
+from fedcore.report.page.wording import EPSILON, Quantity, interval_text, listed, seconds_text
 from fedcore.report.pictures.client_chart import ClientChart, ClientValue
 from fedcore.report.pictures.heat_map import HeatMap
-from fedcore.report.pictures.interval_chart import IntervalChart, IntervalRow
+from fedcore.report.pictures.interval_chart import IntervalChart
 from fedcore.report.pictures.line_chart import Curve, LineChart
-from fedcore.report.pictures.participation_chart import ParticipationChart
+from fedcore.report.pictures.participation_chart import participation_chart
 from fedcore.report.pictures.scales import nice_step, round_axis, spread, thinned, value_axis
 from fedcore.report.pictures.svg import WIDTH, element, number, shortened, text_width
 
@@ -39,8 +38,7 @@ def line_chart(*curves: Curve, quantity: Quantity = ACCURACY, **parts: Any) -> E
 
 
 def interval_chart(rates: Mapping[str, Rate], *, reference: float | None = 0.5) -> ET.Element:
-    rows = [IntervalRow(name=name, rate=rate) for name, rate in rates.items()]
-    return drawn(IntervalChart(rows=rows, quantity=ACCURACY, reference=reference, min_cell=10, says="it says").draw())
+    return drawn(IntervalChart(rates=rates, quantity=ACCURACY, reference=reference, min_cell=10, says="it says").draw())
 
 
 def client_chart(values: Sequence[float], *, n: int = 10, quantity: Quantity = ACCURACY) -> ET.Element:
@@ -201,13 +199,13 @@ class TestParticipationChart:
             Round(number=k, asked=("a",), counted=() if k == 3 else ("a",), rejected=(rejection,) if k == 3 else ())
             for k in range(1, 7)
         ]
-        svg = drawn(ParticipationChart(clients=["a", AWKWARD], rounds=rounds, says="it says").draw())
+        svg = drawn(participation_chart(["a", AWKWARD], rounds, says="it says"))
         strokes = [one.get("d") or "" for one in svg.iter("path") if one.get("class") == "counted"]
         assert [stroke.count("M") for stroke in strokes] == [2, 0]
         assert "round 3, a: LATE, came too late" in hovers(svg)
 
     def test_draws_a_single_round(self) -> None:
-        drawn(ParticipationChart(clients=["a"], rounds=[Round(number=1, counted=("a",))], says="it says").draw())
+        drawn(participation_chart(["a"], [Round(number=1, counted=("a",))], says="it says"))
 
 
 class TestScales:

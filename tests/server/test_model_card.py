@@ -16,7 +16,7 @@ from fedcore.audit.sites.site_splits import splits_of
 from fedcore.audit.verdict.fairness import audit_tables
 from fedcore.audit.verdict.report import BiasReport
 from fedcore.audit.verdict.settings import AuditSettings
-from fedcore.report.model_card import model_card
+from fedcore.report.model_card.documents import model_card
 from fedcore_simulations import simulate
 from tests.audit.builders import limit_of, table_of
 from tests.builders import TinyTask

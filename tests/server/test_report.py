@@ -20,7 +20,7 @@ from fedcore.audit.metrics.clients import client_spread
 from fedcore.audit.metrics.rates import Rate
 from fedcore.audit.tables.groups import GroupTable
 from fedcore.audit.verdict.fairness import audit_tables
-from fedcore.audit.verdict.gap_words import reach_words
+from fedcore.audit.verdict.gap_json import reach_words
 from fedcore.audit.verdict.limits import Limit
 from fedcore.audit.verdict.report import BiasReport
 from fedcore.audit.verdict.settings import AuditSettings

@@ -7,28 +7,31 @@ A metric of your own is a function from `Observed` to one `Estimate` a group, a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from fedcore.audit.metrics.estimates import UNDEFINED, Estimate
 from fedcore.audit.metrics.estimators.calibration import brier_score, calibration_errors
 from fedcore.audit.metrics.estimators.calibration_slope import calibration_slope
 from fedcore.audit.metrics.estimators.class_accuracy import balanced_accuracy, worst_class_accuracy
 from fedcore.audit.metrics.estimators.moments import Moments
-from fedcore.audit.metrics.metric import Metric, Place
+from fedcore.audit.metrics.metric import Metric, Place, Source
 from fedcore.audit.metrics.observed import Observed
+from fedcore.audit.tables.values import ValueTable
 
 
-def _rate(name: str, counted: str, among: str, note: str, *places: Place, **about: object) -> Metric:
-    return Metric(
-        name=name, note=note, source="cells", cells=(counted, among), share=True, at_most_one=True, places=places,
-        **{"column": name.replace("_", " "), **about},  # type: ignore[arg-type]
-    )  # fmt: skip
+def _metric(name: str, source: Source, note: str, *places: Place, **about: Any) -> Metric:
+    return Metric(**{"column": name.replace("_", " "), **about}, name=name, source=source, note=note, places=places)
 
 
-def _number(name: str, of: Callable[[Moments], Estimate], note: str, *places: Place, **about: object) -> Metric:
+def _rate(name: str, counted: str, among: str, note: str, *places: Place, **about: Any) -> Metric:
+    return _metric(name, "cells", note, *places, cells=(counted, among), share=True, at_most_one=True, **about)
+
+
+def _number(name: str, of: Callable[[Moments], Estimate], note: str, *places: Place, **about: Any) -> Metric:
     def estimate(seen: Observed) -> list[Estimate]:
         return [of(one) if one.n >= 2 else UNDEFINED for one in seen.moments]
 
-    return Metric(name=name, note=note, source="numbers", estimate=estimate, places=places, **about)  # type: ignore[arg-type]
+    return _metric(name, "numbers", note, *places, estimate=estimate, **about)
 
 
 _ROWS = (
@@ -37,15 +40,10 @@ _ROWS = (
         "text", "full text", "page", "card", "clients", "sites", "class table", "class pictures", "reference",
         column="selected", shown_of_thin=True,
     ),
-    Metric(
-        name="impact_ratio",
-        note="A group's selection rate over the highest of all groups, which has 1.",
-        source="selection rates",
-        better="high",
-        shown_of_thin=True,
-        interval="Koopman score intervals to every group at once, Bonferroni",
-        column="impact ratio",
-        places=("full text", "page", "card"),
+    _metric(
+        "impact_ratio", "selection rates", "A group's selection rate over the highest of all groups, which has 1.",
+        "full text", "page", "card",
+        better="high", shown_of_thin=True, interval="Koopman score intervals to every group at once, Bonferroni",
     ),
     _rate(
         "accuracy", "right", "rows", "",
@@ -73,97 +71,65 @@ _ROWS = (
         "full text", column="neg. pred. value", better="high",
     ),
     _rate("base_rate", "TP FN", "rows", "Share of the group's rows that should be selected.", "full text", "sites"),
-    Metric(
-        name="auc",
-        note="The chance that a favourable row of the group scores higher than another row of it; 0.5 is chance.",
-        source="scores",
+    _metric(
+        "auc", "scores",
+        "The chance that a favourable row of the group scores higher than another row of it; 0.5 is chance.",
+        "full text", "page", "card",
         estimate=lambda seen: [seen.areas.estimate(g, g) for g in range(len(seen.groups))],
-        at_most_one=True,
-        better="high",
+        at_most_one=True, better="high", column="AUC",
         interval="score interval of the Mann-Whitney statistic, method 5 (Newcombe 2006), "
         "at DeLong's variance if larger",
-        column="AUC",
-        places=("full text", "page", "card"),
     ),
-    Metric(
-        name="brier_score",
-        note="Mean squared distance between probability and outcome.",
-        source="probabilities",
-        estimate=lambda seen: [brier_score(seen.points, own) for own in seen.score_counts],
-        at_most_one=True,
-        better="low",
-        interval="Wilson score interval at the effective number of rows",
+    _metric(
+        "brier_score", "probabilities", "Mean squared distance between probability and outcome.", "full text",
+        estimate=lambda seen: [brier_score(seen.labelled_scores.points, own) for own in seen.labelled_scores.counts],
+        at_most_one=True, better="low", interval="Wilson score interval at the effective number of rows",
         column="Brier score",
-        places=("full text",),
     ),
-    Metric(
-        name="expected_calibration_error",
-        note="Mean distance between probability and the share of favourable rows, over bins of the probability.",
-        source="probabilities",
+    _metric(
+        "expected_calibration_error", "probabilities",
+        "Mean distance between probability and the share of favourable rows, over bins of the probability.",
+        "full text", "card",
         estimate=lambda seen: calibration_errors(seen.labelled_scores, generator=seen.generator),
-        at_most_one=True,
-        better="low",
-        column="calibration error",
-        places=("full text", "card"),
+        at_most_one=True, better="low", column="calibration error",
     ),
-    Metric(
-        name="calibration_slope",
-        note="Slope of outcomes over probabilities: 1 where these are right, below 1 where they are too extreme.",
-        source="probabilities",
-        estimate=lambda seen: [calibration_slope(seen.points, own) for own in seen.score_counts],
+    _metric(
+        "calibration_slope", "probabilities",
+        "Slope of outcomes over probabilities: 1 where these are right, below 1 where they are too extreme.",
+        "full text",
+        estimate=lambda seen: [
+            calibration_slope(seen.labelled_scores.points, own) for own in seen.labelled_scores.counts
+        ],
         interval="slopes that a test does not reject, by its own variance; Bell and McCaffrey's degrees (2002)",
-        column="calibration slope",
-        places=("full text",),
     ),
-    Metric(
-        name="balanced_accuracy",
-        note="Mean over the classes of the share of their rows that are predicted correctly.",
-        source="classes",
+    _metric(
+        "balanced_accuracy", "classes",
+        "Mean over the classes of the share of their rows that are predicted correctly.", "full text",
         estimate=lambda seen: [balanced_accuracy(own) for own in seen.confusion],
-        share=True,
-        at_most_one=True,
-        better="high",
+        share=True, at_most_one=True, better="high",
         interval="score interval as Wilson's, with the largest variance that rates of that mean can have",
-        column="balanced accuracy",
-        places=("full text",),
     ),
-    Metric(
-        name="worst_class_accuracy",
-        note="The smallest share across classes of rows that are predicted correctly.",
-        source="several classes",
+    _metric(
+        "worst_class_accuracy", "several classes",
+        "The smallest share across classes of rows that are predicted correctly.", "full text",
         estimate=lambda seen: [worst_class_accuracy(own) for own in seen.confusion],
-        share=True,
-        at_most_one=True,
-        better="high",
-        column="worst class",
-        places=("full text",),
+        share=True, at_most_one=True, better="high", column="worst class",
     ),
-    Metric(
-        name="generalized_entropy",
-        note="How unequally benefits fall on the people of the group, by the squared coefficient of variation.",
-        source="benefits",
-        estimate=lambda seen: seen.entropy["generalized_entropy"],
-        better="low",
+    _metric(
+        "generalized_entropy", "benefits",
+        "How unequally benefits fall on the people of the group, by the squared coefficient of variation.",
+        estimate=lambda seen: seen.entropy["generalized_entropy"], better="low",
     ),
-    Metric(
-        name="theil_index",
-        note="How unequally benefits fall on the people of the group, by the Theil index.",
-        source="benefits",
-        estimate=lambda seen: seen.entropy["theil_index"],
-        better="low",
+    _metric(
+        "theil_index", "benefits", "How unequally benefits fall on the people of the group, by the Theil index.",
+        estimate=lambda seen: seen.entropy["theil_index"], better="low",
     ),
-    _number(
-        "mean_prediction", Moments.mean_prediction, "Mean of the predictions.", "full text",
-        signed=True, column="mean prediction",
-    ),
-    _number(
-        "mean_target", Moments.mean_target, "Mean of the true values.", "full text",
-        signed=True, column="mean target",
-    ),
+    _number("mean_prediction", Moments.mean_prediction, "Mean of the predictions.", "full text", signed=True),
+    _number("mean_target", Moments.mean_target, "Mean of the true values.", "full text", signed=True),
     _number(
         "mean_error", Moments.mean_error,
         "Prediction less target: over 0 the group's targets are overestimated, under 0 underestimated.",
-        "text", "full text", "page", "card", signed=True, has_ratio=False, column="mean error",
+        "text", "full text", "page", "card", signed=True, has_ratio=False,
     ),
     _number(
         "mean_absolute_error", Moments.mean_absolute_error, "How far predictions are off, in the target's unit.",
@@ -181,35 +147,25 @@ _ROWS = (
         "text", "full text", "page", "card", better="high", signed=True, has_ratio=False, column="R²",
         interval="delta method on the logarithm of 1 - R², widened for skewed errors",
     ),
-    Metric(
-        name="bounded_group_loss",
-        note="The largest error of any group.",
-        source="pairs",
+    _metric(
+        "bounded_group_loss", "pairs", "The largest error of any group.",
         instead=(("mean_absolute_error", "worst-group"), ("root_mean_squared_error", "worst-group")),
     ),
-    Metric(
-        name="cross_group_auc",
-        note="How unlike two groups' favourable rows rank over the other rows of each other.",
-        source="pairs",
-        instead=(("auc", "difference"),),
-        column="AUC across groups",
-        places=("full text",),
+    _metric(
+        "cross_group_auc", "pairs", "How unlike two groups' favourable rows rank over the other rows of each other.",
+        "full text",
+        instead=(("auc", "difference"),), column="AUC across groups",
     ),
-    Metric(
-        name="kolmogorov_smirnov",
-        note="Largest difference between the shares of two groups' rows under a score.",
-        source="pairs",
+    _metric(
+        "kolmogorov_smirnov", "pairs", "Largest difference between the shares of two groups' rows under a score.",
+        "full text", "card",
         instead=(("selection_rate", "difference"), ("mean_prediction", "difference")),
         column="Kolmogorov-Smirnov distance",
-        places=("full text", "card"),
     ),
-    Metric(
-        name="wasserstein",
-        note="Area between the curves of these shares, in the unit of the score.",
-        source="pairs",
-        instead=(("selection_rate", "difference"), ("mean_prediction", "difference")),
-        column="Wasserstein distance",
-        places=("full text", "card"),
+    _metric(
+        "wasserstein", "pairs", "Area between the curves of these shares, in the unit of the score.", "full text",
+        "card",
+        instead=(("selection_rate", "difference"), ("mean_prediction", "difference")), column="Wasserstein distance",
     ),
 )  # fmt: skip
 CATALOGUE = {metric.name: metric for metric in _ROWS}
@@ -246,3 +202,8 @@ def estimates_of(seen: Observed) -> dict[str, dict[str, Estimate]]:
     """Return ``{metric: {group: estimate}}`` of every metric other than rates that these counts allow."""
     there = [(metric, metric.estimate) for source in seen.sources for metric in _ROWS if metric.source == source]
     return {metric.name: dict(zip(seen.groups, estimate(seen), strict=True)) for metric, estimate in there if estimate}
+
+
+def value_estimates(table: ValueTable) -> dict[str, dict[str, Estimate]]:
+    """Return ``{metric: {group: estimate}}`` where targets are numbers."""
+    return estimates_of(Observed(values=table))

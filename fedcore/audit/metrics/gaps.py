@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -45,27 +44,6 @@ class Gap:
     led_by: LedBy = "difference"
     reference: str | None = None
 
-    @classmethod
-    def over(
-        cls,
-        groups: Iterable[str],
-        sides: Mapping[str, Side],
-        pairs: Sequence[Pair],
-        alone: Sequence[tuple[Side, Interval]],
-        *,
-        attribute: str,
-        metric: str,
-    ) -> Gap:
-        """Return the gap over these groups; those in `sides` have a rate."""
-        return cls(
-            attribute=attribute,
-            metric=metric,
-            pairs=tuple(pairs),
-            alone=tuple(alone) if pairs else (),
-            undefined=tuple(group for group in groups if group not in sides),
-            groups_compared=tuple(sides),
-        )
-
     @cached_property
     def pair(self) -> Pair | None:
         """The named pair; None if fewer than two groups have a rate."""
@@ -82,18 +60,13 @@ class Gap:
         return None if self.pair is None else self.pair.lowest.group
 
     @property
-    def difference_fraction(self) -> Fraction | None:
-        """Highest minus lowest rate of the named pair, exact."""
-        return None if self.pair is None else self.pair.apart
-
-    @property
     def ratio_fraction(self) -> Fraction | None:
         """Lowest over highest rate of the named pair, exact; None if both are 0, or one is below 0."""
         return None if self.pair is None else self._ratio(self.pair.lowest.rate, self.pair.highest.rate)
 
     @property
     def difference(self) -> float | None:
-        return None if self.difference_fraction is None else float(self.difference_fraction)
+        return None if self.pair is None else float(self.pair.apart)
 
     @property
     def ratio(self) -> float | None:

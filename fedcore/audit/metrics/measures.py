@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import partial
 from itertools import permutations, product
 
 import numpy as np
 
 from fedcore.audit.metrics.catalogue import estimates_of
-from fedcore.audit.metrics.estimate_gaps import difference, gap_of, ratio
+from fedcore.audit.metrics.confusion import cells, favourable_index, predicted_counts
 from fedcore.audit.metrics.estimates import Estimate
 from fedcore.audit.metrics.estimators.auc import Areas
-from fedcore.audit.metrics.estimators.calibration import ScoreBin, calibration_curves
+from fedcore.audit.metrics.estimators.calibration import Bins, calibration_curves
 from fedcore.audit.metrics.estimators.score_shift import mean_scores, score_shifts, worst_shift
 from fedcore.audit.metrics.gaps import Gap
+from fedcore.audit.metrics.group_gaps import difference, pair_confidence, ratio
 from fedcore.audit.metrics.observed import Observed
 from fedcore.audit.metrics.parity import Parity
-from fedcore.audit.metrics.rate_gaps import pair_confidence
 from fedcore.audit.statistics.pairs import Pair as GroupPair
 from fedcore.audit.statistics.pairs import Side
 from fedcore.audit.tables.groups import UNKNOWN, GroupTable
 from fedcore.audit.tables.scores import ScoreTable, predictions_of, scores_of_table
 from fedcore.audit.tables.values import AuditTable, ValueTable
 from fedcore.audit.verdict.attribute_audit import AttributeAudit
-from fedcore.audit.verdict.fairness import against_reference
+from fedcore.audit.verdict.fairness import with_gaps
 
 Pair = tuple[str, str]
 
@@ -50,24 +49,11 @@ class Measures:
     area_bounds: Mapping[Pair, tuple[float, float]] = field(default_factory=dict)
     shifts: Mapping[str, Mapping[Pair, Estimate]] = field(default_factory=dict)
     mean_scores: Mapping[str, float] = field(default_factory=dict)
-    curves: Mapping[str, tuple[ScoreBin, ...]] = field(default_factory=dict)
+    curves: Mapping[str, Bins] = field(default_factory=dict)
 
     def added(self, audit: AttributeAudit) -> AttributeAudit:
         """Return the audit with the gaps of these measures, so that limits on them can be judged."""
-        return replace(
-            audit,
-            gaps={**audit.gaps, **{metric: self._gap(audit, metric, audit.judged) for metric in self.estimates}},
-            shown_gaps={
-                **audit.shown_gaps,
-                **{metric: self._gap(audit, metric, audit.shown_in(metric)) for metric in self.estimates},
-            },
-            to_reference=self._to_reference(audit),
-        )
-
-    def _to_reference(self, audit: AttributeAudit) -> dict[str, dict[str, Gap]]:
-        more = against_reference(audit, self.estimates, partial(gap_of, audit.attribute))
-        groups = {**audit.to_reference, **more}
-        return {group: {**audit.to_reference.get(group, {}), **more.get(group, {})} for group in groups}
+        return with_gaps(audit, self.estimates)
 
     def distances(self, groups: Iterable[str], *, confidence: float) -> dict[str, Parity]:
         """Return the largest score shifts, and the largest difference of areas across two groups."""
@@ -79,10 +65,6 @@ class Measures:
         if self.cross_areas:
             found["cross_group_auc"] = _worst_cross(self.cross_areas, kept, confidence=confidence)
         return found
-
-    def _gap(self, audit: AttributeAudit, metric: str, groups: Collection[str]) -> Gap:
-        kept = {group: one for group, one in self.estimates[metric].items() if group in groups}
-        return gap_of(audit.attribute, metric, kept, confidence=audit.settings.confidence)
 
 
 def measures_of(seen: Observed) -> Measures:
@@ -121,31 +103,20 @@ def measures_of_table(audit: AttributeAudit, table: AuditTable) -> Measures:
 
 def _decisions(audit: AttributeAudit, table: GroupTable) -> GroupTable:
     """Return rows by label and decision, a favourable label against all others if there is one."""
-    if "true_positive_rate" not in audit.groups:
+    index = favourable_index(table, audit.settings.favourable)
+    if index is None:
         return table
-    found, falsely = audit.groups["true_positive_rate"], audit.groups["false_positive_rate"]
-    counts = [
-        [
-            [falsely[g].n - falsely[g].successes, falsely[g].successes],
-            [found[g].n - found[g].successes, found[g].successes],
-        ]
-        for g in table.groups
-    ]
-    return GroupTable(
-        attribute=table.attribute,
-        groups=table.groups,
-        labels=("unfavourable", "favourable"),
-        num_bins=2,
-        scored=False,
-        counts=np.array(counts),
-    )
+    of = cells(predicted_counts(table, audit.settings.threshold), index)
+    counts = np.moveaxis(np.array([[of["TN"], of["FP"]], [of["FN"], of["TP"]]]), -1, 0)
+    labels = ("unfavourable", "favourable")
+    return replace(table, labels=labels, num_bins=2, scored=False, counts=counts)
 
 
-def _curves(table: ScoreTable) -> dict[str, tuple[ScoreBin, ...]]:
+def _curves(table: ScoreTable) -> dict[str, Bins]:
     if not (table.labelled and table.unit):
         return {}
     found = zip(table.groups, calibration_curves(table), strict=True)
-    return {group: bins for group, bins in found if any(one.n for one in bins)}
+    return {group: bins for group, bins in found if bins[:, 2].any()}
 
 
 def _cross_areas(table: ScoreTable, areas: Areas) -> dict[Pair, Estimate]:
@@ -155,12 +126,11 @@ def _cross_areas(table: ScoreTable, areas: Areas) -> dict[Pair, Estimate]:
 
 def _area_bounds(table: ScoreTable, areas: Areas) -> dict[Pair, tuple[float, float]]:
     """Both bounds are the area itself where all rows of a point have one score."""
-    found = {
-        (table.groups[a], table.groups[b]): areas.bounds(a, b) for a, b in product(range(len(table.groups)), repeat=2)
-    }
+    found = {(a, b): areas.bounds(a, b) for a, b in product(range(len(table.groups)), repeat=2)}
     return {
-        pair: (area, area) if areas.exact else (least, greatest)
-        for pair, (area, least, greatest) in ((pair, each) for pair, each in found.items() if each is not None)
+        (table.groups[a], table.groups[b]): (each[0], each[0]) if areas.exact else each[1:]
+        for (a, b), each in found.items()
+        if each is not None
     }
 
 
@@ -185,4 +155,4 @@ def _across(pair: Pair, one: Estimate, other: Estimate, *, confidence: float) ->
         for group, area in zip(pair, (one, other), strict=True)
     )
     areas = one.measure(confidence), other.measure(confidence)
-    return GroupPair.of(first, second, difference(areas[0], areas[1]), ratio(areas[0], areas[1]))
+    return GroupPair.of(first, second, difference(*areas, confidence=confidence), ratio(*areas, confidence=confidence))

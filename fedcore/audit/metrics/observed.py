@@ -68,18 +68,9 @@ class Observed:
             raise DataError("there are no scores to compute a metric from")
         return self.scores
 
-    @property
-    def points(self) -> NDArray[np.float64]:
-        return self.labelled_scores.points
-
-    @property
-    def score_counts(self) -> NDArray[np.int64]:
-        """Rows by group, label and score, shape (groups, 2, points)."""
-        return self.labelled_scores.counts
-
     @cached_property
     def areas(self) -> Areas:
-        return Areas.of(self.score_counts, exact=self.labelled_scores.exact)
+        return Areas.of(self.labelled_scores.counts, exact=self.labelled_scores.exact)
 
     @cached_property
     def entropy(self) -> Mapping[str, list[Estimate]]:

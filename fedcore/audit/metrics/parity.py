@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import permutations
 from typing import Any
 
 from fedcore.audit.metrics.gaps import Gap
-from fedcore.audit.metrics.rate_gaps import gap_between, pair_confidence, rate_ratio
+from fedcore.audit.metrics.group_gaps import gap_between, pair_confidence, ratio
 from fedcore.audit.metrics.rates import Rate
+from fedcore.audit.statistics.pairs import Side
 from fedcore.audit.tables.groups import UNKNOWN
-from fedcore.audit.verdict.gap_json import gap_json, over_all_pairs
 
 NAMES: dict[str, tuple[str, ...]] = {
     "demographic_parity": ("selection_rate",),
@@ -50,8 +50,38 @@ class Parity:
 
     @classmethod
     def of(cls, gap: Gap) -> Parity:
-        content = gap_json(gap)
-        return cls(**{one.name: content[one.name] for one in fields(cls)})
+        return cls(
+            difference=gap.difference,
+            low=gap.difference_low,
+            high=gap.difference_high,
+            ratio=gap.ratio,
+            ratio_low=gap.ratio_low,
+            ratio_high=gap.ratio_high,
+            highest=gap.highest,
+            lowest=gap.lowest,
+            highest_count=None if gap.pair is None else count_json(gap.pair.highest),
+            lowest_count=None if gap.pair is None else count_json(gap.pair.lowest),
+            over_all_pairs=over_all_pairs(gap),
+        )
+
+
+def count_json(side: Side) -> dict[str, Any]:
+    """Return ``{counted, of}``: rows counted among the rows behind a rate; null for other metrics."""
+    return {"counted": side.counted, "of": side.n}
+
+
+def over_all_pairs(gap: Gap) -> dict[str, Any]:
+    """Return the largest difference and smallest ratio of any two groups: estimates, and ends of intervals."""
+    difference, ratio = gap.widest_estimate, gap.smallest_ratio_estimate
+    (low, high), (ratio_low, ratio_high) = gap.widest or (None, None), gap.smallest_ratio or (None, None)
+    return {
+        "difference": None if difference is None else float(difference),
+        "low": low,
+        "high": high,
+        "ratio": None if ratio is None else float(ratio),
+        "ratio_low": ratio_low,
+        "ratio_high": ratio_high,
+    }
 
 
 def parities(attribute: str, rates: Rates, *, confidence: float) -> dict[str, Parity]:
@@ -84,16 +114,11 @@ def impact_ratios(rates: Mapping[str, Rate], *, confidence: float) -> dict[str, 
     each = pair_confidence(confidence, len(known))
     low, high = dict.fromkeys(known, 1.0), dict.fromkeys(known, 1.0)
     for a, b in permutations(known, 2):
-        ends = rate_ratio(known[a], known[b], confidence=each)
+        ends = ratio(known[a], known[b], confidence=each)
         low[a], high[a] = min(low[a], ends.low), min(high[a], ends.high)
     for group, rate in known.items():
-        found[group] = Rate(
-            value=float((rate.fraction or Fraction(0)) / best),
-            low=low[group],
-            high=high[group],
-            successes=rate.successes,
-            n=rate.n,
-        )
+        share = float((rate.fraction or Fraction(0)) / best)
+        found[group] = replace(rate, value=share, low=low[group], high=high[group])
     return found
 
 

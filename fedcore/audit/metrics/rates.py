@@ -1,7 +1,8 @@
-"""Rates by group with their intervals."""
+"""Rates by group with their intervals, also of counts with noise."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -11,12 +12,56 @@ from numpy.typing import NDArray
 
 from fedcore.audit.metrics.catalogue import CATALOGUE, RATES
 from fedcore.audit.metrics.confusion import cells, favourable_index, predicted_counts
-from fedcore.audit.metrics.noise import EXACT, Noise
-from fedcore.audit.statistics.intervals import Interval, wilson_interval
+from fedcore.audit.statistics.intervals import Interval, normal_quantile, wilson_interval
 from fedcore.audit.tables.groups import UNKNOWN, GroupTable, Sampling
 
-METRICS = RATES
-"""The rates, ``accuracy`` first."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noise:
+    """Variances of the noise on a rate's successes and on its other rows."""
+
+    successes: float = 0.0
+    others: float = 0.0
+
+    @property
+    def present(self) -> bool:
+        return self.successes + self.others > 0.0
+
+    def drowns(self, n: int) -> bool:
+        """Whether so few rows may be noise alone: fewer than three standard deviations."""
+        return self.present and n < 3.0 * math.sqrt(self.successes + self.others)
+
+    def interval(self, share: float, n: int, *, confidence: float) -> Interval:
+        """Return the score interval of a rate of noisy counts, within [0, 1]; Wilson's where there is no noise.
+
+        It holds every p with ``|share - p| <= z sqrt(V(p))``. To first order the variance V(p) of a noisy rate is
+        ``p (1 - p) / n`` of sampling and ``(v (1 - p)² + w p²) / n²`` of noise with variance v on the successes and w
+        on the others.
+        """
+        v, w, z2 = self.successes, self.others, normal_quantile(confidence) ** 2
+        square, linear, constant = (v + w - n) / n**2, (n - 2 * v) / n**2, v / n**2
+        a, b, c = 1 - z2 * square, -(2 * share + z2 * linear), share**2 - z2 * constant
+        if a <= 0:
+            return Interval(low=0.0, high=1.0)
+        half = math.sqrt(max(0.0, b * b - 4 * a * c))
+        ends = [min(1.0, max(0.0, (-b + side) / (2 * a))) for side in (-half, half)]
+        return Interval(low=ends[0], high=ends[1])
+
+    def evidence(self, successes: int, n: int) -> tuple[float, float]:
+        """Successes and rows of a sample without noise whose rate is about as uncertain.
+
+        By V of `interval`, with p taken with two successes and two failures added (Agresti and Coull 1998), so that it
+        is never 0 or 1.
+        """
+        if not self.present:
+            return successes, n
+        p = (successes + 2) / (n + 4)
+        sampling = p * (1 - p) * n
+        share = sampling / (sampling + self.successes * (1 - p) ** 2 + self.others * p**2)
+        return share * successes, share * n
+
+
+EXACT = Noise()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,20 +159,8 @@ def overall_rates(
     table: GroupTable, *, threshold: float = 0.5, favourable: str | None = None, confidence: float = 0.95
 ) -> dict[str, Rate]:
     """Return every metric over all rows, those of unknown group included; else as ``group_rates``."""
-    if table.sampling is not None:
-        sampling = Sampling(
-            weights=table.sampling.weights.sum(axis=0, keepdims=True),
-            squares=table.sampling.squares.sum(axis=0, keepdims=True),
-        )
-        one = replace(table, groups=(UNKNOWN,), counts=table.counts.sum(axis=0, keepdims=True), sampling=None)
-        found = _sampled_rates(one, sampling, favourable, confidence)
-        return {metric: of[UNKNOWN] for metric, of in found.items()}
-    predicted = predicted_counts(table, threshold).sum(axis=0, keepdims=True)
-    noise = _noise(table, threshold, favourable, groups=len(table.groups))
-    return {
-        metric: Rate.of(int(successes[0]), int(trials[0]), confidence=confidence, noise=noise[metric])
-        for metric, (successes, trials) in _successes_and_trials(table, predicted, favourable).items()
-    }
+    found = group_rates(table.whole(), threshold=threshold, favourable=favourable, confidence=confidence)
+    return {metric: of[UNKNOWN] for metric, of in found.items()}
 
 
 def _sampled_rates(
@@ -151,13 +184,12 @@ def _sampled_rates(
     }
 
 
-def _noise(table: GroupTable, threshold: float, favourable: str | None, *, groups: int = 1) -> dict[str, Noise]:
-    """Return the noise on each metric's counts in the sum of ``groups`` groups: variances of cells add up."""
+def _noise(table: GroupTable, threshold: float, favourable: str | None) -> dict[str, Noise]:
+    """Return the noise on each metric's counts: variances of cells add up."""
     ones = replace(table, counts=np.ones_like(table.counts))
     summed = _successes_and_trials(table, predicted_counts(ones, threshold), favourable)
-    each = groups * table.variance
     return {
-        metric: Noise(successes=each * float(k[0]), others=each * float(n[0] - k[0]))
+        metric: Noise(successes=table.variance * float(k[0]), others=table.variance * float(n[0] - k[0]))
         for metric, (k, n) in summed.items()
     }
 
@@ -167,10 +199,26 @@ def _successes_and_trials(
 ) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
     """Return two arrays of counts of shape (groups,) for each metric; `predicted` of `predicted_counts`."""
     known = cells(predicted, favourable_index(table, favourable))
-    names = ((metric, CATALOGUE[metric].cells or ("", "")) for metric in METRICS)
+    names = ((metric, CATALOGUE[metric].cells or ("", "")) for metric in RATES)
     parts = ((metric, counted.split(), among.split()) for metric, (counted, among) in names)
     return {
         metric: (np.sum([known[name] for name in counted], axis=0), np.sum([known[name] for name in among], axis=0))
         for metric, counted, among in parts
         if known.keys() >= {*counted, *among}
     }
+
+
+def bounds(rate: Rate, unknown: Rate) -> Interval | None:
+    """Return the lowest and highest rate of a group if any of the unknown rows may be its own; None without rows.
+
+    Sharp: the lowest if all unknown failures and no unknown successes are the group's, the highest the other way
+    round. It concerns the rows at hand and is not a confidence interval. Source: Manski, C. F. (1989), "Anatomy of the
+    selection problem", J. Hum. Resour. 24:343-360.
+    """
+    failures = unknown.n - unknown.successes
+    if not rate.n and not unknown.n:
+        return None
+    least = Fraction(rate.successes, rate.n + failures) if rate.n + failures else Fraction(1)
+    with_all = rate.n + unknown.successes
+    greatest = Fraction(rate.successes + unknown.successes, with_all) if with_all else Fraction(0)
+    return Interval(low=float(least), high=float(greatest))

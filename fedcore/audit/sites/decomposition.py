@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from fedcore.audit.metrics.estimates import Measure
+from fedcore.audit.metrics.metric import Kind
 from fedcore.audit.metrics.rates import Rate
 from fedcore.audit.statistics.intervals import Interval, difference_interval, koopman_interval, normal_quantile
 from fedcore.audit.statistics.pairs import at_most_one, unsigned
+from fedcore.audit.verdict.limits import Limit
 from fedcore.errors import DataError
 
 SiteRates = Mapping[str, tuple[Rate, Rate]]
@@ -35,8 +37,8 @@ class SiteSplit:
         judged: Rates of the two groups at each site with enough rows of both.
         small: Sites with both, but one of them in too few rows to be judged.
         odds_ratio: Odds of the first over those of the second, common to the sites (Mantel and Haenszel).
-        confidence: With which the intervals of ``difference_intervals`` hold at all judged sites at once, and those
-            of ``ratio_intervals``; whichever two groups were chosen, of as many pairs as were compared.
+        confidence: With which the ``intervals`` of one kind hold at all judged sites at once, whichever two groups
+            were chosen, of as many pairs as were compared.
         num_pairs: Pairs of groups that these two were chosen from.
     """
 
@@ -56,37 +58,29 @@ class SiteSplit:
         """First minus second at each judged site."""
         return {site: _exact(first) - _exact(second) for site, (first, second) in self.judged.items()}
 
-    @property
-    def site_ratios(self) -> dict[str, Fraction]:
-        """The lower over the higher rate at each judged site; 1 where both are 0."""
-        return {site: _ratio(_exact(first), _exact(second)) for site, (first, second) in self.judged.items()}
-
-    def num_over(self, limit: Fraction) -> int:
-        """Return the number of judged sites whose gap is over the limit, in either direction."""
-        return sum(abs(gap) > limit for gap in self.site_gaps.values())
-
-    def num_under(self, limit: Fraction) -> int:
-        """Return the number of judged sites whose ratio is under the limit, in either direction."""
-        return sum(ratio < limit for ratio in self.site_ratios.values())
-
-    def difference_intervals(self) -> list[Interval]:
-        """Return the interval of each judged site's absolute gap."""
-        each = self._each
+    def intervals(self, kind: Kind) -> list[Interval]:
+        """Return the interval of each judged site: of its absolute gap, or of the lower over the higher rate."""
+        each = 1 - (1 - self.confidence) / (self.num_pairs * max(1, len(self.judged)))  # Bonferroni; Dunn 1961
+        of, folded = (difference_interval, unsigned) if kind == "difference" else (koopman_interval, at_most_one)
         return [
-            unsigned(difference_interval(*a.evidence, *b.evidence, confidence=each)) for a, b in self.judged.values()
+            folded(of(*first.evidence, *second.evidence, confidence=each)) for first, second in self.judged.values()
         ]
 
-    def ratio_intervals(self) -> list[Interval]:
-        """Return Koopman's interval of the lower over the higher rate at each judged site."""
-        each = self._each
-        return [
-            at_most_one(koopman_interval(*a.evidence, *b.evidence, confidence=each)) for a, b in self.judged.values()
-        ]
+    def against(self, limit: Limit) -> dict[str, int]:
+        """Return how many judged sites are beyond a limit on the gap or the ratio.
 
-    @property
-    def _each(self) -> float:
-        """Confidence of one interval, so that all hold together (Bonferroni; Dunn 1961)."""
-        return 1 - (1 - self.confidence) / (self.num_pairs * max(1, len(self.judged)))
+        ``sites`` are those whose estimate is, some by chance; ``over_beyond_chance`` those whose whole interval is, and
+        ``within_beyond_chance`` those whose whole interval keeps the limit, all judged sites at once.
+        """
+        ends = self.intervals(limit.kind)
+        if (most := limit.at_most) is not None:
+            over = [abs(gap) > most for gap in self.site_gaps.values()]
+            surely, within = [one.low > most for one in ends], [one.high <= most for one in ends]
+        else:
+            least = limit.at_least or Fraction(0)
+            over = [_ratio(_exact(first), _exact(second)) < least for first, second in self.judged.values()]
+            surely, within = [one.high < least for one in ends], [one.low >= least for one in ends]
+        return {"sites": sum(over), "over_beyond_chance": sum(surely), "within_beyond_chance": sum(within)}
 
 
 def split_over_sites(sites: SiteRates, *, min_cell: int = 1, confidence: float = 0.95, num_pairs: int = 1) -> SiteSplit:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import replace
 from math import comb
 from typing import Any
 
@@ -46,58 +45,11 @@ def splits_of(audit: AttributeAudit, by_site: SiteTables, metrics: Iterable[str]
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OverLimit:
-    """The judged sites' own gaps against a limit.
-
-    Attributes:
-        over: Sites whose estimate is beyond it, some by chance.
-        over_beyond_chance: Sites whose whole interval is beyond it, all judged sites at once.
-        within_beyond_chance: Sites whose whole interval keeps it.
-    """
-
-    limit: Limit
-    over: int
-    over_beyond_chance: int
-    within_beyond_chance: int
-
-    @property
-    def beyond_chance(self) -> dict[str, int]:
-        return {
-            "over_beyond_chance": self.over_beyond_chance,
-            "within_beyond_chance": self.within_beyond_chance,
-        }
-
-
-def sites_over(audit: AttributeAudit, metric: str, split: SiteSplit) -> Iterator[OverLimit]:
+def sites_over(audit: AttributeAudit, metric: str, split: SiteSplit) -> Iterator[tuple[Limit, dict[str, int]]]:
     """Return for each limit on this metric how many judged sites break it, and how many beyond chance."""
     for limit in audit.settings.limits:
-        if limit.metric == metric and limit.attribute in ("*", audit.attribute):
-            named = replace(limit, attribute=audit.attribute)
-            if limit.kind == "difference" and limit.at_most is not None:
-                yield _over_difference(named, limit.at_most, split)
-            elif limit.kind == "ratio" and limit.at_least is not None:
-                yield _under_ratio(named, limit.at_least, split)
-
-
-def _over_difference(limit: Limit, bound: Fraction, split: SiteSplit) -> OverLimit:
-    intervals = split.difference_intervals()
-    return OverLimit(
-        limit=limit,
-        over=split.num_over(bound),
-        over_beyond_chance=sum(one.low > bound for one in intervals),
-        within_beyond_chance=sum(one.high <= bound for one in intervals),
-    )
-
-
-def _under_ratio(limit: Limit, bound: Fraction, split: SiteSplit) -> OverLimit:
-    intervals = split.ratio_intervals()
-    return OverLimit(
-        limit=limit,
-        over=split.num_under(bound),
-        over_beyond_chance=sum(one.high < bound for one in intervals),
-        within_beyond_chance=sum(one.low >= bound for one in intervals),
-    )
+        if limit.metric == metric and limit.attribute in ("*", audit.attribute) and limit.kind != "worst-group":
+            yield replace(limit, attribute=audit.attribute), split.against(limit)
 
 
 def unnamed_json(audit: AttributeAudit, splits: Splits) -> dict[str, Any]:
@@ -129,18 +81,14 @@ def _unnamed(audit: AttributeAudit, metric: str, split: SiteSplit) -> dict[str, 
         "within": within,
         "between": float(split.gap) - within - apart,
         "no_overlap": apart,
-        "odds_ratio": {name: _rounded(getattr(odds, name)) for name in ("value", "low", "high")},
+        "odds_ratio": {
+            name: None if (end := getattr(odds, name)) is None else round(end, _ODDS_DECIMALS)
+            for name in ("value", "low", "high")
+        },
         "judged": judged,
         "not_judged": {"one_group_only": len(split.alone), "too_few_rows": len(split.small)},
-        "over_limit": [_unnamed_over(one, judged) for one in sites_over(audit, metric, split)],
+        "over_limit": [
+            {"limit": limit.words, **(counts if judged >= FEWEST_SITES else dict.fromkeys(counts)), "judged": judged}
+            for limit, counts in sites_over(audit, metric, split)
+        ],
     }
-
-
-def _unnamed_over(one: OverLimit, judged: int) -> dict[str, Any]:
-    counts = {"sites": one.over, **one.beyond_chance}
-    released = counts if judged >= FEWEST_SITES else dict.fromkeys(counts)
-    return {"limit": one.limit.words, **released, "judged": judged}
-
-
-def _rounded(end: float | None) -> float | None:
-    return None if end is None else round(end, _ODDS_DECIMALS)

@@ -24,7 +24,6 @@ from fedcore.audit.table.options import MIN_CELL
 from fedcore.audit.table.result import TableResult
 from fedcore.audit.table.rows import Labels, Rows
 from fedcore.audit.tables.counting import counted
-from fedcore.audit.verdict.attribute_audit import AttributeAudit
 
 DECIMALS = 3
 
@@ -38,10 +37,10 @@ def site_splits(result: TableResult[Labels]) -> Splits:
     """
     if result.rows.site is None:
         return {}
-    found: Splits = {
-        attribute: splits_of(_for_sites(audit, result), _rates_by_site(result.rows, attribute), result.metrics)
-        for attribute, audit in result.audits.items()
-    }
+    found: Splits = {}
+    for attribute, audit in result.audits.items():
+        judged = replace(audit, settings=replace(audit.settings, min_cell=_fewest(result)))
+        found[attribute] = splits_of(judged, _rates_by_site(result.rows, attribute), result.metrics)
     if not _shared(result):
         return found
     return {
@@ -56,10 +55,6 @@ def site_splits(result: TableResult[Labels]) -> Splits:
 def _shared(result: TableResult[Labels]) -> bool:
     """Whether small cells are hidden, so that sites are not named either."""
     return result.settings.min_cell > 1
-
-
-def _for_sites(audit: AttributeAudit, result: TableResult[Labels]) -> AttributeAudit:
-    return replace(audit, settings=replace(audit.settings, min_cell=_fewest(result)))
 
 
 def _fewest(result: TableResult[Labels]) -> int:
@@ -80,8 +75,10 @@ def splits_json(result: TableResult[Labels], splits: Splits) -> dict[str, Any]:
     }
 
 
-def split_lines(result: TableResult[Labels], splits: Splits, attribute: str) -> Iterator[str]:
-    found = splits.get(attribute, {})
+def split_lines(result: TableResult[Labels], attribute: str) -> Iterator[str]:
+    if result.rows.site is None:
+        return
+    found = site_splits(result)[attribute]
     without: dict[str, list[str]] = {}
     for metric in [name for name in shown_in("sites") if name in found] or ["accuracy"]:
         split = found.get(metric)
@@ -132,8 +129,8 @@ def _json(result: TableResult[Labels], attribute: str, metric: str, split: SiteS
         "site_gaps": {site: round(float(one), DECIMALS) for site, one in split.site_gaps.items()},
         "not_judged": {"one_group_only": list(split.alone), "too_few_rows": list(split.small)},
         "over_limit": [
-            {"limit": one.limit.words, "sites": one.over, **one.beyond_chance, "judged": len(split.judged)}
-            for one in sites_over(result.audits[attribute], metric, split)
+            {"limit": limit.words, **counts, "judged": len(split.judged)}
+            for limit, counts in sites_over(result.audits[attribute], metric, split)
         ],
     }
 
@@ -154,11 +151,11 @@ def _words(result: TableResult[Labels], attribute: str, metric: str, split: Site
             yield f"  one of the two groups is missing at {len(split.alone)} sites"
     else:
         yield from _named_words(result, split)
-    for over in sites_over(result.audits[attribute], metric, split):
+    for limit, counts in sites_over(result.audits[attribute], metric, split):
         if not _shared(result) or len(split.judged) >= FEWEST_SITES:
             yield (
-                f"  over the limit ({over.limit.words}): {over.over} of {len(split.judged)} sites that can be judged; "
-                f"beyond chance {over.over_beyond_chance} over it and {over.within_beyond_chance} within"
+                f"  over the limit ({limit.words}): {counts['sites']} of {len(split.judged)} sites that can be judged; "
+                f"beyond chance {counts['over_beyond_chance']} over it and {counts['within_beyond_chance']} within"
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fedcore.audit.table.grouping import in_order
+from fedcore.audit.table.columns import in_order
 from fedcore.audit.table.options import BiasOptions
 from fedcore.audit.verdict.profiles import PROFILES
 from fedcore.errors import DataError, PlanError
@@ -101,7 +101,7 @@ def _opposite(values: tuple[str, ...], label: str) -> str:
 
 def check_selected(options: BiasOptions, column: str, labels: Sequence[str]) -> None:
     """Refuse a profile that compares selection rates without a favourable label; raises `PlanError`."""
-    if options.profile is not None and PROFILES[options.profile].compares_selection:
+    if options.profile is not None and not PROFILES[options.profile].document:
         raise PlanError(
             f"--profile {options.profile} compares who is selected; set with --positive which label of column "
             f"{column!r} that is: it has {_listed(labels)}"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from fedcore.audit.table.by_site import site_splits, split_lines, splits_json
 from fedcore.audit.table.columns import kept_rows, table_of
-from fedcore.audit.table.kind import TableKind
 from fedcore.audit.table.labels import (
     decision_table,
     observed_labels,
@@ -19,7 +18,7 @@ from fedcore.audit.table.labels import (
 )
 from fedcore.audit.table.numbers import error_table, observed_numbers, read_numbers
 from fedcore.audit.table.options import BiasOptions
-from fedcore.audit.table.result import TableResult, audit_rows
+from fedcore.audit.table.result import TableKind, TableResult, audit_rows
 from fedcore.audit.table.rows import Labels, Numbers, Rows
 from fedcore.tasks.tabular.table import Table
 
@@ -76,11 +75,6 @@ def _label_more(result: TableResult[Labels]) -> dict[str, Any]:
     }
 
 
-def _label_sites(result: TableResult[Labels], attribute: str) -> Iterator[str]:
-    if result.rows.site is not None:
-        yield from split_lines(result, site_splits(result), attribute)
-
-
 LABELS: TableKind[Labels] = TableKind(
     example="selection_rate>=0.8",
     unit="shares in percent",
@@ -93,7 +87,7 @@ LABELS: TableKind[Labels] = TableKind(
     columns=_label_columns,
     head=_label_head,
     more=_label_more,
-    sites=_label_sites,
+    sites=split_lines,
 )
 NUMBERS: TableKind[Numbers] = TableKind(
     example="max(mean_absolute_error)<=10",

@@ -9,9 +9,18 @@ from numpy.typing import NDArray
 
 from fedcore.audit.metrics.catalogue import RATES
 from fedcore.audit.metrics.observed import Observed
-from fedcore.audit.table.columns import DROP, dropped_notes, numbers_of, refuse, sampling_of, weights_of
+from fedcore.audit.table.columns import (
+    DROP,
+    coded_column,
+    dropped_notes,
+    groups_of,
+    in_order,
+    numbers_of,
+    refuse,
+    sampling_of,
+    weights_of,
+)
 from fedcore.audit.table.favourable import check_selected, check_two, favourable_of
-from fedcore.audit.table.grouping import coded_column, groups_of, in_order
 from fedcore.audit.table.options import BiasOptions
 from fedcore.audit.table.rows import Labels, Rows
 from fedcore.audit.tables.groups import GroupTable, Sampling

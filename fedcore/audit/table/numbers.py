@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcore.audit.metrics.observed import Observed
-from fedcore.audit.table.columns import dropped_notes, numbers_of, refuse, weights_of
-from fedcore.audit.table.grouping import groups_of
+from fedcore.audit.table.columns import dropped_notes, groups_of, numbers_of, refuse, weights_of
 from fedcore.audit.table.options import BiasOptions
 from fedcore.audit.table.rows import Numbers, Rows
 from fedcore.audit.tables.scores import scores_of_rows

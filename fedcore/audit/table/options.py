@@ -177,16 +177,9 @@ class BiasOptions:
                 yield f"--bands {name}: it is not a column given as --group"
             if not all(first < second for first, second in pairwise((-math.inf, *edges, math.inf))):
                 yield f"--bands {name}: the edges must be rising numbers"
-        used = {
-            "--label": self.label,
-            "--score": self.score,
-            "--prediction": self.prediction,
-            "--weight": self.weight,
-            "--site": self.site,
-        }
-        for option, column in used.items():
-            if column is not None and column in self.attributes:
-                yield f"column {column!r} is given both as --group and as {option}"
+        for option in ("label", "score", "prediction", "weight", "site"):
+            if (column := getattr(self, option)) in self.attributes:
+                yield f"column {column!r} is given both as --group and as --{option}"
         if self.site is not None and self.site in {self.label, self.score, self.prediction, self.weight}:
             yield f"column {self.site!r} is given both as --site and as something else"
         if self.weight is not None and self.weight in {self.label, self.score, self.prediction}:

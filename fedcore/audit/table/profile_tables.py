@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from fractions import Fraction
 from typing import Any
 
@@ -30,7 +31,8 @@ def profile_json(result: TableResult[Labels]) -> dict[str, Any] | None:
     profile = _profile(result)
     if profile is None:
         return None
-    content = profile_head(profile)
+    content: dict[str, Any] = {name: getattr(profile, name) for name in ("name", "title", "date")}
+    content |= {name: list(getattr(profile, name)) for name in ("sources", "remarks")}
     if profile.document:
         return content
     content |= {
@@ -41,16 +43,6 @@ def profile_json(result: TableResult[Labels]) -> dict[str, Any] | None:
         return content | {"median": result.rows.outcomes.median}
     few = {attribute: list(left_out(_shown_rates(result, attribute))) for attribute in result.audits}
     return content | {"left_out_under_two_percent": few}
-
-
-def profile_head(profile: Profile) -> dict[str, Any]:
-    return {
-        "name": profile.name,
-        "title": profile.title,
-        "date": profile.date,
-        "sources": list(profile.sources),
-        "remarks": list(profile.remarks),
-    }
 
 
 def profile_lines(result: TableResult[Labels]) -> Iterator[str]:
@@ -105,53 +97,27 @@ def _unknown(result: TableResult[Labels], attribute: str) -> int | None:
 
 
 def _line(one: Category | FourFifths) -> dict[str, Any]:
-    content: dict[str, Any] = {"category": one.group, "n": one.n, "selected": one.selected, "rate": _rate(one)}
-    if isinstance(one, Category):
-        return content | {
-            "share": float(one.share),
-            "impact_ratio": _float(one.impact_ratio),
-            "under_two_percent": one.small,
-            "impact_ratio_without_small": _float(one.impact_ratio_of_large),
-        }
-    return content | {
-        "reference": one.reference,
-        "ratio": float(one.ratio),
-        "under_four_fifths": one.under,
-        "one_person_reverses": one.reverses,
-        "standard_deviations": one.deviations,
-        "fisher_p": one.p_value,
-    }
+    return {name: float(value) if isinstance(value, Fraction) else value for name, value in asdict(one).items()}
 
 
 def _cells(one: Category | FourFifths) -> list[str]:
-    cells = [one.group, f"{one.n:,}", f"{one.selected:,}", _share(_rate(one))]
+    rate = "undefined" if one.rate is None else f"{100 * one.rate:.1f} %"
+    cells = [one.category, f"{one.n:,}", f"{one.selected:,}", rate]
     if isinstance(one, Category):
-        large = "left out" if one.small else _ratio(one.impact_ratio_of_large)
+        large = "left out" if one.under_two_percent else _ratio(one.impact_ratio_without_small)
         return [*cells, _ratio(one.impact_ratio), large]
-    deviations = "-" if one.deviations is None else f"{one.deviations:.2f}"
-    p_value = "-" if one.p_value is None else f"{one.p_value:.3g}" if one.p_value else "under 1e-300"
+    deviations = "-" if one.standard_deviations is None else f"{one.standard_deviations:.2f}"
+    p_value = "-" if one.fisher_p is None else f"{one.fisher_p:.3g}" if one.fisher_p else "under 1e-300"
     return [*cells, _ratio(one.ratio), deviations, p_value, _reading(one)]
 
 
 def _reading(one: FourFifths) -> str:
-    if one.group == one.reference:
+    if one.category == one.reference:
         return "highest rate"
-    if not one.under:
+    if not one.under_four_fifths:
         return "4/5 or over"
-    return "under 4/5, but one person reverses it" if one.reverses else "under 4/5"
-
-
-def _rate(one: Category | FourFifths) -> float | None:
-    return one.selected / one.n if one.n else None
-
-
-def _share(value: float | None) -> str:
-    return "undefined" if value is None else f"{100 * value:.1f} %"
+    return "under 4/5, but one person reverses it" if one.one_person_reverses else "under 4/5"
 
 
 def _ratio(value: Fraction | None) -> str:
     return "undefined" if value is None else f"{float(value):.3f}"
-
-
-def _float(value: Fraction | None) -> float | None:
-    return None if value is None else float(value)

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcore.audit.metrics.gaps import Gap
-from fedcore.audit.metrics.rate_gaps import gap_between
+from fedcore.audit.metrics.group_gaps import gap_between
 from fedcore.audit.metrics.rates import Rate
-from fedcore.audit.table.grouping import Coded
+from fedcore.audit.table.columns import Coded
 from fedcore.audit.table.rows import Labels, Rows
 from fedcore.audit.tables.groups import UNKNOWN
 from fedcore.audit.verdict.suppression import suppressed_groups
@@ -48,14 +48,8 @@ def represent(
     sizes = {name: _sums(coded, rows.weights) for name, coded in rows.groups.items()}
     hidden = suppressed_groups(sizes, min_cell=min_cell)
     return {
-        name: _of_attribute(name, rows, empty, _present(sizes[name]), hidden[name], confidence=confidence)
-        for name in rows.groups
+        name: _of_attribute(name, rows, empty, sizes[name], hidden[name], confidence=confidence) for name in rows.groups
     }
-
-
-def _present(sizes: Mapping[str, int]) -> dict[str, int]:
-    """Groups; "unknown" only if it has rows."""
-    return {group: size for group, size in sizes.items() if size or group != UNKNOWN}
 
 
 def _of_attribute(
@@ -68,20 +62,15 @@ def _of_attribute(
     confidence: float,
 ) -> Representation:
     coded, total = rows.groups[attribute], rows.total
+    there = {g: n for g, n in sizes.items() if g not in hidden and (n or g != UNKNOWN)}
 
     def rates(hit: NDArray[np.bool_]) -> dict[str, Rate]:
         counted = _sums(coded, rows.weights * hit)
-        return {
-            group: Rate.of(counted[group], size, confidence=confidence)
-            for group, size in sizes.items()
-            if group not in hidden
-        }
+        return {group: Rate.of(counted[group], size, confidence=confidence) for group, size in there.items()}
 
     by_metric = {BASE_RATE: rates(rows.outcomes.selected == 1)} | {name: rates(cells) for name, cells in empty.items()}
     return Representation(
-        shares={
-            group: Rate.of(size, total, confidence=confidence) for group, size in sizes.items() if group not in hidden
-        },
+        shares={group: Rate.of(size, total, confidence=confidence) for group, size in there.items()},
         base_rates=by_metric[BASE_RATE],
         missing={name: by_metric[name] for name in empty},
         gaps={name: gap_between(attribute, name, each, confidence=confidence) for name, each in by_metric.items()},

@@ -1,28 +1,53 @@
-"""From rows to the audit of every attribute."""
+"""From rows to the audit of every attribute, for each kind of table."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Generic
+from typing import Any, Generic
 
 from fedcore.audit.metrics.catalogue import CATALOGUE
 from fedcore.audit.metrics.classes import with_classes
 from fedcore.audit.metrics.measures import Measures, measures_of
-from fedcore.audit.table.kind import TableKind
-from fedcore.audit.table.limits import limits_of
+from fedcore.audit.metrics.observed import Observed
 from fedcore.audit.table.options import MIN_CELL, BiasOptions
 from fedcore.audit.table.rows import Outcomes, Rows
-from fedcore.audit.table.text.group_notes import Shares, attribute_notes
-from fedcore.audit.tables.groups import UNKNOWN
+from fedcore.audit.table.text.groups import Shares, attribute_notes
 from fedcore.audit.tables.values import AuditTable
 from fedcore.audit.verdict.attribute_audit import AttributeAudit
 from fedcore.audit.verdict.fairness import audit_tables
 from fedcore.audit.verdict.gate import Finding, Verdict, judge_all, overall
-from fedcore.audit.verdict.measurable import check_references
-from fedcore.audit.verdict.settings import AuditSettings
+from fedcore.audit.verdict.limits import limits_of
+from fedcore.audit.verdict.settings import AuditSettings, check_references
 from fedcore.audit.verdict.shown import Shown
+from fedcore.tasks.tabular.table import Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableKind(Generic[Outcomes]):
+    """One kind of table.
+
+    Attributes:
+        read: Makes rows from a table, the left-out rows by column, and the options.
+        count: Makes the table of counts of an attribute.
+        observed: Makes the input of metrics other than rates.
+        sources: What these can be computed from, in the words of `Metric.source`.
+        shown_rates: The rates that are defined by themselves.
+    """
+
+    example: str
+    unit: str
+    read: Callable[[Table, dict[str, int], BiasOptions], Rows[Outcomes]]
+    count: Callable[[Rows[Outcomes], str], Any]
+    observed: Callable[[Rows[Outcomes], Any, BiasOptions], Observed]
+    sources: Callable[[Rows[Outcomes], BiasOptions], set[str]]
+    rates: Callable[[Rows[Outcomes]], tuple[str, ...]]
+    shown_rates: Callable[[Rows[Outcomes]], tuple[str, ...]]
+    columns: Callable[[TableResult[Outcomes]], str]
+    head: Callable[[TableResult[Outcomes]], dict[str, Any]]
+    more: Callable[[TableResult[Outcomes]], dict[str, Any]]
+    sites: Callable[[TableResult[Outcomes], str], Iterator[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +73,7 @@ class TableResult(Generic[Outcomes]):
     @property
     def verdict(self) -> Verdict | None:
         """The worst of the findings; None without limits, which is not a PASS."""
-        return overall(self.findings)
+        return overall(finding.verdict for finding in self.findings)
 
     @cached_property
     def shown(self) -> dict[str, Shown]:
@@ -129,8 +154,3 @@ def _audits(
 ) -> dict[str, AttributeAudit]:
     found = audit_tables(tables.values(), settings)
     return {name: with_classes(measures[name].added(one), tables[name]) for name, one in found.items()}
-
-
-def listed(audit: AttributeAudit) -> tuple[str, ...]:
-    """Return the groups that have a line: "unknown" only if it has rows."""
-    return tuple(group for group, size in audit.sizes.items() if group != UNKNOWN or size)

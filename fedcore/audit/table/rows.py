@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcore.audit.table.grouping import Coded
+from fedcore.audit.table.columns import Coded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

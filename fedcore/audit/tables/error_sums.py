@@ -22,35 +22,22 @@ _SIGNED = {
     "error": "absolute_error", "error_3": "absolute_error_3", "error_target": "absolute_error",
     "error_target_2": "absolute_error",
 }  # fmt: skip
+_OF_POWERS = {
+    (0, 0): "rows", (1, 0): "target", (2, 0): "target_2", (3, 0): "target_3", (4, 0): "target_4", (0, 1): "error",
+    (0, 2): "error_2", (0, 3): "error_3", (0, 4): "error_4", (1, 1): "error_target", (2, 1): "error_target_2",
+    (1, 2): "error_2_target", (2, 2): "error_2_target_2",
+}  # fmt: skip
+"""By the powers of the target and of the error."""
+_OF_SIZES = {0: "rows", 1: "absolute_error", 2: "error_2", 3: "absolute_error_3", 4: "error_4", 6: "error_6"}
+"""By the power of the error's size."""
+_FACTORS = (
+    ((0, 0), (1, 0), (2, 0), (0, 2)),  # 1, t, t^2 and e^2
+    ((0, 0), (1, 0), (2, 0), (0, 1)),  # 1, t, t^2 and e
+    ((0, 0), (1, 0), (0, 1), (0, 2)),  # 1, t, e and e^2
+)
 _PRODUCTS = (
-    (  # of 1, t, t^2 and e^2
-        ("rows", "target", "target_2", "error_2"),
-        ("target", "target_2", "target_3", "error_2_target"),
-        ("target_2", "target_3", "target_4", "error_2_target_2"),
-        ("error_2", "error_2_target", "error_2_target_2", "error_4"),
-    ),
-    (  # of 1, t, t^2 and e
-        ("rows", "target", "target_2", "error"),
-        ("target", "target_2", "target_3", "error_target"),
-        ("target_2", "target_3", "target_4", "error_target_2"),
-        ("error", "error_target", "error_target_2", "error_2"),
-    ),
-    (  # of 1, t, e and e^2
-        ("rows", "target", "error", "error_2"),
-        ("target", "target_2", "error_target", "error_2_target"),
-        ("error", "error_target", "error_2", "error_3"),
-        ("error_2", "error_2_target", "error_3", "error_4"),
-    ),
-    (  # of 1, |e| and e^2
-        ("rows", "absolute_error", "error_2"),
-        ("absolute_error", "error_2", "absolute_error_3"),
-        ("error_2", "absolute_error_3", "error_4"),
-    ),
-    (  # of 1, |e| and |e|^3
-        ("rows", "absolute_error", "absolute_error_3"),
-        ("absolute_error", "error_2", "error_4"),
-        ("absolute_error_3", "error_4", "error_6"),
-    ),
+    *([[_OF_POWERS[a + c, b + d] for c, d in of] for a, b in of] for of in _FACTORS),
+    *([[_OF_SIZES[a + b] for b in of] for a in of] for of in ((0, 1, 2), (0, 1, 3))),
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +14,7 @@ from fedcore.audit.tables.counting import counted
 from fedcore.errors import DataError
 
 UNKNOWN = "unknown"
+_VOCABULARY = ("attribute", "groups", "labels", "num_bins", "scored")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,14 +64,8 @@ class GroupTable:
     ) -> Self:
         """Return the table without rows, the neutral element of ``+``."""
         counts = np.zeros((len(groups), len(labels), num_bins), dtype=np.int64)
-        return cls(
-            attribute=attribute,
-            groups=tuple(groups),
-            labels=tuple(labels),
-            num_bins=num_bins,
-            scored=scored,
-            counts=counts,
-        )
+        groups, labels = tuple(groups), tuple(labels)
+        return cls(attribute=attribute, groups=groups, labels=labels, num_bins=num_bins, scored=scored, counts=counts)
 
     @classmethod
     def collect(
@@ -109,13 +104,8 @@ class GroupTable:
         if scores is not None and num_bins is None:
             raise DataError(f"attribute {attribute!r}: scores need num_bins, the number of score bins")
         bins_expected = len(labels) if num_bins is None else num_bins
-        empty = cls.zeros(
-            attribute=attribute,
-            groups=groups,
-            labels=labels,
-            num_bins=bins_expected,
-            scored=scores is not None,
-        )
+        scored = scores is not None
+        empty = cls.zeros(attribute=attribute, groups=groups, labels=labels, num_bins=bins_expected, scored=scored)
         codes = (
             _codes(attribute, "group", group_codes, len(groups)),
             _codes(attribute, "label", label_codes, len(labels)),
@@ -135,8 +125,7 @@ class GroupTable:
             return NotImplemented
         if self.sampling is not None or other.sampling is not None:
             raise DataError(f"tables of attribute {self.attribute!r} with sampling weights cannot be added")
-        for field in ("attribute", "groups", "labels", "num_bins", "scored"):
-            mine, theirs = getattr(self, field), getattr(other, field)
+        for field, mine, theirs in zip(_VOCABULARY, self.vocabulary, other.vocabulary, strict=True):
             if mine != theirs:
                 raise DataError(
                     f"tables of attribute {self.attribute!r} cannot be added: {field} is {mine!r} in one and "
@@ -149,25 +138,25 @@ class GroupTable:
 
     __hash__ = None  # type: ignore[assignment]  # holds an array
 
+    def whole(self) -> Self:
+        """Return the table of all rows in one group, "unknown"."""
+        one: dict[str, Any] = {"groups": (UNKNOWN,), "counts": self.counts.sum(axis=0, keepdims=True)}
+        if self.sampling is not None:
+            sums = (each.sum(axis=0, keepdims=True) for each in (self.sampling.weights, self.sampling.squares))
+            one["sampling"] = Sampling(*sums)
+        return replace(self, **one, variance=len(self.groups) * self.variance)
+
     @property
     def vocabulary(self) -> tuple[object, ...]:
         """Tables are added only if these are equal."""
-        return self.attribute, self.groups, self.labels, self.num_bins, self.scored
+        return tuple(getattr(self, field) for field in _VOCABULARY)
 
     @property
     def group_sizes(self) -> dict[str, int]:
         return dict(zip(self.groups, self.counts.sum(axis=(1, 2)).tolist(), strict=True))
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "attribute": self.attribute,
-            "groups": list(self.groups),
-            "labels": list(self.labels),
-            "num_bins": self.num_bins,
-            "scored": self.scored,
-            "counts": self.counts.tolist(),
-            "variance": self.variance,
-        }
+        return parts_json(self)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
@@ -184,7 +173,7 @@ class GroupTable:
         return cls(**{**content, "groups": tuple(content["groups"]), "labels": tuple(content["labels"])})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Sampling:
     """Sums of sampling weights, and of their squares, in the cells of a table; float64, shape of the counts."""
 
@@ -227,20 +216,44 @@ def _check_bins(attribute: str, labels: tuple[str, ...], num_bins: int, scored: 
         )
 
 
-def _frozen_counts(attribute: str, counts: ArrayLike, shape: tuple[int, ...], *, noisy: bool) -> NDArray[np.int64]:
+def shaped(name: str, found: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return an array; ``name`` describes it in the error.
+
+    Raises:
+        DataError: It has another shape.
+    """
     try:
-        array = np.asarray(counts)
+        array = np.asarray(found)
     except ValueError:  # lists of unequal length
-        raise DataError(f"attribute {attribute!r}: counts must have the shape {shape}") from None
+        raise DataError(f"{name} must have the shape {shape}") from None
     if array.shape != shape:
-        raise DataError(f"attribute {attribute!r}: counts must have the shape {shape}, not {array.shape}")
+        raise DataError(f"{name} must have the shape {shape}, not {array.shape}")
+    return array
+
+
+def frozen(array: NDArray[Any], kind: type) -> NDArray[Any]:
+    """Return a copy that cannot be written."""
+    copy: NDArray[Any] = array.astype(kind, copy=True)
+    copy.setflags(write=False)
+    return copy
+
+
+def parts_json(table: Any) -> dict[str, Any]:
+    """Return the parts of a table as plain values, without sampling weights."""
+    parts = {field.name: getattr(table, field.name) for field in fields(table) if field.name != "sampling"}
+    return {
+        name: part.tolist() if isinstance(part, np.ndarray) else list(part) if isinstance(part, tuple) else part
+        for name, part in parts.items()
+    }
+
+
+def _frozen_counts(attribute: str, counts: ArrayLike, shape: tuple[int, ...], *, noisy: bool) -> NDArray[np.int64]:
+    array = shaped(f"attribute {attribute!r}: counts", counts, shape)
     if not np.can_cast(array.dtype, np.int64):
         raise DataError(f"attribute {attribute!r}: counts must be whole numbers, not {array.dtype}")
     if array.dtype == np.bool_ or (not noisy and (array < 0).any()):
         raise DataError(f"attribute {attribute!r}: counts must be whole numbers of 0 or more")
-    frozen = array.astype(np.int64, copy=True)
-    frozen.setflags(write=False)
-    return frozen
+    return frozen(array, np.int64)
 
 
 def _codes(attribute: str, kind: str, codes: ArrayLike | None, size: int) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fedcore.audit.tables.counting import counted
 from fedcore.audit.tables.error_sums import SUMS, possible, summands
-from fedcore.audit.tables.groups import UNKNOWN, GroupTable, check_parts
+from fedcore.audit.tables.groups import UNKNOWN, GroupTable, check_parts, frozen, parts_json, shaped
 from fedcore.errors import DataError
 
 
@@ -56,7 +56,9 @@ class ValueTable:
                   "sums": (len(self.groups), len(SUMS))}  # fmt: skip
         for name, shape in shapes.items():
             kind = np.float64 if name == "sums" else np.int64
-            object.__setattr__(self, name, _frozen(f"{self.attribute!r}: {name}", getattr(self, name), shape, kind))
+            object.__setattr__(
+                self, name, _frozen(f"attribute {self.attribute!r}: {name}", getattr(self, name), shape, kind)
+            )
         _check_sums(self)
 
     @classmethod
@@ -128,6 +130,11 @@ class ValueTable:
 
     __hash__ = None  # type: ignore[assignment]  # holds arrays
 
+    def whole(self) -> Self:
+        """Return the table of all rows in one group, "unknown"."""
+        sums = {name: getattr(self, name).sum(axis=0, keepdims=True) for name in ("counts", "moved", "sums")}
+        return replace(self, groups=(UNKNOWN,), **sums)
+
     @property
     def variance(self) -> float:
         """Variance of the noise in the counts: none."""
@@ -143,16 +150,7 @@ class ValueTable:
         return dict(zip(self.groups, self.counts.sum(axis=1).tolist(), strict=True))
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "attribute": self.attribute,
-            "groups": list(self.groups),
-            "low": self.low,
-            "high": self.high,
-            "num_bins": self.num_bins,
-            "counts": self.counts.tolist(),
-            "moved": self.moved.tolist(),
-            "sums": self.sums.tolist(),
-        }
+        return parts_json(self)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
@@ -191,17 +189,10 @@ def pooled(one: AuditTable, other: AuditTable) -> AuditTable:
 
 
 def _frozen(name: str, found: ArrayLike, shape: tuple[int, ...], kind: type) -> NDArray[Any]:
-    try:
-        array = np.asarray(found)
-    except ValueError:  # lists of unequal length
-        raise DataError(f"attribute {name} must have the shape {shape}") from None
-    if array.shape != shape:
-        raise DataError(f"attribute {name} must have the shape {shape}, not {array.shape}")
+    array = shaped(name, found, shape)
     if array.dtype == np.bool_ or not np.can_cast(array.dtype, kind) or not np.isfinite(array).all():
-        raise DataError(f"attribute {name} must be finite numbers of type {kind.__name__}")
-    frozen: NDArray[Any] = array.astype(kind, copy=True)
-    frozen.setflags(write=False)
-    return frozen
+        raise DataError(f"{name} must be finite numbers of type {kind.__name__}")
+    return frozen(array, kind)
 
 
 def _check_sums(table: ValueTable) -> None:

@@ -1,4 +1,4 @@
-"""The audit of one attribute, and its rates and gaps as JSON."""
+"""The audit of one attribute."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from fedcore.audit.metrics.estimates import Measure
 from fedcore.audit.metrics.gaps import Gap
 from fedcore.audit.metrics.rates import Rate
-from fedcore.audit.verdict.gap_json import gap_json
 from fedcore.audit.verdict.limits import Limit
 from fedcore.audit.verdict.settings import AuditSettings
 from fedcore.audit.verdict.suppression import OF_ALL_ROWS
@@ -20,7 +19,7 @@ class AttributeAudit:
     """The audit of one attribute.
 
     ``groups`` and ``gaps`` are the estimate, over every group; they are for the gate and for hooks, which
-    must see small groups too. ``shown_gaps`` and ``to_json`` are for people: they leave out the suppressed
+    must see small groups too. ``shown_gaps`` are for people, as `Shown` is: they leave out the suppressed
     groups, since the size of a gap and the ends of its interval would reveal a hidden rate.
 
     Attributes:
@@ -99,31 +98,13 @@ class AttributeAudit:
         few = sum(self.sizes.values()) < self.settings.min_cell
         return few or (self.thin_overall and metric not in self.of_thin)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return what may be shown.
-
-        ``{overall: {metric: rate}, groups: {group: {metric: rate}}, gaps: {metric: gap}, suppressed: []}``;
-        a rate is ``{value, low, high, n}``; undefined is null with n = 0, suppressed is null with n null and
-        ``suppressed: true``.
-        """
-        return {
-            "overall": {
-                metric: rate_json(rate, suppressed=self.hides_overall(metric)) for metric, rate in self.overall.items()
-            },
-            "groups": {
-                group: {
-                    metric: rate_json(rates[group], suppressed=self.hides(metric, group))
-                    for metric, rates in self.groups.items()
-                }
-                for group in self.sizes
-            },
-            "gaps": {metric: gap_json(gap) for metric, gap in self.shown_gaps.items()},
-            "suppressed": list(self.suppressed),
-        }
+    def overall_json(self) -> dict[str, Any]:
+        """Return ``{metric: rate}`` over all rows, as `rate_json`."""
+        return {name: rate_json(rate, suppressed=self.hides_overall(name)) for name, rate in self.overall.items()}
 
 
 def rate_json(rate: Rate | Measure, *, suppressed: bool = False) -> dict[str, Any]:
-    """Return ``{value, low, high, n}``, or nulls and ``suppressed: true``."""
+    """Return ``{value, low, high, n}``: undefined is nulls and n = 0, suppressed is nulls and ``suppressed: true``."""
     if suppressed:
         return {"value": None, "low": None, "high": None, "n": None, "suppressed": True}
     return {"value": rate.value, "low": rate.low, "high": rate.high, "n": rate.n}

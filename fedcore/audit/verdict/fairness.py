@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
-from fedcore.audit.metrics.denominators import denominators, leeways
-from fedcore.audit.metrics.estimate_gaps import gap_of
+from fedcore.audit.metrics.catalogue import value_estimates
+from fedcore.audit.metrics.confusion import denominators, leeways
 from fedcore.audit.metrics.gaps import Gap
-from fedcore.audit.metrics.rate_gaps import gap_between
-from fedcore.audit.metrics.rates import METRICS, Rate, group_rates, overall_rates
-from fedcore.audit.metrics.regression import overall_estimates, value_estimates
+from fedcore.audit.metrics.group_gaps import Quantity, at_confidence, gap_between
+from fedcore.audit.metrics.rates import group_rates
 from fedcore.audit.tables.crossing import ATTRIBUTE_MARK
 from fedcore.audit.tables.groups import UNKNOWN, GroupTable
 from fedcore.audit.tables.values import AuditTable, ValueTable
@@ -20,16 +18,6 @@ from fedcore.audit.verdict.attribute_audit import AttributeAudit
 from fedcore.audit.verdict.settings import AuditSettings
 from fedcore.audit.verdict.suppression import OF_ALL_ROWS, is_small, linked, thin_groups
 from fedcore.errors import DataError
-
-__all__ = [
-    "METRICS",
-    "Gap",
-    "Rate",
-    "audit_table",
-    "audit_tables",
-    "group_rates",
-    "overall_rates",
-]
 
 
 def audit_tables(tables: Iterable[AuditTable], settings: AuditSettings) -> dict[str, AttributeAudit]:
@@ -114,87 +102,54 @@ def audit_of(
     Raises:
         DataError: As ``audit_table``.
     """
-    if isinstance(table, ValueTable):
-        return _audit_of_values(table, settings, hidden)
-    reading: dict[str, Any] = {
-        "threshold": settings.threshold,
-        "favourable": settings.favourable,
-        "confidence": settings.confidence,
-    }
-    groups, gap = group_rates(table, **reading), partial(gap_between, table.attribute)
+    sizes = table.group_sizes
     totals = (sum(parts) for parts in zip(*_denominators(table, settings).values(), strict=True))
+    quantities = _quantities(table, settings)
+    overall = {metric: of[UNKNOWN] for metric, of in _quantities(table.whole(), settings).items()}
     audit = AttributeAudit(
-        overall=overall_rates(table, **reading),
-        groups=groups,
+        attribute=table.attribute,
+        settings=settings,
+        sizes=sizes,
+        overall={metric: at_confidence(one, settings.confidence) for metric, one in overall.items()},
+        groups={} if isinstance(table, ValueTable) else quantities,
+        gaps={},
+        shown_gaps={},
+        small=tuple(group for group, size in sizes.items() if 0 < size < settings.min_cell),
+        suppressed=tuple(group for group in table.groups if group in hidden),
         thin=tuple(group for group in table.groups if group in thin and group not in hidden),
         thin_overall=is_small(totals, settings.min_cell),
         of_thin=of_thin,
-        **_about(table, settings, hidden),
+        not_judged=settings.not_judged(table.attribute, sizes),
     )
-    return _with_gaps(audit, groups, gap)
+    return with_gaps(audit, quantities)
 
 
-def _audit_of_values(table: ValueTable, settings: AuditSettings, hidden: Collection[str]) -> AttributeAudit:
-    """Numbers have no rates; ``Measures`` has the metrics of every group, and this their gaps."""
-    overall = {metric: one.measure(settings.confidence) for metric, one in overall_estimates(table).items()}
-    audit = AttributeAudit(overall=overall, groups={}, **_about(table, settings, hidden))
-    return _with_gaps(audit, value_estimates(table), partial(gap_of, table.attribute))
+def _quantities(table: AuditTable, settings: AuditSettings) -> Mapping[str, Mapping[str, Any]]:
+    """Return ``{metric: {group: rate, or for numbers an estimate}}``."""
+    return value_estimates(table) if isinstance(table, ValueTable) else group_rates(table, **settings.reading)
 
 
-def _about(table: AuditTable, settings: AuditSettings, hidden: Collection[str]) -> dict[str, Any]:
-    sizes = table.group_sizes
-    return {
-        "attribute": table.attribute,
-        "settings": settings,
-        "sizes": sizes,
-        "gaps": {},
-        "shown_gaps": {},
-        "small": tuple(group for group, size in sizes.items() if 0 < size < settings.min_cell),
-        "suppressed": tuple(group for group in table.groups if group in hidden),
-        "not_judged": settings.not_judged(table.attribute, sizes),
-    }
+def with_gaps(audit: AttributeAudit, quantities: Mapping[str, Mapping[str, Quantity]]) -> AttributeAudit:
+    """Return the audit with the gaps of these quantities, too: over all judged groups, and over those shown."""
 
+    def over(metric: str, groups: Iterable[str], confidence: float = audit.settings.confidence) -> Gap:
+        kept = {group: quantities[metric][group] for group in groups if group in quantities[metric]}
+        return gap_between(audit.attribute, metric, kept, confidence=confidence)
 
-def _with_gaps(
-    audit: AttributeAudit, quantities: Mapping[str, Mapping[str, Any]], gap: Callable[..., Gap]
-) -> AttributeAudit:
-    """Return the audit with the gaps of these quantities, over all judged groups and over those shown."""
-    confidence = audit.settings.confidence
-
-    def over(metric: str, groups: Collection[str]) -> Gap:
-        return gap(metric, {g: one for g, one in quantities[metric].items() if g in groups}, confidence=confidence)
+    def against(group: str, each: float) -> dict[str, Gap]:
+        pair = (str(audit.reference), group)
+        return {metric: replace(over(metric, pair, each), reference=audit.reference) for metric in quantities}
 
     gaps = {metric: over(metric, audit.judged) for metric in quantities}
     hidden = audit.suppressed or audit.thin
+    shown = {metric: over(metric, audit.shown_in(metric)) for metric in quantities} if hidden else gaps
+    others = [group for group in audit.judged if group not in (audit.reference, UNKNOWN)]
+    if audit.reference not in audit.sizes:
+        others = []
+    each = 1 - (1 - audit.settings.confidence) / max(1, len(others))  # of all groups at once (Bonferroni)
     return replace(
         audit,
-        gaps=gaps,
-        shown_gaps={metric: over(metric, audit.shown_in(metric)) for metric in quantities} if hidden else gaps,
-        to_reference=against_reference(audit, quantities, gap),
+        gaps={**audit.gaps, **gaps},
+        shown_gaps={**audit.shown_gaps, **shown},
+        to_reference={group: {**audit.to_reference.get(group, {}), **against(group, each)} for group in others},
     )
-
-
-def against_reference(
-    audit: AttributeAudit, quantities: Mapping[str, Mapping[str, Any]], gap: Callable[..., Gap]
-) -> dict[str, dict[str, Gap]]:
-    """Return ``{group: {metric: gap between it and the reference}}``, all groups at once (Bonferroni).
-
-    Args:
-        audit: Of the attribute; empty without a reference.
-        quantities: ``{metric: {group: quantity}}``.
-        gap: Makes the gap of a metric, two groups' quantities and a confidence.
-    """
-    reference = audit.reference
-    others = [group for group in audit.judged if group not in (reference, UNKNOWN)]
-    if reference is None or reference not in audit.sizes or not others:
-        return {}
-    each = 1 - (1 - audit.settings.confidence) / len(others)
-    return {
-        group: {
-            metric: replace(
-                gap(metric, {reference: found[reference], group: found[group]}, confidence=each), reference=reference
-            )
-            for metric, found in quantities.items()
-        }
-        for group in others
-    }

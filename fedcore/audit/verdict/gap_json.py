@@ -1,13 +1,16 @@
-"""A gap as JSON: its named pair, and what holds for any two groups."""
+"""A gap as JSON and as a line: its named pair with intervals, and how far any two groups may be apart."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
+from fedcore.audit.metrics.catalogue import RATES
 from fedcore.audit.metrics.gaps import Gap
-from fedcore.audit.statistics.pairs import Side, count_words
+from fedcore.audit.metrics.parity import Parity, count_json
+from fedcore.audit.statistics.pairs import count_words
 
 
 def gap_json(gap: Gap) -> dict[str, Any]:
@@ -15,18 +18,11 @@ def gap_json(gap: Gap) -> dict[str, Any]:
 
     Limits are judged by ``over_all_pairs``, the largest difference and the smallest ratio of any two groups.
     """
+    return {**asdict(Parity.of(gap)), **explained_json(gap)}
+
+
+def explained_json(gap: Gap) -> dict[str, Any]:
     return {
-        "difference": gap.difference,
-        "low": gap.difference_low,
-        "high": gap.difference_high,
-        "ratio": gap.ratio,
-        "ratio_low": gap.ratio_low,
-        "ratio_high": gap.ratio_high,
-        "highest": gap.highest,
-        "lowest": gap.lowest,
-        "highest_count": None if gap.pair is None else count_json(gap.pair.highest),
-        "lowest_count": None if gap.pair is None else count_json(gap.pair.lowest),
-        "over_all_pairs": over_all_pairs(gap),
         "words": gap.words,
         "furthest": gap.furthest_words,
         "undefined": list(gap.undefined),
@@ -55,25 +51,6 @@ def directed_json(gap: Gap) -> dict[str, Any]:
     }
 
 
-def count_json(side: Side) -> dict[str, Any]:
-    """Return ``{counted, of}``: rows counted among the rows behind a rate; null for other metrics."""
-    return {"counted": side.counted, "of": side.n}
-
-
-def over_all_pairs(gap: Gap) -> dict[str, Any]:
-    """Return the largest difference and smallest ratio of any two groups: estimates, and ends of intervals."""
-    difference, ratio = gap.widest_estimate, gap.smallest_ratio_estimate
-    (low, high), (ratio_low, ratio_high) = gap.widest or (None, None), gap.smallest_ratio or (None, None)
-    return {
-        "difference": None if difference is None else float(difference),
-        "low": low,
-        "high": high,
-        "ratio": None if ratio is None else float(ratio),
-        "ratio_low": ratio_low,
-        "ratio_high": ratio_high,
-    }
-
-
 def between_words(gap: Mapping[str, Any]) -> str:
     """Return the groups of a gap in JSON with their counts, or why there are none."""
     if gap.get("highest") is None or gap.get("lowest") is None:
@@ -87,3 +64,18 @@ def between_words(gap: Mapping[str, Any]) -> str:
 def _counted(gap: Mapping[str, Any], side: str) -> str:
     count = gap.get(f"{side}_count")
     return gap[side] if count is None else f"{gap[side]} ({count_words(count['counted'], count['of'])})"
+
+
+def gap_line(gap: Gap) -> str:
+    """Return the named pair with its direction, counts, interval and ratio, and the largest possible gap of any two."""
+    return f"{gap.words}{reach_words(gap)}"
+
+
+def reach_words(gap: Gap) -> str:
+    """Return the interval, the ratio with its own, and how far any two groups may be apart."""
+    line = gap.interval_words
+    if gap.ratio_words:
+        line += f", ratio {gap.ratio_words}"
+    elif gap.pair is not None and gap.metric in RATES:
+        line += ", ratio undefined"
+    return "; ".join(filter(None, [line, gap.furthest_words]))

@@ -10,16 +10,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 from fedcore.audit.metrics.catalogue import is_share
 from fedcore.audit.metrics.gaps import Gap
+from fedcore.audit.statistics.pairs import Ends
 from fedcore.audit.verdict.attribute_audit import AttributeAudit
+from fedcore.audit.verdict.evidence import power_words, rows_words
 from fedcore.audit.verdict.limits import Limit
-from fedcore.audit.verdict.power import power_words
-from fedcore.audit.verdict.rows_needed import rows_words
 
-__all__ = ["Finding", "Limit", "Verdict", "judge", "judge_all", "overall"]
+Number = TypeVar("Number", float, Fraction)
 
 
 class Verdict(StrEnum):
@@ -30,14 +30,8 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "INCONCLUSIVE"
 
 
+_UNKNOWN = (-math.inf, math.inf)
 _WORST_FIRST = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
-
-
-class Judged(Protocol):
-    """Anything with a verdict; None if nothing was judged."""
-
-    @property
-    def verdict(self) -> Verdict | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,20 +79,22 @@ def judge(limit: Limit, audit: AttributeAudit) -> Finding:
     keep the limit, of classes or to a reference, the finding is the worst: of broken limits the most certain one, of
     others the one whose interval reaches furthest.
     """
-    found = [(gap, _judge_gap(limit, one, gap)) for one, gap in audit.gaps_held(limit)]
+    found = [(_ends(limit, gap) or _UNKNOWN, _judge_gap(limit, one, gap)) for one, gap in audit.gaps_held(limit)]
     if not found:
         reason = f"{limit.metric} is not measured here, or there are no two groups to compare"
         return _finding(limit, audit.attribute, Verdict.INCONCLUSIVE, reason, None)
     worst = next(verdict for verdict in _WORST_FIRST if any(finding.verdict is verdict for _, finding in found))
-    by = _surely if worst is Verdict.FAIL else _reach
-    return max(((gap, each) for gap, each in found if each.verdict is worst), key=lambda pair: by(limit, pair[0]))[1]
+    end = 0 if worst is Verdict.FAIL else 1
+    return max((pair for pair in found if pair[1].verdict is worst), key=lambda pair: pair[0][end])[1]
 
 
 def _judge_gap(limit: Limit, audit: AttributeAudit, gap: Gap) -> Finding:
-    meets, breaks = _interval_meets(limit, gap)
-    if breaks:
+    low, high = _ends(limit, gap) or _UNKNOWN
+    bound = _turned(limit, limit.bound)
+    meets = high <= bound
+    if low > bound:
         verdict = Verdict.FAIL
-    elif meets and not _missing(limit, gap):
+    elif meets and not gap.undefined and _estimate_meets(limit, gap) is not None:
         verdict = Verdict.PASS
     else:
         verdict = Verdict.INCONCLUSIVE
@@ -106,67 +102,34 @@ def _judge_gap(limit: Limit, audit: AttributeAudit, gap: Gap) -> Finding:
     return _finding(limit, audit.attribute, verdict, reason, _estimate_meets(limit, gap))
 
 
-def overall(judged: Iterable[Judged]) -> Verdict | None:
+def overall(verdicts: Iterable[Verdict | None]) -> Verdict | None:
     """Return FAIL if any is, else INCONCLUSIVE if any is, else PASS; None if nothing was judged."""
-    verdicts = {one.verdict for one in judged}
-    for verdict in _WORST_FIRST:
-        if verdict in verdicts:
-            return verdict
-    return None
+    found = {*verdicts}
+    return next((verdict for verdict in _WORST_FIRST if verdict in found), None)
 
 
-def _interval_meets(limit: Limit, gap: Gap) -> tuple[bool, bool]:
-    """Whether the whole interval meets the limit, and whether the whole interval breaks it."""
-    low, high = _ends(limit, gap)
-    if low is None or high is None:
-        return False, False
-    if limit.at_most is not None:
-        return high <= limit.at_most, low > limit.at_most
-    return low >= _bound(limit), high < _bound(limit)
+def _turned(limit: Limit, value: Number) -> Number:
+    """Return the value, negated if the limit is a least one, so that less is always better."""
+    return value if limit.at_most is not None else -value
 
 
-def _reach(limit: Limit, gap: Gap) -> float:
-    """Return how far the interval reaches beyond the limit; an undefined gap reaches furthest."""
-    low, high = _ends(limit, gap)
-    if low is None or high is None:
-        return math.inf
-    return high if limit.at_most is not None else -low
-
-
-def _surely(limit: Limit, gap: Gap) -> float:
-    low, high = _ends(limit, gap)
-    if low is None or high is None:
-        return -math.inf
-    return low if limit.at_most is not None else -high
+def _ends(limit: Limit, gap: Gap) -> Ends | None:
+    """Return the interval of the largest gap, or of the worst value, whichever groups truly have it, as turned."""
+    if limit.kind == "worst-group":
+        ends = gap.highest_ends if limit.at_most is not None else gap.lowest_ends
+    else:
+        ends = gap.widest if limit.kind == "difference" else gap.smallest_ratio
+    if ends is None or limit.at_most is not None:
+        return ends
+    return -ends[1], -ends[0]
 
 
 def _estimate_meets(limit: Limit, gap: Gap) -> bool | None:
-    estimate = _estimate(limit, gap)
-    if estimate is None:
-        return None
-    return estimate <= _bound(limit) if limit.at_most is not None else estimate >= _bound(limit)
-
-
-def _estimate(limit: Limit, gap: Gap) -> Fraction | None:
+    estimate = gap.widest_estimate if limit.kind == "difference" else gap.smallest_ratio_estimate
     if limit.kind == "worst-group":
-        rates = [side.rate for side, _ in gap.alone]
-        return max(rates, default=None) if limit.at_most is not None else min(rates, default=None)
-    return gap.widest_estimate if limit.kind == "difference" else gap.smallest_ratio_estimate
-
-
-def _bound(limit: Limit) -> Fraction:
-    return next(bound for bound in (limit.at_most, limit.at_least) if bound is not None)
-
-
-def _ends(limit: Limit, gap: Gap) -> tuple[float | None, float | None]:
-    """Return the interval of the largest gap, or of the worst value, whichever groups truly have it."""
-    if limit.kind == "worst-group":
-        return (gap.highest_ends if limit.at_most is not None else gap.lowest_ends) or (None, None)
-    return (gap.widest if limit.kind == "difference" else gap.smallest_ratio) or (None, None)
-
-
-def _missing(limit: Limit, gap: Gap) -> bool:
-    return bool(gap.undefined) or _estimate_meets(limit, gap) is None
+        turned = [_turned(limit, side.rate) for side, _ in gap.alone]
+        return max(turned) <= _turned(limit, limit.bound) if turned else None
+    return None if estimate is None else _turned(limit, estimate) <= _turned(limit, limit.bound)
 
 
 def _reason(limit: Limit, audit: AttributeAudit, gap: Gap, verdict: Verdict, *, meets: bool) -> str:
@@ -215,13 +178,13 @@ def _worst_words(limit: Limit, gap: Gap) -> str:
     """Return the group that is certainly the worst, and the worst possible value of any group."""
     most = limit.at_most is not None
     worst, ends = gap.most if most else gap.least, _ends(limit, gap)
-    if worst is None or ends[0] is None or ends[1] is None:
+    if worst is None or ends is None:
         return gap.words
     side, own = worst
     shares = is_share(gap.metric)
     low, high = (f"{100 * end:.1f}" if shares else gap.plain_words(end) for end in (own.low, own.high))
     words = f"{gap.name}: {side.group} {gap.value_words(side.rate)} ({side.count}; {low} to {high})"
-    reach = ends[1] if most else ends[0]
+    reach = _turned(limit, ends[1])
     if reach == (own.high if most else own.low):
         return words
     any_group = f"{100 * reach:.1f} %" if shares else gap.plain_words(reach)

@@ -146,4 +146,4 @@ class GateHook:
         words = tuple(finding.reason for finding in findings) or (
             "limits are judged before release" if self.limits else "no limits declared",
         )
-        return Decision(verdict=overall(findings), findings=words, hook=self.name)
+        return Decision(verdict=overall(finding.verdict for finding in findings), findings=words, hook=self.name)

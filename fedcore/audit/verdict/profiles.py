@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from fedcore.audit.metrics.rates import Rate
 from fedcore.audit.tables.groups import UNKNOWN
@@ -27,7 +28,8 @@ class Profile:
         date: When its sources were last read.
         shows_all: Whether its table has categories of any size, as its rules require.
         min_share: Groups of a smaller share of the rows are not judged, if the rules say so.
-        document: Whether it is a text under given headings instead of a table.
+        document: Whether it is a text under given headings; if not, it compares selection rates in a table, for which
+            one label must be favourable.
     """
 
     name: str
@@ -38,11 +40,6 @@ class Profile:
     shows_all: bool = False
     min_share: Fraction | None = None
     document: bool = False
-
-    @property
-    def compares_selection(self) -> bool:
-        """Whether it compares selection rates, so that one label must be favourable."""
-        return not self.document
 
 
 NYC_LL144 = Profile(
@@ -125,19 +122,17 @@ class Category:
         selected: Rows that were selected, or scored above the sample's median.
         share: Its share of the rows of known category.
         impact_ratio: Its rate over the highest of all categories, exact; None if undefined.
-        impact_ratio_of_large: The same over the highest of the categories of at least 2 %; None for a smaller one.
+        impact_ratio_without_small: The same over the highest of the categories of at least 2 %; None for a smaller one.
     """
 
-    group: str
+    category: str
     n: int
     selected: int
+    rate: float | None
     share: Fraction
     impact_ratio: Fraction | None
-    impact_ratio_of_large: Fraction | None
-
-    @property
-    def small(self) -> bool:
-        return self.share < TWO_PERCENT
+    under_two_percent: bool
+    impact_ratio_without_small: Fraction | None
 
 
 def categories(rates: Mapping[str, Rate]) -> list[Category]:
@@ -151,12 +146,11 @@ def categories(rates: Mapping[str, Rate]) -> list[Category]:
     large = {group: rate for group, rate in known.items() if shares[group] >= TWO_PERCENT}
     return [
         Category(
-            group=group,
-            n=rate.n,
-            selected=rate.successes,
+            **_counts(group, rate),
             share=shares[group],
             impact_ratio=_over_highest(rate, known),
-            impact_ratio_of_large=_over_highest(rate, large) if group in large else None,
+            under_two_percent=group not in large,
+            impact_ratio_without_small=_over_highest(rate, large) if group in large else None,
         )
         for group, rate in known.items()
     ]
@@ -169,24 +163,23 @@ class FourFifths:
     Attributes:
         reference: The group of the highest rate, among those of at least 2 %.
         ratio: Its rate over that of the reference, exact.
-        reverses: Whether one person selected in this group, and one fewer in the other, would reverse the difference.
-        deviations: Difference in standard deviations (two-sample z, pooled); None if nobody or everybody is
-            selected, and of the reference.
-        p_value: Fisher's exact test, two-sided, of over 10^9 rows its normal limit; None of the reference.
+        one_person_reverses: Whether one person selected in this group, and one fewer in the other, would reverse the
+            difference.
+        standard_deviations: The difference in these (two-sample z, pooled); None if nobody or everybody is selected,
+            and of the reference.
+        fisher_p: Fisher's exact test, two-sided, of over 10^9 rows its normal limit; None of the reference.
     """
 
-    group: str
-    reference: str
+    category: str
     n: int
     selected: int
+    rate: float | None
+    reference: str
     ratio: Fraction
-    reverses: bool
-    deviations: float | None
-    p_value: float | None
-
-    @property
-    def under(self) -> bool:
-        return self.ratio < FOUR_FIFTHS
+    under_four_fifths: bool
+    one_person_reverses: bool
+    standard_deviations: float | None
+    fisher_p: float | None
 
 
 def four_fifths(rates: Mapping[str, Rate]) -> list[FourFifths]:
@@ -202,19 +195,29 @@ def four_fifths(rates: Mapping[str, Rate]) -> list[FourFifths]:
     best = large[reference]
     if not best.successes:
         return []
+    ratios = {group: (rate.fraction or Fraction(0)) / (best.fraction or Fraction(1)) for group, rate in large.items()}
     return [
         FourFifths(
-            group=group,
+            **_counts(group, rate),
             reference=reference,
-            n=rate.n,
-            selected=rate.successes,
-            ratio=(rate.fraction or Fraction(0)) / (best.fraction or Fraction(1)),
-            reverses=group != reference and Fraction(rate.successes + 1, rate.n) > Fraction(best.successes - 1, best.n),
-            deviations=None if group == reference else _deviations(rate, best),
-            p_value=None if group == reference else _fisher(rate, best),
+            ratio=ratios[group],
+            under_four_fifths=ratios[group] < FOUR_FIFTHS,
+            one_person_reverses=group != reference
+            and Fraction(rate.successes + 1, rate.n) > Fraction(best.successes - 1, best.n),
+            standard_deviations=None if group == reference else _deviations(rate, best),
+            fisher_p=None if group == reference else _fisher(rate, best),
         )
         for group, rate in large.items()
     ]
+
+
+def _counts(group: str, rate: Rate) -> dict[str, Any]:
+    return {
+        "category": group,
+        "n": rate.n,
+        "selected": rate.successes,
+        "rate": rate.successes / rate.n if rate.n else None,
+    }
 
 
 def left_out(rates: Mapping[str, Rate]) -> tuple[str, ...]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from fedcore.audit.metrics.catalogue import CATALOGUE, HEADLINES
-from fedcore.audit.metrics.clients import ClientSpread
+from fedcore.audit.metrics.clients import CLIENT_METHODS, ClientSpread
 from fedcore.audit.metrics.gaps import Gap
 from fedcore.audit.metrics.measures import Measures
 from fedcore.audit.sites.site_splits import Splits, unnamed_json
-from fedcore.audit.statistics.client_intervals import CLIENT_METHODS
 from fedcore.audit.verdict.attribute_audit import AttributeAudit
 from fedcore.audit.verdict.gate import Finding, Verdict, judge_all, overall
 from fedcore.audit.verdict.hooks import Decision, Point
@@ -59,8 +59,8 @@ class BiasReport:
     @property
     def verdict(self) -> Verdict | None:
         """The worst of findings and decisions before release; None if nothing was judged, which is not a PASS."""
-        before = (decision for decision in self.decisions if decision.point is not Point.AFTER_RELEASE)
-        return overall((*self.findings, *before))
+        before = [decision.verdict for decision in self.decisions if decision.point is not Point.AFTER_RELEASE]
+        return overall([*(finding.verdict for finding in self.findings), *before])
 
     def worst_gap(self) -> Gap | None:
         """Return the gap for a one-line summary, over the shown groups; None if no gap is defined.
@@ -91,9 +91,9 @@ class BiasReport:
             "threshold": self.settings.threshold,
             "favourable": self.settings.favourable,
             "min_cell": self.settings.min_cell,
-            "overall": {name: audit.to_json()["overall"] for name, audit in self.audits.items()},
+            "overall": {name: audit.overall_json() for name, audit in self.audits.items()},
             "groups": {name: one.groups_json(marked=True) for name, one in shown.items()},
-            "gaps": {name: _gaps_json(one) for name, one in shown.items()},
+            "gaps": {name: one.gaps_json(explained=True) for name, one in shown.items()},
             "to_reference": {name: one.reference_json() for name, one in shown.items()},
             "bounded_group_loss": {name: one.bounded_json() for name, one in shown.items()},
             "by_class": {name: one.classes_json() for name, one in shown.items()},
@@ -113,19 +113,15 @@ class BiasReport:
     def _worst(self) -> tuple[Used, Gap] | None:
         """Return the gap, and its share of its limit or of the largest difference."""
         if self.settings.limits:
-            named = ((limit, audit) for limit in self.settings.limits for audit in self._named_by(limit))
-            used = [use for limit, audit in named for use in _uses(limit, audit)]
+            named = product(self.settings.limits, self.audits.values())
+            held = ((limit, audit) for limit, audit in named if limit.attribute in ("*", audit.attribute))
+            used = [use for limit, audit in held for use in _uses(limit, audit)]
         else:
-            used = [((gap.difference_low or 0.0, gap.difference or 0.0), gap) for gap in self._main_gaps()]
+            shown = product((audit.shown_gaps for audit in self.audits.values()), HEADLINES)
+            gaps = [found[name] for found, name in shown if name in found]
+            used = [((gap.difference_low or 0.0, gap.difference or 0.0), gap) for gap in gaps]
         defined = [(share, gap) for share, gap in used if gap.difference is not None]
         return max(defined, key=lambda pair: pair[0]) if defined else None
-
-    def _named_by(self, limit: Limit) -> list[AttributeAudit]:
-        return [audit for audit in self.audits.values() if limit.attribute in ("*", audit.attribute)]
-
-    def _main_gaps(self) -> list[Gap]:
-        found = [[audit.shown_gaps.get(metric) for metric in HEADLINES] for audit in self.audits.values()]
-        return [gap for gaps in found for gap in gaps if gap is not None]
 
 
 def population(settings: AuditSettings) -> str:
@@ -162,15 +158,10 @@ def _surely_held(limit: Limit, gap: Gap) -> tuple[float | None, float | None]:
 
 def _share_used(limit: Limit, held: float | None) -> float:
     if CATALOGUE[limit.metric].signed and limit.kind == "worst-group":  # no share of a bound that may be 0
-        value, bound = held or 0.0, float(limit.at_least or limit.at_most or 0)
+        value, bound = held or 0.0, float(limit.bound)
         return 2.0 if (value > bound if limit.at_most is not None else value < bound) else 0.0
     if limit.at_most is not None:
         return (held or 0.0) / float(limit.at_most)
     if held is None or limit.at_least is None:
         return 0.0
     return float(limit.at_least) / held if held else float("inf")
-
-
-def _gaps_json(shown: Shown) -> dict[str, Any]:
-    more = shown.explained_json()
-    return {name: {**gap, **more.get(name, {})} for name, gap in shown.gaps_json().items()}

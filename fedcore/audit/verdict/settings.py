@@ -1,12 +1,15 @@
-"""How a plan reads its tables, declared before any result is seen."""
+"""How a plan reads its tables, declared before any result is seen, and whether its limits can be measured."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
+from fedcore.audit.metrics.catalogue import CATALOGUE
 from fedcore.audit.tables.groups import UNKNOWN
+from fedcore.audit.tables.values import AuditTable, ValueTable
 from fedcore.audit.verdict.limits import Limit
 from fedcore.errors import PlanError
 
@@ -65,6 +68,11 @@ class AuditSettings:
         return tuple(group for group, n in known.items() if n < fewest and group != self.references.get(attribute))
 
     @property
+    def reading(self) -> dict[str, Any]:
+        """The arguments with which ``group_rates`` reads a table."""
+        return {"threshold": self.threshold, "favourable": self.favourable, "confidence": self.confidence}
+
+    @property
     def confidence_together(self) -> float:
         """Confidence with which the intervals of all looks hold at once."""
         return 1 - self.looks * (1 - self.confidence)
@@ -73,3 +81,68 @@ class AuditSettings:
 def confidence_of_each(confidence: float, looks: int) -> float:
     """Return the confidence of each of several looks with which all hold together (Bonferroni; Dunn 1961)."""
     return 1 - (1 - confidence) / looks
+
+
+def check_measurable(
+    settings: AuditSettings,
+    tables: Mapping[str, AuditTable],
+    *,
+    noisy: bool = False,
+) -> None:
+    """Refuse limits that these tables can never decide.
+
+    Args:
+        tables: A table of each attribute; the counts do not matter.
+
+    Raises:
+        PlanError: A limit needs scores, numbers or a favourable label that the tables lack; or a reference is unknown.
+    """
+    problems = [*dict.fromkeys(_problems(settings.limits, settings.favourable, tables.values()))]
+    problems += _reference_problems(settings, {name: table.groups for name, table in tables.items()})
+    problems += [
+        f"audit.limits: {limit.metric} is not measured of noisy counts; limit a rate, or leave out "
+        "privacy.evaluation-noise-multiplier"
+        for limit in settings.limits
+        if noisy and not CATALOGUE[limit.metric].of_noisy_counts
+    ]
+    if problems:
+        raise PlanError(problems)
+
+
+def check_references(settings: AuditSettings, groups: Mapping[str, Collection[str]]) -> None:
+    """Refuse references that are not groups.
+
+    Raises:
+        PlanError: The attribute of a reference is not audited, or lacks that known group.
+    """
+    if problems := [*_reference_problems(settings, groups)]:
+        raise PlanError(problems)
+
+
+def _reference_problems(settings: AuditSettings, groups: Mapping[str, Collection[str]]) -> Iterable[str]:
+    for attribute, group in settings.references.items():
+        known = [one for one in groups.get(attribute, ()) if one != UNKNOWN]
+        if attribute not in groups:
+            yield f"reference of {attribute!r}: it is not audited; audited are {', '.join(groups)}"
+        elif group not in known:
+            yield f"reference of {attribute!r}: {group!r} is none of its groups, {', '.join(known)}"
+
+
+def _problems(limits: Iterable[Limit], favourable: str | None, tables: Iterable[AuditTable]) -> Iterable[str]:
+    for table in tables:
+        for limit in limits:
+            source = CATALOGUE[limit.metric].source
+            if isinstance(table, ValueTable) != (source == "numbers"):
+                targets = "numbers" if isinstance(table, ValueTable) else "labels"
+                yield f"audit.limits: {limit.metric} is not measured where targets are {targets}, as those of the task"
+            elif isinstance(table, ValueTable):
+                continue
+            elif source in ("scores", "probabilities") and not table.scored:
+                yield (
+                    f"audit.limits: {limit.metric} is measured of scores, and these are counted for two labels; "
+                    f"the task has {len(table.labels)}"
+                )
+            elif source == "several classes" and (len(table.labels) == 2 or favourable is not None):
+                yield f"audit.limits: {limit.metric} is of more than two labels, none of them favourable"
+            elif source == "benefits" and len(table.labels) > 2 and favourable is None:
+                yield f"audit.limits: {limit.metric} of more than two labels needs audit.favourable"

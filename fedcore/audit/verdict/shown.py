@@ -7,7 +7,7 @@ neither is ever 0 or NaN.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,15 +15,14 @@ from typing import Any
 from fedcore.audit.metrics.catalogue import CATALOGUE
 from fedcore.audit.metrics.classes import WorstClass, worst_classes
 from fedcore.audit.metrics.estimates import Measure
-from fedcore.audit.metrics.estimators.calibration import joined
+from fedcore.audit.metrics.estimators.calibration import bins_json, joined
 from fedcore.audit.metrics.gaps import Gap
-from fedcore.audit.metrics.measures import Measures
+from fedcore.audit.metrics.measures import Measures, Pair
 from fedcore.audit.metrics.parity import Parity, impact_ratios, parities
-from fedcore.audit.metrics.rates import Rate
-from fedcore.audit.metrics.unknowns import bounds
+from fedcore.audit.metrics.rates import Rate, bounds
 from fedcore.audit.tables.groups import UNKNOWN
 from fedcore.audit.verdict.attribute_audit import AttributeAudit, rate_json
-from fedcore.audit.verdict.gap_json import directed_json, gap_json
+from fedcore.audit.verdict.gap_json import directed_json, explained_json, gap_json
 
 _OWN = {name: metric for name, metric in CATALOGUE.items() if metric.interval}
 MEASURE_METHODS = {
@@ -40,10 +39,6 @@ MEASURE_METHODS = {
 
 
 BOUNDED = tuple(name for name, metric in CATALOGUE.items() if metric.bounded_loss)
-_GAP = (
-    "difference", "low", "high", "ratio", "ratio_low", "ratio_high", "highest", "lowest", "highest_count",
-    "lowest_count", "over_all_pairs",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -142,9 +137,9 @@ class Shown:
             for group in self.audit.sizes
         }
 
-    def gaps_json(self) -> dict[str, Any]:
-        """Return the gaps, also under their usual names; with classes the largest."""
-        found = {metric: {name: gap_json(gap)[name] for name in _GAP} for metric, gap in self.gaps.items()}
+    def gaps_json(self, *, explained: bool = False) -> dict[str, Any]:
+        """Return the gaps, also under their usual names; with classes the largest; `explained` adds their words."""
+        found = {metric: gap_json(gap) if explained else asdict(Parity.of(gap)) for metric, gap in self.gaps.items()}
         of_classes = {name: worst.parity for name, worst in self.worst_classes.items()}
         named = {**of_classes, **self.parities, **self.distances}
         return found | {name: asdict(parity) for name, parity in named.items()}
@@ -184,8 +179,7 @@ class Shown:
         }
 
     def explained_json(self) -> dict[str, Any]:
-        content = {metric: gap_json(gap) for metric, gap in self.gaps.items()}
-        return {metric: {name: one[name] for name in one if name not in _GAP} for metric, one in content.items()}
+        return {metric: explained_json(gap) for metric, gap in self.gaps.items()}
 
     def bounds_json(self) -> dict[str, Any]:
         """Return each group's lowest and highest possible selection rate, wherever the unknown rows belong."""
@@ -198,20 +192,19 @@ class Shown:
 
     def cross_areas_json(self) -> dict[str, dict[str, Any]]:
         """Return ``{group of the favourable rows: {group of the others: area}}``."""
-        found: dict[str, dict[str, Any]] = {}
-        for (first, second), estimate in self.measures.cross_areas.items():
-            if self._shows("auc", first) and self._shows("auc", second):
-                area = estimate.measure(self.audit.settings.confidence)
-                found.setdefault(first, {})[second] = measure_json(area)
-        return found
+        confidence = self.audit.settings.confidence
+        return self._by_pair(self.measures.cross_areas, lambda area: measure_json(area.measure(confidence)))
 
     def area_bounds_json(self) -> dict[str, dict[str, Any]]:
         """Return ``{group of the favourable rows: {group of the others: {low, high}}}``: bounds, not intervals."""
-        found: dict[str, dict[str, Any]] = {}
-        for (first, second), (low, high) in self.measures.area_bounds.items():
+        return self._by_pair(self.measures.area_bounds, lambda ends: {"low": ends[0], "high": ends[1]})
+
+    def _by_pair(self, found: Mapping[Pair, Any], to_json: Callable[[Any], Any]) -> dict[str, dict[str, Any]]:
+        shown: dict[str, dict[str, Any]] = {}
+        for (first, second), one in found.items():
             if self._shows("auc", first) and self._shows("auc", second):
-                found.setdefault(first, {})[second] = {"low": low, "high": high}
-        return found
+                shown.setdefault(first, {})[second] = to_json(one)
+        return shown
 
     def calibration_json(self) -> dict[str, list[dict[str, Any]]]:
         """Return each group's curve, ``[{score, value, low, high, n}]``: share of favourable labels by mean score.
@@ -223,7 +216,7 @@ class Shown:
             return {}
         shown = [group for group in self.measures.curves if self._shows("calibration_slope", group)]
         curves = joined(self.measures.curves, shown, min_cell=settings.min_cell)
-        return {group: [one.to_json(settings.confidence) for one in bins] for group, bins in curves.items()}
+        return {group: bins_json(bins, settings.confidence) for group, bins in curves.items()}
 
 
 def ratio_ends(gap: Mapping[str, Any]) -> tuple[float, float] | None:

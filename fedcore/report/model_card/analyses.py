@@ -11,7 +11,7 @@ from fedcore.audit.tables.crossing import ATTRIBUTE_MARK
 from fedcore.audit.tables.groups import UNKNOWN
 from fedcore.audit.verdict.gap_json import between_words
 from fedcore.audit.verdict.shown import ratio_ends
-from fedcore.report.model_card.markdown import NO_RATIO, NOT_SHOWN, escaped, measured, table, words
+from fedcore.report.model_card.markdown import NO_RATIO, NOT_SHOWN, escaped, measured, table, with_ends, words
 from fedcore.report.page.wording import in_points
 
 _TOLD = headlines_of("card")
@@ -21,6 +21,10 @@ Content = Mapping[str, Any]
 
 def attributes(bias: Content, *, crossed: bool) -> list[str]:
     return [name for name in bias["groups"] if (ATTRIBUTE_MARK in name) == crossed]
+
+
+def is_measured(bias: Content, metric: str) -> bool:
+    return any(metric in one for groups in bias["groups"].values() for one in groups.values())
 
 
 def group_table(bias: Content, attribute: str) -> list[str]:
@@ -106,9 +110,7 @@ def _gap_row(name: str, gap: Content) -> list[str]:
     difference, low, high = gap["difference"], gap["low"], gap["high"]
     if difference is None or low is None or high is None:
         return [words(name), "fewer than two groups compared", "undefined", "undefined"]
-    text = f"{difference:.3f} ({low:.3f} to {high:.3f})"
-    if in_points(name):
-        text = f"{100 * difference:.1f} points ({100 * low:.1f} to {100 * high:.1f})"
+    text = with_ends(difference, low, high, percent=" points" if in_points(name) else "")
     if most := str(gap.get("furthest") or "").partition(":")[0]:
         text += f"; {most}"
     return [words(name), escaped(between_words(gap)), text, _ratio(name, gap)]
@@ -117,19 +119,16 @@ def _gap_row(name: str, gap: Content) -> list[str]:
 def _directed(name: str, gap: Content) -> list[str]:
     if gap["difference"] is None:
         return ["undefined", "undefined"]
-    scale, unit = (100, " points") if is_share(name) else (1, "")
-    spec = "+.1f" if is_share(name) else "+.3f"
-    difference, low, high = (format(scale * gap[end], spec) for end in ("difference", "low", "high"))
-    ends = ratio_ends(gap)
-    ratio = NO_RATIO if ends is None else f"{gap['ratio']:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
-    return [f"{difference}{unit} ({low} to {high})", ratio]
+    unit, ends = " points" if is_share(name) else "", ratio_ends(gap)
+    ratio = NO_RATIO if ends is None else with_ends(gap["ratio"], *ends)
+    return [with_ends(gap["difference"], gap["low"], gap["high"], percent=unit, sign="+"), ratio]
 
 
 def _ratio(name: str, gap: Content) -> str:
     ends = ratio_ends(gap)
     if ends is None:
         return "undefined" if name in RATES and gap["ratio"] is None else NO_RATIO
-    return f"{gap['ratio']:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
+    return with_ends(gap["ratio"], *ends)
 
 
 def _split_row(metric: str, split: Content) -> list[str]:
@@ -137,7 +136,7 @@ def _split_row(metric: str, split: Content) -> list[str]:
     odds = split["odds_ratio"]
     if odds["value"] is None or odds["low"] is None:
         return [words(metric), *parts, "undefined"]
-    return [words(metric), *parts, f"{odds['value']:.2f} ({odds['low']:.2f} to {odds['high']:.2f})"]
+    return [words(metric), *parts, with_ends(odds["value"], odds["low"], odds["high"], digits=2)]
 
 
 def _judged(split: Content) -> str:

@@ -33,9 +33,16 @@ def measured(metric: str, one: Mapping[str, Any] | None) -> str:
 
 def figure(metric: str, value: float, low: float | None, high: float | None) -> str:
     """Write a value with its interval: shares in per cent, others to three decimals."""
-    scale, digits, unit = (100, 1, " %") if is_share(metric) else (1, 3, "")
-    text = f"{scale * value:.{digits}f}{unit}"
-    return text if low is None or high is None else f"{text} ({scale * low:.{digits}f} to {scale * high:.{digits}f})"
+    return with_ends(value, low, high, percent=" %") if is_share(metric) else with_ends(value, low, high)
+
+
+def with_ends(
+    value: float, low: float | None, high: float | None, *, digits: int = 3, percent: str = "", sign: str = ""
+) -> str:
+    """Write a number with its interval, times 100 with one digit if `percent` names the unit."""
+    scale, spec = (100, f"{sign}.1f") if percent else (1, f"{sign}.{digits}f")
+    text = f"{scale * value:{spec}}{percent}"
+    return text if low is None or high is None else f"{text} ({scale * low:{spec}} to {scale * high:{spec}})"
 
 
 def words(metric: str) -> str:

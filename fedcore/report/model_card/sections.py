@@ -11,6 +11,7 @@ from fedcore.report.model_card.analyses import (
     class_table,
     gap_table,
     group_table,
+    is_measured,
     listed,
     reference_table,
     rows_of,
@@ -72,8 +73,7 @@ def rows_by_group(bias: Content) -> Iterator[str]:
 
 def has_labels(bias: Content) -> bool:
     """Return whether labels were counted, so that groups have base rates of one label or of each."""
-    of_one = any("base_rate" in one for groups in bias["groups"].values() for one in groups.values())
-    return of_one or any(one.get("classes") for one in bias.get("by_class", {}).values())
+    return is_measured(bias, "base_rate") or any(one.get("classes") for one in bias.get("by_class", {}).values())
 
 
 def accuracy_by_group(bias: Content) -> Iterator[str]:

@@ -2,10 +2,8 @@
 
 Read in this order::
 
-    run_record    a finished run as typed values
-    run_files     reading them from a run directory
-    quantities    how a metric's values are written
-    wording       numbers, intervals and missing values in words
+    run_record    a finished run as typed values, read from its directory
+    wording       how a metric's values, intervals and missing values are written
     beyond_rates  metrics of groups other than rates
     learning, privacy, groups, clients    the sections of the page
     headline      the cards at the top

@@ -7,13 +7,12 @@ from typing import Any
 
 from fedcore.audit.metrics.catalogue import CATALOGUE, shown_in, split_over_clients
 from fedcore.report.page.gaps import gap_sentence
-from fedcore.report.page.quantities import Quantity
 from fedcore.report.page.run_record import Bias, Rate
-from fedcore.report.page.wording import count_text, interval_text, rate_text, ratio_text
-from fedcore.report.pictures.calibration_chart import CalibrationChart, CalibrationCurve
+from fedcore.report.page.wording import Quantity, count_text, interval_text, rate_text, ratio_text
+from fedcore.report.pictures.calibration_chart import CalibrationCurve, calibration_chart
 from fedcore.report.pictures.figures import Figure, Table, sentences
-from fedcore.report.pictures.interval_chart import IntervalChart, IntervalRow
-from fedcore.report.pictures.split_chart import PARTS, SplitChart, SplitRow
+from fedcore.report.pictures.interval_chart import IntervalChart
+from fedcore.report.pictures.split_chart import PARTS, SplitRow, split_chart
 from fedcore.text.wording import counted
 
 _MOST_CURVES = 6
@@ -33,28 +32,49 @@ def _intervals(attribute: str, metric: str, rates: Mapping[str, Rate], bias: Bia
     defined = {group: rate.value for group, rate in rates.items() if rate.value is not None}
     if not defined:
         return None
-    quantity, name = Quantity.of(metric), attribute.replace("*", " and ")
     order = sorted(rates, key=lambda group: (defined.get(group, 2.0), group))
-    title, sentence = f"{quantity.title} by {name}", _sentence(metric, bias.gaps.get(attribute, {}).get(metric, {}))
-    marked = order[0] if len(defined) > 1 else None
-    chart = IntervalChart(
-        rows=[IntervalRow(name=group, rate=rates[group], marked=group == marked) for group in order],
-        quantity=quantity,
-        reference=None,
+    return rates_figure(
+        metric,
+        {group: rates[group] for group in order},
+        name=attribute.replace("*", " and "),
+        sentence=_sentence(metric, bias.gaps.get(attribute, {}).get(metric, {})),
         min_cell=bias.min_cell,
-        says=sentences([f"{title}, with intervals, the lowest first.", sentence]),
+        marked=order[0] if len(defined) > 1 else None,
+    )
+
+
+def rates_figure(
+    metric: str,
+    rates: Mapping[str, Rate],
+    *,
+    name: str,
+    sentence: str,
+    min_cell: int,
+    marked: str | None,
+    confidence: str = "",
+    reference: float | None = None,
+) -> Figure:
+    """Return a picture of a metric by group with intervals, in the order of `rates`; `name` is the attribute's."""
+    quantity, intervals = Quantity.of(metric), f"{confidence} interval".strip()
+    title = f"{quantity.title} by {name}"
+    chart = IntervalChart(
+        rates=rates,
+        quantity=quantity,
+        min_cell=min_cell,
+        reference=reference,
+        marked=marked,
+        says=sentences([f"{title}, with {intervals}s, the lowest first.", sentence]),
     )
     rows = []
-    for group in order:
-        rate = rates[group]
+    for group, rate in rates.items():
         reach = interval_text(rate.low, rate.high, quantity, exact=True) or "not defined"
-        text = rate_text(rate, quantity, min_cell=bias.min_cell, exact=True)
+        text = rate_text(rate, quantity, min_cell=min_cell, exact=True)
         rows.append([group, text, *(("not shown",) * 2 if rate.suppressed else (reach, count_text(rate.n)))])
     return Figure(
         title=title,
-        sentence=sentence or "With intervals, the lowest first.",
+        sentence=sentence or f"With {intervals}s, the lowest first.",
         picture=chart.draw(),
-        table=Table(columns=[name, quantity.words, "interval", "rows"], rows=rows),
+        table=Table(columns=[name, quantity.words, intervals, "rows"], rows=rows),
         note=CATALOGUE[metric].note,
     )
 
@@ -89,7 +109,7 @@ def _calibration(attribute: str, bias: Bias) -> Figure | None:
     return Figure(
         title=title,
         sentence=sentence or "The dashed line is where scores are probabilities.",
-        picture=CalibrationChart(curves=drawn, says=sentences([f"{title}, with intervals.", sentence])).draw(),
+        picture=calibration_chart(drawn, says=sentences([f"{title}, with intervals.", sentence])),
         table=Table(columns=[name, "mean score", "favourable", "interval", "rows"], rows=rows),
         note=f"Rows of like scores: what share of them is favourable. No point stands for fewer than {bias.min_cell} "
         f"rows.{left_out}",
@@ -118,12 +138,15 @@ def _split(attribute: str, bias: Bias) -> Figure | None:
     ]
     name, words = attribute.replace("*", " and "), [_sites_words(splits[metric]) for metric in shown[:1]]
     title = f"Gaps by {name}, split over clients"
-    table = [[row.name, *(f"{100 * part:+.1f}" for part in row.parts), _odds(splits[m])]
-             for row, m in zip(rows, shown, strict=True)]  # fmt: skip
+    odds = [splits[metric]["odds_ratio"] for metric in shown]
+    table = [
+        [row.name, *(f"{100 * part:+.1f}" for part in row.parts), ratio_text(one["value"], one["low"], one["high"])]
+        for row, one in zip(rows, odds, strict=True)
+    ]
     return Figure(
         title=title,
         sentence=" ".join(words),
-        picture=SplitChart(rows=rows, says=sentences([f"{title}, in points.", *words])).draw(),
+        picture=split_chart(rows, says=sentences([f"{title}, in points.", *words])),
         table=Table(columns=["metric", *PARTS.values(), "odds ratio"], rows=table),
         note="In points. Within: what remains if clients had both groups in the same shares. Between: what remains if "
         "each served both alike. The line below a bar is the interval of the whole gap.",
@@ -144,8 +167,3 @@ def _sites_words(split: Mapping[str, Any]) -> str:
         if one["sites"] is not None
     ]
     return " ".join([text, *over])
-
-
-def _odds(split: Mapping[str, Any]) -> str:
-    odds = split["odds_ratio"]
-    return ratio_text(odds["value"], odds["low"], odds["high"])

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedcore.audit.metrics.catalogue import shown_in
-from fedcore.report.page.quantities import Quantity
 from fedcore.report.page.run_record import Bias, Rate
-from fedcore.report.page.wording import difference_text
+from fedcore.report.page.wording import Quantity, difference_text
 from fedcore.report.pictures.figures import Figure, Table, sentences
-from fedcore.report.pictures.interval_chart import IntervalChart, IntervalRow
+from fedcore.report.pictures.interval_chart import IntervalChart
 
 _MOST = 20
 
@@ -38,13 +37,13 @@ def _figure(attribute: str, metric: str, classes: Mapping[str, Any], bias: Bias)
     sentence = (
         f"Clearest in {order[0]}: {clearest['highest']} over {clearest['lowest']}, {_difference(metric, clearest)}."
     )
-    rows = [
-        IntervalRow(name=label, rate=_as_rate(gaps[label]), marked=label == order[0] and len(order) > 1)
-        for label in order[:_MOST]
-    ]
     title = f"Gap of the {words} by {name}, class by class"
     chart = IntervalChart(
-        rows=rows, quantity=quantity, reference=None, min_cell=bias.min_cell, says=sentences([f"{title}.", sentence])
+        rates={label: _as_rate(gaps[label]) for label in order[:_MOST]},
+        quantity=quantity,
+        min_cell=bias.min_cell,
+        says=sentences([f"{title}.", sentence]),
+        marked=order[0] if len(order) > 1 else None,
     )
     table = [
         [label, "fewer than two groups have a rate" if label not in defined else

@@ -6,14 +6,13 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from fedcore.report.page.quantities import Quantity
 from fedcore.report.page.run_record import Rate, RunRecord, Split
-from fedcore.report.page.wording import interval_text, listed
+from fedcore.report.page.wording import Quantity, interval_text, listed
 from fedcore.report.pictures.client_chart import ClientChart, ClientValue
 from fedcore.report.pictures.figures import Figure, Table, sentences
 from fedcore.report.pictures.heat_map import HeatMap
-from fedcore.report.pictures.interval_chart import IntervalChart, IntervalRow
-from fedcore.report.pictures.participation_chart import ParticipationChart
+from fedcore.report.pictures.interval_chart import IntervalChart
+from fedcore.report.pictures.participation_chart import participation_chart
 from fedcore.report.pictures.scales import thinned
 from fedcore.text.wording import counted
 
@@ -79,9 +78,9 @@ def _evenness(record: RunRecord) -> Figure | None:
     few = f"; {counted(found['too_few_rows'], 'client')} of too few rows left out" if found["too_few_rows"] else ""
     said = f"Over {counted(found['judged'], 'client')}, with {100 * record.bias.confidence:g}\u202f% intervals{few}."
     chart = IntervalChart(
-        rows=[IntervalRow(name=name, rate=rate, marked="worst" in name) for name, rate in rates.items()],
+        rates=rates,
         quantity=share,
-        reference=None,
+        marked=_EVENNESS["worst_decile"],
         min_cell=record.bias.min_cell,
         says=f"{title}. {said} {'; '.join(f'{name} {value} ({reach})' for name, value, reach in rows)}.",
     )
@@ -166,7 +165,7 @@ def _participation(record: RunRecord) -> Figure | None:
     return Figure(
         title="Who took part",
         sentence=said,
-        picture=ParticipationChart(clients=shown, rounds=record.rounds, says=f"Participation. {said}").draw(),
+        picture=participation_chart(shown, record.rounds, says=f"Participation. {said}"),
         table=Table(columns=["round", "client", "code", "reason"], rows=rows),
         note=note,
     )

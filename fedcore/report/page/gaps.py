@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from fedcore.audit.metrics.catalogue import RATES
 from fedcore.audit.verdict.gap_json import between_words
 from fedcore.audit.verdict.shown import ratio_ends
-from fedcore.report.page.quantities import Quantity
-from fedcore.report.page.wording import NOT_DEFINED, difference_reach, difference_text, ratio_text
+from fedcore.report.page.wording import NOT_DEFINED, Quantity, difference_reach, difference_text, ratio_text
 from fedcore.report.pictures.figures import Table
 
 Gap = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GapLine:
-    metric: str
-    between: str
-    difference: str
-    ratio: str
-
-
-def gap_lines(gaps: Mapping[str, Gap]) -> list[GapLine]:
+def gap_rows(gaps: Mapping[str, Gap], *, without: str = "") -> list[list[str]]:
+    """Return the metric, the groups, the difference and the ratio of each gap, ``without`` where there is no ratio."""
     return [
-        GapLine(
-            metric=Quantity.of(metric).words,
-            between=between_words(gap),
-            difference=_difference(metric, gap),
-            ratio=_ratio(metric, gap),
-        )
+        [Quantity.of(metric).words, between_words(gap), _difference(metric, gap), _ratio(metric, gap) or without]
         for metric, gap in gaps.items()
     ]
 
 
 def gap_table(gaps: Mapping[str, Gap]) -> Table:
-    rows = [[line.metric, line.between, line.difference, line.ratio or "–"] for line in gap_lines(gaps)]
-    return Table(columns=["metric", "higher over lower", "difference", "ratio"], rows=rows)
+    return Table(columns=["metric", "higher over lower", "difference", "ratio"], rows=gap_rows(gaps, without="–"))
 
 
 def gap_sentence(metric: str, gap: Gap) -> str:

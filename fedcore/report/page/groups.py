@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fedcore.audit.metrics.catalogue import CATALOGUE, HEADLINES, headlines_of
-from fedcore.report.page.beyond_rates import more_figures
+from fedcore.report.page.beyond_rates import more_figures, rates_figure
 from fedcore.report.page.classes import class_figures
-from fedcore.report.page.gaps import GapLine, gap_lines, gap_sentence, gap_table
-from fedcore.report.page.quantities import Quantity
-from fedcore.report.page.run_record import Bias, Rate, Round, RunRecord
-from fedcore.report.page.wording import count_text, interval_text, rate_text
-from fedcore.report.pictures.figures import Figure, Table, drawn_rounds, sentences
-from fedcore.report.pictures.interval_chart import IntervalChart, IntervalRow
+from fedcore.report.page.gaps import gap_rows, gap_sentence, gap_table
+from fedcore.report.page.run_record import Rate, Round, RunRecord
+from fedcore.report.page.wording import Quantity
+from fedcore.report.pictures.figures import Figure, Table, drawn_rounds
 from fedcore.report.pictures.line_chart import Curve, LineChart
 
 _DRAWN = [name for name in headlines_of("page") if CATALOGUE[name].watched]
@@ -28,7 +26,7 @@ class Part:
 
     heading: str
     figures: Sequence[Figure]
-    gaps: Sequence[GapLine]
+    gaps: Sequence[Sequence[str]]
     all_gaps: Table
 
 
@@ -88,31 +86,22 @@ def _part(attribute: str, record: RunRecord) -> Part:
     return Part(
         heading=f"By {_name(attribute)}",
         figures=figures,
-        gaps=gap_lines({metric: gaps[metric] for metric in _DRAWN if metric in gaps}),
+        gaps=gap_rows({metric: gaps[metric] for metric in _DRAWN if metric in gaps}),
         all_gaps=gap_table(gaps),
     )
 
 
 def interval_figure(attribute: str, metric: str, rates: Rates, record: RunRecord) -> Figure:
-    quantity, bias = Quantity.of(metric), record.bias
-    order = sorted(rates, key=lambda group: _place(rates[group]))
-    marked = worst_group(metric, rates) if metric in HEADLINES else None
-    overall = bias.overall.get(attribute, {}).get(metric, Rate()).value
-    title = f"{quantity.title} by {_name(attribute)}"
-    said = gap_sentence(metric, bias.gaps.get(attribute, {}).get(metric, {}))
-    chart = IntervalChart(
-        rows=[IntervalRow(name=group, rate=rates[group], marked=group == marked) for group in order],
-        quantity=quantity,
-        reference=overall if overall is not None or metric not in HEADLINES else record.metrics.get(metric),
+    bias, overall = record.bias, record.bias.overall.get(attribute, {}).get(metric, Rate()).value
+    return rates_figure(
+        metric,
+        {group: rates[group] for group in sorted(rates, key=lambda group: _place(rates[group]))},
+        name=_name(attribute),
+        sentence=gap_sentence(metric, bias.gaps.get(attribute, {}).get(metric, {})),
         min_cell=bias.min_cell,
-        says=sentences([f"{title}, with {_confidence(bias)} intervals, the lowest first.", said]),
-    )
-    return Figure(
-        title=title,
-        sentence=said or f"With {_confidence(bias)} intervals, the lowest first.",
-        picture=chart.draw(),
-        table=_rate_table(attribute, order, rates, quantity, bias),
-        note=CATALOGUE[metric].note,
+        marked=worst_group(metric, rates) if metric in HEADLINES else None,
+        confidence=f"{100 * bias.confidence:g}\u202f%",
+        reference=overall if overall is not None or metric not in HEADLINES else record.metrics.get(metric),
     )
 
 
@@ -123,17 +112,6 @@ def _place(rate: Rate) -> float:
     return 3.0 if rate.suppressed else 2.0
 
 
-def _rate_table(attribute: str, order: Sequence[str], rates: Rates, quantity: Quantity, bias: Bias) -> Table:
-    rows = []
-    for group in order:
-        rate = rates[group]
-        interval = interval_text(rate.low, rate.high, quantity, exact=True) or "not defined"
-        text = rate_text(rate, quantity, min_cell=bias.min_cell, exact=True)
-        count = "not shown" if rate.suppressed else count_text(rate.n)
-        rows.append([group, text, "not shown" if rate.suppressed else interval, count])
-    return Table(columns=[_name(attribute), quantity.words, f"{_confidence(bias)} interval", "rows"], rows=rows)
-
-
 def _curve_figure(attribute: str, history: Sequence[Round], metric: str, final: Rates) -> Figure:
     quantity, name = Quantity.of(metric), _name(attribute)
     rounds, note = drawn_rounds(history)
@@ -142,13 +120,14 @@ def _curve_figure(attribute: str, history: Sequence[Round], metric: str, final: 
     curves = sorted((curve for curve in curves if curve.drawn), key=lambda curve: curve.weight == "accent")
     ends = "highest" if quantity.cost else "lowest"
     said = f"{worst} ends {ends}, and is drawn bold." if worst else "One line for each group."
-    chart = LineChart(curves=curves, quantity=quantity, says=f"{quantity.title} by {name} over the rounds. {said}")
+    title = f"{quantity.title} by {name} over the rounds"
+    chart = LineChart(
+        curves=curves or [Curve(name="", points=[])], quantity=quantity, says=f"{title}. {said}" if curves else ""
+    )
     return Figure(
-        title=f"{quantity.title} by {name} over the rounds",
+        title=title,
         sentence=said,
-        picture=chart.draw()
-        if curves
-        else LineChart(curves=[Curve(name="", points=[])], quantity=quantity, says="").draw(),
+        picture=chart.draw(),
         table=Table(
             columns=["round", *(curve.name for curve in curves)],
             rows=[
@@ -163,10 +142,6 @@ def _curve_figure(attribute: str, history: Sequence[Round], metric: str, final: 
 def _curve(group: str, attribute: str, rounds: Sequence[Round], worst: bool) -> Curve:
     points = [(float(one.number), one.groups[attribute].get(group, Rate()).value) for one in rounds]
     return Curve(name=group, points=points, weight="accent" if worst else "faint")
-
-
-def _confidence(bias: Bias) -> str:
-    return f"{100 * bias.confidence:g}\u202f%"
 
 
 def _name(attribute: str) -> str:

@@ -8,9 +8,10 @@ from typing import Any
 from fedcore.audit.metrics.catalogue import HEADLINES
 from fedcore.report.page.groups import headline, served_at_best, shown_rates, worst_group
 from fedcore.report.page.privacy import is_private, is_refuted, unit_words
-from fedcore.report.page.quantities import EPSILON, Quantity
 from fedcore.report.page.run_record import RunRecord
 from fedcore.report.page.wording import (
+    EPSILON,
+    Quantity,
     capitalised,
     delta_text,
     difference_reach,

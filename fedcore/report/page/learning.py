@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from fedcore.report.page.quantities import Quantity
 from fedcore.report.page.run_record import Round, RunRecord
+from fedcore.report.page.wording import Quantity
 from fedcore.report.pictures.figures import Figure, Table, drawn_rounds, sentences
 from fedcore.report.pictures.line_chart import Curve, LineChart
 
@@ -22,11 +22,14 @@ def learning_figures(record: RunRecord) -> list[Figure]:
         _metric_figure(name, rounds, committed, sentences([note]) or of_committed, record.chosen_round)
         for name in metrics
     ]
-    note = of_committed
     if not figures and any("loss" in one.training for one in committed):
-        figures.append(_training_figure(committed, note))
+        said = "Mean over the rows that the clients trained on; no round was evaluated on held-out rows."
+        losses = [(one.number, one.training.get("loss")) for one in committed]
+        figures.append(_series_figure("Training loss", said, losses, of_committed))
     if any(one.update_norm is not None for one in committed):
-        figures.append(_norm_figure(committed, note))
+        said = "Euclidean norm of the clients' mean update: how far the model still moves."
+        norms = [(one.number, one.update_norm) for one in committed]
+        figures.append(_series_figure("Length of the update", said, norms, of_committed))
     return figures
 
 
@@ -41,8 +44,9 @@ def _metric_figure(
     curves = [training, held_out] if training.drawn else [held_out]
     columns = ["round", *(curve.name + " rows" for curve in reversed(curves))]
     numbers = sorted({number for curve in curves for number, _ in curve.points})
+    values = [dict(curve.drawn) for curve in reversed(curves)]
     table = [
-        [f"{number:g}", *(_in_round(dict(curve.points), number, quantity) for curve in reversed(curves))]
+        [f"{number:g}", *(quantity.text(of[number], exact=True) if number in of else "–" for of in values)]
         for number in numbers
     ]
     said = _course(held_out, quantity)
@@ -73,31 +77,13 @@ def _course(curve: Curve, quantity: Quantity) -> str:
     return f"{ends}; best {quantity.text(top)} in round {best:g}."
 
 
-def _training_figure(rounds: Sequence[Round], note: str) -> Figure:
-    return _series_figure(
-        "Training loss",
-        "Mean over the rows that the clients trained on; no round was evaluated on held-out rows.",
-        [(one.number, one.training.get("loss")) for one in rounds],
-        note,
-    )
-
-
-def _norm_figure(rounds: Sequence[Round], note: str) -> Figure:
-    return _series_figure(
-        "Length of the update",
-        "Euclidean norm of the clients' mean update: how far the model still moves.",
-        [(one.number, one.update_norm) for one in rounds],
-        note,
-    )
-
-
 def _series_figure(title: str, said: str, values: Sequence[tuple[int, float | None]], note: str) -> Figure:
     quantity = Quantity(name=title, cost=True)
     points = [(float(number), value) for number, value in values]
     chart = LineChart(
         curves=[Curve(name="", points=points)], quantity=quantity, zero=True, says=f"{title} over the rounds. {said}"
     )
-    rows = [[str(number), _cell(value, quantity)] for number, value in values]
+    rows = [[str(number), quantity.text(value, exact=True)] for number, value in values]
     return Figure(
         title=title,
         sentence=said,
@@ -105,12 +91,3 @@ def _series_figure(title: str, said: str, values: Sequence[tuple[int, float | No
         table=Table(columns=["round", title.lower()], rows=rows),
         note=sentences([note]),
     )
-
-
-def _in_round(points: Mapping[float, float | None], number: float, quantity: Quantity) -> str:
-    value = points.get(number)
-    return "–" if value is None else _cell(value, quantity)
-
-
-def _cell(value: float | None, quantity: Quantity) -> str:
-    return quantity.text(value, exact=True)

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from fedcore.report.page.clients import client_figures
 from fedcore.report.page.findings import findings
 from fedcore.report.page.groups import group_parts
 from fedcore.report.page.headline import cards, warnings
 from fedcore.report.page.learning import learning_figures
-from fedcore.report.page.privacy import is_private, privacy_figures, statement, terms
-from fedcore.report.page.run_files import read_run
-from fedcore.report.page.run_record import RunRecord
-from fedcore.report.page.template import template
+from fedcore.report.page.privacy import is_private, plain, privacy_figures, terms
+from fedcore.report.page.run_record import RunRecord, read_run
 from fedcore.storage.files import write_whole
 from fedcore.text.wording import counted
+
+
+@cache
+def template(name: str) -> Template:
+    loader = PackageLoader("fedcore.report.page", "templates")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["plain"] = plain
+    return environment.get_template(name)
 
 
 def write_report(directory: Path) -> Path:
@@ -43,7 +54,7 @@ def render(record: RunRecord) -> str:
         is_private=is_private(record),
         plain_language=record.privacy.get("plain_language") or "",
         terms=terms(record),
-        statement=statement(record.privacy),
+        statement={name: value for name, value in record.privacy.items() if name != "plain_language"},
         parts=group_parts(record),
         findings=findings(record.bias),
         population=record.bias.population,

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from fedcore.report.page.quantities import EPSILON, Quantity, significant
 from fedcore.report.page.run_record import Round, RunRecord
-from fedcore.report.page.wording import NOT_DEFINED, delta_text
+from fedcore.report.page.wording import EPSILON, NOT_DEFINED, Quantity, delta_text, significant
 from fedcore.report.pictures.figures import Figure, Table, drawn_rounds
 from fedcore.report.pictures.line_chart import Curve, LineChart
 from fedcore.text.wording import counted
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One line of the statement, with text, or with entries of its own."""
-
-    label: str
-    text: str = ""
-    entries: tuple[Entry, ...] = ()
 
 
 def is_private(record: RunRecord) -> bool:
@@ -47,7 +36,7 @@ def privacy_figures(record: RunRecord) -> list[Figure]:
     return figures
 
 
-def terms(record: RunRecord) -> tuple[Entry, ...]:
+def terms(record: RunRecord) -> dict[str, Any]:
     found = record.privacy
     sampling = found.get("sampling")
     rate = sampling.get("rate") if isinstance(sampling, Mapping) else None
@@ -61,7 +50,7 @@ def terms(record: RunRecord) -> tuple[Entry, ...]:
         **_person(found.get("person")),
         "found by any attack, at 1 % false alarms": _share(found.get("attack_bounds"), "tpr_at_fpr_1_percent"),
     }
-    return tuple(_entry(name, value) for name, value in values.items() if value is not None)
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _person(person: Any) -> dict[str, Any]:
@@ -73,11 +62,6 @@ def _person(person: Any) -> dict[str, Any]:
 def _share(group: Any, name: str) -> str | None:
     value = group.get(name) if isinstance(group, Mapping) else None
     return f"at most {100 * value:.1f} %" if isinstance(value, int | float) else None
-
-
-def statement(content: Mapping[str, Any]) -> tuple[Entry, ...]:
-    """Return the statement for display, whatever its keys, without its plain words."""
-    return tuple(_entry(key, value) for key, value in content.items() if key != "plain_language")
 
 
 def _spending(record: RunRecord, rounds: Sequence[Round], note: str) -> Figure:
@@ -142,23 +126,8 @@ def _named(value: Any) -> Any:
     return value.get("name") if isinstance(value, Mapping) else value
 
 
-def _entry(key: str, value: Any) -> Entry:
-    label = key.replace("_", " ")
-    if isinstance(value, Mapping) and value:
-        return Entry(label=label, entries=tuple(_entry(str(k), v) for k, v in value.items()))
-    if isinstance(value, list) and value:
-        return Entry(label=label, entries=tuple(_item(one) for one in value))
-    return Entry(label=label, text=_scalar(value))
-
-
-def _item(value: Any) -> Entry:
-    if isinstance(value, Mapping | list):
-        inner = _entry("", value)
-        return Entry(label="", text=inner.text, entries=inner.entries)
-    return Entry(label="", text=_scalar(value))
-
-
-def _scalar(value: Any) -> str:
+def plain(value: Any) -> str:
+    """Write a value of the statement that is neither a table nor a list."""
     if value is None:
         return NOT_DEFINED
     if isinstance(value, bool):

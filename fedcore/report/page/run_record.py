@@ -1,14 +1,23 @@
-"""A finished run as typed values; what is optional may be absent."""
+"""A finished run as typed values, read from its directory; what is optional may be absent."""
 
 from __future__ import annotations
 
+import json
+import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from fedcore.audit.metrics.catalogue import HEADLINES
+from fedcore.errors import RunDirectoryError
 
 Metrics = Mapping[str, float]
+
+
+# What XML cannot hold, and halves of characters, which UTF-8 cannot.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +64,8 @@ class Round:
     number: int
     attempt: int = 0
     committed: bool = True
-    asked: tuple[str, ...] = ()
-    counted: tuple[str, ...] = ()
+    asked: Sequence[str] = ()
+    counted: Sequence[str] = ()
     rejected: tuple[Rejection, ...] = ()
     training: Metrics = field(default_factory=dict)
     update_norm: float | None = None
@@ -67,25 +76,18 @@ class Round:
 
     @classmethod
     def of(cls, line: Mapping[str, Any]) -> Round:
-        number = int(line["round"])
-        evaluation = line.get("evaluation")
-        return cls(
-            number=number,
-            attempt=int(line.get("attempt") or 0),
-            committed=bool(line.get("committed", True)),
-            asked=tuple(line.get("asked") or ()),
-            counted=tuple(line.get("counted") or ()),
-            rejected=tuple(
+        number, evaluation = int(line["round"]), line.get("evaluation")
+        rejected = (*(line.get("rejected") or ()), *(line.get("evaluation_rejected") or ()))
+        typed = {
+            "rejected": tuple(
                 Rejection(round=number, client=r["client"], code=r["code"], reason=r.get("reason") or "")
-                for r in (*(line.get("rejected") or ()), *(line.get("evaluation_rejected") or ()))
+                for r in rejected
             ),
-            training=_numbers(line.get("training")),
-            update_norm=line.get("update_norm"),
-            evaluation=None if evaluation is None else _numbers(evaluation),
-            groups=_rates(line.get("groups")),
-            clients=line.get("clients") or {},
-            epsilon=line.get("epsilon"),
-        )
+            "training": _numbers(line.get("training")),
+            "evaluation": None if evaluation is None else _numbers(evaluation),
+            "groups": _rates(line.get("groups")),
+        }
+        return cls(**{**_known(cls, line), "number": number, **typed})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +109,8 @@ class Bias:
     by_class: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sites: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     spread: Mapping[str, Any] = field(default_factory=dict)
-    findings: tuple[Mapping[str, Any], ...] = ()
-    decisions: tuple[Mapping[str, Any], ...] = ()
+    findings: Sequence[Mapping[str, Any]] = ()
+    decisions: Sequence[Mapping[str, Any]] = ()
     population: str = ""
     confidence: float = 0.95
     min_cell: int = 10
@@ -120,20 +122,16 @@ class Bias:
             for group, metrics in by_group.items():
                 for metric, rate in metrics.items():
                     groups.setdefault(attribute, {}).setdefault(metric, {})[group] = Rate.of(rate)
-        return cls(
-            groups=groups,
-            overall=_rates(content.get("overall")),
-            gaps=content.get("gaps") or {},
-            calibration=content.get("calibration") or {},
-            by_class=content.get("by_class") or {},
-            sites={name: _present(splits) for name, splits in (content.get("sites") or {}).items()},
-            spread=content.get("clients") or {},
-            findings=tuple(content.get("findings") or ()),
-            decisions=tuple(content.get("decisions") or ()),
-            population=content.get("population") or "",
-            confidence=content.get("confidence") or 0.95,
-            min_cell=int(content.get("min_cell") or 10),
-        )
+        typed = {
+            "groups": groups,
+            "overall": _rates(content.get("overall")),
+            "sites": {
+                name: {metric: split for metric, split in splits.items() if split is not None}
+                for name, splits in (content.get("sites") or {}).items()
+            },
+            "spread": content.get("clients") or {},
+        }
+        return cls(**{**_known(cls, content), **typed})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,13 +205,64 @@ class RunRecord:
         return tuple(rejection for one in self.rounds for rejection in one.rejected)
 
 
+def _known(cls: type[Any], content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a class's fields that the content has."""
+    return {field.name: content[field.name] for field in fields(cls) if content.get(field.name) is not None}
+
+
 def _numbers(found: Mapping[str, Any] | None) -> dict[str, float]:
     return {name: value for name, value in (found or {}).items() if isinstance(value, int | float)}
 
 
-def _present(splits: Mapping[str, Any]) -> dict[str, Any]:
-    return {metric: split for metric, split in splits.items() if split is not None}
-
-
 def _rates(found: Mapping[str, Any] | None) -> dict[str, dict[str, Rate]]:
     return {name: {key: Rate.of(rate) for key, rate in rates.items()} for name, rates in (found or {}).items()}
+
+
+def read_run(directory: Path) -> RunRecord:
+    """Read a run directory; raises `RunDirectoryError` if ``summary.json`` is missing, or a file is malformed."""
+    summary, rounds = _read_json(directory / "summary.json"), directory / "rounds.jsonl"
+    if not summary:
+        raise RunDirectoryError(f"{directory} holds no finished run: expected a summary.json in it")
+    return RunRecord(
+        summary=summary,
+        plan=clean(_read_text(directory / "plan.toml")),
+        rounds=tuple(Round.of(_parse(rounds, line)) for line in _read_text(rounds).split("\n") if line.strip()),
+        privacy=_read_json(directory / "privacy.json"),
+        bias=Bias.of(_read_json(directory / "bias.json")),
+        split=Split.of(_read_json(directory / "split.json")),
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    text = _read_text(path)
+    return _parse(path, text) if text.strip() else {}
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunDirectoryError(f"{path} cannot be read: {error}") from error
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    try:
+        content = clean(json.loads(text))
+    except ValueError as error:
+        raise RunDirectoryError(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise RunDirectoryError(f"{path}: expected a JSON object, found a {type(content).__name__}")
+    return content
+
+
+def clean(content: Any) -> Any:
+    """Replace values that no page can show: unprintable characters, infinity and NaN."""
+    if isinstance(content, str):
+        return _UNPRINTABLE.sub("\ufffd", content)
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, Mapping):
+        return {clean(key): clean(value) for key, value in content.items()}
+    return [clean(value) for value in content] if isinstance(content, list) else content

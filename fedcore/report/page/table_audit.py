@@ -12,9 +12,8 @@ from fedcore.audit.table.result import TableResult
 from fedcore.report.page.findings import findings
 from fedcore.report.page.groups import group_parts, headline, interval_figure, shown_rates
 from fedcore.report.page.headline import VERDICTS, Card, groups_card
-from fedcore.report.page.run_files import clean
-from fedcore.report.page.run_record import Bias, RunRecord
-from fedcore.report.page.template import template
+from fedcore.report.page.page import template
+from fedcore.report.page.run_record import Bias, RunRecord, clean
 from fedcore.report.pictures.figures import Figure
 
 _PICTURE_HEIGHT, _PAGE_HEIGHT = 60, 700

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from fedcore.report.page.quantities import Quantity
-from fedcore.report.page.wording import count_text
+from fedcore.report.page.wording import Quantity, count_text
 from fedcore.report.pictures.frame import level_grid
 from fedcore.report.pictures.scales import Scale, spread
 from fedcore.report.pictures.svg import WIDTH, element, number, path, picture, shortened, text, title
@@ -32,21 +31,15 @@ class CalibrationCurve:
     weight: str = "main"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CalibrationChart:
-    """`says` describes the picture; later curves are drawn over earlier ones, and none is empty."""
-
-    curves: Sequence[CalibrationCurve]
-    says: str
-
-    def draw(self) -> Markup:
-        x = Scale(low=0.0, high=1.0, start=_LEFT, end=WIDTH - _NAMES)
-        y = Scale(low=0.0, high=1.0, start=_HEIGHT - _FOOT, end=_TOP)
-        parts = [*_grid(x, y)]
-        for place, curve in enumerate(self.curves):
-            # side by side, since the bins of all groups have similar scores
-            parts.append(_curve(curve, x, y, _APART * (place - (len(self.curves) - 1) / 2)))
-        return picture([*parts, *_names(self.curves, x, y)], height=_HEIGHT, says=self.says)
+def calibration_chart(curves: Sequence[CalibrationCurve], *, says: str) -> Markup:
+    """Draw curves, later ones over earlier ones; none is empty."""
+    x = Scale(low=0.0, high=1.0, start=_LEFT, end=WIDTH - _NAMES)
+    y = Scale(low=0.0, high=1.0, start=_HEIGHT - _FOOT, end=_TOP)
+    parts = [*_grid(x, y)]
+    for place, curve in enumerate(curves):
+        # side by side, since the bins of all groups have similar scores
+        parts.append(_curve(curve, x, y, _APART * (place - (len(curves) - 1) / 2)))
+    return picture([*parts, *_names(curves, x, y)], height=_HEIGHT, says=says)
 
 
 def _grid(x: Scale, y: Scale) -> list[Markup]:

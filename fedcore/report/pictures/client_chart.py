@@ -9,7 +9,7 @@ from statistics import median
 
 from markupsafe import Markup
 
-from fedcore.report.page.quantities import Quantity
+from fedcore.report.page.wording import Quantity
 from fedcore.report.pictures.frame import level_grid, row_name, upright_grid, upright_reference
 from fedcore.report.pictures.scales import Axis, Scale, value_axis
 from fedcore.report.pictures.svg import WIDTH, element, number, path, picture, text, text_width, title

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
 from markupsafe import Markup
 
-from fedcore.report.page.quantities import Quantity
 from fedcore.report.page.run_record import Rate
-from fedcore.report.page.wording import count_text, interval_text, rate_text
+from fedcore.report.page.wording import Quantity, count_text, interval_text, rate_text
 from fedcore.report.pictures.frame import reach, row_name, upright_grid, upright_reference
 from fedcore.report.pictures.scales import Axis, Scale, value_axis
 from fedcore.report.pictures.svg import WIDTH, element, picture, text_width, title
@@ -19,28 +18,26 @@ _TOP, _ROW, _LOW_ROW, _FOOT, _INSET = 26.0, 37.0, 23.0, 22.0, 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IntervalRow:
-    """One group; `marked` highlights it."""
-
-    name: str
-    rate: Rate
-    marked: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class IntervalChart:
-    """`says` describes the picture; `reference` is the rate over all rows, groups under `min_cell` rows are hidden."""
+    """Rates by group, from top to bottom; `says` describes the picture.
 
-    rows: Sequence[IntervalRow]
+    Attributes:
+        min_cell: Groups of fewer rows are hidden.
+        reference: The rate over all rows.
+        marked: The group that is highlighted.
+    """
+
+    rates: Mapping[str, Rate]
     quantity: Quantity
-    reference: float | None
     min_cell: int
     says: str
+    reference: float | None = None
+    marked: str | None = None
 
     def draw(self) -> Markup:
         axis = self._axis()
         scale = Scale(low=axis.low, high=axis.high, start=_INSET, end=WIDTH - _INSET)
-        heights = [_LOW_ROW if row.rate.value is None else _ROW for row in self.rows]
+        heights = [_LOW_ROW if rate.value is None else _ROW for rate in self.rates.values()]
         tops = [_TOP + above for above in accumulate(heights, initial=0.0)]
         bottom = tops[-1] + 3
         ticks = ((scale(tick), self.quantity.tick(tick, axis.step)) for tick in axis.ticks)
@@ -48,35 +45,35 @@ class IntervalChart:
         if self.reference is not None:
             words = f"all rows {self.quantity.text(self.reference)}"
             parts += upright_reference(scale(self.reference), words, _TOP - 10, bottom)
-        for row, top in zip(self.rows, tops, strict=False):
-            parts += self._row(row, scale, top)
+        for (name, rate), top in zip(self.rates.items(), tops, strict=False):
+            parts += self._row(name, rate, scale, top)
         return picture(parts, height=bottom + _FOOT, says=self.says)
 
     def _axis(self) -> Axis:
-        rates = [row.rate for row in self.rows]
-        ends = [end for rate in rates for end in (rate.value, rate.low, rate.high) if end is not None]
+        ends = [end for rate in self.rates.values() for end in (rate.value, rate.low, rate.high) if end is not None]
         ends += [] if self.reference is None else [self.reference]
         return value_axis(ends, share=self.quantity.share)
 
-    def _row(self, row: IntervalRow, scale: Scale, top: float) -> list[Markup]:
-        value = rate_text(row.rate, self.quantity, min_cell=self.min_cell)
-        shown = value.partition(" (")[0] if row.rate.value is None else value
-        rows = f"n {count_text(row.rate.n)}" if row.rate.value is not None and row.rate.n else ""
-        label = row_name(row.name, WIDTH - text_width(shown + rows) - 30, top + 13, marked=row.marked)
-        if row.rate.value is None:
+    def _row(self, name: str, rate: Rate, scale: Scale, top: float) -> list[Markup]:
+        value = rate_text(rate, self.quantity, min_cell=self.min_cell)
+        shown = value.partition(" (")[0] if rate.value is None else value
+        rows = f"n {count_text(rate.n)}" if rate.value is not None and rate.n else ""
+        label = row_name(name, WIDTH - text_width(shown + rows) - 30, top + 13, marked=name == self.marked)
+        if rate.value is None:
             missing = element("text", title(value), shown, x=WIDTH, y=top + 13, class_="missing", text_anchor="end")
             return [label, missing]
-        return [label, _numbers(value, rows, top + 13), self._interval(row, value, scale, top + 25)]
+        return [label, _numbers(value, rows, top + 13), self._interval(name, value, scale, top + 25)]
 
-    def _interval(self, row: IntervalRow, value: str, scale: Scale, y: float) -> Markup:
-        rate, words = row.rate, interval_text(row.rate.low, row.rate.high, self.quantity)
+    def _interval(self, name: str, value: str, scale: Scale, y: float) -> Markup:
+        rate = self.rates[name]
+        words = interval_text(rate.low, rate.high, self.quantity) or "not defined"
         rows = "" if rate.n is None else f", {count_text(rate.n)} rows"
-        hover = title(f"{row.name}: {value}, interval {words or 'not defined'}{rows}")
+        hover = title(f"{name}: {value}, interval {words}{rows}")
         marks = []
         if rate.low is not None and rate.high is not None:
             marks += reach(scale(rate.low), scale(rate.high), y, cap=4)
         marks.append(element("circle", cx=scale(rate.value or 0.0), cy=y, r=4.5, class_="dot"))
-        return element("g", hover, *marks, class_="interval accent" if row.marked else "interval main")
+        return element("g", hover, *marks, class_="interval accent" if name == self.marked else "interval main")
 
 
 def _numbers(value: str, rows: str, y: float) -> Markup:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from markupsafe import Markup
 
-from fedcore.report.page.quantities import Quantity
+from fedcore.report.page.wording import Quantity
 from fedcore.report.pictures.frame import level_grid
 from fedcore.report.pictures.scales import Axis, Scale, round_axis, spread, thinned, value_axis
 from fedcore.report.pictures.svg import WIDTH, element, number, path, picture, shortened, text, text_width, title

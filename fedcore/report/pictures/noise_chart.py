@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fedcore.report.page.quantities import Quantity
+from fedcore.report.page.wording import Quantity
 from fedcore.report.pictures.line_chart import Curve, LineChart
 
 _NOISE = Quantity(name="noise over the run, in clip norms", cost=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from fedcore.report.page.quantities import Quantity
 from fedcore.report.page.run_record import Rejection, Round
+from fedcore.report.page.wording import Quantity
 from fedcore.report.pictures.frame import row_name
 from fedcore.report.pictures.scales import Scale, round_axis
 from fedcore.report.pictures.svg import WIDTH, element, number, path, picture, text, text_width, title
@@ -16,30 +15,19 @@ from fedcore.report.pictures.svg import WIDTH, element, number, path, picture, t
 _TOP, _ROW, _FOOT = 6.0, 20.0, 36.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParticipationChart:
-    """Every attempt at a round, for clients from top to bottom; `says` describes the picture."""
-
-    clients: Sequence[str]
-    rounds: Sequence[Round]
-    says: str
-
-    def draw(self) -> Markup:
-        bottom = _TOP + _ROW * len(self.clients)
-        left = min(96.0, max(text_width(name) for name in self.clients)) + 12
-        first, last = self.rounds[0].number, self.rounds[-1].number
-        x = Scale(low=first - 0.5, high=last + 0.5, start=left, end=WIDTH)
-        parts = [*_ticks(first, last, x, bottom)]
-        for place, name in enumerate(self.clients):
-            parts += self._row(name, x, left, _TOP + _ROW * (place + 0.5))
-        return picture(parts, height=bottom + _FOOT, says=self.says)
-
-    def _row(self, name: str, x: Scale, left: float, y: float) -> list[Markup]:
-        took_part = [one.number for one in self.rounds if name in one.counted]
-        marks = [
-            _mark(rejection, x, y) for one in self.rounds for rejection in one.rejected if rejection.client == name
-        ]
-        return [row_name(name, left - 10, y + 4), path(_spans(took_part, x, y), "counted"), *marks]
+def participation_chart(clients: Sequence[str], rounds: Sequence[Round], *, says: str) -> Markup:
+    """Draw every attempt at a round, for clients from top to bottom."""
+    bottom = _TOP + _ROW * len(clients)
+    left = min(96.0, max(text_width(name) for name in clients)) + 12
+    first, last = rounds[0].number, rounds[-1].number
+    x = Scale(low=first - 0.5, high=last + 0.5, start=left, end=WIDTH)
+    parts = [*_ticks(first, last, x, bottom)]
+    for place, name in enumerate(clients):
+        y = _TOP + _ROW * (place + 0.5)
+        took_part = [one.number for one in rounds if name in one.counted]
+        parts += [row_name(name, left - 10, y + 4), path(_spans(took_part, x, y), "counted")]
+        parts += [_mark(each, x, y) for one in rounds for each in one.rejected if each.client == name]
+    return picture(parts, height=bottom + _FOOT, says=says)
 
 
 def _mark(rejection: Rejection, x: Scale, y: float) -> Markup:

@@ -30,19 +30,14 @@ class SplitRow:
     high: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SplitChart:
-    rows: Sequence[SplitRow]
-    says: str
-
-    def draw(self) -> Markup:
-        axis = value_axis([end for row in self.rows for end in _ends(row)], share=False, zero=True)
-        scale = Scale(low=axis.low, high=axis.high, start=_INSET, end=WIDTH - _INSET)
-        bottom = _TOP + _ROW * len(self.rows)
-        parts = [*_legend(), *_ticks(axis, scale, bottom)]
-        for place, row in enumerate(self.rows):
-            parts += _row(row, scale, _TOP + _ROW * place)
-        return picture(parts, height=bottom + _FOOT, says=self.says)
+def split_chart(rows: Sequence[SplitRow], *, says: str) -> Markup:
+    axis = value_axis([end for row in rows for end in _ends(row)], share=False, zero=True)
+    scale = Scale(low=axis.low, high=axis.high, start=_INSET, end=WIDTH - _INSET)
+    bottom = _TOP + _ROW * len(rows)
+    parts = [*_legend(), *_ticks(axis, scale, bottom)]
+    for place, row in enumerate(rows):
+        parts += _row(row, scale, _TOP + _ROW * place)
+    return picture(parts, height=bottom + _FOOT, says=says)
 
 
 def stacked(parts: Sequence[float]) -> list[tuple[float, float]]:

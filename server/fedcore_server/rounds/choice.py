@@ -53,7 +53,7 @@ def choice_words(plan: RunPlan, state: ServerState) -> str | None:
 def _within_limits(plan: RunPlan, evaluation: Evaluation) -> bool:
     limits = (limit for limit in audit_settings(plan).limits if limit.metric in WATCHED)
     audits = {name: with_classes(audit, evaluation.tables[name]) for name, audit in evaluation.audits.items()}
-    return not evaluation.rejected and overall(judge_all(limits, audits)) is Verdict.PASS
+    return not evaluation.rejected and overall(one.verdict for one in judge_all(limits, audits)) is Verdict.PASS
 
 
 def _merit(evaluation: Evaluation) -> float | None:

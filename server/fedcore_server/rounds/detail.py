@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from fedcore.audit.metrics.classes import with_classes
 from fedcore.audit.metrics.clients import ClientSpread, client_spread
 from fedcore.audit.metrics.measures import Measures, measures_of_table
-from fedcore.audit.metrics.rates import Rate
+from fedcore.audit.metrics.rates import group_rates, overall_rates
 from fedcore.audit.sites.site_splits import Splits, splits_of
 from fedcore.audit.tables.groups import GroupTable
 from fedcore.audit.verdict.attribute_audit import AttributeAudit
-from fedcore.audit.verdict.fairness import group_rates, overall_rates
 from fedcore_server.rounds.evaluation import Evaluation
 
 
@@ -50,13 +49,8 @@ def detailed(evaluation: Evaluation) -> Detail:
 
 
 def _splits(audit: AttributeAudit, evaluation: Evaluation) -> Splits:
-    settings = audit.settings
-    by_client = {
-        client: group_rates(
-            table, threshold=settings.threshold, favourable=settings.favourable, confidence=settings.confidence
-        )
-        for client, table in _labelled(evaluation, audit.attribute).items()
-    }
+    tables = _labelled(evaluation, audit.attribute)
+    by_client = {client: group_rates(table, **audit.settings.reading) for client, table in tables.items()}
     return splits_of(audit, by_client, tuple(audit.groups))
 
 
@@ -64,16 +58,11 @@ def _clients(evaluation: Evaluation) -> ClientSpread | None:
     """By accuracy; None without labels."""
     for attribute, audit in evaluation.audits.items():
         if tables := _labelled(evaluation, attribute):
-            rates = {client: _accuracy(table, audit) for client, table in tables.items()}
+            rates = {
+                client: overall_rates(table, **audit.settings.reading)["accuracy"] for client, table in tables.items()
+            }
             return client_spread(rates, min_cell=audit.settings.min_cell, confidence=audit.settings.confidence)
     return None
-
-
-def _accuracy(table: GroupTable, audit: AttributeAudit) -> Rate:
-    settings = audit.settings
-    return overall_rates(
-        table, threshold=settings.threshold, favourable=settings.favourable, confidence=settings.confidence
-    )["accuracy"]
 
 
 def _labelled(evaluation: Evaluation, attribute: str) -> dict[str, GroupTable]:

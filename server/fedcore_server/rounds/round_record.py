@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fedcore.audit.metrics.catalogue import value_estimates
 from fedcore.audit.metrics.estimates import Measure
 from fedcore.audit.metrics.rates import Rate
-from fedcore.audit.metrics.regression import value_estimates
 from fedcore.audit.tables.values import AuditTable, ValueTable
 from fedcore.audit.verdict.attribute_audit import AttributeAudit, rate_json
 from fedcore.audit.verdict.hooks import Decision

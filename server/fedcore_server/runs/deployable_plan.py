@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from fedcore.audit.tables.declared import empty_tables
-from fedcore.audit.verdict.measurable import check_measurable
+from fedcore.audit.verdict.settings import check_measurable
 from fedcore.local_optimizer import build_optimizer
 from fedcore.method.exchange import Exchange
 from fedcore.method.method import check_learnable

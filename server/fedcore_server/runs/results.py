@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 import fedcore
-from fedcore.audit.verdict.gap_words import reach_words
+from fedcore.audit.verdict.gap_json import reach_words
 from fedcore.audit.verdict.report import BiasReport
 from fedcore.method.names import rule_of
 from fedcore.plan import RunPlan
@@ -25,7 +25,7 @@ from fedcore.privacy.plan import Relation, Unit
 from fedcore.privacy.promise import Promise, promise_of
 from fedcore.privacy.statement.build import Release, privacy_statement
 from fedcore.privacy.statement.statement import check_statement
-from fedcore.report.model_card import model_card
+from fedcore.report.model_card.documents import model_card
 from fedcore.report.release_words import withheld_words
 from fedcore.storage.files import append_line
 from fedcore.storage.mapped_bytes import sha256

@@ -126,7 +126,7 @@ def _audited_model(run: Path, summary: Mapping[str, Any]) -> Path:
 
 
 def _write_documents(run: Path, summary: Mapping[str, Any], day: date) -> None:
-    from fedcore.report.model_card import model_card
+    from fedcore.report.model_card.documents import model_card
     from fedcore.report.page import write_report
 
     write_whole(run / "bias.md", model_card(_content(run, "bias.json"), summary, day=day))

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcore.audit.metrics.estimate_gaps import gap_of
 from fedcore.audit.metrics.estimates import UNDEFINED, Estimate, Measure, normal
 from fedcore.audit.metrics.gaps import Gap
+from fedcore.audit.metrics.group_gaps import gap_between
 from fedcore.audit.tables.groups import UNKNOWN
 from fedcore_simulations.privacy_cost.arms import Arm, Outcomes
 
@@ -81,7 +81,7 @@ def costs(outcomes: Outcomes, attribute: str, *, confidence: float, min_cell: in
                 )
                 for name in rows
             },
-            excess=gap_of(attribute, metric, in_all, confidence=confidence),
+            excess=gap_between(attribute, metric, in_all, confidence=confidence),
             gaps={arm: _spread([rates[name][arm] for name in rates if name != UNKNOWN]) for arm in Arm},
         )
     return found

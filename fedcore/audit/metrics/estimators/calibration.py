@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -17,67 +16,44 @@ from fedcore.audit.tables.scores import ScoreTable
 
 NUM_BINS = 10
 """Bins of the calibration error."""
+Bins = NDArray[np.float64]
+"""Rows of one group in bins of rising score: sum of scores, favourable labels and number, shape (bins, 3)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreBin:
-    """Rows of one group with similar scores: their sum of scores, favourable labels and number."""
-
-    scores: float
-    favourable: int
-    n: int
-
-    def __add__(self, other: ScoreBin) -> ScoreBin:
-        return ScoreBin(
-            scores=self.scores + other.scores, favourable=self.favourable + other.favourable, n=self.n + other.n
-        )
-
-    def to_json(self, confidence: float) -> dict[str, Any]:
-        """Return the mean score, and the share of favourable labels with its interval."""
-        share = wilson_interval(self.favourable, self.n, confidence=confidence)
-        return {
-            "score": self.scores / self.n,
-            "value": self.favourable / self.n,
-            "low": share.low,
-            "high": share.high,
-            "n": self.n,
-        }
+def bins_json(bins: Bins, confidence: float) -> list[dict[str, Any]]:
+    """Return the mean score of each bin, and its share of favourable labels with an interval."""
+    found = []
+    for scores, favourable, n in bins.tolist():
+        share = wilson_interval(favourable, n, confidence=confidence)
+        found.append({"score": scores / n, "value": favourable / n, "low": share.low, "high": share.high, "n": int(n)})
+    return found
 
 
-def calibration_curves(table: ScoreTable) -> list[tuple[ScoreBin, ...]]:
+def calibration_curves(table: ScoreTable) -> list[Bins]:
     """Return each group's rows in ten equal bins of rising score."""
     counts, means = table.binned(NUM_BINS)
-    sums = np.nan_to_num(means) * counts
-    return [
-        tuple(
-            ScoreBin(scores=float(sums[g, :, b].sum()), favourable=int(own[1, b]), n=int(own[:, b].sum()))
-            for b in range(NUM_BINS)
-        )
-        for g, own in enumerate(counts)
-    ]
+    scores = (np.nan_to_num(means) * counts).sum(axis=1)
+    return list(np.stack([scores, counts[:, 1], counts.sum(axis=1)], axis=-1))
 
 
-def joined(
-    curves: Mapping[str, Sequence[ScoreBin]], shown: Collection[str], *, min_cell: int
-) -> dict[str, tuple[ScoreBin, ...]]:
+def joined(curves: Mapping[str, Bins], shown: Collection[str], *, min_cell: int) -> dict[str, Bins]:
     """Join neighbouring bins, the same for every group, until none holds 1 to ``min_cell`` - 1 rows.
 
     Leaving small ones out is not enough: the group's own rates would reveal them. Neither is joining each group by
     itself: if another attribute has all rows of a bin, the other groups' would reveal it. So the sum of the groups that
     are not shown is checked, too. Bins without rows are left out of the shown curves.
     """
-    kept = {group: list(bins) for group, bins in curves.items() if group in shown}
-    rest = [bins for group, bins in curves.items() if group not in shown]
-    looked_at = [[one.n for one in bins] for bins in kept.values()]
-    looked_at.append([sum(one.n for one in bins) for bins in zip(*rest, strict=True)] or [0] * NUM_BINS)
-    edges = _edges(np.array(looked_at), min_cell)
+    kept = {group: bins for group, bins in curves.items() if group in shown}
+    rest = sum((bins[:, 2] for group, bins in curves.items() if group not in shown), np.zeros(NUM_BINS))
+    edges = _edges(np.stack([*(bins[:, 2] for bins in kept.values()), rest]), min_cell)
     joins = {
-        group: [sum(bins[low + 1 : high], bins[low]) for low, high in pairwise(edges)] for group, bins in kept.items()
+        group: np.stack([sum(bins[low + 1 : high], bins[low]) for low, high in pairwise(edges)])
+        for group, bins in kept.items()
     }
-    return {group: tuple(one for one in bins if one.n) for group, bins in joins.items()}
+    return {group: bins[bins[:, 2] > 0] for group, bins in joins.items()}
 
 
-def _edges(counts: NDArray[np.int64], min_cell: int) -> list[int]:
+def _edges(counts: NDArray[np.float64], min_cell: int) -> list[int]:
     """Return where bins begin and end, so that no row of counts (groups, bins) has a bin of few rows."""
     edges = [0]
     for end in range(1, counts.shape[1] + 1):
@@ -89,7 +65,7 @@ def _edges(counts: NDArray[np.int64], min_cell: int) -> list[int]:
     return edges if len(edges) > 1 else [0, counts.shape[1]]
 
 
-def _few(counts: NDArray[np.int64], min_cell: int) -> bool:
+def _few(counts: NDArray[np.float64], min_cell: int) -> bool:
     together = counts.sum(axis=1)
     return bool(((together > 0) & (together < min_cell)).any())
 

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcore.audit.metrics.estimates import UNDEFINED, Estimate
-from fedcore.audit.statistics.intervals import Interval, exact_interval
-from fedcore.audit.statistics.mean_rates import mean_interval
+from fedcore.audit.statistics.intervals import Interval, exact_interval, mean_interval
 
 
 def balanced_accuracy(confusion: NDArray[np.int64]) -> Estimate:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcore.audit.metrics.estimates import Estimate
+from fedcore.audit.metrics.group_gaps import pair_confidence
 from fedcore.audit.metrics.parity import Parity
-from fedcore.audit.metrics.rate_gaps import pair_confidence
 from fedcore.audit.statistics.intervals import Interval
 from fedcore.audit.statistics.resampling import resampled, upper_quantile
 from fedcore.audit.tables.groups import UNKNOWN
