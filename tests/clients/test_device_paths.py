@@ -33,6 +33,7 @@ def weights(result):
 @pytest.mark.parametrize("float64", [True, False])
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 def test_a_simulation_on_a_second_device_gives_the_model_of_the_cpu(plan, float64):
+    plan = plan.updated(engine={"name": "loop"})
     expected = simulate(TinyTask(model=plain), plan)
     with on_a_pretended_device(float64=float64) as pretended:
         found = simulate(TinyTask(model=plain), plan)

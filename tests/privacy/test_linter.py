@@ -452,7 +452,7 @@ def test_a_simulation_tells_a_warning_in_a_line_and_that_a_run_is_worthless_in_f
     def introduced(plan):
         console = Console(file=StringIO(), width=1000)
         with RoundsDisplay(console) as display:
-            simulate(TinyTask(), plan, listeners=[display])
+            simulate(TinyTask(), plan.updated(engine={"name": "loop"}), listeners=[display])
         told.append([line for line in console.file.getvalue().splitlines() if not line.startswith("round")][1:])
 
     introduced(planned(trials=None))

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fedcore.errors import TaskError
+
 
 class CohortLayer(nn.Module):
     """A layer with weights for each client.
@@ -72,6 +74,8 @@ class CohortLinear(CohortLayer):
         self._uses.clear()
 
     def forward(self, rows: Tensor) -> Tensor:
+        if torch.is_autocast_enabled(rows.device.type):
+            raise TaskError("the model computes in mixed precision")
         result: Tensor = _Affine.apply(rows, self._anchor, self)  # type: ignore[no-untyped-call]
         return result
 
