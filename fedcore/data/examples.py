@@ -105,6 +105,8 @@ class Examples:
         )
 
     def batch(self, rows: Tensor | slice) -> Batch:
+        if isinstance(rows, Tensor) and rows.dtype == torch.int64:  # several times as fast as an index in brackets
+            return {name: column.index_select(0, rows) for name, column in self.columns.items()}
         return {name: column[rows] for name, column in self.columns.items()}
 
     def select(self, rows: Tensor | slice) -> Examples:

@@ -54,12 +54,13 @@ class CohortRows:
         steps = np.array(steps_of(sizes, epochs=epochs, batch_size=batch_size))
         self._steps = np.bincount(steps)[::-1].cumsum()[::-1]  # clients with at least so many steps
         own = steps // max(1, epochs)
-        orders = np.zeros((len(sizes), epochs, int(own.max(initial=0)) * batch_size), np.int64)
+        shuffled = torch.zeros((len(sizes), epochs, int(own.max(initial=0)) * batch_size), dtype=torch.int64)
         generator = torch.Generator()
-        for order, size, stream in zip(orders, sizes, streams, strict=True):
+        for order, size, stream in zip(shuffled[:, :, : max(sizes)].unbind(), sizes, streams, strict=True):
             generator.manual_seed(derive_seed(seed, *stream))
-            for epoch in order:
-                epoch[:size] = torch.randperm(size, generator=generator).numpy()
+            for epoch in order.unbind():
+                torch.randperm(size, generator=generator, out=epoch if len(epoch) == size else epoch[:size])
+        orders = shuffled.numpy()
         orders += np.array(starts, np.int64)[:, None, None]
         self._rows = np.zeros((len(sizes), int(steps.max(initial=0)), batch_size), np.int64)
         self._filled = np.zeros(self._rows.shape[:2], np.int64)

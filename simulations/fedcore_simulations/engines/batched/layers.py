@@ -37,14 +37,14 @@ class CohortLayer(nn.Module):
         self.weights = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
         self.gradients = dict(gradients)
 
-    def finish_step(self) -> None:
-        """Called after each backward pass."""
+    def finish_step(self, rate: float | None) -> None:
+        """Leave the gradients of a backward pass, or take a step of plain descent with that learning rate."""
         for name, weight in self.weights.items():
-            if weight.grad is None:
-                self.gradients[name].zero_()
-            else:
-                self.gradients[name].copy_(weight.grad)
-            weight.grad = None
+            gradient, weight.grad = weight.grad, None
+            if rate is None:
+                self.gradients[name].copy_(torch.zeros(()) if gradient is None else gradient)
+            elif gradient is not None:
+                weight.detach().sub_(gradient, alpha=rate)
 
     def _of_clients(self, rows: Tensor) -> Tensor:
         """Rows of shape ``(k * n, …)`` as ``(k, n, …)``."""
@@ -62,16 +62,28 @@ class CohortLinear(CohortLayer):
 
     def _settings(self, layer: nn.Linear) -> None:
         self._anchor = torch.zeros(1, requires_grad=True)  # so that the backward pass comes here
-        self._uses: list[int] = []  # of the layer in a step; by number of rows
+        self._uses: list[tuple[Tensor, Tensor]] = []  # in a step: rows, and gradients of results
 
     def bind(self, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> None:
         self.weights, self.gradients = dict(weights), dict(gradients)
 
-    def finish_step(self) -> None:
-        if not self._uses:  # the loss does not depend on this layer
-            for gradient in self.gradients.values():
-                gradient.zero_()
+    def finish_step(self, rate: float | None) -> None:
+        for number, (rows, gradient) in enumerate(self._uses):
+            if rate is None:
+                self._leave(rows, gradient, first=number == 0)
+            else:
+                self.weights["weight"].baddbmm_(gradient.transpose(1, 2), rows, alpha=-rate)
+                if "bias" in self.weights:
+                    self.weights["bias"].sub_(gradient.sum(1), alpha=rate)
+        if not self._uses and rate is None:  # the loss does not depend on this layer
+            for left in self.gradients.values():
+                left.zero_()
         self._uses.clear()
+
+    def _leave(self, rows: Tensor, gradient: Tensor, *, first: bool) -> None:
+        own = {"weight": torch.bmm(gradient.transpose(1, 2), rows), "bias": gradient.sum(1)}
+        for name, left in self.gradients.items():
+            left.copy_(own[name]) if first else left.add_(own[name])
 
     def forward(self, rows: Tensor) -> Tensor:
         if torch.is_autocast_enabled(rows.device.type):
@@ -87,12 +99,8 @@ class CohortLinear(CohortLayer):
         return torch.baddbmm(self.weights["bias"].unsqueeze(1), rows, weight)
 
     def take_gradient(self, rows: Tensor, gradient: Tensor) -> None:
-        """Add what a use of the layer contributes."""
-        kept = min(1, len(self._uses))
-        self.gradients["weight"].baddbmm_(gradient.transpose(1, 2), rows, beta=kept)
-        if "bias" in self.gradients:
-            self.gradients["bias"].mul_(kept).add_(gradient.sum(1))
-        self._uses.append(rows.shape[1])
+        """Note what a use of the layer contributes."""
+        self._uses.append((rows, gradient))
 
 
 class _Affine(torch.autograd.Function):

@@ -12,6 +12,7 @@ from fedcore.algorithms.contract import Algorithm, LocalWork
 from fedcore.local_optimizer import build_optimizer
 from fedcore.messages import ClientUpdate, TrainRequest, UpdateBlock
 from fedcore.metrics import Metrics
+from fedcore.plan import TrainingSection
 from fedcore_clients.training.local_model import LocalModel
 from fedcore_clients.training.train import loss_factors
 from fedcore_simulations.engines.batched.cohort_model import CohortModel
@@ -32,9 +33,11 @@ class CohortTraining:
     """
 
     def __init__(self, local: LocalModel, population: Population, size: int) -> None:
-        self._local, self._population, self._cohort = local, population, CohortModel(local, size)
+        self._local, self._population = local, population
         self._algorithm, self._training = local.exchange.algorithm, local.plan.training
         self._adjusts = type(self._algorithm).adjust is not Algorithm.adjust
+        self._descends = _is_plain(self._training) and not self._adjusts
+        self._cohort = CohortModel(local, size, descends=self._descends)
 
     def train(self, request: TrainRequest, clients: Sequence[int]) -> UpdateBlock:
         """Updates of clients, given by their places in the population, in this order."""
@@ -67,15 +70,18 @@ class CohortTraining:
                 mine = {name: rows[:active] for name, rows in own.items()}
                 gradient, weights = cohort.gradient[:active], cohort.weights[:active, :trained]
                 self._algorithm.adjust(gradient, weights, given.pop("received"), given, mine)
-            stepping.step()
+            if not self._descends:
+                stepping.step()
         stepping.leave(0)
+        cohort.finish(len(order))
         return met
 
     def _losses(self, step: Step, factors: Tensor | None) -> Tensor:
         """Loss of each row, shape ``(k, n)``; leaves the gradients of the clients' means."""
         rows, weights = step.rows.flatten(), step.weights.to(self._local.dtype).flatten()
         losses = self._local.task.loss(self._cohort.model, self._population.rows.batch(rows))
-        self._cohort.backward(losses, weights if factors is None else weights * factors[rows])
+        weights = weights if factors is None else weights * factors[rows]
+        self._cohort.backward(losses, weights, self._training.learning_rate)
         return losses.detach().view(step.rows.shape)
 
     def _steps(self, request: TrainRequest, order: Sequence[int]) -> Iterator[Step]:
@@ -105,14 +111,18 @@ class CohortTraining:
         return self._algorithm.finish(self._cohort.weights[:rows], received, shared, kept, work)
 
 
+def _is_plain(training: TrainingSection) -> bool:
+    """Whether a step is the gradient times the learning rate."""
+    return training.optimizer == "SGD" and not training.optimizer_options
+
+
 class _Stepping:
     """The clients' optimizer on the weights of all of them. Who has no more rows stays as it is."""
 
     def __init__(self, local: LocalModel, cohort: CohortModel, clients: int) -> None:
         self._cohort, self._trained, self._active = cohort, local.parameters.layout.num_trained, clients
         training = local.plan.training
-        self._rate = training.learning_rate
-        self._plain = training.optimizer == "SGD" and not training.optimizer_options
+        self._plain, self._rate = _is_plain(training), training.learning_rate
         if not self._plain:
             weights = nn.Parameter(cohort.weights[:clients, : self._trained])
             weights.grad = cohort.gradient[:clients]
