@@ -181,14 +181,33 @@ def test_a_model_that_cannot_be_trained_at_once_is_refused_with_the_layer(model,
 
 
 def test_plans_that_it_cannot_run_are_refused_with_the_reason():
-    assert "gradient of each row" in reason(None, **private())
+    assert "not proven" in reason(Undeclared, **private())
+    assert "with convolutions" in reason(convolution, **private())
     assert "optimizer ASGD" in reason(None, training={"optimizer": "ASGD"})
+
+
+class Undeclared(nn.Module):
+    """A model whose forward pass is its own, so that nothing is known of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, inputs):
+        return self.layer(inputs)
+
+
+def convolution():
+    return nn.Sequential(nn.Unflatten(1, (1, 4)), nn.Conv1d(1, 2, 2), nn.Flatten(), nn.Linear(6, 2))
 
 
 def private():
     return {"privacy": build_private_plan().to_mapping()["privacy"], "aggregation": {"rule": "uniform"}}
 
 
-def test_a_private_plan_is_trained_by_the_loop_and_says_why():
-    result = simulate(TinyTask(), build_private_plan(engine={"name": "auto"}))
-    assert result.summary["engine"] == "loop"
+def test_a_private_plan_is_trained_at_once_where_records_stay_apart_by_proof():
+    found = [
+        simulate(TinyTask(model=model), build_private_plan(engine={"name": "auto"})).summary["engine"]
+        for model in (plain, Undeclared)
+    ]
+    assert found == ["batched", "loop"]

@@ -53,7 +53,7 @@ def train_locally(local: LocalModel, client: Client, request: TrainRequest) -> C
         client=client.name,
         round=request.round,
         values=values,
-        num_examples=_public_size(local.privacy, client),
+        num_examples=public_size(local.privacy, len(client.training)),
         metrics=metrics,
         privacy_event=local.privacy.event(1) if local.privacy else None,
     )
@@ -159,7 +159,7 @@ def client_randomness(local: LocalModel, *stream: str | int) -> Randomness:
     return SecureRandomness()
 
 
-def _public_size(privacy: PrivacyPlan | None, client: Client) -> int | None:
+def public_size(privacy: PrivacyPlan | None, rows: int) -> int | None:
     """The number of training rows, unless the privacy relation makes it secret."""
     secret = privacy is not None and privacy.relation is Relation.ADD_REMOVE
-    return None if secret else len(client.training)
+    return None if secret else rows

@@ -61,7 +61,7 @@ class ExampleTask(Classification):
 
 _PLANS: tuple[Mapping[str, Mapping[str, Any]], ...] = (
     {"training": {"precision": "float64"}},
-    {"privacy": _PRIVATE},
+    {"training": {"precision": "float64"}, "privacy": _PRIVATE},
     {
         "training": {"precision": "float64", "local-epochs": 2},
         "algorithm": {"name": "scaffold"},

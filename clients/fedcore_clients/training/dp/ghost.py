@@ -49,6 +49,22 @@ class Contributions:
         for share in self._shares:
             share.add_weighted_sums(factors, sums)
 
+    @torch.no_grad()
+    def sums_of_groups(self, factors: Tensor, groups: int) -> Tensor:
+        """As `add_weighted_sum` for groups of equally many records, one group after the other.
+
+        Returns:
+            Float64, shape ``(groups, parameters)``.
+        """
+        self._blank_broken()
+        sums = {
+            parameter: torch.zeros((groups, *parameter.shape), dtype=torch.float64, device=factors.device)
+            for parameter in self._offsets
+        }
+        for share in self._shares:
+            share.add_sums_of_groups(factors, sums)
+        return torch.cat([each.view(groups, -1) for each in sums.values()], 1)
+
     def _blank_broken(self) -> None:
         """Blank records that are not finite, since zero times infinity is not zero."""
         broken = torch.nonzero(~torch.isfinite(self.squared_norms)).squeeze(1)
@@ -75,11 +91,15 @@ class GhostGradients:
 
     The forward hooks cost nothing outside of `contributions`. One backward pass gives the gradients of the layers'
     outputs; those of the parameters are never computed by autograd.
+
+    Args:
+        trained: The trainable parameters, in the order of the sums.
+        rules: Of each layer that has any.
     """
 
-    def __init__(self, model: nn.Module, rules: Mapping[nn.Module, Rule]) -> None:
+    def __init__(self, trained: Sequence[Tensor], rules: Mapping[nn.Module, Rule]) -> None:
         self._notes: list[_Note] | None = None
-        self._offsets = _offsets([parameter for parameter in model.parameters() if parameter.requires_grad])
+        self._offsets = _offsets(trained)
         self._rules = rules
         self._handles = [module.register_forward_hook(self._note) for module in self._rules]
 

@@ -51,6 +51,13 @@ class Share(Protocol):
             sums: For each parameter a float64 tensor of its shape.
         """
 
+    def add_sums_of_groups(self, factors: Tensor, sums: Mapping[Tensor, Tensor]) -> None:
+        """As `add_weighted_sums` for k groups of equally many rows, one group after the other.
+
+        Args:
+            sums: For each parameter a float64 tensor with a row for each group, shape ``(k, …)``; contiguous.
+        """
+
     def blank(self, records: Tensor) -> None:
         """Make the gradients of the records at these row numbers zero, whatever they hold now."""
 
@@ -74,6 +81,11 @@ class Written:
         step = max(1, _PIECE // max(1, len(total)))  # in pieces, since a float64 copy of all would be large
         for part, weights in zip(torch.split(self._gradients, step), torch.split(factors, step), strict=True):
             total.addmv_(part.to(torch.float64).mT, weights)
+
+    def add_sums_of_groups(self, factors: Tensor, sums: Mapping[Tensor, Tensor]) -> None:
+        total = sums[self._parameter]
+        gradients = self._gradients.view(len(total), -1, self._gradients.shape[1]).to(torch.float64)
+        total.view(len(total), 1, -1).baddbmm_(factors.view(len(total), 1, -1), gradients)
 
     def blank(self, records: Tensor) -> None:
         self._gradients = self._gradients.index_fill(0, records, 0.0)
@@ -102,6 +114,15 @@ class OuterProduct:
             sums[self._weight].addmm_(gradient.mT, self._call.inputs.to(torch.float64))
         if self._bias is not None and self._bias.requires_grad:
             sums[self._bias].add_(gradient.sum(0))
+
+    def add_sums_of_groups(self, factors: Tensor, sums: Mapping[Tensor, Tensor]) -> None:
+        groups = len(next(iter(sums.values())))
+        gradient = _weighted(self._call.gradient, factors).view(groups, -1, self._call.gradient.shape[1])
+        if self._weight.requires_grad:
+            inputs = self._call.inputs.to(torch.float64).view(groups, -1, self._call.inputs.shape[1])
+            sums[self._weight].baddbmm_(gradient.mT, inputs)
+        if self._bias is not None and self._bias.requires_grad:
+            sums[self._bias].add_(gradient.sum(1))
 
     def blank(self, records: Tensor) -> None:
         self._call = self._call.blanked(records)
@@ -153,6 +174,14 @@ class Product:
             weighted = _weighted(gradients, factors[rows])
             total.baddbmm_(_joined(weighted).mT, _joined(inputs.to(torch.float64)))
 
+    def add_sums_of_groups(self, factors: Tensor, sums: Mapping[Tensor, Tensor]) -> None:
+        rows = len(factors) // len(sums[self._parameter])
+        for group, total in enumerate(sums[self._parameter]):
+            own = slice(group * rows, (group + 1) * rows)
+            calls = [Call(call.inputs[own], call.gradient[own]) for call in self._calls]
+            alone = Product(self._parameter, calls, self._matrices, self._sizes)
+            alone.add_weighted_sums(factors[own], {self._parameter: total})
+
     def blank(self, records: Tensor) -> None:
         self._calls = [call.blanked(records) for call in self._calls]
 
@@ -194,6 +223,12 @@ class LookedUp:
     def add_weighted_sums(self, factors: Tensor, sums: Mapping[Tensor, Tensor]) -> None:
         weighted = _weighted(self._gradients, factors).flatten(0, 1)
         sums[self._parameter].index_add_(0, self._tokens.flatten(), weighted)
+
+    def add_sums_of_groups(self, factors: Tensor, sums: Mapping[Tensor, Tensor]) -> None:
+        total, words = sums[self._parameter], len(self._parameter)
+        group = torch.arange(len(total)).repeat_interleave(len(factors) // len(total)).view(-1, 1)
+        weighted = _weighted(self._gradients, factors).flatten(0, 1)
+        total.view(len(total) * words, -1).index_add_(0, (self._tokens + group * words).flatten(), weighted)
 
     def blank(self, records: Tensor) -> None:
         self._gradients = self._gradients.index_fill(0, records, 0.0)

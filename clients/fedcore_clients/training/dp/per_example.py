@@ -62,7 +62,7 @@ class PerExampleGradients:
         self._rowwise = rowwise
         self._sum_device = device if has_float64(device) else torch.device("cpu")  # sums are formed in float64
         rules = rules_of(model) if self._sum_device == device else None
-        self._ghost = GhostGradients(model, rules) if rules else None
+        self._ghost = GhostGradients(self._trained, rules) if rules else None
         self._hooks: object = None
 
     @property
@@ -171,14 +171,7 @@ class PerExampleGradients:
         return torch.stack(squares).sum(0).sqrt()
 
     def _losses(self, batch: Batch, factors: Tensor | None) -> Tensor:
-        losses = self._task.loss(self._model, batch)
-        n = num_rows(batch)
-        if losses.shape != (n,):  # a column times a row of factors would weigh each record by all of them
-            raise PrivacyError(
-                f"the task's loss has shape {tuple(losses.shape)} for {n} records; expected one number each"
-            )
-        refuse_narrow(losses, self._trained[0].dtype)
-        return losses if factors is None else losses * factors
+        return record_losses(self._task, self._model, batch, factors, self._trained[0].dtype)
 
     def _contributions(self, batch: Batch, factors: Tensor | None = None) -> Contributions | None:
         """The rows' gradients, each from its row alone or by one pass; ``None`` where the model does not allow it."""
@@ -231,6 +224,20 @@ class PerExampleGradients:
             return rows
         size = sum(parameter.numel() for parameter in self._trained)
         return max(1, min(rows, _MOST_GRADIENT_NUMBERS // size))
+
+
+def record_losses(task: Task, model: nn.Module, batch: Batch, factors: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """The weighted loss of each record, shape ``(n,)``.
+
+    Raises:
+        PrivacyError: It has another shape, or is partly computed in a narrower type than the parameters' `dtype`.
+    """
+    losses = task.loss(model, batch)
+    n = num_rows(batch)
+    if losses.shape != (n,):  # a column times a row of factors would weigh each record by all of them
+        raise PrivacyError(f"the task's loss has shape {tuple(losses.shape)} for {n} records; expected one number each")
+    refuse_narrow(losses, dtype)
+    return losses if factors is None else losses * factors
 
 
 def _forget(model: nn.Module) -> None:

@@ -28,6 +28,9 @@ class CohortModel:
     Attributes:
         weights: A row for each client; shape ``(size, d)``.
         gradient: Shape ``(size, t)``, for the trainable parameters.
+        layers: Those that hold weights of clients, and the layers whose places they have taken.
+        trained: The trainable parameters of the latter, in their order.
+        active: Clients that are trained.
     """
 
     def __init__(self, local: LocalModel, size: int, *, descends: bool) -> None:
@@ -39,11 +42,13 @@ class CohortModel:
         ends = [*accumulate((math.prod(shape) for shape in layout.shapes), initial=0)]
         places = {name: (start, shape) for name, start, shape in zip(layout.names, ends, layout.shapes, strict=False)}
         by_identity = {id(each): places[name] for name, each in original.named_parameters() if name in places}
+        self.trained = [parameter for parameter in original.parameters() if parameter.requires_grad]
+        self.layers: list[tuple[CohortLayer, nn.Module]] = []
         self._layers: list[tuple[CohortLayer, Places]] = []
         self._made: dict[int, nn.Module] = {}
         self.model = self._replaced(original, by_identity).train()
         self._buffers = [(places[name], each) for name, each in self.model.named_buffers() if name in places]
-        self._active = 0
+        self.active = 0
         self._apart = [_copies(self.weights, places) for _, places in self._layers] if descends else []
 
     @staticmethod
@@ -62,9 +67,9 @@ class CohortModel:
 
     def activate(self, clients: int) -> None:
         """Keep the first clients only."""
-        if clients == self._active:
+        if clients == self.active:
             return
-        self._active = clients
+        self.active = clients
         for number, (layer, places) in enumerate(self._layers):
             weights = dict(_views(self.weights[:clients], places))
             if self._apart:
@@ -96,6 +101,7 @@ class CohortModel:
         if own:
             layer = self._made[id(module)] = COHORT_LAYERS[type(module)](module)
             self._layers.append((layer, own))
+            self.layers.append((layer, module))
             return layer
         for name, child in module._modules.items():
             if child is not None:

@@ -14,11 +14,12 @@ from fedcore.messages import ClientUpdate, TrainRequest, UpdateBlock
 from fedcore.plan import RunPlan
 from fedcore.segments import ITEM_BYTES
 from fedcore.task import Task
+from fedcore_clients.training.dp.rowwise import RowwiseTask
 from fedcore_clients.training.local_model import Client
 from fedcore_server.rounds.rounds import init_state, plan_round
 from fedcore_server.rounds.state import Rejection
 from fedcore_simulations.engines.batched.cohort_model import CohortModel
-from fedcore_simulations.engines.batched.population import Population
+from fedcore_simulations.engines.batched.private import why_not_private
 from fedcore_simulations.engines.batched.training import ELEMENTWISE, CohortTraining
 from fedcore_simulations.engines.loop import LoopEngine, LoopJob, written
 from fedcore_simulations.engines.workers import Job, viewed
@@ -46,21 +47,25 @@ class BatchedEngine(LoopEngine):
         self._at_once = at_once(size, self._plan)
         super().__enter__()
         if self._local is not None:
-            self._training = CohortTraining(self._local, Population.of(self._clients), self._at_once)
+            self._training = CohortTraining(self._local, self._clients, self._at_once)
         return self
 
     def refusal(self) -> str | None:
         """Why it cannot train this run exactly as ``loop`` does; the last reason is found by trying both."""
         plan = self._plan
-        if plan.privacy.unit == "record":
-            return "record-level privacy needs the gradient of each row"
         if self._device.type != "cpu":
             return f"it runs on the CPU, and the device is {self._device}"
         if plan.training.optimizer not in ELEMENTWISE:
             return f"optimizer {plan.training.optimizer} does not treat each number by itself"
         with torch.random.fork_rng(devices=[]):
             model = self._task.build_model()
-        return CohortModel.refusal(model) or _difference(self._task, plan, self._clients)
+        if refusal := CohortModel.refusal(model):
+            return refusal
+        if plan.privacy.unit == "record":
+            rowwise = RowwiseTask.from_plan(self._task, model, plan)
+            if refusal := why_not_private(model, rowwise, self._clients[0]):
+                return refusal
+        return _difference(self._task, plan, self._clients)
 
     def train(self, request: TrainRequest) -> Iterator[ClientUpdate | UpdateBlock | Rejection]:
         """Train the cohort; a block for each chunk, in its order, each to be used before the next is taken."""
@@ -84,7 +89,7 @@ class _BatchedJob(LoopJob):
     def __init__(self, task: Task, plan: RunPlan, clients: Sequence[Client], memory: Path, request: Tensor) -> None:
         super().__init__(task, plan, clients, memory, request)
         size = self._local.parameters.layout.size
-        self._training = CohortTraining(self._local, Population.of(clients), at_once(size, plan))
+        self._training = CohortTraining(self._local, clients, at_once(size, plan))
 
     def _train(self, request: TrainRequest, asked: Any, slot: Tensor) -> Any:
         block = self._training.train(request, asked)
@@ -105,7 +110,7 @@ def at_once(size: int, plan: RunPlan) -> int:
 
 def _difference(task: Task, plan: RunPlan, clients: Sequence[Client]) -> str | None:
     """How a few clients with few rows differ when they are trained at once, in float64; ``None`` where they do not."""
-    plan = plan.updated(training={"precision": "float64"}, engine={"workers": 1})
+    plan = plan.updated(training={"precision": "float64"}, engine={"workers": 1}, privacy=_tried(plan))
     batch = plan.training.batch_size
     some = [
         Client(name=client.name, training=client.training.select(slice(0, most)), held_out=None)
@@ -119,6 +124,11 @@ def _difference(task: Task, plan: RunPlan, clients: Sequence[Client]) -> str | N
     if any(not torch.allclose(one, other, rtol=1e-7, atol=1e-10) for one, other in zip(at_once, alone, strict=True)):
         return "a client's update depends on the rows that it is trained beside"
     return None
+
+
+def _tried(plan: RunPlan) -> dict[str, Any]:
+    """Of the plan's privacy, batches and noise that both ways can draw alike, and that are not empty of few rows."""
+    return {"noise": "test", "sampling-rate": 0.5} if plan.privacy.unit == "record" else {}
 
 
 def _trained(engine: type[LoopEngine], task: Task, plan: RunPlan, clients: list[Client]) -> list[Tensor]:

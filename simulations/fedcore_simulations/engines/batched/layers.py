@@ -21,11 +21,13 @@ class CohortLayer(nn.Module):
 
     Attributes:
         weights: The layer's parameters by name; each of shape ``(k, …)``.
+        leaves_gradients: Whether a backward pass computes the gradients of the weights.
     """
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self._settings(layer)
+        self.leaves_gradients = True
         self.weights: dict[str, Tensor] = {}
         self.gradients: dict[str, Tensor] = {}
 
@@ -61,11 +63,12 @@ class CohortLinear(CohortLayer):
     """``nn.Linear``; its gradients are written where they belong, without a copy."""
 
     def _settings(self, layer: nn.Linear) -> None:
-        self._anchor = torch.zeros(1, requires_grad=True)  # so that the backward pass comes here
         self._uses: list[tuple[Tensor, Tensor]] = []  # in a step: rows, and gradients of results
 
     def bind(self, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> None:
         self.weights, self.gradients = dict(weights), dict(gradients)
+        # So that the backward pass comes here.
+        self._anchor = torch.zeros(1, dtype=self.weights["weight"].dtype, requires_grad=True)
 
     def finish_step(self, rate: float | None) -> None:
         for number, (rows, gradient) in enumerate(self._uses):
@@ -100,7 +103,8 @@ class CohortLinear(CohortLayer):
 
     def take_gradient(self, rows: Tensor, gradient: Tensor) -> None:
         """Note what a use of the layer contributes."""
-        self._uses.append((rows, gradient))
+        if self.leaves_gradients:
+            self._uses.append((rows, gradient))
 
 
 class _Affine(torch.autograd.Function):

@@ -9,15 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from fedcore.algorithms.contract import Algorithm, LocalWork
+from fedcore.errors import FedcoreError
 from fedcore.local_optimizer import build_optimizer
 from fedcore.messages import ClientUpdate, TrainRequest, UpdateBlock
 from fedcore.metrics import Metrics
 from fedcore.plan import TrainingSection
-from fedcore_clients.training.local_model import LocalModel
-from fedcore_clients.training.train import loss_factors
+from fedcore_clients.training.local_model import Client, LocalModel
+from fedcore_clients.training.train import loss_factors, public_size, train_locally
 from fedcore_simulations.engines.batched.cohort_model import CohortModel
 from fedcore_simulations.engines.batched.cohort_rows import CohortRows, Step, steps_of
 from fedcore_simulations.engines.batched.population import Population
+from fedcore_simulations.engines.batched.private import PrivateSteps
 
 ELEMENTWISE = ("SGD", "Adam", "AdamW", "Adamax", "Adagrad", "Adadelta", "NAdam", "RAdam", "RMSprop", "Rprop")
 """Optimizers that treat each number by itself, so that a cohort's weights can be one parameter of them."""
@@ -32,15 +34,32 @@ class CohortTraining:
         size: Clients at once, at most.
     """
 
-    def __init__(self, local: LocalModel, population: Population, size: int) -> None:
-        self._local, self._population = local, population
+    def __init__(self, local: LocalModel, clients: Sequence[Client], size: int) -> None:
+        self._local, self._clients, self._population = local, clients, Population.of(clients)
         self._algorithm, self._training = local.exchange.algorithm, local.plan.training
         self._adjusts = type(self._algorithm).adjust is not Algorithm.adjust
         self._descends = _is_plain(self._training) and not self._adjusts
+        self._descends = self._descends and local.privacy is None
         self._cohort = CohortModel(local, size, descends=self._descends)
+        self._private = PrivateSteps(local, local.privacy, self._cohort, self._population) if local.privacy else None
 
     def train(self, request: TrainRequest, clients: Sequence[int]) -> UpdateBlock:
-        """Updates of clients, given by their places in the population, in this order."""
+        """Updates of clients, given by their places in the population, in this order.
+
+        Under privacy no record makes another's gradient fail: where a pass does, each client is trained by itself.
+        """
+        if self._private is None:
+            return self._trained(request, clients)
+        try:
+            return self._trained(request, clients)
+        except FedcoreError:
+            raise
+        except Exception:
+            blocks = [UpdateBlock.of(train_locally(self._local, self._clients[client], request)) for client in clients]
+            values = {name: torch.cat([block.values[name] for block in blocks]) for name in blocks[0].values}
+            return UpdateBlock(updates=tuple(block.updates[0] for block in blocks), values=values)
+
+    def _trained(self, request: TrainRequest, clients: Sequence[int]) -> UpdateBlock:
         sizes = {client: self._population.sizes[client] for client in clients}
         order = sorted(clients, key=lambda client: -sizes[client])  # who has no more rows drops out at the end
         kept = [self._local.memory.recall(self._population.names[client], request) for client in order]
@@ -58,13 +77,9 @@ class CohortTraining:
         vectors = {"received": received, **request.shared} if self._adjusts else {}
         shared = {name: vector[:trained] for name, vector in vectors.items()}
         own = {name: rows[:, :trained] for name, rows in kept.items()} if self._adjusts else {}
-        factors = loss_factors(self._local, self._population.rows, request)
         met = torch.zeros(len(order), dtype=self._local.dtype)
-        for step in self._steps(request, order):
-            active = len(step.rows)
-            stepping.leave(active)
-            losses = self._losses(step, factors)
-            met[:active] += (losses if step.real is None else torch.where(step.real, losses, 0.0)).sum(1)
+        for _ in self._gradients(request, order, stepping, met):
+            active = cohort.active
             if self._adjusts:
                 given = {name: vector.expand(active, -1) for name, vector in shared.items()}
                 mine = {name: rows[:active] for name, rows in own.items()}
@@ -75,6 +90,20 @@ class CohortTraining:
         stepping.leave(0)
         cohort.finish(len(order))
         return met
+
+    def _gradients(
+        self, request: TrainRequest, order: Sequence[int], stepping: _Stepping, met: Tensor
+    ) -> Iterator[None]:
+        """Before each step, leave the gradients in the cohort; adds the losses that each client meets."""
+        factors = loss_factors(self._local, self._population.rows, request)
+        if self._private is not None:
+            yield from self._private.steps(request, order, factors)
+            return
+        for step in self._steps(request, order):
+            stepping.leave(len(step.rows))
+            losses = self._losses(step, factors)
+            met[: len(step.rows)] += (losses if step.real is None else torch.where(step.real, losses, 0.0)).sum(1)
+            yield
 
     def _losses(self, step: Step, factors: Tensor | None) -> Tensor:
         """Loss of each row, shape ``(k, n)``; leaves the gradients of the clients' means."""
@@ -101,9 +130,11 @@ class CohortTraining:
         """What the algorithm sends and keeps of each client; shape ``(k, d)``."""
         sizes = [self._population.sizes[client] for client in order]
         steps = steps_of(sizes, epochs=self._training.local_epochs, batch_size=self._training.batch_size)
+        if (privacy := self._local.privacy) is not None:
+            steps = [privacy.steps_per_round] * len(sizes)
         work = LocalWork(
             steps=torch.tensor(steps, dtype=self._local.dtype).clamp(min=1).unsqueeze(1),
-            learning_rate=self._training.learning_rate,
+            learning_rate=_rate(self._local),
         )
         rows = len(order)
         received = request.parameters.buffer.expand(rows, -1)
@@ -116,13 +147,18 @@ def _is_plain(training: TrainingSection) -> bool:
     return training.optimizer == "SGD" and not training.optimizer_options
 
 
+def _rate(local: LocalModel) -> float:
+    private = local.plan.privacy.learning_rate if local.privacy else None
+    return private or local.plan.training.learning_rate
+
+
 class _Stepping:
     """The clients' optimizer on the weights of all of them. Who has no more rows stays as it is."""
 
     def __init__(self, local: LocalModel, cohort: CohortModel, clients: int) -> None:
         self._cohort, self._trained, self._active = cohort, local.parameters.layout.num_trained, clients
         training = local.plan.training
-        self._plain, self._rate = _is_plain(training), training.learning_rate
+        self._plain, self._rate = _is_plain(training), _rate(local)
         if not self._plain:
             weights = nn.Parameter(cohort.weights[:clients, : self._trained])
             weights.grad = cohort.gradient[:clients]
@@ -174,13 +210,15 @@ class _Block:
         return UpdateBlock(updates=tuple(self._update(row) for row in rows), values=values)
 
     def _update(self, row: int) -> ClientUpdate:
-        seen = float(self._sizes[row] * self._epochs)
+        seen, privacy = float(self._sizes[row] * self._epochs), self._local.privacy
+        loss = Metrics(sums={"loss": self._losses[row]}, counts={"loss": seen})
         return ClientUpdate(
             client=self._names[row],
             round=self._request.round,
             values={},
-            num_examples=self._sizes[row],
-            metrics=Metrics(sums={"loss": self._losses[row]}, counts={"loss": seen}),
+            num_examples=public_size(privacy, self._sizes[row]),
+            metrics=Metrics() if privacy else loss,
+            privacy_event=privacy.event(1) if privacy else None,
         )
 
     def _encoded(self, row: int, sent: Mapping[str, Tensor], keeps: Mapping[str, Tensor], before: Vectors) -> Vectors:

@@ -1,0 +1,127 @@
+"""DP-SGD of many clients at once: what `fedcore_clients.training.train` does for each of them, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fedcore.errors import PrivacyError
+from fedcore.messages import TrainRequest
+from fedcore.privacy.isolation import Level
+from fedcore.privacy.mechanisms import clip_factors, poisson_batch, release
+from fedcore.privacy.noise import Randomness
+from fedcore.privacy.plan import NoiseKind, PrivacyPlan
+from fedcore_clients.training.dp.full_precision import full_precision, refuse_settings
+from fedcore_clients.training.dp.ghost import GhostGradients
+from fedcore_clients.training.dp.ghost_rules import Rule, rule_of
+from fedcore_clients.training.dp.per_example import record_losses
+from fedcore_clients.training.dp.rowwise import RowwiseTask
+from fedcore_clients.training.local_model import Client, LocalModel
+from fedcore_clients.training.train import client_randomness
+from fedcore_simulations.engines.batched.cohort_model import CohortModel
+from fedcore_simulations.engines.batched.population import Population
+
+
+def why_not_private(model: nn.Module, rowwise: RowwiseTask, client: Client) -> str | None:
+    """Why a pass over many clients cannot keep records apart, or would not pay; ``None`` where it can."""
+    if any(isinstance(layer, nn.Conv1d | nn.Conv2d) for layer in model.modules()):
+        return "record-level privacy with convolutions, which cost more over batches that are filled up to one length"
+    found = rowwise.isolation(client.training.batch(slice(0, 1)))
+    if found.level is Level.PROVEN:
+        return None
+    return f"record-level privacy, and that records stay apart is not proven of this model and loss ({found.why})"
+
+
+class PrivateSteps:
+    """Releases the steps of a cohort's clients, each into its row of the cohort's gradient.
+
+    Guarantee:
+        Each client's steps are those of `PrivacyPlan`: a record is drawn by its own client, its gradient over the
+        weights of that client is clipped, the sum holds the records of that client alone, and each number of each sum
+        has noise of its own. Noise and batches that are secret come from one key stream for all, whose numbers are
+        independent; those of a test from each client's own stream, as in `train_locally`.
+    """
+
+    def __init__(self, local: LocalModel, privacy: PrivacyPlan, cohort: CohortModel, population: Population) -> None:
+        self._local, self._privacy, self._cohort, self._population = local, privacy, cohort, population
+        rules: dict[nn.Module, Rule] = {}
+        for layer, module in cohort.layers:
+            rule = rule_of(module)
+            if rule is None:
+                raise PrivacyError(f"{type(module).__name__} has no rule for gradients of records")
+            layer.leaves_gradients = False
+            rules[layer] = partial(_by, rule, module)
+        self._ghost = GhostGradients(cohort.trained, rules)
+
+    def steps(self, request: TrainRequest, order: Sequence[int], factors: Tensor | None) -> Iterator[None]:
+        """Before each step of the optimizer, leave what is released in the cohort's gradient.
+
+        Args:
+            order: Places of the clients in the population.
+            factors: Weight of the loss of each row of the population.
+        """
+        drawn = self._randomness(request, order)
+        for _ in range(self._privacy.steps_per_round):
+            batches = self._batches(drawn, order)
+            released = self._cohort.gradient[: len(order)]
+            self._release(self._clipped_sums(batches, order, factors), drawn, released)
+            yield
+
+    def _randomness(self, request: TrainRequest, order: Sequence[int]) -> list[Randomness]:
+        """One for each client, or one for all."""
+        names = [self._population.names[client] for client in order]
+        if self._privacy.noise is NoiseKind.SECURE:
+            names = names[:1]
+        return [client_randomness(self._local, "train", request.round, request.attempt, name) for name in names]
+
+    def _batches(self, drawn: Sequence[Randomness], order: Sequence[int]) -> list[Tensor]:
+        """Each client's rows of the population for one step."""
+        sizes = [self._population.sizes[client] for client in order]
+        if len(drawn) == len(order):
+            found = [poisson_batch(size, self._privacy, own) for size, own in zip(sizes, drawn, strict=True)]
+        else:
+            chosen = poisson_batch(sum(sizes), self._privacy, drawn[0])
+            ends = torch.tensor(sizes).cumsum(0)
+            counts = torch.bincount(torch.searchsorted(ends, chosen, right=True), minlength=len(sizes))
+            before = (ends - torch.tensor(sizes)).tolist()
+            found = [own - start for own, start in zip(torch.split(chosen, counts.tolist()), before, strict=True)]
+        return [own + self._population.starts[client] for own, client in zip(found, order, strict=True)]
+
+    def _clipped_sums(self, batches: Sequence[Tensor], order: Sequence[int], factors: Tensor | None) -> Tensor:
+        """Of each client; float64, shape ``(k, t)``. In several passes where batches are large."""
+        refuse_settings(self._local.device)
+        most = self._local.plan.training.max_physical_batch
+        total = torch.zeros((len(order), self._cohort.gradient.shape[1]), dtype=torch.float64)
+        for start in range(0, max(len(batch) for batch in batches), most):
+            part = [batch[start : start + most] for batch in batches]
+            rows = torch.nn.utils.rnn.pad_sequence(part, batch_first=True, padding_value=-1)
+            total += self._sums(rows, factors)
+        return total
+
+    def _sums(self, rows: Tensor, factors: Tensor | None) -> Tensor:
+        """Clipped sums over rows of shape ``(k, n)``; where a row is -1, some other row stands in and adds zero."""
+        real, rows = rows.flatten() >= 0, rows.flatten().clamp(min=0)
+        batch, weights = self._population.rows.batch(rows), None if factors is None else factors[rows]
+        model, dtype = self._cohort.model, self._local.dtype
+        with full_precision():
+            found = self._ghost.contributions(
+                lambda: record_losses(self._local.task, model, batch, weights, dtype), len(rows)
+            )
+            clipping = clip_factors(found.squared_norms, self._privacy.clip_norm) * real
+            return found.sums_of_groups(clipping, self._cohort.active)
+
+    def _release(self, sums: Tensor, drawn: Sequence[Randomness], out: Tensor) -> None:
+        if len(drawn) < len(sums):
+            release(sums.view(-1), self._privacy, drawn[0], out=out.view(-1))
+            return
+        for own, randomness, row in zip(sums, drawn, out, strict=True):
+            release(own, self._privacy, randomness, out=row)
+
+
+def _by(rule: Callable[..., Any], module: Any, layer: object, calls: list[Any]) -> Any:
+    """A layer's rule, with the settings of the module whose place it has taken."""
+    return rule(module, calls)
