@@ -54,3 +54,15 @@ class DealtClients(Sequence[Client]):
         middle, end = (int(each) for each in self._ends[2 * position : 2 * position + 2])
         held_out = self.rows.select(slice(middle, end)) if end > middle else None
         return Client(name=self.names[position], training=self.rows.select(slice(start, middle)), held_out=held_out)
+
+
+def names_of(clients: Sequence[Client]) -> Sequence[str]:
+    """The clients' names, without making any of them."""
+    return clients.names if isinstance(clients, DealtClients) else [client.name for client in clients]
+
+
+def training_sizes_of(clients: Sequence[Client]) -> list[int]:
+    """Number of training rows of each client, without making any of them."""
+    if isinstance(clients, DealtClients):
+        return clients.training_places()[1]
+    return [len(client.training) for client in clients]

@@ -26,6 +26,7 @@ from fedcore_server.rounds.state import ServerState
 from fedcore_server.runs.directory import RunDirectory
 from fedcore_server.runs.participation import took_part_in
 from fedcore_server.runs.results import FinishedRun, Results, build_results
+from fedcore_simulations.dealt_clients import names_of, training_sizes_of
 from fedcore_simulations.engines.registry import build_engine
 from fedcore_simulations.keeping import Keeping
 from fedcore_simulations.preparation import PROBED, Preparation, prepare
@@ -156,14 +157,14 @@ def _results(
         run = Run(task=ready.task, plan=ready.plan, federation=engine, hooks=ready.hooks, listeners=listeners)
         outcome = run.to_end(state, keeping.keep)
         wall_seconds = time.monotonic() - started
-    names = [client.name for client in ready.clients]
+    names = names_of(ready.clients)
     finished = FinishedRun(
         task=ready.task,
         plan=ready.plan,
         outcome=outcome,
         engine=engine.name,
         examples=ready.examples,
-        client_sizes=[len(client.training) for client in ready.clients],
+        client_sizes=training_sizes_of(ready.clients),
         wall_seconds=wall_seconds,
         records=records,
         timed=records[before:],
@@ -181,7 +182,7 @@ def _beginning(ready: Preparation, directory: RunDirectory | None, records: list
     return Beginning(
         run=directory.path.name if directory else ready.task.name,
         task=ready.task.name,
-        clients=tuple(client.name for client in ready.clients),
+        clients=tuple(names_of(ready.clients)),
         lines=tuple(records),
         rows=ready.examples,
         device=str(ready.device),

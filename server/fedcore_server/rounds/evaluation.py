@@ -73,7 +73,10 @@ def close_evaluation(
     clients: dict[str, Mapping[str, float]] = {}
     client_tables: dict[str, Mapping[str, AuditTable]] = {}
     rejected: list[Rejection] = []
-    check = partial(check_report, request=request, expected=dict(empty), measured=measured, privacy=privacy)
+    asked = frozenset(request.cohort)
+    check = partial(
+        check_report, request=request, expected=dict(empty), asked=asked, measured=measured, privacy=privacy
+    )
     for reply in reports:
         report = _checked(reply, clients, check)
         if isinstance(report, Rejection):

@@ -191,6 +191,7 @@ def check_report(
     request: EvaluateRequest,
     expected: dict[str, AuditTable],
     *,
+    asked: Collection[str] | None = None,
     measured: Collection[str] | None = None,
     privacy: EvaluationPrivacy | None = None,
 ) -> None:
@@ -201,13 +202,14 @@ def check_report(
 
     Args:
         expected: An empty table for each audited attribute, with the plan's vocabulary.
+        asked: The request's cohort as a set, which a hundred thousand reports are looked up in.
         measured: Names of the task's metrics; ``None`` where it does not declare them.
         privacy: Noise that the report must have, where the plan asks for it.
 
     Raises:
         UpdateRejectedError: With the code ``NOT_EXPECTED``, ``METRICS`` or ``TABLE``.
     """
-    if report.client not in request.cohort or report.round != request.round:
+    if report.client not in (request.cohort if asked is None else asked) or report.round != request.round:
         raise _not_asked(report.client, report.round)
     _check_metrics(report.client, report.metrics, measured if privacy is None else (LOSS, ACCURACY))
     if privacy is None:

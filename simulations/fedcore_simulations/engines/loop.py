@@ -26,7 +26,7 @@ from fedcore_clients.training.local_model import Client, LocalModel
 from fedcore_clients.training.train import train_locally
 from fedcore_server.rounds.rounds import init_state
 from fedcore_server.rounds.state import Rejection
-from fedcore_simulations.dealt_clients import DealtClients
+from fedcore_simulations.dealt_clients import DealtClients, names_of
 from fedcore_simulations.engines.workers import Job, WorkerPool, viewed
 
 _Asked = TypeVar("_Asked", TrainRequest, EvaluateRequest)
@@ -59,7 +59,7 @@ class LoopEngine:
     ) -> None:
         self._task, self._plan, self._device, self._memory = task, plan, device, memory
         self._clients = clients
-        self._index = {client.name: index for index, client in enumerate(clients)}
+        self._index = {name: index for index, name in enumerate(names_of(clients))}
         self.num_workers = min(num_workers, len(self._clients)) if device.type == "cpu" else 1
         self._pool: WorkerPool | None = None
         self._local: LocalModel | None = None

@@ -8,7 +8,7 @@ from itertools import accumulate
 
 from fedcore.data.examples import Examples
 from fedcore_clients.training.local_model import Client
-from fedcore_simulations.dealt_clients import DealtClients
+from fedcore_simulations.dealt_clients import DealtClients, names_of, training_sizes_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +30,9 @@ class Population:
         if isinstance(clients, DealtClients):
             starts, sizes = clients.training_places()
             return cls(names=clients.names, rows=clients.rows, starts=starts, sizes=sizes)
-        sizes = [len(client.training) for client in clients]
+        sizes = training_sizes_of(clients)
         return cls(
-            names=[client.name for client in clients],
+            names=names_of(clients),
             rows=Examples.joined([client.training for client in clients]),
             starts=list(accumulate(sizes, initial=0))[:-1],
             sizes=sizes,
