@@ -573,6 +573,15 @@ class TestClients:
         page = page_of(write_run(tmp_path, summary={"metrics": {"loss": 5.0}}, rounds=[line]))
         assert [row[0] for row in page.table("Loss at each client")[1:]] == ["bad", "good"]
 
+    def test_of_thousands_the_table_has_the_first_and_says_where_the_rest_is(self, tmp_path: Path) -> None:
+        clients = {f"client-{number}": {"loss": float(number), "n": 1} for number in range(3000)}
+        line = round_of(1, evaluation={"loss": 5.0}, clients=clients)
+        page = page_of(write_run(tmp_path, summary={"metrics": {"loss": 5.0}}, rounds=[line]))
+        assert [row[0] for row in page.table("Loss at each client")[1:]] == [
+            f"client-{number}" for number in range(2999, 1999, -1)
+        ]
+        assert "The table has the first 1,000 clients; summary.json has all" in page.text
+
     def test_of_a_large_split_are_thinned_in_the_picture_and_kept_in_the_table(self, tmp_path: Path) -> None:
         page = page_of(hundred_clients(tmp_path))
         assert "30 of 100 clients are drawn" in page.text

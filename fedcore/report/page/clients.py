@@ -21,7 +21,7 @@ _EVENNESS = {
     "worst_decile": "accuracy of the worst tenth",
     "gini": "Gini coefficient of accuracy",
 }
-_MOST_ROWS, _MOST_COLUMNS, _MOST_PARTICIPANTS = 60, 24, 20
+_MOST_ROWS, _MOST_COLUMNS, _MOST_PARTICIPANTS, _TABLED = 60, 24, 20, 1000
 
 
 def client_figures(record: RunRecord) -> list[Figure]:
@@ -44,7 +44,8 @@ def client_values(record: RunRecord) -> tuple[list[ClientValue], list[str]]:
         ClientValue(name=client, value=value, n=n, marked=place < worst)
         for place, (value, client, n) in enumerate(order)
     ]
-    return clients, [client for client in found if client not in {one.name for one in clients}]
+    named = {one.name for one in clients}
+    return clients, [client for client in found if client not in named]
 
 
 def _spread(record: RunRecord) -> Figure | None:
@@ -58,12 +59,15 @@ def _spread(record: RunRecord) -> Figure | None:
     missing = f"{listed(without)}: not defined, for want of held-out rows." if without else ""
     rows = [[one.name, quantity.text(one.value, exact=True), f"{one.n:,}"] for one in clients]
     rows += [[name, "not defined", "0"] for name in without]
+    left_out = f"The table has the first {_TABLED:,} clients; summary.json has all." if len(rows) > _TABLED else ""
     return Figure(
         title=title,
         sentence=said,
         picture=ClientChart(clients=clients, quantity=quantity, says=f"{title}. {said} {missing}".rstrip()).draw(),
-        table=Table(columns=["client", quantity.words, "held-out rows"], rows=rows),
-        note=sentences(["A dot's area grows with the client's held-out rows; the worst tenth is orange.", missing]),
+        table=Table(columns=["client", quantity.words, "held-out rows"], rows=rows[:_TABLED]),
+        note=sentences(
+            ["A dot's area grows with the client's held-out rows; the worst tenth is orange.", missing, left_out]
+        ),
     )
 
 
