@@ -59,14 +59,14 @@ def _spread(record: RunRecord) -> Figure | None:
     missing = f"{listed(without)}: not defined, for want of held-out rows." if without else ""
     rows = [[one.name, quantity.text(one.value, exact=True), f"{one.n:,}"] for one in clients]
     rows += [[name, "not defined", "0"] for name in without]
-    left_out = f"The table has the first {_TABLED:,} clients; summary.json has all." if len(rows) > _TABLED else ""
+    more = f"The table has the first {_TABLED:,} clients; summary.json has all." if len(rows) > _TABLED else ""
     return Figure(
         title=title,
         sentence=said,
         picture=ClientChart(clients=clients, quantity=quantity, says=f"{title}. {said} {missing}".rstrip()).draw(),
         table=Table(columns=["client", quantity.words, "held-out rows"], rows=rows[:_TABLED]),
         note=sentences(
-            ["A dot's area grows with the client's held-out rows; the worst tenth is orange.", missing, left_out]
+            ["A dot's area grows with the client's held-out rows; the worst tenth is orange.", missing, more]
         ),
     )
 
