@@ -16,6 +16,11 @@ def named(names: Sequence[str], *, most: int = 10) -> str:
     return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
+def energy_text(kwh: float) -> str:
+    """Write an energy: ``0.36 Wh``, ``1.2 kWh``."""
+    return f"{kwh:.3g} kWh" if kwh >= 1.0 else f"{1000 * kwh:.3g} Wh"
+
+
 def bytes_text(number: float) -> str:
     for unit in ("bytes", "kB", "MB", "GB"):
         if number < 999.5:

@@ -20,7 +20,7 @@ from fedcore.plan import RunPlan
 from fedcore.plugins import name_of
 from fedcore.privacy.accounting import rounded_up
 from fedcore.round_line import worst_group
-from fedcore.text.wording import counted, named
+from fedcore.text.wording import counted, energy_text, named
 from fedcore_server.runs.audit_words import audit_words
 
 _VERDICT_STYLE = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
@@ -110,7 +110,8 @@ def print_outcome(console: Console, summary: Mapping[str, Any], directory: Path)
     elif gap:
         table.add_row("audit", "no limits declared, so no verdict")
     clients, rounds = counted(summary["clients"], "client"), counted(summary["rounds"], "round")
-    table.add_row("work", f"{clients} x {rounds} in {summary['wall_seconds']:.1f} s")
+    energy = f", {energy_text(summary['energy_kwh'])}" if summary.get("energy_kwh") else ""
+    table.add_row("work", f"{clients} x {rounds} in {summary['wall_seconds']:.1f} s{energy}")
     dropped = [name for name, facts in (summary["participation"] or {}).items() if facts["rejected"]]
     if dropped:
         table.add_row("dropped", Text(f"{named(dropped)} (see the warning below)", style="yellow"))

@@ -27,6 +27,7 @@ from fedcore_server.runs.directory import RunDirectory
 from fedcore_server.runs.participation import took_part_in
 from fedcore_server.runs.results import FinishedRun, Results, build_results
 from fedcore_simulations.dealt_clients import names_of, training_sizes_of
+from fedcore_simulations.energy import EnergyMeter
 from fedcore_simulations.engines.registry import build_engine
 from fedcore_simulations.keeping import Keeping
 from fedcore_simulations.preparation import PROBED, Preparation, prepare
@@ -152,7 +153,8 @@ def _results(
     before, keeping = len(records), Keeping(directory, ready.plan, records)
     memory = None if directory is None else directory.path / "checkpoint" / "memory"
     engine = build_engine(ready.engine.reference, ready.task, ready.plan, ready.clients, ready.device, memory=memory)
-    with engine, keeping, global_streams_kept(ready.device):
+    meter = EnergyMeter(ready.device)
+    with meter, engine, keeping, global_streams_kept(ready.device):
         started = time.monotonic()
         run = Run(task=ready.task, plan=ready.plan, federation=engine, hooks=ready.hooks, listeners=listeners)
         outcome = run.to_end(state, keeping.keep)
@@ -166,6 +168,7 @@ def _results(
         examples=ready.examples,
         client_sizes=training_sizes_of(ready.clients),
         wall_seconds=wall_seconds,
+        energy=meter.energy.to_json() if meter.energy else {},
         records=records,
         timed=records[before:],
         split=ready.split,

@@ -68,6 +68,7 @@ def normalised(text: str, summary: dict[str, Any]) -> str:
     text = re.sub(r"\b20\d\d-\d\d-\d\d\b", "DATE", text)
     if text.startswith("<"):
         text = _replaced_once(r'(?<=<h2>Wall time</h2>\n<p class="value">)[^<]+', "WALL TIME", text)
+        text = _replaced_once(r" [\d.e-]+ Wh, estimated[^<]+?core\.", "", text)
         text = _replaced_once(r"[\d.,]+(?= client-rounds a second)", "RATE", text)
         text = _replaced_once(r"(?<=<summary>The plan, every key written out</summary>).*?(?=</details>)", "PLAN", text)
     return text

@@ -19,7 +19,7 @@ from fedcore.report.page.wording import (
     listed,
     seconds_text,
 )
-from fedcore.text.wording import bytes_text, counted
+from fedcore.text.wording import bytes_text, counted, energy_text
 
 VERDICTS = {
     "PASS": ("✓", "pass", "Every declared limit holds, with its whole interval."),
@@ -175,6 +175,8 @@ def _size(record: RunRecord) -> Card:
 def _time(record: RunRecord) -> Card:
     rate = record.summary.get("client_rounds_per_second")
     detail = f"{rate:,.1f} client-rounds a second." if rate is not None else ""
+    if energy := record.summary.get("energy_kwh"):
+        detail = f"{detail} {energy_text(energy)}, {record.summary.get('energy_source')}.".lstrip()
     return Card(label="Wall time", value=seconds_text(record.summary.get("wall_seconds")), detail=detail)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,7 @@ class FinishedRun:
         ledgers: The last receipt of each client that sends them, as plain values; deployments only.
         acknowledged: The most charges that one client sent receipts of; deployments only.
         isolation: How records are isolated; ``None`` where nothing is promised.
+        energy: Keys of the summary about the energy used, where that is known; simulations only.
     """
 
     task: Task
@@ -120,6 +121,7 @@ class FinishedRun:
     ledgers: Mapping[str, Mapping[str, Any]] | None = None
     acknowledged: int | None = None
     isolation: Isolation | None = None
+    energy: Mapping[str, Any] = field(default_factory=dict)
 
 
 def build_results(run: FinishedRun) -> Results:
@@ -191,6 +193,7 @@ def _summary(run: FinishedRun, statement: Mapping[str, Any] | None, model_sha256
         "worst_gap": _worst_gap(outcome.bias),
         "wall_seconds": round(run.wall_seconds, 3),
         "client_rounds_per_second": round(client_rounds / run.wall_seconds, 3) if run.wall_seconds > 0 else None,
+        **run.energy,
         "bytes_sent": sum(line.get("bytes_sent", 0) for line in run.records),
         "bytes_received": sum(line.get("bytes_received", 0) for line in run.records),
         "notes": list(extras_of(run.task).notes),
