@@ -7,11 +7,15 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from fedcore.errors import PlanError
+from fedcore.errors import FedcoreError, PlanError
 from fedcore.plan.audit_sections import AuditSection, LimitSection
 from fedcore.plan.section import Section
 from fedcore.plan.sections import FederationSection, PrivacySection, TrainingSection
+from fedcore.schedules.registry import schedule_of
 from fedcore.text.toml_problems import unknown
+
+_LEAST_FACTOR = 1e-12
+"""Beneath, a rate could round to zero, by which SCAFFOLD divides."""
 
 if TYPE_CHECKING:
     from fedcore.audit.verdict.limits import Limit
@@ -23,6 +27,8 @@ def contradictions(sections: Mapping[str, Section]) -> Iterator[str]:
     federation, training, privacy, audit = (sections.get(name) for name in names)
     if isinstance(training, TrainingSection):
         yield from _training_contradictions(training)
+        if isinstance(federation, FederationSection):
+            yield from _schedule_problems(training, federation)
     if isinstance(federation, FederationSection):
         yield from _federation_contradictions(federation)
     if isinstance(privacy, PrivacySection):
@@ -76,6 +82,22 @@ def _privacy_contradictions(privacy: PrivacySection) -> Iterator[str]:
 def _training_contradictions(training: TrainingSection) -> Iterator[str]:
     if "lr" in training.optimizer_options:
         yield "training.optimizer-options: lr is set by learning-rate; remove it here"
+
+
+def _schedule_problems(training: TrainingSection, federation: FederationSection) -> Iterator[str]:
+    if training.schedule is None:
+        return
+    try:
+        schedule = schedule_of(training.schedule)
+    except FedcoreError as error:
+        yield f"training.schedule: {error}"
+        return
+    rounds = federation.rounds
+    if schedule.factor(rounds - 1, rounds) < _LEAST_FACTOR:
+        yield (
+            f"training.schedule: in round {rounds} the learning rate is below {_LEAST_FACTOR:g} of the planned one, "
+            "with which nothing is learned; choose a schedule that falls more slowly"
+        )
 
 
 def _audit_contradictions(audit: AuditSection) -> Iterator[str]:

@@ -14,6 +14,7 @@ from fedcore.algorithms.registry import ALGORITHMS
 from fedcore.plan.audit_sections import AuditSection
 from fedcore.plan.section import Count, NonNegative, OpenUnit, PluginReference, Positive, Section, Share
 from fedcore.plugins import option_of
+from fedcore.schedules.registry import SCHEDULES
 from fedcore.server_optimizers.registry import SERVER_OPTIMIZERS
 from fedcore.tasks.registry import TASKS
 from fedcore.tracking.registry import TRACKERS
@@ -138,6 +139,12 @@ class TrainingSection(Section):
         default_factory=dict, description="its further arguments, such as `momentum`"
     )
     learning_rate: Positive = Field(0.1, description="step length of the client's optimizer")
+    schedule: PluginReference | None = Field(
+        None,
+        description="factor of the learning rate (that of `[privacy]` too) over rounds: "
+        f"{', '.join(f'`{name}`' for name in SCHEDULES.rows)}, with options as in `cosine`, `step:10:0.5` or "
+        "`warmup:5:cosine`; constant when absent. docs/algorithms.md has the formulas",
+    )
     batch_size: Count = Field(32, description="rows of a step without privacy; the last batch may be smaller")
     local_epochs: Count = Field(1, description="passes over the client's rows in a round without privacy")
     max_physical_batch: Count = Field(

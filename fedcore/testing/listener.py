@@ -33,6 +33,7 @@ def example_line(number: int = 1, *, committed: bool = True) -> dict[str, Any]:
         "rejected": [] if committed else [{"client": "b", "code": "NONFINITE", "reason": "it is not finite"}],
         "evaluation_rejected": [],
         "training": {"loss": 0.7} if committed else {},
+        "learning_rate": 0.1,
         "update_norm": 0.5 if committed else None,
         "clip_norm": None,
         "evaluation": {"loss": 0.6, "accuracy": 0.8} if committed else None,

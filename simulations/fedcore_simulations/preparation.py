@@ -146,7 +146,7 @@ def _check_model(
         # Before the task's code is given a row.
         isolation = isolation_of(task, model, examples, plan, device) if private else None
         check_task(task, model, examples)
-        build_optimizer(plan, [parameter for parameter in model.parameters() if parameter.requires_grad])
+        build_optimizer(plan, [parameter for parameter in model.parameters() if parameter.requires_grad], round=1)
         if private:
             probe_isolation(task, model, examples, plan)
             probe_precision(task, model, examples, dtype=getattr(torch, plan.training.precision), device=device)

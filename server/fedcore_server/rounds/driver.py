@@ -20,6 +20,7 @@ from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.evaluation import evaluation_privacy
 from fedcore.refusals import FINAL
+from fedcore.schedules.learning_rate import learning_rate
 from fedcore.storage.large_vectors import is_finite
 from fedcore.task import Task, extras_of
 from fedcore.text.wording import named
@@ -180,6 +181,7 @@ class Run:
             decisions=points.round_evaluated(evaluation, state) if evaluation else (),
             epsilon=points.epsilon(state) if evaluation else None,
             wall_seconds=self.clock() - started,
+            learning_rate=learning_rate(self.plan, report.round),
             algorithm=self._reported_algorithm(state, evaluation),
         )
 

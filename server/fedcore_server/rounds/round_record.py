@@ -23,6 +23,7 @@ class RoundRecord:
     Attributes:
         evaluation: None where the plan evaluates less often than every round.
         epsilon: Spent so far; None without privacy, or where the round was not evaluated.
+        learning_rate: Of the clients' optimizers.
         algorithm: What the algorithm reports of its state; None where it reports nothing.
         chosen_round: The best round so far, where the plan chooses one and any was within its limits.
     """
@@ -32,6 +33,7 @@ class RoundRecord:
     decisions: tuple[Decision, ...]
     epsilon: float | None
     wall_seconds: float
+    learning_rate: float
     algorithm: Mapping[str, Any] | None = None
     chosen_round: int | None = None
 
@@ -48,6 +50,7 @@ class RoundRecord:
             "rejected": _codes(report.rejected),
             "evaluation_rejected": _codes(evaluation.rejected) if evaluation else [],
             "training": dict(report.training),
+            "learning_rate": self.learning_rate,
             "update_norm": report.update_norm,
             "clip_norm": report.clip_norm,
             "evaluation": dict(evaluation.metrics) if evaluation else None,

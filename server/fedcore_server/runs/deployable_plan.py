@@ -35,7 +35,7 @@ def deployable(plan: RunPlan) -> RunPlan:
     """
     plan = settled(plan)
     plan = with_code(resolve(plan))
-    build_optimizer(plan, [torch.nn.Parameter(torch.zeros(1))])  # or each client would refuse it by itself
+    build_optimizer(plan, [torch.nn.Parameter(torch.zeros(1))], round=1)  # or each client would refuse it by itself
     task = load_task(plan)
     hooks = load_hooks(plan)
     load_trackers(plan)

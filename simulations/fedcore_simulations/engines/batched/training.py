@@ -12,6 +12,7 @@ from fedcore.algorithms.contract import Algorithm, LocalWork
 from fedcore.local_optimizer import build_optimizer
 from fedcore.messages import ClientUpdate, TrainRequest, UpdateBlock
 from fedcore.metrics import Metrics
+from fedcore.schedules.learning_rate import learning_rate
 from fedcore_clients.training.local_model import LocalModel
 from fedcore_clients.training.train import loss_factors
 from fedcore_simulations.engines.batched.cohort_model import CohortModel
@@ -51,7 +52,7 @@ class CohortTraining:
         """Train in place; returns the sum of losses that each client met."""
         cohort, received, trained = self._cohort, request.parameters.buffer, self._local.parameters.layout.num_trained
         cohort.receive(received, len(order))
-        stepping = _Stepping(self._local, cohort, len(order))
+        stepping = _Stepping(self._local, cohort, len(order), request.round)
         vectors = {"received": received, **request.shared} if self._adjusts else {}
         shared = {name: vector[:trained] for name, vector in vectors.items()}
         own = {name: rows[:, :trained] for name, rows in kept.items()} if self._adjusts else {}
@@ -97,7 +98,7 @@ class CohortTraining:
         steps = steps_of(sizes, epochs=self._training.local_epochs, batch_size=self._training.batch_size)
         work = LocalWork(
             steps=torch.tensor(steps, dtype=self._local.dtype).clamp(min=1).unsqueeze(1),
-            learning_rate=self._training.learning_rate,
+            learning_rate=learning_rate(self._local.plan, request.round),
         )
         rows = len(order)
         received = request.parameters.buffer.expand(rows, -1)
@@ -108,15 +109,15 @@ class CohortTraining:
 class _Stepping:
     """The clients' optimizer on the weights of all of them. Who has no more rows stays as it is."""
 
-    def __init__(self, local: LocalModel, cohort: CohortModel, clients: int) -> None:
+    def __init__(self, local: LocalModel, cohort: CohortModel, clients: int, round: int) -> None:
         self._cohort, self._trained, self._active = cohort, local.parameters.layout.num_trained, clients
         training = local.plan.training
-        self._rate = training.learning_rate
+        self._rate = learning_rate(local.plan, round)
         self._plain = training.optimizer == "SGD" and not training.optimizer_options
         if not self._plain:
             weights = nn.Parameter(cohort.weights[:clients, : self._trained])
             weights.grad = cohort.gradient[:clients]
-            self._optimizer = build_optimizer(local.plan, [weights])
+            self._optimizer = build_optimizer(local.plan, [weights], round=round)
             self._gone: list[tuple[slice, Tensor]] = []
 
     def leave(self, active: int) -> None:
