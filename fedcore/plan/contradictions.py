@@ -11,9 +11,14 @@ from fedcore.errors import FedcoreError, PlanError
 from fedcore.plan.audit_sections import AuditSection, LimitSection
 from fedcore.plan.section import Section
 from fedcore.plan.sections import FederationSection, PrivacySection, TrainingSection
+from fedcore.plan.stop_rule import StopRule
 from fedcore.schedules.registry import schedule_of
 from fedcore.text.toml_problems import unknown
 
+_PROTECTED = {
+    "record": "set privacy.evaluation-noise-multiplier, so that the rule sees protected ones",
+    "client": "evaluations have no noise under unit client, so run all rounds",
+}
 _LEAST_FACTOR = 1e-12
 """Beneath, a rate could round to zero, by which SCAFFOLD divides."""
 
@@ -41,6 +46,11 @@ def contradictions(sections: Mapping[str, Section]) -> Iterator[str]:
 
 
 def _privacy_and_federation_contradictions(privacy: PrivacySection, federation: FederationSection) -> Iterator[str]:
+    if federation.stop_when is not None and privacy.unit != "none" and privacy.evaluation_noise_multiplier is None:
+        yield (
+            "federation.stop-when: the round in which the run ends would show exact results on held-out rows; "
+            f"{_PROTECTED[privacy.unit]}, or leave it out"
+        )
     redrawn = privacy.relation == "add-remove" and federation.cohort_size is not None
     if privacy.unit == "client" and privacy.participation == "visible" and redrawn:
         yield (
@@ -63,6 +73,11 @@ def _federation_contradictions(federation: FederationSection) -> Iterator[str]:
         yield f"federation.quorum: expected at most the cohort, found {federation.quorum}"
     if federation.cohort_sampling == "poisson" and federation.cohort_size is None:
         yield "federation.cohort-sampling: poisson needs cohort-size, the expected number of clients"
+    if federation.stop_when is not None:
+        try:
+            StopRule.parse(federation.stop_when)
+        except ValueError as error:
+            yield f"federation.stop-when: {error}"
 
 
 def _privacy_contradictions(privacy: PrivacySection) -> Iterator[str]:

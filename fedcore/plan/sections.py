@@ -93,6 +93,12 @@ class FederationSection(Section):
         600.0, description="deployment: how long to wait for clients to connect before a round starts with fewer"
     )
     evaluate_every: Count = Field(1, description="rounds between evaluations; the last round is always evaluated")
+    stop_when: str | None = Field(
+        None,
+        description="ends the run early, after the evaluation in which a metric of all held-out rows reaches a bound "
+        "(`accuracy>=0.95`, `loss<=0.2`), or with `patience:5` after the fifth in a row without a better loss. "
+        "Evaluations that lack a client's rows do not count. Under privacy only with noise on evaluations",
+    )
 
     @property
     def partition_column(self) -> str | None:

@@ -44,6 +44,7 @@ def example_line(number: int = 1, *, committed: bool = True) -> dict[str, Any]:
         "epsilon": 1.5 if committed else None,
         "algorithm": None,
         "chosen_round": None,
+        "stop": None,
         "bytes_sent": 4000,
         "bytes_received": 2000,
         "wall_seconds": 0.25,

@@ -37,6 +37,7 @@ from fedcore_clients.training.local_model import Client
 from fedcore_server.rounds.audit_points import AuditPoints
 from fedcore_server.rounds.evaluation import audit_settings
 from fedcore_server.rounds.plan_hooks import load_hooks
+from fedcore_server.rounds.stopping import check_stopping
 from fedcore_server.runs.model_file import check_savable
 from fedcore_simulations.dealt_clients import DealtClients
 from fedcore_simulations.engines.registry import Choice, check_engine, choose_engine
@@ -104,6 +105,7 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
     noisy = plan.privacy.evaluation_noise_multiplier is not None
     check_measurable(audit_settings(plan), tables, noisy=noisy)
     check_learnable(plan, tables)
+    check_stopping(task, plan)
     AuditPoints(plan=plan, hooks=hooks, tables=tables).plan_declared()
     return Preparation(
         task=task,

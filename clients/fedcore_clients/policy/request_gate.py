@@ -186,7 +186,8 @@ def _check_rounds(request: RequestFacts, policy: Policy) -> None:
     first = 0 if request.kind == "evaluate" else 1  # round 0 is the model before training
     if not first <= request.round <= planned:
         raise Refusal.ROUNDS(f"the plan has {counted(planned, 'round')}, and the request is for round {request.round}")
-    again = request.round == planned and after_training(request.plan)
+    may_be_last = request.round == planned or request.plan.federation.stop_when is not None
+    again = may_be_last and after_training(request.plan)
     if request.kind == "evaluate" and request.attempt > again:
         raise Refusal.ROUNDS("the plan evaluates each model once, and a chosen one once more at the end")
     if request.attempt < 0 or request.incarnation < 1:

@@ -33,6 +33,7 @@ from fedcore_server.rounds.federation import Federation
 from fedcore_server.rounds.round_record import RoundRecord
 from fedcore_server.rounds.rounds import close_round, done, plan_round
 from fedcore_server.rounds.state import RoundReport, ServerState
+from fedcore_server.rounds.stopping import judged, why_stopped
 
 _log = logging.getLogger("fedcore")
 
@@ -100,7 +101,8 @@ class Run:
             record, said = replace(record, decisions=(*said, *record.decisions)), ()
             if record.evaluation:
                 state = chosen(self.plan, self._after(record.evaluation, state), record.evaluation)
-                record = replace(record, chosen_round=state.part("choice").get("round"))
+                state = judged(self.plan, state, record.evaluation)
+                record = replace(record, chosen_round=state.part("choice").get("round"), stop=why_stopped(state))
             _log_round(record)
             evaluation = record.evaluation or evaluation
             pause = self._no_quorum(record.report, state) or self._diverged(record.evaluation, state)

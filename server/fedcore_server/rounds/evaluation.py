@@ -99,15 +99,17 @@ def close_evaluation(
 def audit_settings(plan: RunPlan) -> AuditSettings:
     """The plan's audit section as the audit reads it.
 
-    Where one of the evaluated rounds is chosen, the intervals of all rounds hold together at the plan's confidence;
-    otherwise that of the chosen round would not hold.
+    Where the evaluations choose one of the evaluated rounds, or the last, the intervals of all rounds hold together at
+    the plan's confidence; otherwise that of the chosen round would not hold.
     """
-    audit, looks = plan.audit, rounds_evaluated(plan) if chooses_a_round(plan) else 1
+    audit, stops = plan.audit, plan.federation.stop_when is not None
+    looks = rounds_evaluated(plan) if stops or chooses_a_round(plan) else 1
     return AuditSettings(
         threshold=audit.threshold,
         favourable=audit.favourable,
         confidence=confidence_of_each(audit.confidence, looks) if looks > 1 else audit.confidence,
         looks=looks,
+        stops_early=stops,
         min_cell=audit.min_cell,
         score_bins=audit.score_bins,
         references=dict(audit.references),

@@ -25,6 +25,7 @@ class RoundRecord:
         epsilon: Spent so far; None without privacy, or where the round was not evaluated.
         learning_rate: Of the clients' optimizers.
         algorithm: What the algorithm reports of its state; None where it reports nothing.
+        stop: Why the run ends with this round, before its last.
         chosen_round: The best round so far, where the plan chooses one and any was within its limits.
     """
 
@@ -36,6 +37,7 @@ class RoundRecord:
     learning_rate: float
     algorithm: Mapping[str, Any] | None = None
     chosen_round: int | None = None
+    stop: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         report, evaluation = self.report, self.evaluation
@@ -61,6 +63,7 @@ class RoundRecord:
             "epsilon": self.epsilon,
             "algorithm": None if self.algorithm is None else dict(self.algorithm),
             "chosen_round": self.chosen_round,
+            "stop": self.stop,
             "bytes_sent": report.bytes_sent + (evaluation.bytes_sent if evaluation else 0),
             "bytes_received": report.bytes_received,
             "wall_seconds": round(self.wall_seconds, 6),

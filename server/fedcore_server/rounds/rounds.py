@@ -49,7 +49,8 @@ def init_state(task: Task, plan: RunPlan) -> ServerState:
 
 
 def done(state: ServerState, plan: RunPlan) -> bool:
-    return state.round >= plan.federation.rounds
+    """Whether all rounds are run, or the plan's rule has ended the run before."""
+    return state.round >= plan.federation.rounds or "why" in state.part("stop")
 
 
 def plan_round(state: ServerState, plan: RunPlan, available: Sequence[str]) -> TrainRequest:

@@ -21,6 +21,7 @@ from fedcore.tracking.registry import load_trackers
 from fedcore_server.rounds.audit_points import AuditPoints
 from fedcore_server.rounds.evaluation import audit_settings
 from fedcore_server.rounds.plan_hooks import load_hooks
+from fedcore_server.rounds.stopping import check_stopping
 from fedcore_server.runs.model_file import check_savable
 
 
@@ -43,6 +44,7 @@ def deployable(plan: RunPlan) -> RunPlan:
     noisy = plan.privacy.evaluation_noise_multiplier is not None
     check_measurable(audit_settings(plan), tables, noisy=noisy)
     check_learnable(plan, tables)
+    check_stopping(task, plan)
     AuditPoints(plan=plan, hooks=hooks, tables=tables).plan_declared()
     check_savable(task, plan)
     refuse(privacy_findings(task, plan))

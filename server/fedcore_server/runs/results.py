@@ -33,6 +33,7 @@ from fedcore.task import Task, extras_of
 from fedcore_server.rounds.choice import choice_words
 from fedcore_server.rounds.divergence import diverged
 from fedcore_server.rounds.driver import Outcome
+from fedcore_server.rounds.stopping import evaluations_left_out, rounds_left_out, stop_words, why_stopped
 from fedcore_server.runs.directory import RunDirectory
 from fedcore_server.runs.model_file import released_model, serialised
 from fedcore_server.runs.release import RELEASED, WITHHELD, withheld_because
@@ -158,6 +159,8 @@ def _statement(run: FinishedRun, model_sha256: str) -> dict[str, Any] | None:
         split_is_shown=run.split is not None,
         evaluation=evaluation_privacy(run.task, plan),
         evaluated=state.evaluated,
+        rounds_left_out=rounds_left_out(plan, state),
+        evaluations_left_out=evaluations_left_out(plan, state),
         chosen_by_evaluation=chooses_a_round(plan),
         ledgers=run.ledgers or {},
         acknowledged=run.acknowledged,
@@ -180,6 +183,7 @@ def _summary(run: FinishedRun, statement: Mapping[str, Any] | None, model_sha256
         "clients": plan.federation.clients,
         "rounds": outcome.state.round,
         "released_round": outcome.state.released_round,
+        "stopped": why_stopped(outcome.state),
         "examples": None if privacy and _rows_are_secret(privacy) else run.examples,
         "metrics": dict(outcome.evaluation.metrics),
         "epsilon": statement["epsilon"] if statement else None,
@@ -210,6 +214,7 @@ def _warnings(run: FinishedRun, statement: Mapping[str, Any] | None) -> list[str
     own = (
         withheld and withheld_words(withheld),
         choice_words(plan, outcome.state),
+        stop_words(plan, outcome.state),
         diverged(plan, outcome.state, outcome.evaluation),
     )
     return [
