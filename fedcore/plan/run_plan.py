@@ -80,7 +80,9 @@ class RunPlan(BaseModel):
 
     def to_shared(self) -> dict[str, Any]:
         """As `to_mapping`, without what is this host's own affair: how fast a run is, and who follows it."""
-        return {name: section for name, section in self.to_mapping().items() if name not in _OWN}
+        shared = {name: section for name, section in self.to_mapping().items() if name not in _OWN}
+        shared["task"].pop("start-from", None)  # a path; the hash of its file says which weights
+        return shared
 
     def to_toml(self) -> str:
         """The plan as TOML, every key written out."""

@@ -30,6 +30,15 @@ class TaskSection(Section):
         "which each client maps to a path of its own",
     )
     options: dict[str, Any] = Field(default_factory=dict, description="arguments of the task's own")
+    start_from: str | None = Field(
+        None,
+        description="file of starting weights in the format of safetensors, such as a run's `model.safetensors`: the "
+        "state dictionary of the task's model; random when absent. Only the simulation, or the server, reads it. Under "
+        "privacy it must be public, or its own ε counts too",
+    )
+    start_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
+        None, description="SHA-256 of that file; filled in, so that a run is not resumed from another file"
+    )
     code: dict[str, str] | None = Field(
         None,
         description="in a deployment, what every host must have: fedcore's minor version, and the SHA-256 of each "

@@ -15,6 +15,7 @@ from torch import nn
 from fedcore.audit.verdict.report import BiasReport
 from fedcore.listeners import Beginning, Listeners, RunListener
 from fedcore.plan import RunPlan
+from fedcore.plan.start_file import with_start
 from fedcore.privacy.linter import DROWNED, Finding, warnings_of
 from fedcore.seeding import global_streams_kept
 from fedcore.task import Task, extras_of
@@ -87,6 +88,7 @@ def simulate(
     listeners = (*listeners, *load_trackers(plan))
     if task is not None:
         plan = plan.updated(task={"name": task if isinstance(task, str) else _reference(task)})
+    plan = with_start(plan)
     if task is None or isinstance(task, str):
         plan = settled(plan)
         made = load_task(plan)

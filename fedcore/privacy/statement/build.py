@@ -59,6 +59,7 @@ class Release:
         evaluations_left_out: The same for evaluations.
         chosen_by_evaluation: Whether the released model was chosen among rounds by evaluations on held-out rows.
         isolation: How each record's gradient is kept its own; under unit record.
+        start_sha256: Of the file of starting weights; ``None`` if they are random.
         ledgers: Entry number and digest of the last charge in each client's receipts (`LedgerReceipt`).
         acknowledged: The most charges in the receipts of one client; ``None`` if no client sends any.
     """
@@ -83,6 +84,7 @@ class Release:
     evaluations_left_out: int = 0
     chosen_by_evaluation: bool = False
     isolation: Isolation | None = None
+    start_sha256: str | None = None
 
 
 def privacy_statement(plan: PrivacyPlan | CentralPrivacy, model: Release) -> dict[str, Any]:
@@ -117,7 +119,7 @@ def privacy_statement(plan: PrivacyPlan | CentralPrivacy, model: Release) -> dic
         | _beside_the_ledgers(plan, model.asked, model.acknowledged),
         "hyperparameter_tuning": _tuning(plan, event, model.trials),
         "preprocessing": model.preprocessing,
-        "public_data": "none",
+        "public_data": _public(model.start_sha256),
         "rng": _rng(plan),
         "verification": {
             "before_training": model.verification,
@@ -188,6 +190,12 @@ def _tuning(plan: PrivacyPlan | CentralPrivacy, event: PrivacyEvent, trials: int
         "epsilon_of_all_trials": finite(epsilon_of(together, plan.delta, plan.relation)),
         "words": words,
     }
+
+
+def _public(start_sha256: str | None) -> str:
+    if start_sha256 is None:
+        return "none"
+    return f"the starting weights, with SHA-256 {start_sha256}: what they were trained on is not covered by this ε"
 
 
 def _rng(plan: PrivacyPlan | CentralPrivacy) -> dict[str, Any]:

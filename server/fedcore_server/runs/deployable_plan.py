@@ -11,6 +11,7 @@ from fedcore.method.exchange import Exchange
 from fedcore.method.method import check_learnable
 from fedcore.plan import RunPlan
 from fedcore.plan.resolve import resolve
+from fedcore.plan.start_file import with_start
 from fedcore.privacy.isolation import Isolation
 from fedcore.privacy.isolation_proof import least_isolation
 from fedcore.privacy.linter import Finding, Subject, lint, refuse
@@ -34,7 +35,7 @@ def deployable(plan: RunPlan) -> RunPlan:
             or saved.
         PrivacyError: The linter refuses the claim.
     """
-    plan = settled(plan)
+    plan = settled(with_start(plan))
     plan = with_code(resolve(plan))
     build_optimizer(plan, [torch.nn.Parameter(torch.zeros(1))], round=1)  # or each client would refuse it by itself
     task = load_task(plan)

@@ -165,6 +165,7 @@ def _statement(run: FinishedRun, model_sha256: str) -> dict[str, Any] | None:
         ledgers=run.ledgers or {},
         acknowledged=run.acknowledged,
         isolation=run.isolation,
+        start_sha256=plan.task.start_sha256,
     )
     statement = privacy_statement(privacy, released)
     check_statement(statement)

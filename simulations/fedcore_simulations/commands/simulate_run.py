@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from fedcore.errors import FedcoreError, PlanError, RunPausedError
+from fedcore.plan.start_file import with_start
 from fedcore.text.printable import printable_lines
 from fedcore_simulations.commands.options import plan_from_options
 
@@ -34,7 +35,7 @@ def run_command(
     command = shlex.join(["fedcore", *sys.argv[1:]])
     if resume_from is not None:
         _refuse_other_options(subject, options, settings, out)
-    plan = plan_from_options(subject, options, settings) if resume_from is None else None
+    plan = with_start(plan_from_options(subject, options, settings)) if resume_from is None else None
     console.print("preparing: data, partition, checks, privacy accounting …", style="dim")
     from fedcore_server.runs.directory import check_free, next_free  # torch: only once the plan is known to be right
     from fedcore_server.runs.release import exit_code
