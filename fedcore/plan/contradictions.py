@@ -15,10 +15,6 @@ from fedcore.plan.stop_rule import StopRule
 from fedcore.schedules.registry import schedule_of
 from fedcore.text.toml_problems import unknown
 
-_PROTECTED = {
-    "record": "set privacy.evaluation-noise-multiplier, so that the rule sees protected ones",
-    "client": "evaluations have no noise under unit client, so run all rounds",
-}
 _LEAST_FACTOR = 1e-12
 """Beneath, a rate could round to zero, by which SCAFFOLD divides."""
 
@@ -46,10 +42,12 @@ def contradictions(sections: Mapping[str, Section]) -> Iterator[str]:
 
 
 def _privacy_and_federation_contradictions(privacy: PrivacySection, federation: FederationSection) -> Iterator[str]:
-    if federation.stop_when is not None and privacy.unit != "none" and privacy.evaluation_noise_multiplier is None:
+    exact = privacy.unit != "none" and privacy.evaluation_noise_multiplier is None
+    if exact and _looks_at_clients(federation.stop_when):
+        noise = "set privacy.evaluation-noise-multiplier, " if privacy.unit == "record" else ""
         yield (
             "federation.stop-when: the round in which the run ends would show exact results on held-out rows; "
-            f"{_PROTECTED[privacy.unit]}, or leave it out"
+            f"{noise}name a metric of task.test-data, such as test_accuracy, or leave it out"
         )
     redrawn = privacy.relation == "add-remove" and federation.cohort_size is not None
     if privacy.unit == "client" and privacy.participation == "visible" and redrawn:
@@ -64,6 +62,13 @@ def _privacy_and_federation_contradictions(privacy: PrivacySection, federation: 
             "privacy.participation: secret amplifies a Poisson cohort under unit client; set cohort-sampling and "
             "cohort-size in federation, or leave it out"
         )
+
+
+def _looks_at_clients(stop_when: str | None) -> bool:
+    try:
+        return stop_when is not None and not StopRule.parse(stop_when).on_test_data
+    except ValueError:
+        return False  # reported with its section
 
 
 def _federation_contradictions(federation: FederationSection) -> Iterator[str]:

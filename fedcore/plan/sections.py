@@ -39,6 +39,12 @@ class TaskSection(Section):
     start_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
         None, description="SHA-256 of that file; filled in, so that a run is not resumed from another file"
     )
+    test_data: str | None = Field(
+        None,
+        description="path of a fixed test set, read by the task's `load_data` where the rounds are driven: the "
+        "simulation, or the server. Each evaluated model is measured on it as well (`test_loss`, `test_accuracy`). It "
+        "is never sent",
+    )
     code: dict[str, str] | None = Field(
         None,
         description="in a deployment, what every host must have: fedcore's minor version, and the SHA-256 of each "
@@ -104,9 +110,10 @@ class FederationSection(Section):
     evaluate_every: Count = Field(1, description="rounds between evaluations; the last round is always evaluated")
     stop_when: str | None = Field(
         None,
-        description="ends the run early, after the evaluation in which a metric of all held-out rows reaches a bound "
-        "(`accuracy>=0.95`, `loss<=0.2`), or with `patience:5` after the fifth in a row without a better loss. "
-        "Evaluations that lack a client's rows do not count. Under privacy only with noise on evaluations",
+        description="ends the run early: after the evaluation in which a metric reaches a bound (`accuracy>=0.95`, "
+        "`loss<=0.2`), or with `patience:5` after the fifth in a row without a better loss. It looks at the held-out "
+        "rows of all clients, and not at evaluations that lack a client's; or at `task.test-data` "
+        "(`test_accuracy>=0.95`, `patience:5:test_loss`). Under privacy held-out rows need noise on evaluations",
     )
 
     @property

@@ -36,6 +36,7 @@ from fedcore_clients.training.dp.probe import isolation_of, probe_isolation
 from fedcore_clients.training.local_model import Client
 from fedcore_server.rounds.audit_points import AuditPoints
 from fedcore_server.rounds.evaluation import audit_settings
+from fedcore_server.rounds.fixed_test_set import FixedTestSet, check_apart, fixed_test_set_of
 from fedcore_server.rounds.plan_hooks import load_hooks
 from fedcore_server.rounds.stopping import check_stopping
 from fedcore_server.runs.model_file import check_savable
@@ -63,6 +64,7 @@ class Preparation:
         split: How the rows are split across the clients, for ``split.json``; ``None`` where their number is secret.
         findings: What the linter found in plan, model and rows, without refusing them.
         isolation: How records are kept apart; ``None`` where nothing is promised to them.
+        test_set: The plan's own test data, if it names any.
     """
 
     task: Task
@@ -76,6 +78,7 @@ class Preparation:
     split: dict[str, Any] | None
     findings: tuple[Finding, ...]
     isolation: Isolation | None
+    test_set: FixedTestSet | None
 
 
 def prepare(task: Task, plan: RunPlan) -> Preparation:
@@ -94,6 +97,7 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
     division = partition(examples, held_out, plan.federation)
     clients = DealtClients.of(examples, held_out, division)
     model, isolation = _check_model(task, plan, examples, choice.device)
+    check_apart(examples, task, plan)
     plan = _resolve(task, plan, examples, division, held_out)
     largest = int(np.bincount(division.owner[~held_out], minlength=1).max())
     engine = choose_engine(task, plan, clients, choice.device)
@@ -118,6 +122,7 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
         examples=len(examples),
         findings=findings,
         isolation=isolation,
+        test_set=fixed_test_set_of(task, plan, choice.device),
         split=None if size_is_secret(plan) else _describe_split(task, examples, held_out, division),
     )
 

@@ -15,7 +15,7 @@ from torch import nn
 from fedcore.audit.verdict.report import BiasReport
 from fedcore.listeners import Beginning, Listeners, RunListener
 from fedcore.plan import RunPlan
-from fedcore.plan.start_file import with_start
+from fedcore.plan.own_files import with_start, with_test_data
 from fedcore.privacy.linter import DROWNED, Finding, warnings_of
 from fedcore.seeding import global_streams_kept
 from fedcore.task import Task, extras_of
@@ -88,7 +88,7 @@ def simulate(
     listeners = (*listeners, *load_trackers(plan))
     if task is not None:
         plan = plan.updated(task={"name": task if isinstance(task, str) else _reference(task)})
-    plan = with_start(plan)
+    plan = with_start(with_test_data(plan))
     if task is None or isinstance(task, str):
         plan = settled(plan)
         made = load_task(plan)
@@ -155,7 +155,10 @@ def _results(
     engine = build_engine(ready.engine.reference, ready.task, ready.plan, ready.clients, ready.device, memory=memory)
     with engine, keeping, global_streams_kept(ready.device):
         started = time.monotonic()
-        run = Run(task=ready.task, plan=ready.plan, federation=engine, hooks=ready.hooks, listeners=listeners)
+        test = ready.test_set.metrics if ready.test_set else None
+        run = Run(
+            task=ready.task, plan=ready.plan, federation=engine, hooks=ready.hooks, listeners=listeners, test=test
+        )
         outcome = run.to_end(state, keeping.keep)
         wall_seconds = time.monotonic() - started
     names = [client.name for client in ready.clients]

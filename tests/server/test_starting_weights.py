@@ -9,7 +9,7 @@ from torch import nn
 
 from fedcore.errors import PlanError
 from fedcore.plan import RunPlan
-from fedcore.plan.start_file import with_start
+from fedcore.plan.own_files import with_start
 from fedcore.storage.mapped_bytes import mapped_file, sha256
 from fedcore_server.rounds.rounds import init_state
 from fedcore_server.runs.deployable_plan import deployable

@@ -172,7 +172,7 @@ def test_a_metric_that_the_task_does_not_have_is_refused_with_the_nearest():
     ("privacy", "advice"),
     [
         ({"unit": "record", "noise_multiplier": 1.0}, r"set privacy\.evaluation-noise-multiplier"),
-        ({"unit": "client", "noise_multiplier": 1.0}, "run all rounds"),
+        ({"unit": "client", "noise_multiplier": 1.0}, "; name a metric of task.test-data"),
     ],
 )
 def test_exact_evaluations_may_not_end_a_private_run(privacy, advice):

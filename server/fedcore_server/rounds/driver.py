@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -65,6 +65,7 @@ class Run:
     Attributes:
         hooks: Audit hooks in the order they are called.
         listeners: Shown each round once it is kept.
+        test: The metrics of a model on the plan's own test data; None where it has none.
         clock: Seconds, for wall times only; nothing that is computed depends on it.
         on_request: Given each request to train, before clients are asked.
     """
@@ -74,6 +75,7 @@ class Run:
     federation: Federation
     hooks: Sequence[AuditHook] = ()
     listeners: Listeners = field(default_factory=Listeners)
+    test: Callable[[Parameters], Mapping[str, float]] | None = None
     clock: Callable[[], float] = time.monotonic
     on_request: Callable[[TrainRequest], None] = lambda request: None
 
@@ -213,7 +215,7 @@ class Run:
         cohort = tuple(sorted(self.federation.available()))
         request = EvaluateRequest(round=round, attempt=attempt, cohort=cohort, parameters=parameters)
         reports = self.federation.evaluate(request)
-        return close_evaluation(
+        closed = close_evaluation(
             request,
             reports,
             points.tables,
@@ -221,6 +223,8 @@ class Run:
             measured=extras_of(self.task).metrics,
             privacy=evaluation_privacy(self.task, self.plan),
         )
+        tested = self.test(parameters) if self.test is not None else {}
+        return replace(closed, metrics={**closed.metrics, **tested})
 
     def _due(self, state: ServerState) -> bool:
         return state.round % self.plan.federation.evaluate_every == 0 or done(state, self.plan)

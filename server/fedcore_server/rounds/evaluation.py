@@ -16,6 +16,7 @@ from fedcore.messages import ClientReport, EvaluateRequest
 from fedcore.metrics import Metrics
 from fedcore.plan import RunPlan
 from fedcore.plan.evaluation_schedule import chooses_a_round, rounds_evaluated
+from fedcore.plan.stop_rule import StopRule
 from fedcore.privacy.evaluation import ACCURACY, EvaluationPrivacy
 from fedcore_server.rounds.gate import check_report
 from fedcore_server.rounds.state import Rejection
@@ -27,7 +28,7 @@ class Evaluation:
 
     Attributes:
         round: That of the model.
-        metrics: Means over all rows.
+        metrics: Means over all rows; also those of the plan's own test data, which begin with ``test_``.
         clients: Each client's own means, with its number of rows under ``n``.
         tables: Summed group tables by attribute.
         client_tables: Each client's own tables; they stay in memory.
@@ -102,7 +103,8 @@ def audit_settings(plan: RunPlan) -> AuditSettings:
     Where the evaluations choose one of the evaluated rounds, or the last, the intervals of all rounds hold together at
     the plan's confidence; otherwise that of the chosen round would not hold.
     """
-    audit, stops = plan.audit, plan.federation.stop_when is not None
+    audit, rule = plan.audit, StopRule.of(plan)
+    stops = rule is not None and not rule.on_test_data
     looks = rounds_evaluated(plan) if stops or chooses_a_round(plan) else 1
     return AuditSettings(
         threshold=audit.threshold,

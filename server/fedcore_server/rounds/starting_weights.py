@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fedcore.errors import PlanError
 from fedcore.plan import RunPlan
-from fedcore.plan.start_file import checked_hash
+from fedcore.plan.own_files import checked_hash
 
 _SHOWN = 5
 

@@ -7,16 +7,12 @@ import math
 from fedcore.errors import PlanError
 from fedcore.plan import RunPlan
 from fedcore.plan.evaluation_schedule import rounds_evaluated
-from fedcore.plan.stop_rule import StopRule
+from fedcore.plan.stop_rule import ON_TEST_DATA, StopRule
 from fedcore.privacy.evaluation import ACCURACY, LOSS
 from fedcore.task import Task, extras_of
 from fedcore.text.toml_problems import unknown
 from fedcore_server.rounds.evaluation import Evaluation
 from fedcore_server.rounds.state import ServerState
-
-
-def rule_of(plan: RunPlan) -> StopRule | None:
-    return StopRule.parse(plan.federation.stop_when) if plan.federation.stop_when else None
 
 
 def check_stopping(task: Task, plan: RunPlan) -> None:
@@ -25,11 +21,15 @@ def check_stopping(task: Task, plan: RunPlan) -> None:
     Raises:
         PlanError: With the nearest metric.
     """
-    rule, metrics = rule_of(plan), extras_of(task).metrics
+    rule, metrics = StopRule.of(plan), extras_of(task).metrics
     if rule is None or metrics is None:
         return
     if plan.privacy.evaluation_noise_multiplier is not None:
         metrics = tuple(name for name in (LOSS, ACCURACY) if name in metrics)  # the others are not released
+    if plan.task.test_data is not None:
+        metrics = (*metrics, *(ON_TEST_DATA + name for name in extras_of(task).metrics or ()))
+    elif rule.on_test_data:
+        raise PlanError(f"federation.stop-when: {rule.metric} needs task.test-data")
     if rule.metric not in metrics:
         raise PlanError(f"federation.stop-when: {unknown(rule.metric, metrics, f'metric of task {task.name!r}')}")
 
@@ -37,10 +37,11 @@ def check_stopping(task: Task, plan: RunPlan) -> None:
 def judged(plan: RunPlan, state: ServerState, evaluation: Evaluation) -> ServerState:
     """The state with what the rule makes of a round's evaluation, in its part ``stop``.
 
-    An evaluation that lacks the rows of a client is not judged: its metrics are those of other rows.
+    An evaluation that lacks the rows of a client is not judged: its metrics are those of other rows. Those on the
+    plan's own test data always are.
     """
-    rule = rule_of(plan)
-    if rule is None or evaluation.rejected:
+    rule = StopRule.of(plan)
+    if rule is None or (evaluation.rejected and not rule.on_test_data):
         return state
     value = evaluation.metrics.get(rule.metric, math.nan)
     if rule.patience:

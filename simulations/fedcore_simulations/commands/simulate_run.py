@@ -13,7 +13,8 @@ from typing import Any
 from rich.console import Console
 
 from fedcore.errors import FedcoreError, PlanError, RunPausedError
-from fedcore.plan.start_file import with_start
+from fedcore.plan import RunPlan
+from fedcore.plan.own_files import with_start, with_test_data
 from fedcore.text.printable import printable_lines
 from fedcore_simulations.commands.options import plan_from_options
 
@@ -35,7 +36,7 @@ def run_command(
     command = shlex.join(["fedcore", *sys.argv[1:]])
     if resume_from is not None:
         _refuse_other_options(subject, options, settings, out)
-    plan = with_start(plan_from_options(subject, options, settings)) if resume_from is None else None
+    plan = _with_files(plan_from_options(subject, options, settings)) if resume_from is None else None
     console.print("preparing: data, partition, checks, privacy accounting …", style="dim")
     from fedcore_server.runs.directory import check_free, next_free  # torch: only once the plan is known to be right
     from fedcore_server.runs.release import exit_code
@@ -74,6 +75,11 @@ def run_command(
     else:
         print_outcome(Console(highlight=False), result.summary, directory)
     return exit_code(result.summary)
+
+
+def _with_files(plan: RunPlan) -> RunPlan:
+    """Files that are not there are reported before the seconds that it takes to import torch."""
+    return with_start(with_test_data(plan))
 
 
 def _refuse_other_options(

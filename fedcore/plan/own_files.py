@@ -1,4 +1,4 @@
-"""The file of starting weights that a plan names; its hash is part of the plan, its path is this host's own affair."""
+"""The files that a plan names for the host that drives its rounds; their paths are no part of its hash."""
 
 from __future__ import annotations
 
@@ -60,3 +60,17 @@ def _check_format(path: Path) -> None:
         raise PlanError(f"task.start-from: no file at {path}; expected a run's model.safetensors, or another") from None
     except (SafetensorError, OSError) as error:
         raise PlanError(f"task.start-from: {path} is not in the format of safetensors: {error}") from error
+
+
+def with_test_data(plan: RunPlan) -> RunPlan:
+    """The plan with the absolute path of its test data.
+
+    Raises:
+        PlanError: There is nothing at that path.
+    """
+    if plan.task.test_data is None:
+        return plan
+    path = Path(plan.task.test_data).absolute()
+    if not path.exists():
+        raise PlanError(f"task.test-data: nothing at {path}; expected what the task's load_data reads")
+    return plan.updated(task={"test-data": str(path)})
