@@ -28,6 +28,7 @@ from fedcore_server.runs.directory import RunDirectory
 from fedcore_server.runs.participation import took_part_in
 from fedcore_server.runs.results import FinishedRun, Results, build_results
 from fedcore_simulations.engines.registry import build_engine
+from fedcore_simulations.extension import Extension
 from fedcore_simulations.keeping import Keeping
 from fedcore_simulations.preparation import PROBED, Preparation, prepare
 
@@ -102,21 +103,31 @@ def simulate(
 def resume(
     path: Path | str,
     *,
+    rounds: int | None = None,
+    budget: float | None = None,
     workers: int | None = None,
     listeners: Sequence[RunListener] = (),
     command: str | None = None,
 ) -> SimulationResult:
-    """Resume a run that was stopped, from its last committed round.
+    """Resume a run that was stopped, from its last committed round; or give a run more rounds than its plan had.
+
+    Args:
+        rounds: More than in the plan, for a run that may be finished; its results are replaced.
+        budget: The most ε that a run with more rounds may have; needed under privacy.
 
     Raises:
         RunDirectoryError: There is no run to resume.
+        PlanError: The run cannot have more rounds, with the reasons.
     """
-    directory = RunDirectory.open(Path(path))
-    plan = directory.plan()
+    extension = None if rounds is None else Extension.of(Path(path), rounds, budget=budget)
+    directory = RunDirectory.open(Path(path)) if extension is None else RunDirectory(Path(path))
+    plan = directory.plan() if extension is None else extension.plan
     if workers is not None:
         plan = plan.updated(engine={"workers": workers})
     listeners = (*listeners, *load_trackers(plan))
     ready = prepare(load_task(plan), plan)
+    if extension is not None:
+        extension.begin(init_state(ready.task, plan))
     state = directory.restore(init_state(ready.task, plan), plan)
     return _run(ready, state, directory, listeners, command, records=directory.rounds())
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
@@ -17,6 +18,7 @@ from fedcore.plan.stop_rule import ON_TEST_DATA
 from fedcore.seeding import derive_seed
 from fedcore.task import Task, check_task, load_examples
 
+_Result = TypeVar("_Result")
 _ROWS_AT_ONCE = 2048
 
 
@@ -37,7 +39,8 @@ class FixedTestSet:
             # Frozen parameters are not part of what is evaluated: they must be those of the clients.
             torch.default_generator.manual_seed(derive_seed(plan.federation.seed, "model"))
             self._model = task.build_model()
-            rows = _loaded(task, plan.task.test_data or "", self._model)
+            rows = _loaded(task, plan.task.test_data or "")
+            _naming_the_key(check_task, task, self._model, rows)
         self._model = self._model.to(dtype=dtype, device=device).eval()
         self._rows = rows.to(dtype=dtype, device=device)
 
@@ -69,20 +72,22 @@ def check_apart(examples: Examples, task: Task, plan: RunPlan) -> None:
     if plan.task.test_data is None:
         return
     known = set(map(hash, examples.rows_as_bytes()))
-    if all(hash(row) in known for row in load_examples(task, Path(plan.task.test_data)).rows_as_bytes()):
+    if all(hash(row) in known for row in _loaded(task, plan.task.test_data).rows_as_bytes()):
         raise DataError(
             "task.test-data: all of its rows are among the clients' own; expected other rows. If load_data ignores the "
             "path that it is given, let it read the file"
         )
 
 
-def _loaded(task: Task, path: str, model: torch.nn.Module) -> Examples:
+def _loaded(task: Task, path: str) -> Examples:
+    return _naming_the_key(load_examples, task, Path(path))
+
+
+def _naming_the_key(function: Callable[..., _Result], *arguments: Any) -> _Result:
     try:
-        rows = load_examples(task, Path(path))
-        check_task(task, model, rows)
+        return function(*arguments)
     except FedcoreError as error:
         raise type(error)(f"task.test-data: {error}") from error
-    return rows
 
 
 def _named(means: Mapping[str, float]) -> dict[str, float]:
