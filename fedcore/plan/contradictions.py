@@ -39,6 +39,8 @@ def contradictions(sections: Mapping[str, Section]) -> Iterator[str]:
     if isinstance(audit, AuditSection):
         yield from _audit_contradictions(audit)
         yield from _choice_contradictions(audit)
+        if isinstance(federation, FederationSection):
+            yield from _audit_and_federation_contradictions(audit, federation)
 
 
 def _privacy_and_federation_contradictions(privacy: PrivacySection, federation: FederationSection) -> Iterator[str]:
@@ -72,6 +74,16 @@ def _looks_at_clients(stop_when: str | None) -> bool:
 
 
 def _federation_contradictions(federation: FederationSection) -> Iterator[str]:
+    if (federation.evaluate_clients or 0) > federation.clients:
+        yield (
+            f"federation.evaluate-clients: expected at most clients = {federation.clients}, found "
+            f"{federation.evaluate_clients}"
+        )
+    if federation.evaluate_clients is not None and _looks_at_clients(federation.stop_when):
+        yield (
+            "federation.evaluate-clients: stop-when would compare other clients in each round; leave one of them out, "
+            "or name a metric of task.test-data"
+        )
     if (federation.cohort_size or 0) > federation.clients:
         yield f"federation.cohort-size: expected at most clients = {federation.clients}, found {federation.cohort_size}"
     if federation.quorum > (federation.cohort_size or federation.clients):
@@ -147,6 +159,18 @@ def _choice_contradictions(audit: AuditSection) -> Iterator[str]:
         yield (
             "audit.checkpoint: within-limits chooses a round by its limits on rates and errors, and audit.limits "
             "has none; declare one, on a metric such as selection_rate, or leave it at last"
+        )
+
+
+def _audit_and_federation_contradictions(audit: AuditSection, federation: FederationSection) -> Iterator[str]:
+    if federation.evaluate_clients is None:
+        return
+    if audit.checkpoint != "last":
+        yield "federation.evaluate-clients: audit.checkpoint judges each round on all clients; leave one of them out"
+    if federation.stop_when is not None and (audit.sensitive or audit.hooks):
+        yield (
+            "federation.evaluate-clients: an audit needs all clients in the last evaluation, and with stop-when any "
+            "may be the last; leave one of the three out"
         )
 
 

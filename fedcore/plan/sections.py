@@ -108,6 +108,12 @@ class FederationSection(Section):
         600.0, description="deployment: how long to wait for clients to connect before a round starts with fewer"
     )
     evaluate_every: Count = Field(1, description="rounds between evaluations; the last round is always evaluated")
+    evaluate_clients: Count | None = Field(
+        None,
+        description="clients that evaluate a round's model, drawn anew each time; all when absent. All evaluate the "
+        "last one where something is audited. Not for what follows evaluations round by round: algorithms that learn "
+        "from them, `audit.checkpoint`, and `stop-when` on held-out rows",
+    )
     stop_when: str | None = Field(
         None,
         description="ends the run early: after the evaluation in which a metric reaches a bound (`accuracy>=0.95`, "

@@ -37,6 +37,7 @@ def example_line(number: int = 1, *, committed: bool = True) -> dict[str, Any]:
         "update_norm": 0.5 if committed else None,
         "clip_norm": None,
         "evaluation": {"loss": 0.6, "accuracy": 0.8} if committed else None,
+        "evaluated_on": None,
         "groups": {"sex": {"female": rate, "male": hidden}} if committed else {},
         "group_metric": "accuracy" if committed else None,
         "clients": {"a": {"n": 10}} if committed else {},

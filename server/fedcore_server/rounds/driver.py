@@ -28,6 +28,7 @@ from fedcore_server.rounds.audit_points import AuditPoints
 from fedcore_server.rounds.choice import chosen
 from fedcore_server.rounds.detail import detailed
 from fedcore_server.rounds.divergence import diverged, rebased, with_first_loss
+from fedcore_server.rounds.evaluated_clients import choose_evaluated
 from fedcore_server.rounds.evaluation import Evaluation, close_evaluation
 from fedcore_server.rounds.federation import Federation
 from fedcore_server.rounds.round_record import RoundRecord
@@ -208,11 +209,12 @@ class Run:
         return self._reported(state.candidate, points, round=state.round, attempt=0)
 
     def _reported(self, parameters: Parameters, points: AuditPoints, *, round: int, attempt: int) -> Evaluation:
-        """Evaluate on every client, not only the cohort: its accuracy would answer another question.
+        """Evaluate on every client, or a sample of all, not on the cohort: its accuracy would answer another question.
 
         A client takes only requests that are newer than those before, by round and attempt.
         """
-        cohort = tuple(sorted(self.federation.available()))
+        available, last = self.federation.available(), round >= self.plan.federation.rounds
+        cohort = choose_evaluated(available, self.plan, round=round, attempt=attempt, last=last)
         request = EvaluateRequest(round=round, attempt=attempt, cohort=cohort, parameters=parameters)
         reports = self.federation.evaluate(request)
         closed = close_evaluation(
@@ -222,6 +224,7 @@ class Run:
             points.settings,
             measured=extras_of(self.task).metrics,
             privacy=evaluation_privacy(self.task, self.plan),
+            available=len(available),
         )
         tested = self.test(parameters) if self.test is not None else {}
         return replace(closed, metrics={**closed.metrics, **tested})

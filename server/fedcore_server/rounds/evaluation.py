@@ -18,6 +18,7 @@ from fedcore.plan import RunPlan
 from fedcore.plan.evaluation_schedule import chooses_a_round, rounds_evaluated
 from fedcore.plan.stop_rule import StopRule
 from fedcore.privacy.evaluation import ACCURACY, EvaluationPrivacy
+from fedcore_server.rounds.evaluated_clients import SampledClients, sampled
 from fedcore_server.rounds.gate import check_report
 from fedcore_server.rounds.state import Rejection
 
@@ -34,6 +35,7 @@ class Evaluation:
         client_tables: Each client's own tables; they stay in memory.
         audits: Audit of each table.
         bytes_sent: Of the models sent to be evaluated.
+        sampled: How sure the metrics are where a sample of the clients was asked; None where all were.
         min_cell: A client's own means are shown from this many rows on.
     """
 
@@ -46,6 +48,7 @@ class Evaluation:
     rejected: tuple[Rejection, ...]
     min_cell: int
     bytes_sent: int = 0
+    sampled: SampledClients | None = None
 
     @property
     def keeps_back(self) -> bool:
@@ -62,6 +65,7 @@ def close_evaluation(
     *,
     measured: Collection[str] | None = None,
     privacy: EvaluationPrivacy | None = None,
+    available: int = 0,
 ) -> Evaluation:
     """Sum the reports, one at a time; a malformed one costs that client's rows only.
 
@@ -69,8 +73,9 @@ def close_evaluation(
         empty: A table of zeros for each audited attribute.
         measured: Names of the task's metrics; ``None`` where it does not declare them.
         privacy: Noise that every report must have.
+        available: Clients of whom those asked are a sample, if more.
     """
-    metrics, tables = Metrics(), dict(empty)
+    tables, counted = dict(empty), list[Metrics]()
     clients: dict[str, Mapping[str, float]] = {}
     client_tables: dict[str, Mapping[str, AuditTable]] = {}
     rejected: list[Rejection] = []
@@ -80,19 +85,22 @@ def close_evaluation(
         if isinstance(report, Rejection):
             rejected.append(report)
             continue
-        metrics += report.metrics
+        counted.append(report.metrics)
         tables = {name: pooled(table, report.tables[name]) for name, table in tables.items()}
         client_tables[report.client] = report.tables
         clients[report.client] = {**_means(report.metrics, privacy), "n": report.metrics.counts.get("loss", 0.0)}
     return Evaluation(
         round=request.round,
-        metrics=_means(metrics, privacy),
+        metrics=_means(sum(counted, start=Metrics()), privacy),
         clients=clients,
         tables=tables,
         client_tables=client_tables,
         audits=audit_tables(tables.values(), settings),
         rejected=tuple(rejected),
         min_cell=settings.min_cell,
+        sampled=(
+            sampled(counted, of=available, confidence=settings.confidence) if available > len(request.cohort) else None
+        ),
         bytes_sent=len(request.cohort) * request.parameters.buffer.nbytes,
     )
 

@@ -56,6 +56,7 @@ class RoundRecord:
             "update_norm": report.update_norm,
             "clip_norm": report.clip_norm,
             "evaluation": dict(evaluation.metrics) if evaluation else None,
+            "evaluated_on": evaluation.sampled.to_json() if evaluation and evaluation.sampled else None,
             "groups": served_by_group(evaluation) if evaluation else {},
             "group_metric": _group_metric(evaluation) if evaluation else None,
             "clients": _shown_clients(evaluation) if evaluation else {},

@@ -181,7 +181,7 @@ class RunProcess:
             plan=self._plan,
             outcome=outcome,
             engine="flower",
-            examples=sum(sizes.values()) + held_out,
+            examples=None if outcome.evaluation.sampled else sum(sizes.values()) + held_out,
             client_sizes=[sizes[name] for name in sorted(sizes)],
             wall_seconds=wall_seconds,
             records=rounds,

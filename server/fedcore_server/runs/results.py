@@ -91,7 +91,7 @@ class FinishedRun:
     """What is known of a finished run.
 
     Attributes:
-        examples: Rows of all clients, held-out ones included.
+        examples: Rows of all clients, held-out ones included; ``None`` if not all clients reported them.
         client_sizes: Training rows of each client.
         records: Lines of ``rounds.jsonl``.
         timed: Those of them that `wall_seconds` covers: a resumed run has more.
@@ -108,7 +108,7 @@ class FinishedRun:
     plan: RunPlan
     outcome: Outcome
     engine: str
-    examples: int
+    examples: int | None
     client_sizes: Sequence[int]
     wall_seconds: float
     records: Sequence[Mapping[str, Any]]
@@ -187,6 +187,7 @@ def _summary(run: FinishedRun, statement: Mapping[str, Any] | None, model_sha256
         "stopped": why_stopped(outcome.state),
         "examples": None if privacy and _rows_are_secret(privacy) else run.examples,
         "metrics": dict(outcome.evaluation.metrics),
+        "evaluated_on": outcome.evaluation.sampled.to_json() if outcome.evaluation.sampled else None,
         "epsilon": statement["epsilon"] if statement else None,
         "delta": statement["delta"] if statement else None,
         "unit": privacy.unit.value if privacy else None,
@@ -216,6 +217,7 @@ def _warnings(run: FinishedRun, statement: Mapping[str, Any] | None) -> list[str
         withheld and withheld_words(withheld),
         choice_words(plan, outcome.state),
         stop_words(plan, outcome.state),
+        outcome.evaluation.sampled and outcome.evaluation.sampled.words(),
         diverged(plan, outcome.state, outcome.evaluation),
     )
     return [
