@@ -4,6 +4,7 @@ The grammar is the same at every plug-in point::
 
     "dirichlet"                            a registered name
     "dirichlet:0.3"                        with its first option
+    "step:10:0.5"                          with its first two
     "my_module:MyPartitioner"              your own, found in the working directory first
     { name = "dirichlet", alpha = 0.3 }    either of them, with options by name
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,7 @@ class Registry:
         signature = inspect.signature(found)
         own = [each for name, each in signature.parameters.items() if name not in named_context][len(context) :]
         is_text = bool(own) and own[0].annotation in (str, "str")
-        values = plugin.values if is_text else tuple(map(literal, plugin.values))
+        values = plugin.values if is_text else _by_position(plugin.values, own)
         try:
             given = signature.bind(*context, *values, **named_context, **options).arguments
         except TypeError as error:
@@ -206,6 +207,11 @@ def literal(text: str) -> int | float | str:
         except ValueError:
             continue
     return text
+
+
+def _by_position(values: tuple[str, ...], own: Sequence[inspect.Parameter]) -> tuple[int | float | str, ...]:
+    """The text behind a name as one option for each colon; the last one takes the rest."""
+    return tuple(literal(part) for text in values for part in text.split(":", max(0, len(own) - 1)))
 
 
 def _is_number(option: inspect.Parameter) -> bool:

@@ -232,7 +232,7 @@ def test_a_second_run_gets_a_directory_of_its_own(here, fedcore):
         (["own_task:Own", "--set", "aggregation.rule=trimmed-mean:0.7"], "expected a number between 0 and 0.5"),
         (["own_task:Own", "--set", "audit.hooks=['own_task:nothing']"], "no audit hook"),
         (["--resume", "nowhere"], "nowhere holds no run"),
-        (["--resume", "nowhere", "--rounds", "3"], "only --workers and --json may be added"),
+        (["--resume", "nowhere", "--clients", "3"], "only --workers and --json may be added"),
     ],
 )
 def test_bad_input_is_one_message_exit_code_2_and_nothing_written(here, fedcore, arguments, message):
@@ -258,6 +258,30 @@ def test_a_finished_run_is_not_resumed(here, fedcore):
     code, _, err = fedcore("simulate", "--resume", "one")
     assert code == 2
     assert "is finished" in err
+
+
+@pytest.mark.parametrize("more", [["--rounds", "3"], ["--set", "federation.rounds=3"]])
+def test_a_finished_run_is_given_more_rounds(here, fedcore, more):
+    fedcore("simulate", "own_task:Own", *QUICK, "--no-privacy", "--out", "one")
+    code, out, _ = fedcore("simulate", "--resume", "one", *more, "--json")
+    assert code == 0
+    assert json.loads(out)["rounds"] == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--rounds", "3", "--clients", "5"], "--resume continues the plan of the run as it is"),
+        (["--set", "training.learning-rate=1"], "--resume continues the plan of the run as it is"),
+        (["--rounds", "3", "--epsilon", "2", "--unit", "client"], "--resume continues the plan of the run as it is"),
+        (["--epsilon", "2"], "with --resume it bounds a run with more --rounds"),
+        (["--set", "federation.rounds=many"], "expected a whole number, found 'many'"),
+    ],
+)
+def test_nothing_else_of_a_run_is_changed(here, fedcore, options, message):
+    code, _, err = fedcore("simulate", "--resume", "one", *options)
+    assert code == 2
+    assert message in " ".join(err.split())
 
 
 def interrupt(running: subprocess.Popen, run: Path, *, after_round: int) -> tuple[int, str]:

@@ -60,6 +60,7 @@ class Contribution:
     """
 
     client: str
+    round: int
     num_examples: int | None
     norm: float
 

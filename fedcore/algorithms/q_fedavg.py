@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from fedcore.algorithms.client_shares import ClientShares, share_of
 from fedcore.algorithms.contract import Contribution, Evaluated
 from fedcore.parameters import State
+from fedcore.schedules.learning_rate import learning_rate
 
 if TYPE_CHECKING:
     from fedcore.plan import RunPlan
@@ -37,8 +38,7 @@ class QFedAvg(ClientShares):
     def weigh(self, contribution: Contribution, state: State, plan: RunPlan) -> tuple[float, float]:
         if not state["clients"]:
             return super().weigh(contribution, state, plan)
-        private = plan.privacy.learning_rate if plan.privacy.unit != "none" else None
-        smoothness = 1.0 / (private or plan.training.learning_rate)
+        smoothness = 1.0 / learning_rate(plan, contribution.round)
         loss = min(max(share_of(contribution.client, state["clients"]), _SMALLEST_LOSS), _LARGEST_LOSS)
         weight = smoothness * loss**self.q
         bent = self.q * loss ** (self.q - 1.0) * (smoothness * contribution.norm) ** 2

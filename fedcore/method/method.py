@@ -55,6 +55,8 @@ class Method:
         yield from (f"{rule}: {why}" for why in self.rule.check(plan))
         for where, encoding in zip(_encodings(plan), self.exchange.encodings, strict=True):
             yield from (f"{where}: {why}" for why in encoding.check(plan))
+        if self.algorithm.learns and plan.federation.evaluate_clients is not None:
+            yield f"{algorithm}: it follows evaluations of all clients; leave federation.evaluate-clients out"
         if self.algorithm.weighs_clients and not self.rule.weighs:
             yield f"{rule}: it has no weights, and {algorithm} weighs clients"
 

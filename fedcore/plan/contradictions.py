@@ -7,11 +7,16 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from fedcore.errors import PlanError
+from fedcore.errors import FedcoreError, PlanError
 from fedcore.plan.audit_sections import AuditSection, LimitSection
 from fedcore.plan.section import Section
 from fedcore.plan.sections import FederationSection, PrivacySection, TrainingSection
+from fedcore.plan.stop_rule import StopRule
+from fedcore.schedules.registry import schedule_of
 from fedcore.text.toml_problems import unknown
+
+_LEAST_FACTOR = 1e-12
+"""Beneath, a rate could round to zero, by which SCAFFOLD divides."""
 
 if TYPE_CHECKING:
     from fedcore.audit.verdict.limits import Limit
@@ -23,6 +28,8 @@ def contradictions(sections: Mapping[str, Section]) -> Iterator[str]:
     federation, training, privacy, audit = (sections.get(name) for name in names)
     if isinstance(training, TrainingSection):
         yield from _training_contradictions(training)
+        if isinstance(federation, FederationSection):
+            yield from _schedule_problems(training, federation)
     if isinstance(federation, FederationSection):
         yield from _federation_contradictions(federation)
     if isinstance(privacy, PrivacySection):
@@ -32,9 +39,18 @@ def contradictions(sections: Mapping[str, Section]) -> Iterator[str]:
     if isinstance(audit, AuditSection):
         yield from _audit_contradictions(audit)
         yield from _choice_contradictions(audit)
+        if isinstance(federation, FederationSection):
+            yield from _audit_and_federation_contradictions(audit, federation)
 
 
 def _privacy_and_federation_contradictions(privacy: PrivacySection, federation: FederationSection) -> Iterator[str]:
+    exact = privacy.unit != "none" and privacy.evaluation_noise_multiplier is None
+    if exact and _looks_at_clients(federation.stop_when):
+        noise = "set privacy.evaluation-noise-multiplier, " if privacy.unit == "record" else ""
+        yield (
+            "federation.stop-when: the round in which the run ends would show exact results on held-out rows; "
+            f"{noise}name a metric of task.test-data, such as test_accuracy, or leave it out"
+        )
     redrawn = privacy.relation == "add-remove" and federation.cohort_size is not None
     if privacy.unit == "client" and privacy.participation == "visible" and redrawn:
         yield (
@@ -50,13 +66,35 @@ def _privacy_and_federation_contradictions(privacy: PrivacySection, federation: 
         )
 
 
+def _looks_at_clients(stop_when: str | None) -> bool:
+    try:
+        return stop_when is not None and not StopRule.parse(stop_when).on_test_data
+    except ValueError:
+        return False  # reported with its section
+
+
 def _federation_contradictions(federation: FederationSection) -> Iterator[str]:
+    if (federation.evaluate_clients or 0) > federation.clients:
+        yield (
+            f"federation.evaluate-clients: expected at most clients = {federation.clients}, found "
+            f"{federation.evaluate_clients}"
+        )
+    if federation.evaluate_clients is not None and _looks_at_clients(federation.stop_when):
+        yield (
+            "federation.evaluate-clients: stop-when would compare other clients in each round; leave one of them out, "
+            "or name a metric of task.test-data"
+        )
     if (federation.cohort_size or 0) > federation.clients:
         yield f"federation.cohort-size: expected at most clients = {federation.clients}, found {federation.cohort_size}"
     if federation.quorum > (federation.cohort_size or federation.clients):
         yield f"federation.quorum: expected at most the cohort, found {federation.quorum}"
     if federation.cohort_sampling == "poisson" and federation.cohort_size is None:
         yield "federation.cohort-sampling: poisson needs cohort-size, the expected number of clients"
+    if federation.stop_when is not None:
+        try:
+            StopRule.parse(federation.stop_when)
+        except ValueError as error:
+            yield f"federation.stop-when: {error}"
 
 
 def _privacy_contradictions(privacy: PrivacySection) -> Iterator[str]:
@@ -76,6 +114,22 @@ def _privacy_contradictions(privacy: PrivacySection) -> Iterator[str]:
 def _training_contradictions(training: TrainingSection) -> Iterator[str]:
     if "lr" in training.optimizer_options:
         yield "training.optimizer-options: lr is set by learning-rate; remove it here"
+
+
+def _schedule_problems(training: TrainingSection, federation: FederationSection) -> Iterator[str]:
+    if training.schedule is None:
+        return
+    try:
+        schedule = schedule_of(training.schedule)
+    except FedcoreError as error:
+        yield f"training.schedule: {error}"
+        return
+    rounds = federation.rounds
+    if schedule.factor(rounds - 1, rounds) < _LEAST_FACTOR:
+        yield (
+            f"training.schedule: in round {rounds} the learning rate is below {_LEAST_FACTOR:g} of the planned one, "
+            "with which nothing is learned; choose a schedule that falls more slowly"
+        )
 
 
 def _audit_contradictions(audit: AuditSection) -> Iterator[str]:
@@ -105,6 +159,18 @@ def _choice_contradictions(audit: AuditSection) -> Iterator[str]:
         yield (
             "audit.checkpoint: within-limits chooses a round by its limits on rates and errors, and audit.limits "
             "has none; declare one, on a metric such as selection_rate, or leave it at last"
+        )
+
+
+def _audit_and_federation_contradictions(audit: AuditSection, federation: FederationSection) -> Iterator[str]:
+    if federation.evaluate_clients is None:
+        return
+    if audit.checkpoint != "last":
+        yield "federation.evaluate-clients: audit.checkpoint judges each round on all clients; leave one of them out"
+    if federation.stop_when is not None and (audit.sensitive or audit.hooks):
+        yield (
+            "federation.evaluate-clients: an audit needs all clients in the last evaluation, and with stop-when any "
+            "may be the last; leave one of the three out"
         )
 
 

@@ -80,7 +80,10 @@ class RunPlan(BaseModel):
 
     def to_shared(self) -> dict[str, Any]:
         """As `to_mapping`, without what is this host's own affair: how fast a run is, and who follows it."""
-        return {name: section for name, section in self.to_mapping().items() if name not in _OWN}
+        shared = {name: section for name, section in self.to_mapping().items() if name not in _OWN}
+        for path in ("start-from", "test-data"):  # where the rounds are driven; the first has a hash that is shared
+            shared["task"].pop(path, None)
+        return shared
 
     def to_toml(self) -> str:
         """The plan as TOML, every key written out."""

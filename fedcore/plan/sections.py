@@ -14,6 +14,7 @@ from fedcore.algorithms.registry import ALGORITHMS
 from fedcore.plan.audit_sections import AuditSection
 from fedcore.plan.section import Count, NonNegative, OpenUnit, PluginReference, Positive, Section, Share
 from fedcore.plugins import option_of
+from fedcore.schedules.registry import SCHEDULES
 from fedcore.server_optimizers.registry import SERVER_OPTIMIZERS
 from fedcore.tasks.registry import TASKS
 from fedcore.tracking.registry import TRACKERS
@@ -29,6 +30,21 @@ class TaskSection(Section):
         "which each client maps to a path of its own",
     )
     options: dict[str, Any] = Field(default_factory=dict, description="arguments of the task's own")
+    start_from: str | None = Field(
+        None,
+        description="file of starting weights in the format of safetensors, such as a run's `model.safetensors`: the "
+        "state dictionary of the task's model; random when absent. Only the simulation, or the server, reads it. Under "
+        "privacy it must be public, or its own ε counts too",
+    )
+    start_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
+        None, description="SHA-256 of that file; filled in, so that a run is not resumed from another file"
+    )
+    test_data: str | None = Field(
+        None,
+        description="path of a fixed test set, read by the task's `load_data` where the rounds are driven: the "
+        "simulation, or the server. Each evaluated model is measured on it as well (`test_loss`, `test_accuracy`). It "
+        "is never sent",
+    )
     code: dict[str, str] | None = Field(
         None,
         description="in a deployment, what every host must have: fedcore's minor version, and the SHA-256 of each "
@@ -92,6 +108,19 @@ class FederationSection(Section):
         600.0, description="deployment: how long to wait for clients to connect before a round starts with fewer"
     )
     evaluate_every: Count = Field(1, description="rounds between evaluations; the last round is always evaluated")
+    evaluate_clients: Count | None = Field(
+        None,
+        description="clients that evaluate a round's model, drawn anew each time; all when absent. All evaluate the "
+        "last one where something is audited. Not for what follows evaluations round by round: algorithms that learn "
+        "from them, `audit.checkpoint`, and `stop-when` on held-out rows",
+    )
+    stop_when: str | None = Field(
+        None,
+        description="ends the run early: after the evaluation in which a metric reaches a bound (`accuracy>=0.95`, "
+        "`loss<=0.2`), or with `patience:5` after the fifth in a row without a better loss. It looks at the held-out "
+        "rows of all clients, and not at evaluations that lack a client's; or at `task.test-data` "
+        "(`test_accuracy>=0.95`, `patience:5:test_loss`). Under privacy held-out rows need noise on evaluations",
+    )
 
     @property
     def partition_column(self) -> str | None:
@@ -138,6 +167,12 @@ class TrainingSection(Section):
         default_factory=dict, description="its further arguments, such as `momentum`"
     )
     learning_rate: Positive = Field(0.1, description="step length of the client's optimizer")
+    schedule: PluginReference | None = Field(
+        None,
+        description="factor of the learning rate (that of `[privacy]` too) over rounds: "
+        f"{', '.join(f'`{name}`' for name in SCHEDULES.rows)}, with options as in `cosine`, `step:10:0.5` or "
+        "`warmup:5:cosine`; constant when absent. docs/algorithms.md has the formulas",
+    )
     batch_size: Count = Field(32, description="rows of a step without privacy; the last batch may be smaller")
     local_epochs: Count = Field(1, description="passes over the client's rows in a round without privacy")
     max_physical_batch: Count = Field(

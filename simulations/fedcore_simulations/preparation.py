@@ -36,7 +36,9 @@ from fedcore_clients.training.dp.probe import isolation_of, probe_isolation
 from fedcore_clients.training.local_model import Client
 from fedcore_server.rounds.audit_points import AuditPoints
 from fedcore_server.rounds.evaluation import audit_settings
+from fedcore_server.rounds.fixed_test_set import FixedTestSet, check_apart, fixed_test_set_of
 from fedcore_server.rounds.plan_hooks import load_hooks
+from fedcore_server.rounds.stopping import check_stopping
 from fedcore_server.runs.model_file import check_savable
 from fedcore_simulations.dealt_clients import DealtClients
 from fedcore_simulations.engines.registry import Choice, check_engine, choose_engine
@@ -62,6 +64,7 @@ class Preparation:
         split: How the rows are split across the clients, for ``split.json``; ``None`` where their number is secret.
         findings: What the linter found in plan, model and rows, without refusing them.
         isolation: How records are kept apart; ``None`` where nothing is promised to them.
+        test_set: The plan's own test data, if it names any.
     """
 
     task: Task
@@ -75,6 +78,7 @@ class Preparation:
     split: dict[str, Any] | None
     findings: tuple[Finding, ...]
     isolation: Isolation | None
+    test_set: FixedTestSet | None
 
 
 def prepare(task: Task, plan: RunPlan) -> Preparation:
@@ -93,6 +97,7 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
     division = partition(examples, held_out, plan.federation)
     clients = DealtClients.of(examples, held_out, division)
     model, isolation = _check_model(task, plan, examples, choice.device)
+    check_apart(examples, task, plan)
     plan = _resolve(task, plan, examples, division, held_out)
     largest = int(np.bincount(division.owner[~held_out], minlength=1).max())
     engine = choose_engine(task, plan, clients, choice.device)
@@ -104,6 +109,7 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
     noisy = plan.privacy.evaluation_noise_multiplier is not None
     check_measurable(audit_settings(plan), tables, noisy=noisy)
     check_learnable(plan, tables)
+    check_stopping(task, plan)
     AuditPoints(plan=plan, hooks=hooks, tables=tables).plan_declared()
     return Preparation(
         task=task,
@@ -116,6 +122,7 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
         examples=len(examples),
         findings=findings,
         isolation=isolation,
+        test_set=fixed_test_set_of(task, plan, choice.device),
         split=None if size_is_secret(plan) else _describe_split(task, examples, held_out, division),
     )
 
@@ -146,7 +153,7 @@ def _check_model(
         # Before the task's code is given a row.
         isolation = isolation_of(task, model, examples, plan, device) if private else None
         check_task(task, model, examples)
-        build_optimizer(plan, [parameter for parameter in model.parameters() if parameter.requires_grad])
+        build_optimizer(plan, [parameter for parameter in model.parameters() if parameter.requires_grad], round=1)
         if private:
             probe_isolation(task, model, examples, plan)
             probe_precision(task, model, examples, dtype=getattr(torch, plan.training.precision), device=device)

@@ -87,11 +87,17 @@ class RoundsDisplay:
             grid = Table.grid(padding=(0, 1))
             grid.add_row(ProgressBar(total=self._rounds, completed=number, width=24), Text(" · ".join(shown)))
             self._live.update(grid)
-        elif number == self._rounds or number % max(1, self._rounds // 20) == 0 or not line["committed"]:
+        elif self._is_shown(line):
             self._console.print("  ".join(shown), soft_wrap=True)
 
     def run_ends(self, ending: Ending) -> None:
         self.stop()
+
+    def _is_shown(self, line: Mapping[str, Any]) -> bool:
+        """About twenty lines, the last one, and whatever is unusual."""
+        number = line["round"]
+        regular = number == self._rounds or number % max(1, self._rounds // 20) == 0
+        return regular or not line["committed"] or line.get("stop") is not None
 
 
 def print_outcome(console: Console, summary: Mapping[str, Any], directory: Path) -> None:

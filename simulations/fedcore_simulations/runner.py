@@ -15,6 +15,7 @@ from torch import nn
 from fedcore.audit.verdict.report import BiasReport
 from fedcore.listeners import Beginning, Listeners, RunListener
 from fedcore.plan import RunPlan
+from fedcore.plan.own_files import with_start, with_test_data
 from fedcore.privacy.linter import DROWNED, Finding, warnings_of
 from fedcore.seeding import global_streams_kept
 from fedcore.task import Task, extras_of
@@ -29,6 +30,7 @@ from fedcore_server.runs.results import FinishedRun, Results, build_results
 from fedcore_simulations.dealt_clients import names_of, training_sizes_of
 from fedcore_simulations.energy import EnergyMeter
 from fedcore_simulations.engines.registry import build_engine
+from fedcore_simulations.extension import Extension
 from fedcore_simulations.keeping import Keeping
 from fedcore_simulations.preparation import PROBED, Preparation, prepare
 
@@ -89,6 +91,7 @@ def simulate(
     listeners = (*listeners, *load_trackers(plan))
     if task is not None:
         plan = plan.updated(task={"name": task if isinstance(task, str) else _reference(task)})
+    plan = with_start(with_test_data(plan))
     if task is None or isinstance(task, str):
         plan = settled(plan)
         made = load_task(plan)
@@ -102,21 +105,31 @@ def simulate(
 def resume(
     path: Path | str,
     *,
+    rounds: int | None = None,
+    budget: float | None = None,
     workers: int | None = None,
     listeners: Sequence[RunListener] = (),
     command: str | None = None,
 ) -> SimulationResult:
-    """Resume a run that was stopped, from its last committed round.
+    """Resume a run that was stopped, from its last committed round; or give a run more rounds than its plan had.
+
+    Args:
+        rounds: More than in the plan, for a run that may be finished; its results are replaced.
+        budget: The most ε that a run with more rounds may have; needed under privacy.
 
     Raises:
         RunDirectoryError: There is no run to resume.
+        PlanError: The run cannot have more rounds, with the reasons.
     """
-    directory = RunDirectory.open(Path(path))
-    plan = directory.plan()
+    extension = None if rounds is None else Extension.of(Path(path), rounds, budget=budget)
+    directory = RunDirectory.open(Path(path)) if extension is None else RunDirectory(Path(path))
+    plan = directory.plan() if extension is None else extension.plan
     if workers is not None:
         plan = plan.updated(engine={"workers": workers})
     listeners = (*listeners, *load_trackers(plan))
     ready = prepare(load_task(plan), plan)
+    if extension is not None:
+        extension.begin(init_state(ready.task, plan))
     state = directory.restore(init_state(ready.task, plan), plan)
     return _run(ready, state, directory, listeners, command, records=directory.rounds())
 
@@ -156,7 +169,10 @@ def _results(
     meter = EnergyMeter(ready.device)
     with meter, engine, keeping, global_streams_kept(ready.device):
         started = time.monotonic()
-        run = Run(task=ready.task, plan=ready.plan, federation=engine, hooks=ready.hooks, listeners=listeners)
+        test = ready.test_set.metrics if ready.test_set else None
+        run = Run(
+            task=ready.task, plan=ready.plan, federation=engine, hooks=ready.hooks, listeners=listeners, test=test
+        )
         outcome = run.to_end(state, keeping.keep)
         wall_seconds = time.monotonic() - started
     names = names_of(ready.clients)

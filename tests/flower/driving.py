@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.storage.events import EventLog
 from fedcore.task import Task
@@ -77,6 +78,7 @@ def through_flower(
     make_grid: Callable[..., InMemoryGrid] = InMemoryGrid,
     on_round: Callable[[RoundRecord, ServerState], None] = lambda record, state: None,
     task: Task | None = None,
+    test: Callable[[Parameters], Mapping[str, float]] | None = None,
     **grid: Any,
 ) -> tuple[Outcome, list[dict[str, Any]]]:
     """The outcome, and the lines of the journal.
@@ -104,6 +106,6 @@ def through_flower(
         )
         correspondence = consortium.correspondence(EventLog(Path(directory) / "events.jsonl"))
         federation = GridFederation(make_grid(app, consortium, **grid), ready.plan, correspondence)
-        run = Run(task=task, plan=ready.plan, federation=federation, hooks=ready.hooks)
+        run = Run(task=task, plan=ready.plan, federation=federation, hooks=ready.hooks, test=test)
         outcome = run.to_end(init_state(task, ready.plan), keep)
     return outcome, rounds

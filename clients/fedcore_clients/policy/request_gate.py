@@ -19,6 +19,7 @@ from fedcore.plan.digest import digest_of
 from fedcore.plan.evaluation_schedule import after_training, most_evaluations
 from fedcore.plugins import Reference, Registry
 from fedcore.refusals import Refusal
+from fedcore.schedules.learning_rate import learning_rate
 from fedcore.text.toml_problems import kebab
 from fedcore.text.wording import counted
 from fedcore_clients.policy.approvals import Approvals
@@ -41,7 +42,7 @@ _RANGES: dict[str, Callable[[RunPlan], tuple[float | None, ...]]] = {
     "local_epochs": lambda plan: (plan.training.local_epochs,),
     "batch_size": lambda plan: (plan.training.batch_size,),
     "steps_per_round": lambda plan: (plan.privacy.steps_per_round,),
-    "learning_rate": lambda plan: (plan.training.learning_rate, plan.privacy.learning_rate),
+    "learning_rate": lambda plan: (plan.training.learning_rate, plan.privacy.learning_rate, *_first_and_last(plan)),
     "max_physical_batch": lambda plan: (plan.training.max_physical_batch,),
     "held_out": lambda plan: (plan.federation.held_out,),
 }
@@ -54,6 +55,11 @@ class KnownMembers(Protocol):
     def version(self) -> int: ...
 
     def member(self, name: str, /) -> object | None: ...
+
+
+def _first_and_last(plan: RunPlan) -> tuple[float, float]:
+    """The lowest rate of a schedule is one of them, and the highest is at most the planned rate."""
+    return learning_rate(plan, 1), learning_rate(plan, plan.federation.rounds)
 
 
 def check_request(
@@ -180,7 +186,8 @@ def _check_rounds(request: RequestFacts, policy: Policy) -> None:
     first = 0 if request.kind == "evaluate" else 1  # round 0 is the model before training
     if not first <= request.round <= planned:
         raise Refusal.ROUNDS(f"the plan has {counted(planned, 'round')}, and the request is for round {request.round}")
-    again = request.round == planned and after_training(request.plan)
+    may_be_last = request.round == planned or request.plan.federation.stop_when is not None
+    again = may_be_last and after_training(request.plan)
     if request.kind == "evaluate" and request.attempt > again:
         raise Refusal.ROUNDS("the plan evaluates each model once, and a chosen one once more at the end")
     if request.attempt < 0 or request.incarnation < 1:

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fedcore.plan.digest import digest_of
+from fedcore.plugins import Reference
 from fedcore.privacy.accounting import composed_epsilon, rounded_up
+from fedcore.schedules.learning_rate import planned_rate
 from fedcore.text.wording import counted
 from fedcore_clients.policy.privacy_gate import promised
 from fedcore_clients.policy.request_facts import RequestFacts
@@ -32,12 +34,16 @@ def plan_summary(request: RequestFacts, policy: Policy) -> tuple[str, ...]:
             f"code: {name[:80]!a} {version[:12]!a}"
             for name, version in list((plan.task.code or {}).items())[:_MOST_MODULES]
         ),
-        f"training: {training.optimizer}, learning rate {plan.privacy.learning_rate or training.learning_rate:g}",
+        f"training: {training.optimizer}, learning rate {planned_rate(plan):g}{_schedule(training.schedule)}",
         _method(request),
         _privacy(request),
         *_schema(plan.task.options.get("schema")),
         *_leaving(request, policy),
     )
+
+
+def _schedule(reference: Reference | None) -> str:
+    return "" if reference is None else f", times the factors of {str(reference)[:80]!a}"
 
 
 def _method(request: RequestFacts) -> str:

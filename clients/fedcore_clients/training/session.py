@@ -9,6 +9,7 @@ from fedcore.errors import TaskError
 from fedcore.messages import TrainRequest
 from fedcore.method.returned import algorithm_of, check_vectors, pair_returned
 from fedcore.parameters import Tensors
+from fedcore.schedules.learning_rate import learning_rate
 from fedcore_clients.training.local_model import LocalModel
 
 _RECEIVED = "received"
@@ -26,7 +27,7 @@ class Session:
     ) -> None:
         self._local, self._optimizer, self._algorithm = local, optimizer, local.exchange.algorithm
         self._received, self._shared, self._kept = request.parameters.buffer, dict(request.shared), dict(kept)
-        self._steps = 0
+        self._steps, self._round = 0, request.round
         trained = slice(0, local.parameters.layout.num_trained)
         self._weights = local.parameters.buffer[trained]
         # What no step reads need not be copied to a device.
@@ -63,8 +64,7 @@ class Session:
             TaskError: They are not the vectors that the algorithm declares.
         """
         plan = self._local.plan
-        private = plan.privacy.learning_rate if self._local.privacy else None
-        work = LocalWork(steps=max(1, self._steps), learning_rate=private or plan.training.learning_rate)
+        work = LocalWork(steps=max(1, self._steps), learning_rate=learning_rate(plan, self._round))
         trained = self._local.parameters.buffer.cpu()
         found = self._algorithm.finish(trained, self._received, self._shared, self._kept, work)
         part, size = f"finish of {algorithm_of(self._local.plan)}", len(trained)

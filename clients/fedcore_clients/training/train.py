@@ -34,7 +34,7 @@ def train_locally(local: LocalModel, client: Client, request: TrainRequest) -> C
     local.model.train()
     stream = ("train", request.round, request.attempt, client.name)
     seed_stream(local, *stream)
-    optimizer = build_optimizer(local.plan, local.trained)
+    optimizer = build_optimizer(local.plan, local.trained, round=request.round)
     factors = loss_factors(local, client.training, request)
     kept = local.memory.recall(client.name, request)
     session = Session(local, optimizer, request, kept)

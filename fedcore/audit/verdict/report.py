@@ -127,8 +127,9 @@ class BiasReport:
 def population(settings: AuditSettings) -> str:
     if settings.looks == 1:
         return POPULATION
+    what = "The run could end after any" if settings.stops_early else "The model was chosen among those"
     return (
-        f"{POPULATION} The model was chosen among those of {settings.looks} rounds, evaluated on these same rows: with "
+        f"{POPULATION} {what} of {settings.looks} rounds, evaluated on these same rows: with "
         f"{100 * settings.confidence:g} % confidence each, the intervals of all {settings.looks} rounds hold together "
         f"with {100 * settings.confidence_together:g} %."
     )

@@ -27,6 +27,7 @@ class AuditSettings:
         min_rows: Groups of fewer rows are shown, and not judged.
         min_share: Groups of a smaller share of the rows of known group are shown, and not judged.
         looks: Evaluations of the same rows for which the intervals hold together; ``confidence`` is that of each.
+        stops_early: Whether these evaluations decide after which round the run ends.
 
     Raises:
         PlanError: A value is out of range; all problems are listed.
@@ -42,6 +43,7 @@ class AuditSettings:
     min_rows: int = 0
     min_share: Fraction = Fraction(0)
     looks: int = 1
+    stops_early: bool = False
 
     def __post_init__(self) -> None:
         problems = []

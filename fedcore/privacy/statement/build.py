@@ -54,8 +54,12 @@ class Release:
         trials: Declared number of runs on the same records from which this one was chosen, itself included.
         split_is_shown: Whether the run shows how the rows are split over the clients, as simulations do.
         evaluation: The promise to held-out records; ``None`` if evaluation is exact.
+        rounds_left_out: Planned rounds after an early stop. They are charged too: a run that ends by its results is a
+            function of the whole one, and its own rounds alone would not keep δ.
+        evaluations_left_out: The same for evaluations.
         chosen_by_evaluation: Whether the released model was chosen among rounds by evaluations on held-out rows.
         isolation: How each record's gradient is kept its own; under unit record.
+        start_sha256: Of the file of starting weights; ``None`` if they are random.
         ledgers: Entry number and digest of the last charge in each client's receipts (`LedgerReceipt`).
         acknowledged: The most charges in the receipts of one client; ``None`` if no client sends any.
     """
@@ -76,8 +80,11 @@ class Release:
     acknowledged: int | None = None
     evaluation: EvaluationPrivacy | None = None
     evaluated: int = 0
+    rounds_left_out: int = 0
+    evaluations_left_out: int = 0
     chosen_by_evaluation: bool = False
     isolation: Isolation | None = None
+    start_sha256: str | None = None
 
 
 def privacy_statement(plan: PrivacyPlan | CentralPrivacy, model: Release) -> dict[str, Any]:
@@ -86,7 +93,7 @@ def privacy_statement(plan: PrivacyPlan | CentralPrivacy, model: Release) -> dic
     Returns:
         The content of ``privacy.json``: plain values only; an infinite ε is ``None`` with a deviation.
     """
-    event = plan.event(model.asked)
+    event = plan.event(model.asked + model.rounds_left_out)
     epsilon = epsilon_of(event, plan.delta, plan.relation)
     fields = (
         client_fields(plan, event, model.client_sizes)
@@ -112,14 +119,14 @@ def privacy_statement(plan: PrivacyPlan | CentralPrivacy, model: Release) -> dic
         | _beside_the_ledgers(plan, model.asked, model.acknowledged),
         "hyperparameter_tuning": _tuning(plan, event, model.trials),
         "preprocessing": model.preprocessing,
-        "public_data": "none",
+        "public_data": _public(model.start_sha256),
         "rng": _rng(plan),
         "verification": {
             "before_training": model.verification,
             "linter_warnings": list(model.warnings),
             "audit": "none",
         },
-        "evaluation": _evaluation(model.evaluation, model.evaluated),
+        "evaluation": _evaluation(model.evaluation, model.evaluated, model.evaluations_left_out),
         "known_deviations": _deviations(plan, model, epsilon),
         "contact": model.contact,
     }
@@ -139,7 +146,7 @@ def _adjust_outputs(statement: dict[str, Any], model: Release) -> None:
         unprotected.append(_SPLIT)
 
 
-def _evaluation(privacy: EvaluationPrivacy | None, evaluated: int) -> dict[str, Any]:
+def _evaluation(privacy: EvaluationPrivacy | None, evaluated: int, left_out: int) -> dict[str, Any]:
     if privacy is None:
         return {"noise_multiplier": None, "epsilon": None, "words": "exact, and charged to nothing"}
     return {
@@ -147,7 +154,7 @@ def _evaluation(privacy: EvaluationPrivacy | None, evaluated: int) -> dict[str, 
         "noise_multiplier": privacy.noise_multiplier,
         "sensitivity": privacy.sensitivity,
         "evaluations": evaluated,
-        "epsilon": finite(epsilon_of(privacy.event(evaluated), privacy.delta, privacy.relation)),
+        "epsilon": finite(epsilon_of(privacy.event(evaluated + left_out), privacy.delta, privacy.relation)),
         "delta": privacy.delta,
         "words": "a record is either held out or trained on, so that one of the two ε holds for it",
     }
@@ -185,6 +192,12 @@ def _tuning(plan: PrivacyPlan | CentralPrivacy, event: PrivacyEvent, trials: int
     }
 
 
+def _public(start_sha256: str | None) -> str:
+    if start_sha256 is None:
+        return "none"
+    return f"the starting weights, with SHA-256 {start_sha256}: what they were trained on is not covered by this ε"
+
+
 def _rng(plan: PrivacyPlan | CentralPrivacy) -> dict[str, Any]:
     if plan.noise is NoiseKind.SECURE:
         return {"name": "AES-256-CTR, keyed by the operating system", "cryptographic": True, "seeded": False}
@@ -210,9 +223,22 @@ def _deviations(plan: PrivacyPlan | CentralPrivacy, model: Release, epsilon: flo
             f"{counted(model.asked - model.rounds, 'attempt')} at a round failed, or ended with a stop; what clients "
             "sent then is charged too, so that ε may exceed the plan's target"
         )
+    if model.rounds_left_out:
+        noted.append(_stopped_early(plan, model))
     if (held_out := model.evaluation) is not None:
-        spent = epsilon_of(held_out.event(model.evaluated), held_out.delta, held_out.relation)
+        evaluated = model.evaluated + model.evaluations_left_out
+        spent = epsilon_of(held_out.event(evaluated), held_out.delta, held_out.relation)
         if spent > epsilon:
-            times = f"in {model.evaluated} evaluations"
+            times = f"in {evaluated} evaluations"
             noted.append(f"held-out records have the larger ε of {spent:.2f}, for what is released about them {times}")
     return noted
+
+
+def _stopped_early(plan: PrivacyPlan | CentralPrivacy, model: Release) -> str:
+    alone = epsilon_of(plan.event(model.asked), plan.delta, plan.relation)
+    planned = model.rounds + model.rounds_left_out
+    return (
+        f"the run stopped early by its results: ε is that of all {planned} planned rounds. "
+        f"A run fixed beforehand to the {counted(model.asked, 'round')} that were charged would have ε = {alone:.2f}; "
+        "that does not hold at this δ where results decide when to stop"
+    )

@@ -38,7 +38,7 @@ def _metric_figure(
 ) -> Figure:
     quantity = Quantity.of(name)
     points = [(float(one.number), (one.evaluation or {}).get(name)) for one in rounds]
-    held_out = Curve(name="held-out", points=points)
+    held_out = Curve(name="test" if name.startswith("test_") else "held-out", points=points)
     trained = [(float(one.number), one.training.get(name)) for one in committed]
     training = Curve(name="training", points=trained, weight="faint")
     curves = [training, held_out] if training.drawn else [held_out]

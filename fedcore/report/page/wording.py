@@ -36,7 +36,7 @@ class Quantity:
 
     @classmethod
     def of(cls, name: str) -> Quantity:
-        known = CATALOGUE.get(name)
+        known = CATALOGUE.get(name.removeprefix("test_"))  # of the plan's own test data
         if known is not None:
             return cls(name=name, share=known.share, cost=known.better == "low")
         return cls(

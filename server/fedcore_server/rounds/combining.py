@@ -34,7 +34,7 @@ def _weights(reply: Opened, method: Method, plan: RunPlan, state: ServerState) -
     if not (algorithm.weighs_clients or method.rule.by_examples):
         return [(1.0, 1.0)] * len(reply.updates)
     contributions = (
-        Contribution(client=update.client, num_examples=update.num_examples, norm=norm)
+        Contribution(client=update.client, round=state.round + 1, num_examples=update.num_examples, norm=norm)
         for update, norm in zip(reply.updates, reply.norms["update"], strict=True)
     )
     return [algorithm.weigh(contribution, part, plan) for contribution in contributions]

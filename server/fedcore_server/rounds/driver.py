@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from fedcore.parameters import Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.evaluation import evaluation_privacy
 from fedcore.refusals import FINAL
+from fedcore.schedules.learning_rate import learning_rate
 from fedcore.storage.large_vectors import is_finite
 from fedcore.task import Task, extras_of
 from fedcore.text.wording import named
@@ -27,11 +28,13 @@ from fedcore_server.rounds.audit_points import AuditPoints
 from fedcore_server.rounds.choice import chosen
 from fedcore_server.rounds.detail import detailed
 from fedcore_server.rounds.divergence import diverged, rebased, with_first_loss
+from fedcore_server.rounds.evaluated_clients import choose_evaluated
 from fedcore_server.rounds.evaluation import Evaluation, close_evaluation
 from fedcore_server.rounds.federation import Federation
 from fedcore_server.rounds.round_record import RoundRecord
 from fedcore_server.rounds.rounds import close_round, done, plan_round
 from fedcore_server.rounds.state import RoundReport, ServerState
+from fedcore_server.rounds.stopping import judged, why_stopped
 
 _log = logging.getLogger("fedcore")
 
@@ -63,6 +66,7 @@ class Run:
     Attributes:
         hooks: Audit hooks in the order they are called.
         listeners: Shown each round once it is kept.
+        test: The metrics of a model on the plan's own test data; None where it has none.
         clock: Seconds, for wall times only; nothing that is computed depends on it.
         on_request: Given each request to train, before clients are asked.
     """
@@ -72,6 +76,7 @@ class Run:
     federation: Federation
     hooks: Sequence[AuditHook] = ()
     listeners: Listeners = field(default_factory=Listeners)
+    test: Callable[[Parameters], Mapping[str, float]] | None = None
     clock: Callable[[], float] = time.monotonic
     on_request: Callable[[TrainRequest], None] = lambda request: None
 
@@ -99,7 +104,8 @@ class Run:
             record, said = replace(record, decisions=(*said, *record.decisions)), ()
             if record.evaluation:
                 state = chosen(self.plan, self._after(record.evaluation, state), record.evaluation)
-                record = replace(record, chosen_round=state.part("choice").get("round"))
+                state = judged(self.plan, state, record.evaluation)
+                record = replace(record, chosen_round=state.part("choice").get("round"), stop=why_stopped(state))
             _log_round(record)
             evaluation = record.evaluation or evaluation
             pause = self._no_quorum(record.report, state) or self._diverged(record.evaluation, state)
@@ -180,6 +186,7 @@ class Run:
             decisions=points.round_evaluated(evaluation, state) if evaluation else (),
             epsilon=points.epsilon(state) if evaluation else None,
             wall_seconds=self.clock() - started,
+            learning_rate=learning_rate(self.plan, report.round),
             algorithm=self._reported_algorithm(state, evaluation),
         )
 
@@ -202,21 +209,25 @@ class Run:
         return self._reported(state.candidate, points, round=state.round, attempt=0)
 
     def _reported(self, parameters: Parameters, points: AuditPoints, *, round: int, attempt: int) -> Evaluation:
-        """Evaluate on every client, not only the cohort: its accuracy would answer another question.
+        """Evaluate on every client, or a sample of all, not on the cohort: its accuracy would answer another question.
 
         A client takes only requests that are newer than those before, by round and attempt.
         """
-        cohort = tuple(sorted(self.federation.available()))
+        available, last = self.federation.available(), round >= self.plan.federation.rounds
+        cohort = choose_evaluated(available, self.plan, round=round, attempt=attempt, last=last)
         request = EvaluateRequest(round=round, attempt=attempt, cohort=cohort, parameters=parameters)
         reports = self.federation.evaluate(request)
-        return close_evaluation(
+        closed = close_evaluation(
             request,
             reports,
             points.tables,
             points.settings,
             measured=extras_of(self.task).metrics,
             privacy=evaluation_privacy(self.task, self.plan),
+            available=len(available),
         )
+        tested = self.test(parameters) if self.test is not None else {}
+        return replace(closed, metrics={**closed.metrics, **tested})
 
     def _due(self, state: ServerState) -> bool:
         return state.round % self.plan.federation.evaluate_every == 0 or done(state, self.plan)

@@ -16,7 +16,9 @@ from fedcore.messages import ClientReport, EvaluateRequest
 from fedcore.metrics import Metrics
 from fedcore.plan import RunPlan
 from fedcore.plan.evaluation_schedule import chooses_a_round, rounds_evaluated
+from fedcore.plan.stop_rule import StopRule
 from fedcore.privacy.evaluation import ACCURACY, EvaluationPrivacy
+from fedcore_server.rounds.evaluated_clients import SampledClients, sampled
 from fedcore_server.rounds.gate import check_report
 from fedcore_server.rounds.state import Rejection
 
@@ -27,12 +29,13 @@ class Evaluation:
 
     Attributes:
         round: That of the model.
-        metrics: Means over all rows.
+        metrics: Means over all rows; also those of the plan's own test data, which begin with ``test_``.
         clients: Each client's own means, with its number of rows under ``n``.
         tables: Summed group tables by attribute.
         client_tables: Each client's own tables; they stay in memory.
         audits: Audit of each table.
         bytes_sent: Of the models sent to be evaluated.
+        sampled: How sure the metrics are where a sample of the clients was asked; None where all were.
         min_cell: A client's own means are shown from this many rows on.
     """
 
@@ -45,6 +48,7 @@ class Evaluation:
     rejected: tuple[Rejection, ...]
     min_cell: int
     bytes_sent: int = 0
+    sampled: SampledClients | None = None
 
     @property
     def keeps_back(self) -> bool:
@@ -61,6 +65,7 @@ def close_evaluation(
     *,
     measured: Collection[str] | None = None,
     privacy: EvaluationPrivacy | None = None,
+    available: int = 0,
 ) -> Evaluation:
     """Sum the reports, one at a time; a malformed one costs that client's rows only.
 
@@ -68,8 +73,9 @@ def close_evaluation(
         empty: A table of zeros for each audited attribute.
         measured: Names of the task's metrics; ``None`` where it does not declare them.
         privacy: Noise that every report must have.
+        available: Clients of whom those asked are a sample, if more.
     """
-    metrics, tables = Metrics(), dict(empty)
+    tables, counted = dict(empty), list[Metrics]()
     clients: dict[str, Mapping[str, float]] = {}
     client_tables: dict[str, Mapping[str, AuditTable]] = {}
     rejected: list[Rejection] = []
@@ -82,19 +88,22 @@ def close_evaluation(
         if isinstance(report, Rejection):
             rejected.append(report)
             continue
-        metrics += report.metrics
+        counted.append(report.metrics)
         tables = {name: pooled(table, report.tables[name]) for name, table in tables.items()}
         client_tables[report.client] = report.tables
         clients[report.client] = {**_means(report.metrics, privacy), "n": report.metrics.counts.get("loss", 0.0)}
     return Evaluation(
         round=request.round,
-        metrics=_means(metrics, privacy),
+        metrics=_means(sum(counted, start=Metrics()), privacy),
         clients=clients,
         tables=tables,
         client_tables=client_tables,
         audits=audit_tables(tables.values(), settings),
         rejected=tuple(rejected),
         min_cell=settings.min_cell,
+        sampled=(
+            sampled(counted, of=available, confidence=settings.confidence) if available > len(request.cohort) else None
+        ),
         bytes_sent=len(request.cohort) * request.parameters.buffer.nbytes,
     )
 
@@ -102,15 +111,18 @@ def close_evaluation(
 def audit_settings(plan: RunPlan) -> AuditSettings:
     """The plan's audit section as the audit reads it.
 
-    Where one of the evaluated rounds is chosen, the intervals of all rounds hold together at the plan's confidence;
-    otherwise that of the chosen round would not hold.
+    Where the evaluations choose one of the evaluated rounds, or the last, the intervals of all rounds hold together at
+    the plan's confidence; otherwise that of the chosen round would not hold.
     """
-    audit, looks = plan.audit, rounds_evaluated(plan) if chooses_a_round(plan) else 1
+    audit, rule = plan.audit, StopRule.of(plan)
+    stops = rule is not None and not rule.on_test_data
+    looks = rounds_evaluated(plan) if stops or chooses_a_round(plan) else 1
     return AuditSettings(
         threshold=audit.threshold,
         favourable=audit.favourable,
         confidence=confidence_of_each(audit.confidence, looks) if looks > 1 else audit.confidence,
         looks=looks,
+        stops_early=stops,
         min_cell=audit.min_cell,
         score_bins=audit.score_bins,
         references=dict(audit.references),

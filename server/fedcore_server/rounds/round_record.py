@@ -23,7 +23,9 @@ class RoundRecord:
     Attributes:
         evaluation: None where the plan evaluates less often than every round.
         epsilon: Spent so far; None without privacy, or where the round was not evaluated.
+        learning_rate: Of the clients' optimizers.
         algorithm: What the algorithm reports of its state; None where it reports nothing.
+        stop: Why the run ends with this round, before its last.
         chosen_round: The best round so far, where the plan chooses one and any was within its limits.
     """
 
@@ -32,8 +34,10 @@ class RoundRecord:
     decisions: tuple[Decision, ...]
     epsilon: float | None
     wall_seconds: float
+    learning_rate: float
     algorithm: Mapping[str, Any] | None = None
     chosen_round: int | None = None
+    stop: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         report, evaluation = self.report, self.evaluation
@@ -48,9 +52,11 @@ class RoundRecord:
             "rejected": _codes(report.rejected),
             "evaluation_rejected": _codes(evaluation.rejected) if evaluation else [],
             "training": dict(report.training),
+            "learning_rate": self.learning_rate,
             "update_norm": report.update_norm,
             "clip_norm": report.clip_norm,
             "evaluation": dict(evaluation.metrics) if evaluation else None,
+            "evaluated_on": evaluation.sampled.to_json() if evaluation and evaluation.sampled else None,
             "groups": served_by_group(evaluation) if evaluation else {},
             "group_metric": _group_metric(evaluation) if evaluation else None,
             "clients": _shown_clients(evaluation) if evaluation else {},
@@ -58,6 +64,7 @@ class RoundRecord:
             "epsilon": self.epsilon,
             "algorithm": None if self.algorithm is None else dict(self.algorithm),
             "chosen_round": self.chosen_round,
+            "stop": self.stop,
             "bytes_sent": report.bytes_sent + (evaluation.bytes_sent if evaluation else 0),
             "bytes_received": report.bytes_received,
             "wall_seconds": round(self.wall_seconds, 6),

@@ -35,21 +35,29 @@ from fedcore_server.rounds.combining import block_of, combination_of
 from fedcore_server.rounds.gate import opened_replies
 from fedcore_server.rounds.moving import moved
 from fedcore_server.rounds.norm_gate import NormGate
+from fedcore_server.rounds.starting_weights import load_start
 from fedcore_server.rounds.state import Rejection, RoundReport, ServerState
 from fedcore_server.rounds.tally import Tally
 
 
 def init_state(task: Task, plan: RunPlan) -> ServerState:
+    """The state before round 1: random weights from the seed, or those in the plan's file.
+
+    Raises:
+        PlanError: The file does not fit.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(plan.federation.seed, "model"))
         model = task.build_model()
+    load_start(model, plan)
     initial = Parameters.from_model(model, getattr(torch, plan.training.precision))
     state = ServerState(round=0, parameters=Parameters(put_aside(initial.buffer), initial.layout))
     return state.with_parts(algorithm=Method.of(plan).algorithm.start(initial.layout.size))
 
 
 def done(state: ServerState, plan: RunPlan) -> bool:
-    return state.round >= plan.federation.rounds
+    """Whether all rounds are run, or the plan's rule has ended the run before."""
+    return state.round >= plan.federation.rounds or "why" in state.part("stop")
 
 
 def plan_round(state: ServerState, plan: RunPlan, available: Sequence[str]) -> TrainRequest:

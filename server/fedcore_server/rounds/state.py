@@ -26,7 +26,8 @@ class ServerState:
         evaluated: How often clients were asked to evaluate; held-out rows are charged for it where evaluation is
             private.
         parts: State of each part of a round, by its name: ``algorithm``, ``aggregation``, ``optimizer``, ``average``,
-            ``choice``, ``gate``, ``loss``, ``retried``. A checkpoint stores them without knowing their meaning.
+            ``choice``, ``gate``, ``loss``, ``retried``, ``stop``. A checkpoint stores them without knowing their
+            meaning.
         settled: Whether no request is in progress: the run paused by itself.
     """
 

@@ -10,6 +10,7 @@ from fedcore.local_optimizer import build_optimizer
 from fedcore.method.exchange import Exchange
 from fedcore.method.method import check_learnable
 from fedcore.plan import RunPlan
+from fedcore.plan.own_files import with_start, with_test_data
 from fedcore.plan.resolve import resolve
 from fedcore.privacy.isolation import Isolation
 from fedcore.privacy.isolation_proof import least_isolation
@@ -20,7 +21,9 @@ from fedcore.tasks.registry import load_task, settled
 from fedcore.tracking.registry import load_trackers
 from fedcore_server.rounds.audit_points import AuditPoints
 from fedcore_server.rounds.evaluation import audit_settings
+from fedcore_server.rounds.fixed_test_set import fixed_test_set_of
 from fedcore_server.rounds.plan_hooks import load_hooks
+from fedcore_server.rounds.stopping import check_stopping
 from fedcore_server.runs.model_file import check_savable
 
 
@@ -33,9 +36,9 @@ def deployable(plan: RunPlan) -> RunPlan:
             or saved.
         PrivacyError: The linter refuses the claim.
     """
-    plan = settled(plan)
+    plan = settled(with_start(with_test_data(plan)))
     plan = with_code(resolve(plan))
-    build_optimizer(plan, [torch.nn.Parameter(torch.zeros(1))])  # or each client would refuse it by itself
+    build_optimizer(plan, [torch.nn.Parameter(torch.zeros(1))], round=1)  # or each client would refuse it by itself
     task = load_task(plan)
     hooks = load_hooks(plan)
     load_trackers(plan)
@@ -43,6 +46,8 @@ def deployable(plan: RunPlan) -> RunPlan:
     noisy = plan.privacy.evaluation_noise_multiplier is not None
     check_measurable(audit_settings(plan), tables, noisy=noisy)
     check_learnable(plan, tables)
+    check_stopping(task, plan)
+    fixed_test_set_of(task, plan, torch.device("cpu"))
     AuditPoints(plan=plan, hooks=hooks, tables=tables).plan_declared()
     check_savable(task, plan)
     refuse(privacy_findings(task, plan))

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import torch
+
 from fedcore.errors import DeploymentError, FedcoreError, RunDirectoryError, RunPausedError, StorageError, TaskError
 from fedcore.listeners import Beginning, Listeners
 from fedcore.messages import TrainRequest
@@ -35,6 +37,7 @@ from fedcore_server.flower.grid_federation import ArrivingGrid, GridFederation
 from fedcore_server.flower.superlink.control import Control
 from fedcore_server.flower.superlink.task import open_grid
 from fedcore_server.rounds.driver import Outcome, Run
+from fedcore_server.rounds.fixed_test_set import fixed_test_set_of
 from fedcore_server.rounds.plan_hooks import load_hooks
 from fedcore_server.rounds.round_record import RoundRecord
 from fedcore_server.rounds.rounds import init_state
@@ -145,7 +148,7 @@ class RunProcess:
             incarnation=incarnation,
             events=self._events,
         )
-        access = self._access
+        access, tests = self._access, fixed_test_set_of(task, self._plan, torch.device("cpu"))
         with open_grid(access.runtime_address, access.secret, access.bearer, flower_run) as grid:
             run = Run(
                 task=task,
@@ -154,6 +157,7 @@ class RunProcess:
                 hooks=load_hooks(self._plan),
                 listeners=listeners,
                 on_request=self._note,
+                test=tests.metrics if tests else None,
             )
             state = self._first_state(task)
             stack.enter_context(listeners.following(self._plan, self._beginning(task)))
@@ -177,7 +181,7 @@ class RunProcess:
             plan=self._plan,
             outcome=outcome,
             engine="flower",
-            examples=sum(sizes.values()) + held_out,
+            examples=None if outcome.evaluation.sampled else sum(sizes.values()) + held_out,
             client_sizes=[sizes[name] for name in sorted(sizes)],
             wall_seconds=wall_seconds,
             records=rounds,

@@ -33,6 +33,7 @@ from fedcore.task import Task, extras_of
 from fedcore_server.rounds.choice import choice_words
 from fedcore_server.rounds.divergence import diverged
 from fedcore_server.rounds.driver import Outcome
+from fedcore_server.rounds.stopping import evaluations_left_out, rounds_left_out, stop_words, why_stopped
 from fedcore_server.runs.directory import RunDirectory
 from fedcore_server.runs.model_file import released_model, serialised
 from fedcore_server.runs.release import RELEASED, WITHHELD, withheld_because
@@ -90,7 +91,7 @@ class FinishedRun:
     """What is known of a finished run.
 
     Attributes:
-        examples: Rows of all clients, held-out ones included.
+        examples: Rows of all clients, held-out ones included; ``None`` if not all clients reported them.
         client_sizes: Training rows of each client.
         records: Lines of ``rounds.jsonl``.
         timed: Those of them that `wall_seconds` covers: a resumed run has more.
@@ -108,7 +109,7 @@ class FinishedRun:
     plan: RunPlan
     outcome: Outcome
     engine: str
-    examples: int
+    examples: int | None
     client_sizes: Sequence[int]
     wall_seconds: float
     records: Sequence[Mapping[str, Any]]
@@ -160,10 +161,13 @@ def _statement(run: FinishedRun, model_sha256: str) -> dict[str, Any] | None:
         split_is_shown=run.split is not None,
         evaluation=evaluation_privacy(run.task, plan),
         evaluated=state.evaluated,
+        rounds_left_out=rounds_left_out(plan, state),
+        evaluations_left_out=evaluations_left_out(plan, state),
         chosen_by_evaluation=chooses_a_round(plan),
         ledgers=run.ledgers or {},
         acknowledged=run.acknowledged,
         isolation=run.isolation,
+        start_sha256=plan.task.start_sha256,
     )
     statement = privacy_statement(privacy, released)
     check_statement(statement)
@@ -182,8 +186,10 @@ def _summary(run: FinishedRun, statement: Mapping[str, Any] | None, model_sha256
         "clients": plan.federation.clients,
         "rounds": outcome.state.round,
         "released_round": outcome.state.released_round,
+        "stopped": why_stopped(outcome.state),
         "examples": None if privacy and _rows_are_secret(privacy) else run.examples,
         "metrics": dict(outcome.evaluation.metrics),
+        "evaluated_on": outcome.evaluation.sampled.to_json() if outcome.evaluation.sampled else None,
         "epsilon": statement["epsilon"] if statement else None,
         "delta": statement["delta"] if statement else None,
         "unit": privacy.unit.value if privacy else None,
@@ -213,6 +219,8 @@ def _warnings(run: FinishedRun, statement: Mapping[str, Any] | None) -> list[str
     own = (
         withheld and withheld_words(withheld),
         choice_words(plan, outcome.state),
+        stop_words(plan, outcome.state),
+        outcome.evaluation.sampled and outcome.evaluation.sampled.words(),
         diverged(plan, outcome.state, outcome.evaluation),
     )
     return [

@@ -34,7 +34,7 @@ def plan_from_options(subject: str | None, options: Mapping[str, Any], settings:
     given = {path: value for path, value in options.items() if value is not None}
     for path, value in given.items():
         mapping = merge(mapping, _nested(path.split("."), value))
-    parsed = [_parsed(setting) for setting in settings]
+    parsed = [read_setting(setting) for setting in settings]
     if {"epsilon", "noise-multiplier"} <= {key for each in parsed for key in each.get("privacy", {})}:
         raise PlanError("--set: expected one of privacy.epsilon (a target) and privacy.noise-multiplier, found both")
     for setting in parsed:
@@ -70,7 +70,7 @@ def _base(subject: str | None) -> dict[str, Any]:
     return read_toml(find_scenario(subject))
 
 
-def _parsed(setting: str) -> dict[str, Any]:
+def read_setting(setting: str) -> dict[str, Any]:
     path, separator, text = setting.partition("=")
     keys = path.strip().split(".")
     if not separator or len(keys) < 2 or not all(keys):

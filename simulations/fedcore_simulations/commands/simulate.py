@@ -105,7 +105,11 @@ Track = Annotated[
 ]
 Resume = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Resume a run that was stopped.", rich_help_panel=_RUN),
+    typer.Option(
+        metavar="DIR",
+        help="Resume a run that was stopped; with --rounds, give a run more rounds than its plan had.",
+        rich_help_panel=_RUN,
+    ),
 ]
 Json = Annotated[
     bool, typer.Option("--json", help="Print summary.json alone on standard output.", rich_help_panel=_RUN)
@@ -159,7 +163,7 @@ def simulate(  # noqa: PLR0917 - typer reads the options from the signature
         "federation.seed": seed,
         "privacy.epsilon": epsilon,
         "privacy.delta": delta,
-        "privacy.unit": _unit(unit, epsilon, no_privacy),
+        "privacy.unit": _unit(unit, epsilon if resume is None else None, no_privacy),
         "engine.name": engine,
         "engine.workers": workers,
         "run.track": track or None,

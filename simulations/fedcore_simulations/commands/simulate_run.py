@@ -12,8 +12,11 @@ from typing import Any
 
 from rich.console import Console
 
-from fedcore.errors import FedcoreError, PlanError, RunPausedError
+from fedcore.errors import FedcoreError, RunPausedError
+from fedcore.plan import RunPlan
+from fedcore.plan.own_files import with_start, with_test_data
 from fedcore.text.printable import printable_lines
+from fedcore_simulations.commands.more_rounds import More
 from fedcore_simulations.commands.options import plan_from_options
 
 _FAILED, _PAUSED, _INTERRUPTED = 2, 75, 130
@@ -32,9 +35,8 @@ def run_command(
     """Run or resume a simulation, with a display on standard error; return the exit code."""
     console = Console(stderr=True, highlight=False)
     command = shlex.join(["fedcore", *sys.argv[1:]])
-    if resume_from is not None:
-        _refuse_other_options(subject, options, settings, out)
-    plan = plan_from_options(subject, options, settings) if resume_from is None else None
+    more = More.of(subject, options, settings, out) if resume_from is not None else More()
+    plan = _with_files(plan_from_options(subject, options, settings)) if resume_from is None else None
     console.print("preparing: data, partition, checks, privacy accounting …", style="dim")
     from fedcore_server.runs.directory import check_free, next_free  # torch: only once the plan is known to be right
     from fedcore_server.runs.release import exit_code
@@ -48,7 +50,14 @@ def run_command(
     with RoundsDisplay(console) as display:
         try:
             if plan is None:
-                result = resume(directory, workers=workers, listeners=[display], command=command)
+                result = resume(
+                    directory,
+                    rounds=more.rounds,
+                    budget=more.budget,
+                    workers=workers,
+                    listeners=[display],
+                    command=command,
+                )
             else:
                 result = simulate(None, plan, out=directory, listeners=[display], command=command)
         except KeyboardInterrupt:
@@ -75,12 +84,9 @@ def run_command(
     return exit_code(result.summary)
 
 
-def _refuse_other_options(
-    subject: str | None, options: Mapping[str, Any], settings: Sequence[str], out: Path | None
-) -> None:
-    given = [path for path, value in options.items() if value is not None and path != "engine.workers"]
-    if subject or given or settings or out:
-        raise PlanError("--resume continues the plan of the run as it is; only --workers and --json may be added")
+def _with_files(plan: RunPlan) -> RunPlan:
+    """Files that are not there are reported before the seconds that it takes to import torch."""
+    return with_start(with_test_data(plan))
 
 
 def _say_how_to_resume(console: Console, directory: Path) -> None:

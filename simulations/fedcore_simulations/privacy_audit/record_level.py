@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from fedcore.parameters import Layout, Parameters
 from fedcore.plan import RunPlan
 from fedcore.privacy.isolation import Level
 from fedcore.privacy.plan import PrivacyPlan
+from fedcore.schedules.learning_rate import planned_rate
 from fedcore.task import Task
 from fedcore_clients.training.dp.probe import isolation_of
 from fedcore_clients.training.local_model import Client, LocalModel
@@ -49,9 +51,10 @@ class RecordLevelSubject:
         if privacy is None:
             raise PrivacyError("an audit of record-level privacy needs a plan with unit record")
         self.privacy, self.num_canaries = privacy, num_canaries
-        plain = {
+        plain: dict[str, Any] = {
             "optimizer": "SGD",
             "optimizer-options": {},
+            "schedule": None,
             "device": "cpu",
             "precision": "float64",
         }
@@ -59,7 +62,7 @@ class RecordLevelSubject:
         apart = isolation_of(task, task.build_model(), examples, plan, torch.device("cpu")).level is Level.ISOLATED
         way = {"isolation": "isolated" if apart else "probed"}
         self._plan = plan.updated(training=plain, privacy=way, **PLAIN_METHOD)
-        self._step = plan.privacy.learning_rate or plan.training.learning_rate
+        self._step = planned_rate(plan)
         self._examples = examples
         self._task = CanaryTask(task, num_canaries)
         self._local = LocalModel(self._task, self._plan, torch.device("cpu"))

@@ -14,6 +14,7 @@ from fedcore.local_optimizer import build_optimizer
 from fedcore.messages import ClientUpdate, TrainRequest, UpdateBlock
 from fedcore.metrics import Metrics
 from fedcore.plan import TrainingSection
+from fedcore.schedules.learning_rate import learning_rate
 from fedcore_clients.training.local_model import Client, LocalModel
 from fedcore_clients.training.train import loss_factors, public_size, train_locally
 from fedcore_simulations.engines.batched.cohort_model import CohortModel
@@ -73,7 +74,7 @@ class CohortTraining:
         """Train in place; returns the sum of losses that each client met."""
         cohort, received, trained = self._cohort, request.parameters.buffer, self._local.parameters.layout.num_trained
         cohort.receive(received, len(order))
-        stepping = _Stepping(self._local, cohort, len(order))
+        stepping = _Stepping(self._local, cohort, len(order), request.round)
         vectors = {"received": received, **request.shared} if self._adjusts else {}
         shared = {name: vector[:trained] for name, vector in vectors.items()}
         own = {name: rows[:, :trained] for name, rows in kept.items()} if self._adjusts else {}
@@ -99,18 +100,19 @@ class CohortTraining:
         if self._private is not None:
             yield from self._private.steps(request, order, factors)
             return
+        rate = learning_rate(self._local.plan, request.round)
         for step in self._steps(request, order):
             stepping.leave(len(step.rows))
-            losses = self._losses(step, factors)
+            losses = self._losses(step, factors, rate)
             met[: len(step.rows)] += (losses if step.real is None else torch.where(step.real, losses, 0.0)).sum(1)
             yield
 
-    def _losses(self, step: Step, factors: Tensor | None) -> Tensor:
+    def _losses(self, step: Step, factors: Tensor | None, rate: float) -> Tensor:
         """Loss of each row, shape ``(k, n)``; leaves the gradients of the clients' means."""
         rows, weights = step.rows.flatten(), step.weights.to(self._local.dtype).flatten()
         losses = self._local.task.loss(self._cohort.model, self._population.rows.batch(rows))
         weights = weights if factors is None else weights * factors[rows]
-        self._cohort.backward(losses, weights, self._training.learning_rate)
+        self._cohort.backward(losses, weights, rate)
         return losses.detach().view(step.rows.shape)
 
     def _steps(self, request: TrainRequest, order: Sequence[int]) -> Iterator[Step]:
@@ -134,7 +136,7 @@ class CohortTraining:
             steps = [privacy.steps_per_round] * len(sizes)
         work = LocalWork(
             steps=torch.tensor(steps, dtype=self._local.dtype).clamp(min=1).unsqueeze(1),
-            learning_rate=_rate(self._local),
+            learning_rate=learning_rate(self._local.plan, request.round),
         )
         rows = len(order)
         received = request.parameters.buffer.expand(rows, -1)
@@ -147,22 +149,17 @@ def _is_plain(training: TrainingSection) -> bool:
     return training.optimizer == "SGD" and not training.optimizer_options
 
 
-def _rate(local: LocalModel) -> float:
-    private = local.plan.privacy.learning_rate if local.privacy else None
-    return private or local.plan.training.learning_rate
-
-
 class _Stepping:
     """The clients' optimizer on the weights of all of them. Who has no more rows stays as it is."""
 
-    def __init__(self, local: LocalModel, cohort: CohortModel, clients: int) -> None:
+    def __init__(self, local: LocalModel, cohort: CohortModel, clients: int, round: int) -> None:
         self._cohort, self._trained, self._active = cohort, local.parameters.layout.num_trained, clients
         training = local.plan.training
-        self._plain, self._rate = _is_plain(training), _rate(local)
+        self._plain, self._rate = _is_plain(training), learning_rate(local.plan, round)
         if not self._plain:
             weights = nn.Parameter(cohort.weights[:clients, : self._trained])
             weights.grad = cohort.gradient[:clients]
-            self._optimizer = build_optimizer(local.plan, [weights])
+            self._optimizer = build_optimizer(local.plan, [weights], round=round)
             self._gone: list[tuple[slice, Tensor]] = []
 
     def leave(self, active: int) -> None:
