@@ -16,12 +16,13 @@ from fedcore.report.pictures.svg import WIDTH, element, number, path, picture, s
 _HEIGHT, _TOP, _FOOT = 226.0, 20.0, 38.0
 _MOST_NAMES, _MOST_BANDS = 7, 100
 
-Weight = Literal["main", "accent", "faint"]
+Weight = Literal["main", "accent", "faint", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8"]
+"""How a curve is drawn: ``s1`` to ``s8`` are colours of equal weight, where many runs are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """One curve; `weight` is ``main``, ``accent`` (highlighted) or ``faint``, and None leaves a gap."""
+    """One curve; `weight` is ``main``, ``accent`` (highlighted), ``faint`` or a colour; None leaves a gap."""
 
     name: str
     points: Sequence[tuple[float, float | None]]
