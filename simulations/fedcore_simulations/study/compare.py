@@ -73,9 +73,9 @@ def compare(runs: Sequence[Path | str | SimulationResult]) -> Comparison:
     if isinstance(runs, str | Path):
         runs = [runs]
     found, notes, problems = list[ComparedRun](), list[str](), list[str]()
-    for one in dict.fromkeys(_named(run) for run in runs):
+    for one in runs:
         try:
-            found += _of_directory(one, notes) if isinstance(one, Path) else [_of_result(one)]
+            found += _of_directory(Path(one).resolve(), notes) if isinstance(one, str | Path) else [_of_result(one)]
         except FedcoreError as error:
             problems.append(str(error))
     if problems:
@@ -83,10 +83,6 @@ def compare(runs: Sequence[Path | str | SimulationResult]) -> Comparison:
     _check_comparable(found)
     found, copies = _without_copies(found)
     return Comparison(groups=grouped(found), notes=(*dict.fromkeys(notes), *copies))
-
-
-def _named(run: Path | str | SimulationResult) -> Path | SimulationResult:
-    return Path(run).resolve() if isinstance(run, str | Path) else run
 
 
 def _of_directory(path: Path, notes: list[str]) -> Iterator[ComparedRun]:
@@ -140,7 +136,7 @@ def _without_copies(runs: Sequence[ComparedRun]) -> tuple[list[ComparedRun], lis
     for run in runs:
         summary = run.record.summary
         key = (summary.get("plan_sha256"), summary.get("model_sha256"), run.settings.get("engine.name"))
-        if kept.setdefault(key, run) is not run:
+        if kept.setdefault(key, run) is not run and kept[key].name != run.name:
             copies.append(f"{run.name} has the same plan and the same model as {kept[key].name}")
     notes = [f"Counted once: {named(copies, most=3)}."] if copies else []
     return list(kept.values()), notes

@@ -31,7 +31,7 @@ def check_trials(plans: Sequence[RunPlan]) -> None:
 
 
 def trial_notes(plans: Sequence[RunPlan]) -> list[str]:
-    """Sentences for whoever chooses one of the runs; none without privacy."""
+    """What a reader must know before choosing one of the runs, in sentences; none without privacy."""
     private = _private(plans)
     if not private or len(plans) == 1:
         return []
