@@ -91,6 +91,7 @@ class TestRunning:
             "trouble=die,seed=0",
             "trouble=raise,seed=0",
         ]
+        assert "trouble" in done.stdout.splitlines()[0]  # though one value is left
         by_hand = simulate("own_task:Own", Grid(
             subject="own_task:Own", settings=SETTINGS, axes=(Axis.of("task.options.trouble=none"),), seeds=2,
         ).runs()[0].plan, out="by-hand")  # fmt: skip

@@ -81,7 +81,12 @@ def _figure(
     curves = [Curve(name=one.mark, points=points[one.mark], weight=one.weight) for one in order if points[one.mark]]
     said = f"{quantity.title} on held-out rows, mean over the runs of a group."
     chart = LineChart(
-        curves=curves, quantity=quantity, says=f"{said} Across: {axis}.", across=axis, rounds=axis == "round"
+        curves=curves,
+        quantity=quantity,
+        says=f"{said} Across: {axis}.",
+        across=axis,
+        rounds=axis == "round",
+        beside=True,
     )
     rows = [
         [one.mark, Quantity(name=axis).text(x), quantity.text(y, exact=True)]

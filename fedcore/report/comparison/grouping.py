@@ -64,13 +64,17 @@ class Group:
         return ", ".join(f"{names[path]}={text_of(value)}" for path, value in self.settings.items()) or "all runs"
 
 
-def grouped(runs: Iterable[ComparedRun]) -> tuple[Group, ...]:
-    """Groups in the order in which they first occur."""
+def grouped(runs: Iterable[ComparedRun], *, always: Sequence[str] = ()) -> tuple[Group, ...]:
+    """Groups in the order in which they first occur.
+
+    Args:
+        always: Keys that are columns even where all runs have the same value.
+    """
     by_settings: dict[str, list[ComparedRun]] = {}
     for run in runs:
         by_settings.setdefault(json.dumps(run.settings, sort_keys=True), []).append(run)
     members = list(by_settings.values())
-    columns = _columns(members)
+    columns = _columns(members, always)
     return tuple(_group(each, shown) for each, shown in zip(members, columns, strict=True))
 
 
@@ -92,15 +96,16 @@ def _mean(values: Sequence[float], quantity: Quantity) -> Mean:
     return replace(mean, low=max(0.0, mean.low), high=min(1.0, mean.high))
 
 
-def _columns(members: Sequence[Sequence[ComparedRun]]) -> list[dict[str, Any]]:
+def _columns(members: Sequence[Sequence[ComparedRun]], always: Sequence[str]) -> list[dict[str, Any]]:
     """The settings that vary, for each group; a calibrated noise multiplier is shown as its ε."""
     groups: list[Settings] = [runs[0].settings for runs in members]
-    paths = varied(groups)
+    paths = varied(groups, always=(*always, *([NOISE] if TARGET in always else [])))
     if NOISE in paths and is_calibrated(groups):
         groups = [{**settings, TARGET: _target(runs)} for settings, runs in zip(groups, members, strict=True)]
-        place = paths.index(NOISE)
-        without = [*paths[:place], *[TARGET][: len({settings[TARGET] for settings in groups}) > 1], *paths[place + 1 :]]
-        paths = without if _set_apart(groups, without) else [*without, NOISE]
+        differs = len({settings[TARGET] for settings in groups}) > 1
+        as_epsilon = {NOISE: TARGET if differs or TARGET in always else None}
+        shown = [path for each in paths if (path := as_epsilon.get(each, each)) is not None]
+        paths = shown if _set_apart(groups, shown) else [*shown, NOISE]
     return [{path: settings.get(path) for path in paths} for settings in groups]
 
 

@@ -42,11 +42,12 @@ def seed_of(record: RunRecord) -> int:
     return int(dict(flat(tomllib.loads(record.plan))).get(SEED, 0))
 
 
-def varied(groups: Sequence[Settings]) -> list[str]:
-    """Keys whose values differ, in the order of the plan."""
+def varied(groups: Sequence[Settings], *, always: Sequence[str] = ()) -> list[str]:
+    """Keys whose values differ, and those of `always` that any has, in the order of the plan."""
     paths = dict.fromkeys(path for settings in groups for path in settings)
-    order = sorted(paths, key=list(paths).index)
-    return [path for path in order if len({text_of(settings.get(path)) for settings in groups}) > 1]
+    differing = (path for path in paths if len({text_of(settings.get(path)) for settings in groups}) > 1)
+    chosen = {*differing, *always}
+    return [path for path in paths if path in chosen]
 
 
 def is_calibrated(groups: Iterable[Settings]) -> bool:

@@ -73,19 +73,23 @@ def compare(runs: Sequence[Path | str | SimulationResult]) -> Comparison:
     if isinstance(runs, str | Path):
         runs = [runs]
     found, notes, problems = list[ComparedRun](), list[str](), list[str]()
+    keys: dict[str, None] = {}
     for one in runs:
         try:
-            found += _of_directory(Path(one).resolve(), notes) if isinstance(one, str | Path) else [_of_result(one)]
+            found += (
+                _of_directory(Path(one).resolve(), notes, keys) if isinstance(one, str | Path) else [_of_result(one)]
+            )
         except FedcoreError as error:
             problems.append(str(error))
     if problems:
         raise RunDirectoryError("\n".join(problems))
     _check_comparable(found)
     found, copies = _without_copies(found)
-    return Comparison(groups=grouped(found), notes=(*dict.fromkeys(notes), *copies))
+    return Comparison(groups=grouped(found, always=[*keys]), notes=(*dict.fromkeys(notes), *copies))
 
 
-def _of_directory(path: Path, notes: list[str]) -> Iterator[ComparedRun]:
+def _of_directory(path: Path, notes: list[str], keys: dict[str, None]) -> Iterator[ComparedRun]:
+    """The finished runs of a directory; adds the notes and keys of its sweep to `notes` and `keys`."""
     if not (path / SWEEP_FILE).is_file():
         if (path.parent / SWEEP_FILE).is_file():
             notes += SweepDirectory.open(path.parent).notes
@@ -98,6 +102,7 @@ def _of_directory(path: Path, notes: list[str]) -> Iterator[ComparedRun]:
     if left := len(sweep.names) - len(finished):
         notes.append(f"{left} of {counted(len(sweep.names), 'run')} of {path.name} are not finished and not shown.")
     notes += sweep.notes
+    keys |= dict.fromkeys(sweep.keys)
     for name in finished:
         yield _read(path / name, name)
 

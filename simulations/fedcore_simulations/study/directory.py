@@ -45,6 +45,11 @@ class SweepDirectory:
         return [run["name"] for run in self.content["runs"]]
 
     @property
+    def keys(self) -> list[str]:
+        """The keys of the plan that vary."""
+        return list(self.content.get("vary", ()))
+
+    @property
     def notes(self) -> list[str]:
         """What a reader must know before choosing a run."""
         return list(self.content.get("notes", ()))
