@@ -1,4 +1,4 @@
-"""The headline metric of every group over rounds, seconds, bytes, ε and energy."""
+"""The headline metric of every configuration over rounds, seconds, bytes, ε and energy."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from statistics import fmean
 from typing import get_args
 
 from fedcore.privacy.accounting import rounded_up
+from fedcore.report.comparison.configurations import Configuration
 from fedcore.report.comparison.figures import ENERGY, ComparedRun, seconds_of
-from fedcore.report.comparison.grouping import Group
 from fedcore.report.page.run_record import Rate
 from fedcore.report.page.wording import Quantity
 from fedcore.report.pictures.figures import Figure, Table
@@ -28,7 +28,7 @@ Places = Mapping[int, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
-    """A group in the pictures.
+    """A configuration in the pictures.
 
     Attributes:
         mark: The letter that names it in pictures and table.
@@ -36,16 +36,19 @@ class Drawn:
 
     mark: str
     weight: Weight
-    group: Group
+    configuration: Configuration
 
 
-def drawn(groups: Sequence[Group], headline: str) -> list[Drawn]:
-    """The groups with letters and colours; of more than eight the best have colours, and the others are faint."""
+def drawn(configurations: Sequence[Configuration], headline: str) -> list[Drawn]:
+    """Give each configuration a letter, and the best eight a colour; the others are faint."""
     sign = -1.0 if Quantity.of(headline).cost else 1.0
-    known = [k for k, group in enumerate(groups) if headline in group.figures]
-    best = sorted(known, key=lambda k: -sign * groups[k].figures[headline].value)[: len(_COLOURS)]
+    known = [k for k, configuration in enumerate(configurations) if headline in configuration.figures]
+    best = sorted(known, key=lambda k: -sign * configurations[k].figures[headline].value)[: len(_COLOURS)]
     colours = dict(zip(sorted(best), _COLOURS, strict=False))
-    return [Drawn(mark=letters(k), weight=colours.get(k, "faint"), group=group) for k, group in enumerate(groups)]
+    return [
+        Drawn(mark=letters(k), weight=colours.get(k, "faint"), configuration=configuration)
+        for k, configuration in enumerate(configurations)
+    ]
 
 
 def letters(number: int) -> str:
@@ -54,32 +57,36 @@ def letters(number: int) -> str:
     return (letters(before - 1) if before else "") + chr(ord("A") + last)
 
 
-def curve_figures(groups: Sequence[Drawn], headline: str) -> list[Figure]:
+def curve_figures(configurations: Sequence[Drawn], headline: str) -> list[Figure]:
     """The final values, then a picture for each axis on which some run has a place."""
-    final = [_final(groups, headline)] if any(one.group.figures[headline].low is not None for one in groups) else []
-    unit, name = _unit(groups)
+    final = (
+        [_final(configurations, headline)]
+        if any(one.configuration.figures[headline].low is not None for one in configurations)
+        else []
+    )
+    unit, name = _unit(configurations)
     axes: list[tuple[str, str, Callable[[ComparedRun], Places]]] = [
         ("round", "", _rounds),
-        ("ε spent", "An upper bound: the largest of the group's runs.", _epsilons),
+        ("ε spent", "An upper bound: the largest of the configuration's runs.", _epsilons),
         ("seconds", "Time of the rounds; other runs on the machine at the same time make them longer.", _seconds),
         (f"{name} sent and received", "Models and updates, without headers.", lambda run: _bytes(run, unit)),
         ("kWh", "The energy of a round is its share of the run's seconds.", _energies),
     ]
-    return final + [figure for axis in axes if (figure := _figure(groups, headline, *axis)) is not None]
+    return final + [figure for axis in axes if (figure := _figure(configurations, headline, *axis)) is not None]
 
 
 def _figure(
-    groups: Sequence[Drawn], headline: str, axis: str, note: str, places: Callable[[ComparedRun], Places]
+    configurations: Sequence[Drawn], headline: str, axis: str, note: str, places: Callable[[ComparedRun], Places]
 ) -> Figure | None:
     over = max if axis.startswith("ε") else fmean
-    points = {one.mark: _points(one.group, headline, places, over) for one in groups}
+    points = {one.mark: _points(one.configuration, headline, places, over) for one in configurations}
     if not any(points.values()):
         return None
     quantity = Quantity.of(headline)
     # Later curves are drawn over earlier ones: those with a colour last.
-    order = sorted(groups, key=lambda one: one.weight != "faint")
+    order = sorted(configurations, key=lambda one: one.weight != "faint")
     curves = [Curve(name=one.mark, points=points[one.mark], weight=one.weight) for one in order if points[one.mark]]
-    said = f"{quantity.title} on held-out rows, mean over the runs of a group."
+    said = f"{quantity.title} on held-out rows, mean over the runs of a configuration."
     chart = LineChart(
         curves=curves,
         quantity=quantity,
@@ -90,21 +97,24 @@ def _figure(
     )
     rows = [
         [one.mark, Quantity(name=axis).text(x), quantity.text(y, exact=True)]
-        for one in groups
+        for one in configurations
         for x, y in points[one.mark]
     ]
     return Figure(
         title=f"{quantity.title} over {axis if axis != 'round' else 'rounds'}", sentence=said, note=note,
-        picture=chart.draw(), table=Table(columns=["group", axis, quantity.words], rows=rows),
+        picture=chart.draw(), table=Table(columns=["configuration", axis, quantity.words], rows=rows),
     )  # fmt: skip
 
 
 def _points(
-    group: Group, headline: str, places: Callable[[ComparedRun], Places], over: Callable[[Sequence[float]], float]
+    configuration: Configuration,
+    headline: str,
+    places: Callable[[ComparedRun], Places],
+    over: Callable[[Sequence[float]], float],
 ) -> list[tuple[float, float]]:
-    """Mean metric and place of each round that all runs of the group have."""
-    measured = [{one.number: one.evaluation or {} for one in run.record.evaluated} for run in group.runs]
-    placed = [places(run) for run in group.runs]
+    """Mean metric and place of each round that all runs of the configuration have."""
+    measured = [{one.number: one.evaluation or {} for one in run.record.evaluated} for run in configuration.runs]
+    placed = [places(run) for run in configuration.runs]
     common = sorted(set.intersection(*(set(by_round) & set(at) for by_round, at in zip(measured, placed, strict=True))))
     chosen = [common[k] for k in thinned(len(common), at_most=_MOST_POINTS)]
     return [
@@ -141,20 +151,22 @@ def _energies(run: ComparedRun) -> Places:
     return {number: energy * place / seconds for number, place in _seconds(run).items()}
 
 
-def _unit(groups: Sequence[Drawn]) -> tuple[float, str]:
+def _unit(configurations: Sequence[Drawn]) -> tuple[float, str]:
     """The largest unit of which the longest run moves at least one."""
-    totals = [max(_bytes(run, 1.0).values(), default=0.0) for one in groups for run in one.group.runs]
+    totals = [max(_bytes(run, 1.0).values(), default=0.0) for one in configurations for run in one.configuration.runs]
     return next(((size, name) for size, name in _UNITS if max(totals, default=0.0) >= size), (1.0, "bytes"))
 
 
-def _final(groups: Sequence[Drawn], headline: str) -> Figure:
+def _final(configurations: Sequence[Drawn], headline: str) -> Figure:
     quantity = Quantity.of(headline)
-    means = {f"{one.mark}  {one.group.label}": one.group.figures[headline] for one in groups}
+    means = {f"{one.mark}  {one.configuration.label}": one.configuration.figures[headline] for one in configurations}
     rates = {name: Rate(value=mean.value, low=mean.low, high=mean.high) for name, mean in means.items()}
-    said = "Mean over the runs of a group, with its 95\u202f% interval."
-    chart = IntervalChart(rates=rates, quantity=quantity, min_cell=1, says=f"{quantity.title} of each group. {said}")
+    said = "Mean over the runs of a configuration, with its 95\u202f% interval."
+    chart = IntervalChart(
+        rates=rates, quantity=quantity, min_cell=1, says=f"{quantity.title} of each configuration. {said}"
+    )
     rows = [[name, quantity.text(rate.value, exact=True)] for name, rate in rates.items()]
     return Figure(
         title=f"Final {quantity.words}", sentence=said, picture=chart.draw(),
-        table=Table(columns=["group", quantity.words], rows=rows),
+        table=Table(columns=["configuration", quantity.words], rows=rows),
     )  # fmt: skip

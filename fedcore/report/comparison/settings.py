@@ -42,17 +42,17 @@ def seed_of(record: RunRecord) -> int:
     return int(dict(flat(tomllib.loads(record.plan))).get(SEED, 0))
 
 
-def varied(groups: Sequence[Settings], *, always: Sequence[str] = ()) -> list[str]:
+def varied(configurations: Sequence[Settings], *, always: Sequence[str] = ()) -> list[str]:
     """Keys whose values differ, and those of `always` that any has, in the order of the plan."""
-    paths = dict.fromkeys(path for settings in groups for path in settings)
-    differing = (path for path in paths if len({text_of(settings.get(path)) for settings in groups}) > 1)
+    paths = dict.fromkeys(path for settings in configurations for path in settings)
+    differing = (path for path in paths if len({text_of(settings.get(path)) for settings in configurations}) > 1)
     chosen = {*differing, *always}
     return [path for path in paths if path in chosen]
 
 
-def is_calibrated(groups: Iterable[Settings]) -> bool:
+def is_calibrated(configurations: Iterable[Settings]) -> bool:
     """Whether noise multipliers have more digits than a person writes: they were derived from a target ε."""
-    noises = [settings[NOISE] for settings in groups if settings.get(NOISE) is not None]
+    noises = [settings[NOISE] for settings in configurations if settings.get(NOISE) is not None]
     return any(float(f"{noise:.3g}") != noise for noise in noises)
 
 

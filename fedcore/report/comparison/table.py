@@ -9,8 +9,8 @@ from typing import Any
 
 from fedcore.audit.table.text.columns import aligned
 from fedcore.privacy.accounting import rounded_up
+from fedcore.report.comparison.configurations import Configuration, Mean
 from fedcore.report.comparison.figures import EPSILON, RECEIVED, SECONDS, SENT, WORST, quantity_of
-from fedcore.report.comparison.grouping import Group, Mean
 from fedcore.report.comparison.settings import short_names, text_of
 from fedcore.report.page.wording import Quantity, seconds_text, significant
 from fedcore.text.wording import bytes_text
@@ -18,21 +18,22 @@ from fedcore.text.wording import bytes_text
 _NAMES = {EPSILON: "ε", WORST: "worst group", SENT: "sent", RECEIVED: "received", "energy_kwh": "kWh"}
 
 
-def rows_of(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """One mapping for each group: settings by ``section.key``, number of runs, each figure with its interval."""
-    verdicts = ("PASS", "FAIL", "INCONCLUSIVE") if _audit(groups) else ()
+def rows_of(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
+    """A mapping for each configuration: settings by ``section.key``, number of runs, figures with intervals."""
+    verdicts = ("PASS", "FAIL", "INCONCLUSIVE") if _audit(configurations) else ()
     return [
-        _row(group, figure_names(groups)) | {f"audit_{each.lower()}": group.verdicts.get(each, 0) for each in verdicts}
-        for group in groups
+        _row(configuration, figure_names(configurations))
+        | {f"audit_{each.lower()}": configuration.verdicts.get(each, 0) for each in verdicts}
+        for configuration in configurations
     ]
 
 
-def figure_names(groups: Sequence[Group]) -> list[str]:
-    return list(dict.fromkeys(name for group in groups for name in group.figures))
+def figure_names(configurations: Sequence[Configuration]) -> list[str]:
+    return list(dict.fromkeys(name for configuration in configurations for name in configuration.figures))
 
 
-def csv_text(groups: Sequence[Group]) -> str:
-    rows, written = rows_of(groups), io.StringIO()
+def csv_text(configurations: Sequence[Configuration]) -> str:
+    rows, written = rows_of(configurations), io.StringIO()
     if rows:
         writer = csv.DictWriter(written, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -41,36 +42,41 @@ def csv_text(groups: Sequence[Group]) -> str:
     return written.getvalue()
 
 
-def text_lines(groups: Sequence[Group]) -> list[str]:
+def text_lines(configurations: Sequence[Configuration]) -> list[str]:
     """The table in columns of equal width."""
-    return aligned([heading(groups), *cells(groups)])
+    return aligned([heading(configurations), *cells(configurations)])
 
 
-def heading(groups: Sequence[Group]) -> list[str]:
-    return [*_settings(groups), "runs", *(_title(name) for name in figure_names(groups)), *_audit(groups)]
-
-
-def cells(groups: Sequence[Group]) -> list[list[str]]:
-    """The text of each group, in the columns of `heading`."""
-    names, audited = figure_names(groups), bool(_audit(groups))
+def heading(configurations: Sequence[Configuration]) -> list[str]:
     return [
-        [
-            *(text_of(value) for value in group.settings.values()),
-            str(len(group.runs)),
-            *(_figure(group, name) for name in names),
-            *([_verdicts(group)] if audited else []),
-        ]
-        for group in groups
+        *_settings(configurations),
+        "runs",
+        *(_title(name) for name in figure_names(configurations)),
+        *_audit(configurations),
     ]
 
 
-def _figure(group: Group, name: str) -> str:
-    mean = group.figures.get(name)
-    return "-" if mean is None else figure_text(name, mean, quantity_of(name, group.runs[0]))
+def cells(configurations: Sequence[Configuration]) -> list[list[str]]:
+    """The text of each configuration, in the columns of `heading`."""
+    names, audited = figure_names(configurations), bool(_audit(configurations))
+    return [
+        [
+            *(text_of(value) for value in configuration.settings.values()),
+            str(len(configuration.runs)),
+            *(_figure(configuration, name) for name in names),
+            *([_verdicts(configuration)] if audited else []),
+        ]
+        for configuration in configurations
+    ]
 
 
-def _verdicts(group: Group) -> str:
-    return ", ".join(f"{n} {verdict}" for verdict, n in sorted(group.verdicts.items())) or "-"
+def _figure(configuration: Configuration, name: str) -> str:
+    mean = configuration.figures.get(name)
+    return "-" if mean is None else figure_text(name, mean, quantity_of(name, configuration.runs[0]))
+
+
+def _verdicts(configuration: Configuration) -> str:
+    return ", ".join(f"{n} {verdict}" for verdict, n in sorted(configuration.verdicts.items())) or "-"
 
 
 def figure_text(name: str, mean: Mean, quantity: Quantity) -> str:
@@ -88,22 +94,22 @@ def figure_text(name: str, mean: Mean, quantity: Quantity) -> str:
     return f"{quantity.text(mean.value)} ± {significant(mean.half, 2)}"
 
 
-def _row(group: Group, names: Sequence[str]) -> dict[str, Any]:
-    row: dict[str, Any] = {**group.settings, "runs": len(group.runs)}
+def _row(configuration: Configuration, names: Sequence[str]) -> dict[str, Any]:
+    row: dict[str, Any] = {**configuration.settings, "runs": len(configuration.runs)}
     for name in names:
-        mean = group.figures.get(name)
+        mean = configuration.figures.get(name)
         row[name] = None if mean is None else mean.value
         if name != EPSILON:
             row |= {f"{name}_low": mean and mean.low, f"{name}_high": mean and mean.high}
     return row
 
 
-def _settings(groups: Sequence[Group]) -> list[str]:
-    return list(short_names([*groups[0].settings]).values()) if groups else []
+def _settings(configurations: Sequence[Configuration]) -> list[str]:
+    return list(short_names([*configurations[0].settings]).values()) if configurations else []
 
 
-def _audit(groups: Sequence[Group]) -> list[str]:
-    return ["audit"] if any(group.verdicts for group in groups) else []
+def _audit(configurations: Sequence[Configuration]) -> list[str]:
+    return ["audit"] if any(configuration.verdicts for configuration in configurations) else []
 
 
 def _title(name: str) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedcore.errors import DataError, FedcoreError, RunDirectoryError
+from fedcore.report.comparison.configurations import Configuration, by_configuration
 from fedcore.report.comparison.figures import ComparedRun
-from fedcore.report.comparison.grouping import Group, grouped
 from fedcore.report.comparison.table import csv_text, rows_of, text_lines
 from fedcore.report.page.run_record import Round, RunRecord, read_run
 from fedcore.storage.files import write_whole
@@ -28,17 +28,17 @@ class Comparison:
     """Several runs in one table.
 
     Attributes:
-        groups: Runs that differ in the seed alone, with mean and interval of each figure.
+        configurations: Runs that differ in the seed alone, with mean and interval of each figure.
         notes: What a reader must know before choosing a run.
     """
 
-    groups: tuple[Group, ...]
+    configurations: tuple[Configuration, ...]
     notes: tuple[str, ...] = ()
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """One mapping for each group: settings by ``section.key``, ``runs``, and each figure with its interval."""
-        return rows_of(self.groups)
+        """A mapping for each configuration: settings by ``section.key``, ``runs``, and figures with intervals."""
+        return rows_of(self.configurations)
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -48,16 +48,16 @@ class Comparison:
         return pd.DataFrame(self.rows)
 
     def __str__(self) -> str:
-        return "\n".join(text_lines(self.groups))
+        return "\n".join(text_lines(self.configurations))
 
     def write_csv(self, path: Path | str) -> Path:
-        return _written(Path(path), csv_text(self.groups))
+        return _written(Path(path), csv_text(self.configurations))
 
     def write_html(self, path: Path | str) -> Path:
         """Write one page with the table and overlaid curves; it needs no network and no JavaScript."""
         from fedcore.report.comparison.page import render_comparison
 
-        return _written(Path(path), render_comparison(self.groups, notes=self.notes))
+        return _written(Path(path), render_comparison(self.configurations, notes=self.notes))
 
 
 def compare(runs: Sequence[Path | str | SimulationResult]) -> Comparison:
@@ -85,7 +85,7 @@ def compare(runs: Sequence[Path | str | SimulationResult]) -> Comparison:
         raise RunDirectoryError("\n".join(problems))
     _check_comparable(found)
     found, copies = _without_copies(found)
-    return Comparison(groups=grouped(found, always=[*keys]), notes=(*dict.fromkeys(notes), *copies))
+    return Comparison(configurations=by_configuration(found, always=[*keys]), notes=(*dict.fromkeys(notes), *copies))
 
 
 def _of_directory(path: Path, notes: list[str], keys: dict[str, None]) -> Iterator[ComparedRun]:

@@ -44,11 +44,11 @@ class Mean:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class Configuration:
     """Runs that differ in the seed alone.
 
     Attributes:
-        settings: What sets this group apart, by ``section.key``; the same keys in every group.
+        settings: What sets this configuration apart, by ``section.key``; the same keys in every configuration.
         figures: By name; ε is the largest of the runs, since it is an upper bound.
         verdicts: How many runs had each verdict of the audit.
     """
@@ -64,8 +64,8 @@ class Group:
         return ", ".join(f"{names[path]}={text_of(value)}" for path, value in self.settings.items()) or "all runs"
 
 
-def grouped(runs: Iterable[ComparedRun], *, always: Sequence[str] = ()) -> tuple[Group, ...]:
-    """Groups in the order in which they first occur.
+def by_configuration(runs: Iterable[ComparedRun], *, always: Sequence[str] = ()) -> tuple[Configuration, ...]:
+    """Configurations in the order in which they first occur.
 
     Args:
         always: Keys that are columns even where all runs have the same value.
@@ -75,10 +75,10 @@ def grouped(runs: Iterable[ComparedRun], *, always: Sequence[str] = ()) -> tuple
         by_settings.setdefault(json.dumps(run.settings, sort_keys=True), []).append(run)
     members = list(by_settings.values())
     columns = _columns(members, always)
-    return tuple(_group(each, shown) for each, shown in zip(members, columns, strict=True))
+    return tuple(_configuration(each, shown) for each, shown in zip(members, columns, strict=True))
 
 
-def _group(runs: Sequence[ComparedRun], settings: Mapping[str, Any]) -> Group:
+def _configuration(runs: Sequence[ComparedRun], settings: Mapping[str, Any]) -> Configuration:
     found = [run.figures() for run in runs]
     names = dict.fromkeys(name for each in found for name in each)
     values = {name: [each[name] for each in found if name in each] for name in names}
@@ -86,7 +86,7 @@ def _group(runs: Sequence[ComparedRun], settings: Mapping[str, Any]) -> Group:
     if EPSILON in figures:
         figures[EPSILON] = Mean(value=max(values[EPSILON]))
     verdicts = Counter(run.verdict for run in runs if run.verdict)
-    return Group(settings=settings, runs=tuple(runs), figures=figures, verdicts=verdicts)
+    return Configuration(settings=settings, runs=tuple(runs), figures=figures, verdicts=verdicts)
 
 
 def _mean(values: Sequence[float], quantity: Quantity) -> Mean:
@@ -97,16 +97,18 @@ def _mean(values: Sequence[float], quantity: Quantity) -> Mean:
 
 
 def _columns(members: Sequence[Sequence[ComparedRun]], always: Sequence[str]) -> list[dict[str, Any]]:
-    """The settings that vary, for each group; a calibrated noise multiplier is shown as its ε."""
-    groups: list[Settings] = [runs[0].settings for runs in members]
-    paths = varied(groups, always=(*always, *([NOISE] if TARGET in always else [])))
-    if NOISE in paths and is_calibrated(groups):
-        groups = [{**settings, TARGET: _target(runs)} for settings, runs in zip(groups, members, strict=True)]
-        differs = len({settings[TARGET] for settings in groups}) > 1
+    """The settings that vary, for each configuration; a calibrated noise multiplier is shown as its ε."""
+    configurations: list[Settings] = [runs[0].settings for runs in members]
+    paths = varied(configurations, always=(*always, *([NOISE] if TARGET in always else [])))
+    if NOISE in paths and is_calibrated(configurations):
+        configurations = [
+            {**settings, TARGET: _target(runs)} for settings, runs in zip(configurations, members, strict=True)
+        ]
+        differs = len({settings[TARGET] for settings in configurations}) > 1
         as_epsilon = {NOISE: TARGET if differs or TARGET in always else None}
         shown = [path for each in paths if (path := as_epsilon.get(each, each)) is not None]
-        paths = shown if _set_apart(groups, shown) else [*shown, NOISE]
-    return [{path: settings.get(path) for path in paths} for settings in groups]
+        paths = shown if _set_apart(configurations, shown) else [*shown, NOISE]
+    return [{path: settings.get(path) for path in paths} for settings in configurations]
 
 
 def _target(runs: Sequence[ComparedRun]) -> float | None:
@@ -115,5 +117,7 @@ def _target(runs: Sequence[ComparedRun]) -> float | None:
     return rounded_up(min(spent)) if spent else None
 
 
-def _set_apart(groups: Sequence[Settings], paths: Sequence[str]) -> bool:
-    return len({tuple(text_of(settings.get(path)) for path in paths) for settings in groups}) == len(groups)
+def _set_apart(configurations: Sequence[Settings], paths: Sequence[str]) -> bool:
+    return len({tuple(text_of(settings.get(path)) for path in paths) for settings in configurations}) == len(
+        configurations
+    )
