@@ -85,6 +85,14 @@ def test_a_divisor_that_follows_from_the_rows_is_no_setting() -> None:
     ] * 2
 
 
+def test_a_plug_in_is_one_setting_however_it_is_written() -> None:
+    optimizers = ("sgd", {"name": "sgd"}, {"name": "sgd", "momentum": 0.9})
+    runs = [run(0.8, seed=k, federation={"server-optimizer": each}) for k, each in enumerate(optimizers)]
+
+    rows = rows_of(by_configuration(runs))
+    assert [(row["federation.server-optimizer"], row["runs"]) for row in rows] == [("sgd", 2), ("sgd momentum=0.9", 1)]
+
+
 def test_energy_is_a_column_only_where_it_was_measured() -> None:
     (without,), (row,) = (
         rows_of(by_configuration([run(0.8)])),

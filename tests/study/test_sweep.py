@@ -15,6 +15,8 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from fedcore.errors import DeploymentError, PlanError
+from fedcore.storage.lock import holding
 from fedcore_simulations import compare, simulate
 from fedcore_simulations.commands.sweep import sweep
 from fedcore_simulations.study.grid import Axis, Grid
@@ -186,6 +188,13 @@ def test_a_directory_of_another_grid_is_refused_and_a_larger_grid_is_let_in(here
         prepare("0.1", "0.2", out=here / "else")
 
 
+def test_a_method_that_contradicts_its_plan_is_refused_before_anything_runs(here: Path) -> None:
+    axis = Axis.of("aggregation.rule=mean,trimmed-mean:0.2")
+
+    with pytest.raises(PlanError, match=r"rule=trimmed-mean:0\.2,seed=0: .* set it to 5 or more"):
+        Sweep.prepare(Grid(subject="own_task:Own", settings=SETTINGS, axes=(axis,), seeds=2), out=Path("study"))
+
+
 def test_without_out_the_same_grid_finds_its_directory_again(here: Path) -> None:
     def prepare(seeds: int) -> Sweep:
         return Sweep.prepare(Grid(subject="own_task:Own", settings=SETTINGS, axes=(), seeds=seeds))
@@ -199,9 +208,6 @@ def test_without_out_the_same_grid_finds_its_directory_again(here: Path) -> None
 
 
 def test_a_second_process_on_the_same_sweep_is_refused(here: Path) -> None:
-    from fedcore.errors import DeploymentError
-    from fedcore.storage.lock import holding
-
     prepared = Sweep.prepare(Grid(subject="own_task:Own", settings=SETTINGS, axes=(), seeds=2), out=Path("study"))
     prepared.directory.write()
     with (

@@ -30,7 +30,7 @@ def settings_of(record: RunRecord) -> Settings:
         RunDirectoryError: The run has no plan that can be read.
     """
     try:
-        values = dict(flat(tomllib.loads(record.plan)))
+        values = dict(flat(_with_plugins_as_text(tomllib.loads(record.plan))))
     except tomllib.TOMLDecodeError as error:
         raise RunDirectoryError(f"a run's plan.toml is not TOML: {error}") from error
     if _is_derived_batch(values, record.summary):
@@ -69,6 +69,22 @@ def text_of(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}" if float(f"{value:g}") == value else str(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _with_plugins_as_text(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan with each ``{ name = "sgd", momentum = 0.9 }`` as one text, to be compared with a plain name."""
+    return {
+        section: {key: _plugin_text(value) if _is_plugin(value) else value for key, value in keys.items()}
+        for section, keys in plan.items()
+    }
+
+
+def _is_plugin(value: Any) -> bool:
+    return isinstance(value, Mapping) and isinstance(value.get("name"), str)
+
+
+def _plugin_text(plugin: Mapping[str, Any]) -> str:
+    return " ".join([plugin["name"], *(f"{key}={text_of(value)}" for key, value in plugin.items() if key != "name")])
 
 
 def _is_derived_batch(values: Settings, summary: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import fedcore
+from fedcore.errors import PlanError
+from fedcore.method.method import Method
 from fedcore.plan import RunPlan
 from fedcore.storage.lock import holding
 from fedcore.tasks.registry import settled
 from fedcore_simulations.engines.workers import default_workers
 from fedcore_simulations.study.crew import Crew
 from fedcore_simulations.study.directory import SweepDirectory, check_same_grid, place_for
-from fedcore_simulations.study.grid import Grid, GridRun
+from fedcore_simulations.study.grid import SEED, Grid, GridRun
 from fedcore_simulations.study.job import Ended, Job, Progress
 from fedcore_simulations.study.trials import check_trials, together_notes, trial_notes
 
@@ -47,6 +50,7 @@ class Sweep:
         runs = grid.runs()
         plans = [run.plan for run in runs]
         check_trials(plans)
+        _check_methods(runs)
         hashes = {run.name: settled(run.plan).sha256 for run in runs}
         task = plans[0].task.name.rpartition(":")[2].replace(".", "-") or "run"
         path = out or place_for(Path("runs"), task, hashes)
@@ -113,6 +117,23 @@ class Sweep:
             log=str(self.directory.log(run.name)),
             command=shlex.join(self.grid.command(run)),
         )
+
+
+def _check_methods(runs: Sequence[GridRun]) -> None:
+    """Refuse methods that contradict their plan: each run would refuse by itself, one after the other.
+
+    Raises:
+        PlanError: Every contradiction, with the run that has it.
+    """
+    problems: dict[str, str] = {}
+    without_seeds = {json.dumps({**run.settings, SEED: None}): run for run in reversed(runs)}
+    for run in reversed(without_seeds.values()):
+        try:
+            Method.of(run.plan)
+        except PlanError as error:
+            problems.setdefault(str(error), run.name)
+    if problems:
+        raise PlanError([f"{name}: {problem}" for problem, name in problems.items()])
 
 
 def _described(grid: Grid, command: str | None) -> dict[str, Any]:
