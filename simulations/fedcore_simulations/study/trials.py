@@ -47,7 +47,7 @@ def trial_notes(plans: Sequence[RunPlan]) -> list[str]:
     elif not _alike(private):
         notes.append(
             "The runs differ in their privacy settings. privacy.trials counts every trial as one like the chosen run, "
-            "so it does not give the ε of this search; publish the ε of all runs together with the chosen one."
+            "so it does not give the ε of this search."
         )
     return notes
 
@@ -69,16 +69,17 @@ def together_notes(directories: Sequence[Path]) -> list[str]:
     rest = ". Evaluations on held-out rows are exact, and charged to no account" if exact else ""
     return [
         f"What training released in all {len(spent):,} private runs together has ε = {rounded_up(epsilon):.2f} per "
-        f"record at δ = {delta:g}{rest}."
+        f"record at δ = {delta:g}{rest}. Publish it with the chosen run."
     ]
 
 
 def _asked(path: Path, plan: RunPlan) -> int:
-    """How often clients were asked: as the statement counts, or of an unfinished run all rounds and one more."""
+    """How often clients are charged: for every round of the plan at least, and for attempts on top."""
     statement = path / "privacy.json"
     if not statement.is_file():
-        return plan.federation.rounds + 1
-    return int(json.loads(statement.read_text(encoding="utf-8")).get("participations") or plan.federation.rounds)
+        return plan.federation.rounds + 1  # a stop may have cost one more
+    counted_there = json.loads(statement.read_text(encoding="utf-8")).get("participations") or 0
+    return max(int(counted_there), plan.federation.rounds)
 
 
 def _private(plans: Sequence[RunPlan]) -> list[RunPlan]:
