@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
@@ -11,7 +12,7 @@ from typing import Any, Self
 
 from fedcore_simulations.study.job import Ended, Job, Progress, work
 
-_STOP_SECONDS = 60.0
+_STOP_SECONDS, _STOP_TRIES = 10.0, 6
 
 
 class Crew:
@@ -39,13 +40,15 @@ class Crew:
         """Stop the processes; runs in work store their last round."""
         if kind is KeyboardInterrupt:
             self._stopping()
-        for process, _ in self._members.values():
-            process.terminate()
-        for process, _ in self._members.values():
-            process.join(timeout=_STOP_SECONDS)
-            if process.is_alive():
-                process.kill()
+        processes = [process for process, _ in self._members.values()]
         self._members = {}
+        for _ in range(_STOP_TRIES):  # an interrupt may be lost where Python ignores exceptions, as in a finalizer
+            for process in processes:
+                process.terminate()
+            if not _alive(processes, seconds=_STOP_SECONDS):
+                return
+        for process in processes:
+            process.kill()
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Progress | Ended]:
         """Make all runs, and yield what happens as it happens; each ends with one `Ended`."""
@@ -65,7 +68,10 @@ class Crew:
     def _started(self) -> Connection:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=work, args=(theirs, self._jobs > 1), name="fedcore-sweep")
+        # A terminal sends Ctrl-C to all processes, also to one that is just starting: it unblocks what it ignores.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         process.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self._members[ours] = (process, None)
         return ours
@@ -81,6 +87,14 @@ class Crew:
         if isinstance(event, Ended):
             self._members[connection] = (process, None)
         return event
+
+
+def _alive(processes: Sequence[Any], *, seconds: float) -> bool:
+    """Whether any process is alive after so many seconds; returns as soon as none is."""
+    end = time.monotonic() + seconds
+    for process in processes:
+        process.join(timeout=max(0.0, end - time.monotonic()))
+    return any(process.is_alive() for process in processes)
 
 
 def _death(code: int | None) -> str:

@@ -88,6 +88,7 @@ def work(parent: Connection, one_thread: bool) -> None:
     if one_thread:
         os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a run then stores its last round
     end_with_parent()
     try:
