@@ -12,12 +12,16 @@ if TYPE_CHECKING:
 
 def plan_values(plan: RunPlan) -> dict[str, str]:
     """Each value by its ``section.key``; tables inside are opened, lists are JSON."""
-    return dict(_flat("", plan.to_mapping()))
+    return {
+        path: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for path, value in flat(plan.to_mapping())
+    }
 
 
-def _flat(above: str, mapping: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def flat(mapping: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Each value of a plan's mapping with its ``section.key``; tables inside are opened."""
     for name, value in mapping.items():
         if isinstance(value, Mapping):
-            yield from _flat(f"{above}{name}.", value)
+            yield from flat(value, f"{above}{name}.")
         else:
-            yield f"{above}{name}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            yield f"{above}{name}", value

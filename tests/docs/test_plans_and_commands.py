@@ -16,6 +16,7 @@ import pytest
 from fedcore.plan import RunPlan
 from fedcore_clients.policy.settings import SECTIONS, Policy
 from fedcore_simulations.commands.options import plan_from_options
+from fedcore_simulations.study.grid import Axis, Grid
 from tests.docs.commands import is_command, known_options, parsed
 from tests.docs.pages import PAGES, ROOT, blocks, name_of, prose, with_blocks
 
@@ -120,7 +121,11 @@ def _command_lines() -> Iterator[tuple[str, str]]:
 
 
 def _check_plan(place: str, given: dict[str, Any]) -> None:
-    """Read what ``--set`` sets, over the plan of the scenario that is named."""
+    """Read what ``--set`` sets, and the grid of a sweep, over the plan of the scenario that is named."""
+    if given.get("vary"):
+        subject = None if given["subject"] == "plan.toml" else given["subject"]
+        axes = tuple(map(Axis.of, given["vary"]))
+        Grid(subject=subject, settings=tuple(given["settings"] or ()), axes=axes, seeds=given["seeds"]).check()
     if given.get("settings"):
         subject = (
             given["subject"]

@@ -75,6 +75,14 @@ def hovers(svg: ET.Element) -> list[str]:
 
 
 class TestLineChart:
+    def test_names_beside_the_ends_are_where_the_curves_end_and_apart(self) -> None:
+        short, other = curve_of({1: 0.4, 2: 0.7}, name="A"), curve_of({1: 0.5, 2: 0.705}, name="B")
+        long = curve_of({1: 0.1, 10: 0.9}, name="C")
+        svg = line_chart(short, other, long, beside=True)
+        at = {one.text: (float(one.get("x") or 0), float(one.get("y") or 0)) for one in svg.iter("text")}
+        assert at["A"][0] == at["B"][0] < at["C"][0]
+        assert abs(at["A"][1] - at["B"][1]) >= 11.9
+
     def test_tells_each_value_to_a_pointer(self) -> None:
         svg = line_chart(curve_of({1: 0.5, 2: 0.75}, name=""))
         assert hovers(svg) == ["round 1: 50.0\u202f%", "round 2: 75.0\u202f%"]

@@ -57,7 +57,7 @@ class Round:
 
     Attributes:
         evaluation: None if this round was not evaluated.
-        groups: Accuracy, ``{attribute: {group: rate}}``.
+        groups: Accuracy, or as `group_metric` says, ``{attribute: {group: rate}}``.
         clients: Metrics of each client, with its number of rows under ``n``.
     """
 
@@ -73,6 +73,10 @@ class Round:
     groups: Mapping[str, Mapping[str, Rate]] = field(default_factory=dict)
     clients: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     epsilon: float | None = None
+    group_metric: str | None = None
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    wall_seconds: float = 0.0
 
     @classmethod
     def of(cls, line: Mapping[str, Any]) -> Round:

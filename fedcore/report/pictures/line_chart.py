@@ -14,14 +14,15 @@ from fedcore.report.pictures.scales import Axis, Scale, round_axis, spread, thin
 from fedcore.report.pictures.svg import WIDTH, element, number, path, picture, shortened, text, text_width, title
 
 _HEIGHT, _TOP, _FOOT = 226.0, 20.0, 38.0
-_MOST_NAMES, _MOST_BANDS = 7, 100
+_MOST_NAMES, _MOST_BANDS, _CLOSE = 7, 100, 16.0
 
-Weight = Literal["main", "accent", "faint"]
+Weight = Literal["main", "accent", "faint", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8"]
+"""How a curve is drawn: ``s1`` to ``s8`` are colours of equal weight, where many runs are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """One curve; `weight` is ``main``, ``accent`` (highlighted) or ``faint``, and None leaves a gap."""
+    """One curve; `weight` is ``main``, ``accent`` (highlighted), ``faint`` or a colour; None leaves a gap."""
 
     name: str
     points: Sequence[tuple[float, float | None]]
@@ -40,6 +41,7 @@ class LineChart:
         curves: Later ones are drawn over earlier ones.
         reference: A reference level and its name.
         mark: A marked place on the horizontal axis and its name.
+        beside: Whether short names are beside the curves' ends, which may be far from the margin.
     """
 
     curves: Sequence[Curve]
@@ -50,6 +52,7 @@ class LineChart:
     zero: bool = False
     reference: tuple[float, str] | None = None
     mark: tuple[float, str] | None = None
+    beside: bool = False
 
     def draw(self) -> Markup:
         frame = _frame(self)
@@ -60,7 +63,7 @@ class LineChart:
             *_mark(self, frame),
         ]
         parts += [_curve(curve, frame) for curve in self.curves]
-        parts += [_bands(self, frame), *_names(self, frame)]
+        parts += [_bands(self, frame), *(_names_beside(self, frame) if self.beside else _names(self, frame))]
         return picture(parts, height=_HEIGHT, says=self.says)
 
 
@@ -178,6 +181,26 @@ def _names(chart: LineChart, frame: _Frame) -> list[Markup]:
         name = _end_name(chart, curve)
         style = f"name {curve.weight}"
         parts.append(text(frame.x.end + 9, place + 4, name, style=style))
+    return parts
+
+
+def _names_beside(chart: LineChart, frame: _Frame) -> list[Markup]:
+    """Return the names right of the curves' ends, moved apart where ends are close together."""
+    named = [curve for curve in chart.curves if curve.drawn and _end_name(chart, curve)]
+    ends = sorted(((frame.x(curve.drawn[-1][0]), curve) for curve in named), key=lambda end: end[0])
+    parts, close = [], list[tuple[float, Curve]]()
+    for end, following in zip(ends, [*ends[1:], None], strict=True):
+        close.append(end)
+        if following is not None and following[0] - end[0] < _CLOSE:
+            continue
+        heights = [frame.y(curve.drawn[-1][1]) for _, curve in close]
+        places = spread(heights, apart=12, low=_TOP, high=_HEIGHT - _FOOT)
+        right = max(x for x, _ in close)
+        parts += [
+            text(right + 7, place + 4, _end_name(chart, curve), style=f"name {curve.weight}")
+            for (_, curve), place in zip(close, places, strict=True)
+        ]
+        close = []
     return parts
 
 

@@ -29,16 +29,36 @@ def plan_from_options(subject: str | None, options: Mapping[str, Any], settings:
         PlanError: All that is wrong.
         TaskError: There is no such reference task.
     """
-    mapping = _base(subject)
+    mapping = base_mapping(subject)
     _shrink_cohort(mapping.get("federation", {}), options.get("federation.clients"))
     given = {path: value for path, value in options.items() if value is not None}
     for path, value in given.items():
-        mapping = merge(mapping, _nested(path.split("."), value))
+        mapping = merge(mapping, nested(path.split("."), value))
+    plan = checked_plan(with_settings(mapping, settings))
+    column = plan.federation.partition_column
+    if "federation.clients" in given and column and ("clients" in plan.task.options or not makes_clients(plan)):
+        raise PlanError(f"--clients: by:{column} makes a client of each value; leave --clients out")
+    return plan
+
+
+def with_settings(mapping: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """Lay ``section.key=value`` texts over a plan's mapping; raises `PlanError` where one is not written so."""
     parsed = [read_setting(setting) for setting in settings]
     if {"epsilon", "noise-multiplier"} <= {key for each in parsed for key in each.get("privacy", {})}:
         raise PlanError("--set: expected one of privacy.epsilon (a target) and privacy.noise-multiplier, found both")
+    merged = dict(mapping)
     for setting in parsed:
-        mapping = merge(mapping, setting)
+        merged = merge(merged, setting)
+    return merged
+
+
+def checked_plan(mapping: Mapping[str, Any]) -> RunPlan:
+    """The plan, and every name in it known; nothing heavy is imported.
+
+    Raises:
+        PlanError: All that is wrong.
+        TaskError: There is no such reference task.
+    """
     plan = RunPlan.from_mapping(mapping)
     check_known(plan.task.name)
     check_engine(plan.engine.name)
@@ -46,9 +66,6 @@ def plan_from_options(subject: str | None, options: Mapping[str, Any], settings:
     check_names(plan)
     for tracker in plan.run.track:
         check_tracker(tracker)
-    column = plan.federation.partition_column
-    if "federation.clients" in given and column and ("clients" in plan.task.options or not makes_clients(plan)):
-        raise PlanError(f"--clients: by:{column} makes a client of each value; leave --clients out")
     return plan
 
 
@@ -58,7 +75,8 @@ def _shrink_cohort(federation: dict[str, Any], clients: int | None) -> None:
         del federation["cohort-size"]
 
 
-def _base(subject: str | None) -> dict[str, Any]:
+def base_mapping(subject: str | None) -> dict[str, Any]:
+    """The plan that a subject names, unchecked: a plan file, a scenario, or a task of your own."""
     if subject is None:
         return read_toml(find_scenario(DEFAULT))
     if subject.endswith(".toml") or (Path(subject).is_file() and not subject.endswith(".py")):
@@ -75,15 +93,19 @@ def read_setting(setting: str) -> dict[str, Any]:
     keys = path.strip().split(".")
     if not separator or len(keys) < 2 or not all(keys):
         raise PlanError(f"--set: expected section.key=value, found {setting!r}")
+    return nested(keys, value_of(text))
+
+
+def value_of(text: str) -> Any:
+    """A value as TOML reads it; a bare word is a text: ``federation.server-optimizer=adam``."""
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        value = text.strip()  # a bare word is a text: --set federation.server-optimizer=adam
-    return _nested(keys, value)
+        return text.strip()
 
 
-def _nested(keys: Sequence[str], value: Any) -> dict[str, Any]:
+def nested(keys: Sequence[str], value: Any) -> dict[str, Any]:
     for key in reversed(keys):
         value = {key: value}
-    nested: dict[str, Any] = value
-    return nested
+    made: dict[str, Any] = value
+    return made
