@@ -171,7 +171,7 @@ class TrainingSection(Section):
         None,
         description="factor of the learning rate (that of `[privacy]` too) over rounds: "
         f"{', '.join(f'`{name}`' for name in SCHEDULES.rows)}, with options as in `cosine`, `step:10:0.5` or "
-        "`warmup:5:cosine`; constant when absent. docs/algorithms.md has the formulas",
+        "`warmup:5:cosine`; constant when absent. docs/training.md has the formulas",
     )
     batch_size: Count = Field(32, description="rows of a step without privacy; the last batch may be smaller")
     local_epochs: Count = Field(1, description="passes over the client's rows in a round without privacy")

@@ -90,6 +90,23 @@ def test_the_same_plan_simulated_gives_the_same_model(federation, plan_of):
     assert_simulated_alike(plan_of(), federation.home / "runs" / name)
 
 
+def test_a_run_with_starting_weights_a_schedule_and_a_rule_ends_as_the_simulated_one(federation, tmp_path):
+    first = tmp_path / "first"
+    simulate(None, RunPlan.from_mapping(without_privacy()), out=first)
+    changes = {
+        "task": {"start-from": str(first / "model.safetensors")},
+        "training": {"schedule": "warmup:1:cosine"},
+        "federation": {"rounds": 6, "evaluate-every": 2, "stop-when": "accuracy>=0.01"},
+    }
+    plan = merge(without_privacy(), changes)
+    name = federation.submit(plan)
+    assert federation.wait_for_end(name) == "finished", federation.status(name)
+    summary = json.loads((federation.home / "runs" / name / "summary.json").read_text())
+    assert summary["rounds"] == 2
+    assert summary["stopped"].startswith("accuracy ")
+    assert_simulated_alike(plan, federation.home / "runs" / name)
+
+
 def test_scaffold_whose_driver_is_killed_ends_in_the_simulated_model(federation):
     plan = merge(without_privacy(), {"algorithm": {"name": "scaffold"}, "federation": {"rounds": 6}})
     name = federation.submit(plan)
