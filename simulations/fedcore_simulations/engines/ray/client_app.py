@@ -54,10 +54,10 @@ class Trainer:
     """
 
     def __init__(self, shipment: Shipment) -> None:
-        if shipment.versions != versions():
+        if shipment.versions != (found := versions()):
             raise EngineError(
                 f"expected the same versions on every machine of the cluster, found {shipment.versions} where the run "
-                f"was started and {versions()} on another"
+                f"was started and {found} on another"
             )
         torch.set_num_threads(1)  # with several, the order of a sum, and so its bits, would depend on the machine
         self._local = LocalModel(shipment.task, shipment.plan, torch.device("cpu"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import threading
 import warnings
@@ -41,19 +40,42 @@ def read_address(text: str) -> str:
 
 
 def why_not(address: str) -> str | None:
-    """Why Ray cannot be used; ``None`` where it is installed and something listens at the address."""
+    """Why Ray cannot be used; ``None`` where it is installed and a cluster answers at the address."""
     if find_spec("ray") is None:
         return 'Ray is not installed; pip install "fedcore[ray]"'
-    if address in ("", AUTO):
+    if not address:
         return None
-    host, _, port = address.rpartition(":")
+    quieten()
+    from ray._private.services import canonicalize_bootstrap_address
+
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
-    except OSError as error:
-        return (
-            f"no Ray cluster answers at {address} ({error}); start one with: ray start --head --port {port} "
-            "--disable-usage-stats, and open the port to this machine"
-        )
+        found = canonicalize_bootstrap_address(address)
+    except Exception:
+        return "no Ray cluster runs on this machine; start one with: ray start --head --disable-usage-stats"
+    problem = _unanswered(str(found))
+    if problem is None:
+        return None
+    port = address.rpartition(":")[2]
+    return (
+        f"no Ray cluster answers at {address} ({problem}); start one with: ray start --head --port {port} "
+        "--disable-usage-stats, and let this machine reach the port"
+    )
+
+
+def _unanswered(address: str) -> str | None:
+    """What came of a question to a cluster's head; ``ray.init`` would ask for minutes."""
+    import grpc
+    from ray._private.grpc_utils import init_grpc_channel
+    from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
+    from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
+
+    channel = init_grpc_channel(address)
+    try:
+        NodeInfoGcsServiceStub(channel).CheckAlive(CheckAliveRequest(), timeout=_SECONDS)
+    except grpc.RpcError as error:
+        return f"{error.code().name}: {error.details()}"
+    finally:
+        channel.close()
     return None
 
 
@@ -169,6 +191,8 @@ def _to_array(tensor: torch.Tensor) -> tuple[Any, torch.dtype, torch.Size]:
 
 def _to_tensor(parts: tuple[Any, torch.dtype, torch.Size]) -> torch.Tensor:
     array, dtype, shape = parts
+    if not len(array):
+        return torch.empty(shape, dtype=dtype)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*not writable", category=UserWarning)  # rows are only read
         return torch.from_numpy(array).view(dtype).reshape(shape)

@@ -53,9 +53,10 @@ class RayEngine:
     killed, and its client is trained again, to the same update.
 
     Args:
-        num_workers: Actors, where Ray is started for this run alone.
+        address: Of a running cluster, as ``host:port`` or ``auto``; an actor for each of its CPUs. Without one, Ray is
+            started on this machine for this run alone.
+        num_workers: Actors, where Ray is started for this run.
         memory: Directory of what clients keep between rounds, on this machine; a temporary one where it is not given.
-        address: Of a running cluster, as ``host:port`` or ``auto``; an actor for each of its CPUs.
     """
 
     name = "ray"
@@ -65,11 +66,11 @@ class RayEngine:
         task: Task,
         plan: RunPlan,
         clients: Sequence[Client],
+        address: str = "",
         *,
         num_workers: int,
         device: torch.device,
         memory: Path | None = None,
-        address: str = "",
     ) -> None:
         self._task, self._plan, self._device, self._memory = task, plan, device, memory
         self._clients, self._address = clients, read_address(address)
@@ -180,17 +181,25 @@ class RayEngine:
 
 
 class _Watch:
-    """Looks, now and then, whether the simulation is alive, and whether a machine was lost since."""
+    """Looks, now and then, whether the simulation is alive, and whether machines were lost.
+
+    A client that waits for an actor on a lost machine waits until that machine is back. So all that is open is asked
+    again when one is lost, and as long as it is missing after twice the time each.
+    """
 
     def __init__(self, check: Callable[[], None]) -> None:
-        self._check, self._machines, self._looked = check, alive_machines(), time.monotonic()
+        self._check, self._most, self._looked = check, alive_machines(), time.monotonic()
+        self._pause = _LOOK_SECONDS
 
     def __call__(self) -> bool:
         self._check()
-        if time.monotonic() - self._looked < _LOOK_SECONDS:
+        if time.monotonic() - self._looked < self._pause:
             return False
-        before, self._machines, self._looked = self._machines, alive_machines(), time.monotonic()
-        return self._machines < before
+        alive, self._looked = alive_machines(), time.monotonic()
+        self._most = max(self._most, alive)
+        missing = alive < self._most
+        self._pause = 2 * self._pause if missing else _LOOK_SECONDS
+        return missing
 
 
 def _write(content: bytes, path: Path) -> None:

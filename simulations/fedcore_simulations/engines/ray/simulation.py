@@ -20,8 +20,8 @@ from fedcore_simulations.engines.ray.cluster import kill_actors
 
 _LOOK_SECONDS = 0.05
 _STOPPING_SECONDS = 10.0
-_ACTOR = {"num_cpus": 1, "num_gpus": 0, "max_restarts": -1, "max_task_retries": 3}
-"""Options of an actor, as Ray names them. Ray restarts one that died, and does its client anew."""
+_ACTOR = {"num_cpus": 1, "num_gpus": 0, "max_restarts": -1, "max_task_retries": 1}
+"""Options of an actor, as Ray names them. Ray restarts one that died, and does its client anew, once."""
 
 
 class FlowerSimulation:
@@ -90,7 +90,9 @@ class FlowerSimulation:
 
     def _run(self) -> None:
         from flwr.simulation import run_simulation
+        from flwr.supercore import telemetry
 
+        telemetry.FLWR_TELEMETRY_ENABLED = "0"  # whatever imported it before the environment said so
         try:
             with _silenced():
                 run_simulation(
