@@ -28,7 +28,7 @@ _QUIET = {
 
 
 def read_address(text: str) -> str:
-    """Check an address; ``""`` is a cluster of one's own, ``auto`` the one on this machine.
+    """Check an address; ``""`` is a cluster for this run, ``auto`` the one on this machine.
 
     Raises:
         ValueError: It is none.
@@ -89,7 +89,7 @@ def connected(address: str, *, workers: int) -> Iterator[int]:
     """Connect to a cluster, or start one; yields the number of CPUs in it.
 
     Args:
-        workers: CPUs of a cluster of one's own.
+        workers: CPUs of a cluster for this run.
 
     Raises:
         EngineError: There is no cluster, or it has no free CPU.
@@ -108,9 +108,9 @@ def connected(address: str, *, workers: int) -> Iterator[int]:
 
 
 def kill_actors() -> None:
-    """End the actors of this process at once, also ones at work; whoever waits for them gets an error.
+    """End the actors of this process at once, also ones at work; threads that wait for them get an error.
 
-    After a mere ``ray.shutdown()`` the threads that wait would wait for ever.
+    ``ray.shutdown()`` alone would let them wait for ever.
     """
     import ray
     from ray._private.state import actors
