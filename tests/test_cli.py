@@ -232,7 +232,7 @@ def test_a_second_run_gets_a_directory_of_its_own(here, fedcore):
         (["own_task:Own", "--set", "aggregation.rule=trimmed-mean:0.7"], "expected a number between 0 and 0.5"),
         (["own_task:Own", "--set", "audit.hooks=['own_task:nothing']"], "no audit hook"),
         (["--resume", "nowhere"], "nowhere holds no run"),
-        (["--resume", "nowhere", "--rounds", "3"], "only --workers and --json may be added"),
+        (["--resume", "nowhere", "--rounds", "3"], "only --engine, --ray-address, --workers and --json may be added"),
     ],
 )
 def test_bad_input_is_one_message_exit_code_2_and_nothing_written(here, fedcore, arguments, message):

@@ -15,6 +15,7 @@ from torch import nn
 from fedcore.audit.verdict.report import BiasReport
 from fedcore.listeners import Beginning, Listeners, RunListener
 from fedcore.plan import RunPlan
+from fedcore.plugins import Reference
 from fedcore.privacy.linter import DROWNED, Finding, warnings_of
 from fedcore.seeding import global_streams_kept
 from fedcore.task import Task, extras_of
@@ -101,18 +102,22 @@ def resume(
     path: Path | str,
     *,
     workers: int | None = None,
+    engine: Reference | None = None,
     listeners: Sequence[RunListener] = (),
     command: str | None = None,
 ) -> SimulationResult:
     """Resume a run that was stopped, from its last committed round.
 
+    Args:
+        workers: In the place of the plan's.
+        engine: In the place of the plan's.
+
     Raises:
         RunDirectoryError: There is no run to resume.
     """
     directory = RunDirectory.open(Path(path))
-    plan = directory.plan()
-    if workers is not None:
-        plan = plan.updated(engine={"workers": workers})
+    given = {"workers": workers, "name": engine}
+    plan = directory.plan().updated(engine={key: value for key, value in given.items() if value is not None})
     listeners = (*listeners, *load_trackers(plan))
     ready = prepare(load_task(plan), plan)
     state = directory.restore(init_state(ready.task, plan), plan)

@@ -11,6 +11,7 @@ from fedcore_simulations.engines.ray.asking import Asker
 from fedcore_simulations.engines.ray.engine import RayEngine
 from fedcore_simulations.engines.ray.parcels import Parcel
 from fedcore_simulations.engines.testing import EngineContract
+from fedcore_simulations.runner import resume
 from tests.builders import TinyTask, build_plan
 from tests.simulations.instant_flower import NODES, InstantGrid, without_ray
 from tests.simulations.test_loop_engine import FailsInTraining, RefusesInTraining
@@ -32,10 +33,29 @@ def hash_of(engine, out=None, task=None, **sections):
     return simulate(task or TinyTask(), plan, out=out).summary["model_sha256"]
 
 
-def test_a_run_that_remembers_gives_the_same_model_and_keeps_what_the_loop_keeps(monkeypatch):
+def test_a_run_that_remembers_gives_the_same_model(monkeypatch):
     without_ray(monkeypatch)
     scaffold = {"algorithm": {"name": "scaffold"}, "aggregation": {"encode": ["top-k:0.3"]}}
     assert hash_of("ray", **scaffold) == hash_of("loop", **scaffold)
+
+
+def test_a_run_is_resumed_by_another_engine_with_what_its_clients_keep(monkeypatch, tmp_path):
+    scaffold = {"algorithm": {"name": "scaffold"}}
+    whole = hash_of("loop", **scaffold)
+    without_ray(monkeypatch)
+    left, real = [17], client_app.train_locally
+
+    def train(*arguments):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(client_app, "train_locally", train)
+    with pytest.raises(KeyboardInterrupt):
+        hash_of("ray", out=tmp_path / "run", **scaffold)
+    assert len(list((tmp_path / "run/checkpoint/memory").iterdir())) == 7
+    assert resume(tmp_path / "run", engine="loop").summary["model_sha256"] == whole
 
 
 def test_errors_of_a_task_come_back_as_what_they_were(monkeypatch):

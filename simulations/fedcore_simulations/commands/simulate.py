@@ -174,9 +174,7 @@ def simulate(  # noqa: PLR0917 - typer reads the options from the signature
         "engine.workers": workers,
         "run.track": track or None,
     }
-    raise typer.Exit(
-        run_command(subject, options, settings or [], out=out, resume_from=resume, as_json=as_json, workers=workers)
-    )
+    raise typer.Exit(run_command(subject, options, settings or [], out=out, resume_from=resume, as_json=as_json))
 
 
 def new(

@@ -27,7 +27,6 @@ def run_command(
     out: Path | None,
     resume_from: Path | None,
     as_json: bool,
-    workers: int | None,
 ) -> int:
     """Run or resume a simulation, with a display on standard error; return the exit code."""
     console = Console(stderr=True, highlight=False)
@@ -48,7 +47,7 @@ def run_command(
     with RoundsDisplay(console) as display:
         try:
             if plan is None:
-                result = resume(directory, workers=workers, listeners=[display], command=command)
+                result = resume(directory, **_engine(options), listeners=[display], command=command)
             else:
                 result = simulate(None, plan, out=directory, listeners=[display], command=command)
         except KeyboardInterrupt:
@@ -78,9 +77,17 @@ def run_command(
 def _refuse_other_options(
     subject: str | None, options: Mapping[str, Any], settings: Sequence[str], out: Path | None
 ) -> None:
-    given = [path for path, value in options.items() if value is not None and path != "engine.workers"]
+    given = [path for path, value in options.items() if value is not None and not path.startswith("engine.")]
     if subject or given or settings or out:
-        raise PlanError("--resume continues the plan of the run as it is; only --workers and --json may be added")
+        raise PlanError(
+            "--resume continues the plan of the run as it is; only --engine, --ray-address, --workers and --json "
+            "may be added"
+        )
+
+
+def _engine(options: Mapping[str, Any]) -> dict[str, Any]:
+    """How clients are trained from now on."""
+    return {"workers": options["engine.workers"], "engine": options["engine.name"]}
 
 
 def _say_how_to_resume(console: Console, directory: Path) -> None:
