@@ -103,11 +103,12 @@ def wait_for(happened):
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_leaves_nothing(tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_nothing(tmp_path, sent):
     before = rays()
     with command("Slow", tmp_path / "mark", tmp_path / "run", "--workers", "2") as process:
         wait_for((tmp_path / "mark").exists)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         _, shown = process.communicate(timeout=60)
     assert process.returncode == 130, shown
     assert not rays() - before

@@ -58,6 +58,21 @@ def test_a_run_is_resumed_by_another_engine_with_what_its_clients_keep(monkeypat
     assert resume(tmp_path / "run", engine="loop").summary["model_sha256"] == whole
 
 
+def test_auto_does_not_take_it(monkeypatch):
+    without_ray(monkeypatch)
+    assert simulate(TinyTask(), build_plan(engine={"name": "auto"})).summary["engine"] in ("batched", "loop")
+
+
+def test_a_machine_that_cannot_read_the_task_is_refused_with_what_to_install(monkeypatch):
+    def fail(reference):
+        raise ModuleNotFoundError("No module named 'my_task'")
+
+    without_ray(monkeypatch)
+    monkeypatch.setattr(engine, "fetched", fail)
+    with pytest.raises(EngineError, match="No module named 'my_task'; install the task's module"):
+        hash_of("ray")
+
+
 def test_errors_of_a_task_come_back_as_what_they_were(monkeypatch):
     without_ray(monkeypatch)
     with pytest.raises(EngineError, match=r"(?s)client-\d failed in round 1:.*a bug in the loss"):

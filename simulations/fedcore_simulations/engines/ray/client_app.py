@@ -114,5 +114,15 @@ def _answer(run: str, fetch: Callable[[], Shipment], message: Message, context: 
 def _trainer_of(run: str, fetch: Callable[[], Shipment]) -> Trainer:
     if run not in _trainers:
         _trainers.clear()
-        _trainers[run] = Trainer(fetch())
+        _trainers[run] = Trainer(_unpacked(fetch))
     return _trainers[run]
+
+
+def _unpacked(fetch: Callable[[], Shipment]) -> Shipment:
+    try:
+        return fetch()
+    except Exception as error:
+        raise EngineError(
+            f"a machine of the cluster cannot read task, plan and rows: {error}; install the task's module, and the "
+            "same versions of fedcore and torch, on each"
+        ) from error

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import torch
 from fedcore.errors import EngineError
 
 _SECONDS = 5.0
+_FREE_SECONDS, _LOOK_SECONDS = 15.0, 0.2
 AUTO = "auto"
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -98,11 +100,13 @@ def connected(address: str, *, workers: int) -> Iterator[int]:
 
     if ray.is_initialized():
         raise EngineError("this process is connected to Ray already; call ray.shutdown() before the run")
-    place: dict[str, Any] = {"address": address} if address else {"num_cpus": workers, "num_gpus": 0}
+    place: dict[str, Any] = (
+        {"address": address} if address else {"address": "local", "num_cpus": workers, "num_gpus": 0}
+    )
     try:
         _start(**place, include_dashboard=None if address else False)
         with _silenced():
-            yield _num_cpus(address)
+            yield _num_cpus()
     finally:
         ray.shutdown()
 
@@ -177,12 +181,22 @@ def _silenced() -> Iterator[None]:
         worker._worker_logs_enabled = True
 
 
-def _num_cpus(address: str) -> int:
+def _num_cpus() -> int:
+    """CPUs of the cluster; Flower starts an actor for each, and one without a free CPU would keep clients waiting."""
     import ray
 
-    if ray.available_resources().get("CPU", 0) < 1:
-        raise EngineError(f"the Ray cluster{f' at {address}' if address else ''} has no free CPU; see: ray status")
-    return int(ray.cluster_resources()["CPU"])
+    deadline = time.monotonic() + _FREE_SECONDS  # those of an earlier run are free a moment after its end
+    while True:
+        total = int(ray.cluster_resources().get("CPU", 0))
+        free = int(ray.available_resources().get("CPU", 0))
+        if total and free == total:
+            return total
+        if time.monotonic() > deadline:
+            raise EngineError(
+                f"expected a Ray cluster whose CPUs are all free, found {free} of {total} free; wait for "
+                "other work on it to end (see: ray status), or start a cluster for this run"
+            )
+        time.sleep(_LOOK_SECONDS)
 
 
 def _to_array(tensor: torch.Tensor) -> tuple[Any, torch.dtype, torch.Size]:
