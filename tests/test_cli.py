@@ -221,6 +221,8 @@ def test_a_second_run_gets_a_directory_of_its_own(here, fedcore):
         (["own_task:Own", "--set", "federation.partition={name='dirichlet', beta=1}"], "its options are: alpha"),
         (["own_task:Own", "--sensitive", "sex"], "the data has no attribute 'sex'"),
         (["own_task:Own", "--engine", "warp"], "unknown engine: 'warp'; known are batched, loop"),
+        (["own_task:Own", "--ray-address", "host:1"], "--ray-address is for --engine ray"),
+        (["own_task:Own", "--engine", "ray", "--ray-address", "host"], "expected an address as host:port, or auto"),
         (["own_task:Own", "--set", "training.device=gpu"], "expected a device auto, cpu"),
         (["own_task:Own", "--set", "training.optimizer=Sdg"], "no optimizer 'Sdg'"),
         (["own_task:Own", "--set", "federation.roundz=3"], "did you mean 'rounds'"),
@@ -232,7 +234,7 @@ def test_a_second_run_gets_a_directory_of_its_own(here, fedcore):
         (["own_task:Own", "--set", "aggregation.rule=trimmed-mean:0.7"], "expected a number between 0 and 0.5"),
         (["own_task:Own", "--set", "audit.hooks=['own_task:nothing']"], "no audit hook"),
         (["--resume", "nowhere"], "nowhere holds no run"),
-        (["--resume", "nowhere", "--clients", "3"], "only --workers and --json may be added"),
+        (["--resume", "nowhere", "--clients", "3"], "only --engine, --ray-address, --workers and --json may be added"),
     ],
 )
 def test_bad_input_is_one_message_exit_code_2_and_nothing_written(here, fedcore, arguments, message):

@@ -274,7 +274,8 @@ class EngineSection(Section):
     name: PluginReference = Field(
         "auto",
         description="`auto` takes the fastest engine that can run the plan; or an engine's name, of which the help of "
-        "`fedcore simulate` lists all, or `module:object`",
+        "`fedcore simulate` lists all, or `module:object`; with options as a table, such as "
+        '`{ name = "ray", address = "10.0.0.1:6379" }`',
     )
     workers: Annotated[int, Field(ge=0)] = Field(0, description="worker processes; 0 is one for each core")
 

@@ -16,6 +16,7 @@ from fedcore.audit.verdict.report import BiasReport
 from fedcore.listeners import Beginning, Listeners, RunListener
 from fedcore.plan import RunPlan
 from fedcore.plan.own_files import with_start, with_test_data
+from fedcore.plugins import Reference
 from fedcore.privacy.linter import DROWNED, Finding, warnings_of
 from fedcore.seeding import global_streams_kept
 from fedcore.task import Task, extras_of
@@ -108,6 +109,7 @@ def resume(
     rounds: int | None = None,
     budget: float | None = None,
     workers: int | None = None,
+    engine: Reference | None = None,
     listeners: Sequence[RunListener] = (),
     command: str | None = None,
 ) -> SimulationResult:
@@ -116,6 +118,8 @@ def resume(
     Args:
         rounds: More than in the plan, for a run that may be finished; its results are replaced.
         budget: The most ε that a run with more rounds may have; needed under privacy.
+        workers: In the place of the plan's.
+        engine: In the place of the plan's.
 
     Raises:
         RunDirectoryError: There is no run to resume.
@@ -124,8 +128,8 @@ def resume(
     extension = None if rounds is None else Extension.of(Path(path), rounds, budget=budget)
     directory = RunDirectory.open(Path(path)) if extension is None else RunDirectory(Path(path))
     plan = directory.plan() if extension is None else extension.plan
-    if workers is not None:
-        plan = plan.updated(engine={"workers": workers})
+    given = {"workers": workers, "name": engine}
+    plan = plan.updated(engine={key: value for key, value in given.items() if value is not None})
     listeners = (*listeners, *load_trackers(plan))
     ready = prepare(load_task(plan), plan)
     if extension is not None:

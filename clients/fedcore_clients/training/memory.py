@@ -34,6 +34,10 @@ class ClientMemory:
     def __init__(self, directory: Path | None, kept: Mapping[str, Array], *, plan_sha256: str) -> None:
         self._directory, self._kept, self._plan = directory, kept, plan_sha256
 
+    def at(self, directory: Path) -> ClientMemory:
+        """The same in another directory."""
+        return ClientMemory(directory, self._kept, plan_sha256=self._plan)
+
     def recall(self, client: str, request: TrainRequest) -> dict[str, Tensor]:
         """The vectors before the round of a request; zeros at first.
 
@@ -68,13 +72,13 @@ class ClientMemory:
         tensors |= {f"after.{name}": after[name].detach().cpu().contiguous().clone() for name in self._kept}
         self._directory.mkdir(parents=True, exist_ok=True)
         metadata = {"round": str(request.round), "attempt": str(request.attempt), "plan": self._plan}
-        place_whole(self._path(client), lambda path: save_file(tensors, path, metadata=metadata))
+        place_whole(self.file_of(client), lambda path: save_file(tensors, path, metadata=metadata))
 
     def _read(self, client: str) -> tuple[int, int, dict[str, Tensor]] | None:
         if self._directory is None:
             return None
         with contextlib.suppress(FileNotFoundError):
-            return self._stored(self._path(client))
+            return self._stored(self.file_of(client))
         return None
 
     def _stored(self, path: Path) -> tuple[int, int, dict[str, Tensor]] | None:
@@ -94,7 +98,8 @@ class ClientMemory:
                     raise DataError(f"{path} is of another algorithm or model; delete it, and start from zeros")
         return number, attempt, tensors
 
-    def _path(self, client: str) -> Path:
+    def file_of(self, client: str) -> Path:
+        """Where a client's vectors are stored, if any are."""
         if self._directory is None:
             raise DataError("there is no place to keep vectors here")
         return self._directory / f"{hashlib.sha256(client.encode()).hexdigest()[:32]}.safetensors"

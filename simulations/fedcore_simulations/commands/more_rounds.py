@@ -10,7 +10,7 @@ from typing import Any
 from fedcore.errors import PlanError
 from fedcore_simulations.commands.options import read_setting
 
-_ALLOWED = ("engine.workers", "federation.rounds", "privacy.epsilon")
+_ALLOWED = ("engine.name", "engine.workers", "federation.rounds", "privacy.epsilon")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +32,9 @@ class More:
             given |= {"federation.rounds": values.get("rounds")}
         if subject or out or rest or not set(given) <= set(_ALLOWED):
             raise PlanError(
-                "--resume continues the plan of the run as it is; only --workers and --json may be added, and --rounds "
-                "for more rounds than it had (under privacy with --epsilon, the most that the whole run may have)"
+                "--resume continues the plan of the run as it is; only --engine, --ray-address, --workers and "
+                "--json may be added, and --rounds for more rounds than it had (under privacy with --epsilon, the most that "
+                "the whole run may have)"
             )
         rounds, budget = given.get("federation.rounds"), given.get("privacy.epsilon")
         if rounds is not None and not isinstance(rounds, int):

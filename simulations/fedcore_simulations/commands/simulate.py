@@ -85,6 +85,14 @@ EngineOption = Annotated[
         rich_help_panel=_RUN,
     ),
 ]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT|auto",
+        help="A running Ray cluster for --engine ray; without it Ray is started on this machine.",
+        rich_help_panel=_RUN,
+    ),
+]
 Workers = Annotated[int | None, typer.Option(help="Worker processes; default one for each core.", rich_help_panel=_RUN)]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything but privacy noise.", rich_help_panel=_RUN)]
 Out = Annotated[
@@ -131,6 +139,7 @@ def simulate(  # noqa: PLR0917 - typer reads the options from the signature
     unit: Unit = None,
     no_privacy: NoPrivacy = False,
     engine: EngineOption = None,
+    ray_address: RayAddress = None,
     workers: Workers = None,
     seed: Seed = None,
     out: Out = None,
@@ -148,6 +157,7 @@ def simulate(  # noqa: PLR0917 - typer reads the options from the signature
       fedcore simulate tabular --data table.csv --label income --sensitive sex,race
       fedcore simulate my_task:task --partition dirichlet:0.3 --no-privacy
       fedcore simulate synthetic --algorithm scaffold --encode top-k:0.05 --encode int8
+      fedcore simulate --engine ray --ray-address 10.0.0.1:6379
     """
     from fedcore_simulations.commands.simulate_run import run_command
 
@@ -164,13 +174,11 @@ def simulate(  # noqa: PLR0917 - typer reads the options from the signature
         "privacy.epsilon": epsilon,
         "privacy.delta": delta,
         "privacy.unit": _unit(unit, epsilon if resume is None else None, no_privacy),
-        "engine.name": engine,
+        "engine.name": _engine(engine, ray_address),
         "engine.workers": workers,
         "run.track": track or None,
     }
-    raise typer.Exit(
-        run_command(subject, options, settings or [], out=out, resume_from=resume, as_json=as_json, workers=workers)
-    )
+    raise typer.Exit(run_command(subject, options, settings or [], out=out, resume_from=resume, as_json=as_json))
 
 
 def new(
@@ -208,6 +216,14 @@ def schema(
 
     write_whole(out, text)
     print(out)
+
+
+def _engine(engine: str | None, ray_address: str | None) -> str | dict[str, str] | None:
+    if ray_address is None:
+        return engine
+    if engine != "ray":
+        raise typer.BadParameter("--ray-address is for --engine ray; add it, or leave the address out")
+    return {"name": "ray", "address": ray_address}
 
 
 def _unit(unit: str | None, epsilon: float | None, no_privacy: bool) -> str | None:

@@ -30,7 +30,6 @@ def run_command(
     out: Path | None,
     resume_from: Path | None,
     as_json: bool,
-    workers: int | None,
 ) -> int:
     """Run or resume a simulation, with a display on standard error; return the exit code."""
     console = Console(stderr=True, highlight=False)
@@ -54,7 +53,8 @@ def run_command(
                     directory,
                     rounds=more.rounds,
                     budget=more.budget,
-                    workers=workers,
+                    workers=options["engine.workers"],
+                    engine=options["engine.name"],
                     listeners=[display],
                     command=command,
                 )

@@ -71,7 +71,7 @@ class LoopEngine:
         """Start the workers, or prepare this process."""
         torch.set_num_threads(1)
         dtype = getattr(torch, self._plan.training.precision)
-        self._clients = _on(self._device, dtype, self._clients)
+        self._clients = on_device(self._device, dtype, self._clients)
         if self._memory is None:
             self._temporary = TemporaryDirectory(prefix="fedcore-memory-")
             self._memory = Path(self._temporary.name)
@@ -111,7 +111,7 @@ class LoopEngine:
         """Train the cohort; updates in its order, each to be used before the next is taken."""
         if self._local is not None:
             for name in request.cohort:
-                yield _for_client(train_locally, self._local, self._clients[self._index[name]], request)
+                yield for_client(train_locally, self._local, self._clients[self._index[name]], request)
             return
         for update, slot in self._run("train", request, self._places(request)):
             yield replace(update, values=self._reply_form.unpacked(viewed(slot, self._reply_form.dtype)))
@@ -120,7 +120,7 @@ class LoopEngine:
         """Evaluate the cohort; reports in its order."""
         if self._local is not None:
             for name in request.cohort:
-                yield _for_client(evaluate_locally, self._local, self._clients[self._index[name]], request)
+                yield for_client(evaluate_locally, self._local, self._clients[self._index[name]], request)
             return
         for report, _ in self._run("evaluate", request, self._places(request)):
             yield report
@@ -154,14 +154,14 @@ def _light(request: TrainRequest | EvaluateRequest) -> TrainRequest | EvaluateRe
     return replace(request, parameters=nothing, cohort=())
 
 
-def _on(device: torch.device, dtype: torch.dtype, clients: Sequence[Client]) -> Sequence[Client]:
+def on_device(device: torch.device, dtype: torch.dtype, clients: Sequence[Client]) -> Sequence[Client]:
     """The clients with their data on a device."""
     if isinstance(clients, DealtClients):
         return clients.to(dtype=dtype, device=device)
     return [client.to(dtype=dtype, device=device) for client in clients]
 
 
-def _for_client(
+def for_client(
     work: Callable[[LocalModel, Client, _Asked], _Answer], local: LocalModel, client: Client, request: _Asked
 ) -> _Answer:
     """Train or evaluate; what fails names the client and the round, and a bug in the task where it is."""
@@ -190,11 +190,11 @@ class LoopJob:
     def __call__(self, kind: str, request: TrainRequest | EvaluateRequest, asked: Any, slot: Tensor) -> Any:
         if isinstance(request, EvaluateRequest):
             order = replace(request, parameters=self._model)
-            return _for_client(evaluate_locally, self._local, self._clients[asked], order)
+            return for_client(evaluate_locally, self._local, self._clients[asked], order)
         return self._train(replace(request, parameters=self._model, shared=self._shared), asked, slot)
 
     def _train(self, request: TrainRequest, asked: Any, slot: Tensor) -> Any:
-        update = _for_client(train_locally, self._local, self._clients[asked], request)
+        update = for_client(train_locally, self._local, self._clients[asked], request)
         written(slot, self._local.codec.form, update.values)
         return replace(update, values={})
 

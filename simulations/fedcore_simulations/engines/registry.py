@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 AUTO = "auto"
 ENGINES = Registry(
     what="engine",
-    rows={  # fastest first; the last one takes every run
+    rows={
         "batched": "fedcore_simulations.engines.batched.engine:BatchedEngine",
         "loop": "fedcore_simulations.engines.loop:LoopEngine",
+        "ray": "fedcore_simulations.engines.ray.engine:RayEngine",
     },
     parts=("refusal", "available", "train", "evaluate", "__enter__", "__exit__"),
 )
+_AUTOMATIC = ("batched", "loop")  # fastest first; the last one takes every run
 
 
 def check_engine(reference: Reference) -> None:
@@ -62,7 +64,7 @@ def choose_engine(task: Task, plan: RunPlan, clients: Sequence[Client], device: 
         TaskError: An engine of your own cannot be imported.
     """
     automatic, why = plan.engine.name == AUTO, list[str]()
-    for reference in ENGINES.rows if automatic else (plan.engine.name,):
+    for reference in _AUTOMATIC if automatic else (plan.engine.name,):
         refusal = build_engine(reference, task, plan, clients, device).refusal()
         if refusal is None:
             return Choice(reference=reference, note="; ".join(why))

@@ -1,0 +1,1 @@
+"""The ``ray`` engine: clients on the machines of a Ray cluster, through Flower's own simulation engine."""
