@@ -7,15 +7,14 @@ against them.
 from __future__ import annotations
 
 from fedcore.plan.audit_sections import AuditSection, LimitSection
+from fedcore.plan.host_sections import EngineSection, RunSection
 from fedcore.plan.reading import merge, read_toml
 from fedcore.plan.run_plan import RunPlan
 from fedcore.plan.sections import (
     AggregationSection,
     AlgorithmSection,
-    EngineSection,
     FederationSection,
     PrivacySection,
-    RunSection,
     TaskSection,
     TrainingSection,
 )

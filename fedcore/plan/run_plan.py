@@ -12,6 +12,7 @@ from fedcore.errors import PlanError
 from fedcore.plan.audit_sections import AuditSection
 from fedcore.plan.contradictions import contradictions
 from fedcore.plan.digest import digest_of
+from fedcore.plan.host_sections import EngineSection, RunSection
 from fedcore.plan.moved import without_moved
 from fedcore.plan.reading import check_is_plan, read_toml
 from fedcore.plan.section import Section
@@ -19,10 +20,8 @@ from fedcore.plan.sections import (
     SECTIONS,
     AggregationSection,
     AlgorithmSection,
-    EngineSection,
     FederationSection,
     PrivacySection,
-    RunSection,
     TaskSection,
     TrainingSection,
 )

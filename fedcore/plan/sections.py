@@ -12,12 +12,12 @@ from pydantic import Field
 from fedcore.aggregation.registry import ENCODINGS, RULES
 from fedcore.algorithms.registry import ALGORITHMS
 from fedcore.plan.audit_sections import AuditSection
+from fedcore.plan.host_sections import EngineSection, RunSection
 from fedcore.plan.section import Count, NonNegative, OpenUnit, PluginReference, Positive, Section, Share
 from fedcore.plugins import option_of
 from fedcore.schedules.registry import SCHEDULES
 from fedcore.server_optimizers.registry import SERVER_OPTIMIZERS
 from fedcore.tasks.registry import TASKS
-from fedcore.tracking.registry import TRACKERS
 
 
 class TaskSection(Section):
@@ -265,28 +265,6 @@ class PrivacySection(Section):
     noise_precision: Literal["float64", "float32"] = Field(
         "float64",
         description="number type in which noise is drawn; `float32` is about twice as fast, with fewer low bits",
-    )
-
-
-class EngineSection(Section):
-    """How a simulation runs its clients; a deployment has none."""
-
-    name: PluginReference = Field(
-        "auto",
-        description="`auto` takes the fastest engine that can run the plan; or an engine's name, of which the help of "
-        "`fedcore simulate` lists all, or `module:object`; with options as a table, such as "
-        '`{ name = "ray", address = "10.0.0.1:6379" }`',
-    )
-    workers: Annotated[int, Field(ge=0)] = Field(0, description="worker processes; 0 is one for each core")
-
-
-class RunSection(Section):
-    """What follows a run; like the engine, it is no part of the plan's hash, and clients never see it."""
-
-    track: tuple[PluginReference, ...] = Field(
-        (),
-        description=f"trackers that a simulation, or the server, copies the run to: {TRACKERS.choices('`')}; with "
-        'options as a table, such as `{ name = "mlflow", experiment = "wards" }`',
     )
 
 

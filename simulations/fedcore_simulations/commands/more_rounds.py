@@ -33,8 +33,8 @@ class More:
         if subject or out or rest or not set(given) <= set(_ALLOWED):
             raise PlanError(
                 "--resume continues the plan of the run as it is; only --engine, --ray-address, --workers and "
-                "--json may be added, and --rounds for more rounds than it had (under privacy with --epsilon, the most that "
-                "the whole run may have)"
+                "--json may be added, and --rounds for more rounds than it had (under privacy with --epsilon, the most "
+                "that the whole run may have)"
             )
         rounds, budget = given.get("federation.rounds"), given.get("privacy.epsilon")
         if rounds is not None and not isinstance(rounds, int):
