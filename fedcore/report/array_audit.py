@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from inspect import signature
@@ -21,6 +19,7 @@ from fedcore.audit.table.result import TableResult
 from fedcore.audit.table.text.report import readable
 from fedcore.audit.verdict.gate import Verdict
 from fedcore.errors import DataError, PlanError
+from fedcore.report.argument_words import in_python, with_arguments
 from fedcore.report.page.table_audit import metric_figure, page_frame, picture_frame, render_audit
 from fedcore.storage.files import write_whole
 from fedcore.tasks.tabular.table import Table
@@ -32,17 +31,6 @@ if TYPE_CHECKING:
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
 Limits = Mapping[str, tuple[float | None, float | None]] | Sequence[str]
-_NAMES = {
-    "group": "groups", "label": TRUE, "prediction": PREDICTED, "score": PREDICTED, "weight": WEIGHT, "site": SITE,
-    "reference": "references", "limit": "limits",
-}  # fmt: skip
-"""What an option of the command is called here, where it is not the same with ``_`` for ``-``."""
-_PHRASES = {
-    r"--kind regression": 'kind="numbers"',
-    r"--missing drop": 'missing="drop"',
-    r"--score-range LOW,HIGH": "score_range=(LOW, HIGH)",
-    r"--bands (\S+)=EDGE,EDGE": r'bands={"\1": (EDGE, EDGE)}',
-}
 
 
 def _with_nearest_names(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
@@ -114,7 +102,7 @@ def audit(
         DataError: The columns differ in length, have missing values, or hold one group only.
     """
     given = dict(locals())
-    with _in_python():
+    with in_python():
         return Audit(result=audited(*_asked(**given)))
 
 
@@ -136,7 +124,7 @@ class Audit:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know besides the numbers, in sentences."""
-        return tuple(map(_with_arguments, self.result.notes))
+        return tuple(map(with_arguments, self.result.notes))
 
     @cached_property
     def by_group(self) -> pd.DataFrame:
@@ -195,11 +183,11 @@ class Audit:
         if Path(path).suffix.lower() not in (".html", ".htm"):
             raise PlanError(f"save writes a page of HTML: expected a name that ends in .html, found {str(path)!r}")
         shared = self.result.to_share()
-        write_whole(Path(path), render_audit(shared, notes=tuple(map(_with_arguments, shared.notes))))
+        write_whole(Path(path), render_audit(shared, notes=tuple(map(with_arguments, shared.notes))))
         return Path(path)
 
     def __str__(self) -> str:
-        return _with_arguments(readable(self.result, closing=""))
+        return with_arguments(readable(self.result, closing=""))
 
     def _repr_html_(self) -> str:
         return page_frame(self.result, notes=self.notes)
@@ -289,20 +277,3 @@ def _one_of(what: str, given: str | None, known: Sequence[str]) -> str:
             f"there is no {what} {given!r}; " + (f"did you mean {near[0]!r}?" if near else ", ".join(known))
         )
     return given
-
-
-@contextmanager
-def _in_python() -> Iterator[None]:
-    """Name arguments in messages, not the options of the command."""
-    try:
-        yield
-    except PlanError as error:
-        raise PlanError([_with_arguments(problem) for problem in error.problems]) from None
-    except DataError as error:
-        raise DataError(_with_arguments(str(error))) from None
-
-
-def _with_arguments(text: str) -> str:
-    for option, argument in _PHRASES.items():
-        text = re.sub(option, argument, text)
-    return re.sub(r"--([a-z]+(?:-[a-z]+)*)", lambda found: _NAMES.get(found[1], found[1].replace("-", "_")), text)

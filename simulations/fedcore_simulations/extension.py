@@ -13,9 +13,9 @@ from fedcore.privacy.accounting import epsilon_of, rounded_up
 from fedcore.privacy.promise import promise_of
 from fedcore.schedules.registry import schedule_of
 from fedcore.storage.files import write_whole
-from fedcore_server.rounds.evaluation import audit_settings
+from fedcore_server.evaluation.evaluation import audit_settings
+from fedcore_server.evaluation.stopping import why_stopped
 from fedcore_server.rounds.state import ServerState
-from fedcore_server.rounds.stopping import why_stopped
 from fedcore_server.runs.checkpoint import load_checkpoint, save_checkpoint
 from fedcore_server.runs.directory import is_finished
 from fedcore_server.runs.store import is_deployed

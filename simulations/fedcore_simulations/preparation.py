@@ -34,11 +34,11 @@ from fedcore_clients.training.device_choice import choose_device
 from fedcore_clients.training.dp.full_precision import probe_precision
 from fedcore_clients.training.dp.probe import isolation_of, probe_isolation
 from fedcore_clients.training.local_model import Client
-from fedcore_server.rounds.audit_points import AuditPoints
-from fedcore_server.rounds.evaluation import audit_settings
-from fedcore_server.rounds.fixed_test_set import FixedTestSet, check_apart, fixed_test_set_of
+from fedcore_server.evaluation.audit_points import AuditPoints
+from fedcore_server.evaluation.evaluation import audit_settings
+from fedcore_server.evaluation.fixed_test_set import FixedTestSet, check_apart, fixed_test_set_of
+from fedcore_server.evaluation.stopping import check_stopping
 from fedcore_server.rounds.plan_hooks import load_hooks
-from fedcore_server.rounds.stopping import check_stopping
 from fedcore_server.runs.model_file import check_savable
 from fedcore_simulations.dealt_clients import DealtClients
 from fedcore_simulations.engines.registry import Choice, check_engine, choose_engine

@@ -25,7 +25,7 @@ from fedcore.wire.requests import pack_request, unpack_train_request
 from fedcore_clients.training.dp.per_example import PerExampleGradients
 from fedcore_clients.training.local_model import Client
 from fedcore_clients.training.train import train_locally
-from fedcore_server.rounds.evaluation import audit_settings, close_evaluation
+from fedcore_server.evaluation.evaluation import audit_settings, close_evaluation
 from fedcore_server.rounds.rounds import close_round, plan_round
 from fedcore_server.rounds.state import ServerState
 from fedcore_server.runs.checkpoint import load_checkpoint, save_checkpoint

@@ -22,7 +22,7 @@ from fedcore.privacy.plan import NoiseKind, Relation
 from fedcore_clients.training import evaluation as client_side
 from fedcore_clients.training.evaluation import evaluate_locally
 from fedcore_clients.training.local_model import Client
-from fedcore_server.rounds.evaluation import audit_settings, close_evaluation
+from fedcore_server.evaluation.evaluation import audit_settings, close_evaluation
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_local, build_private_plan
 

@@ -16,8 +16,8 @@ from fedcore.errors import PlanError
 from fedcore.plan.evaluation_schedule import most_evaluations
 from fedcore.privacy.evaluation import EvaluationPrivacy
 from fedcore.privacy.statement.build import UNNOISED_CHOICE
-from fedcore_server.rounds.choice import chosen
-from fedcore_server.rounds.evaluation import audit_settings
+from fedcore_server.evaluation.choice import chosen
+from fedcore_server.evaluation.evaluation import audit_settings
 from fedcore_server.rounds.state import Rejection, ServerState
 from fedcore_server.runs.directory import RunDirectory
 from fedcore_simulations import simulate

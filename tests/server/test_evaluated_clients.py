@@ -7,7 +7,7 @@ import pytest
 
 from fedcore.errors import PlanError
 from fedcore.metrics import Metrics
-from fedcore_server.rounds.evaluated_clients import choose_evaluated, sampled
+from fedcore_server.evaluation.evaluated_clients import choose_evaluated, sampled
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_plan
 from tests.flower.driving import through_flower

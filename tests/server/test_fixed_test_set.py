@@ -12,8 +12,8 @@ from fedcore.data.examples import Examples
 from fedcore.errors import DataError, PlanError, TaskError
 from fedcore.plan import RunPlan
 from fedcore.privacy.accounting import epsilon_of
-from fedcore_server.rounds.evaluation import audit_settings
-from fedcore_server.rounds.fixed_test_set import FixedTestSet
+from fedcore_server.evaluation.evaluation import audit_settings
+from fedcore_server.evaluation.fixed_test_set import FixedTestSet
 from fedcore_server.rounds.rounds import init_state
 from fedcore_server.runs.deployable_plan import deployable
 from fedcore_simulations import simulate

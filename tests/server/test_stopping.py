@@ -12,10 +12,10 @@ from fedcore.errors import PlanError
 from fedcore.plan.stop_rule import StopRule
 from fedcore.privacy.accounting import epsilon_of
 from fedcore.privacy.promise import promise_of
-from fedcore_server.rounds.evaluation import audit_settings
+from fedcore_server.evaluation.evaluation import audit_settings
+from fedcore_server.evaluation.stopping import judged
 from fedcore_server.rounds.rounds import done
 from fedcore_server.rounds.state import Rejection, ServerState
-from fedcore_server.rounds.stopping import judged
 from fedcore_simulations import simulate
 from fedcore_simulations.runner import resume
 from tests.algorithms.test_learning import evaluation, table

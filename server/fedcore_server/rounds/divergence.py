@@ -7,7 +7,7 @@ import math
 from fedcore.plan import RunPlan
 from fedcore.task import Task, extras_of
 from fedcore.task_families import Classification, LanguageModelling, Regression
-from fedcore_server.rounds.evaluation import Evaluation
+from fedcore_server.evaluation.evaluation import Evaluation
 from fedcore_server.rounds.gate import NOT_FINITE
 from fedcore_server.rounds.state import ServerState
 

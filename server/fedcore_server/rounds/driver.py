@@ -24,17 +24,17 @@ from fedcore.schedules.learning_rate import learning_rate
 from fedcore.storage.large_vectors import is_finite
 from fedcore.task import Task, extras_of
 from fedcore.text.wording import named
-from fedcore_server.rounds.audit_points import AuditPoints
-from fedcore_server.rounds.choice import chosen
-from fedcore_server.rounds.detail import detailed
+from fedcore_server.evaluation.audit_points import AuditPoints
+from fedcore_server.evaluation.choice import chosen
+from fedcore_server.evaluation.detail import detailed
+from fedcore_server.evaluation.evaluated_clients import choose_evaluated
+from fedcore_server.evaluation.evaluation import Evaluation, close_evaluation
+from fedcore_server.evaluation.stopping import judged, why_stopped
 from fedcore_server.rounds.divergence import diverged, rebased, with_first_loss
-from fedcore_server.rounds.evaluated_clients import choose_evaluated
-from fedcore_server.rounds.evaluation import Evaluation, close_evaluation
 from fedcore_server.rounds.federation import Federation
 from fedcore_server.rounds.round_record import RoundRecord
 from fedcore_server.rounds.rounds import close_round, done, plan_round
 from fedcore_server.rounds.state import RoundReport, ServerState
-from fedcore_server.rounds.stopping import judged, why_stopped
 
 _log = logging.getLogger("fedcore")
 

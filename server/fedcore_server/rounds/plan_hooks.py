@@ -6,7 +6,7 @@ from fedcore.audit.verdict.hooks import AuditHook, GateHook
 from fedcore.errors import PlanError
 from fedcore.plan import RunPlan
 from fedcore.plugins import Reference, Registry
-from fedcore_server.rounds.evaluation import audit_settings
+from fedcore_server.evaluation.evaluation import audit_settings
 
 HOOKS = Registry(what="audit hook", rows={})
 

@@ -12,7 +12,7 @@ from fedcore.audit.metrics.rates import Rate
 from fedcore.audit.tables.values import AuditTable, ValueTable
 from fedcore.audit.verdict.attribute_audit import AttributeAudit, rate_json
 from fedcore.audit.verdict.hooks import Decision
-from fedcore_server.rounds.evaluation import Evaluation
+from fedcore_server.evaluation.evaluation import Evaluation
 from fedcore_server.rounds.state import Rejection, RoundReport
 
 

@@ -19,11 +19,11 @@ from fedcore.task import Task
 from fedcore.task_code import with_code
 from fedcore.tasks.registry import load_task, settled
 from fedcore.tracking.registry import load_trackers
-from fedcore_server.rounds.audit_points import AuditPoints
-from fedcore_server.rounds.evaluation import audit_settings
-from fedcore_server.rounds.fixed_test_set import fixed_test_set_of
+from fedcore_server.evaluation.audit_points import AuditPoints
+from fedcore_server.evaluation.evaluation import audit_settings
+from fedcore_server.evaluation.fixed_test_set import fixed_test_set_of
+from fedcore_server.evaluation.stopping import check_stopping
 from fedcore_server.rounds.plan_hooks import load_hooks
-from fedcore_server.rounds.stopping import check_stopping
 from fedcore_server.runs.model_file import check_savable
 
 

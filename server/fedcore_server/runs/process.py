@@ -32,12 +32,12 @@ from fedcore.task_code import differing_code
 from fedcore.tasks.registry import load_task
 from fedcore.tracking.registry import load_trackers
 from fedcore.trust.roster import Roster
+from fedcore_server.evaluation.fixed_test_set import fixed_test_set_of
 from fedcore_server.flower.correspondence import Correspondence
 from fedcore_server.flower.grid_federation import ArrivingGrid, GridFederation
 from fedcore_server.flower.superlink.control import Control
 from fedcore_server.flower.superlink.task import open_grid
 from fedcore_server.rounds.driver import Outcome, Run
-from fedcore_server.rounds.fixed_test_set import fixed_test_set_of
 from fedcore_server.rounds.plan_hooks import load_hooks
 from fedcore_server.rounds.round_record import RoundRecord
 from fedcore_server.rounds.rounds import init_state

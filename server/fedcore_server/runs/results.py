@@ -30,10 +30,10 @@ from fedcore.report.release_words import withheld_words
 from fedcore.storage.files import append_line
 from fedcore.storage.mapped_bytes import sha256
 from fedcore.task import Task, extras_of
-from fedcore_server.rounds.choice import choice_words
+from fedcore_server.evaluation.choice import choice_words
+from fedcore_server.evaluation.stopping import evaluations_left_out, rounds_left_out, stop_words, why_stopped
 from fedcore_server.rounds.divergence import diverged
 from fedcore_server.rounds.driver import Outcome
-from fedcore_server.rounds.stopping import evaluations_left_out, rounds_left_out, stop_words, why_stopped
 from fedcore_server.runs.directory import RunDirectory
 from fedcore_server.runs.model_file import released_model, serialised
 from fedcore_server.runs.release import RELEASED, WITHHELD, withheld_because

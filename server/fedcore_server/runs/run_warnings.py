@@ -11,8 +11,8 @@ from fedcore.plan import RunPlan
 from fedcore.privacy.plan import NoiseKind
 from fedcore.privacy.promise import Promise
 from fedcore.text.wording import counted, named
+from fedcore_server.evaluation.evaluation import Evaluation
 from fedcore_server.rounds.driver import Outcome
-from fedcore_server.rounds.evaluation import Evaluation
 from fedcore_server.rounds.norm_gate import ABSURD, TIMES
 from fedcore_server.runs.participation import codes_in_words
 

@@ -18,9 +18,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from fedcore.privacy.mechanisms import ROUNDING
+from fedcore_clients.training.dp.gram_norms import EPS, gram_norms, scale_of, with_rounding
 
-_EPS = torch.finfo(torch.float64).eps
 _PIECE = 2**18
 """Numbers of a layer per block, where possible: about a core's second-level cache."""
 
@@ -165,7 +164,7 @@ class Product:
         self._calls, self._matrices, self._sizes = calls, matrices, sizes
 
     def squared_norms(self) -> Tensor:
-        return torch.cat([_gram_norms(*pair) for _, pair in self._pairs()])
+        return torch.cat([gram_norms(*pair) for _, pair in self._pairs()])
 
     def add_weighted_sums(self, factors: Tensor, sums: Mapping[Tensor, Tensor]) -> None:
         sizes = self._sizes
@@ -218,7 +217,7 @@ class LookedUp:
         parts = _squares(summed)
         squared = parts.new_zeros(n).index_add_(0, keys // len(self._parameter), parts)
         lengths = _squares(self._gradients).sqrt_().sum(1)
-        return _with_rounding(squared, self._tokens.shape[1] * _EPS * lengths)
+        return with_rounding(squared, self._tokens.shape[1] * EPS * lengths)
 
     def add_weighted_sums(self, factors: Tensor, sums: Mapping[Tensor, Tensor]) -> None:
         weighted = _weighted(self._gradients, factors).flatten(0, 1)
@@ -245,49 +244,9 @@ def _squares(vectors: Tensor) -> Tensor:
 def _norms(vectors: Tensor) -> Tensor:
     """Norms along the last dimension, in float64; for float64 numbers of any size."""
     scaled = vectors.dtype == torch.float64 and vectors.shape[-1] > 0
-    scale = _scale(vectors, (-1,)) if scaled else None
+    scale = scale_of(vectors, (-1,)) if scaled else None
     norms: Tensor = torch.linalg.vector_norm(vectors if scale is None else vectors / scale, dim=-1, dtype=torch.float64)
     return norms if scale is None else norms * scale.squeeze(-1)
-
-
-def _scale(numbers: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """The largest number, which keeps products of the others within float64; 1 where all are zero."""
-    largest = numbers.abs().amax(dims, keepdim=True)
-    return torch.where(largest > 0.0, largest, torch.ones_like(largest))
-
-
-def _gram_norms(gradients: Tensor, inputs: Tensor) -> Tensor:
-    if gradients.dtype == torch.float64:
-        scales = [_scale(each, (1, 2, 3)) for each in (gradients, inputs)]
-        found = _gram_norms_within(gradients / scales[0], inputs / scales[1])
-        return (found.sqrt() * (scales[0] * scales[1]).flatten()).square()
-    return _gram_norms_within(gradients, inputs)
-
-
-def _gram_norms_within(gradients: Tensor, inputs: Tensor) -> Tensor:
-    """Norms of sums of outer products, for numbers whose products float64 can hold."""
-    records, positions = gradients.shape[:2], gradients.shape[2]
-    left, right = (
-        torch.bmm(each, each.mT) for each in (m.flatten(0, 1).to(torch.float64) for m in (gradients, inputs))
-    )
-    lengths = (left.diagonal(dim1=1, dim2=2) * right.diagonal(dim1=1, dim2=2)).clamp_(min=0.0).sqrt_().sum(1)
-    inner = left.mul_(right).sum((1, 2))
-    squared, lengths = (each.view(records).sum(1) for each in (inner, lengths))
-    squared = squared.clamp_(min=0.0) + positions * _EPS * lengths.square()
-    return _with_rounding(squared, positions * _EPS * lengths)
-
-
-def _with_rounding(squared: Tensor, rounding: Tensor) -> Tensor:
-    """Squared norms that bound what is really summed, also where large terms of a record cancel.
-
-    The norm is that of the exact sum; float64 rounds what is added up in proportion to the terms and not to their sum.
-    Where that is more than `ROUNDING` of the norm it is added to it, and the noise covers the rest.
-
-    Args:
-        rounding: Bound on the length of the rounding error of each record's sum, float64, shape ``(n,)``.
-    """
-    norms = squared.sqrt()
-    return torch.where(rounding > ROUNDING * norms, (norms + rounding).square(), squared)
 
 
 def _joined(matrix: Tensor) -> Tensor:

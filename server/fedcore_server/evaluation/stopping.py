@@ -11,7 +11,7 @@ from fedcore.plan.stop_rule import ON_TEST_DATA, StopRule
 from fedcore.privacy.evaluation import ACCURACY, LOSS
 from fedcore.task import Task, extras_of
 from fedcore.text.toml_problems import unknown
-from fedcore_server.rounds.evaluation import Evaluation
+from fedcore_server.evaluation.evaluation import Evaluation
 from fedcore_server.rounds.state import ServerState
 
 
@@ -50,7 +50,7 @@ def judged(plan: RunPlan, state: ServerState, evaluation: Evaluation) -> ServerS
 
 
 def _patient(rule: StopRule, state: ServerState, loss: float) -> ServerState:
-    """A loss that is no number is no better one."""
+    """A loss that is not a number is not better."""
     known = state.part("stop")
     best = known.get("best")
     if math.isfinite(loss) and (best is None or loss < best):

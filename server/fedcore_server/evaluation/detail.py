@@ -12,7 +12,7 @@ from fedcore.audit.metrics.rates import group_rates, overall_rates
 from fedcore.audit.sites.site_splits import Splits, splits_of
 from fedcore.audit.tables.groups import GroupTable
 from fedcore.audit.verdict.attribute_audit import AttributeAudit
-from fedcore_server.rounds.evaluation import Evaluation
+from fedcore_server.evaluation.evaluation import Evaluation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

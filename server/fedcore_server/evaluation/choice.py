@@ -12,7 +12,7 @@ from fedcore.plan.evaluation_schedule import chooses_a_round, rounds_evaluated
 from fedcore.privacy.evaluation import ACCURACY, LOSS
 from fedcore.storage.large_vectors import put_aside
 from fedcore.text.wording import counted
-from fedcore_server.rounds.evaluation import Evaluation, audit_settings
+from fedcore_server.evaluation.evaluation import Evaluation, audit_settings
 from fedcore_server.rounds.state import ServerState
 
 

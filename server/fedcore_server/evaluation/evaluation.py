@@ -18,7 +18,7 @@ from fedcore.plan import RunPlan
 from fedcore.plan.evaluation_schedule import chooses_a_round, rounds_evaluated
 from fedcore.plan.stop_rule import StopRule
 from fedcore.privacy.evaluation import ACCURACY, EvaluationPrivacy
-from fedcore_server.rounds.evaluated_clients import SampledClients, sampled
+from fedcore_server.evaluation.evaluated_clients import SampledClients, sampled
 from fedcore_server.rounds.gate import check_report
 from fedcore_server.rounds.state import Rejection
 

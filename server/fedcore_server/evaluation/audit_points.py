@@ -16,8 +16,8 @@ from fedcore.errors import DataError, PlanError
 from fedcore.plan import RunPlan
 from fedcore.privacy.accounting import epsilon_of
 from fedcore.privacy.promise import promise_of
-from fedcore_server.rounds.detail import Detail
-from fedcore_server.rounds.evaluation import Evaluation, audit_settings
+from fedcore_server.evaluation.detail import Detail
+from fedcore_server.evaluation.evaluation import Evaluation, audit_settings
 from fedcore_server.rounds.state import ServerState
 
 

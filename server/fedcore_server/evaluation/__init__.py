@@ -1,0 +1,1 @@
+"""Evaluations: who is asked, what the reports add up to, and what is decided by them."""
