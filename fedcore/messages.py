@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +128,14 @@ class UpdateBlock:
     @classmethod
     def of(cls, update: ClientUpdate) -> UpdateBlock:
         return cls(updates=(update,), values={name: vector.unsqueeze(0) for name, vector in update.values.items()})
+
+    @classmethod
+    def joined(cls, blocks: Sequence[UpdateBlock]) -> UpdateBlock:
+        """One block of at least one."""
+        import torch
+
+        values = {name: torch.cat([block.values[name] for block in blocks]) for name in blocks[0].values}
+        return cls(updates=tuple(update for block in blocks for update in block.updates), values=values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

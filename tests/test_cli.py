@@ -382,7 +382,7 @@ def test_what_fails_at_a_client_is_told_with_the_client_the_round_and_how_to_go_
     real = loop.train_locally
 
     def broken(local, client, request):
-        if (client.name, request.round) == ("client-1", 2):
+        if request.round == 2:
             raise ValueError("a bug")
         return real(local, client, request)
 
@@ -390,7 +390,7 @@ def test_what_fails_at_a_client_is_told_with_the_client_the_round_and_how_to_go_
         bug.setattr(loop, "train_locally", broken)
         code, _, err = fedcore("simulate", "own_task:Own", *QUICK, "--no-privacy", "--out", "one")
     assert code == 2
-    assert "error: client-1 failed in round 2:" in err
+    assert "error: client-0 failed in round 2:" in err
     assert err.endswith("the last finished round is kept. Resume with: fedcore simulate --resume one\n")
     assert fedcore("simulate", "--resume", "one", "--workers", "1")[0] == 0
 

@@ -177,7 +177,7 @@ def test_clients_are_trained_alone_where_a_record_makes_their_pass_fail():
     owners[1].training.columns["inputs"][2, 0] = 99
     local = build_local(plan, task=Tokens())
     request = build_request(local.parameters.clone(), cohort=tuple(owner.name for owner in owners))
-    block = CohortTraining(local, owners, 3).train(request, [0, 1, 2])
+    (block,) = CohortTraining(local, owners, 3).train(request, [0, 1, 2])
     for row, owner in enumerate(owners):
         expected = train_locally(local, owner, request)
         assert torch.equal(block.values["update"][row], expected.values["update"])

@@ -12,6 +12,7 @@ from fedcore_simulations.engines.loop import LoopEngine
 from fedcore_simulations.engines.testing import EngineContract
 from fedcore_simulations.preparation import prepare
 from tests.builders import TinyTask, build_plan, build_private_plan
+from tests.models import plain
 
 
 class TestLoopEngineInThisProcess(EngineContract):
@@ -82,6 +83,29 @@ class DiesInTraining(TinyTask):
 def test_a_bug_in_a_task_names_the_client_and_the_line(workers):
     with pytest.raises(EngineError, match=r"(?s)client-\d failed in round 1:.*a bug in the loss"):
         simulate(FailsInTraining(), build_plan(engine={"workers": workers}))
+
+
+class FailsAtOne(TinyTask):
+    """A row that one client has raises."""
+
+    broken = None
+
+    def loss(self, model, batch):
+        if model.training and self.broken is not None and (batch["inputs"] == self.broken).all(1).any():
+            raise ValueError("a broken row")
+        return super().loss(model, batch)
+
+
+@pytest.mark.parametrize(("engine", "workers"), [("loop", 1), ("loop", 2), ("batched", 1), ("batched", 2)])
+def test_a_client_that_fails_is_left_out_and_named_and_the_others_go_on(engine, workers, caplog):
+    task, plan = FailsAtOne(model=plain), build_plan(engine={"name": engine, "workers": workers})
+    task.broken = prepare(task, plan).clients[3].training.columns["inputs"][0]
+    result = simulate(task, plan)
+    took_part = {name: facts["rejected"] for name, facts in result.summary["participation"].items()}
+    assert took_part == {"client-0": {}, "client-1": {}, "client-2": {}, "client-3": {"REFUSED": 3}}
+    assert any("client-3" in warning for warning in result.summary["warnings"])
+    assert result.summary["rounds"] == 3
+    assert "client-3 is left out of round 1" in caplog.text
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from fedcore.errors import EngineError, FedcoreError
 from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest, UpdateBlock
 from fedcore.method.exchange import Exchange, vector_of
 from fedcore.parameters import Layout, Parameters
@@ -27,10 +25,8 @@ from fedcore_clients.training.train import train_locally
 from fedcore_server.rounds.rounds import init_state
 from fedcore_server.rounds.state import Rejection
 from fedcore_simulations.dealt_clients import DealtClients, names_of
+from fedcore_simulations.engines.failures import Failure, for_client, without_failures
 from fedcore_simulations.engines.workers import Job, WorkerPool, viewed
-
-_Asked = TypeVar("_Asked", TrainRequest, EvaluateRequest)
-_Answer = TypeVar("_Answer", ClientUpdate, ClientReport)
 
 
 class LoopEngine:
@@ -109,15 +105,22 @@ class LoopEngine:
 
     def train(self, request: TrainRequest) -> Iterator[ClientUpdate | UpdateBlock | Rejection]:
         """Train the cohort; updates in its order, each to be used before the next is taken."""
+        return without_failures(self._updates(request))
+
+    def _updates(self, request: TrainRequest) -> Iterator[ClientUpdate | Failure]:
         if self._local is not None:
             for name in request.cohort:
                 yield for_client(train_locally, self._local, self._clients[self._index[name]], request)
             return
-        for update, slot in self._run("train", request, self._places(request)):
-            yield replace(update, values=self._reply_form.unpacked(viewed(slot, self._reply_form.dtype)))
+        for reply, slot in self._run("train", request, self._places(request)):
+            values = self._reply_form.unpacked(viewed(slot, self._reply_form.dtype))
+            yield reply if isinstance(reply, Failure) else replace(reply, values=values)
 
     def evaluate(self, request: EvaluateRequest) -> Iterator[ClientReport | Rejection]:
         """Evaluate the cohort; reports in its order."""
+        return without_failures(self._reports(request))
+
+    def _reports(self, request: EvaluateRequest) -> Iterator[ClientReport | Failure]:
         if self._local is not None:
             for name in request.cohort:
                 yield for_client(evaluate_locally, self._local, self._clients[self._index[name]], request)
@@ -161,22 +164,6 @@ def on_device(device: torch.device, dtype: torch.dtype, clients: Sequence[Client
     return [client.to(dtype=dtype, device=device) for client in clients]
 
 
-def for_client(
-    work: Callable[[LocalModel, Client, _Asked], _Answer], local: LocalModel, client: Client, request: _Asked
-) -> _Answer:
-    """Train or evaluate; what fails names the client and the round, and a bug in the task where it is."""
-    try:
-        return work(local, client, request)
-    except FedcoreError as refusal:
-        rest: tuple[Any, ...] = refusal.args[1:]  # of the same kind, and whole on its way through a pipe
-        refusal.args = (f"{client.name} failed in round {request.round}: {refusal}", *rest)
-        raise
-    except Exception as error:
-        raise EngineError(
-            f"{client.name} failed in round {request.round}:\n{traceback.format_exc(limit=-4)}"
-        ) from error
-
-
 class LoopJob:
     """Trains or evaluates one client on the shared request, with a warm model of its worker's own."""
 
@@ -195,6 +182,8 @@ class LoopJob:
 
     def _train(self, request: TrainRequest, asked: Any, slot: Tensor) -> Any:
         update = for_client(train_locally, self._local, self._clients[asked], request)
+        if isinstance(update, Failure):
+            return update
         written(slot, self._local.codec.form, update.values)
         return replace(update, values={})
 

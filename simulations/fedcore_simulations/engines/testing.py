@@ -17,10 +17,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fedcore.data.examples import Attribute, Examples
-from fedcore.messages import EvaluateRequest, TrainRequest, UpdateBlock
+from fedcore.messages import ClientUpdate, EvaluateRequest, TrainRequest, UpdateBlock
 from fedcore.plan import RunPlan, merge
 from fedcore.task import Task
 from fedcore.task_families import Classification
@@ -57,6 +57,28 @@ class ExampleTask(Classification):
         inputs = torch.randn(120, 4, generator=generator) + targets[:, None] * 1.5
         sex = Attribute.from_values([("female", "male")[row % 2] for row in range(120)], vocabulary=("female", "male"))
         return Examples(columns={"inputs": inputs, "targets": targets}, attributes={"sex": sex})
+
+
+class _Raising(nn.Module):
+    """Cannot take one row."""
+
+    def __init__(self, broken: Tensor) -> None:
+        super().__init__()
+        self._broken = broken
+
+    def forward(self, rows: Tensor) -> Tensor:
+        if (rows == self._broken.to(rows.dtype)).all(1).any():
+            raise ValueError("a broken row")
+        return rows
+
+
+class _RaisingTask(ExampleTask):
+    def __init__(self, broken: Tensor) -> None:
+        super().__init__(dropout=0.0)
+        self._broken = broken
+
+    def build_model(self) -> nn.Module:
+        return nn.Sequential(_Raising(self._broken), super().build_model())
 
 
 _PLANS: tuple[Mapping[str, Mapping[str, Any]], ...] = (
@@ -123,6 +145,17 @@ class EngineContract:
         request = _request(ready)
         with self._engine(ready) as engine:
             assert tuple(_replies(engine, request)) == request.cohort
+
+    def test_a_client_whose_task_raises_is_rejected_and_the_others_are_trained(self) -> None:
+        ready = _ready(dropout=0.0)
+        broken = replace(ready, task=_RaisingTask(ready.clients[3].training.columns["inputs"][0]))
+        with self._engine(broken) as engine:
+            replies = list(engine.train(_request(broken)))
+        rejected = [reply for reply in replies if isinstance(reply, Rejection)]
+        assert [each.client for each in rejected] == ["client-3"]
+        blocks = [UpdateBlock.of(each) if isinstance(each, ClientUpdate) else each for each in replies]
+        trained = {update.client for each in blocks if isinstance(each, UpdateBlock) for update in each.updates}
+        assert trained == {"client-0", "client-1", "client-2"}
 
     def test_a_refusal_gives_the_reason(self) -> None:
         ready = _ready()

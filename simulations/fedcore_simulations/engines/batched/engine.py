@@ -21,6 +21,7 @@ from fedcore_server.rounds.state import Rejection
 from fedcore_simulations.engines.batched.cohort_model import CohortModel
 from fedcore_simulations.engines.batched.private import why_not_private
 from fedcore_simulations.engines.batched.training import ELEMENTWISE, CohortTraining
+from fedcore_simulations.engines.failures import Failure, without_failures
 from fedcore_simulations.engines.loop import LoopEngine, LoopJob, written
 from fedcore_simulations.engines.workers import Job, viewed
 
@@ -69,15 +70,23 @@ class BatchedEngine(LoopEngine):
 
     def train(self, request: TrainRequest) -> Iterator[ClientUpdate | UpdateBlock | Rejection]:
         """Train the cohort; a block for each chunk, in its order, each to be used before the next is taken."""
+        return without_failures(self._blocks(request))
+
+    def _blocks(self, request: TrainRequest) -> Iterator[UpdateBlock | Failure]:
         chunks = _chunks(self._places(request), self._at_once)
         if self._training is not None:
-            yield from (self._training.train(request, chunk) for chunk in chunks)
+            for chunk in chunks:
+                yield from self._training.train(request, chunk)
             return
-        for block, slot in self._run("train", request, chunks):
-            rows = len(block.updates)
-            form = self._reply_form.times(rows)
-            values = form.unpacked(viewed(slot[: form.num_bytes], form.dtype))
-            yield replace(block, values={name: vector.view(rows, -1) for name, vector in values.items()})
+        for replies, slot in self._run("train", request, chunks):
+            for reply in replies:
+                yield reply if isinstance(reply, Failure) else self._with_values(reply, slot)
+
+    def _with_values(self, block: UpdateBlock, slot: Tensor) -> UpdateBlock:
+        rows = len(block.updates)
+        form = self._reply_form.times(rows)
+        values = form.unpacked(viewed(slot[: form.num_bytes], form.dtype))
+        return replace(block, values={name: vector.view(rows, -1) for name, vector in values.items()})
 
     def _job(self) -> Callable[..., Job]:
         return _BatchedJob
@@ -92,8 +101,11 @@ class _BatchedJob(LoopJob):
         self._training = CohortTraining(self._local, clients, at_once(size, plan))
 
     def _train(self, request: TrainRequest, asked: Any, slot: Tensor) -> Any:
-        block = self._training.train(request, asked)
-        written(slot, self._local.codec.form.times(len(asked)), block.values)
+        replies = self._training.train(request, asked)
+        return [reply if isinstance(reply, Failure) else self._written(reply, slot) for reply in replies]
+
+    def _written(self, block: UpdateBlock, slot: Tensor) -> UpdateBlock:
+        written(slot, self._local.codec.form.times(len(block.updates)), block.values)
         return replace(block, values={})
 
 
@@ -139,6 +151,8 @@ def _trained(engine: type[LoopEngine], task: Task, plan: RunPlan, clients: list[
         torch.random.fork_rng(devices=[]),
         engine(task, plan, clients, num_workers=1, device=torch.device("cpu")) as trying,
     ):
+        if isinstance(trying, BatchedEngine) and trying._training is not None:
+            trying._training.on_trial = True
         for number in range(1, _PROBE_ROUNDS + 1):
             request = plan_round(state, plan, [client.name for client in clients])
             shared = {

@@ -21,6 +21,7 @@ from fedcore_simulations.engines.batched.cohort_model import CohortModel
 from fedcore_simulations.engines.batched.cohort_rows import CohortRows, Step, steps_of
 from fedcore_simulations.engines.batched.population import Population
 from fedcore_simulations.engines.batched.private import PrivateSteps
+from fedcore_simulations.engines.failures import Failure, for_client
 
 ELEMENTWISE = ("SGD", "Adam", "AdamW", "Adamax", "Adagrad", "Adadelta", "NAdam", "RAdam", "RMSprop", "Rprop")
 """Optimizers that treat each number by itself, so that a cohort's weights can be one parameter of them."""
@@ -33,10 +34,14 @@ class CohortTraining:
 
     Args:
         size: Clients at once, at most.
+
+    Attributes:
+        on_trial: Whether what fails is raised.
     """
 
     def __init__(self, local: LocalModel, clients: Sequence[Client], size: int) -> None:
         self._local, self._clients, self._population = local, clients, Population.of(clients)
+        self.on_trial = False
         self._algorithm, self._training = local.exchange.algorithm, local.plan.training
         self._adjusts = type(self._algorithm).adjust is not Algorithm.adjust
         self._descends = _is_plain(self._training) and not self._adjusts
@@ -44,21 +49,22 @@ class CohortTraining:
         self._cohort = CohortModel(local, size, descends=self._descends)
         self._private = PrivateSteps(local, local.privacy, self._cohort, self._population) if local.privacy else None
 
-    def train(self, request: TrainRequest, clients: Sequence[int]) -> UpdateBlock:
-        """Updates of clients, given by their places in the population, in this order.
+    def train(self, request: TrainRequest, clients: Sequence[int]) -> list[UpdateBlock | Failure]:
+        """Updates of clients, given by their places in the population: one block at most, in this order.
 
-        Under privacy no record makes another's gradient fail: where a pass does, each client is trained by itself.
+        Where a pass over all of them fails, each is trained by itself: a row, or a client, is no fault of the others.
         """
-        if self._private is None:
-            return self._trained(request, clients)
         try:
-            return self._trained(request, clients)
+            return [self._trained(request, clients)]
         except FedcoreError:
             raise
         except Exception:
-            blocks = [UpdateBlock.of(train_locally(self._local, self._clients[client], request)) for client in clients]
-            values = {name: torch.cat([block.values[name] for block in blocks]) for name in blocks[0].values}
-            return UpdateBlock(updates=tuple(block.updates[0] for block in blocks), values=values)
+            if self.on_trial:
+                raise
+            alone = [for_client(train_locally, self._local, self._clients[client], request) for client in clients]
+        blocks = [UpdateBlock.of(reply) for reply in alone if not isinstance(reply, Failure)]
+        found: list[UpdateBlock | Failure] = [reply for reply in alone if isinstance(reply, Failure)]
+        return [*found, UpdateBlock.joined(blocks)] if blocks else found
 
     def _trained(self, request: TrainRequest, clients: Sequence[int]) -> UpdateBlock:
         sizes = {client: self._population.sizes[client] for client in clients}

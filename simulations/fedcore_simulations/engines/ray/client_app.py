@@ -23,8 +23,8 @@ from fedcore.wire.requests import unpack_evaluate_request, unpack_train_request
 from fedcore_clients.training.evaluation import evaluate_locally
 from fedcore_clients.training.local_model import Client, LocalModel
 from fedcore_clients.training.train import train_locally
-from fedcore_simulations.engines.loop import for_client
-from fedcore_simulations.engines.ray.parcels import Parcel, bytes_of, failure, opened, with_own_bytes
+from fedcore_simulations.engines.failures import Failure, for_client
+from fedcore_simulations.engines.ray.parcels import Parcel, bytes_of, failure, opened, packed_failure, with_own_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +75,8 @@ class Trainer:
                 file.write_bytes(parcel.kept)
             update = for_client(train_locally, local, client, request)
             kept = bytes_of(file)
+        if isinstance(update, Failure):
+            return Parcel(client=parcel.client).around(packed_failure(update))
         return Parcel(client=parcel.client, kept=kept).around(with_own_bytes(pack_update(update, local.codec.form)))
 
     def evaluate(self, content: RecordDict) -> RecordDict:
@@ -83,7 +85,9 @@ class Trainer:
         vector = vector_of(local.parameters.buffer)
         form = Form.of([Segment(MODEL, vector.dtype, vector.size)])
         request = unpack_evaluate_request(content, local.parameters.layout, form)
-        return Parcel(client=parcel.client).around(pack_report(for_client(evaluate_locally, local, client, request)))
+        report = for_client(evaluate_locally, local, client, request)
+        content = packed_failure(report) if isinstance(report, Failure) else pack_report(report)
+        return Parcel(client=parcel.client).around(content)
 
 
 _trainers: dict[str, Trainer] = {}

@@ -23,6 +23,8 @@ from fedcore.task import Task
 from fedcore_clients.training.local_model import Client
 from fedcore_clients.training.memory import ClientMemory
 from fedcore_server.rounds.rounds import init_state
+from fedcore_server.rounds.state import Rejection
+from fedcore_simulations.engines.failures import Failure, without_failures
 from fedcore_simulations.engines.loop import on_device
 from fedcore_simulations.engines.ray.cluster import (
     alive_machines,
@@ -112,25 +114,31 @@ class RayEngine:
         """All clients: simulated ones are always there."""
         return list(self._names)
 
-    def train(self, request: TrainRequest) -> Iterator[ClientUpdate]:
+    def train(self, request: TrainRequest) -> Iterator[ClientUpdate | Rejection]:
         """Train the cohort; updates in its order."""
+        return without_failures(self._updates(request))
+
+    def _updates(self, request: TrainRequest) -> Iterator[ClientUpdate | Failure]:
         from fedcore.wire.replies import unpack_update
-        from fedcore_simulations.engines.ray.parcels import opened
+        from fedcore_simulations.engines.ray.parcels import failure_in, opened
 
         for content in self._answers("train", request):
             parcel, rest = opened(content)
             if parcel.kept:
                 place_whole(self._kept.file_of(parcel.client), partial(_write, parcel.kept))
-            yield unpack_update(rest, self._reply_form, client=parcel.client)
+            yield failure_in(rest) or unpack_update(rest, self._reply_form, client=parcel.client)
 
-    def evaluate(self, request: EvaluateRequest) -> Iterator[ClientReport]:
+    def evaluate(self, request: EvaluateRequest) -> Iterator[ClientReport | Rejection]:
         """Evaluate the cohort; reports in its order."""
+        return without_failures(self._reports(request))
+
+    def _reports(self, request: EvaluateRequest) -> Iterator[ClientReport | Failure]:
         from fedcore.wire.replies import unpack_report
-        from fedcore_simulations.engines.ray.parcels import opened
+        from fedcore_simulations.engines.ray.parcels import failure_in, opened
 
         for content in self._answers("evaluate", request):
             parcel, rest = opened(content)
-            yield unpack_report(rest, client=parcel.client)
+            yield failure_in(rest) or unpack_report(rest, client=parcel.client)
 
     def _answers(self, kind: str, request: TrainRequest | EvaluateRequest) -> Iterator[RecordDict]:
         if self._asker is None:

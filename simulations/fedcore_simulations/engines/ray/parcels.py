@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
@@ -17,6 +17,7 @@ from fedcore.errors import (
     PrivacyError,
     TaskError,
 )
+from fedcore_simulations.engines.failures import Failure
 
 _CLIENT = "client"
 _KINDS = {
@@ -67,6 +68,17 @@ def check_answered(content: RecordDict) -> None:
     record = content.get("failed")
     if isinstance(record, ConfigRecord):
         raise _KINDS.get(str(record["kind"]), EngineError)(str(record["why"]))
+
+
+def packed_failure(failure: Failure) -> RecordDict:
+    """A client that is left out, as a reply."""
+    return RecordDict({"left-out": ConfigRecord(asdict(failure))})
+
+
+def failure_in(content: RecordDict) -> Failure | None:
+    """The failure that a reply holds, if any."""
+    record = content.get("left-out")
+    return Failure(**dict(record)) if isinstance(record, ConfigRecord) else None  # type: ignore[arg-type]
 
 
 def bytes_of(path: Path) -> bytes:
