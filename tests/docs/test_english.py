@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,12 @@ WORDS = {  # what is not written, and what is written instead
 }
 
 
-def texts() -> Iterator[tuple[str, str]]:
+@cache
+def texts() -> tuple[tuple[str, str], ...]:
+    return tuple(_texts())
+
+
+def _texts() -> Iterator[tuple[str, str]]:
     """Each page, and each docstring and text of the packages, with its place."""
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     for path in pages:
