@@ -119,6 +119,14 @@ Resume = Annotated[
         rich_help_panel=_RUN,
     ),
 ]
+EstimateOption = Annotated[
+    bool,
+    typer.Option(
+        "--estimate",
+        help="Run nothing: show what the run would take here, from a trial of a few clients.",
+        rich_help_panel=_RUN,
+    ),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print summary.json alone on standard output.", rich_help_panel=_RUN)
 ]
@@ -146,6 +154,7 @@ def simulate(  # noqa: PLR0917 - typer reads the options from the signature
     settings: Settings = None,
     track: Track = None,
     resume: Resume = None,
+    only_estimate: EstimateOption = False,
     as_json: Json = False,
 ) -> None:
     """Simulate a federation on this machine: train, protect and audit it.
@@ -178,6 +187,10 @@ def simulate(  # noqa: PLR0917 - typer reads the options from the signature
         "engine.workers": workers,
         "run.track": track or None,
     }
+    if only_estimate:
+        from fedcore_simulations.commands.estimate_run import estimate_command
+
+        raise typer.Exit(estimate_command(subject, options, settings or [], resume_from=resume, as_json=as_json))
     raise typer.Exit(run_command(subject, options, settings or [], out=out, resume_from=resume, as_json=as_json))
 
 

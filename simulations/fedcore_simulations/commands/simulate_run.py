@@ -35,7 +35,7 @@ def run_command(
     console = Console(stderr=True, highlight=False)
     command = shlex.join(["fedcore", *sys.argv[1:]])
     more = More.of(subject, options, settings, out) if resume_from is not None else More()
-    plan = _with_files(plan_from_options(subject, options, settings)) if resume_from is None else None
+    plan = with_files(plan_from_options(subject, options, settings)) if resume_from is None else None
     console.print("preparing: data, partition, checks, privacy accounting …", style="dim")
     from fedcore_server.runs.directory import check_free, next_free  # torch: only once the plan is known to be right
     from fedcore_server.runs.release import exit_code
@@ -84,7 +84,7 @@ def run_command(
     return exit_code(result.summary)
 
 
-def _with_files(plan: RunPlan) -> RunPlan:
+def with_files(plan: RunPlan) -> RunPlan:
     """Files that are not there are reported before the seconds that it takes to import torch."""
     return with_start(with_test_data(plan))
 
