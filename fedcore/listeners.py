@@ -28,6 +28,7 @@ class Beginning:
         lines: Rounds that were closed before, as in ``rounds.jsonl``; none in a new run.
         rows: Number of all rows; ``None`` in a deployment.
         device: Where models are trained; empty in a deployment.
+        engine: How simulated clients are trained; empty in a deployment.
         notes: Sentences about the task and the device.
         warnings: What the privacy linter found and did not refuse, a line each.
     """
@@ -38,6 +39,7 @@ class Beginning:
     lines: tuple[Mapping[str, Any], ...] = ()
     rows: int | None = None
     device: str = ""
+    engine: str = ""
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 

@@ -49,6 +49,8 @@ class StopRule:
         bound = _number(match[3]) if match else math.nan
         if match is None or not math.isfinite(bound):
             raise ValueError(f"{_EXPECTED}; found {text!r}")
+        if "accuracy" in match[1] and not 0.0 <= bound <= 1.0:
+            raise ValueError(f"expected an accuracy between 0 and 1, such as 0.95, found {text!r}")
         return cls(metric=match[1], at_least=match[2] == ">=", bound=bound)
 
     @property

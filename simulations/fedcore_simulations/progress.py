@@ -56,7 +56,7 @@ class RoundsDisplay:
         self._console.print(
             f"{beginning.task}: {counted(beginning.rows or 0, 'row')}, {clients}, "
             f"{counted(plan.federation.rounds, 'round')}, {method_words(plan)}, "
-            f"privacy {plan.privacy.unit}{noise}, {beginning.device}",
+            f"privacy {plan.privacy.unit}{noise}, {beginning.device}, engine {beginning.engine}",
             soft_wrap=True,
         )
         for note in beginning.notes:
@@ -136,6 +136,8 @@ def _figures(line: Mapping[str, Any]) -> list[str]:
     if line["evaluation"] is None:
         return shown
     shown += [f"{name} {value:.3f}" for name, value in line["evaluation"].items()]
+    if sampled := line.get("evaluated_on"):
+        shown.append(f"on {sampled['clients']} of {sampled['of']} clients")
     if worst := worst_group(line):
         shown.append(f"worst group {worst.name} {worst.value:.3f}")
     if line["epsilon"] is not None:

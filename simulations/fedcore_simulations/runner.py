@@ -16,7 +16,7 @@ from fedcore.audit.verdict.report import BiasReport
 from fedcore.listeners import Beginning, Listeners, RunListener
 from fedcore.plan import RunPlan
 from fedcore.plan.own_files import with_start, with_test_data
-from fedcore.plugins import Reference
+from fedcore.plugins import Reference, name_of
 from fedcore.privacy.linter import DROWNED, Finding, warnings_of
 from fedcore.seeding import global_streams_kept
 from fedcore.task import Task, extras_of
@@ -178,7 +178,7 @@ def _results(
             task=ready.task, plan=ready.plan, federation=engine, hooks=ready.hooks, listeners=listeners, test=test
         )
         outcome = run.to_end(state, keeping.keep)
-        wall_seconds = time.monotonic() - started
+        wall_seconds = sum(line["wall_seconds"] for line in records[:before]) + time.monotonic() - started
     names = names_of(ready.clients)
     finished = FinishedRun(
         task=ready.task,
@@ -188,9 +188,8 @@ def _results(
         examples=ready.examples,
         client_sizes=training_sizes_of(ready.clients),
         wall_seconds=wall_seconds,
-        energy=meter.energy.to_json() if meter.energy else {},
+        energy=meter.energy.to_json() if meter.energy and not before else {},  # of the whole run, or not at all
         records=records,
-        timed=records[before:],
         split=ready.split,
         verification=PROBED,
         privacy_warnings=warnings_of(each for each in ready.findings if not each.rule.of_rows),
@@ -209,6 +208,7 @@ def _beginning(ready: Preparation, directory: RunDirectory | None, records: list
         lines=tuple(records),
         rows=ready.examples,
         device=str(ready.device),
+        engine=name_of(ready.engine.reference),
         notes=(*extras_of(ready.task).notes, *filter(None, [ready.device_note, ready.engine.note])),
         warnings=tuple(_warnings(ready.findings)),
     )

@@ -91,8 +91,10 @@ def _configuration(runs: Sequence[ComparedRun], settings: Mapping[str, Any]) -> 
 
 def _mean(values: Sequence[float], quantity: Quantity) -> Mean:
     mean = Mean.of(values)
-    if mean.low is None or mean.high is None or not quantity.share:
+    if mean.low is None or mean.high is None:
         return mean
+    if not quantity.share:  # what is counted or measured from zero on has no interval below it
+        return replace(mean, low=max(0.0, mean.low)) if min(values) >= 0.0 else mean
     return replace(mean, low=max(0.0, mean.low), high=min(1.0, mean.high))
 
 

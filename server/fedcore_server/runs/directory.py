@@ -140,6 +140,8 @@ def check_free(path: Path) -> None:
         return
     if is_finished(path):
         raise RunDirectoryError(f"{path} holds a finished run; give another --out")
+    if (path / "plan.toml").is_file() and not (path / "checkpoint" / "state.safetensors").is_file():
+        raise RunDirectoryError(f"{path} holds a run that finished no round; remove it, or give another --out")
     if (path / "plan.toml").is_file():
         raise RunDirectoryError(f"{path} holds another run; give another --out, or resume that run: --resume {path}")
     if path.exists():

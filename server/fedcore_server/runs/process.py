@@ -185,7 +185,6 @@ class RunProcess:
             client_sizes=[sizes[name] for name in sorted(sizes)],
             wall_seconds=wall_seconds,
             records=rounds,
-            timed=rounds,
             split=None,
             verification=_VERIFIED,
             privacy_warnings=warnings_of(privacy_findings(task, self._plan)),

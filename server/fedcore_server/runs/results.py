@@ -94,7 +94,6 @@ class FinishedRun:
         examples: Rows of all clients, held-out ones included; ``None`` if not all clients reported them.
         client_sizes: Training rows of each client.
         records: Lines of ``rounds.jsonl``.
-        timed: Those of them that `wall_seconds` covers: a resumed run has more.
         split: Rows of each client; simulations only.
         verification: Which checks of the privacy guarantee were run.
         took_part: From `participation`; ``None`` where that is secret.
@@ -113,7 +112,6 @@ class FinishedRun:
     client_sizes: Sequence[int]
     wall_seconds: float
     records: Sequence[Mapping[str, Any]]
-    timed: Sequence[Mapping[str, Any]]
     split: Mapping[str, Any] | None
     verification: str
     command: str | None
@@ -176,7 +174,7 @@ def _statement(run: FinishedRun, model_sha256: str) -> dict[str, Any] | None:
 
 def _summary(run: FinishedRun, statement: Mapping[str, Any] | None, model_sha256: str) -> dict[str, Any]:
     plan, outcome, privacy = run.plan, run.outcome, promise_of(run.plan)
-    client_rounds = sum(len(line["counted"]) for line in run.timed)
+    client_rounds = sum(len(line["counted"]) for line in run.records)
     return {
         "task": run.task.name,
         "engine": run.engine,

@@ -81,7 +81,7 @@ EngineOption = Annotated[
     str | None,
     typer.Option(
         "--engine",
-        help=f"auto, {ENGINES.choices()}; how clients are trained, never what comes out.",
+        help=f"auto, {ENGINES.choices()}; how clients are trained; results agree up to rounding.",
         rich_help_panel=_RUN,
     ),
 ]

@@ -51,26 +51,26 @@ class Comparison:
         return "\n".join(text_lines(self.configurations))
 
     def write_csv(self, path: Path | str) -> Path:
-        return _written(Path(path), csv_text(self.configurations))
+        return _written(Path(path), csv_text(self.configurations), ".csv")
 
     def write_html(self, path: Path | str) -> Path:
         """Write one page with the table and overlaid curves; it needs no network and no JavaScript."""
         from fedcore.report.comparison.page import render_comparison
 
-        return _written(Path(path), render_comparison(self.configurations, notes=self.notes))
+        return _written(Path(path), render_comparison(self.configurations, notes=self.notes), ".html")
 
 
-def compare(runs: Sequence[Path | str | SimulationResult]) -> Comparison:
+def compare(runs: Sequence[Path | str | SimulationResult] | Path | str | SimulationResult) -> Comparison:
     """Compare finished runs of one task.
 
     Args:
-        runs: Run directories, directories of sweeps, or results of `simulate`.
+        runs: Run directories, directories of sweeps, or results of `simulate`; several or one.
 
     Raises:
         RunDirectoryError: A directory holds no finished run, or no sweep; all of them are named.
         DataError: The runs are of different tasks, or there are none.
     """
-    if isinstance(runs, str | Path):
+    if not isinstance(runs, Sequence) or isinstance(runs, str):
         runs = [runs]
     found, notes, problems = list[ComparedRun](), list[str](), list[str]()
     keys: dict[str, None] = {}
@@ -108,6 +108,10 @@ def _of_directory(path: Path, notes: list[str], keys: dict[str, None]) -> Iterat
 
 
 def _read(path: Path, name: str) -> ComparedRun:
+    if not path.is_dir():
+        raise RunDirectoryError(f"there is no directory {path}")
+    if (path / "plan.toml").is_file() and not (path / "summary.json").is_file():
+        raise RunDirectoryError(f"the run {path} is not finished; resume it with: fedcore simulate --resume {path}")
     record = read_run(path)
     if not record.plan:
         raise RunDirectoryError(f"{path} has no plan.toml, so that its settings are not known")
@@ -147,7 +151,9 @@ def _without_copies(runs: Sequence[ComparedRun]) -> tuple[list[ComparedRun], lis
     return list(kept.values()), notes
 
 
-def _written(path: Path, text: str) -> Path:
+def _written(path: Path, text: str, suffix: str) -> Path:
+    if path.suffix != suffix:  # so that no file of a run is replaced
+        raise DataError(f"expected a file that ends in {suffix}, found {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text)
     return path

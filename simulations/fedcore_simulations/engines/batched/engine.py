@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -131,9 +132,16 @@ def _difference(task: Task, plan: RunPlan, clients: Sequence[Client]) -> str | N
     try:
         at_once, alone = (_trained(engine, task, plan, some) for engine in (BatchedEngine, LoopEngine))
     except Exception as error:
-        text = str(error).strip().splitlines()[-1:] or [""]
-        return f"the task cannot be run on the rows of several clients at once ({type(error).__name__}: {text[0]})"
-    if any(not torch.allclose(one, other, rtol=1e-7, atol=1e-10) for one, other in zip(at_once, alone, strict=True)):
+        text, last = str(error).strip().splitlines()[-1:] or [""], traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(last.filename).name}, line {last.lineno}"
+        return (
+            f"the task cannot be run on the rows of several clients at once ({type(error).__name__} in {where}: "
+            f"{text[0]})"
+        )
+    if any(
+        not torch.allclose(one, other, rtol=1e-7, atol=1e-10, equal_nan=True)
+        for one, other in zip(at_once, alone, strict=True)
+    ):
         return "a client's update depends on the rows that it is trained beside"
     return None
 
