@@ -167,18 +167,26 @@ class Tokens(TinyTask):
         return nn.Sequential(nn.Embedding(5, 3), nn.Flatten(), nn.Linear(12, 2))
 
 
-def test_clients_are_trained_alone_where_a_record_makes_their_pass_fail():
-    plan = build_private_plan(privacy={"sampling_rate": 1.0})
+def owners_of_tokens(bad=None):
     owners = []
     for owner in clients():
         inputs = owner.training.columns["inputs"].abs().long().clamp(max=4)
-        columns = {**owner.training.columns, "inputs": inputs}
-        owners.append(Client(name=owner.name, training=type(owner.training)(columns=columns), held_out=None))
-    owners[1].training.columns["inputs"][2, 0] = 99
+        examples = type(owner.training)(columns={**owner.training.columns, "inputs": inputs})
+        owners.append(Client(name=owner.name, training=examples, held_out=None))
+    if bad is not None:
+        owners[1].training.columns["inputs"][2, 0] = bad
+    return owners
+
+
+@pytest.mark.parametrize("bad", [5, 7, 12, 99, -1, -6])  # some are places in the tables of other clients
+def test_a_token_that_there_is_not_adds_zero_and_moves_no_other_record_or_client(bad):
+    plan, owners = build_private_plan(privacy={"sampling_rate": 1.0}), owners_of_tokens(bad)
     local = build_local(plan, task=Tokens())
     request = build_request(local.parameters.clone(), cohort=tuple(owner.name for owner in owners))
     (block,) = CohortTraining(local, owners, 3).train(request, [0, 1, 2])
+    (healthy,) = CohortTraining(local, owners_of_tokens(), 3).train(request, [0, 1, 2])
     for row, owner in enumerate(owners):
         expected = train_locally(local, owner, request)
-        assert torch.equal(block.values["update"][row], expected.values["update"])
+        assert torch.allclose(block.values["update"][row], expected.values["update"], rtol=0.0, atol=1e-6)
         assert block.updates[row].privacy_event == expected.privacy_event
+        assert (owner.name == "client-1") != torch.equal(block.values["update"][row], healthy.values["update"][row])

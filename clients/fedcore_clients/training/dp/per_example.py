@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fedcore.data.examples import Batch
 from fedcore.errors import PrivacyError
-from fedcore.privacy.mechanisms import clip_factors, clipped_sum
+from fedcore.privacy.mechanisms import clip_factors
 from fedcore.task import Task
 from fedcore_clients.training.device import has_float64, is_of_the_device
 from fedcore_clients.training.dp.full_precision import full_precision, refuse_narrow, refuse_settings
@@ -112,39 +112,61 @@ class PerExampleGradients:
         return torch.zeros(size, dtype=torch.float64, device=self._sum_device)
 
     def _add_clipped(self, batch: Batch, clip_norm: float, factors: Tensor | None, total: Tensor) -> None:
-        """Add the clipped sum of the rows of a pass; where they fail together, of each half."""
+        """Add the clipped sum of the rows of a pass; where they fail together, without those that fail alone."""
         try:
             add = self._clipped(batch, clip_norm, factors)
         except Exception as error:
             if num_rows(batch) > 1 and is_of_the_device(error) and not isinstance(error, MemoryError):
                 raise  # to be tried again with fewer rows at once
-            self._add_halves(batch, clip_norm, factors, total, error)
-            return
+            fails = self._fail_alone(batch, clip_norm, factors)
+            if bool(fails.all()):
+                return
+            add = self._without(fails, batch, clip_norm, factors)
         add(total)
 
-    def _clipped(self, batch: Batch, clip_norm: float, factors: Tensor | None) -> Callable[[Tensor], object]:
-        """A function that adds the clipped sum of these rows to a total; no row can make it fail."""
+    def _without(
+        self, fails: Tensor, batch: Batch, clip_norm: float, factors: Tensor | None
+    ) -> Callable[[Tensor], object]:
+        try:
+            return self._clipped(_replaced(batch, fails), clip_norm, factors, ~fails)
+        except Exception:  # of rows that fail only together, as they do where a model mixes rows: each by itself
+            alone = [
+                self._clipped(
+                    {name: column[[row]] for name, column in batch.items()},
+                    clip_norm,
+                    None if factors is None else factors[[row]],
+                )
+                for row in (~fails).nonzero().flatten().tolist()
+            ]
+            return lambda total: [add(total) for add in alone]
+
+    def _clipped(
+        self, batch: Batch, clip_norm: float, factors: Tensor | None, counted: Tensor | None = None
+    ) -> Callable[[Tensor], object]:
+        """A function that adds the clipped sum of these rows, or of those counted, to a total; no row makes it fail."""
         with full_precision():
             found = self._contributions(batch, factors)
             if found is None:
-                summed = clipped_sum(self._gradients(batch, factors), clip_norm)
-                return lambda total: total.add_(summed)
+                found = written_contributions(self._trained, self._gradients(batch, factors))
         weights = clip_factors(found.squared_norms, clip_norm)
+        weights = weights if counted is None else weights * counted.to(weights.device)
         return lambda total: found.add_weighted_sum(weights, total)
 
-    def _add_halves(
-        self, batch: Batch, clip_norm: float, factors: Tensor | None, total: Tensor, error: Exception
-    ) -> None:
-        """Find the rows that fail by themselves; they add nothing."""
-        if num_rows(batch) == 1:
+    def _fail_alone(self, batch: Batch, clip_norm: float, factors: Tensor | None) -> Tensor:
+        """Which rows fail by themselves, shape ``(n,)``; found by halves."""
+        try:
+            self._clipped(batch, clip_norm, factors)
+        except Exception as error:
+            if num_rows(batch) > 1:
+                parts = (None, None) if factors is None else factors.tensor_split([num_rows(batch) // 2])
+                pairs = zip(halves(batch), parts, strict=True)
+                return torch.cat([self._fail_alone(half, clip_norm, its_factors) for half, its_factors in pairs])
             raise_unless_of_the_row(error, batch, lambda blank: self._clipped(blank, clip_norm, factors))
             if not self._warned:
                 _log.warning("a record's gradient cannot be computed (%s); such count as zero", type(error).__name__)
             self._warned = True
-            return
-        parts = (None, None) if factors is None else factors.tensor_split([num_rows(batch) // 2])
-        for half, its_factors in zip(halves(batch), parts, strict=True):
-            self._add_clipped(half, clip_norm, its_factors, total)
+            return torch.ones(1, dtype=torch.bool)
+        return torch.zeros(num_rows(batch), dtype=torch.bool)
 
     def contributions(self, batch: Batch, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Contributions of some rows of a batch to its sum before clipping, as training computes them.
@@ -224,6 +246,16 @@ class PerExampleGradients:
             return rows
         size = sum(parameter.numel() for parameter in self._trained)
         return max(1, min(rows, _MOST_GRADIENT_NUMBERS // size))
+
+
+def _replaced(batch: Batch, fails: Tensor) -> Batch:
+    """The same number of rows, with the first good one in the place of those that fail.
+
+    A batch of another size would round the gradients of all its rows in another way, so that the row that fails would
+    move them.
+    """
+    places = torch.where(fails, int((~fails).nonzero()[0]), torch.arange(len(fails)))
+    return {name: column[places.to(column.device)] for name, column in batch.items()}
 
 
 def record_losses(task: Task, model: nn.Module, batch: Batch, factors: Tensor | None, dtype: torch.dtype) -> Tensor:

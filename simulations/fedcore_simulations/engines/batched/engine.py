@@ -11,10 +11,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from fedcore.data.examples import Examples
 from fedcore.messages import ClientUpdate, TrainRequest, UpdateBlock
 from fedcore.plan import RunPlan
 from fedcore.segments import ITEM_BYTES
 from fedcore.task import Task
+from fedcore_clients.training.dp.made_up_rows import made_up_rows
 from fedcore_clients.training.dp.rowwise import RowwiseTask
 from fedcore_clients.training.local_model import Client
 from fedcore_server.rounds.rounds import init_state, plan_round
@@ -125,8 +127,14 @@ def _difference(task: Task, plan: RunPlan, clients: Sequence[Client]) -> str | N
     """How a few clients with few rows differ when they are trained at once, in float64; ``None`` where they do not."""
     plan = plan.updated(training={"precision": "float64"}, engine={"workers": 1}, privacy=_tried(plan))
     batch = plan.training.batch_size
+
+    def few(client: Client, most: int) -> Examples:
+        if plan.privacy.unit == "none":
+            return client.training.select(slice(0, most))
+        return made_up_rows(client.training, len(task.labels)).select(slice(0, most))  # so that no row decides
+
     some = [
-        Client(name=client.name, training=client.training.select(slice(0, most)), held_out=None)
+        Client(name=client.name, training=few(client, most), held_out=None)
         for client, most in zip(clients[:_PROBE_CLIENTS], (2 * batch + 1, batch, batch + 1), strict=False)
     ]
     try:

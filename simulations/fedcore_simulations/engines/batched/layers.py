@@ -132,6 +132,8 @@ class CohortEmbedding(CohortLayer):
     def forward(self, tokens: Tensor) -> Tensor:
         weight = self.weights["weight"]
         clients, words, _ = weight.shape
+        if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < words:  # it would be a neighbour's
+            raise IndexError(f"a token is outside of the {words} of the embedding")
         starts = torch.arange(clients).mul_(words).view(clients, *(1,) * tokens.dim())
         places = (self._of_clients(tokens) + starts).view(tokens.shape)
         if self._padding is None:

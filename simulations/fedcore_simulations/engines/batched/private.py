@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fedcore.errors import PrivacyError
+from fedcore.errors import FedcoreError, PrivacyError
 from fedcore.messages import TrainRequest
 from fedcore.privacy.isolation import Level
 from fedcore.privacy.mechanisms import clip_factors, poisson_batch, release
@@ -56,6 +56,7 @@ class PrivateSteps:
             layer.leaves_gradients = False
             rules[layer] = partial(_by, rule, module)
         self._ghost = GhostGradients(cohort.trained, rules)
+        self._fails: dict[int, bool] = {}  # rows whose gradient cannot be computed; the weights do not matter to that
 
     def steps(self, request: TrainRequest, order: Sequence[int], factors: Tensor | None) -> Iterator[None]:
         """Before each step of the optimizer, leave what is released in the cohort's gradient.
@@ -99,19 +100,47 @@ class PrivateSteps:
         for start in range(0, max(len(batch) for batch in batches), most):
             part = [batch[start : start + most] for batch in batches]
             rows = torch.nn.utils.rnn.pad_sequence(part, batch_first=True, padding_value=-1)
-            total += self._sums(rows, factors)
+            total += self._sums_of_good(rows, factors)
         return total
 
+    def _sums_of_good(self, rows: Tensor, factors: Tensor | None) -> Tensor:
+        """As `_sums`; a row that fails adds zero, and moves no other by another size of the batch."""
+        try:
+            return self._sums(rows, factors)
+        except FedcoreError:
+            raise
+        except Exception:
+            for place, row in enumerate(rows.flatten().tolist()):
+                if row >= 0 and row not in self._fails:
+                    alone = torch.full_like(rows, -1)
+                    alone.view(-1)[place] = row
+                    self._fails[row] = not self._works(alone, factors)
+            bad = torch.tensor([row for row, fails in self._fails.items() if fails], dtype=torch.int64)
+            return self._sums(torch.where(torch.isin(rows, bad), -1, rows), factors)
+
+    def _works(self, rows: Tensor, factors: Tensor | None) -> bool:
+        try:
+            self._sums(rows, factors)
+        except FedcoreError:
+            raise
+        except Exception:
+            return False
+        return True
+
     def _sums(self, rows: Tensor, factors: Tensor | None) -> Tensor:
-        """Clipped sums over rows of shape ``(k, n)``; where a row is -1, some other row stands in and adds zero."""
-        real, rows = rows.flatten() >= 0, rows.flatten().clamp(min=0)
-        batch, weights = self._population.rows.batch(rows), None if factors is None else factors[rows]
+        """Clipped sums over rows of shape ``(k, n)``; where a row is -1, a blank one stands in and adds zero."""
+        rows = rows.flatten()
+        absent, places = rows < 0, rows.clamp(min=0)
+        batch = self._population.rows.batch(places)
+        for column in batch.values():
+            column[absent] = 0  # a blank row can be computed, and shows nothing of any client
+        weights = None if factors is None else factors[places].masked_fill(absent, 1.0)
         model, dtype = self._cohort.model, self._local.dtype
         with full_precision():
             found = self._ghost.contributions(
                 lambda: record_losses(self._local.task, model, batch, weights, dtype), len(rows)
             )
-            clipping = clip_factors(found.squared_norms, self._privacy.clip_norm) * real
+            clipping = clip_factors(found.squared_norms, self._privacy.clip_norm).masked_fill(absent, 0.0)
             return found.sums_of_groups(clipping, self._cohort.active)
 
     def _release(self, sums: Tensor, drawn: Sequence[Randomness], out: Tensor) -> None:
