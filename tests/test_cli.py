@@ -276,7 +276,7 @@ def test_a_finished_run_is_given_more_rounds(here, fedcore, more):
         (["--rounds", "3", "--clients", "5"], "--resume continues the plan of the run as it is"),
         (["--set", "training.learning-rate=1"], "--resume continues the plan of the run as it is"),
         (["--rounds", "3", "--epsilon", "2", "--unit", "client"], "--resume continues the plan of the run as it is"),
-        (["--epsilon", "2"], "with --resume it bounds a run with more --rounds"),
+        (["--epsilon", "2"], "--resume continues the plan of the run as it is"),
         (["--set", "federation.rounds=many"], "expected a whole number, found 'many'"),
     ],
 )

@@ -9,8 +9,6 @@ from pathlib import Path
 from fedcore.errors import PlanError, RunDirectoryError
 from fedcore.method.exchange import Exchange
 from fedcore.plan import RunPlan
-from fedcore.privacy.accounting import epsilon_of, rounded_up
-from fedcore.privacy.promise import promise_of
 from fedcore.schedules.registry import schedule_of
 from fedcore.storage.files import write_whole
 from fedcore_server.evaluation.evaluation import audit_settings
@@ -25,19 +23,14 @@ _ABOUT_THE_MODEL = ("waiver.json", "privacy-audit.json")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extension:
-    """A run's plan with more rounds; nothing on disk is changed before `begin`.
-
-    Attributes:
-        budget: The most ε that the whole run may have; ``None`` without privacy.
-    """
+    """A run's plan with more rounds; nothing on disk is changed before `begin`."""
 
     path: Path
     old: RunPlan
     plan: RunPlan
-    budget: float | None
 
     @classmethod
-    def of(cls, path: Path, rounds: int, *, budget: float | None) -> Extension:
+    def of(cls, path: Path, rounds: int) -> Extension:
         """An extension that gives what a run of so many rounds would have given.
 
         Raises:
@@ -53,9 +46,9 @@ class Extension:
             )
         _check_directory(path)
         plan = old.updated(federation={"rounds": rounds})
-        if problems := [*_problems(old, plan, budget)]:
+        if problems := [*_problems(old, plan)]:
             raise PlanError([f"the run cannot have more rounds: {problem}" for problem in problems])
-        return cls(path=path, old=old, plan=plan, budget=budget)
+        return cls(path=path, old=old, plan=plan)
 
     def begin(self, initial: ServerState) -> None:
         """Make the directory that of an unfinished run of the new plan.
@@ -66,12 +59,11 @@ class Extension:
             initial: The state before round 1, for the layout.
 
         Raises:
-            PlanError: ε would exceed the budget, or the run was ended by its rule.
+            PlanError: The run was ended by its rule.
         """
         state = self._state(initial)
         if why := why_stopped(state):
             raise PlanError(f"the run cannot have more rounds: federation.stop-when ended it ({why})")
-        self._check_budget(state)
         save_checkpoint(self.path / "checkpoint", state, self.plan)
         for name in ("summary.json", "report.html"):
             (self.path / name).unlink(missing_ok=True)
@@ -85,18 +77,6 @@ class Extension:
         except RunDirectoryError:
             state = load_checkpoint(self.path / "checkpoint", initial, self.old)
         return replace(state, settled=state.settled or finished)
-
-    def _check_budget(self, state: ServerState) -> None:
-        privacy = promise_of(self.plan)
-        if privacy is None or self.budget is None:
-            return
-        asked = state.asked + self.plan.federation.rounds - state.round
-        epsilon = epsilon_of(privacy.event(asked), privacy.delta, privacy.relation)
-        if epsilon > self.budget:
-            raise PlanError(
-                f"--epsilon: {self.plan.federation.rounds} rounds have ε = {rounded_up(epsilon):.2f} at δ = "
-                f"{privacy.delta:g}, more than the {self.budget:g} given; raise it, or ask for fewer rounds"
-            )
 
 
 def _check_directory(path: Path) -> None:
@@ -112,8 +92,13 @@ def _check_directory(path: Path) -> None:
         )
 
 
-def _problems(old: RunPlan, plan: RunPlan, budget: float | None) -> Iterator[str]:
+def _problems(old: RunPlan, plan: RunPlan) -> Iterator[str]:
     schedule, federation = old.training.schedule, old.federation
+    if old.privacy.unit != "none":
+        yield (
+            "whether it gets them is decided by its results, and ε holds for rounds that were fixed before; plan a new "
+            "run with so many"
+        )
     if schedule is not None and schedule_of(schedule).needs_rounds:
         yield (
             f"training.schedule = {schedule!r} brings the learning rate down by round {federation.rounds}; the rounds "
@@ -128,20 +113,3 @@ def _problems(old: RunPlan, plan: RunPlan, budget: float | None) -> Iterator[str
         )
     if Exchange.of(old).algorithm.learns and federation.rounds % federation.evaluate_every:
         yield f"algorithm {old.algorithm.name!r} has learned from the last evaluation, which a longer run does not have"
-    yield from _privacy_problems(old, plan, budget)
-
-
-def _privacy_problems(old: RunPlan, plan: RunPlan, budget: float | None) -> Iterator[str]:
-    before, after = promise_of(old), promise_of(plan)
-    if (before is None or after is None) and budget is not None:
-        yield "--epsilon: it promises no privacy"
-    if before is None or after is None or budget is not None:
-        return
-    had, have = (
-        rounded_up(epsilon_of(privacy.event(privacy.rounds), privacy.delta, privacy.relation))
-        for privacy in (before, after)
-    )
-    yield (
-        f"its {old.federation.rounds} rounds have ε = {had:.2f}, and {plan.federation.rounds} would have {have:.2f}; "
-        "allow that with --epsilon, the most that the whole run may have"
-    )

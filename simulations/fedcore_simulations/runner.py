@@ -107,7 +107,6 @@ def resume(
     path: Path | str,
     *,
     rounds: int | None = None,
-    budget: float | None = None,
     workers: int | None = None,
     engine: Reference | None = None,
     listeners: Sequence[RunListener] = (),
@@ -117,7 +116,6 @@ def resume(
 
     Args:
         rounds: More than in the plan, for a run that may be finished; its results are replaced.
-        budget: The most ε that a run with more rounds may have; needed under privacy.
         workers: In the place of the plan's.
         engine: In the place of the plan's.
 
@@ -125,7 +123,7 @@ def resume(
         RunDirectoryError: There is no run to resume.
         PlanError: The run cannot have more rounds, with the reasons.
     """
-    extension = None if rounds is None else Extension.of(Path(path), rounds, budget=budget)
+    extension = None if rounds is None else Extension.of(Path(path), rounds)
     directory = RunDirectory.open(Path(path)) if extension is None else RunDirectory(Path(path))
     plan = directory.plan() if extension is None else extension.plan
     given = {"workers": workers, "name": engine}

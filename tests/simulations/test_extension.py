@@ -47,8 +47,6 @@ SAME = {
         "training": {"schedule": "step:2:0.5"},
         "federation": {"server_optimizer": "adam", "averaging": 0.5, "cohort_size": 2},
     },
-    "record privacy": {"privacy": PRIVATE},
-    "client privacy": {"privacy": {"unit": "client", "noise_multiplier": 2.0, "noise": "test"}},
 }
 
 
@@ -58,7 +56,7 @@ def test_a_longer_run_is_the_run_that_was_planned_so(name, tmp_path):
     long = {**sections, "federation": {**sections.get("federation", {}), "rounds": 5}}
     expected = simulate(None, plan_of(**long), out=tmp_path / "whole")
     path = run_of(tmp_path / "run", **sections)
-    extended = resume(path, rounds=5, budget=99.0 if "privacy" in name else None)
+    extended = resume(path, rounds=5)
     assert extended.summary["model_sha256"] == expected.summary["model_sha256"]
     assert extended.summary["plan_sha256"] == expected.summary["plan_sha256"]
     assert extended.summary["epsilon"] == expected.summary["epsilon"]
@@ -91,15 +89,11 @@ def test_an_interrupted_longer_run_is_resumed_as_any_other(run):
     assert resume(run).summary["rounds"] == 5
 
 
-def test_under_privacy_the_budget_of_the_whole_run_is_asked_for_and_kept(tmp_path):
-    path = run_of(tmp_path / "run", privacy=PRIVATE, aggregation={"rule": "uniform"})
-    with pytest.raises(PlanError, match=r"its 3 rounds have ε = 3\.71, and 5 would have 4\.99; allow that with"):
+@pytest.mark.parametrize("privacy", [PRIVATE, {"unit": "client", "noise_multiplier": 2.0, "noise": "test"}])
+def test_under_privacy_no_run_is_extended_by_its_results(privacy, tmp_path):
+    path = run_of(tmp_path / "run", privacy=privacy, aggregation={"rule": "uniform"})
+    with pytest.raises(PlanError, match="ε holds for rounds that were fixed before"):
         resume(path, rounds=5)
-    before = {file: file.read_bytes() for file in path.iterdir() if file.is_file()}
-    with pytest.raises(PlanError, match=r"5 rounds have ε = 4\.99 at δ = 1e-05, more than the 4 given"):
-        resume(path, rounds=5, budget=4.0)
-    assert {file: file.read_bytes() for file in path.iterdir() if file.is_file()} == before
-    assert resume(path, rounds=5, budget=5.0).summary["epsilon"] == pytest.approx(4.985, abs=0.005)
 
 
 LIMIT = {"sensitive": ["sex"], "limits": [{"metric": "selection_rate", "at-most": 1.0}]}
@@ -121,18 +115,13 @@ def test_a_run_whose_results_depend_on_its_number_of_rounds_is_refused(name, run
     sections, expected = REFUSED[name]
     (run / "plan.toml").write_text(plan_of(**sections).to_toml())
     with pytest.raises(PlanError, match=expected):
-        Extension.of(run, 5, budget=None)
+        Extension.of(run, 5)
 
 
 @pytest.mark.parametrize("rounds", [3, 2])
 def test_only_more_rounds_are_allowed(run, rounds):
     with pytest.raises(PlanError, match="expected more than the 3 rounds of the run"):
         resume(run, rounds=rounds)
-
-
-def test_a_budget_without_a_promise_is_refused(run):
-    with pytest.raises(PlanError, match="it promises no privacy"):
-        resume(run, rounds=5, budget=8.0)
 
 
 @pytest.mark.parametrize(

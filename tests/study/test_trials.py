@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +49,38 @@ def test_runs_without_privacy_are_named() -> None:
     assert any("1 run without privacy" in note for note in trial_notes([*plans({}), build_plan()]))
 
 
+def runs_of(directory: Path, made: list[RunPlan], statements: list[Any]) -> list[Path]:
+    paths = []
+    for number, (plan, statement) in enumerate(zip(made, statements, strict=True)):
+        path = directory / str(number)
+        path.mkdir()
+        (path / "plan.toml").write_text(plan.to_toml())
+        if statement:
+            (path / "privacy.json").write_text(json.dumps(statement))
+        paths.append(path)
+    return paths
+
+
 def test_the_epsilon_of_all_runs_is_that_of_their_composition(tmp_path: Path) -> None:
-    made = plans({"noise_multiplier": 2.0, "sampling_rate": 1.0}, {"noise_multiplier": 4.0, "sampling_rate": 1.0})
-    for name, plan in zip("ab", made, strict=True):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "plan.toml").write_text(plan.to_toml())
-        (tmp_path / name / "privacy.json").write_text('{"participations": 3}')
-    mu = (3 * 2 / 2.0**2 + 3 * 2 / 4.0**2) ** 0.5  # three rounds of two steps each
+    made = plans(*({"noise_multiplier": noise, "sampling_rate": 1.0} for noise in (2.0, 4.0, 4.0)))
+    # Of failed attempts and an early stop more steps are charged than the plan's rounds have; one run was stopped.
+    statements = [{"valid": True, "steps": 6}, {"valid": True, "steps": 11}, None]
 
-    (note,) = together_notes([tmp_path / "a", tmp_path / "b"])
+    first, second = together_notes(runs_of(tmp_path, made, statements))
 
-    assert f"ε = {rounded_up(gaussian_epsilon(mu, 1e-5)):.2f} " in note
+    mu = (6 / 2.0**2 + 11 / 4.0**2) ** 0.5
+    assert f"ε = {rounded_up(gaussian_epsilon(mu, 1e-5)):.2f} " in first
+    assert second.startswith("1 private run that did not finish")
+
+
+def test_no_epsilon_is_given_where_some_noise_protects_nothing(tmp_path: Path) -> None:
+    statements = [{"valid": True, "steps": 6}, {"valid": False, "steps": 6}]
+    (note,) = together_notes(runs_of(tmp_path, plans({}, {}), statements))
+    assert "ε =" not in note
+
+
+def test_a_number_of_trials_is_refused_where_the_runs_spend_differently() -> None:
+    different = plans({"noise_multiplier": 8.0, "trials": 2}, {"noise_multiplier": 0.5, "trials": 2})
+    with pytest.raises(PlanError, match="differ in what they spend"):
+        check_trials(different)
+    check_trials(plans({"noise_multiplier": 8.0, "trials": 2}, {"noise_multiplier": 8.0, "trials": 2}))

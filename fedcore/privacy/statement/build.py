@@ -23,6 +23,7 @@ from fedcore.text.wording import counted
 
 UNNOISED_CHOICE = "which round's model is released, since it is chosen by these evaluations; the models are protected"
 _NOISED_EVALUATION = "every report on held-out rows, at the ε under evaluation"
+_TESTED = "metrics on the plan's own test data, exact, which a rule may end the run by: rows of it must be nobody's"
 _SPLIT = (
     "how many rows of each class every simulated client has, in split.json and the report; no deployed client shows it"
 )
@@ -60,6 +61,7 @@ class Release:
         chosen_by_evaluation: Whether the released model was chosen among rounds by evaluations on held-out rows.
         isolation: How each record's gradient is kept its own; under unit record.
         start_sha256: Of the file of starting weights; ``None`` if they are random.
+        tested: Whether models were measured on test data of the plan's own.
         ledgers: Entry number and digest of the last charge in each client's receipts (`LedgerReceipt`).
         acknowledged: The most charges in the receipts of one client; ``None`` if no client sends any.
     """
@@ -85,6 +87,7 @@ class Release:
     chosen_by_evaluation: bool = False
     isolation: Isolation | None = None
     start_sha256: str | None = None
+    tested: bool = False
 
 
 def privacy_statement(plan: PrivacyPlan | CentralPrivacy, model: Release) -> dict[str, Any]:
@@ -144,6 +147,8 @@ def _adjust_outputs(statement: dict[str, Any], model: Release) -> None:
         unprotected.append(UNNOISED_CHOICE)
     if model.split_is_shown:
         unprotected.append(_SPLIT)
+    if model.tested:
+        unprotected.append(_TESTED)
 
 
 def _evaluation(privacy: EvaluationPrivacy | None, evaluated: int, left_out: int) -> dict[str, Any]:

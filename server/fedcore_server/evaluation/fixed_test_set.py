@@ -17,6 +17,7 @@ from fedcore.plan import RunPlan
 from fedcore.plan.stop_rule import ON_TEST_DATA
 from fedcore.seeding import derive_seed
 from fedcore.task import Task, check_task, load_examples
+from fedcore.text.wording import counted
 
 _Result = TypeVar("_Result")
 _ROWS_AT_ONCE = 2048
@@ -66,13 +67,21 @@ def fixed_test_set_of(task: Task, plan: RunPlan, device: torch.device) -> FixedT
 def check_apart(examples: Examples, task: Task, plan: RunPlan) -> None:
     """Refuse a test set whose rows are all among the clients' own: then `load_data` ignores its path.
 
+    Under privacy none may be: what is measured on test data is exact, and may end the run.
+
     Raises:
         DataError: It is so.
     """
     if plan.task.test_data is None:
         return
     known = set(map(hash, examples.rows_as_bytes()))
-    if all(hash(row) in known for row in _loaded(task, plan.task.test_data).rows_as_bytes()):
+    shared = [hash(row) in known for row in _loaded(task, plan.task.test_data).rows_as_bytes()]
+    if plan.privacy.unit != "none" and any(shared):
+        raise DataError(
+            f"task.test-data: {counted(sum(shared), 'row')} of it among the clients' own, whose privacy exact metrics "
+            "of it would not keep; leave them out"
+        )
+    if all(shared):
         raise DataError(
             "task.test-data: all of its rows are among the clients' own; expected other rows. If load_data ignores the "
             "path that it is given, let it read the file"

@@ -162,6 +162,7 @@ def _statement(run: FinishedRun, model_sha256: str) -> dict[str, Any] | None:
         rounds_left_out=rounds_left_out(plan, state),
         evaluations_left_out=evaluations_left_out(plan, state),
         chosen_by_evaluation=chooses_a_round(plan),
+        tested=plan.task.test_data is not None,
         ledgers=run.ledgers or {},
         acknowledged=run.acknowledged,
         isolation=run.isolation,

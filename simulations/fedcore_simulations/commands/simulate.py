@@ -182,7 +182,7 @@ def simulate(  # noqa: PLR0917 - typer reads the options from the signature
         "federation.seed": seed,
         "privacy.epsilon": epsilon,
         "privacy.delta": delta,
-        "privacy.unit": _unit(unit, epsilon if resume is None else None, no_privacy),
+        "privacy.unit": _unit(unit, epsilon, no_privacy),
         "engine.name": _engine(engine, ray_address),
         "engine.workers": workers,
         "run.track": track or None,

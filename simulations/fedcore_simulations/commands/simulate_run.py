@@ -52,7 +52,6 @@ def run_command(
                 result = resume(
                     directory,
                     rounds=more.rounds,
-                    budget=more.budget,
                     workers=options["engine.workers"],
                     engine=options["engine.name"],
                     listeners=[display],

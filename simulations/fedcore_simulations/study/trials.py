@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from fedcore.errors import PlanError
 from fedcore.plan import RunPlan
@@ -21,6 +23,11 @@ def check_trials(plans: Sequence[RunPlan]) -> None:
         PlanError: With the number to declare.
     """
     declared = {plan.privacy.trials for plan in _private(plans)} - {None}
+    if max((trials for trials in declared if trials is not None), default=1) > 1 and not _alike(_private(plans)):
+        raise PlanError(
+            "privacy.trials counts every run as one like its own, and these runs differ in what they spend: their "
+            "statements would be false. Leave the key out, and publish the ε of all runs together, which is shown"
+        )
     least = min((trials for trials in declared if trials is not None), default=len(plans))
     if least < len(plans):
         raise PlanError(
@@ -53,33 +60,47 @@ def trial_notes(plans: Sequence[RunPlan]) -> list[str]:
 
 
 def together_notes(directories: Sequence[Path]) -> list[str]:
-    """The ε of all runs that began, together, in a sentence; none where it cannot be computed."""
+    """The ε of all finished runs together, in a sentence; none where it cannot be computed."""
     from fedcore.privacy.accounting import composed_epsilon, rounded_up
 
     plans = {path: RunPlan.from_toml(path / "plan.toml") for path in directories}
-    found = [(path, plan, PrivacyPlan.from_run_plan(plan)) for path, plan in plans.items()]
-    spent = [(plan, promise, promise.event(_asked(path, plan))) for path, plan, promise in found if promise is not None]
-    relations, deltas = {promise.relation for _, promise, _ in spent}, {promise.delta for _, promise, _ in spent}
-    mechanisms = {(event.sampling_rate, event.noise_multiplier) for _, _, event in spent}
-    if len(spent) < 2 or len(relations) > 1 or len(deltas) > 1 or len(mechanisms) > _MOST_MECHANISMS:
+    private = {
+        path: promise for path, plan in plans.items() if (promise := PrivacyPlan.from_run_plan(plan)) is not None
+    }
+    statements = {path: _statement(path) for path in private}
+    finished = {path: statement for path, statement in statements.items() if statement}
+    if len(finished) < 2:
+        return []
+    if not all(statement["valid"] for statement in finished.values()):
+        return ["No ε is given for all runs together: the noise of some protects nothing."]
+    relations, deltas = {private[path].relation for path in finished}, {private[path].delta for path in finished}
+    events = [replace(private[path].event(1), steps=statement["steps"]) for path, statement in finished.items()]
+    mechanisms = {(event.sampling_rate, event.noise_multiplier) for event in events}
+    if len(relations) > 1 or len(deltas) > 1 or len(mechanisms) > _MOST_MECHANISMS:
         return []
     delta, relation = deltas.pop(), relations.pop()
-    epsilon = composed_epsilon([event for *_, event in spent], delta, relation)
-    exact = any(plan.privacy.evaluation_noise_multiplier is None for plan, *_ in spent)
-    rest = ". Evaluations on held-out rows are exact, and charged to no account" if exact else ""
-    return [
-        f"What training released in all {len(spent):,} private runs together has ε = {rounded_up(epsilon):.2f} per "
-        f"record at δ = {delta:g}{rest}. Publish it with the chosen run."
+    epsilon = rounded_up(composed_epsilon(events, delta, relation))
+    notes = [
+        f"What training released in {len(finished):,} finished private runs together has ε = {epsilon:.2f} per record "
+        f"at δ = {delta:g}{_rest(plans.values())}."
     ]
+    if left := len(private) - len(finished):
+        notes.append(f"{counted(left, 'private run')} that did not finish released more, which is not in it.")
+    return notes
 
 
-def _asked(path: Path, plan: RunPlan) -> int:
-    """How often clients are charged: for every round of the plan at least, and for attempts on top."""
-    statement = path / "privacy.json"
-    if not statement.is_file():
-        return plan.federation.rounds + 1  # a stop may have cost one more
-    counted_there = json.loads(statement.read_text(encoding="utf-8")).get("participations") or 0
-    return max(int(counted_there), plan.federation.rounds)
+def _rest(plans: Iterable[RunPlan]) -> str:
+    """What that ε leaves out."""
+    noises = [plan.privacy.evaluation_noise_multiplier for plan in plans]
+    if any(noise is None for noise in noises):
+        return ". Evaluations on held-out rows are exact, and charged to no account"
+    return ". Evaluations are not in it: a record may be held out in one run and trained on in another"
+
+
+def _statement(path: Path) -> dict[str, Any]:
+    """Empty where the run did not finish."""
+    file = path / "privacy.json"
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
 
 def _private(plans: Sequence[RunPlan]) -> list[RunPlan]:
@@ -87,18 +108,13 @@ def _private(plans: Sequence[RunPlan]) -> list[RunPlan]:
 
 
 def _alike(plans: Sequence[RunPlan]) -> bool:
-    """Whether all runs spend the same; seeds, models and rates of learning do not matter."""
-    spent = {
-        (
-            plan.federation.rounds,
-            plan.privacy.unit,
-            plan.privacy.epsilon,
-            plan.privacy.noise_multiplier,
-            plan.privacy.delta,
-            plan.privacy.relation,
-            plan.privacy.sampling_rate,
-            plan.privacy.steps_per_round,
-        )
-        for plan in plans
-    }
-    return len(spent) == 1
+    """Whether all runs spend the same: they have the same promise, rounds and clients."""
+    return len({_spent(plan) for plan in plans}) == 1
+
+
+def _spent(plan: RunPlan) -> str:
+    privacy = plan.privacy.model_dump(exclude={"trials", "learning_rate", "contact"})
+    federation = plan.federation.model_dump(
+        include={"rounds", "clients", "cohort_size", "cohort_sampling", "evaluate_every"}
+    )
+    return json.dumps([privacy, federation], default=str, sort_keys=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from typing import Any
 
@@ -103,12 +104,29 @@ def connected(address: str, *, workers: int) -> Iterator[int]:
     place: dict[str, Any] = (
         {"address": address} if address else {"address": "local", "num_cpus": workers, "num_gpus": 0}
     )
+    with nullcontext() if address else _closed_to_others():
+        try:
+            _start(**place, include_dashboard=None if address else False)
+            with _silenced():
+                yield _num_cpus()
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _closed_to_others() -> Iterator[None]:
+    """A token of its own for the cluster of a run: Ray's ports are open to the network, and run what they are sent."""
+    given = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    before = {name: os.environ.get(name) for name in given}
+    os.environ |= given
     try:
-        _start(**place, include_dashboard=None if address else False)
-        with _silenced():
-            yield _num_cpus()
+        yield
     finally:
-        ray.shutdown()
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def kill_actors() -> None:
