@@ -127,6 +127,19 @@ def test_a_task_that_ignores_its_path_is_found_out(file):
         simulate(TinyTask(), plan)
 
 
+def test_under_privacy_no_row_may_be_a_clients_own(tmp_path):
+    class Shared(FileTask):
+        def load_data(self, path):
+            rows = super().load_data(path)
+            return rows if path is None else Examples.joined([rows, TinyTask(rows=1).load_data(None)])
+
+    (file := tmp_path / "test.txt").write_text("5")
+    plan = plan_of(file, privacy={"unit": "client", "noise_multiplier": 1.0}, aggregation={"rule": "uniform"})
+    with pytest.raises(DataError, match="1 row of it among the clients' own"):
+        simulate(Shared(), plan)
+    simulate(Shared(), plan_of(file))
+
+
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(PlanError, match=r"task\.test-data: nothing at"):
         simulate(FileTask(), plan_of(tmp_path / "absent.txt"))

@@ -74,7 +74,7 @@ def without_ray(monkeypatch):
         "share": lambda value: value,
         "fetched": lambda value: value,
         "alive_machines": lambda: 1,
-        "quieten": lambda: None,
+        "quieten": lambda address: None,
         "why_not": lambda address: None,
     }.items():
         monkeypatch.setattr(engine, name, instead)

@@ -132,3 +132,34 @@ def test_a_machine_that_is_lost_changes_nothing(tmp_path):
         assert json.loads(text)["model_sha256"] == model_of_the_loop(tmp_path / "run")
     finally:
         cluster.shutdown()
+
+
+OWN_CLUSTER = """
+from fedcore_simulations.engines.ray.cluster import connected, quieten
+quieten()
+with connected("", workers=1):
+    import ray
+    print(ray.get_runtime_context().gcs_address, flush=True)
+    input()
+"""
+OTHER_PROCESS = """
+import sys, ray
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+print("ran", ray.get(ray.remote(num_cpus=0)(lambda: 1).remote(), timeout=30))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("knows_the_token", [False, True])
+def test_a_process_without_the_token_cannot_run_code_in_a_runs_own_cluster(knows_the_token):
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "4a" * 32} if knows_the_token else {}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **token}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", OWN_CLUSTER], env=env, text=True, **pipes) as owner:
+        address = owner.stdout.readline().strip()
+        try:
+            run = [sys.executable, "-c", OTHER_PROCESS, address]
+            other = subprocess.run(run, env=env, capture_output=True, text=True, timeout=120, check=False)
+        finally:
+            owner.communicate("\n", timeout=60)
+    assert ("ran 1" in other.stdout) is knows_the_token

@@ -10,7 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -48,7 +48,7 @@ def why_not(address: str) -> str | None:
         return 'Ray is not installed; pip install "fedcore[ray]"'
     if not address:
         return None
-    quieten()
+    quieten(address)
     from ray._private.services import canonicalize_bootstrap_address
 
     try:
@@ -82,9 +82,15 @@ def _unanswered(address: str) -> str | None:
     return None
 
 
-def quieten() -> None:
-    """Turn reports of usage off; to be called before Flower and Ray are imported, which look once."""
+def quieten(address: str = "") -> None:
+    """Turn reports of usage off, and close a cluster of this process's own to others.
+
+    To be called before Flower and Ray are imported, which look once. Ray's ports are open to the network, and run what
+    they are sent: a cluster that is started here asks for a token that only its own processes have.
+    """
     os.environ |= _QUIET
+    if not address and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 @contextmanager
@@ -104,29 +110,12 @@ def connected(address: str, *, workers: int) -> Iterator[int]:
     place: dict[str, Any] = (
         {"address": address} if address else {"address": "local", "num_cpus": workers, "num_gpus": 0}
     )
-    with nullcontext() if address else _closed_to_others():
-        try:
-            _start(**place, include_dashboard=None if address else False)
-            with _silenced():
-                yield _num_cpus()
-        finally:
-            ray.shutdown()
-
-
-@contextmanager
-def _closed_to_others() -> Iterator[None]:
-    """A token of its own for the cluster of a run: Ray's ports are open to the network, and run what they are sent."""
-    given = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    before = {name: os.environ.get(name) for name in given}
-    os.environ |= given
     try:
-        yield
+        _start(**place, include_dashboard=None if address else False)
+        with _silenced():
+            yield _num_cpus()
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        ray.shutdown()
 
 
 def kill_actors() -> None:

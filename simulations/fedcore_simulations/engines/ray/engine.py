@@ -165,7 +165,7 @@ class RayEngine:
 
     def _start(self, stack: ExitStack) -> Asker:
         """Start Ray and Flower's simulation; the stack ends them."""
-        quieten()
+        quieten(self._address)
         from fedcore_simulations.engines.ray.asking import Asker
         from fedcore_simulations.engines.ray.client_app import build_client_app
         from fedcore_simulations.engines.ray.simulation import FlowerSimulation
