@@ -64,8 +64,8 @@ class EnergyMeter:
 
     def _measured(self) -> Energy | None:
         self._tracker.stop()
-        found = self._tracker.final_emissions_data.energy_consumed
-        return Energy(kwh=float(found), source="codecarbon")
+        found = self._tracker.final_emissions_data
+        return None if found is None else Energy(kwh=float(found.energy_consumed), source="codecarbon")
 
     def _estimated(self) -> Energy | None:
         if self._device.type != "cpu":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -11,11 +12,13 @@ from fedcore.messages import EvaluateRequest
 from fedcore.method.exchange import Exchange, vector_of
 from fedcore.plan import RunPlan
 from fedcore.plan.evaluation_schedule import rounds_evaluated
-from fedcore.privacy.accounting import composed_epsilon
+from fedcore.privacy.accounting import epsilon_of, rounded_up
 from fedcore.privacy.promise import promise_of
+from fedcore.privacy.statement.strength import finite
 from fedcore.report.page.wording import seconds_text
 from fedcore.task import Task
 from fedcore.text.wording import bytes_text, energy_text
+from fedcore_server.evaluation.evaluated_clients import choose_evaluated
 from fedcore_server.rounds.rounds import init_state, plan_round
 from fedcore_simulations.dealt_clients import names_of, training_sizes_of
 from fedcore_simulations.energy import EnergyMeter
@@ -32,12 +35,12 @@ class Estimate:
 
     Attributes:
         round_seconds: Of one round's training; the server's own work is not in it.
-        evaluation_seconds: Of one evaluation.
+        evaluation_seconds: Of one evaluation, on average.
         seconds: Of all rounds and evaluations, with what the preparation took.
-        memory_bytes: The most that this process and its workers took in the trial.
+        memory_bytes: The most that this process and its largest worker took in the trial.
         bytes_sent: To clients, as a deployment would, evaluations included.
         bytes_received: From clients, in updates.
-        epsilon: Of all planned rounds; ``None`` without privacy.
+        epsilon: Of all planned rounds; ``None`` without privacy, or where none is proven.
         energy_kwh: ``None`` where it is not known.
     """
 
@@ -58,7 +61,7 @@ class Estimate:
         """What is shown, by its name."""
         parts = f"{self.rounds:,} rounds of {_duration(self.round_seconds)}"
         evaluated = f"{self.evaluations:,} evaluations of {_duration(self.evaluation_seconds)}"
-        privacy = "none" if self.epsilon is None else f"ε = {self.epsilon:.2f} at δ = {self.delta:g}"
+        privacy = "none" if self.epsilon is None else f"ε = {rounded_up(self.epsilon):.2f} at δ = {self.delta:g}"
         traffic = f"{bytes_text(self.bytes_sent)} to clients, {bytes_text(self.bytes_received)} back"
         energy = "not known on this device" if self.energy_kwh is None else f"about {energy_text(self.energy_kwh)}"
         return [
@@ -88,9 +91,11 @@ def estimate(task: Task, plan: RunPlan) -> Estimate:
             training, evaluation = _tried(engine, ready)
         trial = time.monotonic() - trial
     cohort = federation.cohort_size or federation.clients
-    evaluated = federation.evaluate_clients or federation.clients
     evaluations = rounds_evaluated(ready.plan)
-    seconds = prepared + federation.rounds * cohort * training + evaluations * evaluated * evaluation
+    last = len(choose_evaluated(engine.available(), ready.plan, round=federation.rounds, attempt=0, last=True))
+    others = min(federation.evaluate_clients or federation.clients, federation.clients)
+    asked = (evaluations - 1) * others + last
+    seconds = prepared + federation.rounds * cohort * training + asked * evaluation
     buffer = init_state(ready.task, ready.plan).parameters.buffer
     exchange, vector = Exchange.of(ready.plan), vector_of(buffer)
     return Estimate(
@@ -98,11 +103,10 @@ def estimate(task: Task, plan: RunPlan) -> Estimate:
         rounds=federation.rounds,
         evaluations=evaluations,
         round_seconds=cohort * training,
-        evaluation_seconds=evaluated * evaluation,
+        evaluation_seconds=asked * evaluation / evaluations,
         seconds=seconds,
         memory_bytes=_most_memory(),
-        bytes_sent=federation.rounds * cohort * exchange.request_form(vector).num_bytes
-        + evaluations * evaluated * buffer.nbytes,
+        bytes_sent=federation.rounds * cohort * exchange.request_form(vector).num_bytes + asked * buffer.nbytes,
         bytes_received=federation.rounds * cohort * exchange.codec(vector).form.num_bytes,
         epsilon=_epsilon(ready.plan),
         delta=ready.plan.privacy.delta,
@@ -148,12 +152,13 @@ def _epsilon(plan: RunPlan) -> float | None:
     promise = promise_of(plan)
     if promise is None:
         return None
-    return composed_epsilon([promise.event(plan.federation.rounds)], promise.delta, promise.relation)
+    return finite(epsilon_of(promise.event(plan.federation.rounds), promise.delta, promise.relation))
 
 
 def _most_memory() -> int:
-    """Bytes; the workers share most of theirs with this process."""
-    return 1024 * sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    """Bytes of this process and of its largest worker, which shares most of its own with it."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def _duration(seconds: float) -> str:

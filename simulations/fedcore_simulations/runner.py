@@ -177,6 +177,8 @@ def _results(
         )
         outcome = run.to_end(state, keeping.keep)
         wall_seconds = sum(line["wall_seconds"] for line in records[:before]) + time.monotonic() - started
+    # Of the whole run or not at all: a cluster's processes are none of this one's, and a resumed run has others before.
+    complete = not before and engine.name != "ray"
     names = names_of(ready.clients)
     finished = FinishedRun(
         task=ready.task,
@@ -186,7 +188,7 @@ def _results(
         examples=ready.examples,
         client_sizes=training_sizes_of(ready.clients),
         wall_seconds=wall_seconds,
-        energy=meter.energy.to_json() if meter.energy and not before else {},  # of the whole run, or not at all
+        energy=meter.energy.to_json() if meter.energy and complete else {},
         records=records,
         split=ready.split,
         verification=PROBED,

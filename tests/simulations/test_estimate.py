@@ -18,13 +18,14 @@ FEDERATION = {"clients": 12, "cohort_size": 4, "rounds": 5, "evaluate_every": 2}
         build_plan(federation=FEDERATION, aggregation={"rule": "uniform", "encode": ["int8"]}),
         build_plan(federation={"clients": 3, "rounds": 2}, algorithm={"name": "scaffold"}),
         build_private_plan(federation=FEDERATION),
+        build_plan(federation=FEDERATION | {"evaluate_clients": 3}, audit={"sensitive": ["sex"]}),
         build_plan(
             federation={"clients": 4, "rounds": 3},
             privacy={"unit": "client", "noise_multiplier": 2.0, "noise": "test"},
             aggregation={"rule": "uniform"},
         ),
     ],
-    ids=["int8", "scaffold", "record", "client"],
+    ids=["int8", "scaffold", "record", "sampled", "client"],
 )
 def test_traffic_privacy_and_engine_are_those_of_the_run(plan, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

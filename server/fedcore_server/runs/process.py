@@ -183,7 +183,7 @@ class RunProcess:
             engine="flower",
             examples=None if outcome.evaluation.sampled else sum(sizes.values()) + held_out,
             client_sizes=[sizes[name] for name in sorted(sizes)],
-            wall_seconds=wall_seconds,
+            wall_seconds=max(wall_seconds, sum(line["wall_seconds"] for line in rounds)),  # a restarted driver's, too
             records=rounds,
             split=None,
             verification=_VERIFIED,

@@ -123,7 +123,7 @@ EstimateOption = Annotated[
     bool,
     typer.Option(
         "--estimate",
-        help="Run nothing: show what the run would take here, from a trial of a few clients.",
+        help="Make no run: try a few clients, and show what the run would take here.",
         rich_help_panel=_RUN,
     ),
 ]

@@ -60,14 +60,14 @@ class ExampleTask(Classification):
 
 
 class _Raising(nn.Module):
-    """Cannot take one row."""
+    """Cannot take some rows."""
 
     def __init__(self, broken: Tensor) -> None:
         super().__init__()
         self._broken = broken
 
     def forward(self, rows: Tensor) -> Tensor:
-        if (rows == self._broken.to(rows.dtype)).all(1).any():
+        if (rows[:, None] == self._broken.to(rows.dtype)).all(2).any():
             raise ValueError("a broken row")
         return rows
 
@@ -148,14 +148,23 @@ class EngineContract:
 
     def test_a_client_whose_task_raises_is_rejected_and_the_others_are_trained(self) -> None:
         ready = _ready(dropout=0.0)
-        broken = replace(ready, task=_RaisingTask(ready.clients[3].training.columns["inputs"][0]))
-        with self._engine(broken) as engine:
-            replies = list(engine.train(_request(broken)))
-        rejected = [reply for reply in replies if isinstance(reply, Rejection)]
-        assert [each.client for each in rejected] == ["client-3"]
+        self._check_left_out(ready, [3])
+
+    def test_many_clients_whose_task_raises_do_not_end_a_run_that_some_can_train(self) -> None:
+        ready = _ready(dropout=0.0, federation={"clients": 8})
+        self._check_left_out(ready, [2, 3, 4, 5, 6, 7])
+
+    def _check_left_out(self, ready: Preparation, broken: Sequence[int]) -> None:
+        rows = torch.stack([ready.clients[each].training.columns["inputs"][0] for each in broken])
+        task = replace(ready, task=_RaisingTask(rows))
+        with self._engine(task) as engine:
+            replies = list(engine.train(_request(task)))
+        names = {client.name for client in ready.clients}
+        rejected = {reply.client for reply in replies if isinstance(reply, Rejection)}
+        assert rejected == {f"client-{each}" for each in broken}
         blocks = [UpdateBlock.of(each) if isinstance(each, ClientUpdate) else each for each in replies]
         trained = {update.client for each in blocks if isinstance(each, UpdateBlock) for update in each.updates}
-        assert trained == {"client-0", "client-1", "client-2"}
+        assert trained == names - rejected
 
     def test_a_refusal_gives_the_reason(self) -> None:
         ready = _ready()

@@ -57,7 +57,11 @@ class Crew:
             while waiting and (free := self._free()) is not None:
                 job = waiting.pop()
                 self._members[free] = (self._members[free][0], job)
-                free.send(job)
+                try:
+                    free.send(job)
+                except OSError:  # an idle process was killed; another one takes the job
+                    del self._members[free]
+                    waiting.append(job)
             for connection in wait([link for link, (_, job) in self._members.items() if job]):
                 yield self._received(connection)  # type: ignore[arg-type]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import fedcore
 from fedcore.errors import PlanError
 from fedcore.method.method import Method
 from fedcore.plan import RunPlan
+from fedcore.plan.own_files import with_start, with_test_data
 from fedcore.storage.lock import holding
 from fedcore.tasks.registry import settled
 from fedcore_simulations.engines.workers import default_workers
@@ -48,10 +50,11 @@ class Sweep:
             FedcoreError: Something is wrong with a plan, or the directory holds something else.
         """
         runs = grid.runs()
+        runs = [replace(run, plan=with_start(with_test_data(run.plan))) for run in runs]
         plans = [run.plan for run in runs]
         check_trials(plans)
         _check_methods(runs)
-        hashes = {run.name: settled(run.plan).sha256 for run in runs}
+        hashes = {run.name: _hash(run.plan) for run in runs}
         task = plans[0].task.name.rpartition(":")[2].replace(".", "-") or "run"
         path = out or place_for(Path("runs"), task, hashes)
         check_same_grid(path, hashes)
@@ -134,6 +137,14 @@ def _check_methods(runs: Sequence[GridRun]) -> None:
             problems.setdefault(str(error), run.name)
     if problems:
         raise PlanError([f"{name}: {problem}" for problem, name in problems.items()])
+
+
+def _hash(plan: RunPlan) -> str:
+    """Of the plan, and of the test data that its results are measured on, which are no part of its own hash."""
+    plan = settled(plan)
+    if plan.task.test_data is None:
+        return plan.sha256
+    return hashlib.sha256(f"{plan.sha256} {Path(plan.task.test_data).resolve()}".encode()).hexdigest()
 
 
 def _described(grid: Grid, command: str | None) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class CohortTraining:
         self._private = PrivateSteps(local, local.privacy, self._cohort, self._population) if local.privacy else None
 
     def train(self, request: TrainRequest, clients: Sequence[int]) -> list[UpdateBlock | Failure]:
-        """Updates of clients, given by their places in the population: one block at most, in this order.
+        """Updates of clients, given by their places in the population: a block in this order, and then failures.
 
         Where a pass over all of them fails, each is trained by itself: a row, or a client, is no fault of the others.
         """
@@ -64,7 +64,7 @@ class CohortTraining:
             alone = [for_client(train_locally, self._local, self._clients[client], request) for client in clients]
         blocks = [UpdateBlock.of(reply) for reply in alone if not isinstance(reply, Failure)]
         found: list[UpdateBlock | Failure] = [reply for reply in alone if isinstance(reply, Failure)]
-        return [*found, UpdateBlock.joined(blocks)] if blocks else found
+        return [UpdateBlock.joined(blocks), *found] if blocks else found
 
     def _trained(self, request: TrainRequest, clients: Sequence[int]) -> UpdateBlock:
         sizes = {client: self._population.sizes[client] for client in clients}
