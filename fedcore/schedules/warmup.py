@@ -18,7 +18,7 @@ class Warmup(Schedule):
     def __init__(self, rounds: int, then: str | dict[str, Any] = "constant") -> None:
         self.rounds, self.then = check_rounds("rounds", rounds), schedule_of(then)
         if isinstance(self.then, Warmup):
-            raise ValueError("expected a schedule that does not warm up itself after a warmup")
+            raise ValueError("expected a schedule that does not warm up itself after a warmup")  # noqa: TRY004
         self.needs_rounds = self.then.needs_rounds
 
     def factor(self, step: int, steps: int) -> float:
