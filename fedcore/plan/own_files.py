@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from fedcore.plan import RunPlan
 
 
+def with_own_files(plan: RunPlan) -> RunPlan:
+    """The plan with absolute paths of all of its files, and the hash of its starting weights.
+
+    Raises:
+        PlanError: As `with_start` and `with_test_data`.
+    """
+    return with_start(with_test_data(plan))
+
+
 def with_start(plan: RunPlan) -> RunPlan:
     """The plan with the absolute path of its starting weights and their SHA-256.
 

@@ -15,7 +15,7 @@ from torch import nn
 from fedcore.audit.verdict.report import BiasReport
 from fedcore.listeners import Beginning, Listeners, RunListener
 from fedcore.plan import RunPlan
-from fedcore.plan.own_files import with_start, with_test_data
+from fedcore.plan.own_files import with_own_files
 from fedcore.plugins import Reference, name_of
 from fedcore.privacy.linter import DROWNED, Finding, warnings_of
 from fedcore.seeding import global_streams_kept
@@ -92,7 +92,7 @@ def simulate(
     listeners = (*listeners, *load_trackers(plan))
     if task is not None:
         plan = plan.updated(task={"name": task if isinstance(task, str) else _reference(task)})
-    plan = with_start(with_test_data(plan))
+    plan = with_own_files(plan)
     if task is None or isinstance(task, str):
         plan = settled(plan)
         made = load_task(plan)

@@ -185,6 +185,16 @@ def test_a_finished_run_is_not_offered_to_be_gone_on_with(tmp_path):
         check_free(tmp_path)
 
 
+def test_a_run_that_finished_no_round_is_not_offered_to_be_resumed(tmp_path):
+    (tmp_path / "plan.toml").touch()
+    with pytest.raises(RunDirectoryError, match=r"finished no round; remove it, or give another --out$"):
+        check_free(tmp_path)
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "state.safetensors").touch()
+    with pytest.raises(RunDirectoryError, match="or resume that run"):
+        check_free(tmp_path)
+
+
 def test_the_next_free_name_is_counted_up(tmp_path):
     assert next_free(tmp_path / "runs", "digits").name == "digits-0001"
     (tmp_path / "digits-0001").mkdir()

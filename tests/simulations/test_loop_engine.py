@@ -7,7 +7,9 @@ from torch import nn
 from fedcore.errors import EngineError, TaskError
 from fedcore.parameters import Parameters
 from fedcore_server.rounds.rounds import init_state, plan_round
+from fedcore_server.rounds.state import Rejection
 from fedcore_simulations import simulate
+from fedcore_simulations.engines.failures import Failure, without_failures
 from fedcore_simulations.engines.loop import LoopEngine
 from fedcore_simulations.engines.testing import EngineContract
 from fedcore_simulations.preparation import prepare
@@ -106,6 +108,14 @@ def test_a_client_that_fails_is_left_out_and_named_and_the_others_go_on(engine, 
     assert any("client-3" in warning for warning in result.summary["warnings"])
     assert result.summary["rounds"] == 3
     assert "client-3 is left out of round 1" in caplog.text
+
+
+def test_a_run_ends_where_the_first_five_clients_fail_and_not_before():
+    failures = [Failure(client=f"client-{n}", round=1, kind="ValueError", trace=f"trace {n}") for n in range(5)]
+    assert [type(each) for each in without_failures(iter([*failures[:4], "update"]))] == [*[Rejection] * 4, str]
+    assert len([*without_failures(iter(["update", *failures]))]) == 6
+    with pytest.raises(EngineError, match="client-0 failed in round 1:\ntrace 0"):
+        list(without_failures(iter([*failures, "update"])))
 
 
 @pytest.mark.parametrize("workers", [1, 2])

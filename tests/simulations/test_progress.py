@@ -41,3 +41,13 @@ def test_the_first_line_of_a_run_and_its_summary_and_report_name_the_method(tmp_
     }
     report = (tmp_path / "run" / "report.html").read_text()
     assert "3 rounds · 120 rows · scaffold, mean, top-k:0.5 + int8 · loop engine" in report
+
+
+def test_each_line_of_a_sampled_evaluation_says_so_and_the_first_line_names_the_engine():
+    console = Console(file=StringIO(), width=1000)
+    plan = build_plan(federation={"clients": 6, "rounds": 2, "evaluate_clients": 2}, engine={"name": "loop"})
+    with RoundsDisplay(console) as display:
+        simulate(TinyTask(), plan, listeners=[display])
+    first, *rounds = console.file.getvalue().splitlines()
+    assert first.endswith("engine loop")
+    assert ["on 2 of 6 clients" in line for line in rounds] == [True, True]

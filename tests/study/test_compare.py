@@ -89,3 +89,21 @@ def test_the_command_prints_the_table_and_writes_the_files(runs: list[Path], tmp
 
 def test_it_is_exported_where_simulate_is() -> None:
     assert {"compare", "simulate"} <= set(dir(fedcore_simulations))
+
+
+def test_no_file_of_a_run_is_replaced(runs: list[Path]) -> None:
+    model = runs[0] / "model.safetensors"
+    before = model.read_bytes()
+    for write in (compare(runs).write_csv, compare(runs).write_html):
+        with pytest.raises(DataError, match=r"expected a file that ends in \.(csv|html)"):
+            write(model)
+    assert model.read_bytes() == before
+
+
+def test_what_is_missing_or_not_finished_is_said(runs: list[Path], tmp_path: Path) -> None:
+    (stopped := tmp_path / "stopped").mkdir()
+    (stopped / "plan.toml").write_text((runs[0] / "plan.toml").read_text())
+    with pytest.raises(
+        RunDirectoryError, match=r"(?s)no directory .*absent.*not finished; resume it with: fedcore simulate"
+    ):
+        compare([tmp_path / "absent", stopped])

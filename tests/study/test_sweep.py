@@ -15,7 +15,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from fedcore.errors import DeploymentError, PlanError
+from fedcore.errors import DeploymentError, PlanError, RunDirectoryError
 from fedcore.storage.lock import holding
 from fedcore_simulations import compare, simulate
 from fedcore_simulations.commands.sweep import sweep
@@ -205,6 +205,24 @@ def test_without_out_the_same_grid_finds_its_directory_again(here: Path) -> None
     assert first.directory.path == Path("runs/sweep-Own-0001")
     assert prepare(2).directory.path == first.directory.path
     assert prepare(3).directory.path == Path("runs/sweep-Own-0002")
+
+
+def test_other_test_data_is_another_sweep_and_a_missing_file_is_found_before_anything_runs(tmp_path: Path) -> None:
+    axes = (Axis.of("training.learning-rate=0.1,0.2"),)
+
+    def prepared(name: str) -> Sweep:
+        settings = (f"task.test-data={tmp_path / name}", "privacy.unit=none")
+        return Sweep.prepare(Grid(subject="synthetic", settings=settings, axes=axes, seeds=1), out=tmp_path / "sweep")
+
+    (tmp_path / "rows").write_text("one")
+    sweep = prepared("rows")
+    sweep.directory.write()
+    assert len(prepared("rows").left) == 2
+    (tmp_path / "rows").write_text("two")
+    with pytest.raises(RunDirectoryError, match="made by another grid"):
+        prepared("rows")
+    with pytest.raises(PlanError, match=r"task\.test-data: nothing at"):
+        prepared("absent")
 
 
 def test_a_second_process_on_the_same_sweep_is_refused(here: Path) -> None:

@@ -10,7 +10,7 @@ from fedcore.local_optimizer import build_optimizer
 from fedcore.method.exchange import Exchange
 from fedcore.method.method import check_learnable
 from fedcore.plan import RunPlan
-from fedcore.plan.own_files import with_start, with_test_data
+from fedcore.plan.own_files import with_own_files
 from fedcore.plan.resolve import resolve
 from fedcore.privacy.isolation import Isolation
 from fedcore.privacy.isolation_proof import least_isolation
@@ -36,7 +36,7 @@ def deployable(plan: RunPlan) -> RunPlan:
             or saved.
         PrivacyError: The linter refuses the claim.
     """
-    plan = settled(with_start(with_test_data(plan)))
+    plan = settled(with_own_files(plan))
     plan = with_code(resolve(plan))
     build_optimizer(plan, [torch.nn.Parameter(torch.zeros(1))], round=1)  # or each client would refuse it by itself
     task = load_task(plan)

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fedcore.errors import PlanError
+from fedcore.plan.own_files import with_own_files
 from fedcore_simulations.commands.options import plan_from_options
-from fedcore_simulations.commands.simulate_run import with_files
 
 
 def estimate_command(
@@ -31,7 +31,7 @@ def estimate_command(
     """
     if resume_from is not None:
         raise PlanError("--estimate is about a run from its start; leave --resume out")
-    plan = with_files(plan_from_options(subject, options, settings))
+    plan = with_own_files(plan_from_options(subject, options, settings))
     Console(stderr=True, highlight=False).print("preparing, and trying a few clients …", style="dim")
     from fedcore.tasks.registry import load_task
     from fedcore_simulations.estimate import estimate

@@ -13,8 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from fedcore.errors import FedcoreError, RunPausedError
-from fedcore.plan import RunPlan
-from fedcore.plan.own_files import with_start, with_test_data
+from fedcore.plan.own_files import with_own_files
 from fedcore.text.printable import printable_lines
 from fedcore_simulations.commands.more_rounds import More
 from fedcore_simulations.commands.options import plan_from_options
@@ -35,7 +34,7 @@ def run_command(
     console = Console(stderr=True, highlight=False)
     command = shlex.join(["fedcore", *sys.argv[1:]])
     more = More.of(subject, options, settings, out) if resume_from is not None else More()
-    plan = with_files(plan_from_options(subject, options, settings)) if resume_from is None else None
+    plan = with_own_files(plan_from_options(subject, options, settings)) if resume_from is None else None
     console.print("preparing: data, partition, checks, privacy accounting …", style="dim")
     from fedcore_server.runs.directory import check_free, next_free  # torch: only once the plan is known to be right
     from fedcore_server.runs.release import exit_code
@@ -81,11 +80,6 @@ def run_command(
     else:
         print_outcome(Console(highlight=False), result.summary, directory)
     return exit_code(result.summary)
-
-
-def with_files(plan: RunPlan) -> RunPlan:
-    """Files that are not there are reported before the seconds that it takes to import torch."""
-    return with_start(with_test_data(plan))
 
 
 def _say_how_to_resume(console: Console, directory: Path) -> None:

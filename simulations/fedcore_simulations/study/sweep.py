@@ -15,8 +15,9 @@ import fedcore
 from fedcore.errors import PlanError
 from fedcore.method.method import Method
 from fedcore.plan import RunPlan
-from fedcore.plan.own_files import with_start, with_test_data
+from fedcore.plan.own_files import with_own_files
 from fedcore.storage.lock import holding
+from fedcore.storage.mapped_bytes import mapped_file, sha256
 from fedcore.tasks.registry import settled
 from fedcore_simulations.engines.workers import default_workers
 from fedcore_simulations.study.crew import Crew
@@ -50,7 +51,7 @@ class Sweep:
             FedcoreError: Something is wrong with a plan, or the directory holds something else.
         """
         runs = grid.runs()
-        runs = [replace(run, plan=with_start(with_test_data(run.plan))) for run in runs]
+        runs = [replace(run, plan=with_own_files(run.plan)) for run in runs]
         plans = [run.plan for run in runs]
         check_trials(plans)
         _check_methods(runs)
@@ -144,7 +145,9 @@ def _hash(plan: RunPlan) -> str:
     plan = settled(plan)
     if plan.task.test_data is None:
         return plan.sha256
-    return hashlib.sha256(f"{plan.sha256} {Path(plan.task.test_data).resolve()}".encode()).hexdigest()
+    path = Path(plan.task.test_data).resolve()
+    tested = sha256(mapped_file(path)) if path.is_file() else str(path)
+    return hashlib.sha256(f"{plan.sha256} {tested}".encode()).hexdigest()
 
 
 def _described(grid: Grid, command: str | None) -> dict[str, Any]:

@@ -205,7 +205,8 @@ class LookedUp:
     """The gradient of an embedding: each token's output gradient goes to the token's row."""
 
     def __init__(self, parameter: Tensor, tokens: Tensor, gradients: Tensor) -> None:
-        if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < len(parameter):
+        on_cpu = tokens.device.type == "cpu"  # elsewhere the layer refuses them itself, and to look would wait for it
+        if on_cpu and tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < len(parameter):
             raise IndexError("a token is outside of the embedding: its gradient would be another record's")
         self._parameter = parameter
         self._tokens, self._gradients = tokens, gradients

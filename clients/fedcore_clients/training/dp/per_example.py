@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fedcore.data.examples import Batch
 from fedcore.errors import PrivacyError
-from fedcore.privacy.mechanisms import clip_factors
+from fedcore.privacy.mechanisms import clip_factors, clipped_sum
 from fedcore.task import Task
 from fedcore_clients.training.device import has_float64, is_of_the_device
 from fedcore_clients.training.dp.full_precision import full_precision, refuse_narrow, refuse_settings
@@ -147,7 +147,12 @@ class PerExampleGradients:
         with full_precision():
             found = self._contributions(batch, factors)
             if found is None:
-                found = written_contributions(self._trained, self._gradients(batch, factors))
+                gradients = self._gradients(batch, factors)
+                if counted is not None:
+                    left_out = (~counted).nonzero().flatten().to(gradients[0].device)
+                    gradients = [each.index_fill(0, left_out, 0.0) for each in gradients]
+                summed = clipped_sum(gradients, clip_norm)
+                return lambda total: total.add_(summed)
         weights = clip_factors(found.squared_norms, clip_norm)
         weights = weights if counted is None else weights * counted.to(weights.device)
         return lambda total: found.add_weighted_sum(weights, total)

@@ -37,7 +37,6 @@ class CohortModel:
         layout = local.parameters.layout
         self.weights = torch.empty(size, layout.size, dtype=local.dtype)
         self.gradient = torch.zeros(size, layout.num_trained, dtype=local.dtype)
-        self._num_trained, self._others = layout.num_trained, set(layout.names)
         original = copy.deepcopy(local.model)
         ends = [*accumulate((math.prod(shape) for shape in layout.shapes), initial=0)]
         places = {name: (start, shape) for name, start, shape in zip(layout.names, ends, layout.shapes, strict=False)}

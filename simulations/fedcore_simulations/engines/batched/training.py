@@ -52,7 +52,7 @@ class CohortTraining:
     def train(self, request: TrainRequest, clients: Sequence[int]) -> list[UpdateBlock | Failure]:
         """Updates of clients, given by their places in the population: a block in this order, and then failures.
 
-        Where a pass over all of them fails, each is trained by itself: a row, or a client, is no fault of the others.
+        Where a pass over all of them fails, each is trained by itself, so that a client that fails costs only its own.
         """
         try:
             return [self._trained(request, clients)]
