@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     import torch
@@ -24,6 +24,17 @@ def derive_seed(seed: int, *path: str | int) -> int:
     """
     text = "/".join(str(part) for part in (seed, *path))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def derive_seeds(seed: int, *path: str | int, names: Sequence[str]) -> list[int]:
+    """`derive_seed` of ``(*path, name)`` for each name, where the path is hashed once."""
+    begun = hashlib.sha256("".join(f"{part}/" for part in (seed, *path)).encode())
+    digests = []
+    for name in names:
+        whole = begun.copy()
+        whole.update(name.encode())
+        digests.append(whole.digest()[:8])
+    return [int.from_bytes(digest, "big") >> 1 for digest in digests]
 
 
 def numpy_generator(seed: int, *path: str | int) -> np.random.Generator:

@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedcore import Classification, Examples, RunPlan
-from fedcore.seeding import torch_generator
+from fedcore.data.shuffles import shuffled
+from fedcore.seeding import derive_seeds
 from fedcore_clients.training.local_model import Client
 from fedcore_server.rounds.cohort import choose_cohort
 from fedcore_simulations import simulate
@@ -216,9 +217,10 @@ class BareLoop:
         seed, names = self._plan.federation.seed, sorted(self._clients)
         cohort = choose_cohort(names, self._plan.federation, round=self._round, attempt=0)
         rows = [self._clients[name].training.columns for name in cohort]
-        streams = [torch_generator(seed, "order", self._round, 0, name) for name in cohort]
+        seeds = derive_seeds(seed, "order", self._round, 0, names=cohort)
         orders = [
-            torch.randperm(len(own["targets"]), generator=stream) for own, stream in zip(rows, streams, strict=True)
+            torch.from_numpy(shuffled([seed], [len(own["targets"])], epochs=1)[0, 0])
+            for own, seed in zip(rows, seeds, strict=True)
         ]
         return lambda: self._train(rows, orders)
 

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from fedcore.data.shuffles import shuffled
 from fedcore.errors import PlanError, PrivacyError
 from fedcore.privacy.mechanisms import ROUNDING
-from fedcore.seeding import derive_seed, torch_generator
+from fedcore.seeding import derive_seed
 from fedcore_clients.training.dp.per_example import PerExampleGradients
 from fedcore_clients.training.train import train_locally
 from tests.builders import TinyTask, build_client, build_local, build_plan, build_private_plan, build_request
@@ -28,10 +29,9 @@ def reference_epochs(local, client, *, epochs, batch_size, rate, momentum=0.0, m
     model = copy.deepcopy(local.model)
     start = [parameter.detach().clone() for parameter in model.parameters()]
     velocity = [torch.zeros_like(parameter) for parameter in model.parameters()]
-    order = torch_generator(0, "order", 1, 0, client.name)
-    for _ in range(epochs):
-        rows = torch.randperm(len(client.training), generator=order)
-        for batch in rows.split(batch_size):
+    seed = derive_seed(0, "order", 1, 0, client.name)
+    for rows in shuffled([seed], [len(client.training)], epochs=epochs)[0]:
+        for batch in torch.from_numpy(rows).split(batch_size):
             inputs, targets = client.training.columns["inputs"][batch], client.training.columns["targets"][batch]
             loss = functional.cross_entropy(model(inputs.to(local.dtype)), targets)
             gradients = torch.autograd.grad(loss, list(model.parameters()))

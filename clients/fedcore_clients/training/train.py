@@ -10,6 +10,7 @@ from torch import Tensor
 from fedcore.audit.tables.declared import attribute_codes, empty_tables
 from fedcore.audit.tables.groups import GroupTable
 from fedcore.data.examples import Examples
+from fedcore.data.shuffles import shuffled
 from fedcore.errors import DataError, PlanError
 from fedcore.local_optimizer import build_optimizer
 from fedcore.messages import ClientUpdate, TrainRequest
@@ -88,12 +89,12 @@ def _train_epochs(
 ) -> Metrics:
     """Mini-batch training without privacy; returns the sum of the losses met on the way."""
     training, rows = local.plan.training, len(client.training)
-    order = torch_generator(local.plan.federation.seed, "order", request.round, request.attempt, client.name)
+    seed = derive_seed(local.plan.federation.seed, "order", request.round, request.attempt, client.name)
+    orders = torch.from_numpy(shuffled([seed], [rows], epochs=training.local_epochs)[0]).to(local.device)
     sums: list[Tensor] = []  # read once at the end, since reading waits for the device
-    for _ in range(training.local_epochs):
-        shuffled = torch.randperm(rows, generator=order).to(local.device)
+    for order in orders:
         for start in range(0, rows, training.batch_size):
-            batch = shuffled[start : start + training.batch_size]
+            batch = order[start : start + training.batch_size]
             losses = local.task.loss(local.model, client.training.batch(batch))
             local.gradient.zero_()
             weighted = losses if factors is None else losses * factors[batch]

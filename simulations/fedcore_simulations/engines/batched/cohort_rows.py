@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedcore.seeding import derive_seed
+from fedcore.data.shuffles import shuffled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +18,7 @@ class Step:
 
     Attributes:
         rows: Rows of the population; shape ``(k, n)``. A client with a smaller batch repeats a row of its own.
-        weights: Of each row's loss in its client's mean, 0 where it is repeated; shape ``(k, n)``, float64.
+        weights: Of each row's loss in its client's mean, 0 where it is repeated; shape ``(k, n)``.
         real: Whether each row is the client's next; ``None`` where all are.
     """
 
@@ -38,36 +38,31 @@ class CohortRows:
     Args:
         starts: First row of each client in the population.
         sizes: Number of rows of each.
-        streams: Name of each client's random order, which is that of `train_locally`.
+        seeds: Of each client's random order, which is that of `train_locally`.
+        dtype: Of the losses.
     """
 
     def __init__(
         self,
         starts: Sequence[int],
         sizes: Sequence[int],
-        streams: Sequence[tuple[str | int, ...]],
+        seeds: Sequence[int],
         *,
-        seed: int,
         epochs: int,
         batch_size: int,
+        dtype: torch.dtype,
     ) -> None:
+        self._dtype = dtype
         steps = np.array(steps_of(sizes, epochs=epochs, batch_size=batch_size))
         self._steps = np.bincount(steps)[::-1].cumsum()[::-1]  # clients with at least so many steps
         own = steps // max(1, epochs)
-        shuffled = torch.zeros((len(sizes), epochs, int(own.max(initial=0)) * batch_size), dtype=torch.int64)
-        generator = torch.Generator()
-        for order, size, stream in zip(shuffled[:, :, : max(sizes)].unbind(), sizes, streams, strict=True):
-            generator.manual_seed(derive_seed(seed, *stream))
-            for epoch in order.unbind():
-                torch.randperm(size, generator=generator, out=epoch if len(epoch) == size else epoch[:size])
-        orders = shuffled.numpy()
+        orders = shuffled(seeds, sizes, epochs=epochs)
         orders += np.array(starts, np.int64)[:, None, None]
-        self._rows = np.zeros((len(sizes), int(steps.max(initial=0)), batch_size), np.int64)
-        self._filled = np.zeros(self._rows.shape[:2], np.int64)
+        self._rows = np.empty((len(sizes), int(steps.max(initial=0)), batch_size), np.int64)
+        self._filled = np.empty(self._rows.shape[:2], np.int64)
         for number in set(own[own > 0].tolist()):
             some = own == number
-            whole = orders[some, :, : number * batch_size]
-            self._rows[some, : epochs * number] = whole.reshape(len(whole), -1, batch_size)
+            self._rows[some, : epochs * number] = _batches(orders[some], number, batch_size)
             filled = np.minimum(batch_size, np.array(sizes)[some, None] - np.arange(number) * batch_size)
             self._filled[some, : epochs * number] = np.tile(filled, epochs)
 
@@ -77,7 +72,18 @@ class CohortRows:
     def _step(self, number: int, active: int) -> Step:
         filled = self._filled[:active, number]
         width = int(filled.max())
-        real = None if int(filled.min()) == width else torch.from_numpy(np.arange(width) < filled[:, None])
-        weights = torch.from_numpy(1.0 / filled).unsqueeze(1).expand(-1, width)
         rows = torch.from_numpy(self._rows[:active, number, :width])
-        return Step(rows=rows, weights=weights if real is None else weights * real, real=real)
+        if int(filled.min()) == width:
+            return Step(rows=rows, weights=torch.full(rows.shape, 1.0 / width, dtype=self._dtype), real=None)
+        real = np.arange(width) < filled[:, None]
+        rows = torch.where(torch.from_numpy(real), rows, rows[:, :1])
+        weights = torch.from_numpy(real / filled[:, None]).to(self._dtype)
+        return Step(rows=rows, weights=weights, real=torch.from_numpy(real))
+
+
+def _batches(orders: np.ndarray, number: int, batch_size: int) -> np.ndarray:
+    """So many batches an epoch, of shape ``(k, epochs * number, batch_size)``; what is missing in the last is 0."""
+    clients, epochs, rows = orders.shape
+    whole = np.zeros((clients, epochs, number * batch_size), np.int64)
+    whole[:, :, :rows] = orders[:, :, : number * batch_size]
+    return whole.reshape(clients, -1, batch_size)

@@ -15,6 +15,7 @@ from fedcore.messages import ClientUpdate, TrainRequest, UpdateBlock
 from fedcore.metrics import Metrics
 from fedcore.plan import TrainingSection
 from fedcore.schedules.learning_rate import learning_rate
+from fedcore.seeding import derive_seeds
 from fedcore_clients.training.local_model import Client, LocalModel
 from fedcore_clients.training.train import loss_factors, public_size, train_locally
 from fedcore_simulations.engines.batched.cohort_model import CohortModel
@@ -115,22 +116,23 @@ class CohortTraining:
 
     def _losses(self, step: Step, factors: Tensor | None, rate: float) -> Tensor:
         """Loss of each row, shape ``(k, n)``; leaves the gradients of the clients' means."""
-        rows, weights = step.rows.flatten(), step.weights.to(self._local.dtype).flatten()
+        rows, weights = step.rows.flatten(), step.weights.flatten()
         losses = self._local.task.loss(self._cohort.model, self._population.rows.batch(rows))
         weights = weights if factors is None else weights * factors[rows]
         self._cohort.backward(losses, weights, rate)
         return losses.detach().view(step.rows.shape)
 
     def _steps(self, request: TrainRequest, order: Sequence[int]) -> Iterator[Step]:
-        names, starts = self._population.names, self._population.starts
+        starts, sizes = self._population.starts, self._population.sizes
+        names, seed = [self._population.names[client] for client in order], self._local.plan.federation.seed
         return iter(
             CohortRows(
                 [starts[client] for client in order],
-                [self._population.sizes[client] for client in order],
-                [("order", request.round, request.attempt, names[client]) for client in order],
-                seed=self._local.plan.federation.seed,
+                [sizes[client] for client in order],
+                derive_seeds(seed, "order", request.round, request.attempt, names=names),
                 epochs=self._training.local_epochs,
                 batch_size=self._training.batch_size,
+                dtype=self._local.dtype,
             )
         )
 

@@ -1,0 +1,41 @@
+"""The random order in which clients see their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+_STEP, _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_LAST = np.uint64(2**64 - 1)
+
+
+def shuffled(seeds: Sequence[int], sizes: Sequence[int], *, epochs: int) -> NDArray[np.int64]:
+    """The orders of the rows of some clients, each from a seed of its own.
+
+    Each row of an epoch has a number of SplitMix64 (Steele, Lea and Flood 2014) from the client's seed, and the rows
+    are sorted by them. So the orders of a thousand clients are made at once, where a generator for each would cost more
+    than their training.
+
+    Args:
+        sizes: Number of rows of each client.
+
+    Returns:
+        Shape ``(clients, epochs, most rows)``; a client's own are the first, and what follows them is no row of it.
+    """
+    most = max(sizes, default=0)
+    places = (np.arange(epochs, dtype=np.uint64) << np.uint64(32))[:, None] + np.arange(1, most + 1, dtype=np.uint64)
+    numbers: NDArray[np.uint64] = np.array(seeds, np.uint64)[:, None, None] + places * _STEP
+    _mix(numbers)
+    if min(sizes, default=0) < most:
+        numbers[np.broadcast_to((np.arange(most) >= np.array(sizes)[:, None])[:, None], numbers.shape)] = _LAST
+    return np.argsort(numbers, axis=2)
+
+
+def _mix(numbers: NDArray[np.uint64]) -> None:
+    numbers ^= numbers >> np.uint64(30)
+    numbers *= _FIRST
+    numbers ^= numbers >> np.uint64(27)
+    numbers *= _SECOND
+    numbers ^= numbers >> np.uint64(31)
