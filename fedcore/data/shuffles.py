@@ -26,16 +26,16 @@ def shuffled(seeds: Sequence[int], sizes: Sequence[int], *, epochs: int) -> NDAr
     """
     most = max(sizes, default=0)
     places = (np.arange(epochs, dtype=np.uint64) << np.uint64(32))[:, None] + np.arange(1, most + 1, dtype=np.uint64)
-    numbers: NDArray[np.uint64] = np.array(seeds, np.uint64)[:, None, None] + places * _STEP
-    _mix(numbers)
+    numbers = _mixed(np.array(seeds, np.uint64)[:, None, None] + (places * _STEP).astype(np.uint64))
     if min(sizes, default=0) < most:
         numbers[np.broadcast_to((np.arange(most) >= np.array(sizes)[:, None])[:, None], numbers.shape)] = _LAST
     return np.argsort(numbers, axis=2)
 
 
-def _mix(numbers: NDArray[np.uint64]) -> None:
+def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
     numbers ^= numbers >> np.uint64(30)
     numbers *= _FIRST
     numbers ^= numbers >> np.uint64(27)
     numbers *= _SECOND
     numbers ^= numbers >> np.uint64(31)
+    return numbers

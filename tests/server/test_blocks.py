@@ -35,14 +35,13 @@ def updates():
     found[11] = replace(found[11], num_examples=-1)
     found[13] = replace(found[13], metrics=Metrics(sums={"loss": math.inf}, counts={"loss": 1.0}))
     found[17] = replace(found[17], values={"update": torch.full((3,), 1e8)})
-    return [replace(each, metrics=each.metrics or Metrics(sums={"loss": 1.0}, counts={"loss": 2.0})) for each in found]
+    loss = Metrics(sums={"loss": 1.0}, counts={"loss": 2.0})
+    return [each if each.metrics.sums else replace(each, metrics=loss) for each in found]
 
 
 def blocks(given, size):
     for start in range(0, len(given), size):
-        some = given[start : start + size]
-        values = {"update": torch.stack([update.values["update"] for update in some])}
-        yield UpdateBlock(updates=tuple(replace(update, values={}) for update in some), values=values)
+        yield UpdateBlock.joined([UpdateBlock.of(update) for update in given[start : start + size]])
 
 
 @pytest.mark.parametrize("size", [1, 7, 40])

@@ -145,8 +145,8 @@ def test_of_many_first_updates_no_more_than_25_are_put_aside():
     def stream():
         for number in range(100):
             taken.append(number)
-            update = build_update(f"client-{number}", 1.0)
-            yield Opened(updates=(update,), vectors=UpdateBlock.of(update).values, norms={"update": [1.0]})
+            block = UpdateBlock.of(build_update(f"client-{number}", 1.0))
+            yield Opened(block=block, vectors=block.values, norms={"update": [1.0]})
 
     next(gate.passed(stream()))
     assert len(taken) == 25

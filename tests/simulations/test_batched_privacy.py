@@ -188,5 +188,5 @@ def test_a_token_that_there_is_not_adds_zero_and_moves_no_other_record_or_client
     for row, owner in enumerate(owners):
         expected = train_locally(local, owner, request)
         assert torch.allclose(block.values["update"][row], expected.values["update"], rtol=0.0, atol=1e-6)
-        assert block.updates[row].privacy_event == expected.privacy_event
+        assert block.privacy_event == expected.privacy_event
         assert (owner.name == "client-1") != torch.equal(block.values["update"][row], healthy.values["update"][row])

@@ -32,9 +32,9 @@ def _weights(reply: Opened, method: Method, plan: RunPlan, state: ServerState) -
     """Factor and divisor of each update."""
     algorithm, part = method.algorithm, state.part("algorithm")
     if not (algorithm.weighs_clients or method.rule.by_examples):
-        return [(1.0, 1.0)] * len(reply.updates)
+        return [(1.0, 1.0)] * len(reply.clients)
     contributions = (
-        Contribution(client=update.client, round=state.round + 1, num_examples=update.num_examples, norm=norm)
-        for update, norm in zip(reply.updates, reply.norms["update"], strict=True)
+        Contribution(client=client, round=state.round + 1, num_examples=size, norm=norm)
+        for client, size, norm in zip(reply.clients, reply.block.num_examples, reply.norms["update"], strict=True)
     )
     return [algorithm.weigh(contribution, part, plan) for contribution in contributions]

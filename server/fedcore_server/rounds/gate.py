@@ -17,7 +17,7 @@ from fedcore.errors import DataError, LayoutError, UpdateRejectedError
 from fedcore.messages import ClientReport, ClientUpdate, EvaluateRequest, TrainRequest, UpdateBlock
 from fedcore.method.exchange import vector_of
 from fedcore.method.method import Method
-from fedcore.metrics import Metrics
+from fedcore.metrics import MetricColumns
 from fedcore.plan import RunPlan
 from fedcore.privacy.evaluation import ACCURACY, LOSS, EvaluationPrivacy
 from fedcore.privacy.plan import PrivacyPlan
@@ -38,22 +38,22 @@ class Opened:
     """Accepted updates.
 
     Attributes:
-        updates: All but the vectors.
+        block: All but the vectors.
         vectors: What the clients sent, decoded, a row for each; shape ``(k, d)``.
         norms: Euclidean norm of each row.
     """
 
-    updates: tuple[ClientUpdate, ...]
+    block: UpdateBlock
     vectors: Mapping[str, Tensor]
     norms: Mapping[str, Sequence[float]]
 
     @property
-    def clients(self) -> list[str]:
-        return [update.client for update in self.updates]
+    def clients(self) -> tuple[str, ...]:
+        return self.block.clients
 
     def rows(self, which: Sequence[int]) -> Opened:
         return Opened(
-            updates=tuple(self.updates[row] for row in which),
+            block=self.block.rows(which),
             vectors={name: rows[which] for name, rows in self.vectors.items()},
             norms={name: [norms[row] for row in which] for name, norms in self.norms.items()},
         )
@@ -104,82 +104,71 @@ class _Gate:
         return self._zero(reply.client)
 
     def opened(self, block: UpdateBlock) -> Iterator[Opened | Rejection]:
+        """A block is checked whole; where something is wrong with it, one client after the other."""
         try:
-            vectors = self._codec.decode(block.values, rows=len(block.updates))
-        except (LayoutError, DataError) as error:
-            yield from self._unreadable(block, error)
-            return
-        lengths = {name: norms(rows) for name, rows in vectors.items()}
-        updates, kept = list(block.updates), []
-        for row, update in enumerate(block.updates):
-            finite = all(math.isfinite(each[row]) for each in lengths.values())
-            try:
-                self._check_expected(update)
-                if not finite and (found := self._not_finite(update.client, vectors, row)):
-                    yield found
-                else:
-                    updates[row] = self._checked(update)
-                    kept.append(row)
-                self._seen.add(update.client)
-            except UpdateRejectedError as error:
-                yield Rejection(client=error.client, code=error.code, reason=str(error))
-        opened = Opened(updates=tuple(updates), vectors=vectors, norms=lengths)
-        places = set(kept)
-        yield from opened.only([row in places for row in range(len(updates))])
+            opened: Opened | Rejection = self._checked(block)
+        except UpdateRejectedError as error:
+            if len(block.clients) > 1:
+                for row in range(len(block.clients)):
+                    yield from self.opened(block.rows([row]))
+                return
+            opened = Rejection(client=error.client, code=error.code, reason=str(error))
+            if error.code == "NONFINITE" and self._by_client:
+                opened = self._zero(error.client)
+        if isinstance(opened, Opened) or opened.code == "NONFINITE":
+            self._seen.update(block.clients)
+        yield opened
 
-    def _unreadable(self, block: UpdateBlock, error: Exception) -> Iterator[Opened | Rejection]:
-        """What cannot be decoded costs its own client's contribution, and no other's of its block."""
-        if len(block.updates) > 1:
-            for row, update in enumerate(block.updates):
-                values = {name: rows[row : row + 1] for name, rows in block.values.items()}
-                yield from self.opened(UpdateBlock(updates=(update,), values=values))
-            return
-        client = block.updates[0].client
-        yield Rejection(client=client, code="LAYOUT", reason=str(UpdateRejectedError(client, "LAYOUT", str(error))))
-
-    def _check_expected(self, update: ClientUpdate) -> None:
-        if update.client in self._seen:
-            raise UpdateRejectedError(update.client, "DUPLICATE", "this client has sent an update already")
-        if update.client not in self._cohort or update.round != self._request.round:
-            raise _not_asked(update.client, update.round)
-
-    def _checked(self, update: ClientUpdate) -> ClientUpdate:
-        """An update whose vectors are accepted, with its number of examples cut to the plan's `max_examples`.
+    def _checked(self, block: UpdateBlock) -> Opened:
+        """Updates that are accepted, with their numbers of examples cut to the plan's `max_examples`.
 
         The number is only claimed. A false one gains nothing beyond the cap; an honest large client, where the cap was
         set too low, loses weight and not its place in the round.
 
         Raises:
-            UpdateRejectedError: With the code ``WEIGHT``, ``PRIVACY`` or ``METRICS``.
+            UpdateRejectedError: In the name of the first client.
         """
+        client = block.clients[0]
+        self._check_expected(block)
         if self._by_client:
-            update = replace(update, metrics=Metrics())
-        _check_weight(update, self._method)
-        if update.privacy_event != self._event:
-            raise UpdateRejectedError(update.client, "PRIVACY", "the update was not made with the plan's privacy")
-        if self._event and update.metrics.sums:
-            raise UpdateRejectedError(update.client, "PRIVACY", "a private update must hold no training metric")
-        _check_metrics(update.client, update.metrics, _TRAINING_METRICS)
-        _check_accuracies(update.client, update.metrics)
-        if update.num_examples is None or update.num_examples <= self._most:
-            return update
-        return replace(update, num_examples=self._most)
+            block = replace(block, metrics=MetricColumns())
+        try:
+            vectors = self._codec.decode(block.values, rows=len(block.clients))
+        except (LayoutError, DataError) as error:
+            raise UpdateRejectedError(client, "LAYOUT", str(error)) from error
+        lengths = {name: norms(rows) for name, rows in vectors.items()}
+        if not all(math.isfinite(norm) for each in lengths.values() for norm in each):
+            self._check_finite(client, vectors)
+        _check_weights(block, self._method)
+        if block.privacy_event != self._event:
+            raise UpdateRejectedError(client, "PRIVACY", "the update was not made with the plan's privacy")
+        if self._event and block.metrics.sums:
+            raise UpdateRejectedError(client, "PRIVACY", "a private update must hold no training metric")
+        _check_metrics(client, block.metrics, _TRAINING_METRICS)
+        _check_accuracies(client, block.metrics)
+        most = tuple(None if count is None else min(count, self._most) for count in block.num_examples)
+        return Opened(block=replace(block, values={}, num_examples=most), vectors=vectors, norms=lengths)
 
-    def _not_finite(self, client: str, vectors: Mapping[str, Tensor], row: int) -> Opened | Rejection | None:
-        """What becomes of a client's update that is not finite; ``None`` where only its norm is not."""
+    def _check_expected(self, block: UpdateBlock) -> None:
+        names, client = set(block.clients), block.clients[0]
+        if len(names) < len(block.clients) or names & self._seen:
+            raise UpdateRejectedError(client, "DUPLICATE", "this client has sent an update already")
+        if not names <= self._cohort or block.round != self._request.round:
+            raise _not_asked(client, block.round)
+
+    def _check_finite(self, client: str, vectors: Mapping[str, Tensor]) -> None:
+        """Name the first tensor of the model that is not finite; where only a norm is not, there is none."""
         views = self._request.parameters.layout.views
-        found = (name for rows in vectors.values() for name, view in views(rows[row]) if not is_finite(view.flatten()))
-        if (first := next(found, None)) is None:
-            return None
-        if self._by_client:
-            return self._zero(client)
-        why = f"the update holds numbers that are not finite, first in {first!r}"
-        return Rejection(client=client, code="NONFINITE", reason=str(UpdateRejectedError(client, "NONFINITE", why)))
+        for row in (row for rows in vectors.values() for row in rows):
+            for name, view in views(row):
+                if not is_finite(view.flatten()):
+                    why = f"the update holds numbers that are not finite, first in {name!r}"
+                    raise UpdateRejectedError(client, "NONFINITE", why)
 
     def _zero(self, client: str) -> Opened:
-        update = ClientUpdate(client=client, round=self._request.round, values={}, num_examples=None)
+        block = UpdateBlock(clients=(client,), round=self._request.round, values={}, num_examples=(None,))
         zeros = torch.zeros_like(self._request.parameters.buffer).unsqueeze(0)
-        return Opened(updates=(update,), vectors={"update": zeros}, norms={"update": [0.0]})
+        return Opened(block=block, vectors={"update": zeros}, norms={"update": [0.0]})
 
 
 def _not_asked(client: str, round: int) -> UpdateRejectedError:
@@ -211,9 +200,10 @@ def check_report(
     """
     if report.client not in (request.cohort if asked is None else asked) or report.round != request.round:
         raise _not_asked(report.client, report.round)
-    _check_metrics(report.client, report.metrics, measured if privacy is None else (LOSS, ACCURACY))
+    metrics = MetricColumns.of(report.metrics)
+    _check_metrics(report.client, metrics, measured if privacy is None else (LOSS, ACCURACY))
     if privacy is None:
-        _check_accuracies(report.client, report.metrics)
+        _check_accuracies(report.client, metrics)
     if set(report.tables) != set(expected):
         raise UpdateRejectedError(report.client, "TABLE", "the report's group tables are not those of the plan")
     for name, empty in expected.items():
@@ -230,19 +220,19 @@ def check_report(
             )
 
 
-def _check_weight(update: ClientUpdate, method: Method) -> None:
-    count = update.num_examples
-    if count is None and method.rule.by_examples:
+def _check_weights(block: UpdateBlock, method: Method) -> None:
+    known = [count for count in block.num_examples if count is not None]
+    if len(known) < len(block.clients) and method.rule.by_examples:
         raise UpdateRejectedError(
-            update.client, "WEIGHT", "the rule weights by examples, and the update has no number of them"
+            block.clients[0], "WEIGHT", "the rule weights by examples, and the update has no number of them"
         )
-    if count is not None and count < 0:
-        raise UpdateRejectedError(update.client, "WEIGHT", "the number of examples is negative")
+    if min(known, default=0) < 0:
+        raise UpdateRejectedError(block.clients[0], "WEIGHT", "the number of examples is negative")
 
 
-def _check_metrics(client: str, metrics: Metrics, allowed: Collection[str] | None) -> None:
-    numbers = (*metrics.sums.values(), *metrics.counts.values())
-    if metrics.sums.keys() != metrics.counts.keys() or not all(map(math.isfinite, numbers)):
+def _check_metrics(client: str, metrics: MetricColumns, allowed: Collection[str] | None) -> None:
+    columns = (*metrics.sums.values(), *metrics.counts.values())
+    if metrics.sums.keys() != metrics.counts.keys() or not all(all(map(math.isfinite, each)) for each in columns):
         raise UpdateRejectedError(client, "METRICS", NOT_FINITE)
     if not all(_METRIC_NAME.fullmatch(name) for name in metrics.sums):
         raise UpdateRejectedError(client, "METRICS", "a metric's name is not of lower-case letters, digits and _")
@@ -250,12 +240,14 @@ def _check_metrics(client: str, metrics: Metrics, allowed: Collection[str] | Non
         raise UpdateRejectedError(
             client, "METRICS", f"a metric is none of the task's own: {', '.join(sorted(allowed))}"
         )
-    if any(abs(total) > _LARGEST_SUM for total in metrics.sums.values()):
+    if any(max(map(abs, totals)) > _LARGEST_SUM for totals in metrics.sums.values()):
         raise UpdateRejectedError(client, "METRICS", "a metric's sum is too large")
-    if any(not 0 <= count <= _LARGEST_COUNT for count in metrics.counts.values()):
+    if any(not 0 <= min(counts) <= max(counts) <= _LARGEST_COUNT for counts in metrics.counts.values()):
         raise UpdateRejectedError(client, "METRICS", "a metric's count is negative or too large")
 
 
-def _check_accuracies(client: str, metrics: Metrics) -> None:
-    if any("accuracy" in name and not 0 <= total <= metrics.counts[name] for name, total in metrics.sums.items()):
+def _check_accuracies(client: str, metrics: MetricColumns) -> None:
+    named = [name for name in metrics.sums if "accuracy" in name]
+    pairs = (pair for name in named for pair in zip(metrics.sums[name], metrics.counts[name], strict=True))
+    if any(not 0 <= total <= count for total, count in pairs):
         raise UpdateRejectedError(client, "METRICS", "an accuracy is outside its range")

@@ -81,10 +81,10 @@ class NormGate:
 
     def _small(self, reply: Opened | Rejection) -> Iterator[Opened | Rejection]:
         """Single updates as long as they may be put aside."""
-        if isinstance(reply, Rejection) or self._limit is not None or len(reply.updates) == 1:
+        if isinstance(reply, Rejection) or self._limit is not None or len(reply.clients) == 1:
             yield reply
         else:
-            yield from (reply.rows([row]) for row in range(len(reply.updates)))
+            yield from (reply.rows([row]) for row in range(len(reply.clients)))
 
     def _emptied(self, aside: list[Opened]) -> Iterator[Opened | Rejection]:
         while aside:

@@ -29,13 +29,12 @@ class Tally:
         if isinstance(reply, Rejection):
             self.rejected.append(reply)
             return
-        for update in reply.updates:
-            self.counted.append(update.client)
-            self._metrics += update.metrics
-            if update.num_examples is not None:
-                self._sizes[update.client] = update.num_examples
-            if update.receipt is not None:
-                self._receipts[update.client] = update.receipt
+        block = reply.block
+        self.counted += block.clients
+        self._metrics = block.metrics.added_to(self._metrics)
+        sizes = zip(block.clients, block.num_examples, strict=True)
+        self._sizes |= {client: size for client, size in sizes if size is not None}
+        self._receipts |= block.receipts
 
     def released(self, request: TrainRequest) -> bool:
         unread = {each.client for each in self.rejected if not each.read_data}

@@ -163,7 +163,7 @@ class EngineContract:
         rejected = {reply.client for reply in replies if isinstance(reply, Rejection)}
         assert rejected == {f"client-{each}" for each in broken}
         blocks = [UpdateBlock.of(each) if isinstance(each, ClientUpdate) else each for each in replies]
-        trained = {update.client for each in blocks if isinstance(each, UpdateBlock) for update in each.updates}
+        trained = {client for each in blocks if isinstance(each, UpdateBlock) for client in each.clients}
         assert trained == names - rejected
 
     def test_a_refusal_gives_the_reason(self) -> None:
@@ -196,6 +196,6 @@ def _replies(engine: Engine, request: TrainRequest) -> dict[str, dict[str, torch
     for reply in engine.train(request):
         assert not isinstance(reply, Rejection)
         block = reply if isinstance(reply, UpdateBlock) else UpdateBlock.of(reply)
-        for row, update in enumerate(block.updates):
-            found[update.client] = {name: vectors[row].clone() for name, vectors in block.values.items()}
+        for row, client in enumerate(block.clients):
+            found[client] = {name: vectors[row].clone() for name, vectors in block.values.items()}
     return found

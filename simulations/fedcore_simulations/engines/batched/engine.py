@@ -86,7 +86,7 @@ class BatchedEngine(LoopEngine):
                 yield reply if isinstance(reply, Failure) else self._with_values(reply, slot)
 
     def _with_values(self, block: UpdateBlock, slot: Tensor) -> UpdateBlock:
-        rows = len(block.updates)
+        rows = len(block.clients)
         form = self._reply_form.times(rows)
         values = form.unpacked(viewed(slot[: form.num_bytes], form.dtype))
         return replace(block, values={name: vector.view(rows, -1) for name, vector in values.items()})
@@ -108,7 +108,7 @@ class _BatchedJob(LoopJob):
         return [reply if isinstance(reply, Failure) else self._written(reply, slot) for reply in replies]
 
     def _written(self, block: UpdateBlock, slot: Tensor) -> UpdateBlock:
-        written(slot, self._local.codec.form.times(len(block.updates)), block.values)
+        written(slot, self._local.codec.form.times(len(block.clients)), block.values)
         return replace(block, values={})
 
 
@@ -179,6 +179,6 @@ def _trained(engine: type[LoopEngine], task: Task, plan: RunPlan, clients: list[
             for reply in trying.train(asked):
                 block = UpdateBlock.of(reply) if isinstance(reply, ClientUpdate) else reply
                 if isinstance(block, UpdateBlock):
-                    rows = range(len(block.updates))
+                    rows = range(len(block.clients))
                     found += [vectors[row].double() for row in rows for vectors in block.values.values()]
     return found

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from fedcore.algorithms.contract import Algorithm, LocalWork
 from fedcore.errors import FedcoreError
 from fedcore.local_optimizer import build_optimizer
-from fedcore.messages import ClientUpdate, TrainRequest, UpdateBlock
-from fedcore.metrics import Metrics
+from fedcore.messages import TrainRequest, UpdateBlock
+from fedcore.metrics import MetricColumns
 from fedcore.plan import TrainingSection
 from fedcore.schedules.learning_rate import learning_rate
 from fedcore.seeding import derive_seeds
@@ -212,17 +212,15 @@ class _Block:
             values = dict(sent)
         if rows != list(range(len(rows))):
             values = {name: vectors[rows] for name, vectors in values.items()}
-        return UpdateBlock(updates=tuple(self._update(row) for row in rows), values=values)
-
-    def _update(self, row: int) -> ClientUpdate:
-        seen, privacy = float(self._sizes[row] * self._epochs), self._local.privacy
-        loss = Metrics(sums={"loss": self._losses[row]}, counts={"loss": seen})
-        return ClientUpdate(
-            client=self._names[row],
+        privacy = self._local.privacy
+        seen = [float(self._sizes[row] * self._epochs) for row in rows]
+        loss = MetricColumns(sums={"loss": [self._losses[row] for row in rows]}, counts={"loss": seen})
+        return UpdateBlock(
+            clients=tuple(self._names[row] for row in rows),
             round=self._request.round,
-            values={},
-            num_examples=public_size(privacy, self._sizes[row]),
-            metrics=Metrics() if privacy else loss,
+            values=values,
+            num_examples=tuple(public_size(privacy, self._sizes[row]) for row in rows),
+            metrics=MetricColumns() if privacy else loss,
             privacy_event=privacy.event(1) if privacy else None,
         )
 
