@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 
 def derive_seed(seed: int, *path: str | int) -> int:
@@ -26,15 +27,17 @@ def derive_seed(seed: int, *path: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def derive_seeds(seed: int, *path: str | int, names: Sequence[str]) -> list[int]:
+def derive_seeds(seed: int, *path: str | int, names: Sequence[str]) -> NDArray[np.int64]:
     """`derive_seed` of ``(*path, name)`` for each name, where the path is hashed once."""
+    import numpy as np
+
     begun = hashlib.sha256("".join(f"{part}/" for part in (seed, *path)).encode())
     digests = []
     for name in names:
         whole = begun.copy()
         whole.update(name.encode())
         digests.append(whole.digest()[:8])
-    return [int.from_bytes(digest, "big") >> 1 for digest in digests]
+    return (np.frombuffer(b"".join(digests), ">u8") >> 1).astype(np.int64)
 
 
 def numpy_generator(seed: int, *path: str | int) -> np.random.Generator:

@@ -22,7 +22,9 @@ def test_a_clients_order_does_not_depend_on_those_beside_it_or_on_later_epochs()
 
 
 def test_seeds_of_many_names_are_those_of_each():
-    assert derive_seeds(3, "order", 1, names=["a", "é"]) == [derive_seed(3, "order", 1, each) for each in ("a", "é")]
+    assert derive_seeds(3, "order", 1, names=["a", "é"]).tolist() == [
+        derive_seed(3, "order", 1, each) for each in ("a", "é")
+    ]
 
 
 def test_all_permutations_are_equally_likely():

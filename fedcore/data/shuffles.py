@@ -11,7 +11,7 @@ _STEP, _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4
 _LAST = np.uint64(2**64 - 1)
 
 
-def shuffled(seeds: Sequence[int], sizes: Sequence[int], *, epochs: int) -> NDArray[np.int64]:
+def shuffled(seeds: Sequence[int] | NDArray[np.int64], sizes: Sequence[int], *, epochs: int) -> NDArray[np.int64]:
     """The orders of the rows of some clients, each from a seed of its own.
 
     Each row of an epoch has a number of SplitMix64 (Steele, Lea and Flood 2014) from the client's seed, and the rows

@@ -16,6 +16,9 @@ from torch import Tensor
 
 from fedcore.storage.mapped_bytes import SLICE_BYTES, let_go, scratch_bytes
 
+_NEAR_BYTES = 2**20
+"""What is converted at once stays near the processor."""
+
 
 def scratch(size: int, dtype: torch.dtype) -> Tensor:
     """Zeros of shape ``(size,)`` on the CPU."""
@@ -75,14 +78,17 @@ def norms(rows: Tensor) -> list[float]:
     """The norm of each row of shape ``(k, d)``; several small ones at once."""
     if len(rows) == 1 or rows.numel() * 8 > SLICE_BYTES:
         return [norm(row) for row in rows]
-    found: list[float] = torch.linalg.vector_norm(rows.to(torch.float64), dim=1).tolist()
+    found: list[float] = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).tolist()
     return found
 
 
 def add_rows(total: Tensor, rows: Tensor, factors: Tensor) -> None:
     """Add the rows of shape ``(k, d)``, each times its factor, to a sum in float64; several small ones at once."""
     if len(rows) > 1 and rows.numel() * 8 <= SLICE_BYTES:
-        total.add_(factors @ rows.to(torch.float64))
+        at_once = max(1, _NEAR_BYTES // (rows.shape[1] * 8))
+        for start in range(0, len(rows), at_once):
+            some = slice(start, start + at_once)
+            total.addmv_(rows[some].to(torch.float64).T, factors[some])
         return
     for row, factor in zip(rows, factors.tolist(), strict=True):
         for part, values in slices(total, row):

@@ -23,12 +23,15 @@ ENGINES = Registry(
     what="engine",
     rows={
         "batched": "fedcore_simulations.engines.batched.engine:BatchedEngine",
+        "compiled": "fedcore_simulations.engines.compiled.engine:CompiledEngine",
         "loop": "fedcore_simulations.engines.loop:LoopEngine",
         "ray": "fedcore_simulations.engines.ray.engine:RayEngine",
     },
     parts=("refusal", "available", "train", "evaluate", "__enter__", "__exit__"),
 )
-_AUTOMATIC = ("batched", "loop")  # fastest first; the last one takes every run
+_AUTOMATIC = ("compiled", "batched", "loop")  # fastest first; the last one takes every run
+_WORTH_COMPILING = 20_000
+"""Client-rounds from which on importing numba, and compiling at its first use, cost less than they save."""
 
 
 def check_engine(reference: Reference) -> None:
@@ -56,20 +59,25 @@ class Choice:
 def choose_engine(task: Task, plan: RunPlan, clients: Sequence[Client], device: torch.device) -> Choice:
     """The engine that the plan names, or for ``auto`` the fastest that trains this run exactly.
 
-    It depends on the plan and the task alone, not on how fast each happened to be, so that the same plan gives the
-    same bits.
+    It depends on the plan, the task and what is installed, not on how fast each happened to be, so that the same plan
+    gives the same bits. A short run does without ``compiled``.
 
     Raises:
         PlanError: It cannot train this run exactly, and says why.
         TaskError: An engine of your own cannot be imported.
     """
     automatic, why = plan.engine.name == AUTO, list[str]()
-    for reference in _AUTOMATIC if automatic else (plan.engine.name,):
+    for reference in _automatic(plan, len(clients)) if automatic else (plan.engine.name,):
         refusal = build_engine(reference, task, plan, clients, device).refusal()
         if refusal is None:
             return Choice(reference=reference, note="; ".join(why))
         why.append(f"engine {name_of(reference)!r} cannot run this plan: {refusal}")
     raise PlanError(f"{why[-1]}; use another engine.name, or auto")
+
+
+def _automatic(plan: RunPlan, clients: int) -> Sequence[str]:
+    asked = plan.federation.rounds * (plan.federation.cohort_size or clients)
+    return _AUTOMATIC if asked >= _WORTH_COMPILING else _AUTOMATIC[1:]
 
 
 def build_engine(

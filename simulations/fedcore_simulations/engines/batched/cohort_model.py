@@ -49,6 +49,7 @@ class CohortModel:
         self._buffers = [(places[name], each) for name, each in self.model.named_buffers() if name in places]
         self.active = 0
         self._apart = [_copies(self.weights, places) for _, places in self._layers] if descends else []
+        self._covers = sum(each.numel() for own in self._apart for each in own.values()) == self.weights.numel()
 
     @staticmethod
     def refusal(model: nn.Module) -> str | None:
@@ -56,7 +57,8 @@ class CohortModel:
 
     def receive(self, vector: Tensor, clients: int) -> None:
         """Start that many clients from a received model."""
-        self.weights[:clients] = vector
+        if not self._covers:  # else `finish` writes them all
+            self.weights[:clients] = vector
         for (_, places), own in zip(self._layers, self._apart, strict=False):
             for name, part in _views(vector.unsqueeze(0), places):
                 own[name][:clients] = part

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fedcore.data.shuffles import shuffled
@@ -46,7 +47,7 @@ class CohortRows:
         self,
         starts: Sequence[int],
         sizes: Sequence[int],
-        seeds: Sequence[int],
+        seeds: NDArray[np.int64],
         *,
         epochs: int,
         batch_size: int,

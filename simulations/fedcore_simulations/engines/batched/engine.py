@@ -76,7 +76,7 @@ class BatchedEngine(LoopEngine):
         return without_failures(self._blocks(request))
 
     def _blocks(self, request: TrainRequest) -> Iterator[UpdateBlock | Failure]:
-        chunks = _chunks(self._places(request), self._at_once)
+        chunks = chunks_of(self._places(request), self._at_once)
         if self._training is not None:
             for chunk in chunks:
                 yield from self._training.train(request, chunk)
@@ -112,7 +112,7 @@ class _BatchedJob(LoopJob):
         return replace(block, values={})
 
 
-def _chunks(places: list[int], most: int) -> list[list[int]]:
+def chunks_of(places: list[int], most: int) -> list[list[int]]:
     """Chunks of about equal size."""
     size = max(1, -(-len(places) // max(1, -(-len(places) // most))))
     return [places[start : start + size] for start in range(0, len(places), size)]

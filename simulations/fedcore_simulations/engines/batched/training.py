@@ -45,9 +45,14 @@ class CohortTraining:
         self.on_trial = False
         self._algorithm, self._training = local.exchange.algorithm, local.plan.training
         self._adjusts = type(self._algorithm).adjust is not Algorithm.adjust
-        self._descends = _is_plain(self._training) and not self._adjusts
-        self._descends = self._descends and local.privacy is None
+        self._prepare(size)
+
+    def _prepare(self, size: int) -> None:
+        """Make room for so many clients."""
+        local = self._local
+        self._descends = is_plain(self._training) and not self._adjusts and local.privacy is None
         self._cohort = CohortModel(local, size, descends=self._descends)
+        self._weights = self._cohort.weights
         self._private = PrivateSteps(local, local.privacy, self._cohort, self._population) if local.privacy else None
 
     def train(self, request: TrainRequest, clients: Sequence[int]) -> list[UpdateBlock | Failure]:
@@ -78,7 +83,7 @@ class CohortTraining:
         return block.made(sent, keeps, kept, rows=[places[client] for client in clients])
 
     def _run(self, request: TrainRequest, order: Sequence[int], kept: Vectors) -> Tensor:
-        """Train in place; returns the sum of losses that each client met."""
+        """Leave the trained weights in `_weights`; returns the sum of losses that each client met."""
         cohort, received, trained = self._cohort, request.parameters.buffer, self._local.parameters.layout.num_trained
         cohort.receive(received, len(order))
         stepping = _Stepping(self._local, cohort, len(order), request.round)
@@ -149,10 +154,10 @@ class CohortTraining:
         rows = len(order)
         received = request.parameters.buffer.expand(rows, -1)
         shared = {name: vector.expand(rows, -1) for name, vector in request.shared.items()}
-        return self._algorithm.finish(self._cohort.weights[:rows], received, shared, kept, work)
+        return self._algorithm.finish(self._weights[:rows], received, shared, kept, work)
 
 
-def _is_plain(training: TrainingSection) -> bool:
+def is_plain(training: TrainingSection) -> bool:
     """Whether a step is the gradient times the learning rate."""
     return training.optimizer == "SGD" and not training.optimizer_options
 
@@ -163,7 +168,7 @@ class _Stepping:
     def __init__(self, local: LocalModel, cohort: CohortModel, clients: int, round: int) -> None:
         self._cohort, self._trained, self._active = cohort, local.parameters.layout.num_trained, clients
         training = local.plan.training
-        self._plain, self._rate = _is_plain(training), learning_rate(local.plan, round)
+        self._plain, self._rate = is_plain(training), learning_rate(local.plan, round)
         if not self._plain:
             weights = nn.Parameter(cohort.weights[:clients, : self._trained])
             weights.grad = cohort.gradient[:clients]

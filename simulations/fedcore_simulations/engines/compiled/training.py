@@ -1,0 +1,72 @@
+"""Local training of many clients by the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedcore.data.shuffles import shuffled
+from fedcore.messages import TrainRequest
+from fedcore.schedules.learning_rate import learning_rate
+from fedcore.seeding import derive_seeds
+from fedcore_clients.training.local_model import Client, LocalModel
+from fedcore_simulations.engines.batched.training import CohortTraining, Vectors
+from fedcore_simulations.engines.compiled import kernel
+from fedcore_simulations.engines.compiled.perceptron import perceptron
+
+
+class CompiledTraining(CohortTraining):
+    """As `CohortTraining`, with the kernel in the place of tensor operations.
+
+    Each client is trained by itself, so that its result depends neither on the others nor on the threads.
+
+    Args:
+        threads: What the kernel's calls run on.
+        num_threads: How many calls a chunk is split into.
+    """
+
+    def __init__(
+        self, local: LocalModel, clients: Sequence[Client], size: int, *, threads: Executor, num_threads: int
+    ) -> None:
+        self._threads, self._num_threads = threads, num_threads
+        super().__init__(local, clients, size)
+
+    def _prepare(self, size: int) -> None:
+        local, columns = self._local, self._population.rows.columns
+        self._sizes = np.array(perceptron(local.model), np.int64)
+        self._weights = torch.empty(size, local.parameters.layout.size, dtype=local.dtype)
+        self._inputs = columns["inputs"].flatten(1).contiguous().numpy()
+        self._targets = columns["targets"].numpy()
+
+    def _run(self, request: TrainRequest, order: Sequence[int], kept: Vectors) -> Tensor:
+        plan, population = self._local.plan, self._population
+        names = [population.names[client] for client in order]
+        rows = [population.sizes[client] for client in order]
+        sizes = np.array(rows, np.int64)
+        starts = np.array([population.starts[client] for client in order], np.int64)
+        seeds = derive_seeds(plan.federation.seed, "order", request.round, request.attempt, names=names)
+        orders = shuffled(seeds, rows, epochs=plan.training.local_epochs)
+        weights, losses = self._weights.numpy(), np.empty(len(order))
+        received = request.parameters.buffer.numpy()
+        rate = received.dtype.type(learning_rate(plan, request.round))
+
+        def train(part: slice) -> None:
+            of_rows, of_clients = (self._inputs, self._targets), (starts[part], sizes[part], orders[part])
+            left = weights[: len(order)][part], losses[part]
+            kernel.train(received, self._sizes, *of_rows, *of_clients, plan.training.batch_size, rate, *left)
+
+        for done in [self._threads.submit(train, part) for part in _parts(sizes, self._num_threads)]:
+            done.result()
+        return torch.from_numpy(losses)
+
+
+def _parts(sizes: np.ndarray, number: int) -> list[slice]:
+    """At most so many parts of about equally many rows."""
+    ends = np.searchsorted(sizes.cumsum(), np.arange(1, number) * (sizes.sum() / number)) + 1
+    edges = [0, *np.minimum(ends, len(sizes)).tolist(), len(sizes)]
+    return [slice(start, end) for start, end in pairwise(edges) if start < end]
