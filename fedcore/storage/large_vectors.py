@@ -75,10 +75,10 @@ def norm(vector: Tensor) -> float:
 
 
 def norms(rows: Tensor) -> list[float]:
-    """The norm of each row of shape ``(k, d)``; several small ones at once."""
+    """The norm of each row of shape ``(k, d)``; several small ones at once, and in their own type."""
     if len(rows) == 1 or rows.numel() * 8 > SLICE_BYTES:
         return [norm(row) for row in rows]
-    found: list[float] = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).tolist()
+    found: list[float] = torch.linalg.vector_norm(rows, dim=1).tolist()
     return found
 
 

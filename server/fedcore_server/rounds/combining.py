@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from fedcore.aggregation.contract import Block, Combination
-from fedcore.algorithms.contract import Contribution
+from fedcore.algorithms.contract import Algorithm, Contribution
 from fedcore.method.method import Method
 from fedcore.plan import RunPlan
 from fedcore.privacy.central import CentralPrivacy
@@ -24,17 +25,21 @@ def combination_of(method: Method, plan: RunPlan, state: ServerState) -> Combina
 
 
 def block_of(reply: Opened, method: Method, plan: RunPlan, state: ServerState) -> Block:
-    weights = torch.tensor(_weights(reply, method, plan, state), dtype=torch.float64)
-    return Block(vectors=reply.vectors, factors=weights[:, 0], divisors=weights[:, 1])
+    factors, divisors = _weights(reply, method, plan, state)
+    return Block(vectors=reply.vectors, factors=factors, divisors=divisors)
 
 
-def _weights(reply: Opened, method: Method, plan: RunPlan, state: ServerState) -> list[tuple[float, float]]:
-    """Factor and divisor of each update."""
+def _weights(reply: Opened, method: Method, plan: RunPlan, state: ServerState) -> tuple[Tensor, Tensor]:
+    """Factors and divisors of the updates; float64, shape ``(k,)``."""
     algorithm, part = method.algorithm, state.part("algorithm")
     if not (algorithm.weighs_clients or method.rule.by_examples):
-        return [(1.0, 1.0)] * len(reply.clients)
+        return (torch.ones(len(reply.clients), dtype=torch.float64),) * 2
+    if type(algorithm).weigh is Algorithm.weigh:  # the same, without an object for each client
+        return (torch.tensor([size or 0 for size in reply.block.num_examples], dtype=torch.float64),) * 2
     contributions = (
         Contribution(client=client, round=state.round + 1, num_examples=size, norm=norm)
         for client, size, norm in zip(reply.clients, reply.block.num_examples, reply.norms["update"], strict=True)
     )
-    return [algorithm.weigh(contribution, part, plan) for contribution in contributions]
+    weights = [algorithm.weigh(contribution, part, plan) for contribution in contributions]
+    factors, divisors = torch.tensor(weights, dtype=torch.float64).unbind(1)
+    return factors, divisors

@@ -23,7 +23,7 @@ from fedcore_server.rounds.state import Rejection
 from fedcore_simulations.engines.batched.engine import chunks_of
 from fedcore_simulations.engines.batched.population import Population
 from fedcore_simulations.engines.batched.training import is_plain
-from fedcore_simulations.engines.compiled.perceptron import perceptron
+from fedcore_simulations.engines.compiled.perceptron import Perceptron
 from fedcore_simulations.engines.failures import without_failures
 from fedcore_simulations.engines.loop import LoopEngine
 
@@ -57,14 +57,14 @@ class CompiledEngine(LoopEngine):
         if not isinstance(self._task, Classification):
             return "its loss is the cross-entropy of the family Classification"
         with torch.random.fork_rng(devices=[]):
-            sizes = perceptron(self._task.build_model())
-        if isinstance(sizes, str):
-            return sizes
+            network = Perceptron.of(self._task.build_model())
+        if isinstance(network, str):
+            return network
         columns = Population.of(self._clients).rows.columns
         inputs, targets = columns["inputs"], columns["targets"]
-        if inputs[:1].numel() != sizes[0] or not inputs.is_floating_point():
+        if inputs[:1].numel() != network.sizes[0] or not inputs.is_floating_point():
             return "the inputs are not the numbers that the first layer takes"
-        if not 0 <= int(targets.min()) <= int(targets.max()) < sizes[-1]:
+        if not 0 <= int(targets.min()) <= int(targets.max()) < network.sizes[-1]:
             return "a target is none of the classes"
         return None
 
@@ -76,7 +76,7 @@ class CompiledEngine(LoopEngine):
         self._at_once = max(1, _CHUNK_BYTES // (size * ITEM_BYTES[self._plan.training.precision]))
         local = self._local or LocalModel(self._task, self._plan, self._device, memory=self._memory)
         self._stack = ExitStack()
-        threads = self._stack.enter_context(ThreadPoolExecutor(self.num_workers))
+        threads = self._stack.enter_context(ThreadPoolExecutor(max(1, self.num_workers - 1)))
         self._training = CompiledTraining(
             local, self._clients, self._at_once, threads=threads, num_threads=self.num_workers
         )

@@ -6,7 +6,7 @@ its products. Products are unrolled so that one load serves several of them.
 
 from __future__ import annotations
 
-from math import exp, log
+from math import exp, log, tanh
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+RELU, TANH = 0, 1
 _SETTINGS: dict[str, Any] = {
     "fastmath": {"contract", "reassoc", "nsz", "arcp"},  # a NaN stays one, so a diverged client shows as in torch
     "error_model": "numpy",
@@ -26,6 +27,7 @@ _SETTINGS: dict[str, Any] = {
 def train(
     received: Array,
     sizes: Array,
+    kinds: Array,
     inputs: Array,
     targets: Array,
     starts: Array,
@@ -40,7 +42,8 @@ def train(
 
     Args:
         received: Shape ``(d,)``: of each layer the weight ``(outputs, inputs)``, then the bias.
-        sizes: Widths of the inputs and of each layer's outputs; a ReLU stands between two layers.
+        sizes: Widths of the inputs and of each layer's outputs.
+        kinds: What stands behind each layer but the last: `RELU` or `TANH`.
         inputs: Of all clients; shape ``(n, features)``.
         targets: Classes of all rows, each below the last size; shape ``(n,)``.
         starts: First row of each client; shape ``(k,)``.
@@ -66,15 +69,15 @@ def train(
                     row = starts[client] + orders[client, epoch, start + place]
                     batch[place] = inputs[row]
                     classes[place] = targets[row]
-                _predict(values, weights, sizes, count)
+                _predict(values, weights, sizes, kinds, count)
                 logits = values[layers, : count * sizes[layers]].reshape(count, sizes[layers])
                 met += _losses(logits, classes)
-                _descend(values, gradients, weights, sizes, count, rate)
+                _descend(values, gradients, weights, sizes, kinds, count, rate)
         losses[client] = met
 
 
 @njit(**_SETTINGS)
-def _predict(values: Array, weights: Array, sizes: Array, count: int) -> None:
+def _predict(values: Array, weights: Array, sizes: Array, kinds: Array, count: int) -> None:
     """Leave each layer's outputs in `values`, from the batch in its first row."""
     at, layers = 0, len(sizes) - 1
     for layer in range(layers):
@@ -84,12 +87,14 @@ def _predict(values: Array, weights: Array, sizes: Array, count: int) -> None:
         given = values[layer, : count * before].reshape(count, before)
         _apply(out, given, weights[at:end].reshape(after, before), weights[end : end + after])
         if layer < layers - 1:
-            _rectify(values[layer + 1], count * after)
+            _activate(values[layer + 1], count * after, kinds[layer])
         at = end + after
 
 
 @njit(**_SETTINGS)
-def _descend(values: Array, gradients: Array, weights: Array, sizes: Array, count: int, rate: float) -> None:
+def _descend(
+    values: Array, gradients: Array, weights: Array, sizes: Array, kinds: Array, count: int, rate: float
+) -> None:
     """A step, from the gradient of the mean loss by the logits, which is in the last row of `values`."""
     at, layers = len(weights), len(sizes) - 1
     gradient = values[layers, : count * sizes[layers]].reshape(count, sizes[layers])
@@ -102,7 +107,7 @@ def _descend(values: Array, gradients: Array, weights: Array, sizes: Array, coun
         earlier = gradients[layer % 2, : count * before].reshape(count, before)
         if layer > 0:
             _apply_back(earlier, gradient, weight)
-            _rectify_back(gradients[layer % 2], values[layer], count * before)
+            _activate_back(gradients[layer % 2], values[layer], count * before, kinds[layer - 1])
         _step(weight, bias, given, gradient, rate)
         gradient = earlier
 
@@ -215,16 +220,25 @@ def _add(to: Array, row: Array, factor: float) -> None:
 
 
 @njit(**_SETTINGS)
-def _rectify(values: Array, count: int) -> None:
+def _activate(values: Array, count: int, kind: int) -> None:
     zero = values.dtype.type(0)
-    for i in range(count):
-        value = values[i]
-        values[i] = zero if value <= zero else value
+    if kind == TANH:
+        for i in range(count):
+            values[i] = tanh(values[i])
+    else:
+        for i in range(count):
+            value = values[i]
+            values[i] = zero if value <= zero else value
 
 
 @njit(**_SETTINGS)
-def _rectify_back(gradient: Array, values: Array, count: int) -> None:
-    zero = values.dtype.type(0)
-    for i in range(count):
-        slope = gradient[i]
-        gradient[i] = zero if values[i] <= zero else slope
+def _activate_back(gradient: Array, values: Array, count: int, kind: int) -> None:
+    """From the gradient by the values that an activation has left to that by those it was given."""
+    zero, one = values.dtype.type(0), values.dtype.type(1)
+    if kind == TANH:
+        for i in range(count):
+            gradient[i] *= one - values[i] * values[i]
+    else:
+        for i in range(count):
+            slope = gradient[i]
+            gradient[i] = zero if values[i] <= zero else slope

@@ -2,39 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Self
 
 from torch import nn
 
+_ACTIVATIONS: Mapping[type[nn.Module], str] = {nn.ReLU: "RELU", nn.Tanh: "TANH"}
+_KNOWN = "the kernel knows perceptrons of Linear, ReLU and Tanh"
 
-def perceptron(model: nn.Module) -> tuple[int, ...] | str:
-    """Widths of a perceptron's inputs and of each layer's outputs, or why a model is none.
 
-    A perceptron is a ``nn.Linear``, or several with a ``nn.ReLU`` between two of them, in ``nn.Sequential``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Perceptron:
+    """A `nn.Linear`, or several with an activation between two of them, in `nn.Sequential`.
+
+    Attributes:
+        sizes: Widths of the inputs and of each layer's outputs.
+        activations: Behind each layer but the last: names of the kernel.
     """
-    layers = [(name, layer) for name, layer in _chained(model) if type(layer) not in (nn.Flatten, nn.Identity)]
-    sizes: list[int] = []
-    for place, (name, layer) in enumerate(layers):
-        kind = nn.ReLU if place % 2 else nn.Linear
-        if type(layer) is not kind:
-            return f"layer {name!r} is a {type(layer).__name__}, and the kernel knows perceptrons of Linear and ReLU"
-        if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
-            return f"layer {name!r} has hooks"
-        if isinstance(layer, nn.Linear):
-            if layer.bias is None or not all(each.requires_grad for each in layer.parameters()):
-                return f"layer {name!r} has no bias, or is frozen"
-            sizes += [layer.out_features] if sizes else [layer.in_features, layer.out_features]
-    if len(layers) % 2 == 0:
-        return "the last layer is not linear"
-    if len({id(layer) for _, layer in layers if isinstance(layer, nn.Linear)}) < len(sizes) - 1:
-        return "a layer is used twice"
-    return tuple(sizes)
+
+    sizes: tuple[int, ...]
+    activations: tuple[str, ...]
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Self | str:
+        """A model as a perceptron, or why it is none."""
+        sizes: list[int] = []
+        activations: list[str] = []
+        for name, layer in _chained(model):
+            if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
+                return f"layer {name!r} has hooks"
+            if len(activations) < len(sizes) - 1 and type(layer) in _ACTIVATIONS:
+                activations.append(_ACTIVATIONS[type(layer)])
+            elif type(layer) is nn.Linear and len(activations) == max(0, len(sizes) - 1):
+                if layer.bias is None or not all(each.requires_grad for each in layer.parameters()):
+                    return f"layer {name!r} has no bias, or is frozen"
+                sizes += [layer.out_features] if sizes else [layer.in_features, layer.out_features]
+            else:
+                return f"layer {name!r} is a {type(layer).__name__} where {_KNOWN}"
+        if len(sizes) != len(activations) + 2:
+            return f"the model does not end with a Linear, and {_KNOWN}"
+        if sum(each.numel() for each in model.parameters()) < _numbers(sizes):
+            return "a layer is used twice"
+        return cls(sizes=tuple(sizes), activations=tuple(activations))
+
+
+def _numbers(sizes: list[int]) -> int:
+    return sum((before + 1) * after for before, after in pairwise(sizes))
 
 
 def _chained(model: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """The layers in the order in which they are applied."""
-    if type(model) is not nn.Sequential:
+    """The layers that compute, in the order in which they are applied."""
+    if type(model) is nn.Sequential and not (model._forward_hooks or model._forward_pre_hooks):
+        for place, layer in model._modules.items():  # `named_children` leaves out a layer's second use
+            if layer is not None:
+                yield from _chained(layer, f"{name}.{place}" if name else place)
+    elif type(model) not in (nn.Flatten, nn.Identity) and not (type(model) is nn.Dropout and model.p == 0.0):
         yield name, model
-        return
-    for place, layer in model.named_children():
-        yield from _chained(layer, f"{name}.{place}" if name else place)

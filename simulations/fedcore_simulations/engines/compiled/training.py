@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from fedcore.data.shuffles import shuffled
+from fedcore.errors import PlanError
 from fedcore.messages import TrainRequest
 from fedcore.schedules.learning_rate import learning_rate
 from fedcore.seeding import derive_seeds
 from fedcore_clients.training.local_model import Client, LocalModel
 from fedcore_simulations.engines.batched.training import CohortTraining, Vectors
 from fedcore_simulations.engines.compiled import kernel
-from fedcore_simulations.engines.compiled.perceptron import perceptron
+from fedcore_simulations.engines.compiled.perceptron import Perceptron
 
 
 class CompiledTraining(CohortTraining):
@@ -38,7 +39,13 @@ class CompiledTraining(CohortTraining):
 
     def _prepare(self, size: int) -> None:
         local, columns = self._local, self._population.rows.columns
-        self._sizes = np.array(perceptron(local.model), np.int64)
+        network = Perceptron.of(local.model)
+        if isinstance(network, str):
+            raise PlanError(f"engine 'compiled' cannot run this plan: {network}")
+        self._network = (
+            np.array(network.sizes, np.int64),
+            np.array([getattr(kernel, name) for name in network.activations], np.int64),
+        )
         self._weights = torch.empty(size, local.parameters.layout.size, dtype=local.dtype)
         self._inputs = columns["inputs"].flatten(1).contiguous().numpy()
         self._targets = columns["targets"].numpy()
@@ -58,10 +65,13 @@ class CompiledTraining(CohortTraining):
         def train(part: slice) -> None:
             of_rows, of_clients = (self._inputs, self._targets), (starts[part], sizes[part], orders[part])
             left = weights[: len(order)][part], losses[part]
-            kernel.train(received, self._sizes, *of_rows, *of_clients, plan.training.batch_size, rate, *left)
+            kernel.train(received, *self._network, *of_rows, *of_clients, plan.training.batch_size, rate, *left)
 
-        for done in [self._threads.submit(train, part) for part in _parts(sizes, self._num_threads)]:
-            done.result()
+        first, *others = _parts(sizes, self._num_threads)
+        at_work = [self._threads.submit(train, part) for part in others]
+        train(first)
+        for each in at_work:
+            each.result()
         return torch.from_numpy(losses)
 
 
