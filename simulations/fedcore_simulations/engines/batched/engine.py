@@ -180,5 +180,5 @@ def _trained(engine: type[LoopEngine], task: Task, plan: RunPlan, clients: list[
                 block = UpdateBlock.of(reply) if isinstance(reply, ClientUpdate) else reply
                 if isinstance(block, UpdateBlock):
                     rows = range(len(block.clients))
-                    found += [vectors[row].double() for row in rows for vectors in block.values.values()]
+                    found += [vectors[row].double().clone() for row in rows for vectors in block.values.values()]
     return found

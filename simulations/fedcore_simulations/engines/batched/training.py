@@ -73,14 +73,17 @@ class CohortTraining:
         return [UpdateBlock.joined(blocks), *found] if blocks else found
 
     def _trained(self, request: TrainRequest, clients: Sequence[int]) -> UpdateBlock:
-        sizes = {client: self._population.sizes[client] for client in clients}
-        order = sorted(clients, key=lambda client: -sizes[client])  # who has no more rows drops out at the end
+        order = self._ordered(clients)
         kept = [self._local.memory.recall(self._population.names[client], request) for client in order]
         losses = self._run(request, order, _stacked(kept))
         sent, keeps = self._finished(request, order, _stacked(kept))
         block = _Block(self._local, request, self._population, order, losses)
         places = {client: row for row, client in enumerate(order)}
         return block.made(sent, keeps, kept, rows=[places[client] for client in clients])
+
+    def _ordered(self, clients: Sequence[int]) -> Sequence[int]:
+        """Who has no more rows drops out at the end."""
+        return sorted(clients, key=lambda client: -self._population.sizes[client])
 
     def _run(self, request: TrainRequest, order: Sequence[int], kept: Vectors) -> Tensor:
         """Leave the trained weights in `_weights`; returns the sum of losses that each client met."""
@@ -142,7 +145,9 @@ class CohortTraining:
         )
 
     def _finished(self, request: TrainRequest, order: Sequence[int], kept: Vectors) -> tuple[Mapping[str, Any], Any]:
-        """What the algorithm sends and keeps of each client; shape ``(k, d)``."""
+        """What the algorithm sends and keeps of each client; shape ``(k, d)``. It may have the weights' memory."""
+        if type(self._algorithm).finish is Algorithm.finish:  # the same, without another block of memory
+            return {"update": self._weights[: len(order)].sub_(request.parameters.buffer)}, {}
         sizes = [self._population.sizes[client] for client in order]
         steps = steps_of(sizes, epochs=self._training.local_epochs, batch_size=self._training.batch_size)
         if (privacy := self._local.privacy) is not None:

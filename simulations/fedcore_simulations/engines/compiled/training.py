@@ -50,6 +50,9 @@ class CompiledTraining(CohortTraining):
         self._inputs = columns["inputs"].flatten(1).contiguous().numpy()
         self._targets = columns["targets"].numpy()
 
+    def _ordered(self, clients: Sequence[int]) -> Sequence[int]:
+        return clients
+
     def _run(self, request: TrainRequest, order: Sequence[int], kept: Vectors) -> Tensor:
         plan, population = self._local.plan, self._population
         names = [population.names[client] for client in order]
