@@ -57,6 +57,11 @@ class Method:
             yield from (f"{where}: {why}" for why in encoding.check(plan))
         if self.algorithm.learns and plan.federation.evaluate_clients is not None:
             yield f"{algorithm}: it follows evaluations of all clients; leave federation.evaluate-clients out"
+        if self.algorithm.buffer is not None and self.exchange.remembers:
+            yield (
+                f"{algorithm}: what clients keep between rounds must be that of the round before, and it has none; "
+                "use algorithms and encodings that keep nothing, such as int8"
+            )
         if self.algorithm.weighs_clients and not self.rule.weighs:
             yield f"{rule}: it has no weights, and {algorithm} weighs clients"
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from fedcore.aggregation.contract import Block, Combination
 from fedcore.algorithms.contract import Contribution
+from fedcore.messages import TrainRequest
 from fedcore.method.method import Method
 from fedcore.plan import RunPlan
 from fedcore.privacy.central import CentralPrivacy
@@ -23,18 +25,36 @@ def combination_of(method: Method, plan: RunPlan, state: ServerState) -> Combina
     return PrivateMean(privacy, method.rule, size, part, randomness)
 
 
-def block_of(reply: Opened, method: Method, plan: RunPlan, state: ServerState) -> Block:
-    weights = torch.tensor(_weights(reply, method, plan, state), dtype=torch.float64)
-    return Block(vectors=reply.vectors, factors=weights[:, 0], divisors=weights[:, 1])
+def block_of(reply: Opened, request: TrainRequest, method: Method, plan: RunPlan, state: ServerState) -> Block:
+    weights = torch.tensor(_weights(reply, request, method, plan, state), dtype=torch.float64)
+    vectors = _from_present(reply, request) if method.algorithm.from_present else reply.vectors
+    return Block(vectors=vectors, factors=weights[:, 0], divisors=weights[:, 1])
 
 
-def _weights(reply: Opened, method: Method, plan: RunPlan, state: ServerState) -> list[tuple[float, float]]:
+def _from_present(reply: Opened, request: TrainRequest) -> dict[str, Tensor]:
+    """The updates as ways from the server's present model, in float64."""
+    present, updates = request.parameters.buffer, reply.vectors["update"].to(torch.float64, copy=True)
+    for row, client in enumerate(reply.clients):
+        if client in request.received:
+            updates[row] += request.received[client].to(torch.float64) - present
+    return {**reply.vectors, "update": updates}
+
+
+def _weights(
+    reply: Opened, request: TrainRequest, method: Method, plan: RunPlan, state: ServerState
+) -> list[tuple[float, float]]:
     """Factor and divisor of each update."""
     algorithm, part = method.algorithm, state.part("algorithm")
     if not (algorithm.weighs_clients or method.rule.by_examples):
         return [(1.0, 1.0)] * len(reply.updates)
     contributions = (
-        Contribution(client=update.client, round=state.round + 1, num_examples=update.num_examples, norm=norm)
+        Contribution(
+            client=update.client,
+            round=state.round + 1,
+            num_examples=update.num_examples,
+            norm=norm,
+            staleness=request.staleness.get(update.client, 0),
+        )
         for update, norm in zip(reply.updates, reply.norms["update"], strict=True)
     )
     return [algorithm.weigh(contribution, part, plan) for contribution in contributions]
