@@ -94,6 +94,15 @@ RayAddress = Annotated[
     ),
 ]
 Workers = Annotated[int | None, typer.Option(help="Worker processes; default one for each core.", rich_help_panel=_RUN)]
+DevicesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--devices",
+        metavar="phones|hospital-servers|FILE.toml",
+        help="Give each client a device, and the run a simulated time with deadlines, stragglers and dropouts.",
+        rich_help_panel=_FEDERATION,
+    ),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything but privacy noise.", rich_help_panel=_RUN)]
 Out = Annotated[
     Path | None,
@@ -142,6 +151,7 @@ def simulate(  # noqa: PLR0917 - typer reads the options from the signature
     partition: PartitionOption = None,
     algorithm: AlgorithmOption = None,
     encode: EncodeOption = None,
+    devices: DevicesOption = None,
     epsilon: Epsilon = None,
     delta: Delta = None,
     unit: Unit = None,
@@ -166,6 +176,7 @@ def simulate(  # noqa: PLR0917 - typer reads the options from the signature
       fedcore simulate tabular --data table.csv --label income --sensitive sex,race
       fedcore simulate my_task:task --partition dirichlet:0.3 --no-privacy
       fedcore simulate synthetic --algorithm scaffold --encode top-k:0.05 --encode int8
+      fedcore simulate --devices phones --algorithm fedbuff:5
       fedcore simulate --engine ray --ray-address 10.0.0.1:6379
     """
     from fedcore_simulations.commands.simulate_run import run_command
@@ -179,6 +190,7 @@ def simulate(  # noqa: PLR0917 - typer reads the options from the signature
         "federation.partition": partition,
         "algorithm.name": algorithm,
         "aggregation.encode": encode or None,
+        "devices.profiles": devices,
         "federation.seed": seed,
         "privacy.epsilon": epsilon,
         "privacy.delta": delta,
