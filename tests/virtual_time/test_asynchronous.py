@@ -16,6 +16,7 @@ from fedcore_simulations.preparation import prepare
 from fedcore_simulations.virtual_time.flight import Flight
 from fedcore_simulations.virtual_time.timed import timed
 from tests.builders import TinyTask
+from tests.simulations.instant_flower import without_ray
 from tests.virtual_time.builders import UNEQUAL, flat, gradient, kind, kinds, linear, timed_plan
 
 SPEEDS = {
@@ -145,6 +146,17 @@ def test_results_depend_on_no_number_of_workers_and_no_engine(algorithm):
     assert torch.equal(flat(one.model), flat(two.model))
     torch.testing.assert_close(flat(batched.model), flat(one.model), rtol=0.0, atol=1e-12)
     assert [line["simulated_spans"] for line in one.rounds] == [line["simulated_spans"] for line in batched.rounds]
+
+
+@pytest.mark.parametrize("algorithm", ["fedavg", "fedbuff:2"])
+def test_the_ray_engine_gives_the_model_of_the_loop(algorithm, monkeypatch):
+    without_ray(monkeypatch)
+    loop, ray = (
+        simulate(TinyTask(), timed_plan(algorithm=algorithm, devices=UNEQUAL, engine={"name": name}))
+        for name in ("loop", "ray")
+    )
+    assert ray.summary["engine"] == "ray"
+    assert torch.equal(flat(ray.model), flat(loop.model))
 
 
 def test_no_client_takes_part_more_often_than_is_accounted():
