@@ -185,6 +185,16 @@ def test_a_private_asynchronous_run_states_the_epsilon_of_all_its_steps():
     assert fedbuff.summary["epsilon"] == fedavg.summary["epsilon"] > 0
 
 
+def test_a_step_that_nobody_is_left_to_fill_is_made_with_fewer_updates():
+    """Most clients are away for very long; the others are counted without them, at once."""
+    devices = kinds(available=0.3, period_seconds=1e9)
+    federation = {"clients": 6, "rounds": 3, "seed": 1}
+    run = simulate(TinyTask(), timed_plan(algorithm="fedbuff:6", devices=devices, federation=federation))
+    awake = {name for line in run.rounds for name in line["counted"]}
+    assert 0 < len(awake) < 6
+    assert [(set(line["counted"]), line["simulated_seconds"]) for line in run.rounds] == [(awake, 1.0)] * 3
+
+
 def test_models_that_are_not_used_any_more_are_dropped():
     run = prepare(TinyTask(), timed_plan(algorithm="fedasync", devices=UNEQUAL, federation={"rounds": 30}))
     state = init_state(run.task, run.plan)

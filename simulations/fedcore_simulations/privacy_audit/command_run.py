@@ -55,8 +55,8 @@ def audit_command(
     ready = prepare(load_task(plan), plan)
     if attack_models and Method.of(ready.plan).algorithm.buffer is not None:
         raise PlanError(
-            f"algorithm.name: the membership attack trains in rounds, and {plan.algorithm.name!r} has none; leave it out "
-            "with --attack-models 0"
+            f"algorithm.name: the membership attack trains in rounds, which {plan.algorithm.name!r} has not; leave "
+            "it out with --attack-models 0"
         )
     generator = torch.Generator().manual_seed(seed)
     with Progress(console=console, transient=True) as progress:

@@ -77,12 +77,12 @@ class TimedSteps:
         return after.with_parts(**kept), replace(report, timing=Timing(begin=before, end=step.clock, spans=spans))
 
     def _filled(self, step: _Step, state: ServerState) -> _Step:
-        """The step once its buffer is full, or no client is left that could fill it in ``patience-seconds``."""
+        """The step once its buffer is full, or nobody is left to fill it; it waits for a quorum, as long as it may."""
         while len(step.arrived) < self._buffer:
             step.jobs += self._started(step, state)
             if step.jobs:
                 self._settle(step)
-            elif not self._wait(step):
+            elif len(step.arrived) >= self._plan.federation.quorum or not self._wait(step):
                 break
         return step
 
