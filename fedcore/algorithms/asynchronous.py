@@ -25,25 +25,6 @@ class Asynchronous(Algorithm):
             raise ValueError(f"buffer: expected a whole number of updates from 1, found {buffer!r}")
         self.buffer: int = buffer
 
-    def check(self, plan: RunPlan) -> Iterator[str]:
-        federation, devices = plan.federation, plan.devices
-        if not devices.simulated:
-            yield (
-                "it needs to know when each update comes, and runs in simulated time only; name device profiles, such "
-                "as --devices phones (a deployment works in rounds)"
-            )
-        if self.buffer > federation.clients:
-            yield (
-                f"buffer: a client is counted once in a step; expected at most the {federation.clients} clients, found "
-                f"{self.buffer}"
-            )
-        if federation.quorum > self.buffer:
-            yield f"federation.quorum: expected at most the buffer of {self.buffer}, found {federation.quorum}"
-        if federation.cohort_sampling == "poisson":
-            yield "federation.cohort-sampling: poisson draws rounds, and it has none; use fixed"
-        if devices.wait_for is not None:
-            yield "devices.wait-for: it ends rounds, and it has none; its buffer says how many updates make a step"
-
     def refusal(self, unit: str) -> str | None:
         """Why the guarantee of a privacy unit would not hold; ``None`` where it holds.
 
@@ -58,6 +39,27 @@ class Asynchronous(Algorithm):
                 "client moves more than its own clipped update"
             )
         return super().refusal(unit)
+
+
+def contradictions(buffer: int, plan: RunPlan) -> Iterator[str]:
+    """What in a plan contradicts an asynchronous algorithm with such a buffer, in sentences."""
+    federation, devices = plan.federation, plan.devices
+    if not devices.simulated:
+        yield (
+            "it needs to know when each update comes, and runs in simulated time only; name device profiles, such "
+            "as --devices phones (a deployment works in rounds)"
+        )
+    if buffer > federation.clients:
+        yield (
+            f"buffer: a client is counted once in a step; expected at most the {federation.clients} clients, found "
+            f"{buffer}"
+        )
+    if federation.quorum > buffer:
+        yield f"federation.quorum: expected at most the buffer of {buffer}, found {federation.quorum}"
+    if federation.cohort_sampling == "poisson":
+        yield "federation.cohort-sampling: poisson draws rounds, and it has none; use fixed"
+    if devices.wait_for is not None:
+        yield "devices.wait-for: it ends rounds, and it has none; its buffer says how many updates make a step"
 
 
 def polynomial(staleness: int, a: float) -> float:

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 import torch
 
-from fedcore.algorithms.contract import Contribution
+from fedcore.algorithms.contract import Algorithm, Contribution
 from fedcore.algorithms.registry import ALGORITHMS
 from fedcore.errors import EngineError, PlanError
 from fedcore_server.rounds.rounds import init_state
@@ -232,7 +232,26 @@ def test_a_client_whose_task_raises_is_a_dropout_also_where_it_is_alone():
     assert run.summary["rounds"] == 40
 
 
+class Eager(Algorithm):
+    """An asynchronous algorithm of one's own."""
+
+    buffer = 2
+
+
+def test_an_algorithm_of_ones_own_is_asynchronous_by_its_buffer():
+    name = f"{__name__}:Eager"
+    run = simulate(TinyTask(), timed_plan(algorithm=name, devices=UNEQUAL))
+    assert {len(line["counted"]) for line in run.rounds} == {2}
+    with pytest.raises(PlanError, match="runs in simulated time only"):
+        simulate(TinyTask(), timed_plan(algorithm=name))
+
+
+class Sharing(Eager):
+    shares = ("control",)
+
+
 BAD_PLANS = {
+    "shared vectors": ({"algorithm": f"{__name__}:Sharing"}, "or are sent beside the model"),
     "no devices": ({"devices": {}}, "it needs to know when each update comes, and runs in simulated time only"),
     "a buffer of more than all clients": ({"algorithm": "fedbuff:7"}, "expected at most the 6 clients, found 7"),
     "no buffer": ({"algorithm": "fedbuff:0"}, "expected a whole number of updates from 1, found 0"),

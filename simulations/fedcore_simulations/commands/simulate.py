@@ -185,15 +185,11 @@ def simulate(  # noqa: PLR0917 - typer reads the options from the signature
         "task.data": data,
         "task.options.label": label,
         "audit.sensitive": None if sensitive is None else [name.strip() for name in sensitive.split(",")],
-        "federation.clients": clients,
-        "federation.rounds": rounds,
-        "federation.partition": partition,
+        **_keys("federation", clients=clients, rounds=rounds, partition=partition, seed=seed),
         "algorithm.name": algorithm,
         "aggregation.encode": encode or None,
         "devices.profiles": devices,
-        "federation.seed": seed,
-        "privacy.epsilon": epsilon,
-        "privacy.delta": delta,
+        **_keys("privacy", epsilon=epsilon, delta=delta),
         "privacy.unit": _unit(unit, epsilon, no_privacy),
         "engine.name": _engine(engine, ray_address),
         "engine.workers": workers,
@@ -241,6 +237,10 @@ def schema(
 
     write_whole(out, text)
     print(out)
+
+
+def _keys(section: str, **values: Any) -> dict[str, Any]:
+    return {f"{section}.{key}": value for key, value in values.items()}
 
 
 def _engine(engine: str | None, ray_address: str | None) -> str | dict[str, str] | None:
