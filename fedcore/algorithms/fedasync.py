@@ -1,7 +1,8 @@
 """FedAsync: the server mixes every client's model into its own as it comes, stale ones less.
 
 Xie et al. 2019, "Asynchronous federated optimization", arXiv 1903.03934, algorithm 1: ``x <- (1 - a) x + a x_new`` with
-``a = alpha s(staleness)``; clients descend their loss plus ``rho / 2 ||x - x_received||²``.
+``a = alpha s(t)``; clients descend their loss plus ``rho / 2 ||x - x_received||²``. ``t`` counts the server's steps
+since the client received its model: 0, where s = 1, if there was none.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class FedAsync(Asynchronous):
         alpha: Weight of a client's model that is not stale, in (0, 1].
         staleness: ``polynomial``: s = (1 + t)^-a; ``hinge``: s = 1 until t = b, then 1 / (a (t - b) + 1);
             ``constant``: s = 1.
-        a: By default 0.5 in the polynomial and 10 in the hinge, as in the paper's experiments.
+        a: By default 0.5 in the polynomial and 10 in the hinge.
         b: Steps of the server that the hinge forgives.
         rho: Weight of the proximal term.
     """

@@ -1,7 +1,7 @@
 """FedBuff: the server steps by the mean of every K updates, whichever clients send them first.
 
 Nguyen et al. 2022, "Federated learning with buffered asynchronous aggregation", arXiv 2106.06639, algorithm 1, with
-updates scaled by ``1 / sqrt(1 + staleness)`` as in its experiments.
+the paper's scaling of stale updates, ``1 / sqrt(1 + staleness)``.
 """
 
 from __future__ import annotations

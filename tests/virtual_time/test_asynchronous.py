@@ -79,7 +79,7 @@ def fedbuff(model, rows, seconds, *, buffer, server_rate):
 
 
 def fedasync(model, rows, seconds, *, scale, alpha, rho):
-    """Algorithm 1 of arXiv 1903.03934, option II, all clients training at any time."""
+    """Algorithm 1 of arXiv 1903.03934 with the proximal term, all clients training at any time."""
     flying = {name: (seconds[name], model, 0) for name in rows}
     for step in range(STEPS):
         name = min(flying, key=lambda each: flying[each][0])
