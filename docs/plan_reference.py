@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from fedcore.plan import LimitSection, RunPlan
+from fedcore.plan import DeviceKind, LimitSection, RunPlan
 
 _HEAD = """\
 <!-- Written by docs/plan_reference.py; change the sections in fedcore/plan and run it again. -->
@@ -53,6 +53,8 @@ def _sections() -> Iterator[str]:
             yield _section(f"[{name}]", section)
         if name == "audit":
             yield _section("[[audit.limits]]", LimitSection)
+        if name == "devices":
+            yield _section("[devices.kinds.NAME]", DeviceKind)
 
 
 def _section(title: str, section: type[BaseModel]) -> str:

@@ -123,3 +123,7 @@ class RequestGoneError(DeploymentError):
 
 class EngineError(FedcoreError):
     """The simulated clients could not finish."""
+
+
+class TaskFailedError(EngineError):
+    """All of the clients asked failed in the task's own code."""

@@ -34,6 +34,9 @@ class TrainRequest:
         row_weights: Weights of the rows' losses; ``None`` if all weigh the same.
         retried: The attempt in which an earlier round was committed, where it was not the first.
         quorate: False if too few clients were connected for a quorum: nobody is asked, and the round fails.
+        staleness: Steps of the server since a client received its model, where an algorithm is asynchronous. It stays
+            at the server, as `received` does.
+        received: The model that a client received, where it is not `parameters` and the algorithm needs it.
     """
 
     round: int
@@ -44,6 +47,8 @@ class TrainRequest:
     row_weights: RowWeights | None = None
     retried: Mapping[int, int] = field(default_factory=dict)
     quorate: bool = True
+    staleness: Mapping[str, int] = field(default_factory=dict)
+    received: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

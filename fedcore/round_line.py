@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_FIGURES = ("epsilon", "learning_rate", "update_norm", "clip_norm", "bytes_sent", "bytes_received", "wall_seconds")
+_FIGURES = (
+    "epsilon",
+    "learning_rate",
+    "update_norm",
+    "clip_norm",
+    "bytes_sent",
+    "bytes_received",
+    "wall_seconds",
+    "simulated_seconds",
+    "simulated_clock",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,12 +57,14 @@ class Contribution:
 
     Attributes:
         num_examples: Training rows, capped by the plan; ``None`` if secret.
+        staleness: Steps of the server since the client received its model; 0 in rounds.
     """
 
     client: str
     round: int
     num_examples: int | None
     norm: float
+    staleness: int = 0
 
 
 class Evaluated(Protocol):
@@ -91,6 +93,9 @@ class Algorithm:
         keeps: Vectors of the model's size that a client keeps between rounds, zero at first. They never leave it.
         sends: Vectors of the model's size in a reply; ``update`` is one of them.
         learns: Whether evaluations change the state; the untrained model is then evaluated before round 1.
+        buffer: Updates after which the server steps, whenever they come: the run is asynchronous. ``None``: in rounds.
+        from_present: Whether an update is the way from the server's present model to the client's, and not from the
+            older one that the client received.
     """
 
     shares: ClassVar[tuple[str, ...]] = ()
@@ -99,6 +104,8 @@ class Algorithm:
     learns: ClassVar[bool] = False
     weighs_rows: ClassVar[bool] = False
     weighs_clients: ClassVar[bool] = False
+    from_present: ClassVar[bool] = False
+    buffer: int | None = None
 
     def check(self, plan: RunPlan) -> Iterable[str]:
         """What in a plan contradicts the algorithm, in sentences."""

@@ -20,8 +20,14 @@ WEIGH_ROWS = {
 }
 """What weighs rows by group: a client's policy must name it."""
 
+ASYNCHRONOUS = {
+    "fedbuff": "fedcore.algorithms.fedbuff:FedBuff",
+    "fedasync": "fedcore.algorithms.fedasync:FedAsync",
+}
+"""What runs in simulated time only."""
+
 ALGORITHMS = Registry(
     what="algorithm",
-    rows={**ALLOWED, **WEIGH_ROWS},
+    rows={**ALLOWED, **WEIGH_ROWS, **ASYNCHRONOUS},
     parts=("adjust", "finish", "start", "step", "learn", "weigh", "row_weights", "check", "refusal", "report"),
 )

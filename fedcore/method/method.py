@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fedcore.aggregation.contract import Array, Rule
 from fedcore.aggregation.registry import RULES
+from fedcore.algorithms.asynchronous import contradictions
 from fedcore.algorithms.contract import Algorithm
 from fedcore.errors import PlanError
 from fedcore.method.exchange import Exchange
@@ -57,6 +58,13 @@ class Method:
             yield from (f"{where}: {why}" for why in encoding.check(plan))
         if self.algorithm.learns and plan.federation.evaluate_clients is not None:
             yield f"{algorithm}: it follows evaluations of all clients; leave federation.evaluate-clients out"
+        if self.algorithm.buffer is not None:
+            yield from (f"{algorithm}: {why}" for why in contradictions(self.algorithm.buffer, plan))
+            if self.exchange.remembers or self.algorithm.shares or self.algorithm.weighs_rows:
+                yield (
+                    f"{algorithm}: what clients keep, or are sent beside the model, belongs to the round before, and "
+                    "it has none; use algorithms and encodings that keep nothing, such as int8"
+                )
         if self.algorithm.weighs_clients and not self.rule.weighs:
             yield f"{rule}: it has no weights, and {algorithm} weighs clients"
 

@@ -7,6 +7,7 @@ against them.
 from __future__ import annotations
 
 from fedcore.plan.audit_sections import AuditSection, LimitSection
+from fedcore.plan.devices.section import DeviceKind, DevicesSection
 from fedcore.plan.host_sections import EngineSection, RunSection
 from fedcore.plan.reading import merge, read_toml
 from fedcore.plan.run_plan import RunPlan
@@ -23,6 +24,8 @@ __all__ = [
     "AggregationSection",
     "AlgorithmSection",
     "AuditSection",
+    "DeviceKind",
+    "DevicesSection",
     "EngineSection",
     "FederationSection",
     "LimitSection",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fedcore.errors import FedcoreError, PlanError
 from fedcore.plan.audit_sections import AuditSection, LimitSection
+from fedcore.plan.devices.section import DevicesSection
 from fedcore.plan.section import Section
 from fedcore.plan.sections import FederationSection, PrivacySection, TrainingSection
 from fedcore.plan.stop_rule import StopRule
@@ -24,8 +25,16 @@ if TYPE_CHECKING:
 
 def contradictions(sections: Mapping[str, Section]) -> Iterator[str]:
     """Every contradiction, in a sentence; sections that could not be read are skipped."""
-    names = ("federation", "training", "privacy", "audit")
-    federation, training, privacy, audit = (sections.get(name) for name in names)
+    names = ("federation", "training", "privacy", "audit", "devices")
+    federation, training, privacy, audit, devices = (sections.get(name) for name in names)
+    if isinstance(devices, DevicesSection):
+        if isinstance(federation, FederationSection):
+            yield from _device_and_federation_contradictions(devices, federation)
+        if isinstance(privacy, PrivacySection) and privacy.unit == "client" and devices.simulated:
+            yield (
+                "devices: how long a client takes depends on its number of rows, and decides when a round ends and who "
+                "else is counted, which the noise of unit client does not cover; leave the devices out"
+            )
     if isinstance(training, TrainingSection):
         yield from _training_contradictions(training)
         if isinstance(federation, FederationSection):
@@ -95,6 +104,21 @@ def _federation_contradictions(federation: FederationSection) -> Iterator[str]:
             StopRule.parse(federation.stop_when)
         except ValueError as error:
             yield f"federation.stop-when: {error}"
+
+
+def _device_and_federation_contradictions(devices: DevicesSection, federation: FederationSection) -> Iterator[str]:
+    for key, value in (("wait-for", devices.wait_for), ("flops-per-example", devices.flops_per_example)):
+        if value is not None and not devices.simulated:
+            yield f"devices.{key}: it has a meaning in simulated time only; name profiles too, such as phones"
+    if devices.wait_for is None:
+        return
+    if devices.wait_for > (federation.cohort_size or federation.clients):
+        yield f"devices.wait-for: expected at most the cohort, found {devices.wait_for}"
+    if devices.wait_for < federation.quorum:
+        yield (
+            f"devices.wait-for: a round that ends with {devices.wait_for} updates has no quorum of "
+            f"{federation.quorum}; expected at least as many"
+        )
 
 
 def _privacy_contradictions(privacy: PrivacySection) -> Iterator[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedcore.errors import PlanError
+from fedcore.plan.devices.profiles import with_profiles
 from fedcore.storage.mapped_bytes import mapped_file, sha256
 
 if TYPE_CHECKING:
@@ -13,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def with_own_files(plan: RunPlan) -> RunPlan:
-    """The plan with absolute paths of all of its files, and the hash of its starting weights.
+    """The plan with absolute paths of all of its files, the hash of its starting weights and its kinds of devices.
 
     Raises:
-        PlanError: As `with_start` and `with_test_data`.
+        PlanError: As `with_start`, `with_test_data` and `with_profiles`.
     """
-    return with_start(with_test_data(plan))
+    return with_start(with_test_data(with_profiles(plan)))
 
 
 def with_start(plan: RunPlan) -> RunPlan:

@@ -62,6 +62,8 @@ def _nominal_batch(plan: RunPlan, facts: DataFacts | None) -> float:
 
 def _missing(plan: RunPlan) -> Iterator[str]:
     """What a deployment's plan must declare, and what it cannot have."""
+    if plan.devices.simulated:
+        yield "devices: a deployment's clients have devices of their own, and real time; leave the section out"
     if plan.privacy.participation == "secret":
         yield (
             "privacy.participation: a deployed client sees the cohort that it belongs to, so that taking part is no "

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fedcore.errors import PlanError
 from fedcore.plan.audit_sections import AuditSection
 from fedcore.plan.contradictions import contradictions
+from fedcore.plan.devices.section import DevicesSection
 from fedcore.plan.digest import digest_of
 from fedcore.plan.host_sections import EngineSection, RunSection
 from fedcore.plan.moved import without_moved
@@ -42,6 +43,7 @@ class RunPlan(BaseModel):
     training: TrainingSection = Field(default_factory=TrainingSection)
     privacy: PrivacySection = Field(default_factory=PrivacySection)
     audit: AuditSection = Field(default_factory=AuditSection)
+    devices: DevicesSection = Field(default_factory=DevicesSection)
     engine: EngineSection = Field(default_factory=EngineSection)
     run: RunSection = Field(default_factory=RunSection)
 
@@ -82,6 +84,9 @@ class RunPlan(BaseModel):
         shared = {name: section for name, section in self.to_mapping().items() if name not in _OWN}
         for path in ("start-from", "test-data"):  # where the rounds are driven; the first has a hash that is shared
             shared["task"].pop(path, None)
+        shared["devices"].pop("profiles", None)  # a path, or a name; the kinds that it stands for are shared
+        if not self.devices.simulated:
+            del shared["devices"]
         return shared
 
     def to_toml(self) -> str:

@@ -12,6 +12,7 @@ from pydantic import Field
 from fedcore.aggregation.registry import ENCODINGS, RULES
 from fedcore.algorithms.registry import ALGORITHMS
 from fedcore.plan.audit_sections import AuditSection
+from fedcore.plan.devices.section import DevicesSection
 from fedcore.plan.host_sections import EngineSection, RunSection
 from fedcore.plan.section import Count, NonNegative, OpenUnit, PluginReference, Positive, Section, Share
 from fedcore.plugins import option_of
@@ -102,10 +103,13 @@ class FederationSection(Section):
     )
     round_attempts: Count = Field(3, description="how often a round without a quorum is tried before the run fails")
     round_timeout_seconds: Positive = Field(
-        3600.0, description="deployment: a client that has not answered by then is late, and not counted"
+        3600.0,
+        description="deployment, and simulated time: a client that has not answered by then is late, and not counted",
     )
     patience_seconds: NonNegative = Field(
-        600.0, description="deployment: how long to wait for clients to connect before a round starts with fewer"
+        600.0,
+        description="deployment: how long to wait for clients to connect before a round starts with fewer; in "
+        "simulated time, for a quorum of clients to be available",
     )
     evaluate_every: Count = Field(1, description="rounds between evaluations; the last round is always evaluated")
     evaluate_clients: Count | None = Field(
@@ -276,6 +280,7 @@ SECTIONS: dict[str, type[Section]] = {
     "training": TrainingSection,
     "privacy": PrivacySection,
     "audit": AuditSection,
+    "devices": DevicesSection,
     "engine": EngineSection,
     "run": RunSection,
 }

@@ -50,7 +50,8 @@ def _place(section: str, keys: Sequence[str | int]) -> str:
 def _nested(section: str, model: type[BaseModel], keys: Sequence[str | int]) -> tuple[str, type[BaseModel]]:
     for key in keys:
         if isinstance(key, str):
-            inside = _model_in(model.model_fields[key.replace("-", "_")].annotation)
+            field = model.model_fields.get(key.replace("-", "_"))  # none where it is a name of the user's own
+            inside = model if field is None else _model_in(field.annotation)
             section, model = (f"{section}.{key}", inside) if inside is not None else (section, model)
     return section, model
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from fedcore.messages import EvaluateRequest
 from fedcore.method.exchange import Exchange, vector_of
+from fedcore.method.method import Method
 from fedcore.plan import RunPlan
 from fedcore.plan.evaluation_schedule import rounds_evaluated
 from fedcore.privacy.accounting import epsilon_of, rounded_up
@@ -90,7 +91,7 @@ def estimate(task: Task, plan: RunPlan) -> Estimate:
         with engine:
             training, evaluation = _tried(engine, ready)
         trial = time.monotonic() - trial
-    cohort = federation.cohort_size or federation.clients
+    cohort = Method.of(ready.plan).algorithm.buffer or federation.cohort_size or federation.clients
     evaluations = rounds_evaluated(ready.plan)
     last = len(choose_evaluated(engine.available(), ready.plan, round=federation.rounds, attempt=0, last=True))
     others = min(federation.evaluate_clients or federation.clients, federation.clients)

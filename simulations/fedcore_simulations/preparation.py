@@ -45,6 +45,7 @@ from fedcore_simulations.engines.registry import Choice, check_engine, choose_en
 from fedcore_simulations.engines.workers import default_workers
 from fedcore_simulations.partition.dealing import Partition, partition
 from fedcore_simulations.partition.registry import PARTITIONERS
+from fedcore_simulations.virtual_time.workload import with_flops
 
 PROBED = (
     "before training, the model's layers were checked, and per-record gradients of a batch compared in float64 with "
@@ -98,7 +99,7 @@ def prepare(task: Task, plan: RunPlan) -> Preparation:
     clients = DealtClients.of(examples, held_out, division)
     model, isolation = _check_model(task, plan, examples, choice.device)
     check_apart(examples, task, plan)
-    plan = _resolve(task, plan, examples, division, held_out)
+    plan = with_flops(_resolve(task, plan, examples, division, held_out), task, model, examples)
     largest = int(np.bincount(division.owner[~held_out], minlength=1).max())
     engine = choose_engine(task, plan, clients, choice.device)
     subject = Subject(plan=plan, task=task, model=model, exchange=Exchange.of(plan), largest_client=largest)

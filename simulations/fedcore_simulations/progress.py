@@ -19,6 +19,7 @@ from fedcore.method.names import method_words
 from fedcore.plan import RunPlan
 from fedcore.plugins import name_of
 from fedcore.privacy.accounting import rounded_up
+from fedcore.report.page.wording import seconds_text
 from fedcore.round_line import worst_group
 from fedcore.text.wording import counted, energy_text, named
 from fedcore_server.runs.audit_words import audit_words
@@ -116,6 +117,8 @@ def print_outcome(console: Console, summary: Mapping[str, Any], directory: Path)
     elif gap:
         table.add_row("audit", "no limits declared, so no verdict")
     clients, rounds = counted(summary["clients"], "client"), counted(summary["rounds"], "round")
+    if summary.get("simulated_seconds") is not None:
+        table.add_row("simulated", f"{seconds_text(summary['simulated_seconds'])} by the clients' devices")
     energy = f", {energy_text(summary['energy_kwh'])}" if summary.get("energy_kwh") else ""
     table.add_row("work", f"{clients} x {rounds} in {summary['wall_seconds']:.1f} s{energy}")
     dropped = [name for name, facts in (summary["participation"] or {}).items() if facts["rejected"]]

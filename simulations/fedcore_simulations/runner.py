@@ -34,6 +34,7 @@ from fedcore_simulations.engines.registry import build_engine
 from fedcore_simulations.extension import Extension
 from fedcore_simulations.keeping import Keeping
 from fedcore_simulations.preparation import PROBED, Preparation, prepare
+from fedcore_simulations.virtual_time.timed import timed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +174,13 @@ def _results(
         started = time.monotonic()
         test = ready.test_set.metrics if ready.test_set else None
         run = Run(
-            task=ready.task, plan=ready.plan, federation=engine, hooks=ready.hooks, listeners=listeners, test=test
+            task=ready.task,
+            plan=ready.plan,
+            federation=engine,
+            hooks=ready.hooks,
+            listeners=listeners,
+            test=test,
+            next_round=timed(ready.plan, engine, ready.clients, state.parameters.buffer),
         )
         outcome = run.to_end(state, keeping.keep)
         wall_seconds = sum(line["wall_seconds"] for line in records[:before]) + time.monotonic() - started

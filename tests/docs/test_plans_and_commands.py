@@ -15,7 +15,7 @@ import pytest
 
 from fedcore.plan import RunPlan
 from fedcore_clients.policy.settings import SECTIONS, Policy
-from fedcore_simulations.commands.options import plan_from_options
+from fedcore_simulations.commands.options import checked_plan, plan_from_options, with_settings
 from fedcore_simulations.study.grid import Axis, Grid
 from tests.docs.commands import is_command, known_options, parsed
 from tests.docs.pages import PAGES, ROOT, blocks, name_of, prose, with_blocks
@@ -120,6 +120,13 @@ def _command_lines() -> Iterator[tuple[str, str]]:
                         yield f"{name_of(page)}:{block.line}", f"fedcore {command[1].partition('  #')[0]}"
 
 
+def _plan_shown(place: str, subject: str | None) -> dict[str, Any] | None:
+    """The plan that the same page shows in a block whose first line names its file."""
+    page = next(page for page in PAGES if place.startswith(f"{name_of(page)}:"))
+    texts = (block.text for block in blocks(page) if block.language == "toml")
+    return next((tomllib.loads(text) for text in texts if text.startswith(f"# {subject}\n")), None)
+
+
 def _check_plan(place: str, given: dict[str, Any]) -> None:
     """Read what ``--set`` sets, and the grid of a sweep, over the plan of the scenario that is named."""
     if given.get("vary"):
@@ -133,6 +140,9 @@ def _check_plan(place: str, given: dict[str, Any]) -> None:
             else None
         )
         try:
-            plan_from_options(subject, {}, given["settings"])
+            if shown := _plan_shown(place, given["subject"]):
+                checked_plan(with_settings(shown, given["settings"]))
+            else:
+                plan_from_options(subject, {}, given["settings"])
         except Exception as error:
             raise AssertionError(f"{place}: {error}") from error

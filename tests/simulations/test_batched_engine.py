@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fedcore.algorithms.registry import ALGORITHMS
+from fedcore.algorithms.registry import ALGORITHMS, ASYNCHRONOUS
 from fedcore.errors import PlanError
 from fedcore_simulations import simulate
 from fedcore_simulations.engines.batched.engine import BatchedEngine
@@ -12,6 +12,7 @@ from fedcore_simulations.engines.testing import EngineContract
 from fedcore_simulations.preparation import prepare
 from tests.builders import TinyTask, build_plan, build_private_plan
 from tests.models import plain
+from tests.virtual_time.builders import UNEQUAL
 
 AUDIT = {"sensitive": ["sex"], "vocabularies": {"sex": ["female", "male", "unknown"]}}
 OPTIMIZERS = {
@@ -59,6 +60,8 @@ def test_every_algorithm_and_optimizer_gives_the_model_of_the_loop(algorithm, op
     sections = {"training": training, "algorithm": {"name": algorithm}, "federation": {"partition": partition}}
     if ALGORITHMS.make(algorithm).learns:
         sections["audit"] = AUDIT
+    if algorithm in ASYNCHRONOUS:
+        sections |= {"devices": UNEQUAL, "algorithm": {"name": "fedbuff:2" if algorithm == "fedbuff" else algorithm}}
     try:
         expected = trained("loop", **sections)
     except PlanError as refusal:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fedcore.algorithms.registry import ALGORITHMS
+from fedcore.algorithms.registry import ALGORITHMS, ASYNCHRONOUS
 from fedcore.errors import PlanError
 from fedcore_clients.training.dp.ghost import GhostGradients
 from fedcore_clients.training.dp.ghost_rules import rules_of
@@ -14,6 +14,7 @@ from fedcore_simulations import simulate
 from fedcore_simulations.engines.batched.training import CohortTraining
 from tests.builders import TinyTask, build_client, build_local, build_private_plan, build_request
 from tests.models import plain
+from tests.virtual_time.builders import UNEQUAL
 
 AUDIT = {"sensitive": ["sex"], "vocabularies": {"sex": ["female", "male", "unknown"]}}
 
@@ -36,6 +37,8 @@ def test_every_algorithm_and_optimizer_gives_the_model_of_the_loop(algorithm, op
     sections = {"algorithm": {"name": algorithm}, "training": {"optimizer": optimizer}}
     if ALGORITHMS.make(algorithm).learns:
         sections["audit"] = AUDIT
+    if algorithm in ASYNCHRONOUS:
+        sections |= {"devices": UNEQUAL, "algorithm": {"name": "fedbuff:2" if algorithm == "fedbuff" else algorithm}}
     try:
         expected = trained("loop", **sections)
     except PlanError as refusal:

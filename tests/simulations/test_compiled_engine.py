@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fedcore.algorithms.registry import ALGORITHMS
+from fedcore.algorithms.registry import ALGORITHMS, ASYNCHRONOUS
 from fedcore.data.examples import Examples
 from fedcore.errors import PlanError
 from fedcore_server.rounds.rounds import close_round, init_state, plan_round
@@ -18,6 +18,7 @@ from fedcore_simulations.engines.registry import build_engine, choose_engine
 from fedcore_simulations.engines.testing import EngineContract
 from fedcore_simulations.preparation import prepare
 from tests.builders import TinyTask, build_plan, build_private_plan
+from tests.virtual_time.builders import UNEQUAL
 
 pytest.importorskip("numba", reason="the extra [fast] is not installed")
 CPU = torch.device("cpu")
@@ -66,6 +67,8 @@ def test_every_algorithm_gives_the_model_of_the_loop_or_is_refused(algorithm, mo
     sections = {"algorithm": {"name": algorithm}, "federation": {"partition": partition}}
     if ALGORITHMS.make(algorithm).learns:
         sections["audit"] = {"sensitive": ["sex"], "vocabularies": {"sex": ["female", "male", "unknown"]}}
+    if algorithm in ASYNCHRONOUS:
+        sections |= {"devices": UNEQUAL, "algorithm": {"name": "fedbuff:2" if algorithm == "fedbuff" else algorithm}}
     if algorithm in CHANGES_STEPS:
         with pytest.raises(PlanError, match="changes local steps"):
             trained("compiled", model, **sections)

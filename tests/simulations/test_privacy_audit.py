@@ -729,7 +729,14 @@ def test_a_folder_without_a_run_and_a_deployments_run_are_told_apart_from_what_c
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [('unit = "none"', "nothing to audit"), ("", "no client 'nobody'")],
+    [
+        ('unit = "none"', "nothing to audit"),
+        ("", "no client 'nobody'"),
+        (
+            'unit = "record"\nepsilon = 4.0\n[algorithm]\nname = "fedbuff:2"\n[devices]\nprofiles = "phones"',
+            "the membership attack trains in rounds",
+        ),
+    ],
 )
 def test_what_cannot_be_audited_is_said(plan_file, changes, words):
     if changes:

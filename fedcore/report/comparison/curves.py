@@ -69,6 +69,7 @@ def curve_figures(configurations: Sequence[Drawn], headline: str) -> list[Figure
         ("round", "", _rounds),
         ("ε spent", "An upper bound: the largest of the configuration's runs.", _epsilons),
         ("seconds", "Time of the rounds; other runs on the machine at the same time make them longer.", _seconds),
+        ("simulated seconds", "Time that the clients' devices would have taken.", _simulated),
         (f"{name} sent and received", "Models and updates, without headers.", lambda run: _bytes(run, unit)),
         ("kWh", "The energy of a round is its share of the run's seconds.", _energies),
     ]
@@ -136,6 +137,11 @@ def _seconds(run: ComparedRun) -> Places:
     spent = accumulate(one.wall_seconds for one in run.record.rounds)
     found = {one.number: seconds for one, seconds in zip(run.record.rounds, spent, strict=True)}
     return found if any(found.values()) else {}
+
+
+def _simulated(run: ComparedRun) -> Places:
+    rounds = run.record.rounds
+    return {one.number: one.simulated_clock for one in rounds if one.simulated_clock is not None}
 
 
 def _bytes(run: ComparedRun, unit: float) -> Places:

@@ -10,8 +10,8 @@ from fedcore.report.comparison.settings import Settings, seed_of, settings_of
 from fedcore.report.page.run_record import RunRecord
 from fedcore.report.page.wording import Quantity
 
-EPSILON, WORST, SECONDS, SENT, RECEIVED, ENERGY = (
-    "epsilon", "worst_group", "seconds", "bytes_sent", "bytes_received", "energy_kwh",
+EPSILON, WORST, SECONDS, SIMULATED, SENT, RECEIVED, ENERGY = (
+    "epsilon", "worst_group", "seconds", "simulated_seconds", "bytes_sent", "bytes_received", "energy_kwh",
 )  # fmt: skip
 
 
@@ -53,6 +53,7 @@ class ComparedRun:
             WORST: _worst_group(self.record),
             EPSILON: summary.get("epsilon"),
             SECONDS: seconds_of(self.record),
+            SIMULATED: summary.get("simulated_seconds"),
             SENT: summary.get("bytes_sent"),
             RECEIVED: summary.get("bytes_received"),
             ENERGY: summary.get("energy_kwh"),

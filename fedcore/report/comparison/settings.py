@@ -18,7 +18,7 @@ Settings = Mapping[str, Any]
 SEED, NOISE, EPSILON = "federation.seed", "privacy.noise-multiplier", "privacy.epsilon"
 _IGNORED = (
     SEED, "engine.workers", "run.", "task.code.", "audit.vocabularies.", "audit.target-range",
-    "privacy.trials", "privacy.contact", "training.max-physical-batch",
+    "privacy.trials", "privacy.contact", "devices.flops-per-example", "training.max-physical-batch",
 )  # fmt: skip
 """What does not change results, or follows from the data."""
 
@@ -35,6 +35,8 @@ def settings_of(record: RunRecord) -> Settings:
         raise RunDirectoryError(f"a run's plan.toml is not TOML: {error}") from error
     if _is_derived_batch(values, record.summary):
         del values["privacy.nominal-batch"]
+    if "devices.profiles" in values:  # the name stands for its kinds
+        values = {path: value for path, value in values.items() if not path.startswith("devices.kinds.")}
     return {path: value for path, value in values.items() if not path.startswith(_IGNORED)}
 
 

@@ -10,12 +10,19 @@ from typing import Any
 from fedcore.audit.table.text.columns import aligned
 from fedcore.privacy.accounting import rounded_up
 from fedcore.report.comparison.configurations import Configuration, Mean
-from fedcore.report.comparison.figures import EPSILON, RECEIVED, SECONDS, SENT, WORST, quantity_of
+from fedcore.report.comparison.figures import EPSILON, RECEIVED, SECONDS, SENT, SIMULATED, WORST, quantity_of
 from fedcore.report.comparison.settings import short_names, text_of
 from fedcore.report.page.wording import Quantity, seconds_text, significant
 from fedcore.text.wording import bytes_text
 
-_NAMES = {EPSILON: "ε", WORST: "worst group", SENT: "sent", RECEIVED: "received", "energy_kwh": "kWh"}
+_NAMES = {
+    EPSILON: "ε",
+    WORST: "worst group",
+    SIMULATED: "simulated time",
+    SENT: "sent",
+    RECEIVED: "received",
+    "energy_kwh": "kWh",
+}
 
 
 def rows_of(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
@@ -85,7 +92,7 @@ def figure_text(name: str, mean: Mean, quantity: Quantity) -> str:
         return f"{rounded_up(mean.value):.2f}"
     if name in (SENT, RECEIVED):
         return bytes_text(mean.value)
-    if name == SECONDS:
+    if name in (SECONDS, SIMULATED):
         return seconds_text(mean.value)
     if mean.half is None:
         return quantity.text(mean.value)

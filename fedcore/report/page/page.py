@@ -16,6 +16,7 @@ from fedcore.report.page.headline import cards, warnings
 from fedcore.report.page.learning import learning_figures
 from fedcore.report.page.privacy import is_private, plain, privacy_figures, terms
 from fedcore.report.page.run_record import RunRecord, read_run
+from fedcore.report.page.simulated_time import simulated_time_figures
 from fedcore.storage.files import write_whole
 from fedcore.text.wording import counted
 
@@ -49,7 +50,7 @@ def render(record: RunRecord) -> str:
         facts=_facts(record),
         warnings=warnings(record),
         cards=cards(record),
-        learning=learning_figures(record),
+        learning=[*learning_figures(record), *simulated_time_figures(record)],
         privacy=privacy_figures(record),
         is_private=is_private(record),
         plain_language=record.privacy.get("plain_language") or "",

@@ -59,6 +59,8 @@ class Round:
         evaluation: None if this round was not evaluated.
         groups: Accuracy, or as `group_metric` says, ``{attribute: {group: rate}}``.
         clients: Metrics of each client, with its number of rows under ``n``.
+        simulated_clock: Simulated seconds since the run began; None where it has no simulated time.
+        simulated_spans: When each client began and ended in it.
     """
 
     number: int
@@ -77,6 +79,8 @@ class Round:
     bytes_sent: int = 0
     bytes_received: int = 0
     wall_seconds: float = 0.0
+    simulated_clock: float | None = None
+    simulated_spans: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, line: Mapping[str, Any]) -> Round:

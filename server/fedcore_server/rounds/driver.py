@@ -69,6 +69,7 @@ class Run:
         test: The metrics of a model on the plan's own test data; None where it has none.
         clock: Seconds, for wall times only; nothing that is computed depends on it.
         on_request: Given each request to train, before clients are asked.
+        next_round: Plans, trains and closes a round in another way, such as in simulated time.
     """
 
     task: Task
@@ -79,6 +80,7 @@ class Run:
     test: Callable[[Parameters], Mapping[str, float]] | None = None
     clock: Callable[[], float] = time.monotonic
     on_request: Callable[[TrainRequest], None] = lambda request: None
+    next_round: Callable[[ServerState], tuple[ServerState, RoundReport]] | None = None
 
     def to_end(self, state: ServerState, keep: Keep) -> Outcome:
         """Run the remaining rounds, then audit the model that is to be released.
@@ -174,6 +176,8 @@ class Run:
         return DivergedError(f"{why}; what was charged stays charged. {advice}")
 
     def _train(self, state: ServerState) -> tuple[ServerState, RoundReport]:
+        if self.next_round is not None:
+            return self.next_round(state)
         request = plan_round(state, self.plan, self.federation.available())
         self.on_request(request)
         return close_round(state, self.plan, request, self.federation.train(request))

@@ -68,6 +68,7 @@ class RoundRecord:
             "bytes_sent": report.bytes_sent + (evaluation.bytes_sent if evaluation else 0),
             "bytes_received": report.bytes_received,
             "wall_seconds": round(self.wall_seconds, 6),
+            **(report.timing.to_json() if report.timing else {}),
         }
 
 

@@ -99,7 +99,7 @@ def close_round(
     for reply in reduce(lambda stream, gate: gate.passed(stream), gates, replies):
         tally.note(reply)
         if not isinstance(reply, Rejection):
-            combination.add(block_of(reply, method, plan, state))
+            combination.add(block_of(reply, request, method, plan, state))
     mean, aggregation = finished(combination, method.algorithm, plan=plan, size=state.parameters.layout.size)
     committed = request.quorate and len(tally.counted) >= _needed(plan, request.cohort)
     report = tally.report(request, plan, state, committed=committed, mean=mean["update"])

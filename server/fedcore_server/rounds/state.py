@@ -26,8 +26,8 @@ class ServerState:
         evaluated: How often clients were asked to evaluate; held-out rows are charged for it where evaluation is
             private.
         parts: State of each part of a round, by its name: ``algorithm``, ``aggregation``, ``optimizer``, ``average``,
-            ``choice``, ``gate``, ``loss``, ``retried``, ``stop``. A checkpoint stores them without knowing their
-            meaning.
+            ``choice``, ``clock``, ``flight``, ``gate``, ``loss``, ``retried``, ``stop``. A checkpoint stores them
+            without knowing their meaning.
         settled: Whether no request is in progress: the run paused by itself.
     """
 
@@ -89,6 +89,28 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """A round in simulated time; all in seconds since the run began.
+
+    Attributes:
+        begin: When the server was done with the round before.
+        spans: For each client with which it was done in this round: when it was asked, and when its reply came or the
+            server stopped waiting.
+    """
+
+    begin: float
+    end: float
+    spans: Mapping[str, tuple[float, float]]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "simulated_seconds": self.end - self.begin,
+            "simulated_clock": self.end,
+            "simulated_spans": {client: list(span) for client, span in self.spans.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoundReport:
     """Result of a round.
 
@@ -104,6 +126,7 @@ class RoundReport:
         bytes_sent: Of the arrays sent to the cohort; headers and encryption are not counted.
         bytes_received: Of the arrays of counted updates.
         receipts: Ledger receipts of the counted clients that send them.
+        timing: ``None`` where the run has no simulated time.
     """
 
     round: int
@@ -119,3 +142,4 @@ class RoundReport:
     receipts: Mapping[str, LedgerReceipt] = field(default_factory=dict)
     bytes_sent: int = 0
     bytes_received: int = 0
+    timing: Timing | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fedcore.plan import RunPlan
 
-_UNANSWERED = frozenset({"LATE", "ABSENT", "ERROR"})
+_UNANSWERED = frozenset({"LATE", "ABSENT", "ERROR", "DROPOUT"})
 _NO_FAULT = _UNANSWERED | {"REFUSED", "BAD_SIGNATURE", "MISSING", "MALFORMED", "TOO_LARGE"}
 """Codes without blame: the client was away, used its right to refuse, or the relay may have caused it."""
 

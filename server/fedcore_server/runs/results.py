@@ -198,6 +198,7 @@ def _summary(run: FinishedRun, statement: Mapping[str, Any] | None, model_sha256
         "worst_gap": _worst_gap(outcome.bias),
         "wall_seconds": round(run.wall_seconds, 3),
         "client_rounds_per_second": round(client_rounds / run.wall_seconds, 3) if run.wall_seconds > 0 else None,
+        **_simulated(run),
         **run.energy,
         "bytes_sent": sum(line.get("bytes_sent", 0) for line in run.records),
         "bytes_received": sum(line.get("bytes_received", 0) for line in run.records),
@@ -210,6 +211,12 @@ def _summary(run: FinishedRun, statement: Mapping[str, Any] | None, model_sha256
         "versions": _versions(),
         "command": run.command,
     }
+
+
+def _simulated(run: FinishedRun) -> dict[str, float]:
+    """Simulated time from the beginning to the last round, where the run has one."""
+    clock = next((line["simulated_clock"] for line in reversed(run.records) if "simulated_clock" in line), None)
+    return {} if clock is None else {"simulated_seconds": round(clock, 6)}
 
 
 def _warnings(run: FinishedRun, statement: Mapping[str, Any] | None) -> list[str]:

@@ -94,6 +94,15 @@ RayAddress = Annotated[
     ),
 ]
 Workers = Annotated[int | None, typer.Option(help="Worker processes; default one for each core.", rich_help_panel=_RUN)]
+DevicesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--devices",
+        metavar="phones|hospital-servers|FILE.toml",
+        help="Give each client a device, and the run a simulated time with deadlines, stragglers and dropouts.",
+        rich_help_panel=_FEDERATION,
+    ),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything but privacy noise.", rich_help_panel=_RUN)]
 Out = Annotated[
     Path | None,
@@ -142,6 +151,7 @@ def simulate(  # noqa: PLR0917 - typer reads the options from the signature
     partition: PartitionOption = None,
     algorithm: AlgorithmOption = None,
     encode: EncodeOption = None,
+    devices: DevicesOption = None,
     epsilon: Epsilon = None,
     delta: Delta = None,
     unit: Unit = None,
@@ -166,6 +176,7 @@ def simulate(  # noqa: PLR0917 - typer reads the options from the signature
       fedcore simulate tabular --data table.csv --label income --sensitive sex,race
       fedcore simulate my_task:task --partition dirichlet:0.3 --no-privacy
       fedcore simulate synthetic --algorithm scaffold --encode top-k:0.05 --encode int8
+      fedcore simulate --devices phones --algorithm fedbuff:5
       fedcore simulate --engine ray --ray-address 10.0.0.1:6379
     """
     from fedcore_simulations.commands.simulate_run import run_command
@@ -174,14 +185,11 @@ def simulate(  # noqa: PLR0917 - typer reads the options from the signature
         "task.data": data,
         "task.options.label": label,
         "audit.sensitive": None if sensitive is None else [name.strip() for name in sensitive.split(",")],
-        "federation.clients": clients,
-        "federation.rounds": rounds,
-        "federation.partition": partition,
+        **_keys("federation", clients=clients, rounds=rounds, partition=partition, seed=seed),
         "algorithm.name": algorithm,
         "aggregation.encode": encode or None,
-        "federation.seed": seed,
-        "privacy.epsilon": epsilon,
-        "privacy.delta": delta,
+        "devices.profiles": devices,
+        **_keys("privacy", epsilon=epsilon, delta=delta),
         "privacy.unit": _unit(unit, epsilon, no_privacy),
         "engine.name": _engine(engine, ray_address),
         "engine.workers": workers,
@@ -229,6 +237,10 @@ def schema(
 
     write_whole(out, text)
     print(out)
+
+
+def _keys(section: str, **values: Any) -> dict[str, Any]:
+    return {f"{section}.{key}": value for key, value in values.items()}
 
 
 def _engine(engine: str | None, ray_address: str | None) -> str | dict[str, str] | None:

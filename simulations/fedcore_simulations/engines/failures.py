@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from fedcore.errors import EngineError, FedcoreError
+from fedcore.errors import FedcoreError, TaskFailedError
 from fedcore.messages import EvaluateRequest, TrainRequest
 from fedcore_clients.training.local_model import Client, LocalModel
 from fedcore_server.rounds.state import Rejection
@@ -37,8 +37,8 @@ class Failure:
     trace: str
 
     @property
-    def error(self) -> EngineError:
-        return EngineError(f"{self.client} failed in round {self.round}:\n{self.trace}")
+    def error(self) -> TaskFailedError:
+        return TaskFailedError(f"{self.client} failed in round {self.round}:\n{self.trace}")
 
     @property
     def rejection(self) -> Rejection:
@@ -69,7 +69,7 @@ def without_failures(replies: Iterator[_Answer | Failure]) -> Iterator[_Answer |
     """Hand on the replies, and failures as rejections.
 
     Raises:
-        EngineError: The first few clients failed, or all did: no client is to blame for it.
+        TaskFailedError: The first few clients failed, or all did: no client is to blame for it.
     """
     first, failed, succeeded = None, 0, False
     for reply in replies:

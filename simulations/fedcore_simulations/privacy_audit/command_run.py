@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fedcore.errors import PlanError
+from fedcore.method.method import Method
 from fedcore.plan import RunPlan
 from fedcore.privacy.accounting import rounded_up
 from fedcore.privacy.statement.statement import read_statement
@@ -52,6 +53,11 @@ def audit_command(
         raise PlanError("privacy.unit: the plan promises nothing, so there is nothing to audit")
     plan = settled(plan)
     ready = prepare(load_task(plan), plan)
+    if attack_models and Method.of(ready.plan).algorithm.buffer is not None:
+        raise PlanError(
+            f"algorithm.name: the membership attack trains in rounds, which {plan.algorithm.name!r} has not; leave "
+            "it out with --attack-models 0"
+        )
     generator = torch.Generator().manual_seed(seed)
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("canaries", total=1 + attack_models)
