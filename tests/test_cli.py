@@ -220,7 +220,7 @@ def test_a_second_run_gets_a_directory_of_its_own(here, fedcore):
         (["own_task:Own", "--partition", "dirichlet:0"], "expected dirichlet:A with a number A > 0, found 0"),
         (["own_task:Own", "--set", "federation.partition={name='dirichlet', beta=1}"], "its options are: alpha"),
         (["own_task:Own", "--sensitive", "sex"], "the data has no attribute 'sex'"),
-        (["own_task:Own", "--engine", "warp"], "unknown engine: 'warp'; known are batched, loop"),
+        (["own_task:Own", "--engine", "warp"], "unknown engine: 'warp'; known are batched, compiled, loop"),
         (["own_task:Own", "--ray-address", "host:1"], "--ray-address is for --engine ray"),
         (["own_task:Own", "--engine", "ray", "--ray-address", "host"], "expected an address as host:port, or auto"),
         (["own_task:Own", "--set", "training.device=gpu"], "expected a device auto, cpu"),

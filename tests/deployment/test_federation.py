@@ -38,7 +38,8 @@ def sparse() -> dict:
 
 def assert_simulated_alike(mapping, directory):
     """The released model is the one that the simulator makes of the same plan."""
-    simulated = simulate(None, RunPlan.from_mapping(mapping)).model.state_dict()
+    plan = RunPlan.from_mapping({**mapping, "engine": {"name": "loop"}})  # others round in another order
+    simulated = simulate(None, plan).model.state_dict()
     released = load_file(directory / "model.safetensors")
     assert set(simulated) == set(released)
     for name, tensor in simulated.items():
