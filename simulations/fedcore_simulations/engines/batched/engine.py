@@ -16,6 +16,7 @@ from fedcore.messages import ClientUpdate, TrainRequest, UpdateBlock
 from fedcore.plan import RunPlan
 from fedcore.segments import ITEM_BYTES
 from fedcore.task import Task
+from fedcore_clients.training.device import has_float64
 from fedcore_clients.training.dp.made_up_rows import made_up_rows
 from fedcore_clients.training.dp.rowwise import RowwiseTask
 from fedcore_clients.training.local_model import Client
@@ -57,8 +58,8 @@ class BatchedEngine(LoopEngine):
     def refusal(self) -> str | None:
         """Why it cannot train this run exactly as ``loop`` does; the last reason is found by trying both."""
         plan = self._plan
-        if self._device.type != "cpu":
-            return f"it runs on the CPU, and the device is {self._device}"
+        if not has_float64(self._device):
+            return f"it is compared with loop in float64, which {self._device} does not have"
         if plan.training.optimizer not in ELEMENTWISE:
             return f"optimizer {plan.training.optimizer} does not treat each number by itself"
         with torch.random.fork_rng(devices=[]):
@@ -69,7 +70,7 @@ class BatchedEngine(LoopEngine):
             rowwise = RowwiseTask.from_plan(self._task, model, plan)
             if refusal := why_not_private(model, rowwise, self._clients[0]):
                 return refusal
-        return _difference(self._task, plan, self._clients)
+        return _difference(self._task, plan, self._clients, self._device)
 
     def train(self, request: TrainRequest) -> Iterator[ClientUpdate | UpdateBlock | Rejection]:
         """Train the cohort; a block for each chunk, in its order, each to be used before the next is taken."""
@@ -123,7 +124,7 @@ def at_once(size: int, plan: RunPlan) -> int:
     return max(1, min(_MOST_CLIENTS, _CHUNK_BYTES // (size * ITEM_BYTES[plan.training.precision])))
 
 
-def _difference(task: Task, plan: RunPlan, clients: Sequence[Client]) -> str | None:
+def _difference(task: Task, plan: RunPlan, clients: Sequence[Client], device: torch.device) -> str | None:
     """How a few clients with few rows differ when they are trained at once, in float64; ``None`` where they do not."""
     plan = plan.updated(training={"precision": "float64"}, engine={"workers": 1}, privacy=_tried(plan))
     batch = plan.training.batch_size
@@ -138,7 +139,7 @@ def _difference(task: Task, plan: RunPlan, clients: Sequence[Client]) -> str | N
         for client, most in zip(clients[:_PROBE_CLIENTS], (2 * batch + 1, batch, batch + 1), strict=False)
     ]
     try:
-        at_once, alone = (_trained(engine, task, plan, some) for engine in (BatchedEngine, LoopEngine))
+        at_once, alone = (_trained(engine, task, plan, some, device) for engine in (BatchedEngine, LoopEngine))
     except Exception as error:
         text, last = str(error).strip().splitlines()[-1:] or [""], traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(last.filename).name}, line {last.lineno}"
@@ -159,13 +160,15 @@ def _tried(plan: RunPlan) -> dict[str, Any]:
     return {"noise": "test", "sampling-rate": 0.5} if plan.privacy.unit == "record" else {}
 
 
-def _trained(engine: type[LoopEngine], task: Task, plan: RunPlan, clients: list[Client]) -> list[Tensor]:
+def _trained(
+    engine: type[LoopEngine], task: Task, plan: RunPlan, clients: list[Client], device: torch.device
+) -> list[Tensor]:
     """The replies of some rounds, which share made-up vectors where the algorithm shares any."""
     names, generator = [client.name for client in clients], torch.Generator().manual_seed(0)
     state, found = init_state(task, plan), []
     with (
         torch.random.fork_rng(devices=[]),
-        engine(task, plan, clients, num_workers=1, device=torch.device("cpu")) as trying,
+        engine(task, plan, clients, num_workers=1, device=device) as trying,
     ):
         if isinstance(trying, BatchedEngine) and trying._training is not None:
             trying._training.on_trial = True
@@ -180,5 +183,5 @@ def _trained(engine: type[LoopEngine], task: Task, plan: RunPlan, clients: list[
                 block = UpdateBlock.of(reply) if isinstance(reply, ClientUpdate) else reply
                 if isinstance(block, UpdateBlock):
                     rows = range(len(block.updates))
-                    found += [vectors[row].double() for row in rows for vectors in block.values.values()]
+                    found += [vectors[row].double().cpu() for row in rows for vectors in block.values.values()]
     return found

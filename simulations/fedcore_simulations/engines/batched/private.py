@@ -96,7 +96,7 @@ class PrivateSteps:
         """Of each client; float64, shape ``(k, t)``. In several passes where batches are large."""
         refuse_settings(self._local.device)
         most = self._local.plan.training.max_physical_batch
-        total = torch.zeros((len(order), self._cohort.gradient.shape[1]), dtype=torch.float64)
+        total = torch.zeros_like(self._cohort.gradient[: len(order)], dtype=torch.float64)
         for start in range(0, max(len(batch) for batch in batches), most):
             part = [batch[start : start + most] for batch in batches]
             rows = torch.nn.utils.rnn.pad_sequence(part, batch_first=True, padding_value=-1)
@@ -129,11 +129,11 @@ class PrivateSteps:
 
     def _sums(self, rows: Tensor, factors: Tensor | None) -> Tensor:
         """Clipped sums over rows of shape ``(k, n)``; where a row is -1, a blank one stands in and adds zero."""
-        rows = rows.flatten()
+        rows = rows.flatten().to(self._local.device)
         absent, places = rows < 0, rows.clamp(min=0)
         batch = self._population.rows.batch(places)
-        for column in batch.values():
-            column[absent] = 0  # a blank row can be computed, and shows nothing of any client
+        for column in batch.values():  # a blank row can be computed, and shows nothing of any client
+            column.masked_fill_(absent.view(-1, *(1,) * (column.dim() - 1)), 0)
         weights = None if factors is None else factors[places].masked_fill(absent, 1.0)
         model, dtype = self._cohort.model, self._local.dtype
         with full_precision():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,12 +14,15 @@ from fedcore.errors import FedcoreError
 from fedcore.local_optimizer import build_optimizer
 from fedcore.messages import ClientUpdate, TrainRequest, UpdateBlock
 from fedcore.metrics import Metrics
+from fedcore.parameters import Parameters
 from fedcore.plan import TrainingSection
 from fedcore.schedules.learning_rate import learning_rate
+from fedcore.storage.large_vectors import rows_of
 from fedcore_clients.training.local_model import Client, LocalModel
 from fedcore_clients.training.train import loss_factors, public_size, train_locally
 from fedcore_simulations.engines.batched.cohort_model import CohortModel
 from fedcore_simulations.engines.batched.cohort_rows import CohortRows, Step, steps_of
+from fedcore_simulations.engines.batched.device_steps import steps_on
 from fedcore_simulations.engines.batched.population import Population
 from fedcore_simulations.engines.batched.private import PrivateSteps
 from fedcore_simulations.engines.failures import Failure, for_client
@@ -42,6 +46,7 @@ class CohortTraining:
     def __init__(self, local: LocalModel, clients: Sequence[Client], size: int) -> None:
         self._local, self._clients, self._population = local, clients, Population.of(clients)
         self.on_trial = False
+        self._asked: TrainRequest | None = None
         self._algorithm, self._training = local.exchange.algorithm, local.plan.training
         self._adjusts = type(self._algorithm).adjust is not Algorithm.adjust
         self._descends = _is_plain(self._training) and not self._adjusts
@@ -70,11 +75,25 @@ class CohortTraining:
         sizes = {client: self._population.sizes[client] for client in clients}
         order = sorted(clients, key=lambda client: -sizes[client])  # who has no more rows drops out at the end
         kept = [self._local.memory.recall(self._population.names[client], request) for client in order]
-        losses = self._run(request, order, _stacked(kept))
-        sent, keeps = self._finished(request, order, _stacked(kept))
+        placed, own = self._placed(request), self._there(_stacked(kept))
+        losses = self._run(placed, order, own)
+        sent, keeps = self._finished(placed, order, own)
         block = _Block(self._local, request, self._population, order, losses)
         places = {client: row for row, client in enumerate(order)}
         return block.made(sent, keeps, kept, rows=[places[client] for client in clients])
+
+    def _placed(self, request: TrainRequest) -> TrainRequest:
+        """The request with its vectors on the device, where they are brought once and not for each chunk."""
+        if self._local.device.type == "cpu":
+            return request
+        if self._asked is not request:
+            parameters = Parameters(request.parameters.buffer.to(self._local.device), request.parameters.layout)
+            self._asked = request
+            self._there_asked = replace(request, parameters=parameters, shared=self._there(request.shared))
+        return self._there_asked
+
+    def _there(self, vectors: Mapping[str, Tensor]) -> Vectors:
+        return {name: vector.to(self._local.device) for name, vector in vectors.items()}
 
     def _run(self, request: TrainRequest, order: Sequence[int], kept: Vectors) -> Tensor:
         """Train in place; returns the sum of losses that each client met."""
@@ -84,7 +103,7 @@ class CohortTraining:
         vectors = {"received": received, **request.shared} if self._adjusts else {}
         shared = {name: vector[:trained] for name, vector in vectors.items()}
         own = {name: rows[:, :trained] for name, rows in kept.items()} if self._adjusts else {}
-        met = torch.zeros(len(order), dtype=self._local.dtype)
+        met = torch.zeros(len(order), dtype=self._local.dtype, device=self._local.device)
         for _ in self._gradients(request, order, stepping, met):
             active = cohort.active
             if self._adjusts:
@@ -123,7 +142,8 @@ class CohortTraining:
 
     def _steps(self, request: TrainRequest, order: Sequence[int]) -> Iterator[Step]:
         names, starts = self._population.names, self._population.starts
-        return iter(
+        return steps_on(
+            self._local.device,
             CohortRows(
                 [starts[client] for client in order],
                 [self._population.sizes[client] for client in order],
@@ -131,7 +151,8 @@ class CohortTraining:
                 seed=self._local.plan.federation.seed,
                 epochs=self._training.local_epochs,
                 batch_size=self._training.batch_size,
-            )
+            ),
+            self._local.dtype,
         )
 
     def _finished(self, request: TrainRequest, order: Sequence[int], kept: Vectors) -> tuple[Mapping[str, Any], Any]:
@@ -141,7 +162,7 @@ class CohortTraining:
         if (privacy := self._local.privacy) is not None:
             steps = [privacy.steps_per_round] * len(sizes)
         work = LocalWork(
-            steps=torch.tensor(steps, dtype=self._local.dtype).clamp(min=1).unsqueeze(1),
+            steps=torch.tensor(steps, dtype=self._local.dtype).clamp(min=1).unsqueeze(1).to(self._local.device),
             learning_rate=learning_rate(self._local.plan, request.round),
         )
         rows = len(order)
@@ -205,11 +226,13 @@ class _Block:
         self, sent: Mapping[str, Tensor], keeps: Mapping[str, Tensor], kept: Sequence[Vectors], *, rows: list[int]
     ) -> UpdateBlock:
         if self._local.exchange.remembers or self._local.exchange.encodings:
+            # Memory and encodings are the host's, row by row.
+            sent, keeps = ({name: rows.cpu() for name, rows in each.items()} for each in (sent, keeps))
             values = _stacked([self._encoded(row, sent, keeps, kept[row]) for row in range(len(self._names))])
         else:
             values = dict(sent)
         if rows != list(range(len(rows))):
-            values = {name: vectors[rows] for name, vectors in values.items()}
+            values = {name: rows_of(vectors, rows) for name, vectors in values.items()}
         return UpdateBlock(updates=tuple(self._update(row) for row in rows), values=values)
 
     def _update(self, row: int) -> ClientUpdate:
