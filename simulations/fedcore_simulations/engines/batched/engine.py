@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,14 +23,16 @@ from fedcore_clients.training.dp.rowwise import RowwiseTask
 from fedcore_clients.training.local_model import Client
 from fedcore_server.rounds.rounds import init_state, plan_round
 from fedcore_server.rounds.state import Rejection
+from fedcore_simulations.engines.batched.chunks import ChunkTraining
 from fedcore_simulations.engines.batched.cohort_model import CohortModel
 from fedcore_simulations.engines.batched.private import why_not_private
-from fedcore_simulations.engines.batched.training import ELEMENTWISE, CohortTraining
+from fedcore_simulations.engines.batched.training import ELEMENTWISE
 from fedcore_simulations.engines.failures import Failure, without_failures
 from fedcore_simulations.engines.loop import LoopEngine, LoopJob, written
 from fedcore_simulations.engines.workers import Job, viewed
 
 _CHUNK_BYTES, _MOST_CLIENTS = 32 * 2**20, 64
+_DEVICE_CHUNK_BYTES, _MOST_DEVICE_CLIENTS = 4 * 2**30, 1024
 _PROBE_CLIENTS, _PROBE_ROUNDS = 3, 2
 
 
@@ -45,14 +48,12 @@ class BatchedEngine(LoopEngine):
 
     def __init__(self, task: Task, plan: RunPlan, clients: Sequence[Client], **settings: Any) -> None:
         super().__init__(task, plan, clients, **settings)
-        self._training: CohortTraining | None = None
+        self._training: ChunkTraining | None = None
 
     def __enter__(self) -> Self:
-        size = init_state(self._task, self._plan).parameters.layout.size
-        self._at_once = at_once(size, self._plan)
         super().__enter__()
         if self._local is not None:
-            self._training = CohortTraining(self._local, self._clients, self._at_once)
+            self._training = ChunkTraining(self._local, self._clients, self._at_once)
         return self
 
     def refusal(self) -> str | None:
@@ -64,7 +65,7 @@ class BatchedEngine(LoopEngine):
             return f"optimizer {plan.training.optimizer} does not treat each number by itself"
         with torch.random.fork_rng(devices=[]):
             model = self._task.build_model()
-        if refusal := CohortModel.refusal(model):
+        if refusal := CohortModel.refusal(model) or super().refusal():
             return refusal
         if plan.privacy.unit == "record":
             rowwise = RowwiseTask.from_plan(self._task, model, plan)
@@ -93,24 +94,41 @@ class BatchedEngine(LoopEngine):
         return replace(block, values={name: vector.view(rows, -1) for name, vector in values.items()})
 
     def _job(self) -> Callable[..., Job]:
-        return _BatchedJob
+        return partial(_BatchedJob, at_once=self._at_once)
+
+    def _wanted_at_once(self, client_bytes: int) -> int:
+        if self._device.type != "cpu":
+            return max(1, min(_MOST_DEVICE_CLIENTS, _DEVICE_CHUNK_BYTES // client_bytes))
+        return at_once(init_state(self._task, self._plan).parameters.layout.size, self._plan)
 
 
 class _BatchedJob(LoopJob):
     """Trains a chunk of clients, or evaluates one, on the shared request."""
 
-    def __init__(self, task: Task, plan: RunPlan, clients: Sequence[Client], memory: Path, request: Tensor) -> None:
+    def __init__(
+        self, task: Task, plan: RunPlan, clients: Sequence[Client], memory: Path, request: Tensor, *, at_once: int
+    ) -> None:
         super().__init__(task, plan, clients, memory, request)
-        size = self._local.parameters.layout.size
-        self._training = CohortTraining(self._local, clients, at_once(size, plan))
+        self._training = ChunkTraining(self._local, clients, at_once)
 
     def _train(self, request: TrainRequest, asked: Any, slot: Tensor) -> Any:
-        replies = self._training.train(request, asked)
+        replies = _joined(self._training.train(request, asked), len(asked))
         return [reply if isinstance(reply, Failure) else self._written(reply, slot) for reply in replies]
 
     def _written(self, block: UpdateBlock, slot: Tensor) -> UpdateBlock:
         written(slot, self._local.codec.form.times(len(block.updates)), block.values)
         return replace(block, values={})
+
+
+def _joined(replies: Iterator[UpdateBlock | Failure], asked: int) -> list[UpdateBlock | Failure]:
+    """One block, as the slot holds; where memory ran out, of several, each copied before the next is made."""
+    blocks, failures = list[UpdateBlock](), list[UpdateBlock | Failure]()
+    for reply in replies:
+        if isinstance(reply, Failure):
+            failures.append(reply)
+        else:
+            blocks.append(reply if len(reply.updates) == asked else UpdateBlock.joined([reply]))
+    return [UpdateBlock.joined(blocks) if len(blocks) > 1 else blocks[0], *failures] if blocks else failures
 
 
 def _chunks(places: list[int], most: int) -> list[list[int]]:

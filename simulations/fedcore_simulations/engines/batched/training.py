@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fedcore.algorithms.contract import Algorithm, LocalWork
-from fedcore.errors import FedcoreError
+from fedcore.errors import EngineError, FedcoreError
 from fedcore.local_optimizer import build_optimizer
 from fedcore.messages import ClientUpdate, TrainRequest, UpdateBlock
 from fedcore.metrics import Metrics
@@ -18,6 +18,7 @@ from fedcore.parameters import Parameters
 from fedcore.plan import TrainingSection
 from fedcore.schedules.learning_rate import learning_rate
 from fedcore.storage.large_vectors import rows_of
+from fedcore_clients.training.device import lacks_memory
 from fedcore_clients.training.local_model import Client, LocalModel
 from fedcore_clients.training.train import loss_factors, public_size, train_locally
 from fedcore_simulations.engines.batched.cohort_model import CohortModel
@@ -53,19 +54,30 @@ class CohortTraining:
         self._descends = self._descends and local.privacy is None
         self._cohort = CohortModel(local, size, descends=self._descends)
         self._private = PrivateSteps(local, local.privacy, self._cohort, self._population) if local.privacy else None
+        if self._private is not None:
+            self._private.try_blank_rows(size)
 
     def train(self, request: TrainRequest, clients: Sequence[int]) -> list[UpdateBlock | Failure]:
         """Updates of clients, given by their places in the population: a block in this order, and then failures.
 
         Where a pass over all of them fails, each is trained by itself, so that a client that fails costs only its own.
+
+        Raises:
+            EngineError: Memory ran out after noise was drawn.
+            MemoryError: It ran out without noise, as this or as what `lacks_memory` knows; fewer clients may fit.
         """
         try:
             return [self._trained(request, clients)]
         except FedcoreError:
             raise
-        except Exception:
-            if self.on_trial:
+        except Exception as error:
+            if self.on_trial or (lacks_memory(error) and self._private is None):
                 raise
+            if lacks_memory(error):
+                raise EngineError(
+                    f"memory ran out in round {request.round} after noise was drawn, which is never drawn anew; lower "
+                    "training.max-physical-batch or engine.workers, or use a machine with more memory"
+                ) from error
             alone = [for_client(train_locally, self._local, self._clients[client], request) for client in clients]
         blocks = [UpdateBlock.of(reply) for reply in alone if not isinstance(reply, Failure)]
         found: list[UpdateBlock | Failure] = [reply for reply in alone if isinstance(reply, Failure)]
