@@ -58,7 +58,7 @@ def main() -> None:
     for each in found:
         print(
             f"| {each.work}, cohort {each.cohort} | {each.engine} | {each.kernels_per_step:.0f} | "
-            f"{each.kernels_per_client:.0f} | {each.waits} | {each.megabytes_per_client:.2f} |"
+            f"{each.kernels_per_client:.0f} | {each.waits} | {each.megabytes_per_client:.3f} |"
         )
 
 

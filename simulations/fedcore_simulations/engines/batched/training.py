@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +13,6 @@ from fedcore.errors import EngineError, FedcoreError
 from fedcore.local_optimizer import build_optimizer
 from fedcore.messages import ClientUpdate, TrainRequest, UpdateBlock
 from fedcore.metrics import Metrics
-from fedcore.parameters import Parameters
 from fedcore.plan import TrainingSection
 from fedcore.schedules.learning_rate import learning_rate
 from fedcore.storage.large_vectors import rows_of
@@ -23,6 +21,7 @@ from fedcore_clients.training.local_model import Client, LocalModel
 from fedcore_clients.training.train import loss_factors, public_size, train_locally
 from fedcore_simulations.engines.batched.cohort_model import CohortModel
 from fedcore_simulations.engines.batched.cohort_rows import CohortRows, Step, steps_of
+from fedcore_simulations.engines.batched.device_request import DeviceRequest
 from fedcore_simulations.engines.batched.device_steps import steps_on
 from fedcore_simulations.engines.batched.population import Population
 from fedcore_simulations.engines.batched.private import PrivateSteps
@@ -47,7 +46,7 @@ class CohortTraining:
     def __init__(self, local: LocalModel, clients: Sequence[Client], size: int) -> None:
         self._local, self._clients, self._population = local, clients, Population.of(clients)
         self.on_trial = False
-        self._asked: TrainRequest | None = None
+        self._on_device = DeviceRequest(local.device)
         self._algorithm, self._training = local.exchange.algorithm, local.plan.training
         self._adjusts = type(self._algorithm).adjust is not Algorithm.adjust
         self._descends = _is_plain(self._training) and not self._adjusts
@@ -87,25 +86,12 @@ class CohortTraining:
         sizes = {client: self._population.sizes[client] for client in clients}
         order = sorted(clients, key=lambda client: -sizes[client])  # who has no more rows drops out at the end
         kept = [self._local.memory.recall(self._population.names[client], request) for client in order]
-        placed, own = self._placed(request), self._there(_stacked(kept))
+        placed, own = self._on_device.of(request), _stacked(kept, self._local.device)
         losses = self._run(placed, order, own)
         sent, keeps = self._finished(placed, order, own)
         block = _Block(self._local, request, self._population, order, losses)
         places = {client: row for row, client in enumerate(order)}
         return block.made(sent, keeps, kept, rows=[places[client] for client in clients])
-
-    def _placed(self, request: TrainRequest) -> TrainRequest:
-        """The request with its vectors on the device, where they are brought once and not for each chunk."""
-        if self._local.device.type == "cpu":
-            return request
-        if self._asked is not request:
-            parameters = Parameters(request.parameters.buffer.to(self._local.device), request.parameters.layout)
-            self._asked = request
-            self._there_asked = replace(request, parameters=parameters, shared=self._there(request.shared))
-        return self._there_asked
-
-    def _there(self, vectors: Mapping[str, Tensor]) -> Vectors:
-        return {name: vector.to(self._local.device) for name, vector in vectors.items()}
 
     def _run(self, request: TrainRequest, order: Sequence[int], kept: Vectors) -> Tensor:
         """Train in place; returns the sum of losses that each client met."""
@@ -269,5 +255,5 @@ class _Block:
         return values
 
 
-def _stacked(rows: Sequence[Mapping[str, Tensor]]) -> Vectors:
-    return {name: torch.stack([row[name] for row in rows]) for name in (rows[0] if rows else {})}
+def _stacked(rows: Sequence[Mapping[str, Tensor]], device: torch.device | None = None) -> Vectors:
+    return {name: torch.stack([row[name] for row in rows]).to(device) for name in (rows[0] if rows else {})}
