@@ -9,6 +9,7 @@ from torch import nn
 from fedcore.errors import DataError, DeviceError, EngineError, PlanError
 from fedcore.storage import free_memory as module
 from fedcore.storage.free_memory import check_free, free_memory
+from fedcore.text.wording import bytes_text
 from fedcore_simulations import simulate
 from fedcore_simulations.engines import memory as planning
 from fedcore_simulations.engines.batched.engine import BatchedEngine
@@ -22,7 +23,7 @@ from tests.simulations.test_batched_engine import vector
 
 CPU = torch.device("cpu")
 MIB = 2**20
-NEEDS = Needs(client=10 * MIB, model=5 * MIB, rows=0, server=20 * MIB, reply=2 * MIB)
+NEEDS = Needs(client=10 * MIB, vector=MIB, rows=0, server=20 * MIB, reply=2 * MIB)
 
 
 def with_free(monkeypatch, num_bytes):
@@ -52,7 +53,7 @@ def test_workers_are_given_up_before_clients_at_once_which_decide_bits(monkeypat
 
 def test_a_single_client_that_does_not_fit_is_refused_with_figures_and_advice(monkeypatch):
     found = planned(monkeypatch, 30 * MIB).refusal
-    assert "needs about 36.7 MB of memory (client 10.5 MB" in found
+    assert f"needs about {bytes_text(NEEDS.total(1, 1))} of memory (client 10.5 MB, model 4.19 MB" in found
     assert "31.5 MB of cpu is free" in found
     assert "lower training.batch-size" in found
 

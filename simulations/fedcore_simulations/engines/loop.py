@@ -27,7 +27,7 @@ from fedcore_server.rounds.rounds import init_state
 from fedcore_server.rounds.state import Rejection
 from fedcore_simulations.dealt_clients import DealtClients, names_of
 from fedcore_simulations.engines.failures import Failure, for_client, without_failures
-from fedcore_simulations.engines.memory import MemoryPlan, needs_of
+from fedcore_simulations.engines.memory import MemoryPlan, Needs, needs_of
 from fedcore_simulations.engines.workers import Job, WorkerPool, viewed
 
 
@@ -110,10 +110,10 @@ class LoopEngine:
         federation, most = self._plan.federation, len(self._clients)
         if federation.cohort_size is not None and federation.cohort_sampling == "fixed":
             most = min(most, federation.cohort_size)
-        wanted = min(most, self._wanted_at_once(needs.client))
+        wanted = min(most, self._wanted_at_once(needs))
         return MemoryPlan.of(needs, self._device, at_once=wanted, workers=self.num_workers)
 
-    def _wanted_at_once(self, client_bytes: int) -> int:
+    def _wanted_at_once(self, needs: Needs) -> int:
         """Clients that a worker should train at once, whatever the machine: it decides the bits of sums."""
         return 1
 

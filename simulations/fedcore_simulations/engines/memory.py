@@ -36,17 +36,22 @@ class Needs:
 
     Attributes:
         client: A client in training: its vectors, and what its batch leaves for the backward pass.
-        model: That of a process that trains, without clients.
+        vector: The model's vector.
         rows: Rows that are copied to the device, or to the plan's precision.
         server: The model, and the sum.
         reply: A client's reply, which workers leave in shared memory.
     """
 
     client: int
-    model: int
+    vector: int
     rows: int
     server: int
     reply: int
+
+    @property
+    def model(self) -> int:
+        """The model of a process that trains, without clients."""
+        return _MODEL_VECTORS * self.vector
 
     def total(self, at_once: int, workers: int) -> int:
         training = self.rows + self.server + workers * (self.model + at_once * self.client)
@@ -118,7 +123,7 @@ def needs_of(task: Task, plan: RunPlan, clients: Sequence[Client], device: torch
     batch = _BOTH_PASSES * _rows_of_a_pass(plan) * bytes_of_a_row(task, plan, clients)
     return Needs(
         client=vectors * buffer.nbytes + (_PRIVATE_VECTORS * size * 8 if private else 0) + batch,
-        model=_MODEL_VECTORS * buffer.nbytes,
+        vector=buffer.nbytes,
         rows=_copied(clients, plan, device),
         server=_SERVER_VECTORS * size * 8,
         reply=exchange.codec(vector).form.num_bytes,

@@ -73,3 +73,15 @@ class ChunkTraining:
         _log.warning(
             "%s ran out of memory with %d clients at once; continuing with %d", self._device, tried, self._size
         )
+
+
+def joined(replies: Iterator[UpdateBlock | Failure], asked: int) -> list[UpdateBlock | Failure]:
+    """One block, as a worker's slot holds; where memory ran out, of several, each copied before the next is made."""
+    blocks, failures = list[UpdateBlock](), list[UpdateBlock | Failure]()
+    for reply in replies:
+        if isinstance(reply, Failure):
+            failures.append(reply)
+        else:
+            whole = all(len(rows) == asked for rows in reply.values.values())
+            blocks.append(reply if whole else UpdateBlock.joined([reply]))
+    return [UpdateBlock.joined(blocks) if len(blocks) > 1 else blocks[0], *failures] if blocks else failures

@@ -15,7 +15,7 @@ from torch import Tensor
 from fedcore.data.examples import Examples
 from fedcore.messages import ClientUpdate, TrainRequest, UpdateBlock
 from fedcore.plan import RunPlan
-from fedcore.segments import ITEM_BYTES
+from fedcore.seeding import global_streams_kept
 from fedcore.task import Task
 from fedcore_clients.training.device import has_float64
 from fedcore_clients.training.dp.made_up_rows import made_up_rows
@@ -23,12 +23,13 @@ from fedcore_clients.training.dp.rowwise import RowwiseTask
 from fedcore_clients.training.local_model import Client
 from fedcore_server.rounds.rounds import init_state, plan_round
 from fedcore_server.rounds.state import Rejection
-from fedcore_simulations.engines.batched.chunks import ChunkTraining
+from fedcore_simulations.engines.batched.chunks import ChunkTraining, joined
 from fedcore_simulations.engines.batched.cohort_model import CohortModel
 from fedcore_simulations.engines.batched.private import why_not_private
 from fedcore_simulations.engines.batched.training import ELEMENTWISE
 from fedcore_simulations.engines.failures import Failure, without_failures
 from fedcore_simulations.engines.loop import LoopEngine, LoopJob, written
+from fedcore_simulations.engines.memory import Needs
 from fedcore_simulations.engines.workers import Job, viewed
 
 _CHUNK_BYTES, _MOST_CLIENTS = 32 * 2**20, 64
@@ -40,8 +41,8 @@ class BatchedEngine(LoopEngine):
     """Trains many clients at once, and evaluates as ``loop`` does.
 
     Each layer with parameters has the weights of a chunk of clients; all else runs on the rows of them all. Results
-    equal those of ``loop`` up to rounding, and do not depend on the workers: chunks depend on the sizes of the model
-    and of the cohort alone.
+    equal those of ``loop`` up to rounding, and do not depend on the workers: where memory suffices, chunks depend on
+    the sizes of the model and of the cohort alone.
     """
 
     name = "batched"
@@ -96,10 +97,11 @@ class BatchedEngine(LoopEngine):
     def _job(self) -> Callable[..., Job]:
         return partial(_BatchedJob, at_once=self._at_once)
 
-    def _wanted_at_once(self, client_bytes: int) -> int:
-        if self._device.type != "cpu":
-            return max(1, min(_MOST_DEVICE_CLIENTS, _DEVICE_CHUNK_BYTES // client_bytes))
-        return at_once(init_state(self._task, self._plan).parameters.layout.size, self._plan)
+    def _wanted_at_once(self, needs: Needs) -> int:
+        """So many that their weights stay near the processor; on a device, that it is busy."""
+        if self._device.type == "cpu":
+            return max(1, min(_MOST_CLIENTS, _CHUNK_BYTES // needs.vector))
+        return max(1, min(_MOST_DEVICE_CLIENTS, _DEVICE_CHUNK_BYTES // needs.client))
 
 
 class _BatchedJob(LoopJob):
@@ -112,7 +114,7 @@ class _BatchedJob(LoopJob):
         self._training = ChunkTraining(self._local, clients, at_once)
 
     def _train(self, request: TrainRequest, asked: Any, slot: Tensor) -> Any:
-        replies = _joined(self._training.train(request, asked), len(asked))
+        replies = joined(self._training.train(request, asked), len(asked))
         return [reply if isinstance(reply, Failure) else self._written(reply, slot) for reply in replies]
 
     def _written(self, block: UpdateBlock, slot: Tensor) -> UpdateBlock:
@@ -120,26 +122,10 @@ class _BatchedJob(LoopJob):
         return replace(block, values={})
 
 
-def _joined(replies: Iterator[UpdateBlock | Failure], asked: int) -> list[UpdateBlock | Failure]:
-    """One block, as the slot holds; where memory ran out, of several, each copied before the next is made."""
-    blocks, failures = list[UpdateBlock](), list[UpdateBlock | Failure]()
-    for reply in replies:
-        if isinstance(reply, Failure):
-            failures.append(reply)
-        else:
-            blocks.append(reply if len(reply.updates) == asked else UpdateBlock.joined([reply]))
-    return [UpdateBlock.joined(blocks) if len(blocks) > 1 else blocks[0], *failures] if blocks else failures
-
-
 def _chunks(places: list[int], most: int) -> list[list[int]]:
     """Chunks of about equal size."""
     size = max(1, -(-len(places) // max(1, -(-len(places) // most))))
     return [places[start : start + size] for start in range(0, len(places), size)]
-
-
-def at_once(size: int, plan: RunPlan) -> int:
-    """Clients in a chunk, so that their weights stay near the processor."""
-    return max(1, min(_MOST_CLIENTS, _CHUNK_BYTES // (size * ITEM_BYTES[plan.training.precision])))
 
 
 def _difference(task: Task, plan: RunPlan, clients: Sequence[Client], device: torch.device) -> str | None:
@@ -185,7 +171,7 @@ def _trained(
     names, generator = [client.name for client in clients], torch.Generator().manual_seed(0)
     state, found = init_state(task, plan), []
     with (
-        torch.random.fork_rng(devices=[]),
+        global_streams_kept(device),
         engine(task, plan, clients, num_workers=1, device=device) as trying,
     ):
         if isinstance(trying, BatchedEngine) and trying._training is not None:
