@@ -22,6 +22,7 @@ from fedcore.checkup.pretended_tensor import NAME, PretendedTensor, memory_of
 _READS = ("_local_scalar_dense", "equal", "nonzero", "_unique2", "unique_consecutive", "unique_dim", "masked_select")
 """Operations whose result the host needs before it can continue."""
 _INDEXING = ("index", "index_put", "index_put_", "_unsafe_index", "_index_put_impl_")
+_COPIES = ("_to_copy", "copy_")
 _OWN = str(Path(__file__).parent / "pretended_")
 
 
@@ -47,6 +48,8 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kernels: Number of operations on the device by name, without views.
         reads: Number of times the host waited for a result, by the line of code.
         writes: Number of copies from the host to the device, by the line of code.
+        bytes_read: Copied from the device to the host.
+        bytes_written: Copied from the host to the device.
         refused: What a real device would refuse, with the line of code; also if the exception was caught.
 
     Raises:
@@ -63,6 +66,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.kernels: Counter[str] = Counter()
         self.reads: Counter[str] = Counter()
         self.writes: Counter[str] = Counter()
+        self.bytes_read = self.bytes_written = 0
         self.refused: list[str] = []
 
     def __enter__(self) -> PretendedDevice:
@@ -106,8 +110,10 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         on_host = [each for each in tensors if not isinstance(each, PretendedTensor)]
         if off or name in _READS or (name == "copy_" and not isinstance(args[0], PretendedTensor)):
             self.reads[_place()] += 1
-        elif on_host and (name in ("_to_copy", "copy_") or name in _INDEXING):
+            self.bytes_read += _num_bytes(args[1] if name == "copy_" else args[0]) if name in _COPIES else 0
+        elif on_host and (name in _COPIES or name in _INDEXING):
             self.writes[_place()] += len(on_host)
+            self.bytes_written += sum(map(_num_bytes, on_host))
         elif any(each.ndim for each in on_host):
             raise self._refusal(
                 f"Expected all tensors to be on the same device, but found at least two devices, {self.device} and "
@@ -213,6 +219,10 @@ def _foreign() -> tuple[str, ...]:
 
 def _is_foreign(code: CodeType) -> bool:
     return code.co_name == "__torch_dispatch__" or code.co_filename.startswith(_foreign())
+
+
+def _num_bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
 
 
 def _place() -> str:

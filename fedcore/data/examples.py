@@ -92,6 +92,11 @@ class Examples:
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 
+    @property
+    def num_bytes(self) -> int:
+        tensors = (*self.columns.values(), *(attribute.codes for attribute in self.attributes.values()))
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
     @classmethod
     def joined(cls, parts: Sequence[Examples]) -> Examples:
         """The rows of all parts in order; all parts have the same columns and attributes."""

@@ -14,7 +14,7 @@ from fedcore.privacy.plan import NoisePrecision, PrivacyPlan
 ROUNDING = 1e-4
 """By how much, through rounding, a contribution may be longer than the clip norm; the noise is larger by as much."""
 
-_SLICE = 2**16
+_SLICE, _DEVICE_SLICE = 2**16, 2**24
 
 
 def poisson_batch(num_examples: int, plan: PrivacyPlan, randomness: Randomness) -> Tensor:
@@ -87,8 +87,9 @@ def release(clipped: Tensor, plan: PrivacyPlan, randomness: Randomness, *, out: 
     released = torch.empty_like(clipped, dtype=torch.float64) if out is None else out
     dtype = torch.float64 if plan.noise_precision is NoisePrecision.FLOAT64 else torch.float32
     std = plan.noise_std * (1.0 + ROUNDING)
-    # In slices, so that noise is added while it is still in the cache.
-    for result, part in zip(torch.split(released, _SLICE), torch.split(clipped, _SLICE), strict=True):
+    # In slices, so that noise is added while it is still in the cache; on a device in few copies.
+    step = _SLICE if clipped.device.type == "cpu" else _DEVICE_SLICE
+    for result, part in zip(torch.split(released, step), torch.split(clipped, step), strict=True):
         noise = randomness.normal(len(part), dtype).to(part.device)
         result.copy_(torch.add(part, noise, alpha=std).div_(plan.nominal_batch))
     return released

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from fedcore.storage.mapped_bytes import SLICE_BYTES, let_go, scratch_bytes
 
 _NEAR_BYTES = 2**20
 """What is converted at once stays near the processor."""
+_DEVICE_BYTES = 2**28
 
 
 def scratch(size: int, dtype: torch.dtype) -> Tensor:
@@ -76,6 +77,8 @@ def norm(vector: Tensor) -> float:
 
 def norms(rows: Tensor) -> list[float]:
     """The norm of each row of shape ``(k, d)``; several small ones at once, and in their own type."""
+    if rows.device.type != "cpu":
+        return [*torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).tolist()]
     if len(rows) == 1 or rows.numel() * 8 > SLICE_BYTES:
         return [norm(row) for row in rows]
     found: list[float] = torch.linalg.vector_norm(rows, dim=1).tolist()
@@ -84,6 +87,11 @@ def norms(rows: Tensor) -> list[float]:
 
 def add_rows(total: Tensor, rows: Tensor, factors: Tensor) -> None:
     """Add the rows of shape ``(k, d)``, each times its factor, to a sum in float64; several small ones at once."""
+    if rows.device.type != "cpu":  # summed there, and brought in one copy
+        weights = factors.to(rows.device)
+        columns = torch.split(rows, max(1, _DEVICE_BYTES // (8 * len(rows))), dim=1)
+        total.add_(torch.cat([weights @ part.to(torch.float64) for part in columns]).cpu())
+        return
     if len(rows) > 1 and rows.numel() * 8 <= SLICE_BYTES:
         at_once = max(1, _NEAR_BYTES // (rows.shape[1] * 8))
         for start in range(0, len(rows), at_once):
@@ -93,6 +101,11 @@ def add_rows(total: Tensor, rows: Tensor, factors: Tensor) -> None:
     for row, factor in zip(rows, factors.tolist(), strict=True):
         for part, values in slices(total, row):
             part.add_(values, alpha=factor)
+
+
+def rows_of(rows: Tensor, which: Sequence[int]) -> Tensor:
+    """Some rows, on the device that they are on."""
+    return rows.index_select(0, torch.tensor(which, dtype=torch.int64).to(rows.device))
 
 
 def difference(after: Tensor, before: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import nn
 from fedcore.data.examples import Attribute, Examples
 from fedcore.errors import PlanError
 from fedcore.seeding import numpy_generator
+from fedcore.storage.free_memory import check_free
 from fedcore.task_families import Classification
 from fedcore.tasks.bundled import refuse_path
 
@@ -87,6 +88,9 @@ class Synthetic(Classification):
         """The rows of all clients in order; attribute ``client`` names the client. A `path` is refused."""
         refuse_path(self.name, path)
         ends = np.cumsum([_num_rows(self._generator(number)) for number in range(self.clients)])
+        num_bytes = int(ends[-1]) * (NUM_FEATURES * 4 + 2 * 8)
+        what = f"the {ends[-1]:,} rows of {self.clients:,} clients, and a copy sorted by client,"
+        check_free(2 * num_bytes, what, "lower federation.clients (--clients)")
         features, classes = np.empty((ends[-1], NUM_FEATURES), dtype=np.float32), np.empty(ends[-1], dtype=np.int64)
         for number, end in enumerate(ends):
             part = self.client_data(number)

@@ -10,8 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from fedcore.data.examples import Examples
+from fedcore.storage.free_memory import check_free
 from fedcore_clients.training.local_model import Client
 from fedcore_simulations.partition.dealing import Partition
+
+_SORTING_BYTES = 24
+"""Of a row, while its place is found."""
 
 
 class DealtClients(Sequence[Client]):
@@ -27,6 +31,11 @@ class DealtClients(Sequence[Client]):
 
     @classmethod
     def of(cls, examples: Examples, held_out: NDArray[np.bool_], division: Partition) -> DealtClients:
+        check_free(
+            examples.num_bytes + _SORTING_BYTES * len(examples),
+            f"{len(examples):,} rows, to be sorted by client,",
+            "take fewer rows, or a machine with more memory",
+        )
         place = 2 * division.owner + held_out
         rows = examples.select(torch.from_numpy(np.argsort(place, kind="stable")))
         return cls(division.names, rows, np.cumsum(np.bincount(place, minlength=2 * len(division.names))))

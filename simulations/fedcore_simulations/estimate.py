@@ -24,6 +24,7 @@ from fedcore_server.rounds.rounds import init_state, plan_round
 from fedcore_simulations.dealt_clients import names_of, training_sizes_of
 from fedcore_simulations.energy import EnergyMeter
 from fedcore_simulations.engines.contract import Engine
+from fedcore_simulations.engines.loop import LoopEngine
 from fedcore_simulations.engines.registry import build_engine
 from fedcore_simulations.preparation import Preparation, prepare
 
@@ -39,6 +40,7 @@ class Estimate:
         evaluation_seconds: Of one evaluation, on average.
         seconds: Of all rounds and evaluations, with what the preparation took.
         memory_bytes: The most that this process and its largest worker took in the trial.
+        memory_planned: What training is expected to take, and of how much; empty of an engine that plans none.
         bytes_sent: To clients, as a deployment would, evaluations included.
         bytes_received: From clients, in updates.
         epsilon: Of all planned rounds; ``None`` without privacy, or where none is proven.
@@ -52,6 +54,7 @@ class Estimate:
     evaluation_seconds: float
     seconds: float
     memory_bytes: int
+    memory_planned: str
     bytes_sent: int
     bytes_received: int
     epsilon: float | None
@@ -68,7 +71,7 @@ class Estimate:
         return [
             ("time", f"about {_duration(self.seconds)}: {parts}, {evaluated}"),
             ("engine", self.engine),
-            ("memory", f"{bytes_text(self.memory_bytes)} in the trial"),
+            ("memory", "; ".join(filter(None, [f"{bytes_text(self.memory_bytes)} in the trial", self.memory_planned]))),
             ("traffic", f"{traffic}, in a deployment"),
             ("privacy", privacy),
             ("energy", energy),
@@ -85,6 +88,7 @@ def estimate(task: Task, plan: RunPlan) -> Estimate:
     ready = prepare(task, plan)
     prepared = time.monotonic() - begun
     engine = build_engine(ready.engine.reference, ready.task, ready.plan, ready.clients, ready.device)
+    planned = engine.memory_plan().text() if isinstance(engine, LoopEngine) else ""
     meter, federation = EnergyMeter(ready.device), ready.plan.federation
     with meter:
         trial = time.monotonic()
@@ -107,6 +111,7 @@ def estimate(task: Task, plan: RunPlan) -> Estimate:
         evaluation_seconds=asked * evaluation / evaluations,
         seconds=seconds,
         memory_bytes=_most_memory(),
+        memory_planned=planned,
         bytes_sent=federation.rounds * cohort * exchange.request_form(vector).num_bytes + asked * buffer.nbytes,
         bytes_received=federation.rounds * cohort * exchange.codec(vector).form.num_bytes,
         epsilon=_epsilon(ready.plan),

@@ -110,12 +110,13 @@ def test_a_device_without_float64_is_refused_for_a_plan_in_float64():
         LocalModel(TinyTask(), build_plan(training={"precision": "float64"}), pretended.device)
 
 
-def test_a_simulation_leaves_the_devices_random_state_as_it_was():
+@pytest.mark.parametrize("model", [None, plain])  # the second is tried by the batched engine
+def test_a_simulation_leaves_the_devices_random_state_as_it_was(model):
     with on_a_pretended_device() as pretended:
         module = torch.get_device_module(pretended.device)
         module.manual_seed(5)
         before = module.get_rng_state()
-        simulate(TinyTask(), build_plan())
+        simulate(TinyTask(model=model), build_plan())
         assert torch.equal(module.get_rng_state(), before)
 
 

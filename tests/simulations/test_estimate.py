@@ -1,6 +1,7 @@
 """An estimate agrees with its run in all that does not depend on the machine, and leaves nothing behind."""
 
 import json
+import re
 
 import pytest
 
@@ -41,6 +42,7 @@ def test_its_lines_name_everything_that_a_run_takes():
     lines = dict(estimate(TinyTask(model=plain), build_private_plan(federation=FEDERATION)).lines())
     assert list(lines) == ["time", "engine", "memory", "traffic", "privacy", "energy"]
     assert "5 rounds of" in lines["time"]
+    assert re.fullmatch(r".* in the trial; .* planned of .* free on cpu, with 4 clients at once.*", lines["memory"])
     assert "3 evaluations of" in lines["time"]
     assert lines["privacy"].startswith("ε = ")
 

@@ -1,5 +1,8 @@
 """The loop engine: results depend on plan and data alone."""
 
+import os
+import signal
+
 import pytest
 import torch
 from torch import nn
@@ -74,9 +77,6 @@ class RefusesInTraining(TinyTask):
 class DiesInTraining(TinyTask):
     def loss(self, model, batch):
         if model.training:
-            import os
-            import signal
-
             os.kill(os.getpid(), signal.SIGKILL)
         return super().loss(model, batch)
 
@@ -124,9 +124,48 @@ def test_a_refusal_at_a_client_is_raised_as_it_is_with_the_client_and_the_round(
         simulate(RefusesInTraining(), build_plan(engine={"workers": workers}))
 
 
-def test_a_worker_that_is_killed_is_an_error_and_no_hang():
+def test_workers_that_are_killed_again_and_again_are_an_error_and_no_hang():
     with pytest.raises(EngineError, match=r"killed, most likely for want of memory.*fewer --workers"):
         simulate(DiesInTraining(), build_plan(engine={"workers": 2}))
+
+
+class DiesSometimes(TinyTask):
+    """Kills its worker in training, until as many have died as it says."""
+
+    def __init__(self, directory, times):
+        super().__init__(model=plain)
+        self.directory, self.times, self.main = directory, times, os.getpid()
+
+    def loss(self, model, batch):
+        if model.training and os.getpid() != self.main and len(list(self.directory.iterdir())) < self.times:
+            (self.directory / str(os.getpid())).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().loss(model, batch)
+
+
+@pytest.mark.parametrize("engine", ["loop", "batched"])
+def test_a_worker_that_is_killed_costs_nothing_but_time(engine, tmp_path, caplog):
+    plan = build_plan(engine={"name": engine, "workers": 2}, algorithm={"name": "scaffold"})
+    expected = simulate(TinyTask(model=plain), plan)
+    found = simulate(DiesSometimes(tmp_path, times=2), plan)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert found.summary["model_sha256"] == expected.summary["model_sha256"]
+    assert found.summary["participation"] == expected.summary["participation"]
+    assert caplog.text.count("killed, most likely for want of memory") == 2
+
+
+def test_an_idle_worker_that_is_killed_is_replaced_in_the_next_round():
+    plan = build_plan(engine={"name": "loop", "workers": 2}, federation={"rounds": 1})
+    ready = prepare(TinyTask(model=plain), plan)
+    state = init_state(ready.task, ready.plan)
+    with LoopEngine(ready.task, ready.plan, ready.clients, num_workers=2, device=torch.device("cpu")) as engine:
+        request = plan_round(state, ready.plan, engine.available())
+        before = [reply.values["update"].clone() for reply in engine.train(request)]
+        process, _ = engine._pool._workers[0]
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        after = [reply.values["update"].clone() for reply in engine.train(request)]
+    assert all(torch.equal(one, two) for one, two in zip(before, after, strict=True))
 
 
 def test_more_clients_than_slots_still_come_in_order():

@@ -45,9 +45,21 @@ def has_float64(device: torch.device) -> bool:
     return True
 
 
+def free_device_memory(device: torch.device) -> int | None:
+    """Bytes free on an accelerator, other processes' left out; ``None`` where it does not report them."""
+    report = getattr(torch.get_device_module(device), "mem_get_info", None)
+    return None if report is None else int(report(device)[0])
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Not every device raises ``torch.OutOfMemoryError``."""
     return isinstance(error, torch.OutOfMemoryError) or (type(error) is RuntimeError and "out of memory" in str(error))
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """As `is_out_of_memory`, of the host too, where a single row may be what asks for too much."""
+    of_torch = type(error) is RuntimeError and "can't allocate memory" in str(error)
+    return of_torch or isinstance(error, MemoryError) or is_out_of_memory(error)
 
 
 def is_of_the_device(error: BaseException) -> bool:

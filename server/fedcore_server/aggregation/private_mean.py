@@ -13,7 +13,7 @@ from fedcore.privacy.central import CentralPrivacy
 from fedcore.privacy.noise import Randomness, SecureRandomness, SeededRandomness
 from fedcore.privacy.plan import NoiseKind
 from fedcore.seeding import torch_generator
-from fedcore.storage.large_vectors import norm, slices
+from fedcore.storage.large_vectors import add_rows, norms, slices
 
 
 class PrivateMean:
@@ -45,11 +45,10 @@ class PrivateMean:
 
     def add(self, block: Block) -> None:
         """Each update is scaled down to the clip norm where it is longer; all clients weigh the same."""
-        for row in block.vectors["update"]:
-            length = norm(row)
-            factor = min(1.0, self._clip_norm / length) if length > 0.0 else 1.0
-            for total, values in slices(self.total, row):
-                total.add_(values.to(torch.float64), alpha=factor)
+        lengths = norms(block.vectors["update"])
+        factors = [min(1.0, self._clip_norm / length) if length > 0.0 else 1.0 for length in lengths]
+        add_rows(self.total, block.vectors["update"], torch.tensor(factors, dtype=torch.float64))
+        for length in lengths:
             if length > 0.0:  # a blanked client counts for nothing
                 self.centred_within += 0.5 if length <= self._clip_norm else -0.5
 

@@ -21,7 +21,7 @@ from fedcore.metrics import MetricColumns
 from fedcore.plan import RunPlan
 from fedcore.privacy.evaluation import ACCURACY, LOSS, EvaluationPrivacy
 from fedcore.privacy.plan import PrivacyPlan
-from fedcore.storage.large_vectors import is_finite, norms
+from fedcore.storage.large_vectors import is_finite, norms, rows_of
 from fedcore_server.rounds.state import Rejection
 
 NOT_FINITE = "the metrics are not finite sums with counts"
@@ -54,7 +54,7 @@ class Opened:
     def rows(self, which: Sequence[int]) -> Opened:
         return Opened(
             block=self.block.rows(which),
-            vectors={name: rows[which] for name, rows in self.vectors.items()},
+            vectors={name: rows_of(rows, which) for name, rows in self.vectors.items()},
             norms={name: [norms[row] for row in which] for name, norms in self.norms.items()},
         )
 

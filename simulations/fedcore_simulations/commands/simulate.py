@@ -132,7 +132,8 @@ EstimateOption = Annotated[
     bool,
     typer.Option(
         "--estimate",
-        help="Make no run: try a few clients, and show what the run would take here.",
+        help="Make no run: try a few clients, and show the time, memory (taken and planned), traffic, ε and energy "
+        "that the run would take here.",
         rich_help_panel=_RUN,
     ),
 ]

@@ -19,6 +19,7 @@ from fedcore.parameters import Layout, Parameters
 from fedcore.plan import RunPlan
 from fedcore.segments import MODEL, Form
 from fedcore.task import Task
+from fedcore_clients.training.device import device_errors
 from fedcore_clients.training.evaluation import evaluate_locally
 from fedcore_clients.training.local_model import Client, LocalModel
 from fedcore_clients.training.train import train_locally
@@ -26,6 +27,7 @@ from fedcore_server.rounds.rounds import init_state
 from fedcore_server.rounds.state import Rejection
 from fedcore_simulations.dealt_clients import DealtClients, names_of
 from fedcore_simulations.engines.failures import Failure, for_client, without_failures
+from fedcore_simulations.engines.memory import MemoryPlan, Needs, needs_of
 from fedcore_simulations.engines.workers import Job, WorkerPool, viewed
 
 
@@ -65,9 +67,12 @@ class LoopEngine:
 
     def __enter__(self) -> Self:
         """Start the workers, or prepare this process."""
+        memory = self.memory_plan()
+        self._at_once, self.num_workers = memory.at_once, memory.workers
         torch.set_num_threads(1)
         dtype = getattr(torch, self._plan.training.precision)
-        self._clients = on_device(self._device, dtype, self._clients)
+        with device_errors(self._device, advice="take fewer rows, or use another device"):
+            self._clients = on_device(self._device, dtype, self._clients)
         if self._memory is None:
             self._temporary = TemporaryDirectory(prefix="fedcore-memory-")
             self._memory = Path(self._temporary.name)
@@ -96,8 +101,21 @@ class LoopEngine:
         torch.set_num_threads(self._threads)
 
     def refusal(self) -> str | None:
-        """It takes every run: the others are compared with it."""
-        return None
+        """It takes every run that fits in memory: the others are compared with it."""
+        return self.memory_plan().refusal
+
+    def memory_plan(self) -> MemoryPlan:
+        """What the run will take; before it is started."""
+        needs = needs_of(self._task, self._plan, self._clients, self._device)
+        federation, most = self._plan.federation, len(self._clients)
+        if federation.cohort_size is not None and federation.cohort_sampling == "fixed":
+            most = min(most, federation.cohort_size)
+        wanted = min(most, self._wanted_at_once(needs))
+        return MemoryPlan.of(needs, self._device, at_once=wanted, workers=self.num_workers)
+
+    def _wanted_at_once(self, needs: Needs) -> int:
+        """Clients that a worker should train at once, whatever the machine: it decides the bits of sums."""
+        return 1
 
     def available(self) -> Sequence[str]:
         """All clients: simulated ones are always there."""

@@ -72,7 +72,7 @@ def choose_engine(task: Task, plan: RunPlan, clients: Sequence[Client], device: 
         if refusal is None:
             return Choice(reference=reference, note="; ".join(why))
         why.append(f"engine {name_of(reference)!r} cannot run this plan: {refusal}")
-    raise PlanError(f"{why[-1]}; use another engine.name, or auto")
+    raise PlanError(why[-1] if automatic else f"{why[-1]}; use another engine.name, or auto")
 
 
 def _automatic(plan: RunPlan, clients: int) -> Sequence[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -9,8 +11,10 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from multiprocessing.process import BaseProcess
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -20,7 +24,11 @@ from fedcore.errors import EngineError, FedcoreError
 _SLOT_BYTES = 256 * 2**20
 _MOST_SLOTS = 64
 _ALIGNMENT = 64
-_ORPHAN_CHECK_SECONDS = 1.0
+_ORPHAN_CHECK_SECONDS, _DEATH_SECONDS = 1.0, 5.0
+_MOST_DEATHS = 3
+"""In one run of jobs; so many are no accident."""
+
+_log = logging.getLogger("fedcore.simulation")
 
 Job = Callable[[str, Any, Any, Tensor], Any]
 """``job(kind, request, asked, slot) -> small result``; may write the slot."""
@@ -31,6 +39,9 @@ class WorkerPool:
 
     Each has one intra-op thread: with several, the order of a sum, and so its bits, would depend on how many
     cores are free. At most a window of slots is in work, so that memory does not grow with the cohort.
+
+    What a worker that dies was asked is asked of a new one. That is the same answer where all random streams are named;
+    with secret noise it is drawn anew, and what was drawn before has left no process.
 
     Args:
         num_workers: Processes.
@@ -45,26 +56,26 @@ class WorkerPool:
     def __init__(
         self, *, num_workers: int, make_job: Callable[[Tensor], Job], request_bytes: int, reply_bytes: int
     ) -> None:
-        context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        self._context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
         sizes = _aligned(request_bytes), _aligned(reply_bytes)
-        self._num_slots = max(2 * num_workers, min(_MOST_SLOTS, _SLOT_BYTES // max(reply_bytes, 1)))
-        memory = context.RawArray("b", sizes[0] + sizes[1] * self._num_slots)
+        self._num_slots = slots_of(reply_bytes, num_workers)
+        memory = self._context.RawArray("b", sizes[0] + sizes[1] * self._num_slots)
         self.request, self._slots = _views(memory, request_bytes, reply_bytes)
-        self._workers = []
-        for _ in range(num_workers):
-            ours, theirs = context.Pipe()
-            process = context.Process(
-                target=_work,
-                args=(theirs, memory, request_bytes, reply_bytes, make_job),
-                name="fedcore-worker",
-                daemon=True,
-            )
-            with warnings.catch_warnings():
-                # From Python 3.12 on. Workers compute with one thread, and use none that they did not start.
-                warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
-                process.start()
-            theirs.close()
-            self._workers.append((process, ours))
+        self._work = partial(
+            _work, memory=memory, request_bytes=request_bytes, reply_bytes=reply_bytes, make_job=make_job
+        )
+        self._workers = [self._started() for _ in range(num_workers)]
+
+    def _started(self) -> tuple[BaseProcess, Connection]:
+        """A new worker, and this end of its pipe."""
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=self._work, args=(theirs,), name="fedcore-worker", daemon=True)
+        with warnings.catch_warnings():
+            # From Python 3.12 on. Workers compute with one thread, and use none that they did not start.
+            warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
+            process.start()
+        theirs.close()
+        return process, ours
 
     def run(self, kind: str, request: Any, asked: Sequence[Any]) -> Iterator[tuple[Any, Tensor]]:
         """Run the job for each thing asked, such as a client's place; yield ``(result, slot)`` in that order.
@@ -72,21 +83,31 @@ class WorkerPool:
         A slot is valid until the next one is taken.
 
         Raises:
-            EngineError: The job failed, or a worker died; the pool is of no further use.
+            EngineError: The job failed, or workers died again and again; the pool is of no further use.
         """
         chunk = max(1, min(len(asked) // (4 * len(self._workers)), self._num_slots // (2 * len(self._workers))))
         idle = [connection for _, connection in self._workers]
         finished: dict[int, Any] = {}
-        sent = taken = 0
+        at_work: dict[Connection, Any] = {}
+        sent = taken = deaths = 0
         while taken < len(asked):
             while idle and sent < len(asked) and sent - taken + chunk <= self._num_slots:
                 positions = range(sent, min(sent + chunk, len(asked)))
-                self._send(idle.pop(), (kind, request, [(p, asked[p], p % self._num_slots) for p in positions]))
+                connection = idle.pop()
+                at_work[connection] = (kind, request, [(p, asked[p], p % self._num_slots) for p in positions])
+                _send(connection, at_work[connection])
                 sent = positions.stop
             if taken not in finished:
-                for connection in wait([c for _, c in self._workers if c not in idle]):
-                    finished |= self._receive(connection)  # type: ignore[arg-type]
-                    idle.append(connection)
+                for connection in cast("list[Connection]", wait(list(at_work))):
+                    message, answer = at_work.pop(connection), _received(connection)
+                    if answer is None:
+                        deaths += 1
+                        replacement = self._replaced(connection, deaths)
+                        at_work[replacement] = message
+                        _send(replacement, message)
+                    else:
+                        finished |= answer
+                        idle.append(connection)
             while taken in finished:
                 yield finished.pop(taken), self._slots[taken % self._num_slots]
                 taken += 1
@@ -102,34 +123,54 @@ class WorkerPool:
                 process.kill()
         self._workers = []
 
-    def _send(self, connection: Connection, message: Any) -> None:
-        try:
-            connection.send(message)
-        except (BrokenPipeError, ConnectionResetError):
-            raise self._death() from None
+    def _replaced(self, connection: Connection, deaths: int) -> Connection:
+        """The pipe of a new worker in the place of one that died.
 
-    def _receive(self, connection: Connection) -> dict[int, Any]:
-        try:
-            answer = connection.recv()
-        except (EOFError, ConnectionResetError):
-            raise self._death() from None
-        if isinstance(answer, FedcoreError):
-            raise answer
-        return dict(answer)
+        Raises:
+            EngineError: Too many died.
+        """
+        place = next(number for number, (_, each) in enumerate(self._workers) if each is connection)
+        process, _ = self._workers[place]
+        process.join(timeout=_DEATH_SECONDS)
+        killed = process.exitcode == -signal.SIGKILL
+        reason = "killed, most likely for want of memory" if killed else f"exit code {process.exitcode}"
+        if deaths >= _MOST_DEATHS:
+            raise EngineError(f"a worker process died ({reason}), {deaths} in one round; try fewer --workers")
+        _log.warning("a worker process died (%s); its clients are trained again by a new one", reason)
+        connection.close()
+        self._workers[place] = self._started()
+        return self._workers[place][1]
 
-    def _death(self) -> EngineError:
-        codes = []
-        for process, _ in self._workers:
-            process.join(timeout=0.5)
-            if process.exitcode is not None:
-                codes.append(process.exitcode)
-        reason = "killed, most likely for want of memory" if -signal.SIGKILL in codes else f"exit codes {codes}"
-        return EngineError(f"a worker process died ({reason}); try fewer --workers")
+
+def _send(connection: Connection, message: Any) -> None:
+    """To a worker that died, nothing: its pipe is at its end, which `_received` finds."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        connection.send(message)
+
+
+def _received(connection: Connection) -> dict[int, Any] | None:
+    """Results by position, or ``None`` of a worker that died.
+
+    Raises:
+        FedcoreError: The job's own.
+    """
+    try:
+        answer = connection.recv()
+    except (EOFError, OSError):
+        return None
+    if isinstance(answer, FedcoreError):
+        raise answer
+    return dict(answer)
 
 
 def default_workers() -> int:
     """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def slots_of(reply_bytes: int, num_workers: int) -> int:
+    """Replies that may be in flight."""
+    return max(2 * num_workers, min(_MOST_SLOTS, _SLOT_BYTES // max(reply_bytes, 1)))
 
 
 def viewed(memory: Tensor, dtype: str) -> Tensor:
@@ -149,7 +190,7 @@ def _views(memory: Any, request_bytes: int, reply_bytes: int) -> tuple[Tensor, T
 
 
 def _work(
-    connection: Connection, memory: Any, request_bytes: int, reply_bytes: int, make_job: Callable[[Tensor], Job]
+    connection: Connection, *, memory: Any, request_bytes: int, reply_bytes: int, make_job: Callable[[Tensor], Job]
 ) -> None:
     """A worker's life: build the job, answer until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides what Ctrl-C means

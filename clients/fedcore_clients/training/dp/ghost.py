@@ -67,7 +67,9 @@ class Contributions:
 
     def _blank_broken(self) -> None:
         """Blank records that are not finite, since zero times infinity is not zero."""
-        broken = torch.nonzero(~torch.isfinite(self.squared_norms)).squeeze(1)
+        broken = ~torch.isfinite(self.squared_norms)
+        if broken.device.type == "cpu":
+            broken = torch.nonzero(broken).squeeze(1)  # a device would be waited for, and is given the mask
         if len(broken):
             for share in self._shares:
                 share.blank(broken)

@@ -32,8 +32,8 @@ class Call:
     gradient: Tensor
 
     def blanked(self, records: Tensor) -> Call:
-        """The same call with zeros at these row numbers."""
-        return Call(self.inputs.index_fill(0, records, 0.0), self.gradient.index_fill(0, records, 0.0))
+        """The same call with zeros at these rows."""
+        return Call(_blanked(self.inputs, records), _blanked(self.gradient, records))
 
 
 class Share(Protocol):
@@ -58,7 +58,11 @@ class Share(Protocol):
         """
 
     def blank(self, records: Tensor) -> None:
-        """Make the gradients of the records at these row numbers zero, whatever they hold now."""
+        """Make the gradients of these records zero, whatever they hold now.
+
+        Args:
+            records: Row numbers, or a mask of shape ``(n,)``.
+        """
 
 
 class Written:
@@ -87,7 +91,7 @@ class Written:
         total.view(len(total), 1, -1).baddbmm_(factors.view(len(total), 1, -1), gradients)
 
     def blank(self, records: Tensor) -> None:
-        self._gradients = self._gradients.index_fill(0, records, 0.0)
+        self._gradients = _blanked(self._gradients, records)
 
 
 class OuterProduct:
@@ -228,12 +232,19 @@ class LookedUp:
 
     def add_sums_of_groups(self, factors: Tensor, sums: Mapping[Tensor, Tensor]) -> None:
         total, words = sums[self._parameter], len(self._parameter)
-        group = torch.arange(len(total)).repeat_interleave(len(factors) // len(total)).view(-1, 1)
+        group = torch.arange(len(total), device=total.device)
+        group = group.repeat_interleave(len(factors) // len(total)).view(-1, 1)
         weighted = _weighted(self._gradients, factors).flatten(0, 1)
         total.view(len(total) * words, -1).index_add_(0, (self._tokens + group * words).flatten(), weighted)
 
     def blank(self, records: Tensor) -> None:
-        self._gradients = self._gradients.index_fill(0, records, 0.0)
+        self._gradients = _blanked(self._gradients, records)
+
+
+def _blanked(rows: Tensor, records: Tensor) -> Tensor:
+    if records.dtype == torch.bool:
+        return rows.masked_fill(records.view(-1, *(1 for _ in rows.shape[1:])), 0.0)
+    return rows.index_fill(0, records, 0.0)
 
 
 def _weighted(rows: Tensor, factors: Tensor) -> Tensor:

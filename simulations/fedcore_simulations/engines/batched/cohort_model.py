@@ -35,8 +35,8 @@ class CohortModel:
 
     def __init__(self, local: LocalModel, size: int, *, descends: bool) -> None:
         layout = local.parameters.layout
-        self.weights = torch.empty(size, layout.size, dtype=local.dtype)
-        self.gradient = torch.zeros(size, layout.num_trained, dtype=local.dtype)
+        self.weights = torch.empty(size, layout.size, dtype=local.dtype, device=local.device)
+        self.gradient = torch.zeros(size, layout.num_trained, dtype=local.dtype, device=local.device)
         original = copy.deepcopy(local.model)
         ends = [*accumulate((math.prod(shape) for shape in layout.shapes), initial=0)]
         places = {name: (start, shape) for name, start, shape in zip(layout.names, ends, layout.shapes, strict=False)}

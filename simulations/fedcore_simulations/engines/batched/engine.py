@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,21 +15,25 @@ from torch import Tensor
 from fedcore.data.examples import Examples
 from fedcore.messages import ClientUpdate, TrainRequest, UpdateBlock
 from fedcore.plan import RunPlan
-from fedcore.segments import ITEM_BYTES
+from fedcore.seeding import global_streams_kept
 from fedcore.task import Task
+from fedcore_clients.training.device import has_float64
 from fedcore_clients.training.dp.made_up_rows import made_up_rows
 from fedcore_clients.training.dp.rowwise import RowwiseTask
 from fedcore_clients.training.local_model import Client
 from fedcore_server.rounds.rounds import init_state, plan_round
 from fedcore_server.rounds.state import Rejection
+from fedcore_simulations.engines.batched.chunks import ChunkTraining, joined
 from fedcore_simulations.engines.batched.cohort_model import CohortModel
 from fedcore_simulations.engines.batched.private import why_not_private
-from fedcore_simulations.engines.batched.training import ELEMENTWISE, CohortTraining
+from fedcore_simulations.engines.batched.training import ELEMENTWISE
 from fedcore_simulations.engines.failures import Failure, without_failures
 from fedcore_simulations.engines.loop import LoopEngine, LoopJob, written
+from fedcore_simulations.engines.memory import Needs
 from fedcore_simulations.engines.workers import Job, viewed
 
 _CHUNK_BYTES, _MOST_CLIENTS = 32 * 2**20, 64
+_DEVICE_CHUNK_BYTES, _MOST_DEVICE_CLIENTS = 4 * 2**30, 1024
 _PROBE_CLIENTS, _PROBE_ROUNDS = 3, 2
 
 
@@ -36,40 +41,38 @@ class BatchedEngine(LoopEngine):
     """Trains many clients at once, and evaluates as ``loop`` does.
 
     Each layer with parameters has the weights of a chunk of clients; all else runs on the rows of them all. Results
-    equal those of ``loop`` up to rounding, and do not depend on the workers: chunks depend on the sizes of the model
-    and of the cohort alone.
+    equal those of ``loop`` up to rounding, and do not depend on the workers: where memory suffices, chunks depend on
+    the sizes of the model and of the cohort alone.
     """
 
     name = "batched"
 
     def __init__(self, task: Task, plan: RunPlan, clients: Sequence[Client], **settings: Any) -> None:
         super().__init__(task, plan, clients, **settings)
-        self._training: CohortTraining | None = None
+        self._training: ChunkTraining | None = None
 
     def __enter__(self) -> Self:
-        size = init_state(self._task, self._plan).parameters.layout.size
-        self._at_once = at_once(size, self._plan)
         super().__enter__()
         if self._local is not None:
-            self._training = CohortTraining(self._local, self._clients, self._at_once)
+            self._training = ChunkTraining(self._local, self._clients, self._at_once)
         return self
 
     def refusal(self) -> str | None:
         """Why it cannot train this run exactly as ``loop`` does; the last reason is found by trying both."""
         plan = self._plan
-        if self._device.type != "cpu":
-            return f"it runs on the CPU, and the device is {self._device}"
+        if not has_float64(self._device):
+            return f"it is compared with loop in float64, which {self._device} does not have"
         if plan.training.optimizer not in ELEMENTWISE:
             return f"optimizer {plan.training.optimizer} does not treat each number by itself"
         with torch.random.fork_rng(devices=[]):
             model = self._task.build_model()
-        if refusal := CohortModel.refusal(model):
+        if refusal := CohortModel.refusal(model) or super().refusal():
             return refusal
         if plan.privacy.unit == "record":
             rowwise = RowwiseTask.from_plan(self._task, model, plan)
             if refusal := why_not_private(model, rowwise, self._clients[0]):
                 return refusal
-        return _difference(self._task, plan, self._clients)
+        return _difference(self._task, plan, self._clients, self._device)
 
     def train(self, request: TrainRequest) -> Iterator[ClientUpdate | UpdateBlock | Rejection]:
         """Train the cohort; a block for each chunk, in its order, each to be used before the next is taken."""
@@ -92,19 +95,26 @@ class BatchedEngine(LoopEngine):
         return replace(block, values={name: vector.view(rows, -1) for name, vector in values.items()})
 
     def _job(self) -> Callable[..., Job]:
-        return _BatchedJob
+        return partial(_BatchedJob, at_once=self._at_once)
+
+    def _wanted_at_once(self, needs: Needs) -> int:
+        """So many that their weights stay near the processor; on a device, that it is busy."""
+        if self._device.type == "cpu":
+            return max(1, min(_MOST_CLIENTS, _CHUNK_BYTES // needs.vector))
+        return max(1, min(_MOST_DEVICE_CLIENTS, _DEVICE_CHUNK_BYTES // needs.client))
 
 
 class _BatchedJob(LoopJob):
     """Trains a chunk of clients, or evaluates one, on the shared request."""
 
-    def __init__(self, task: Task, plan: RunPlan, clients: Sequence[Client], memory: Path, request: Tensor) -> None:
+    def __init__(
+        self, task: Task, plan: RunPlan, clients: Sequence[Client], memory: Path, request: Tensor, *, at_once: int
+    ) -> None:
         super().__init__(task, plan, clients, memory, request)
-        size = self._local.parameters.layout.size
-        self._training = CohortTraining(self._local, clients, at_once(size, plan))
+        self._training = ChunkTraining(self._local, clients, at_once)
 
     def _train(self, request: TrainRequest, asked: Any, slot: Tensor) -> Any:
-        replies = self._training.train(request, asked)
+        replies = joined(self._training.train(request, asked), len(asked))
         return [reply if isinstance(reply, Failure) else self._written(reply, slot) for reply in replies]
 
     def _written(self, block: UpdateBlock, slot: Tensor) -> UpdateBlock:
@@ -118,12 +128,7 @@ def chunks_of(places: list[int], most: int) -> list[list[int]]:
     return [places[start : start + size] for start in range(0, len(places), size)]
 
 
-def at_once(size: int, plan: RunPlan) -> int:
-    """Clients in a chunk, so that their weights stay near the processor."""
-    return max(1, min(_MOST_CLIENTS, _CHUNK_BYTES // (size * ITEM_BYTES[plan.training.precision])))
-
-
-def _difference(task: Task, plan: RunPlan, clients: Sequence[Client]) -> str | None:
+def _difference(task: Task, plan: RunPlan, clients: Sequence[Client], device: torch.device) -> str | None:
     """How a few clients with few rows differ when they are trained at once, in float64; ``None`` where they do not."""
     plan = plan.updated(training={"precision": "float64"}, engine={"workers": 1}, privacy=_tried(plan))
     batch = plan.training.batch_size
@@ -138,7 +143,7 @@ def _difference(task: Task, plan: RunPlan, clients: Sequence[Client]) -> str | N
         for client, most in zip(clients[:_PROBE_CLIENTS], (2 * batch + 1, batch, batch + 1), strict=False)
     ]
     try:
-        at_once, alone = (_trained(engine, task, plan, some) for engine in (BatchedEngine, LoopEngine))
+        at_once, alone = (_trained(engine, task, plan, some, device) for engine in (BatchedEngine, LoopEngine))
     except Exception as error:
         text, last = str(error).strip().splitlines()[-1:] or [""], traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(last.filename).name}, line {last.lineno}"
@@ -159,13 +164,15 @@ def _tried(plan: RunPlan) -> dict[str, Any]:
     return {"noise": "test", "sampling-rate": 0.5} if plan.privacy.unit == "record" else {}
 
 
-def _trained(engine: type[LoopEngine], task: Task, plan: RunPlan, clients: list[Client]) -> list[Tensor]:
+def _trained(
+    engine: type[LoopEngine], task: Task, plan: RunPlan, clients: list[Client], device: torch.device
+) -> list[Tensor]:
     """The replies of some rounds, which share made-up vectors where the algorithm shares any."""
     names, generator = [client.name for client in clients], torch.Generator().manual_seed(0)
     state, found = init_state(task, plan), []
     with (
-        torch.random.fork_rng(devices=[]),
-        engine(task, plan, clients, num_workers=1, device=torch.device("cpu")) as trying,
+        global_streams_kept(device),
+        engine(task, plan, clients, num_workers=1, device=device) as trying,
     ):
         if isinstance(trying, BatchedEngine) and trying._training is not None:
             trying._training.on_trial = True
@@ -180,5 +187,5 @@ def _trained(engine: type[LoopEngine], task: Task, plan: RunPlan, clients: list[
                 block = UpdateBlock.of(reply) if isinstance(reply, ClientUpdate) else reply
                 if isinstance(block, UpdateBlock):
                     rows = range(len(block.clients))
-                    found += [vectors[row].double().clone() for row in rows for vectors in block.values.values()]
+                    found += [vectors[row].double().cpu().clone() for row in rows for vectors in block.values.values()]
     return found

@@ -44,7 +44,7 @@ class CohortLayer(nn.Module):
         for name, weight in self.weights.items():
             gradient, weight.grad = weight.grad, None
             if rate is None:
-                self.gradients[name].copy_(torch.zeros(()) if gradient is None else gradient)
+                self.gradients[name].zero_() if gradient is None else self.gradients[name].copy_(gradient)
             elif gradient is not None:
                 weight.detach().sub_(gradient, alpha=rate)
 
@@ -68,7 +68,7 @@ class CohortLinear(CohortLayer):
     def bind(self, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> None:
         self.weights, self.gradients = dict(weights), dict(gradients)
         # So that the backward pass comes here.
-        self._anchor = torch.zeros(1, dtype=self.weights["weight"].dtype, requires_grad=True)
+        self._anchor = self.weights["weight"].new_zeros(1).requires_grad_()
 
     def finish_step(self, rate: float | None) -> None:
         for number, (rows, gradient) in enumerate(self._uses):
@@ -126,21 +126,33 @@ class _Affine(torch.autograd.Function):
 
 
 class CohortEmbedding(CohortLayer):
+    """``nn.Embedding``; a token that it does not have raises, and on a device, where to look would wait, gives NaN."""
+
     def _settings(self, layer: nn.Embedding) -> None:
         self._padding = layer.padding_idx
 
     def forward(self, tokens: Tensor) -> Tensor:
         weight = self.weights["weight"]
         clients, words, _ = weight.shape
-        if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < words:  # it would be a neighbour's
-            raise IndexError(f"a token is outside of the {words} of the embedding")
-        starts = torch.arange(clients).mul_(words).view(clients, *(1,) * tokens.dim())
-        places = (self._of_clients(tokens) + starts).view(tokens.shape)
-        if self._padding is None:
-            return functional.embedding(places, weight.reshape(clients * words, -1))
+        starts = torch.arange(clients, device=tokens.device).mul_(words).view(clients, *(1,) * tokens.dim())
+        known = self._known(tokens, words)
+        places = (self._of_clients(known) + starts).view(tokens.shape)
         found = functional.embedding(places, weight.reshape(clients * words, -1))
+        if known is not tokens:
+            found = found.masked_fill((known != tokens).unsqueeze(-1), torch.nan)
+        if self._padding is None:
+            return found
         padded = (tokens == self._padding).unsqueeze(-1)
         return torch.where(padded, found.detach(), found)  # the padding's row is not trained
+
+    @staticmethod
+    def _known(tokens: Tensor, words: int) -> Tensor:
+        """Tokens within the embedding: one outside of it would be a neighbour's."""
+        if tokens.device.type != "cpu":
+            return tokens.clamp(0, words - 1)
+        if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < words:
+            raise IndexError(f"a token is outside of the {words} of the embedding")
+        return tokens
 
 
 class CohortLayerNorm(CohortLayer):
@@ -164,18 +176,32 @@ class CohortGroupNorm(CohortLayer):
 
 
 class CohortConvolution(CohortLayer):
-    """``nn.Conv1d`` and ``nn.Conv2d``, one client after the other: a grouped convolution is slower on the CPU."""
+    """``nn.Conv1d`` and ``nn.Conv2d``: on a device one grouped convolution, which starts few kernels.
+
+    On the CPU a grouped convolution is slower than one client after the other.
+    """
 
     def _settings(self, layer: nn.Conv1d | nn.Conv2d) -> None:
         self._options = (layer.stride, layer.padding, layer.dilation, layer.groups)
         self._convolve: Any = functional.conv1d if isinstance(layer, nn.Conv1d) else functional.conv2d
 
     def forward(self, rows: Tensor) -> Tensor:
+        if rows.device.type != "cpu":
+            return self._grouped(rows)
         if rows.dim() == 4:  # pooling and convolution are faster where the channels of a pixel lie together
             rows = rows.contiguous(memory_format=torch.channels_last)
         weights = self.weights["weight"]
         clients = zip(rows.chunk(len(weights)), weights, self.weights.get("bias", [None] * len(weights)), strict=True)
         return torch.cat([self._convolve(own, weight, bias, *self._options) for own, weight, bias in clients])
+
+    def _grouped(self, rows: Tensor) -> Tensor:
+        """The clients' channels side by side: row n of every client becomes one row."""
+        own, weight = self._of_clients(rows), self.weights["weight"]
+        clients, *options, groups = len(own), *self._options
+        bias = self.weights["bias"].flatten() if "bias" in self.weights else None
+        side_by_side = own.transpose(0, 1).flatten(1, 2)
+        found: Tensor = self._convolve(side_by_side, weight.flatten(0, 1), bias, *options, groups * clients)
+        return found.view(len(found), clients, -1, *found.shape[2:]).transpose(0, 1).flatten(0, 1)
 
 
 COHORT_LAYERS: Mapping[type[nn.Module], type[CohortLayer]] = {

@@ -15,10 +15,12 @@ from fedcore.privacy.isolation import Level
 from fedcore.privacy.mechanisms import clip_factors, poisson_batch, release
 from fedcore.privacy.noise import Randomness
 from fedcore.privacy.plan import NoiseKind, PrivacyPlan
+from fedcore_clients.training.device import is_out_of_memory, lacks_memory
 from fedcore_clients.training.dp.full_precision import full_precision, refuse_settings
 from fedcore_clients.training.dp.ghost import GhostGradients
 from fedcore_clients.training.dp.ghost_rules import Rule, rule_of
 from fedcore_clients.training.dp.per_example import record_losses
+from fedcore_clients.training.dp.rows_at_once import RowsAtOnce
 from fedcore_clients.training.dp.rowwise import RowwiseTask
 from fedcore_clients.training.local_model import Client, LocalModel
 from fedcore_clients.training.train import client_randomness
@@ -56,6 +58,7 @@ class PrivateSteps:
             layer.leaves_gradients = False
             rules[layer] = partial(_by, rule, module)
         self._ghost = GhostGradients(cohort.trained, rules)
+        self._rows_at_once = RowsAtOnce(local.plan.training.max_physical_batch, local.device)
         self._fails: dict[int, bool] = {}  # rows whose gradient cannot be computed; the weights do not matter to that
 
     def steps(self, request: TrainRequest, order: Sequence[int], factors: Tensor | None) -> Iterator[None]:
@@ -95,13 +98,32 @@ class PrivateSteps:
     def _clipped_sums(self, batches: Sequence[Tensor], order: Sequence[int], factors: Tensor | None) -> Tensor:
         """Of each client; float64, shape ``(k, t)``. In several passes where batches are large."""
         refuse_settings(self._local.device)
-        most = self._local.plan.training.max_physical_batch
-        total = torch.zeros((len(order), self._cohort.gradient.shape[1]), dtype=torch.float64)
-        for start in range(0, max(len(batch) for batch in batches), most):
-            part = [batch[start : start + most] for batch in batches]
-            rows = torch.nn.utils.rnn.pad_sequence(part, batch_first=True, padding_value=-1)
-            total += self._sums_of_good(rows, factors)
-        return total
+        total = torch.zeros_like(self._cohort.gradient[: len(order)], dtype=torch.float64)
+        longest = max(len(batch) for batch in batches)
+
+        def summed(most: int) -> Tensor:
+            total.zero_()
+            for start in range(0, longest, most):
+                part = [batch[start : start + most] for batch in batches]
+                rows = torch.nn.utils.rnn.pad_sequence(part, batch_first=True, padding_value=-1)
+                total.add_(self._sums_of_good(rows, factors))
+            return total
+
+        return self._rows_at_once.run(longest, summed)
+
+    def try_blank_rows(self, clients: int) -> None:
+        """A pass over a blank row of each client, before anything is drawn: memory must suffice for it.
+
+        What was drawn is never drawn anew for want of memory: small batches would then be likelier than they are
+        accounted for. Later passes that do not fit have fewer rows of the same batches.
+        """
+        self._cohort.activate(clients)
+        try:
+            self._sums(torch.full((clients, 1), -1), None)
+        except Exception as error:
+            if lacks_memory(error):
+                raise
+            # A model that cannot compute a blank row is trained by the client, as any row that fails.
 
     def _sums_of_good(self, rows: Tensor, factors: Tensor | None) -> Tensor:
         """As `_sums`; a row that fails adds zero, and moves no other by another size of the batch."""
@@ -109,7 +131,9 @@ class PrivateSteps:
             return self._sums(rows, factors)
         except FedcoreError:
             raise
-        except Exception:
+        except Exception as error:
+            if rows.shape[1] > 1 and is_out_of_memory(error):
+                raise  # to be tried again with fewer rows at once
             for place, row in enumerate(rows.flatten().tolist()):
                 if row >= 0 and row not in self._fails:
                     alone = torch.full_like(rows, -1)
@@ -129,11 +153,11 @@ class PrivateSteps:
 
     def _sums(self, rows: Tensor, factors: Tensor | None) -> Tensor:
         """Clipped sums over rows of shape ``(k, n)``; where a row is -1, a blank one stands in and adds zero."""
-        rows = rows.flatten()
+        rows = rows.flatten().to(self._local.device)
         absent, places = rows < 0, rows.clamp(min=0)
         batch = self._population.rows.batch(places)
-        for column in batch.values():
-            column[absent] = 0  # a blank row can be computed, and shows nothing of any client
+        for column in batch.values():  # a blank row can be computed, and shows nothing of any client
+            column.masked_fill_(absent.view(-1, *(1,) * (column.dim() - 1)), 0)
         weights = None if factors is None else factors[places].masked_fill(absent, 1.0)
         model, dtype = self._cohort.model, self._local.dtype
         with full_precision():

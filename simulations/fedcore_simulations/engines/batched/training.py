@@ -9,17 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from fedcore.algorithms.contract import Algorithm, LocalWork
-from fedcore.errors import FedcoreError
+from fedcore.errors import EngineError, FedcoreError
 from fedcore.local_optimizer import build_optimizer
 from fedcore.messages import TrainRequest, UpdateBlock
 from fedcore.metrics import MetricColumns
 from fedcore.plan import TrainingSection
 from fedcore.schedules.learning_rate import learning_rate
 from fedcore.seeding import derive_seeds
+from fedcore.storage.large_vectors import rows_of
+from fedcore_clients.training.device import lacks_memory
 from fedcore_clients.training.local_model import Client, LocalModel
 from fedcore_clients.training.train import loss_factors, public_size, train_locally
 from fedcore_simulations.engines.batched.cohort_model import CohortModel
 from fedcore_simulations.engines.batched.cohort_rows import CohortRows, Step, steps_of
+from fedcore_simulations.engines.batched.device_request import DeviceRequest
+from fedcore_simulations.engines.batched.device_steps import steps_on
 from fedcore_simulations.engines.batched.population import Population
 from fedcore_simulations.engines.batched.private import PrivateSteps
 from fedcore_simulations.engines.failures import Failure, for_client
@@ -43,6 +47,7 @@ class CohortTraining:
     def __init__(self, local: LocalModel, clients: Sequence[Client], size: int) -> None:
         self._local, self._clients, self._population = local, clients, Population.of(clients)
         self.on_trial = False
+        self._on_device = DeviceRequest(local.device)
         self._algorithm, self._training = local.exchange.algorithm, local.plan.training
         self._adjusts = type(self._algorithm).adjust is not Algorithm.adjust
         self._prepare(size)
@@ -54,19 +59,30 @@ class CohortTraining:
         self._cohort = CohortModel(local, size, descends=self._descends)
         self._weights = self._cohort.weights
         self._private = PrivateSteps(local, local.privacy, self._cohort, self._population) if local.privacy else None
+        if self._private is not None:
+            self._private.try_blank_rows(size)
 
     def train(self, request: TrainRequest, clients: Sequence[int]) -> list[UpdateBlock | Failure]:
         """Updates of clients, given by their places in the population: a block in this order, and then failures.
 
         Where a pass over all of them fails, each is trained by itself, so that a client that fails costs only its own.
+
+        Raises:
+            EngineError: Memory ran out after noise was drawn.
+            MemoryError: It ran out without noise, as this or as what `lacks_memory` knows; fewer clients may fit.
         """
         try:
             return [self._trained(request, clients)]
         except FedcoreError:
             raise
-        except Exception:
-            if self.on_trial:
+        except Exception as error:
+            if self.on_trial or (lacks_memory(error) and self._private is None):
                 raise
+            if lacks_memory(error):
+                raise EngineError(
+                    f"memory ran out in round {request.round} after noise was drawn, which is never drawn anew; lower "
+                    "training.max-physical-batch or engine.workers, or use a machine with more memory"
+                ) from error
             alone = [for_client(train_locally, self._local, self._clients[client], request) for client in clients]
         blocks = [UpdateBlock.of(reply) for reply in alone if not isinstance(reply, Failure)]
         found: list[UpdateBlock | Failure] = [reply for reply in alone if isinstance(reply, Failure)]
@@ -75,8 +91,9 @@ class CohortTraining:
     def _trained(self, request: TrainRequest, clients: Sequence[int]) -> UpdateBlock:
         order = self._ordered(clients)
         kept = [self._local.memory.recall(self._population.names[client], request) for client in order]
-        losses = self._run(request, order, _stacked(kept))
-        sent, keeps = self._finished(request, order, _stacked(kept))
+        placed, own = self._on_device.of(request), _stacked(kept, self._local.device)
+        losses = self._run(placed, order, own)
+        sent, keeps = self._finished(placed, order, own)
         block = _Block(self._local, request, self._population, order, losses)
         places = {client: row for row, client in enumerate(order)}
         return block.made(sent, keeps, kept, rows=[places[client] for client in clients])
@@ -93,7 +110,7 @@ class CohortTraining:
         vectors = {"received": received, **request.shared} if self._adjusts else {}
         shared = {name: vector[:trained] for name, vector in vectors.items()}
         own = {name: rows[:, :trained] for name, rows in kept.items()} if self._adjusts else {}
-        met = torch.zeros(len(order), dtype=self._local.dtype)
+        met = torch.zeros(len(order), dtype=self._local.dtype, device=self._local.device)
         for _ in self._gradients(request, order, stepping, met):
             active = cohort.active
             if self._adjusts:
@@ -133,7 +150,8 @@ class CohortTraining:
     def _steps(self, request: TrainRequest, order: Sequence[int]) -> Iterator[Step]:
         starts, sizes = self._population.starts, self._population.sizes
         names, seed = [self._population.names[client] for client in order], self._local.plan.federation.seed
-        return iter(
+        return steps_on(
+            self._local.device,
             CohortRows(
                 [starts[client] for client in order],
                 [sizes[client] for client in order],
@@ -141,7 +159,7 @@ class CohortTraining:
                 epochs=self._training.local_epochs,
                 batch_size=self._training.batch_size,
                 dtype=self._local.dtype,
-            )
+            ),
         )
 
     def _finished(self, request: TrainRequest, order: Sequence[int], kept: Vectors) -> tuple[Mapping[str, Any], Any]:
@@ -153,7 +171,7 @@ class CohortTraining:
         if (privacy := self._local.privacy) is not None:
             steps = [privacy.steps_per_round] * len(sizes)
         work = LocalWork(
-            steps=torch.tensor(steps, dtype=self._local.dtype).clamp(min=1).unsqueeze(1),
+            steps=torch.tensor(steps, dtype=self._local.dtype).clamp(min=1).unsqueeze(1).to(self._local.device),
             learning_rate=learning_rate(self._local.plan, request.round),
         )
         rows = len(order)
@@ -217,11 +235,13 @@ class _Block:
         self, sent: Mapping[str, Tensor], keeps: Mapping[str, Tensor], kept: Sequence[Vectors], *, rows: list[int]
     ) -> UpdateBlock:
         if self._local.exchange.remembers or self._local.exchange.encodings:
+            # Memory and encodings are the host's, row by row.
+            sent, keeps = ({name: rows.cpu() for name, rows in each.items()} for each in (sent, keeps))
             values = _stacked([self._encoded(row, sent, keeps, kept[row]) for row in range(len(self._names))])
         else:
             values = dict(sent)
         if rows != list(range(len(rows))):
-            values = {name: vectors[rows] for name, vectors in values.items()}
+            values = {name: rows_of(vectors, rows) for name, vectors in values.items()}
         privacy = self._local.privacy
         seen = [float(self._sizes[row] * self._epochs) for row in rows]
         loss = MetricColumns(sums={"loss": [self._losses[row] for row in rows]}, counts={"loss": seen})
@@ -244,5 +264,5 @@ class _Block:
         return values
 
 
-def _stacked(rows: Sequence[Mapping[str, Tensor]]) -> Vectors:
-    return {name: torch.stack([row[name] for row in rows]) for name in (rows[0] if rows else {})}
+def _stacked(rows: Sequence[Mapping[str, Tensor]], device: torch.device | None = None) -> Vectors:
+    return {name: torch.stack([row[name] for row in rows]).to(device) for name in (rows[0] if rows else {})}

@@ -15,10 +15,8 @@ from fedcore.algorithms.contract import Algorithm
 from fedcore.messages import ClientUpdate, TrainRequest, UpdateBlock
 from fedcore.method.method import Method
 from fedcore.plugins import name_of
-from fedcore.segments import ITEM_BYTES
 from fedcore.task_families import Classification
 from fedcore_clients.training.local_model import LocalModel
-from fedcore_server.rounds.rounds import init_state
 from fedcore_server.rounds.state import Rejection
 from fedcore_simulations.engines.batched.engine import chunks_of
 from fedcore_simulations.engines.batched.population import Population
@@ -26,6 +24,7 @@ from fedcore_simulations.engines.batched.training import is_plain
 from fedcore_simulations.engines.compiled.perceptron import Perceptron
 from fedcore_simulations.engines.failures import without_failures
 from fedcore_simulations.engines.loop import LoopEngine
+from fedcore_simulations.engines.memory import Needs
 
 _CHUNK_BYTES = 8 * 2**20
 _MISSING = 'numba is not installed: pip install "fedcore[fast]"'
@@ -51,7 +50,7 @@ class CompiledEngine(LoopEngine):
         algorithm = Method.of(plan).algorithm
         if type(algorithm).adjust is not Algorithm.adjust or algorithm.weighs_rows:
             return f"algorithm {name_of(plan.algorithm.reference)!r} changes local steps"
-        return self._of_task() or (None if importlib.util.find_spec("numba") else _MISSING)
+        return self._of_task() or super().refusal() or (None if importlib.util.find_spec("numba") else _MISSING)
 
     def _of_task(self) -> str | None:
         if not isinstance(self._task, Classification):
@@ -72,8 +71,6 @@ class CompiledEngine(LoopEngine):
         from fedcore_simulations.engines.compiled.training import CompiledTraining
 
         super().__enter__()  # starts its processes before there is any thread
-        size = init_state(self._task, self._plan).parameters.layout.size
-        self._at_once = max(1, _CHUNK_BYTES // (size * ITEM_BYTES[self._plan.training.precision]))
         local = self._local or LocalModel(self._task, self._plan, self._device, memory=self._memory)
         self._stack = ExitStack()
         threads = self._stack.enter_context(ThreadPoolExecutor(max(1, self.num_workers - 1)))
@@ -87,6 +84,9 @@ class CompiledEngine(LoopEngine):
     ) -> None:
         self._stack.close()
         super().__exit__(kind, error, trace)
+
+    def _wanted_at_once(self, needs: Needs) -> int:
+        return max(1, _CHUNK_BYTES // needs.vector)
 
     def train(self, request: TrainRequest) -> Iterator[ClientUpdate | UpdateBlock | Rejection]:
         """Train the cohort; a block for each chunk, in its order, each to be used before the next is taken."""
