@@ -166,11 +166,13 @@ class UpdateBlock:
 
     def rows(self, which: Sequence[int]) -> UpdateBlock:
         """Some of the clients."""
+        from fedcore.storage.large_vectors import rows_of
+
         clients = tuple(self.clients[row] for row in which)
         return replace(
             self,
             clients=clients,
-            values={name: rows[which] for name, rows in self.values.items()},
+            values={name: rows_of(rows, which) for name, rows in self.values.items()},
             num_examples=tuple(self.num_examples[row] for row in which),
             metrics=self.metrics.rows(which),
             receipts={client: self.receipts[client] for client in clients if client in self.receipts},
