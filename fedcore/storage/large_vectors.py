@@ -17,6 +17,10 @@ from torch import Tensor
 from fedcore.storage.mapped_bytes import SLICE_BYTES, let_go, scratch_bytes
 
 
+_CACHED = 2**16
+"""Numbers whose float64 copy stays in a core's cache: a conversion costs no way through memory."""
+
+
 def scratch(size: int, dtype: torch.dtype) -> Tensor:
     """Zeros of shape ``(size,)`` on the CPU."""
     return over(scratch_bytes(size * dtype.itemsize), dtype) if size else torch.zeros(0, dtype=dtype)
@@ -55,6 +59,12 @@ def slices(*vectors: Tensor) -> Iterator[tuple[Tensor, ...]]:
         let_go_of(*vectors)
 
 
+def cached_slices(*vectors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """As `slices`, of a size that may be converted to float64 without leaving the cache."""
+    for parts in slices(*vectors):
+        yield from zip(*(part.split(_CACHED) for part in parts), strict=True)
+
+
 def let_go_of(*vectors: Tensor) -> None:
     """Release the memory pages of vectors in files; they are read again on use."""
     for vector in vectors:
@@ -68,7 +78,8 @@ def is_finite(vector: Tensor) -> bool:
 
 def norm(vector: Tensor) -> float:
     """Euclidean norm, summed in float64."""
-    return math.hypot(*(float(torch.linalg.vector_norm(part, dtype=torch.float64)) for (part,) in slices(vector)))
+    parts = (part.to(torch.float64) for (part,) in cached_slices(vector))
+    return math.hypot(*(float(torch.linalg.vector_norm(part)) for part in parts))
 
 
 def norms(rows: Tensor) -> list[float]:
@@ -84,9 +95,10 @@ def add_rows(total: Tensor, rows: Tensor, factors: Tensor) -> None:
     if len(rows) > 1 and rows.numel() * 8 <= SLICE_BYTES:
         total.add_(factors @ rows.to(torch.float64))
         return
-    for row, factor in zip(rows, factors.tolist(), strict=True):
-        for part, values in slices(total, row):
-            part.add_(values, alpha=factor)
+    weights = factors.tolist()
+    for part, *values in cached_slices(total, *rows):
+        for row, weight in zip(values, weights, strict=True):
+            part.add_(row, alpha=weight)
 
 
 def difference(after: Tensor, before: Tensor) -> Tensor:

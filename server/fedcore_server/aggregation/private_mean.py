@@ -13,7 +13,7 @@ from fedcore.privacy.central import CentralPrivacy
 from fedcore.privacy.noise import Randomness, SecureRandomness, SeededRandomness
 from fedcore.privacy.plan import NoiseKind
 from fedcore.seeding import torch_generator
-from fedcore.storage.large_vectors import norm, slices
+from fedcore.storage.large_vectors import cached_slices, norm, slices
 
 
 class PrivateMean:
@@ -48,8 +48,8 @@ class PrivateMean:
         for row in block.vectors["update"]:
             length = norm(row)
             factor = min(1.0, self._clip_norm / length) if length > 0.0 else 1.0
-            for total, values in slices(self.total, row):
-                total.add_(values.to(torch.float64), alpha=factor)
+            for total, values in cached_slices(self.total, row):
+                total.add_(values, alpha=factor)
             if length > 0.0:  # a blanked client counts for nothing
                 self.centred_within += 0.5 if length <= self._clip_norm else -0.5
 
