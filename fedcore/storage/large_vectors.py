@@ -16,7 +16,6 @@ from torch import Tensor
 
 from fedcore.storage.mapped_bytes import SLICE_BYTES, let_go, scratch_bytes
 
-
 _CACHED = 2**16
 """Numbers whose float64 copy stays in a core's cache: a conversion costs no way through memory."""
 
@@ -62,7 +61,7 @@ def slices(*vectors: Tensor) -> Iterator[tuple[Tensor, ...]]:
 def cached_slices(*vectors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """As `slices`, of a size that may be converted to float64 without leaving the cache."""
     for parts in slices(*vectors):
-        yield from zip(*(part.split(_CACHED) for part in parts), strict=True)
+        yield from zip(*(torch.split(part, _CACHED) for part in parts), strict=True)
 
 
 def let_go_of(*vectors: Tensor) -> None:

@@ -1,9 +1,9 @@
 """What the sum of large updates costs a server, set against the memory bandwidth of the machine.
 
-Closes the second round of FedAvg over replies that are in memory: the gate (norms, finite numbers, metrics), the streaming mean,
-and the model's step. A number of an update has to be read twice, for its norm and for the sum, and its sum in float64 to
-be read and written: 24 bytes. The bandwidth is that of ``sum += alpha * other`` in float64, measured in the same process
-with one thread, in turns with the rounds.
+Closes the second round of FedAvg over replies that are in memory: the gate (norms, finite numbers, metrics), the
+streaming mean, and the model's step. A number of an update has to be read twice, for its norm and for the sum, and its
+sum in float64 to be read and written: 24 bytes. The bandwidth is that of ``sum += alpha * other`` in float64, measured
+in the same process with one thread, in turns with the rounds.
 
 python simulations/benchmarks/aggregation.py
 python simulations/benchmarks/aggregation.py --numbers 1000000 --clients 500 --json
@@ -66,7 +66,7 @@ def measured(numbers: int, clients: int, repeats: int) -> dict[str, Any]:
     state = init_state(BigModel(numbers), plan)
     request = plan_round(state, plan, [f"client-{number}" for number in range(clients)])
     updates = [torch.randn(numbers, generator=torch.Generator().manual_seed(seed)) for seed in range(2)]
-    state, _ = close_round(state, plan, request, replies(request, updates))  # sets its first updates aside, for the gate
+    state, _ = close_round(state, plan, request, replies(request, updates))  # sets the first updates aside
     request = plan_round(state, plan, request.cohort)
     shares, seconds, rates, peaks = [], [], [], []
     for _ in range(repeats):
