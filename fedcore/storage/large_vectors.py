@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fedcore.storage.mapped_bytes import SLICE_BYTES, let_go, scratch_bytes
 
-_CACHED = 2**16
+_CACHED = 2**17
 """Numbers whose float64 copy stays in a core's cache: a conversion costs no way through memory."""
 
 

@@ -102,7 +102,8 @@ def main() -> None:
         if asked.json:
             print(json.dumps({"work": name, "about": about, "engines": [*rows(name, asked)]}))
             continue
-        print(f"{name}: {about}" if not asked.markdown else "", end="\n" * (not asked.markdown), flush=True)
+        if not asked.markdown:
+            print(f"{name}: {about}", flush=True)
         for row in rows(name, asked):
             print(markdown(name, row) if asked.markdown else line(row), flush=True)
 
