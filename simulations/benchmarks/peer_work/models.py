@@ -51,7 +51,7 @@ def perceptron() -> nn.Module:
 
 
 def blazefl_network() -> nn.Module:
-    """The network of BlazeFL's quickstart for CIFAR-10: two convolutions and three linear layers."""
+    """The network of BlazeFL's benchmark, which is that of PyTorch's tutorial for CIFAR-10."""
     return nn.Sequential(
         *(nn.Conv2d(3, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)),

@@ -104,7 +104,6 @@ WORKS = {
         inputs=(3, 32, 32),
         batch=50,
         epochs=5,
-        learning_rate=0.01,
     ),
 }
 
