@@ -123,11 +123,37 @@ def test_help_and_refusals_import_nothing_heavy():
         ["audit", "privacy-cost", "wrong.toml"],
         ["simulate", "unknown.toml"],
         ["run", "unknown.toml"],
+        ["simulate", "tabular", "--data", "table.csv", "--label", "il"],
+        ["simulate", "tabular", "--data", "table.csv", "--label", "ill", "--sensitive", "sx"],
+        ["simulate", "tabular", "--data", "table.csv", "--label", "ill", "--set", "task.options.hiden=3"],
+        ["simulate", "digitz:Digits"],
     ],
 )
 def test_a_typo_in_a_plan_is_told_before_anything_that_costs_seconds_is_imported(here, arguments):
     (here / "wrong.toml").write_text("[federation]\nroundz = 3\n")
     (here / "unknown.toml").write_text('[task]\nname = "digitz"\n')
+    (here / "table.csv").write_text("age,sex,ill\n31,f,no\n")
+    assert "did you mean" in shown_without_heavy_imports(here, arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["simulate", "tabular", "--data", "absent.csv", "--label", "ill"], "no table at absent.csv"),
+        (["simulate", "absent:Task"], "No module named 'absent'"),
+        (["simulate", "digits", "--out", "taken"], "taken is not empty"),
+        (["simulate", "--resume", "taken"], "taken holds no run"),
+        (["simulate", "--help"], "--partition"),
+        (["--help"], "simulate"),
+    ],
+)
+def test_what_is_absent_or_taken_is_refused_as_early_as_help_is_shown(here, arguments, message):
+    (here / "taken").mkdir()
+    (here / "taken" / "notes.txt").touch()
+    assert message in shown_without_heavy_imports(here, arguments)
+
+
+def shown_without_heavy_imports(here, arguments):
     code = (
         "import sys\nfrom fedcore.cli import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
@@ -136,8 +162,8 @@ def test_a_typo_in_a_plan_is_told_before_anything_that_costs_seconds_is_imported
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=here, capture_output=True, text=True, check=True
     )
-    assert "did you mean" in done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
+    return done.stdout + done.stderr
 
 
 def test_help_teaches(fedcore):

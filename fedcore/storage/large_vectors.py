@@ -16,8 +16,8 @@ from torch import Tensor
 
 from fedcore.storage.mapped_bytes import SLICE_BYTES, let_go, scratch_bytes
 
-_NEAR_BYTES = 2**20
-"""What is converted at once stays near the processor."""
+_CACHED = 2**17
+"""Numbers whose float64 copy stays in a core's cache: a conversion costs no way through memory."""
 _DEVICE_BYTES = 2**28
 
 
@@ -59,6 +59,12 @@ def slices(*vectors: Tensor) -> Iterator[tuple[Tensor, ...]]:
         let_go_of(*vectors)
 
 
+def cached_slices(*vectors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """As `slices`, of a size that may be converted to float64 without leaving the cache."""
+    for parts in slices(*vectors):
+        yield from zip(*(torch.split(part, _CACHED) for part in parts), strict=True)
+
+
 def let_go_of(*vectors: Tensor) -> None:
     """Release the memory pages of vectors in files; they are read again on use."""
     for vector in vectors:
@@ -72,35 +78,44 @@ def is_finite(vector: Tensor) -> bool:
 
 def norm(vector: Tensor) -> float:
     """Euclidean norm, summed in float64."""
-    return math.hypot(*(float(torch.linalg.vector_norm(part, dtype=torch.float64)) for (part,) in slices(vector)))
+    parts = (part.to(torch.float64) for (part,) in cached_slices(vector))
+    return math.hypot(*(float(torch.linalg.vector_norm(part)) for part in parts))
 
 
 def norms(rows: Tensor) -> list[float]:
-    """The norm of each row of shape ``(k, d)``; several small ones at once, and in their own type."""
+    """The norm of each row of shape ``(k, d)``, summed in float64; several small ones at once."""
     if rows.device.type != "cpu":
         return [*torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).tolist()]
     if len(rows) == 1 or rows.numel() * 8 > SLICE_BYTES:
         return [norm(row) for row in rows]
-    found: list[float] = torch.linalg.vector_norm(rows, dim=1).tolist()
+    found: list[float] = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).tolist()
     return found
+
+
+def rough_norms(rows: Tensor) -> list[float]:
+    """As `norms`, summed in the rows' own type where that is faster: for distant limits, never for clipping."""
+    if len(rows) == 1 or rows.device.type != "cpu" or rows.numel() * 8 > SLICE_BYTES:
+        return norms(rows)
+    return [*torch.linalg.vector_norm(rows, dim=1).tolist()]
 
 
 def add_rows(total: Tensor, rows: Tensor, factors: Tensor) -> None:
     """Add the rows of shape ``(k, d)``, each times its factor, to a sum in float64; several small ones at once."""
     if rows.device.type != "cpu":  # summed there, and brought in one copy
-        weights = factors.to(rows.device)
+        there = factors.to(rows.device)
         columns = torch.split(rows, max(1, _DEVICE_BYTES // (8 * len(rows))), dim=1)
-        total.add_(torch.cat([weights @ part.to(torch.float64) for part in columns]).cpu())
+        total.add_(torch.cat([there @ part.to(torch.float64) for part in columns]).cpu())
         return
     if len(rows) > 1 and rows.numel() * 8 <= SLICE_BYTES:
-        at_once = max(1, _NEAR_BYTES // (rows.shape[1] * 8))
+        at_once = max(1, _CACHED // rows.shape[1])
         for start in range(0, len(rows), at_once):
             some = slice(start, start + at_once)
             total.addmv_(rows[some].to(torch.float64).T, factors[some])
         return
-    for row, factor in zip(rows, factors.tolist(), strict=True):
-        for part, values in slices(total, row):
-            part.add_(values, alpha=factor)
+    weights = factors.tolist()
+    for part, *values in cached_slices(total, *rows):
+        for row, weight in zip(values, weights, strict=True):
+            part.add_(row, alpha=weight)
 
 
 def rows_of(rows: Tensor, which: Sequence[int]) -> Tensor:

@@ -13,7 +13,7 @@ from torch import nn
 from fedcore.data.examples import Attribute, Examples
 from fedcore.layers import Times
 from fedcore.task_families import Classification, Regression
-from fedcore.tasks.bundled import refuse_path
+from fedcore.tasks.bundled import refuse_path, sklearn_table
 
 RANGES = {
     "age": (18.0, 80.0),  # years
@@ -73,9 +73,7 @@ class DiabetesProgression(Regression):
 
 
 def _patients(targets: Callable[[NDArray[np.float64]], torch.Tensor]) -> Examples:
-    from sklearn.datasets import load_diabetes
-
-    patients, progression = load_diabetes(return_X_y=True, scaled=False)
+    patients, progression = sklearn_table("diabetes_data_raw.csv.gz"), sklearn_table("diabetes_target.csv.gz")
     columns = dict(zip(RANGES, patients.T, strict=True))
     return Examples(
         columns={

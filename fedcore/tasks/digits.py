@@ -11,7 +11,7 @@ from torch import nn
 
 from fedcore.data.examples import Attribute, Examples
 from fedcore.task_families import Classification
-from fedcore.tasks.bundled import refuse_path
+from fedcore.tasks.bundled import refuse_path, sklearn_table
 
 STROKES = ("light", "medium", "heavy")
 _INK_EDGES = (18.5, 20.5)
@@ -42,9 +42,8 @@ class Digits(Classification):
     def load_data(self, path: Path | None) -> Examples:
         """All digits, from the installation; a `path` is refused, since it would not be read."""
         refuse_path(self.name, path)
-        from sklearn.datasets import load_digits
-
-        images, digits = load_digits(return_X_y=True)
+        table = sklearn_table("digits.csv.gz", separator=",")
+        images, digits = table[:, :-1], table[:, -1]
         return Examples(
             columns={
                 "inputs": torch.tensor(_standardised(images), dtype=torch.float32).view(-1, 1, 8, 8),

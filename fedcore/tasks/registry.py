@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from fedcore.errors import PlanError, TaskError
-from fedcore.plugins import Plugin, Registry
+from fedcore.plugins import Plugin, Registry, load_object, search_working_directory
 
 if TYPE_CHECKING:
     from fedcore.plan import RunPlan
@@ -24,6 +25,7 @@ TASKS = Registry(
     },
 )
 
+_EARLY = {"tabular": "fedcore.tasks.tabular.settings:check_columns_of"}
 _PARTS = ("build_model", "load_data", "loss", "predict", "measure")
 
 
@@ -61,6 +63,28 @@ def check_known(name: str) -> None:
         TaskError: With the nearest name.
     """
     _read(name)
+
+
+def check_early(plan: RunPlan) -> None:
+    """Refuse what is wrong with a plan's task, as far as that shows before anything slow is imported.
+
+    Raises:
+        TaskError: There is no such task, or no such module.
+        PlanError, DataError: Its options or its table are wrong.
+    """
+    plugin = _read(plan.task.name)
+    if plugin.name in _EARLY:
+        load_object(_EARLY[plugin.name], what="check")(plan)
+    if plugin.name not in TASKS.rows and not _has_module(plugin.target):
+        TASKS.load(plan.task.name)  # raises the error of its import
+
+
+def _has_module(target: str) -> bool:
+    search_working_directory()
+    try:
+        return find_spec(target.partition(":")[0]) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _extras(plan: RunPlan) -> TaskExtras:

@@ -271,7 +271,7 @@ def _flower(directory: Path, names: list[str], size: int, rounds: int) -> Measur
         peaks.watch("driver", lambda: _children(superlink, "serverapp"))
         peaks.watch("client", lambda: [psutil.Process(nodes[0].pid), *_children(nodes[0], "")])
         flwr = Path(sys.executable).with_name("flwr")
-        subprocess.run(  # noqa: S603 - our own command
+        subprocess.run(
             [str(flwr), "run", str(app), "bench"],
             cwd=directory,
             env=environment,

@@ -14,7 +14,7 @@ import json
 from dataclasses import asdict, dataclass
 
 import torch
-from peers import WORKS, Made, Work
+from peer_work.works import WORKS, Made, Work
 
 from fedcore import Examples, RunPlan
 from fedcore.checkup.pretended_device import PretendedDevice

@@ -20,7 +20,7 @@ _MAIN = (sys.executable, "-c", "import sys; from fedcore.cli import main; sys.ex
 
 def run_command(directory: Path, *arguments: str, timeout: float = START_SECONDS) -> None:
     """Run a command of fedcore to its end; a failure ends the benchmark."""
-    done = subprocess.run(  # noqa: S603 - our own command
+    done = subprocess.run(
         [*_MAIN, *arguments],
         cwd=directory,
         env=clean_environment(),
@@ -43,7 +43,7 @@ def running_process(directory: Path, variables: dict[str, str], *command: str) -
     """A process with its output in a file, ended with the block."""
     with (directory / f"{Path(command[0]).name}-{time.monotonic_ns()}.log").open("wb") as log:
         found = Path(sys.executable).with_name(Path(command[0]).name)
-        process = subprocess.Popen(  # noqa: S603 - our own command
+        process = subprocess.Popen(
             [str(found) if found.exists() else command[0], *command[1:]],
             cwd=directory,
             env=variables,

@@ -15,7 +15,7 @@ from fedcore_server.evaluation.evaluation import audit_settings
 from fedcore_server.evaluation.stopping import why_stopped
 from fedcore_server.rounds.state import ServerState
 from fedcore_server.runs.checkpoint import load_checkpoint, save_checkpoint
-from fedcore_server.runs.directory import is_finished
+from fedcore_server.runs.place import is_finished
 from fedcore_server.runs.store import is_deployed
 
 _ABOUT_THE_MODEL = ("waiver.json", "privacy-audit.json")

@@ -13,7 +13,8 @@ from fedcore.storage import files
 from fedcore.storage.files import append_line, write_whole
 from fedcore_server.rounds.state import ServerState
 from fedcore_server.runs.checkpoint import load_checkpoint, save_checkpoint
-from fedcore_server.runs.directory import RunDirectory, check_free, next_free
+from fedcore_server.runs.directory import RunDirectory
+from fedcore_server.runs.place import check_free, next_free
 from fedcore_simulations import simulate
 from tests.builders import TinyTask, build_parameters, build_plan
 

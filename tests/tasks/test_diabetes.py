@@ -1,9 +1,13 @@
 """The reference task ``diabetes``."""
 
+from functools import partial
+
 import numpy as np
-from sklearn.datasets import load_diabetes
+import pytest
+from sklearn.datasets import load_diabetes, load_digits
 
 from fedcore.plan import RunPlan, merge, read_toml
+from fedcore.tasks.bundled import sklearn_table
 from fedcore.tasks.diabetes import AGES, SEXES, Diabetes, DiabetesProgression
 from fedcore.testing.task import TaskContract
 from fedcore_simulations import simulate
@@ -64,3 +68,16 @@ def test_the_scenario_of_the_progression_explains_a_third_of_the_spread():
         None, RunPlan.from_mapping(merge(read_toml(find_scenario("diabetes-progression")), {"engine": {"workers": 1}}))
     )
     assert result.metrics["loss"] < 0.67 * load_diabetes(scaled=False).target.var()
+
+
+@pytest.mark.parametrize(
+    ("names", "load"),
+    [
+        (["digits.csv.gz"], load_digits),
+        (["diabetes_data_raw.csv.gz", "diabetes_target.csv.gz"], partial(load_diabetes, scaled=False)),
+    ],
+)
+def test_bundled_tables_are_those_that_scikit_learn_loads(names, load):
+    separator = "," if load is load_digits else None
+    table = np.column_stack([sklearn_table(name, separator=separator) for name in names])
+    assert np.array_equal(table, np.column_stack(load(return_X_y=True)))

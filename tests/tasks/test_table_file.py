@@ -33,6 +33,12 @@ def test_none_and_unknown_are_words_and_not_missing(tmp_path):
     assert read_table(written(tmp_path, "a\nNone\nunknown\n")).words("a").values == ("None", "unknown")
 
 
+def test_names_may_be_quoted_and_span_lines_below_blank_ones(tmp_path):
+    table = read_table(written(tmp_path, '\n"a, b","c\nd"\n1,2\n'))
+    assert table.columns == ("a, b", "c\nd")
+    assert table.words("c\nd").values == ("2",)
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 def test_the_separator_is_seen_from_the_first_line(tmp_path, separator):
     table = read_table(written(tmp_path, f"a{separator}b\n1{separator} x y \n"))

@@ -11,8 +11,8 @@ from fedcore.data.held_out import held_out_rows, size_is_secret
 from fedcore.errors import DataError, PlanError
 from fedcore.tasks.tabular.columns import Binary, Categorical, Column, Ignored, Label, Numeric, Schema
 from fedcore.tasks.tabular.draft import draft_label, draft_schema
-from fedcore.tasks.tabular.schema_file import nearest
-from fedcore.tasks.tabular.settings import TabularSettings
+from fedcore.tasks.tabular.header import nearest
+from fedcore.tasks.tabular.settings import TabularSettings, refuse_unknown_columns
 from fedcore.tasks.tabular.table import Table, read_table
 from fedcore.tasks.tabular.toml import read_schema, schema_of
 from fedcore.text.wording import counted
@@ -103,7 +103,7 @@ def labelled_rows(table: Table, label: str) -> tuple[Table, tuple[str, ...]]:
 def _drafted(settings: TabularSettings, table: Table, federation: FederationSection) -> SettledSchema:
     if settings.label is None:
         raise PlanError(f"{_NO_LABEL}, one of {', '.join(table.columns)}")
-    refuse_unknown_columns(settings, settings.label, table)
+    refuse_unknown_columns(settings, settings.label, table.columns, source=table.source)
     label = _with_positive(draft_label(table, settings.label), settings.positive)
     table, notes = labelled_rows(table, label.name)
     training = ~held_out_rows(len(table), federation.held_out, federation.seed).numpy()
@@ -150,7 +150,7 @@ def _declared_label(settings: TabularSettings, schema: Schema) -> Label:
     if settings.data is None or not settings.data.is_file():
         raise PlanError(f"the schema declares no classes for label {settings.label!r}; add them under [label]")
     table = read_table(settings.data)
-    refuse_unknown_columns(settings, settings.label, table)
+    refuse_unknown_columns(settings, settings.label, table.columns, source=table.source)
     return draft_label(table, settings.label)
 
 
@@ -179,20 +179,6 @@ def _without_client(schema: Schema, client: str | None) -> Schema:
     if not any(column.use for column in columns):
         raise DataError("no column is left as an input; fedcore schema FILE shows what each one is taken for")
     return schema.model_copy(update={"columns": columns})
-
-
-def refuse_unknown_columns(settings: TabularSettings, label: str, table: Table) -> None:
-    """Refuse a plan that names columns that its own table lacks; the `PlanError` lists all."""
-    wanted = {label: "task.options.label", **settings.grouped}
-    problems = [
-        f"{key}: there is no column {name!r} in {table.source}; {nearest(name, table.columns)}"
-        for name, key in wanted.items()
-        if name not in table.columns
-    ]
-    if label in settings.grouped:
-        problems.append(f"{settings.grouped[label]}: column {label!r} is the label; name another one")
-    if problems:
-        raise PlanError(problems)
 
 
 def _refuse_undeclared_groups(settings: TabularSettings, schema: Schema) -> None:

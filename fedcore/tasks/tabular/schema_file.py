@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from fedcore.errors import DataError
 from fedcore.tasks.tabular.columns import Column, Ignored, Numeric, Schema
 from fedcore.tasks.tabular.draft import draft_label, draft_schema
 from fedcore.tasks.tabular.encoding import finite_numbers
+from fedcore.tasks.tabular.header import nearest
 from fedcore.tasks.tabular.table import Table, read_table
 from fedcore.tasks.tabular.toml import refuse, schema_to_toml
 
@@ -67,12 +67,6 @@ def check_columns(table: Table, names: Collection[str]) -> None:
     ]
     if problems:
         raise DataError("\n".join(problems))
-
-
-def nearest(name: str, names: Collection[str]) -> str:
-    """A hint at the intended name."""
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
 
 
 def _contradictions(column: Column, table: Table) -> Iterator[str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import csv
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedcore.audit.tables.crossing import ATTRIBUTE_MARK
 from fedcore.errors import PlanError
+from fedcore.tasks.tabular.header import IN_UTF_8, check_table, is_parquet, nearest, read_header
 from fedcore.text.toml_problems import unknown
 
 if TYPE_CHECKING:
@@ -62,6 +65,40 @@ class TabularSettings:
         """Columns that must have groups, with the plan's key."""
         named = dict.fromkeys(self.sensitive, "audit.sensitive")
         return named if self.client is None else {**named, self.client: "federation.partition"}
+
+
+def check_columns_of(plan: RunPlan) -> None:
+    """Refuse wrong options, and names of columns that the plan's own table lacks, before anything slow is imported.
+
+    Whatever else may be wrong with the table is left to the task, which reads it.
+
+    Raises:
+        PlanError: Lists all.
+        DataError: The table is absent, empty, or two columns have one name.
+    """
+    settings = TabularSettings.from_plan(plan)
+    if settings.data is None:
+        return
+    check_table(settings.data)
+    if settings.schema is not None or settings.label is None or is_parquet(settings.data):
+        return
+    with suppress(OSError, UnicodeError, csv.Error):
+        _, columns = read_header(settings.data, encoding="utf-8-sig", remedy=IN_UTF_8)
+        refuse_unknown_columns(settings, settings.label, columns, source=settings.data.name)
+
+
+def refuse_unknown_columns(settings: TabularSettings, label: str, columns: Collection[str], *, source: str) -> None:
+    """Refuse a plan that names columns that its own table lacks; the `PlanError` lists all."""
+    wanted = {label: "task.options.label", **settings.grouped}
+    problems = [
+        f"{key}: there is no column {name!r} in {source}; {nearest(name, columns)}"
+        for name, key in wanted.items()
+        if name not in columns
+    ]
+    if label in settings.grouped:
+        problems.append(f"{settings.grouped[label]}: column {label!r} is the label; name another one")
+    if problems:
+        raise PlanError(problems)
 
 
 def _path_or_content(schema: Any) -> Path | Mapping[str, Any] | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import codecs
+import csv
 import re
 import warnings
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcore.errors import DataError
+from fedcore.tasks.tabular.header import IN_UTF_8, check_table, checked_names, is_parquet, marked_encoding, read_header
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 MISSING_WORDS = ("", "?", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "<NA>")
 """Cells that hold no value."""
 
-_SEPARATORS = ",;\t|"
 _WHOLE = re.compile(r"(-?\d+)\.0*")
 
 
@@ -90,9 +89,7 @@ class Table:
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def read_table(
-    path: Path, *, encoding: str = "utf-8", remedy: str = "save it as CSV in UTF-8, or as .parquet"
-) -> Table:
+def read_table(path: Path, *, encoding: str = "utf-8", remedy: str = IN_UTF_8) -> Table:
     """Read a ``.csv`` (comma, semicolon, tab or bar; first line names the columns) or ``.parquet`` file.
 
     Args:
@@ -101,37 +98,18 @@ def read_table(
     Raises:
         DataError: The file is absent, empty or no table, or two columns have one name.
     """
-    if not path.is_file():
-        raise DataError(f"no table at {path}; expected a .csv or .parquet file")
-    if path.suffix.lower() in {".parquet", ".pq"}:
-        frame = _read_parquet(path)
-    else:
-        frame = _read_csv(path, _encoding(path, encoding), remedy)
+    check_table(path)
+    frame = _read_parquet(path) if is_parquet(path) else _read_csv(path, marked_encoding(path, encoding), remedy)
     if frame.empty:
         raise DataError(f"the table {path.name} has no rows; expected a line of column names and at least one row")
     return Table(source=path.name, frame=frame)
-
-
-def _encoding(path: Path, encoding: str) -> str:
-    """Return the encoding with or without a byte order mark."""
-    name = codecs.lookup(encoding).name
-    if name == "utf-8":
-        return "utf-8-sig"
-    with path.open("rb") as file:
-        marked = file.read(2) in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}
-    return "utf-16-le" if name == "utf-16" and not marked else encoding
 
 
 def _read_csv(path: Path, encoding: str, remedy: str) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        with path.open(encoding=encoding, newline="") as file:
-            first = file.readline()
-        if "\0" in first:
-            raise DataError(f"the table {path.name} holds NUL characters, as text in UTF-16 does; {remedy}")
-        separator = max(_SEPARATORS, key=first.count)
-        names = _header(path, separator, encoding)
+        separator, names = read_header(path, encoding=encoding, remedy=remedy)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             return pd.read_csv(
@@ -146,33 +124,15 @@ def _read_csv(path: Path, encoding: str, remedy: str) -> pd.DataFrame:
                 skipinitialspace=True,
                 encoding=encoding,
             )
-    except pd.errors.EmptyDataError:
-        raise DataError(f"the table {path.name} is empty; expected a line of column names and rows below") from None
     except UnicodeError:
         name = encoding.upper().removesuffix("-SIG")
         raise DataError(f"the table {path.name} is not text in {name}; {remedy}") from None
-    except (OSError, ValueError, Warning) as error:  # pandas' parser errors are ValueErrors
+    except (OSError, ValueError, Warning, csv.Error) as error:  # pandas' parser errors are ValueErrors
         reason = str(error).strip().splitlines()[0]
         raise DataError(
             f"the table {path.name} cannot be read as CSV ({reason}); expected as many cells in every line as there "
             "are column names"
         ) from error
-
-
-def _header(path: Path, separator: str, encoding: str) -> list[str]:
-    import pandas as pd
-
-    line = pd.read_csv(
-        path,
-        sep=separator,
-        header=None,
-        nrows=1,
-        dtype=str,
-        keep_default_na=False,
-        skipinitialspace=True,
-        encoding=encoding,
-    )
-    return _checked_names(path, [str(name).strip() for name in line.iloc[0]])
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -187,19 +147,8 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         ) from None
     except Exception as error:
         raise DataError(f"the table {path.name} cannot be read as Parquet ({type(error).__name__})") from error
-    frame.columns = pd.Index(_checked_names(path, [str(name) for name in frame.columns]))
+    frame.columns = pd.Index(checked_names(path, [str(name) for name in frame.columns]))
     return frame
-
-
-def _checked_names(path: Path, names: list[str]) -> list[str]:
-    names = [name or f"column {position}" for position, name in enumerate(names, start=1)]
-    double = [name for name, count in Counter(names).items() if count > 1]
-    if double:
-        raise DataError(
-            f"the table {path.name} has several columns named {', '.join(map(repr, double))}; "
-            "give every column a name of its own"
-        )
-    return names
 
 
 def _text(value: object) -> str | None:

@@ -20,12 +20,11 @@ from fedcore.tasks.tabular.schema import (
     SettledSchema,
     declared_schema,
     labelled_rows,
-    refuse_unknown_columns,
     settle_schema,
     undeclared_columns,
 )
 from fedcore.tasks.tabular.schema_file import check_columns, check_schema
-from fedcore.tasks.tabular.settings import TabularSettings
+from fedcore.tasks.tabular.settings import TabularSettings, refuse_unknown_columns
 from fedcore.tasks.tabular.table import Table, read_table
 from fedcore.tasks.tabular.toml import schema_content
 
@@ -124,7 +123,7 @@ class Tabular(Classification):
         table = read_table(path)
         own = self._declared and path == self._settings.data  # the table that the plan's author has at hand
         if own:
-            refuse_unknown_columns(self._settings, self._label.name, table)
+            refuse_unknown_columns(self._settings, self._label.name, table.columns, source=table.source)
         check_columns(table, [self._label.name])
         grouped = self._settings.grouped if own else self._settings.sensitive
         check_schema(self._schema, table, source="of the run", grouped=grouped)

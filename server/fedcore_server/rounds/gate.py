@@ -21,7 +21,7 @@ from fedcore.metrics import MetricColumns
 from fedcore.plan import RunPlan
 from fedcore.privacy.evaluation import ACCURACY, LOSS, EvaluationPrivacy
 from fedcore.privacy.plan import PrivacyPlan
-from fedcore.storage.large_vectors import is_finite, norms, rows_of
+from fedcore.storage.large_vectors import is_finite, rough_norms, rows_of
 from fedcore_server.rounds.state import Rejection
 
 NOT_FINITE = "the metrics are not finite sums with counts"
@@ -136,7 +136,7 @@ class _Gate:
             vectors = self._codec.decode(block.values, rows=len(block.clients))
         except (LayoutError, DataError) as error:
             raise UpdateRejectedError(client, "LAYOUT", str(error)) from error
-        lengths = {name: norms(rows) for name, rows in vectors.items()}
+        lengths = {name: rough_norms(rows) for name, rows in vectors.items()}
         if not all(math.isfinite(norm) for each in lengths.values() for norm in each):
             self._check_finite(client, vectors)
         _check_weights(block, self._method)

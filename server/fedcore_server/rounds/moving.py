@@ -13,7 +13,7 @@ from fedcore.method.returned import stepped
 from fedcore.parameters import Parameters, State, Tensors
 from fedcore.plan import RunPlan
 from fedcore.privacy.central import CentralPrivacy
-from fedcore.storage.large_vectors import scratch, slices
+from fedcore.storage.large_vectors import cached_slices, scratch
 from fedcore_server.rounds.state import ServerState
 
 
@@ -55,7 +55,7 @@ def _public(counted: int, plan: RunPlan) -> float:
 def _stepped(parameters: Parameters, step: Tensor, learning_rate: float) -> Parameters:
     """The number type stays; computed in float64."""
     new = scratch(len(step), parameters.buffer.dtype)
-    for after, before, move in slices(new, parameters.buffer, step):
+    for after, before, move in cached_slices(new, parameters.buffer, step):
         after.copy_(before.to(torch.float64) + learning_rate * move)
     return Parameters(new, parameters.layout)
 

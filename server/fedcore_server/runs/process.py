@@ -43,8 +43,9 @@ from fedcore_server.rounds.round_record import RoundRecord
 from fedcore_server.rounds.rounds import init_state
 from fedcore_server.rounds.state import ServerState
 from fedcore_server.runs.deployable_plan import isolation_known, privacy_findings
-from fedcore_server.runs.directory import RunDirectory, is_finished
+from fedcore_server.runs.directory import RunDirectory
 from fedcore_server.runs.participation import charges_acknowledged, last_receipts, took_part_in
+from fedcore_server.runs.place import is_finished
 from fedcore_server.runs.results import FinishedRun, build_results
 from fedcore_server.runs.round_events import RoundEvents
 from fedcore_server.runs.store import RunState, RunStore

@@ -24,8 +24,9 @@ from filelock import FileLock
 from fedcore.errors import DeploymentError, RunDirectoryError, StorageError
 from fedcore.plan import RunPlan
 from fedcore.storage.files import write_whole
-from fedcore_server.runs.directory import RunDirectory, next_free
+from fedcore_server.runs.directory import RunDirectory
 from fedcore_server.runs.journal import JournalReader
+from fedcore_server.runs.place import next_free
 
 _STATUS, _STOP = "status.json", "stop"
 

@@ -10,7 +10,7 @@ from typing import Any
 from fedcore.errors import PlanError
 from fedcore.method.names import check_names
 from fedcore.plan import RunPlan, merge, read_toml
-from fedcore.tasks.registry import check_known, makes_clients
+from fedcore.tasks.registry import check_early, makes_clients
 from fedcore.tracking.registry import check_tracker
 from fedcore_simulations.engines.registry import check_engine
 from fedcore_simulations.partition.registry import PARTITIONERS
@@ -57,10 +57,11 @@ def checked_plan(mapping: Mapping[str, Any]) -> RunPlan:
 
     Raises:
         PlanError: All that is wrong.
-        TaskError: There is no such reference task.
+        TaskError: There is no such task.
+        DataError: There is no such table.
     """
     plan = RunPlan.from_mapping(mapping)
-    check_known(plan.task.name)
+    check_early(plan)
     check_engine(plan.engine.name)
     PARTITIONERS.make(plan.federation.partition)
     check_names(plan)

@@ -15,6 +15,7 @@ from rich.console import Console
 from fedcore.errors import FedcoreError, RunPausedError
 from fedcore.plan.own_files import with_own_files
 from fedcore.text.printable import printable_lines
+from fedcore_server.runs.place import check_free, check_resumable, next_free
 from fedcore_simulations.commands.more_rounds import More
 from fedcore_simulations.commands.options import plan_from_options
 
@@ -35,15 +36,16 @@ def run_command(
     command = shlex.join(["fedcore", *sys.argv[1:]])
     more = More.of(subject, options, settings, out) if resume_from is not None else More()
     plan = with_own_files(plan_from_options(subject, options, settings)) if resume_from is None else None
-    console.print("preparing: data, partition, checks, privacy accounting …", style="dim")
-    from fedcore_server.runs.directory import check_free, next_free  # torch: only once the plan is known to be right
-    from fedcore_server.runs.release import exit_code
-    from fedcore_simulations.progress import RoundsDisplay, print_outcome
-    from fedcore_simulations.runner import resume, simulate
-
     directory = resume_from or out or next_free(Path("runs"), _directory_name(plan.task.name if plan else ""))
     if plan is not None:
         check_free(directory)
+    elif more.rounds is None:
+        check_resumable(directory)
+    console.print("preparing: data, partition, checks, privacy accounting …", style="dim")
+    from fedcore_server.runs.release import exit_code  # torch: only once the plan is known to be right
+    from fedcore_simulations.progress import RoundsDisplay, print_outcome
+    from fedcore_simulations.runner import resume, simulate
+
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what batch systems send is a Ctrl-C too
     with RoundsDisplay(console) as display:
         try:

@@ -21,7 +21,7 @@ from fedcore.privacy.statement.statement import read_statement
 from fedcore.tasks.registry import load_task, settled
 from fedcore.text.wording import counted
 from fedcore_clients.training.local_model import Client
-from fedcore_server.runs.directory import is_finished
+from fedcore_server.runs.place import is_finished
 from fedcore_simulations.commands.options import plan_from_options
 from fedcore_simulations.preparation import Preparation, prepare
 from fedcore_simulations.privacy_audit.audit import FAILING_P, PrivacyAudit, Subject, audit_privacy

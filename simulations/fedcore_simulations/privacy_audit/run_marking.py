@@ -12,7 +12,7 @@ from fedcore.privacy.statement.statement import read_statement
 from fedcore.privacy.statement.words import in_a_paragraph
 from fedcore.report.page import write_report
 from fedcore.storage.files import write_whole
-from fedcore_server.runs.directory import is_finished
+from fedcore_server.runs.place import is_finished
 from fedcore_server.runs.store import is_deployed
 from fedcore_simulations.scenarios import scenarios
 

@@ -1,0 +1,1 @@
+"""The works of `peers.py`, and who does them."""
