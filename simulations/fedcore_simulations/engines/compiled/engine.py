@@ -20,6 +20,7 @@ from fedcore.task_families import Classification
 from fedcore_clients.training.local_model import LocalModel
 from fedcore_server.rounds.rounds import init_state
 from fedcore_server.rounds.state import Rejection
+from fedcore_simulations.dealt_clients import training_sizes_of
 from fedcore_simulations.engines.batched.engine import chunks_of
 from fedcore_simulations.engines.batched.population import Population
 from fedcore_simulations.engines.batched.training import is_plain
@@ -27,15 +28,17 @@ from fedcore_simulations.engines.compiled.perceptron import Perceptron
 from fedcore_simulations.engines.failures import without_failures
 from fedcore_simulations.engines.loop import LoopEngine
 
-_CHUNK_BYTES = 8 * 2**20
+_CHUNK_BYTES, _ORDER_BYTES = 8 * 2**20, 64 * 2**20
+"""Of the weights of a chunk of clients, and of the orders of their rows, which are as long as the longest."""
 _MISSING = 'numba is not installed: pip install "fedcore[fast]"'
 
 
 class CompiledEngine(LoopEngine):
     """Trains in threads of this process, and evaluates as ``loop`` does.
 
-    Results equal those of ``loop`` up to rounding, and depend neither on chunks nor on workers. The kernel is compiled
-    at its first use on a machine, which takes some seconds, and kept.
+    Results equal those of ``loop`` up to rounding, and do not depend on the workers: chunks depend on the sizes of the
+    model and of the clients alone. The kernel is compiled at its first use on a machine, which takes some seconds, and
+    kept.
     """
 
     name = "compiled"
@@ -45,9 +48,9 @@ class CompiledEngine(LoopEngine):
         if self._device.type != "cpu":
             return f"it runs on the CPU, and the device is {self._device}"
         if plan.privacy.unit == "record":
-            return "record-level privacy"
+            return "it has no record-level privacy"
         if not is_plain(plan.training):
-            return "its steps are those of plain SGD, without options"
+            return "its steps are plain SGD, without options"
         algorithm = Method.of(plan).algorithm
         if type(algorithm).adjust is not Algorithm.adjust or algorithm.weighs_rows:
             return f"algorithm {name_of(plan.algorithm.reference)!r} changes local steps"
@@ -73,7 +76,9 @@ class CompiledEngine(LoopEngine):
 
         super().__enter__()  # starts its processes before there is any thread
         size = init_state(self._task, self._plan).parameters.layout.size
-        self._at_once = max(1, _CHUNK_BYTES // (size * ITEM_BYTES[self._plan.training.precision]))
+        longest = max(training_sizes_of(self._clients), default=0) * self._plan.training.local_epochs
+        by_weights = _CHUNK_BYTES // (size * ITEM_BYTES[self._plan.training.precision])
+        self._at_once = max(1, min(by_weights, _ORDER_BYTES // max(1, 8 * longest)))
         local = self._local or LocalModel(self._task, self._plan, self._device, memory=self._memory)
         self._stack = ExitStack()
         threads = self._stack.enter_context(ThreadPoolExecutor(max(1, self.num_workers - 1)))
