@@ -191,7 +191,7 @@ HOOKS = {
     "backward": lambda model: model[1].register_full_backward_hook(lambda module, given, found: None),
     "before backward": lambda model: model.register_full_backward_pre_hook(lambda module, found: None),
     "of a weight": lambda model: model[0].weight.register_hook(lambda gradient: gradient * 0),
-    "its own forward": lambda model: setattr(model[2], "forward", lambda inputs: 2 * nn.Linear.forward(model[2], inputs)),
+    "its own forward": lambda model: setattr(model[1], "forward", torch.sin),
 }
 
 

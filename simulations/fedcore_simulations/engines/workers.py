@@ -50,7 +50,7 @@ class WorkerPool:
         self._num_slots = max(2 * num_workers, min(_MOST_SLOTS, _SLOT_BYTES // max(reply_bytes, 1)))
         memory = context.RawArray("b", sizes[0] + sizes[1] * self._num_slots)
         self.request, self._slots = _views(memory, request_bytes, reply_bytes)
-        self._workers = []
+        self._workers, self._at_work = [], list[Connection]()
         for _ in range(num_workers):
             ours, theirs = context.Pipe()
             process = context.Process(
@@ -75,6 +75,8 @@ class WorkerPool:
             EngineError: The job failed, or a worker died; the pool is of no further use.
         """
         chunk = max(1, min(len(asked) // (4 * len(self._workers)), self._num_slots // (2 * len(self._workers))))
+        for late in tuple(self._at_work):  # what a run left before its end has asked for answers nothing of this one
+            self._receive(late)
         idle = [connection for _, connection in self._workers]
         finished: dict[int, Any] = {}
         sent = taken = 0
@@ -84,7 +86,7 @@ class WorkerPool:
                 self._send(idle.pop(), (kind, request, [(p, asked[p], p % self._num_slots) for p in positions]))
                 sent = positions.stop
             if taken not in finished:
-                for connection in wait([c for _, c in self._workers if c not in idle]):
+                for connection in wait(self._at_work):
                     finished |= self._receive(connection)  # type: ignore[arg-type]
                     idle.append(connection)
             while taken in finished:
@@ -103,6 +105,7 @@ class WorkerPool:
         self._workers = []
 
     def _send(self, connection: Connection, message: Any) -> None:
+        self._at_work.append(connection)
         try:
             connection.send(message)
         except (BrokenPipeError, ConnectionResetError):
@@ -113,6 +116,7 @@ class WorkerPool:
             answer = connection.recv()
         except (EOFError, ConnectionResetError):
             raise self._death() from None
+        self._at_work.remove(connection)
         if isinstance(answer, FedcoreError):
             raise answer
         return dict(answer)
