@@ -270,6 +270,12 @@ def test_a_step_in_which_all_fail_is_tried_again_and_every_one_of_them_reported(
     assert all(len(line["counted"]) == 12 for line in run.rounds if line["committed"])
 
 
+def test_a_client_that_is_not_in_every_step_is_not_lost():
+    run = trained("fedbuff", options={"buffer": 2})
+    assert {len(line["counted"]) for line in run.rounds} == {2}
+    assert not [each for each in run.summary["warnings"] if "not counted each time" in each]
+
+
 class Eager(Algorithm):
     """An asynchronous algorithm of one's own."""
 
