@@ -247,3 +247,12 @@ def test_without_numba_it_says_what_to_install(monkeypatch):
 def test_choosing_an_engine_does_not_import_numba():
     code = "import sys, fedcore_simulations.engines.compiled.engine; sys.exit('numba' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_kernel_needs_no_folder_that_can_be_written():
+    code = (
+        "import numba.core.caching as caching; caching.CacheImpl._locator_classes = []; import numpy as np;"
+        "from fedcore_simulations.engines.compiled.kernel import _product;"
+        "assert _product(np.ones(3), np.ones(3)) == 3.0"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -20,7 +20,7 @@ class Perceptron:
 
     Attributes:
         sizes: Widths of the inputs and of each layer's outputs.
-        activations: Behind each layer but the last: names of the kernel.
+        activations: After each layer but the last: names of the kernel.
     """
 
     sizes: tuple[int, ...]
