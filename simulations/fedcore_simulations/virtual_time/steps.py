@@ -27,6 +27,8 @@ from fedcore_simulations.virtual_time.devices import Devices
 from fedcore_simulations.virtual_time.flight import Flight, Job
 from fedcore_simulations.virtual_time.rounds import away, clock_of
 
+_DROPOUT = "DROPOUT"
+
 
 @dataclass(slots=True, kw_only=True)
 class _Step:
@@ -172,7 +174,7 @@ class TimedSteps:
             if request.round == 1 and request.attempt + 1 >= self._plan.federation.round_attempts:
                 raise
             why = "the task failed at all that were asked with it"
-            yield from (Rejection(client=name, code="DROPOUT", reason=why) for name in sorted(silent))
+            yield from (Rejection(client=name, code=_DROPOUT, reason=why) for name in sorted(silent))
 
 
 def _of_round(reply: ClientUpdate | UpdateBlock | Rejection, number: int) -> ClientUpdate | UpdateBlock | Rejection:
@@ -180,4 +182,4 @@ def _of_round(reply: ClientUpdate | UpdateBlock | Rejection, number: int) -> Cli
     if isinstance(reply, ClientUpdate | UpdateBlock):
         return replace(reply, round=number)
     # A step of one update has no others that an end of the run would spare: its failure is a failed attempt at most.
-    return replace(reply, code="DROPOUT") if reply.refusal else reply
+    return replace(reply, code=_DROPOUT) if reply.refusal else reply
