@@ -37,3 +37,13 @@ def test_all_permutations_are_equally_likely():
         assert stats.chisquare(found).pvalue > 1e-4
     places = np.unique(orders[:, 0, 0] * 4 + orders[:, 1, 0], return_counts=True)[1]  # epochs are independent
     assert stats.chisquare(places).pvalue > 1e-4
+
+
+def test_small_clients_do_not_cost_as_much_as_the_largest(monkeypatch):
+    sorted_numbers = []
+    real = np.argsort
+    monkeypatch.setattr(
+        np, "argsort", lambda numbers, **given: sorted_numbers.append(numbers.size) or real(numbers, **given)
+    )
+    shuffled(range(1001), [10] * 1000 + [5000], epochs=1)
+    assert sum(sorted_numbers) < 2 * (1000 * 10 + 5000)

@@ -24,11 +24,23 @@ def shuffled(seeds: Sequence[int] | NDArray[np.int64], sizes: Sequence[int], *, 
     Returns:
         Shape ``(clients, epochs, most rows)``; a client's own are the first, and what follows them is no row of it.
     """
-    most = max(sizes, default=0)
+    given, rows, most = np.array(seeds, np.uint64), np.array(sizes, np.int64), max(sizes, default=0)
+    widths = np.minimum(2 ** np.ceil(np.log2(np.maximum(rows, 1))).astype(np.int64), most)
+    different = np.unique(widths)
+    if len(different) <= 1:
+        return _orders(given, rows, epochs, most)
+    found = np.zeros((len(rows), epochs, most), np.int64)
+    for width in different.tolist():  # else one large client would cost all others as much as itself
+        some = widths == width
+        found[some, :, :width] = _orders(given[some], rows[some], epochs, width)
+    return found
+
+
+def _orders(seeds: NDArray[np.uint64], sizes: NDArray[np.int64], epochs: int, most: int) -> NDArray[np.int64]:
     places = (np.arange(epochs, dtype=np.uint64) << np.uint64(32))[:, None] + np.arange(1, most + 1, dtype=np.uint64)
-    numbers = _mixed(np.array(seeds, np.uint64)[:, None, None] + (places * _STEP).astype(np.uint64))
-    if min(sizes, default=0) < most:
-        numbers[np.broadcast_to((np.arange(most) >= np.array(sizes)[:, None])[:, None], numbers.shape)] = _LAST
+    numbers = _mixed(seeds[:, None, None] + (places * _STEP).astype(np.uint64))
+    if (sizes < most).any():
+        numbers[np.broadcast_to((np.arange(most) >= sizes[:, None])[:, None], numbers.shape)] = _LAST
     return np.argsort(numbers, axis=2)
 
 

@@ -28,6 +28,8 @@ def contradictions(sections: Mapping[str, Section]) -> Iterator[str]:
     names = ("federation", "training", "privacy", "audit", "devices")
     federation, training, privacy, audit, devices = (sections.get(name) for name in names)
     if isinstance(devices, DevicesSection):
+        if devices.kinds and min(kind.dropout for kind in devices.kinds.values()) == 1.0:
+            yield "devices: every kind has a dropout of 1, so that no client ever answers; expected one below 1"
         if isinstance(federation, FederationSection):
             yield from _device_and_federation_contradictions(devices, federation)
         if isinstance(privacy, PrivacySection) and privacy.unit == "client" and devices.simulated:

@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 _WORDS = {"Input should be": "expected", "Field required": "missing"}
+_NO_TABLE = {"dict_type", "model_type", "model_attributes_type"}
 
 
 def kebab(name: str) -> str:
@@ -26,6 +27,8 @@ def explain(section: str, model: type[BaseModel], problem: Any) -> str:
         message = message.replace(old, new)
     if problem["input"] in ("", [], {}) and problem["type"].endswith("too_short"):
         message = "empty"
+    elif problem["type"] in _NO_TABLE:
+        message, found = "expected a table", f", found {problem['input']!r}"
     elif problem["type"] != "missing":
         found = f", found {problem['input']!r}"
     return f"{_place(section, keys)}: {message}{found}"

@@ -14,6 +14,7 @@ from fedcore.errors import PlanError
 from fedcore_server.rounds.rounds import close_round, init_state, plan_round
 from fedcore_simulations import simulate
 from fedcore_simulations.engines.compiled.engine import CompiledEngine
+from fedcore_simulations.engines.compiled.training import CompiledTraining
 from fedcore_simulations.engines.registry import build_engine, choose_engine
 from fedcore_simulations.engines.testing import EngineContract
 from fedcore_simulations.preparation import prepare
@@ -90,6 +91,26 @@ def test_workers_and_chunks_change_no_bit(monkeypatch):
     assert torch.equal(alone, vector(trained("compiled", three, task=task, **sections)))
 
 
+def test_a_batch_larger_than_any_client_needs_no_memory_of_its_size(monkeypatch):
+    monkeypatch.setattr("fedcore_simulations.engines.batched.training.for_client", None)  # else that would take over
+    sections = {"training": {"batch_size": 10**12}}
+    both = [trained(name, three, **sections) for name in ("compiled", "loop")]
+    assert torch.allclose(vector(both[0]), vector(both[1]), rtol=0.0, atol=1e-12)
+
+
+def test_one_large_client_makes_chunks_small(monkeypatch):
+    sections = {"federation": {"clients": 40, "cohort_size": 31, "partition": "dirichlet:1"}, "precision": "float32"}
+    task = TinyTask(model=three, rows=900)
+    whole = vector(trained("compiled", three, task=task, **sections))
+    monkeypatch.setattr("fedcore_simulations.engines.compiled.engine._ORDER_BYTES", 2**12)
+    sizes = []
+    real = CompiledTraining.train
+    monkeypatch.setattr(CompiledTraining, "train", lambda *given: sizes.append(len(given[2])) or real(*given))
+    assert torch.equal(whole, vector(trained("compiled", three, task=task, **sections)))
+    assert len(sizes) > 3
+    assert max(sizes) < 31
+
+
 def test_encoded_updates_are_those_of_the_loop():
     aggregation = {"rule": "uniform", "encode": ["int8"]}
     both = [trained(name, three, aggregation=aggregation) for name in ("compiled", "loop")]
@@ -153,10 +174,30 @@ def shared():
     return nn.Sequential(layer, nn.ReLU(), layer, nn.ReLU(), nn.Linear(4, 2))
 
 
-def hooked():
-    layer = nn.Linear(4, 2)
-    layer.register_forward_hook(lambda module, given, found: found * 2)
-    return layer
+def changed(change):
+    """A perceptron that computes otherwise than its layers say."""
+
+    def build():
+        model = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
+        change(model)
+        return model
+
+    return build
+
+
+HOOKS = {
+    "forward": lambda model: model[0].register_forward_hook(lambda module, given, found: found * 2),
+    "of a layer without weights": lambda model: model[1].register_forward_pre_hook(lambda module, given: None),
+    "backward": lambda model: model[1].register_full_backward_hook(lambda module, given, found: None),
+    "before backward": lambda model: model.register_full_backward_pre_hook(lambda module, found: None),
+    "of a weight": lambda model: model[0].weight.register_hook(lambda gradient: gradient * 0),
+    "its own forward": lambda model: setattr(model[1], "forward", torch.sin),
+}
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_a_model_that_computes_more_than_its_layers_is_refused(name):
+    assert "has hooks, or a forward of its own" in reason(changed(HOOKS[name]))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +211,11 @@ def hooked():
         (lambda: nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 2)), "is a Dropout"),
         (lambda: Twice(nn.Linear(4, 2)), "is a Twice"),
         (shared, "used twice"),
-        (hooked, "has hooks"),
+        (changed(lambda model: model.register_buffer("mean", torch.ones(5))), "buffers outside the layers"),
+        (
+            changed(lambda model: model.register_parameter("scale", nn.Parameter(torch.ones(5)))),
+            "parameters or buffers outside the layers",
+        ),
     ],
 )
 def test_other_models_are_refused_by_the_name_of_the_layer(model, words):
@@ -184,7 +229,7 @@ def test_other_plans_and_data_are_refused():
     assert reason(one) is None
     ready = prepare(TinyTask(model=one), build_private_plan())
     private = CompiledEngine(ready.task, ready.plan, ready.clients, num_workers=1, device=CPU)
-    assert private.refusal() == "record-level privacy"
+    assert private.refusal() == "it has no record-level privacy"
 
 
 @pytest.mark.parametrize(("rounds", "chosen"), [(2, "batched"), (6000, "compiled")])
@@ -201,4 +246,13 @@ def test_without_numba_it_says_what_to_install(monkeypatch):
 
 def test_choosing_an_engine_does_not_import_numba():
     code = "import sys, fedcore_simulations.engines.compiled.engine; sys.exit('numba' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_kernel_needs_no_folder_that_can_be_written():
+    code = (
+        "import numba.core.caching as caching; caching.CacheImpl._locator_classes = []; import numpy as np;"
+        "from fedcore_simulations.engines.compiled.kernel import _product;"
+        "assert _product(np.ones(3), np.ones(3)) == 3.0"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

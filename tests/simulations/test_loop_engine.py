@@ -15,6 +15,7 @@ from fedcore_simulations import simulate
 from fedcore_simulations.engines.failures import Failure, without_failures
 from fedcore_simulations.engines.loop import LoopEngine
 from fedcore_simulations.engines.testing import EngineContract
+from fedcore_simulations.engines.workers import WorkerPool
 from fedcore_simulations.preparation import prepare
 from tests.builders import TinyTask, build_plan, build_private_plan
 from tests.models import plain
@@ -28,6 +29,21 @@ class TestLoopEngineInThisProcess(EngineContract):
 class TestLoopEngineWithWorkers(EngineContract):
     def make_engine(self, task, plan, clients):
         return LoopEngine(task, plan, clients, num_workers=3, device=torch.device("cpu"))
+
+
+def repeat(kind, request, asked, slot):
+    return kind, request, asked
+
+
+def test_a_run_left_before_its_end_answers_nothing_of_the_next():
+    pool = WorkerPool(num_workers=2, make_job=lambda request: repeat, request_bytes=8, reply_bytes=8)
+    left = pool.run("train", "first", range(12))
+    assert next(left)[0] == ("train", "first", 0)
+    left.close()
+    assert [reply for reply, _ in pool.run("evaluate", "second", range(5))] == [
+        ("evaluate", "second", place) for place in range(5)
+    ]
+    pool.close()
 
 
 def weights(result):

@@ -8,7 +8,8 @@ import torch
 
 from fedcore.algorithms.contract import Algorithm, Contribution
 from fedcore.algorithms.registry import ALGORITHMS
-from fedcore.errors import EngineError, PlanError
+from fedcore.errors import EngineError, PlanError, TaskFailedError
+from fedcore_clients.training.train import train_locally
 from fedcore_server.rounds.rounds import init_state
 from fedcore_simulations import simulate
 from fedcore_simulations.engines.loop import LoopEngine
@@ -230,6 +231,49 @@ def test_a_client_whose_task_raises_is_a_dropout_also_where_it_is_alone():
     assert {(each["code"], each["reason"]) for each in rejected} == {("DROPOUT", "its task raised ValueError: TASK")}
     assert len({each["client"] for each in rejected}) == 1
     assert run.summary["rounds"] == 40
+
+
+def failing(monkeypatch, fails):
+    """Let the local training of some clients raise."""
+
+    def train(local, client, request):
+        if fails(client.name, request):
+            raise ValueError("mood")
+        return train_locally(local, client, request)
+
+    monkeypatch.setattr("fedcore_simulations.engines.loop.train_locally", train)
+
+
+@pytest.mark.parametrize("name", [f"client-{number}" for number in range(6)])
+def test_whichever_client_fails_first_the_simulation_goes_on(monkeypatch, name):
+    failing(monkeypatch, lambda client, request: client == name)
+    run = simulate(TinyTask(), timed_plan(algorithm="fedasync", devices=SPEEDS, federation={"rounds": 8}))
+    assert run.summary["rounds"] == 8
+
+
+def test_a_task_that_fails_at_everybody_ends_the_run_with_its_own_error(monkeypatch):
+    failing(monkeypatch, lambda client, request: True)
+    with pytest.raises(TaskFailedError, match="mood"):
+        simulate(TinyTask(), timed_plan(algorithm="fedasync", devices=SPEEDS))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_step_in_which_all_fail_is_tried_again_and_every_one_of_them_reported(monkeypatch, workers):
+    failing(monkeypatch, lambda client, request: (request.round, request.attempt) == (2, 0))
+    federation = {"clients": 12, "rounds": 3}
+    plan = timed_plan(algorithm="fedbuff:12", devices=kinds(), federation=federation, engine={"workers": workers})
+    run = simulate(TinyTask(), plan)
+    assert [(line["round"], line["committed"]) for line in run.rounds] == [(1, True), (2, False), (2, True), (3, True)]
+    failed = run.rounds[1]
+    assert [each["client"] for each in failed["rejected"]] == failed["asked"]
+    assert {each["code"] for each in failed["rejected"]} == {"DROPOUT"}
+    assert all(len(line["counted"]) == 12 for line in run.rounds if line["committed"])
+
+
+def test_a_client_that_is_not_in_every_step_is_not_lost():
+    run = trained("fedbuff", options={"buffer": 2})
+    assert {len(line["counted"]) for line in run.rounds} == {2}
+    assert not [each for each in run.summary["warnings"] if "not counted each time" in each]
 
 
 class Eager(Algorithm):

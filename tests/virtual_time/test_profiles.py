@@ -7,7 +7,7 @@ from fedcore.plan import RunPlan
 from fedcore.plan.devices.profiles import included, with_profiles
 from fedcore.plan.own_files import with_own_files
 from fedcore.plan.resolve import resolve
-from tests.virtual_time.builders import kinds, timed_plan
+from tests.virtual_time.builders import kind, kinds, timed_plan
 
 OWN = """
 [tablet]
@@ -51,6 +51,9 @@ def test_a_plan_of_a_finished_run_is_read_again_without_its_file(tmp_path):
     plan = with_profiles(plan_with(tmp_path / "own.toml"))
     assert RunPlan.from_mapping(plan.to_mapping()) == plan
     assert with_profiles(plan) == plan
+    (tmp_path / "own.toml").unlink()
+    assert with_profiles(plan) == plan
+    assert "no file at" in problems(with_profiles, plan.updated(devices={"profiles": "phnes"}))[0]
 
 
 def test_profiles_that_were_changed_since_are_refused(tmp_path):
@@ -77,7 +80,7 @@ def test_all_problems_of_a_file_are_reported_at_once_with_the_nearest_key(tmp_pa
     [
         ("", "is empty; expected a table for each kind of device"),
         ("[tablet", "cannot be read as TOML"),
-        ("gigaflops = 3", "devices.kinds.gigaflops: "),
+        ("gigaflops = 3", "devices.kinds.gigaflops: expected a table, found 3"),
     ],
 )
 def test_files_that_are_no_profiles_are_refused(tmp_path, text, expected):
@@ -100,6 +103,10 @@ BAD_PLANS = {
     ),
     "wait-for without devices": ({"devices": {"wait-for": 2}}, "name profiles too"),
     "operations without devices": ({"devices": {"flops-per-example": 2.0}}, "name profiles too"),
+    "devices that all drop out": (
+        {"devices": {"kinds": {"a": kind(dropout=1.0), "b": kind(dropout=1)}}},
+        "every kind has a dropout of 1",
+    ),
     "unit client": (
         {"devices": {"profiles": "phones"}, "privacy": {"unit": "client", "epsilon": 3.0}},
         "the noise of unit client does not cover",

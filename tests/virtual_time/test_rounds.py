@@ -106,7 +106,7 @@ def test_a_round_waits_for_a_quorum_as_long_as_patience_says():
 @pytest.mark.parametrize(
     ("device", "why"),
     [
-        (kind(dropout=1.0), "DROPOUT: client-"),
+        (kind(dropout=1.0 - 1e-12), "DROPOUT: client-"),
         (kind(latency_seconds=1e6), "LATE: client-"),
         (kind(available=1e-9), "ABSENT: client-"),
     ],

@@ -31,6 +31,8 @@ def with_profiles(plan: RunPlan) -> RunPlan:
     if profiles is None:
         return plan
     path = included().get(profiles) or Path(profiles).absolute()
+    if kinds and str(path) == profiles and not path.exists():  # a finished run's plan, elsewhere or later
+        return plan
     found = read_profiles(path)
     if kinds and kinds != found:
         raise PlanError(

@@ -27,7 +27,7 @@ def participation(
     Args:
         registered: Names of the clients; others in the journal are added.
         rounds: Lines of the journal, failed attempts included.
-        sampled: Whether the plan asks a sample of the clients, so that some may never be asked.
+        sampled: Whether not all clients are asked in every round, so that some may never be.
         always_there: Whether the clients are simulated: one that was never asked was never drawn, and is not lost.
 
     Returns:
@@ -67,7 +67,9 @@ def took_part_in(
     """`participation` by the journal of a run; ``None`` where the plan keeps secret who was asked."""
     if plan.privacy.participation == "secret":
         return None
-    sampled = plan.federation.cohort_size is not None
+    from fedcore.method.method import Method
+
+    sampled = plan.federation.cohort_size is not None or Method.of(plan).algorithm.buffer is not None
     return participation(registered, rounds, sampled=sampled, always_there=always_there)
 
 

@@ -65,6 +65,7 @@ class WorkerPool:
             _work, memory=memory, request_bytes=request_bytes, reply_bytes=reply_bytes, make_job=make_job
         )
         self._workers = [self._started() for _ in range(num_workers)]
+        self._at_work: dict[Connection, Any] = {}
 
     def _started(self) -> tuple[BaseProcess, Connection]:
         """A new worker, and this end of its pipe."""
@@ -86,9 +87,10 @@ class WorkerPool:
             EngineError: The job failed, or workers died again and again; the pool is of no further use.
         """
         chunk = max(1, min(len(asked) // (4 * len(self._workers)), self._num_slots // (2 * len(self._workers))))
+        self._take_late_answers()
         idle = [connection for _, connection in self._workers]
         finished: dict[int, Any] = {}
-        at_work: dict[Connection, Any] = {}
+        at_work = self._at_work
         sent = taken = deaths = 0
         while taken < len(asked):
             while idle and sent < len(asked) and sent - taken + chunk <= self._num_slots:
@@ -122,6 +124,14 @@ class WorkerPool:
             if process.is_alive():
                 process.kill()
         self._workers = []
+
+    def _take_late_answers(self) -> None:
+        """Drop what was asked for by a run that was left before its end: it answers nothing of the next."""
+        for connection in tuple(self._at_work):
+            del self._at_work[connection]
+            with contextlib.suppress(FedcoreError):
+                if _received(connection) is None:
+                    self._replaced(connection, 1)
 
     def _replaced(self, connection: Connection, deaths: int) -> Connection:
         """The pipe of a new worker in the place of one that died.

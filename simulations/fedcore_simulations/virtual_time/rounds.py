@@ -68,8 +68,8 @@ def away(devices: Devices, clock: float) -> list[Rejection]:
 def closed(answers: Sequence[Answer], begin: float, plan: RunPlan) -> tuple[float, list[Answer]]:
     """When a round ends, and the answers that have arrived by then.
 
-    It ends with the last answer, or that after which the plan does not wait; where one is lost, the server waits for it
-    in vain as long as it may.
+    It ends with the last answer, or with the one that completes `wait-for`. Where too many are lost, it ends at the
+    deadline.
     """
     arrivals = sorted(_arriving(answers), key=lambda answer: (answer.settled, answer.order))
     wanted = min(plan.devices.wait_for or len(answers), len(answers))

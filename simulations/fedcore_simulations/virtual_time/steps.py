@@ -27,6 +27,8 @@ from fedcore_simulations.virtual_time.devices import Devices
 from fedcore_simulations.virtual_time.flight import Flight, Job
 from fedcore_simulations.virtual_time.rounds import away, clock_of
 
+_DROPOUT = "DROPOUT"
+
 
 @dataclass(slots=True, kw_only=True)
 class _Step:
@@ -152,13 +154,27 @@ class TimedSteps:
                 attempt=attempt,
                 cohort=tuple(job.answer.client for job in group),
                 parameters=Parameters(models[version], request.parameters.layout),
+                staleness={},
+                received={},
             )
-            try:
-                for reply in self._federation.train(asked):
-                    yield _of_round(reply, request.round)
-            except TaskFailedError:
-                if request.round == 1:  # later on, others have succeeded: these few are dropouts
-                    raise
+            yield from self._spared(asked, request)
+
+    def _spared(self, asked: TrainRequest, request: TrainRequest) -> Iterator[ClientUpdate | UpdateBlock | Rejection]:
+        """The replies of some clients of a step; where they all fail, as dropouts.
+
+        Raises:
+            TaskFailedError: No client has ever succeeded, and the step is not tried again: it is the task's fault.
+        """
+        silent = set(asked.cohort)
+        try:
+            for reply in self._federation.train(asked):
+                silent.difference_update(reply.clients if isinstance(reply, UpdateBlock) else [reply.client])
+                yield _of_round(reply, request.round)
+        except TaskFailedError:
+            if request.round == 1 and request.attempt + 1 >= self._plan.federation.round_attempts:
+                raise
+            why = "the task failed at all that were asked with it"
+            yield from (Rejection(client=name, code=_DROPOUT, reason=why) for name in sorted(silent))
 
 
 def _of_round(reply: ClientUpdate | UpdateBlock | Rejection, number: int) -> ClientUpdate | UpdateBlock | Rejection:
@@ -166,4 +182,4 @@ def _of_round(reply: ClientUpdate | UpdateBlock | Rejection, number: int) -> Cli
     if isinstance(reply, ClientUpdate | UpdateBlock):
         return replace(reply, round=number)
     # A step of one update has no others that an end of the run would spare: its failure is a failed attempt at most.
-    return replace(reply, code="DROPOUT") if reply.refusal else reply
+    return replace(reply, code=_DROPOUT) if reply.refusal else reply

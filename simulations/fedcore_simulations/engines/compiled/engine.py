@@ -18,6 +18,7 @@ from fedcore.plugins import name_of
 from fedcore.task_families import Classification
 from fedcore_clients.training.local_model import LocalModel
 from fedcore_server.rounds.state import Rejection
+from fedcore_simulations.dealt_clients import training_sizes_of
 from fedcore_simulations.engines.batched.engine import chunks_of
 from fedcore_simulations.engines.batched.population import Population
 from fedcore_simulations.engines.batched.training import is_plain
@@ -26,15 +27,17 @@ from fedcore_simulations.engines.failures import without_failures
 from fedcore_simulations.engines.loop import LoopEngine
 from fedcore_simulations.engines.memory import Needs
 
-_CHUNK_BYTES = 8 * 2**20
+_CHUNK_BYTES, _ORDER_BYTES = 8 * 2**20, 64 * 2**20
+"""Of the weights of a chunk of clients, and of the orders of their rows, which are as long as the longest."""
 _MISSING = 'numba is not installed: pip install "fedcore[fast]"'
 
 
 class CompiledEngine(LoopEngine):
     """Trains in threads of this process, and evaluates as ``loop`` does.
 
-    Results equal those of ``loop`` up to rounding, and depend neither on chunks nor on workers. The kernel is compiled
-    at its first use on a machine, which takes some seconds, and kept.
+    Results equal those of ``loop`` up to rounding, and do not depend on the workers: chunks depend on the sizes of the
+    model and of the clients alone. The kernel is compiled at its first use on a machine, which takes some seconds, and
+    kept.
     """
 
     name = "compiled"
@@ -44,9 +47,9 @@ class CompiledEngine(LoopEngine):
         if self._device.type != "cpu":
             return f"it runs on the CPU, and the device is {self._device}"
         if plan.privacy.unit == "record":
-            return "record-level privacy"
+            return "it has no record-level privacy"
         if not is_plain(plan.training):
-            return "its steps are those of plain SGD, without options"
+            return "its steps are plain SGD, without options"
         algorithm = Method.of(plan).algorithm
         if type(algorithm).adjust is not Algorithm.adjust or algorithm.weighs_rows:
             return f"algorithm {name_of(plan.algorithm.reference)!r} changes local steps"
@@ -86,7 +89,8 @@ class CompiledEngine(LoopEngine):
         super().__exit__(kind, error, trace)
 
     def _wanted_at_once(self, needs: Needs) -> int:
-        return max(1, _CHUNK_BYTES // needs.vector)
+        longest = max(training_sizes_of(self._clients), default=0) * self._plan.training.local_epochs
+        return max(1, min(_CHUNK_BYTES // needs.vector, _ORDER_BYTES // max(1, 8 * longest)))
 
     def train(self, request: TrainRequest) -> Iterator[ClientUpdate | UpdateBlock | Rejection]:
         """Train the cohort; a block for each chunk, in its order, each to be used before the next is taken."""

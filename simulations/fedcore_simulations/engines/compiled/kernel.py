@@ -6,6 +6,7 @@ its products. Products are unrolled so that one load serves several of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import exp, log, tanh
 from typing import Any
 
@@ -19,11 +20,22 @@ _SETTINGS: dict[str, Any] = {
     "fastmath": {"contract", "reassoc", "nsz", "arcp"},  # a NaN stays one, so a diverged client shows as in torch
     "error_model": "numpy",
     "nogil": True,
-    "cache": True,
 }
 
 
-@njit(**_SETTINGS)
+def _compiled(**settings: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Compile at the first call, and keep the code on disk where any folder can be written."""
+
+    def compile(function: Callable[..., Any]) -> Any:
+        try:
+            return njit(cache=True, **_SETTINGS, **settings)(function)
+        except RuntimeError:  # as in a container without a home: each process compiles anew
+            return njit(**_SETTINGS, **settings)(function)
+
+    return compile
+
+
+@_compiled()
 def train(
     received: Array,
     sizes: Array,
@@ -43,7 +55,7 @@ def train(
     Args:
         received: Shape ``(d,)``: of each layer the weight ``(outputs, inputs)``, then the bias.
         sizes: Widths of the inputs and of each layer's outputs.
-        kinds: What stands behind each layer but the last: `RELU` or `TANH`.
+        kinds: Activation after each layer but the last: `RELU` or `TANH`.
         inputs: Of all clients; shape ``(n, features)``.
         targets: Classes of all rows, each below the last size; shape ``(n,)``.
         starts: First row of each client; shape ``(k,)``.
@@ -76,7 +88,7 @@ def train(
         losses[client] = met
 
 
-@njit(**_SETTINGS)
+@_compiled()
 def _predict(values: Array, weights: Array, sizes: Array, kinds: Array, count: int) -> None:
     """Leave each layer's outputs in `values`, from the batch in its first row."""
     at, layers = 0, len(sizes) - 1
@@ -91,7 +103,7 @@ def _predict(values: Array, weights: Array, sizes: Array, kinds: Array, count: i
         at = end + after
 
 
-@njit(**_SETTINGS)
+@_compiled()
 def _descend(
     values: Array, gradients: Array, weights: Array, sizes: Array, kinds: Array, count: int, rate: float
 ) -> None:
@@ -112,7 +124,7 @@ def _descend(
         gradient = earlier
 
 
-@njit(**_SETTINGS)
+@_compiled()
 def _losses(logits: Array, classes: Array) -> float:
     """The sum of cross-entropies; leaves the gradient of their mean in the place of the logits."""
     count, width = logits.shape
@@ -134,7 +146,7 @@ def _losses(logits: Array, classes: Array) -> float:
     return met
 
 
-@njit(**_SETTINGS)
+@_compiled()
 def _apply(out: Array, given: Array, weight: Array, bias: Array) -> None:
     """``out = given @ weight.T + bias``; two rows and four outputs at a time."""
     count, width = out.shape
@@ -150,7 +162,7 @@ def _apply(out: Array, given: Array, weight: Array, bias: Array) -> None:
             out[row, column] = bias[column] + _product(given[row], weight[column])
 
 
-@njit(inline="always", **_SETTINGS)
+@_compiled(inline="always")
 def _eight(out: Array, below: Array, one: Array, two: Array, weight: Array, bias: Array, c: int) -> None:
     w0, w1, w2, w3 = weight[c], weight[c + 1], weight[c + 2], weight[c + 3]
     a0, a1, a2, a3 = bias[c], bias[c + 1], bias[c + 2], bias[c + 3]
@@ -169,7 +181,7 @@ def _eight(out: Array, below: Array, one: Array, two: Array, weight: Array, bias
     below[c], below[c + 1], below[c + 2], below[c + 3] = b0, b1, b2, b3
 
 
-@njit(inline="always", **_SETTINGS)
+@_compiled(inline="always")
 def _product(one: Array, two: Array) -> Any:
     total = one.dtype.type(0)
     for i in range(len(one)):
@@ -177,7 +189,7 @@ def _product(one: Array, two: Array) -> Any:
     return total
 
 
-@njit(**_SETTINGS)
+@_compiled()
 def _apply_back(out: Array, gradient: Array, weight: Array) -> None:
     """``out = gradient @ weight``; four outputs of the layer at a time."""
     count, width = gradient.shape
@@ -194,7 +206,7 @@ def _apply_back(out: Array, gradient: Array, weight: Array) -> None:
             _add(own, weight[c], slopes[c])
 
 
-@njit(**_SETTINGS)
+@_compiled()
 def _step(weight: Array, bias: Array, given: Array, gradient: Array, rate: float) -> None:
     """``weight -= rate * gradient.T @ given``; five rows of the batch at a time."""
     count, width = gradient.shape
@@ -213,13 +225,13 @@ def _step(weight: Array, bias: Array, given: Array, gradient: Array, rate: float
             bias[c] -= rate * gradient[r, c]
 
 
-@njit(inline="always", **_SETTINGS)
+@_compiled(inline="always")
 def _add(to: Array, row: Array, factor: float) -> None:
     for i in range(len(to)):
         to[i] += factor * row[i]
 
 
-@njit(**_SETTINGS)
+@_compiled()
 def _activate(values: Array, count: int, kind: int) -> None:
     zero = values.dtype.type(0)
     if kind == TANH:
@@ -231,7 +243,7 @@ def _activate(values: Array, count: int, kind: int) -> None:
             values[i] = zero if value <= zero else value
 
 
-@njit(**_SETTINGS)
+@_compiled()
 def _activate_back(gradient: Array, values: Array, count: int, kind: int) -> None:
     """From the gradient by the values that an activation has left to that by those it was given."""
     zero, one = values.dtype.type(0), values.dtype.type(1)

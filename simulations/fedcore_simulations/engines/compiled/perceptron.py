@@ -10,6 +10,7 @@ from typing import Self
 from torch import nn
 
 _ACTIVATIONS: Mapping[type[nn.Module], str] = {nn.ReLU: "RELU", nn.Tanh: "TANH"}
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _KNOWN = "the kernel knows perceptrons of Linear, ReLU and Tanh"
 
 
@@ -19,7 +20,7 @@ class Perceptron:
 
     Attributes:
         sizes: Widths of the inputs and of each layer's outputs.
-        activations: Behind each layer but the last: names of the kernel.
+        activations: After each layer but the last: names of the kernel.
     """
 
     sizes: tuple[int, ...]
@@ -30,9 +31,9 @@ class Perceptron:
         """A model as a perceptron, or why it is none."""
         sizes: list[int] = []
         activations: list[str] = []
+        if _is_altered(model):
+            return "it has hooks, or a forward of its own"
         for name, layer in _chained(model):
-            if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
-                return f"layer {name!r} has hooks"
             if len(activations) < len(sizes) - 1 and type(layer) in _ACTIVATIONS:
                 activations.append(_ACTIVATIONS[type(layer)])
             elif type(layer) is nn.Linear and len(activations) == max(0, len(sizes) - 1):
@@ -43,9 +44,16 @@ class Perceptron:
                 return f"layer {name!r} is a {type(layer).__name__} where {_KNOWN}"
         if len(sizes) != len(activations) + 2:
             return f"the model does not end with a Linear, and {_KNOWN}"
-        if sum(each.numel() for each in model.parameters()) < _numbers(sizes):
-            return "a layer is used twice"
+        if any(True for _ in model.buffers()) or sum(each.numel() for each in model.parameters()) != _numbers(sizes):
+            return "a layer is used twice, or there are parameters or buffers outside the layers"
         return cls(sizes=tuple(sizes), activations=tuple(activations))
+
+
+def _is_altered(model: nn.Module) -> bool:
+    """Whether more is computed than the types of the layers say."""
+    hooked = any(getattr(part, name) for part in model.modules() for name in _HOOKS)
+    hooked = hooked or any(each._backward_hooks for each in model.parameters())
+    return hooked or any("forward" in vars(part) for part in model.modules())
 
 
 def _numbers(sizes: list[int]) -> int:
@@ -54,7 +62,7 @@ def _numbers(sizes: list[int]) -> int:
 
 def _chained(model: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
     """The layers that compute, in the order in which they are applied."""
-    if type(model) is nn.Sequential and not (model._forward_hooks or model._forward_pre_hooks):
+    if type(model) is nn.Sequential:
         for place, layer in model._modules.items():  # `named_children` leaves out a layer's second use
             if layer is not None:
                 yield from _chained(layer, f"{name}.{place}" if name else place)

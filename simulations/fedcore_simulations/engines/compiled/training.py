@@ -64,11 +64,12 @@ class CompiledTraining(CohortTraining):
         weights, losses = self._weights.numpy(), np.empty(len(order))
         received = request.parameters.buffer.numpy()
         rate = received.dtype.type(learning_rate(plan, request.round))
+        batch_size = min(plan.training.batch_size, max(1, *rows))  # what the kernel has room for
 
         def train(part: slice) -> None:
             of_rows, of_clients = (self._inputs, self._targets), (starts[part], sizes[part], orders[part])
             left = weights[: len(order)][part], losses[part]
-            kernel.train(received, *self._network, *of_rows, *of_clients, plan.training.batch_size, rate, *left)
+            kernel.train(received, *self._network, *of_rows, *of_clients, batch_size, rate, *left)
 
         first, *others = _parts(sizes, self._num_threads)
         at_work = [self._threads.submit(train, part) for part in others]
