@@ -24,7 +24,7 @@ class DeviceKind(Section):
         1.0, description="share of each period in which a client can be asked; one that goes offline before it has "
         "answered is lost",
     )  # fmt: skip
-    period_seconds: Positive = Field(
+    period_seconds: Annotated[float, Field(ge=60, allow_inf_nan=False)] = Field(
         86_400.0, description="length of a period, which begins at a time of each client's own, drawn by the seed"
     )
     dropout: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="chance in each round of never answering")

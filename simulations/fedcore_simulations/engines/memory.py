@@ -17,7 +17,7 @@ from fedcore.text.wording import bytes_text
 from fedcore_clients.training.device import free_device_memory
 from fedcore_clients.training.local_model import Client
 from fedcore_server.rounds.rounds import init_state
-from fedcore_simulations.dealt_clients import DealtClients
+from fedcore_simulations.dealt_clients import DealtClients, training_sizes_of
 from fedcore_simulations.engines.workers import slots_of
 
 _WORKER_BYTES = 64 * 2**20
@@ -120,7 +120,7 @@ def needs_of(task: Task, plan: RunPlan, clients: Sequence[Client], device: torch
     plain = plan.training.optimizer == "SGD" and not plan.training.optimizer_options
     vectors = _CLIENT_VECTORS + len(algorithm.shares) + len(algorithm.keeps) + len(algorithm.sends) - 1
     vectors += 0 if plain else _OPTIMIZER_VECTORS
-    batch = _BOTH_PASSES * _rows_of_a_pass(plan) * bytes_of_a_row(task, plan, clients)
+    batch = _BOTH_PASSES * _rows_of_a_pass(plan, clients) * bytes_of_a_row(task, plan, clients)
     return Needs(
         client=vectors * buffer.nbytes + (_PRIVATE_VECTORS * size * 8 if private else 0) + batch,
         vector=buffer.nbytes,
@@ -130,9 +130,9 @@ def needs_of(task: Task, plan: RunPlan, clients: Sequence[Client], device: torch
     )
 
 
-def _rows_of_a_pass(plan: RunPlan) -> int:
+def _rows_of_a_pass(plan: RunPlan, clients: Sequence[Client]) -> int:
     if plan.privacy.unit != "record":
-        return plan.training.batch_size
+        return min(plan.training.batch_size, max(training_sizes_of(clients), default=0))
     return min(round(plan.privacy.nominal_batch or 1), plan.training.max_physical_batch)
 
 
