@@ -8,6 +8,7 @@ ALLOWED = {
     "fedavg": "fedcore.algorithms.fedavg:FedAvg",
     "fedprox": "fedcore.algorithms.fedprox:FedProx",
     "scaffold": "fedcore.algorithms.scaffold:Scaffold",
+    "fednova": "fedcore.algorithms.fednova:FedNova",
     "fairfed": "fedcore.algorithms.fairfed:FairFed",
     "agnostic": "fedcore.algorithms.agnostic:Agnostic",
     "q-fedavg": "fedcore.algorithms.q_fedavg:QFedAvg",
