@@ -8,6 +8,7 @@ ALLOWED = {
     "fedavg": "fedcore.algorithms.fedavg:FedAvg",
     "fedprox": "fedcore.algorithms.fedprox:FedProx",
     "scaffold": "fedcore.algorithms.scaffold:Scaffold",
+    "feddyn": "fedcore.algorithms.feddyn:FedDyn",
     "fednova": "fedcore.algorithms.fednova:FedNova",
     "fairfed": "fedcore.algorithms.fairfed:FairFed",
     "agnostic": "fedcore.algorithms.agnostic:Agnostic",
