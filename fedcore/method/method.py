@@ -50,6 +50,11 @@ class Method:
     def algorithm(self) -> Algorithm:
         return self.exchange.algorithm
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of the method before a run."""
+        return (self.rule.note,) if self.rule.note else ()
+
     def _problems(self, plan: RunPlan) -> Iterator[str]:
         algorithm, rule = f"algorithm {plan.algorithm.name!r}", f"aggregation.rule {_rule_name(plan)!r}"
         yield from (f"{algorithm}: {why}" for why in self.algorithm.check(plan))
