@@ -23,8 +23,8 @@ WEIGH_ROWS = {
 """What weighs rows by group: a client's policy must name it."""
 
 ASYNCHRONOUS = {
-    "fedbuff": "fedcore.algorithms.fedbuff:FedBuff",
-    "fedasync": "fedcore.algorithms.fedasync:FedAsync",
+    "fedbuff": "fedcore.algorithms.asynchronous.fedbuff:FedBuff",
+    "fedasync": "fedcore.algorithms.asynchronous.fedasync:FedAsync",
 }
 """What runs in simulated time only."""
 

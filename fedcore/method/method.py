@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fedcore.aggregation.contract import Array, Rule
 from fedcore.aggregation.registry import RULES
-from fedcore.algorithms.asynchronous import contradictions
+from fedcore.algorithms.asynchronous.contract import contradictions
 from fedcore.algorithms.contract import Algorithm
 from fedcore.errors import PlanError
 from fedcore.method.exchange import Exchange
