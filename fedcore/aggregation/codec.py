@@ -27,7 +27,7 @@ class _Stage:
 
 
 class Codec:
-    """Encodes the vectors that an algorithm sends, and decodes them.
+    """Encodes the vectors that an algorithm sends, and decodes them; its numbers travel as they are.
 
     Raises:
         PlanError: An encoding follows one that leaves no floating-point values, or they make updates much larger.
@@ -37,8 +37,11 @@ class Codec:
         kept: State that a client keeps for the encodings, by name.
     """
 
-    def __init__(self, encodings: Sequence[Encoding], sends: Sequence[str], vector: Array) -> None:
-        self._vector, self._stages, segments = vector, {}, []
+    def __init__(
+        self, encodings: Sequence[Encoding], sends: Sequence[str], vector: Array, numbers: Sequence[str] = ()
+    ) -> None:
+        self._stages: dict[str, list[_Stage]] = {name: [] for name in numbers}
+        segments = [Segment(name, vector.dtype, 1) for name in numbers]
         self.kept: dict[str, Array] = {}
         for name in sends:
             values, stages = vector, []

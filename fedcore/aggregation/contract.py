@@ -46,11 +46,13 @@ class Rule:
         by_examples: Whether it uses the weights by number of examples.
         weighs: Whether it uses weights at all; required by an algorithm that weighs clients.
         streams: Whether updates are dropped once added; otherwise all of a round are kept, in mapped memory.
+        note: A known cost of the rule, shown before training; empty if there is none.
     """
 
     by_examples: ClassVar[bool] = False
     weighs: ClassVar[bool] = False
     streams: ClassVar[bool] = True
+    note: ClassVar[str] = ""
 
     def check(self, plan: RunPlan) -> Iterable[str]:
         """What in a plan contradicts the rule, in sentences."""

@@ -10,6 +10,11 @@ RULES = Registry(
         "mean": "fedcore.aggregation.mean:Mean",
         "uniform": "fedcore.aggregation.mean:Uniform",
         "trimmed-mean": "fedcore.aggregation.trimmed_mean:TrimmedMean",
+        "median": "fedcore.aggregation.median:Median",
+        "krum": "fedcore.aggregation.krum:Krum",
+        "multi-krum": "fedcore.aggregation.krum:MultiKrum",
+        "geometric-median": "fedcore.aggregation.geometric_median:GeometricMedian",
+        "centered-clipping": "fedcore.aggregation.centered_clipping:CenteredClipping",
     },
     parts=("begin", "check", "sensitivity"),
 )

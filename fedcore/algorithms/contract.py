@@ -28,10 +28,13 @@ class LocalWork:
 
     Attributes:
         steps: Optimizer steps; for a cohort of shape ``(k, 1)``.
+        trained: How many numbers at the front of a vector are trained; what follows are the model's buffers, such as
+            running statistics. ``None``: all.
     """
 
     steps: int | Tensor
     learning_rate: float
+    trained: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +43,12 @@ class Cohort:
 
     Attributes:
         counted: Clients counted; under unit ``client`` the public number in their place.
+        trained: As in `LocalWork`.
     """
 
     counted: float
     clients: int
+    trained: int | None = None
 
     @property
     def share(self) -> float:
@@ -92,6 +97,8 @@ class Algorithm:
         shares: Vectors of the model's size that are sent to clients with the model; part of the state.
         keeps: Vectors of the model's size that a client keeps between rounds, zero at first. They never leave it.
         sends: Vectors of the model's size in a reply; ``update`` is one of them.
+        numbers: Single numbers in a reply, tensors of shape ``(..., 1)``, combined by the same rule. No encoding
+            changes them.
         learns: Whether evaluations change the state; the untrained model is then evaluated before round 1.
         buffer: Updates after which the server steps, whenever they come: the run is asynchronous. ``None``: in rounds.
         from_present: Whether an update is the way from the server's present model to the client's, and not from the
@@ -101,6 +108,7 @@ class Algorithm:
     shares: ClassVar[tuple[str, ...]] = ()
     keeps: ClassVar[tuple[str, ...]] = ()
     sends: ClassVar[tuple[str, ...]] = ("update",)
+    numbers: ClassVar[tuple[str, ...]] = ()
     learns: ClassVar[bool] = False
     weighs_rows: ClassVar[bool] = False
     weighs_clients: ClassVar[bool] = False
@@ -127,9 +135,13 @@ class Algorithm:
             return None
         if self.learns:
             return "it follows evaluations, which the noise does not cover"
-        if self.sends != ("update",):
-            return f"it sends {', '.join(self.sends)}, and the noise covers the update alone"
+        if (sent := (*self.sends, *self.numbers)) != ("update",):
+            return f"it sends {', '.join(sent)}, and the noise covers the update alone"
         return "it weighs clients, and under unit client all weigh the same" if self.weighs_clients else None
+
+    def sizes_sent(self, size: int) -> dict[str, int]:
+        """Number of elements of all that a reply holds, for a model of `size` elements."""
+        return dict.fromkeys(self.sends, size) | dict.fromkeys(self.numbers, 1)
 
     def adjust(self, gradient: Tensor, weights: Tensor, received: Tensor, shared: Tensors, kept: Tensors) -> None:
         """Change the gradient of a step in place, before the client's optimizer uses it.
@@ -140,7 +152,7 @@ class Algorithm:
     def finish(
         self, trained: Tensor, received: Tensor, shared: Tensors, kept: Tensors, work: LocalWork
     ) -> tuple[Tensors, Tensors]:
-        """What is sent and what is kept, after the last step; tensors of shape ``(..., d)``."""
+        """What is sent and what is kept, after the last step; tensors of shape ``(..., d)``, numbers ``(..., 1)``."""
         return {"update": difference(trained, received)}, {}
 
     def start(self, size: int) -> State:
@@ -163,7 +175,7 @@ class Algorithm:
         """The direction in which the server optimizer moves the model, and the next state.
 
         Args:
-            mean: What the rule made of each vector sent; float64, shape ``(d,)``.
+            mean: What the rule made of each vector and number sent; float64, shapes ``(d,)`` and ``(1,)``.
         """
         return mean["update"], state
 

@@ -8,6 +8,8 @@ ALLOWED = {
     "fedavg": "fedcore.algorithms.fedavg:FedAvg",
     "fedprox": "fedcore.algorithms.fedprox:FedProx",
     "scaffold": "fedcore.algorithms.scaffold:Scaffold",
+    "feddyn": "fedcore.algorithms.feddyn:FedDyn",
+    "fednova": "fedcore.algorithms.fednova:FedNova",
     "fairfed": "fedcore.algorithms.fairfed:FairFed",
     "agnostic": "fedcore.algorithms.agnostic:Agnostic",
     "q-fedavg": "fedcore.algorithms.q_fedavg:QFedAvg",
@@ -21,8 +23,8 @@ WEIGH_ROWS = {
 """What weighs rows by group: a client's policy must name it."""
 
 ASYNCHRONOUS = {
-    "fedbuff": "fedcore.algorithms.fedbuff:FedBuff",
-    "fedasync": "fedcore.algorithms.fedasync:FedAsync",
+    "fedbuff": "fedcore.algorithms.asynchronous.fedbuff:FedBuff",
+    "fedasync": "fedcore.algorithms.asynchronous.fedasync:FedAsync",
 }
 """What runs in simulated time only."""
 

@@ -59,7 +59,7 @@ class Exchange:
         return Form.of(Segment(name, vector.dtype, vector.size) for name in (MODEL, *self.algorithm.shares))
 
     def codec(self, vector: Array) -> Codec:
-        return Codec(self.encodings, self.algorithm.sends, vector)
+        return Codec(self.encodings, self.algorithm.sends, vector, self.algorithm.numbers)
 
     def memory(self, vector: Array) -> dict[str, Array]:
         """State that a client keeps between rounds, by name."""

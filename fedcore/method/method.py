@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fedcore.aggregation.contract import Array, Rule
 from fedcore.aggregation.registry import RULES
-from fedcore.algorithms.asynchronous import contradictions
+from fedcore.algorithms.asynchronous.contract import contradictions
 from fedcore.algorithms.contract import Algorithm
 from fedcore.errors import PlanError
 from fedcore.method.exchange import Exchange
@@ -49,6 +49,11 @@ class Method:
     @property
     def algorithm(self) -> Algorithm:
         return self.exchange.algorithm
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of the method before a run."""
+        return (self.rule.note,) if self.rule.note else ()
 
     def _problems(self, plan: RunPlan) -> Iterator[str]:
         algorithm, rule = f"algorithm {plan.algorithm.name!r}", f"aggregation.rule {_rule_name(plan)!r}"

@@ -35,7 +35,7 @@ def stepped(
     found = algorithm.step(mean, state, cohort)
     direction, after = pair_returned(found, part, "the direction and the next state")
     _check_vector(direction, size, f"{part}: the direction")
-    check_vectors(after, algorithm.shares, size, f"{part} must return a state with all of shares")
+    check_vectors(after, dict.fromkeys(algorithm.shares, size), f"{part} must return a state with all of shares")
     return direction, after
 
 
@@ -49,7 +49,7 @@ def finished(
     """
     part = f"finish of rule {name_of(rule_of(plan))!r}"
     vectors, after = pair_returned(combination.finish(), part, "the vectors and the next state")
-    check_vectors(vectors, algorithm.sends, size, f"{part} must return all vectors that are sent")
+    check_vectors(vectors, algorithm.sizes_sent(size), f"{part} must return all vectors that are sent")
     return vectors, after
 
 
@@ -60,8 +60,9 @@ def check_returns(algorithm: Algorithm, rule: Rule, plan: RunPlan) -> None:
         TaskError: Names the part, what was expected and what was found.
     """
     start = algorithm.start(1)
-    check_vectors(start, algorithm.shares, 1, f"start of {algorithm_of(plan)} must return a state with all of shares")
-    combination = rule.begin(dict.fromkeys(algorithm.sends, 1), {})
+    part = f"start of {algorithm_of(plan)} must return a state with all of shares"
+    check_vectors(start, dict.fromkeys(algorithm.shares, 1), part)
+    combination = rule.begin(algorithm.sizes_sent(1), {})
     if not all(callable(getattr(combination, name, None)) for name in ("add", "finish")):
         part = f"begin of rule {name_of(rule_of(plan))!r}"
         raise TaskError(f"{part} must return an object with add and finish; found {_kind(combination)}")
@@ -92,12 +93,14 @@ def check_names(algorithm: Algorithm, plan: RunPlan) -> None:
     Raises:
         TaskError: Names the attribute, what was expected and what was found.
     """
-    for attribute in ("shares", "keeps", "sends"):
+    for attribute in ("shares", "keeps", "sends", "numbers"):
         names = getattr(algorithm, attribute)
         if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
             raise TaskError(
                 f'{attribute} of {algorithm_of(plan)} must be a tuple of names, such as ("update",); found {names!r}'
             )
+    if twice := set(algorithm.sends) & set(algorithm.numbers):
+        raise TaskError(f"{algorithm_of(plan)} has {_listed(sorted(twice))} in sends and in numbers; name it in one")
     if "update" not in algorithm.sends:
         raise TaskError(f"sends of {algorithm_of(plan)} must hold 'update'; found {_listed(algorithm.sends)}")
 
@@ -118,24 +121,24 @@ def pair_returned(found: Any, part: str, expected: str) -> tuple[Any, Any]:
     return found
 
 
-def check_vectors(found: Any, names: Iterable[str], size: int, part: str, *, only: bool = False) -> None:
-    """Refuse vectors that are not the declared ones, of shape ``(size,)``.
+def check_vectors(found: Any, sizes: Mapping[str, int], part: str, *, only: bool = False) -> None:
+    """Refuse vectors that are not the declared ones.
 
     Args:
+        sizes: Number of elements of each by name.
         part: What returned them, and which of its attributes declares them.
         only: Whether there may be no others.
 
     Raises:
         TaskError: One is missing, undeclared, or of another shape.
     """
-    declared = list(names)
     if not isinstance(found, Mapping):
         raise TaskError(f"{part}: expected vectors by name, found {_kind(found)}")
-    if missing := [name for name in declared if name not in found]:
+    if missing := [name for name in sizes if name not in found]:
         raise TaskError(f"{part}: expected {missing[0]!r}, found {_listed(found)}")
-    if only and (more := [name for name in found if name not in declared]):
-        raise TaskError(f"{part}: found {more[0]!r}, which is not declared; declared: {_listed(declared)}")
-    for name in declared:
+    if only and (more := [name for name in found if name not in sizes]):
+        raise TaskError(f"{part}: found {more[0]!r}, which is not declared; declared: {_listed(sizes)}")
+    for name, size in sizes.items():
         _check_vector(found[name], size, f"{part}: {name!r}")
 
 

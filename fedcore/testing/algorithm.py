@@ -27,10 +27,12 @@ class AlgorithmContract:
     def test_it_sends_and_keeps_what_it_declares(self) -> None:
         algorithm = self.make_algorithm()
         sent, kept = _finished(algorithm, _vectors(algorithm, 0))
-        assert set(sent) == set(algorithm.sends), f"finish must send {algorithm.sends!r}; found {tuple(sent)!r}"
+        sizes = algorithm.sizes_sent(_SIZE)
+        assert set(sent) == set(sizes), f"finish must send {tuple(sizes)!r}; found {tuple(sent)!r}"
         assert set(kept) == set(algorithm.keeps), f"finish must keep {algorithm.keeps!r}; found {tuple(kept)!r}"
         for name, vector in {**sent, **kept}.items():
-            assert vector.shape == (_SIZE,), f"{name!r} must have the model's size; found shape {tuple(vector.shape)}"
+            size = sizes.get(name, _SIZE)
+            assert vector.shape == (size,), f"{name!r} must have {size} elements; found shape {tuple(vector.shape)}"
 
     def test_it_adjusts_the_gradient_in_place(self) -> None:
         """A new gradient that is returned, or bound to the name, is lost."""
@@ -78,7 +80,7 @@ class AlgorithmContract:
 
     def test_without_updates_a_model_that_stands_still_stays_finite(self) -> None:
         algorithm = self.make_algorithm()
-        nothing = {name: torch.zeros(_SIZE, dtype=torch.float64) for name in algorithm.sends}
+        nothing = {name: torch.zeros(size, dtype=torch.float64) for name, size in algorithm.sizes_sent(_SIZE).items()}
         direction, _ = algorithm.step(nothing, algorithm.start(_SIZE), Cohort(counted=0, clients=4))
         assert bool(torch.isfinite(direction).all()), "without updates the direction from step must be finite"
 
@@ -98,7 +100,8 @@ def _vectors(algorithm: Algorithm, seed: int) -> dict[str, Tensor]:
 
 def _mean(algorithm: Algorithm) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(9)
-    return {name: torch.randn(_SIZE, generator=generator, dtype=torch.float64) for name in algorithm.sends}
+    sizes = algorithm.sizes_sent(_SIZE)
+    return {name: torch.randn(size, generator=generator, dtype=torch.float64) for name, size in sizes.items()}
 
 
 def _adjusted(algorithm: Algorithm, vectors: Mapping[str, Tensor]) -> Tensor:

@@ -14,6 +14,7 @@ from torch import nn
 
 from fedcore.audit.verdict.report import BiasReport
 from fedcore.listeners import Beginning, Listeners, RunListener
+from fedcore.method.method import Method
 from fedcore.plan import RunPlan
 from fedcore.plan.own_files import with_own_files
 from fedcore.plugins import Reference, name_of
@@ -216,7 +217,11 @@ def _beginning(ready: Preparation, directory: RunDirectory | None, records: list
         rows=ready.examples,
         device=str(ready.device),
         engine=name_of(ready.engine.reference),
-        notes=(*extras_of(ready.task).notes, *filter(None, [ready.device_note, ready.engine.note])),
+        notes=(
+            *extras_of(ready.task).notes,
+            *Method.of(ready.plan).notes,
+            *filter(None, [ready.device_note, ready.engine.note]),
+        ),
         warnings=tuple(_warnings(ready.findings)),
     )
 

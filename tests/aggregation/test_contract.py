@@ -5,6 +5,9 @@ import pytest
 from fedcore.aggregation.registry import ENCODINGS, RULES
 from fedcore.testing.aggregation import EncodingContract, RuleContract
 
+ROBUST = {name: {"name": name, "f": 4} for name in ("median", "krum", "multi-krum", "geometric-median")}
+WITH_OPTIONS = ROBUST | {"centered-clipping": {"name": "centered-clipping", "f": 4, "radius": 100.0}}
+
 
 class TestEveryRule(RuleContract):
     num_updates = 20
@@ -14,7 +17,7 @@ class TestEveryRule(RuleContract):
         self.name = request.param
 
     def make_rule(self):
-        return RULES.make(self.name)
+        return RULES.make(WITH_OPTIONS.get(self.name, self.name))
 
 
 class TestEveryEncoding(EncodingContract):

@@ -26,6 +26,10 @@ class SendsATypo(Algorithm):
     sends = ("updates",)
 
 
+class SendsTwice(Algorithm):
+    sends, numbers = ("update", "steps"), ("steps",)
+
+
 class SharesText(Algorithm):
     shares = "control"
 
@@ -92,6 +96,7 @@ class FinishesNameless(Mean):
     ("name", "words"),
     [
         ("SendsATypo", "sends of algorithm '.*:SendsATypo' must hold 'update'; found 'updates'"),
+        ("SendsTwice", "has 'steps' in sends and in numbers; name it in one"),
         ("SharesText", "shares of .* must be a tuple of names, .*; found 'control'"),
         ("StartsWithoutShared", "start of .* must return a state with all of shares: expected 'c', found none"),
         ("StepsWithoutShared", "step of .* must return a state with all of shares: expected 'c', found none"),
@@ -192,8 +197,8 @@ class SendsOnly(Algorithm):
     ("name", "words"),
     [
         ("ReturnsAGradient", "adjust of .* must change the gradient in place.* it returned an object of type Tensor"),
-        ("SendsMore", "must send what sends declares: found 'control', which is not declared; declared: 'update'"),
-        ("SendsLess", "must send what sends declares: expected 'update', found none"),
+        ("SendsMore", "must send what .* declare: found 'control', which is not declared; declared: 'update'"),
+        ("SendsLess", "must send what sends and numbers declare: expected 'update', found none"),
         ("KeepsMore", "must keep what keeps declares: found 'own', which is not declared; declared: none"),
         ("SendsShort", "'update': expected a tensor of shape"),
         ("SendsOnly", "finish of .* must return two values, what is sent and what is kept; found an object of type"),

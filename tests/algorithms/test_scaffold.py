@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
 from fedcore.errors import PlanError
 from fedcore.method.method import Method
@@ -13,6 +12,7 @@ from fedcore_server.rounds.rounds import close_round, init_state, plan_round
 from fedcore_simulations import runner, simulate
 from fedcore_simulations.engines.registry import build_engine
 from fedcore_simulations.preparation import prepare
+from tests.algorithms.by_hand import flat, gradient, linear
 from tests.builders import TinyTask, build_plan
 
 SYNTHETIC = {
@@ -40,18 +40,6 @@ def plan_of(**sections):
     )
 
 
-def linear():
-    return nn.Linear(4, 2)
-
-
-def gradient(weights, rows):
-    """Of the mean logistic loss of a linear model, by hand; `weights` as in the model's buffer."""
-    inputs, targets = rows.columns["inputs"].double(), rows.columns["targets"]
-    scores = inputs @ weights[:8].view(2, 4).T + weights[8:]
-    errors = torch.softmax(scores, 1) - nn.functional.one_hot(targets, 2)
-    return torch.cat([(errors.T @ inputs / len(inputs)).flatten(), errors.mean(0)])
-
-
 def by_the_paper(model, clients, *, rounds, steps, rate):
     """Algorithm 1, option II, with all clients in each round."""
     control, own = torch.zeros_like(model), [torch.zeros_like(model) for _ in clients]
@@ -68,10 +56,6 @@ def by_the_paper(model, clients, *, rounds, steps, rate):
         model = model + torch.stack(moves).mean(0)
         control = control + torch.stack(changes).mean(0)
     return model
-
-
-def flat(model):
-    return torch.cat([tensor.flatten() for tensor in model.state_dict().values()])
 
 
 def test_four_rounds_are_those_of_the_paper():

@@ -44,6 +44,10 @@ PLANS: dict[str, dict[str, dict[str, Any]]] = {
         "algorithm": {"name": "reweighing"},
     },
     "clients weighed by their losses": {"algorithm": {"name": "agnostic"}},
+    "FedNova, with a number beside the update": {
+        "algorithm": {"name": "fednova"},
+        "federation": {"partition": "dirichlet:1"},
+    },
     "SCAFFOLD, with a memory at each client": {"algorithm": {"name": "scaffold"}, "federation": {"cohort_size": 2}},
     "a trimmed mean of updates cut to their largest values and to 8 bits": {
         "federation": {"quorum": 4},

@@ -23,7 +23,7 @@ from tests.virtual_time.builders import UNEQUAL
 
 pytest.importorskip("numba", reason="the extra [fast] is not installed")
 CPU = torch.device("cpu")
-CHANGES_STEPS = {"fedasync", "fedprox", "scaffold", "fedminmax", "reweighing"}
+CHANGES_STEPS = {"fedasync", "feddyn", "fedprox", "scaffold", "fedminmax", "reweighing"}
 
 
 class TestCompiledEngine(EngineContract):

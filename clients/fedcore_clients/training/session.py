@@ -64,11 +64,16 @@ class Session:
             TaskError: They are not the vectors that the algorithm declares.
         """
         plan = self._local.plan
-        work = LocalWork(steps=max(1, self._steps), learning_rate=learning_rate(plan, self._round))
+        work = LocalWork(
+            steps=max(1, self._steps),
+            learning_rate=learning_rate(plan, self._round),
+            trained=self._local.parameters.layout.num_trained,
+        )
         trained = self._local.parameters.buffer.cpu()
         found = self._algorithm.finish(trained, self._received, self._shared, self._kept, work)
         part, size = f"finish of {algorithm_of(self._local.plan)}", len(trained)
         sent, kept = pair_returned(found, part, "what is sent and what is kept")
-        check_vectors(sent, self._algorithm.sends, size, f"{part} must send what sends declares", only=True)
-        check_vectors(kept, self._algorithm.keeps, size, f"{part} must keep what keeps declares", only=True)
+        sizes, keeps = self._algorithm.sizes_sent(size), dict.fromkeys(self._algorithm.keeps, size)
+        check_vectors(sent, sizes, f"{part} must send what sends and numbers declare", only=True)
+        check_vectors(kept, keeps, f"{part} must keep what keeps declares", only=True)
         return sent, kept

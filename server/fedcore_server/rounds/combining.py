@@ -20,7 +20,7 @@ def combination_of(method: Method, plan: RunPlan, state: ServerState) -> Combina
     """The combination of the round after `state`: the rule's, or the private mean under unit `client`."""
     privacy, size, part = CentralPrivacy.from_run_plan(plan), state.parameters.layout.size, state.part("aggregation")
     if privacy is None:
-        return method.rule.begin(dict.fromkeys(method.algorithm.sends, size), part)
+        return method.rule.begin(method.algorithm.sizes_sent(size), part)
     randomness = server_randomness(plan, privacy, state.round + 1, state.attempt)
     return PrivateMean(privacy, method.rule, size, part, randomness)
 

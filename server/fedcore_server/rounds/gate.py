@@ -158,9 +158,9 @@ class _Gate:
 
     def _check_finite(self, client: str, vectors: Mapping[str, Tensor]) -> None:
         """Name the first tensor of the model that is not finite; where only a norm is not, there is none."""
-        views = self._request.parameters.layout.views
-        for row in (row for rows in vectors.values() for row in rows):
-            for name, view in views(row):
+        views, numbers = self._request.parameters.layout.views, self._method.algorithm.numbers
+        for vector, row in ((name, row) for name, rows in vectors.items() for row in rows):
+            for name, view in [(vector, row)] if vector in numbers else views(row):
                 if not is_finite(view.flatten()):
                     why = f"the update holds numbers that are not finite, first in {name!r}"
                     raise UpdateRejectedError(client, "NONFINITE", why)

@@ -27,9 +27,9 @@ def moved(
         aggregation: The rule's next state.
         counted: Clients whose updates are in the mean.
     """
-    cohort = Cohort(counted=_public(counted, plan), clients=plan.federation.clients)
-    size = state.parameters.layout.size
-    direction, algorithm = stepped(method.algorithm, mean, state.part("algorithm"), cohort, plan=plan, size=size)
+    layout = state.parameters.layout
+    cohort = Cohort(counted=_public(counted, plan), clients=plan.federation.clients, trained=layout.num_trained)
+    direction, algorithm = stepped(method.algorithm, mean, state.part("algorithm"), cohort, plan=plan, size=layout.size)
     step, optimizer = method.optimizer.step(direction, state.part("optimizer"))
     parameters = _stepped(state.parameters, step, plan.federation.server_learning_rate)
     after = ServerState(

@@ -93,7 +93,7 @@ def close_round(
         TaskError: The algorithm or the rule does not return what it declares.
     """
     method, tally = Method.of(plan), Tally()
-    gates = [NormGate(plan, state, vector) for vector in method.algorithm.sends]
+    gates = [NormGate(plan, state, vector) for vector in (*method.algorithm.sends, *method.algorithm.numbers)]
     combination = combination_of(method, plan, state)
     replies = opened_replies(updates, request, plan, method)
     for reply in reduce(lambda stream, gate: gate.passed(stream), gates, replies):

@@ -15,6 +15,7 @@ from torch import nn
 import fedcore
 from fedcore.audit.verdict.gap_json import reach_words
 from fedcore.audit.verdict.report import BiasReport
+from fedcore.method.method import Method
 from fedcore.method.names import rule_of
 from fedcore.plan import RunPlan
 from fedcore.plan.evaluation_schedule import chooses_a_round
@@ -202,7 +203,7 @@ def _summary(run: FinishedRun, statement: Mapping[str, Any] | None, model_sha256
         **run.energy,
         "bytes_sent": sum(line.get("bytes_sent", 0) for line in run.records),
         "bytes_received": sum(line.get("bytes_received", 0) for line in run.records),
-        "notes": list(extras_of(run.task).notes),
+        "notes": [*extras_of(run.task).notes, *Method.of(plan).notes],
         "warnings": _warnings(run, statement),
         "participation": dict(run.took_part["clients"]) if run.took_part else None,
         "model_sha256": model_sha256,

@@ -186,6 +186,6 @@ def _trained(
             for reply in trying.train(asked):
                 block = UpdateBlock.of(reply) if isinstance(reply, ClientUpdate) else reply
                 if isinstance(block, UpdateBlock):
-                    rows = range(len(block.clients))
-                    found += [vectors[row].double().cpu().clone() for row in rows for vectors in block.values.values()]
+                    rows, values = range(len(block.clients)), [block.values[name] for name in sorted(block.values)]
+                    found += [vectors[row].double().cpu().clone() for row in rows for vectors in values]
     return found

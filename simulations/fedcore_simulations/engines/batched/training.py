@@ -173,6 +173,7 @@ class CohortTraining:
         work = LocalWork(
             steps=torch.tensor(steps, dtype=self._local.dtype).clamp(min=1).unsqueeze(1).to(self._local.device),
             learning_rate=learning_rate(self._local.plan, request.round),
+            trained=self._local.parameters.layout.num_trained,
         )
         rows = len(order)
         received = request.parameters.buffer.expand(rows, -1)

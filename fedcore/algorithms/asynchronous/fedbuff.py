@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedcore.algorithms.asynchronous import Asynchronous, polynomial
+from fedcore.algorithms.asynchronous.contract import Asynchronous, polynomial
 from fedcore.algorithms.contract import Contribution
 from fedcore.parameters import State
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from fedcore.algorithms.asynchronous import Asynchronous, polynomial
+from fedcore.algorithms.asynchronous.contract import Asynchronous, polynomial
 from fedcore.algorithms.contract import Contribution
 from fedcore.parameters import State, Tensors
 
