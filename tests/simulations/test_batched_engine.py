@@ -7,7 +7,7 @@ from torch import nn
 from fedcore.algorithms.registry import ALGORITHMS, ASYNCHRONOUS
 from fedcore.errors import PlanError
 from fedcore_simulations import simulate
-from fedcore_simulations.engines.batched.engine import BatchedEngine
+from fedcore_simulations.engines.batched.engine import BatchedEngine, chunks_of
 from fedcore_simulations.engines.testing import EngineContract
 from fedcore_simulations.preparation import prepare
 from tests.builders import TinyTask, build_plan, build_private_plan
@@ -214,3 +214,12 @@ def test_a_private_plan_is_trained_at_once_where_records_stay_apart_by_proof():
         for model in (plain, Undeclared)
     ]
     assert found == ["batched", "loop"]
+
+
+@pytest.mark.parametrize(
+    ("clients", "most", "sizes"), [(50, 64, [50]), (100, 64, [50, 50]), (50, 18, [13, 13, 13, 11])]
+)
+def test_chunks_are_of_about_equal_size_and_as_many_for_each_of_two_workers(clients, most, sizes):
+    chunks = chunks_of(list(range(clients)), most)
+    assert [len(chunk) for chunk in chunks] == sizes
+    assert [place for chunk in chunks for place in chunk] == list(range(clients))

@@ -32,7 +32,7 @@ from fedcore_simulations.engines.loop import LoopEngine, LoopJob, written
 from fedcore_simulations.engines.memory import Needs
 from fedcore_simulations.engines.workers import Job, viewed
 
-_CHUNK_BYTES, _MOST_CLIENTS = 32 * 2**20, 64
+_CHUNK_BYTES, _FEWEST_CLIENTS, _MOST_CLIENTS = 8 * 2**20, 4, 64
 _DEVICE_CHUNK_BYTES, _MOST_DEVICE_CLIENTS = 4 * 2**30, 1024
 _PROBE_CLIENTS, _PROBE_ROUNDS = 3, 2
 
@@ -100,7 +100,7 @@ class BatchedEngine(LoopEngine):
     def _wanted_at_once(self, needs: Needs) -> int:
         """So many that their weights stay near the processor; on a device, that it is busy."""
         if self._device.type == "cpu":
-            return max(1, min(_MOST_CLIENTS, _CHUNK_BYTES // needs.vector))
+            return max(_FEWEST_CLIENTS, min(_MOST_CLIENTS, _CHUNK_BYTES // needs.vector))
         return max(1, min(_MOST_DEVICE_CLIENTS, _DEVICE_CHUNK_BYTES // needs.client))
 
 
@@ -123,8 +123,9 @@ class _BatchedJob(LoopJob):
 
 
 def chunks_of(places: list[int], most: int) -> list[list[int]]:
-    """Chunks of about equal size."""
-    size = max(1, -(-len(places) // max(1, -(-len(places) // most))))
+    """Chunks of about equal size; more than two are a multiple of four, so that two or four workers end together."""
+    number = max(1, -(-len(places) // most))
+    size = max(1, -(-len(places) // (number if number <= 2 else -(-number // 4) * 4)))
     return [places[start : start + size] for start in range(0, len(places), size)]
 
 
